@@ -1,0 +1,47 @@
+"""The array types of the package, each named once; shapes are checked under pytest (jaxtyping + beartype)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt8
+
+
+class Size(NamedTuple):
+    """A height and a width in pixels, always in that order."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Return the size written as ``HEIGHTxWIDTH``.
+
+        Raises:
+            ValueError: If the text is no such size.
+        """
+        parts = text.lower().split("x")
+        if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+            raise ValueError(f"size {text!r} is not HEIGHTxWIDTH; expected for example 256x192")
+        return cls(int(parts[0]), int(parts[1]))
+
+
+Image = UInt8[np.ndarray, "height width 3"]
+"""RGB, 0..255. BGR exists only where OpenCV reads and writes."""
+Crops = UInt8[np.ndarray, "n height width 3"]
+Affines = Float32[np.ndarray, "n 2 3"]
+Boxes = Float32[np.ndarray, "n 4"]
+"""x1, y1, x2, y2 in image pixels."""
+Points = Float32[np.ndarray, "n joints 2"]
+"""x, y in pixels of the frame that the variable's name tells (image, crop, heatmap)."""
+Scores = Float32[np.ndarray, "n joints"]
+Visible = Bool[np.ndarray, "n joints"]
+Covariances = Float32[np.ndarray, "n joints 2 2"]
+"""In square pixels of the frame that the variable's name tells."""
+Heatmaps = Float32[np.ndarray, "n joints height width"]
+PersonScores = Float32[np.ndarray, " n"]
+Ids = Int64[np.ndarray, " n"]

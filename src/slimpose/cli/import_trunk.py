@@ -1,0 +1,34 @@
+"""``slimpose import-trunk``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from slimpose.network.encoder import Encoder
+from slimpose.network.family import member
+from slimpose.network.trunk import import_trunk as load_trunk
+from slimpose.train import checkpoint
+
+
+def import_trunk(file: Annotated[Path, tyro.conf.Positional], /, out: Path, net: str = "mnv2") -> int:
+    """Make a training start out of the encoder in a published ONNX graph, such as MoveNet's.
+
+    Args:
+        file: The ONNX graph.
+        out: The safetensors file to write, for slimpose train --start.
+        net: Whose encoder it is: mnv2 for MoveNet Lightning, mnv2-wide for Thunder.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file}")
+    spec = member(net)
+    encoder = Encoder(spec)
+    load_trunk(file, encoder)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    metadata = {"trunk": spec.encoder, "folded": "1", "origin": f"{file.name} sha256 {digest}"}
+    checkpoint.save(out, encoder.state_dict(), metadata)
+    print(f"{out}: {len(encoder.state_dict())} tensors of {spec.encoder} from {file.name}")
+    return 0

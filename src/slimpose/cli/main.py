@@ -1,0 +1,63 @@
+"""Finds the verb, calls it, and turns errors into one line and an exit code: 2 bad input, 1 the program failed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import tyro
+from rich.console import Console
+
+VERBS = {
+    "predict": "find everyone in images and videos; draw and write their poses",
+    "evaluate": "measure a model's accuracy on a COCO file",
+    "models": "list the shipped models",
+    "cost": "parameters, multiply-adds and the paper's tool number of a network",
+    "train": "train a pose net or a person detector",
+    "import-trunk": "make a training start from a published graph",
+    "export": "turn weights into an ONNX file that needs nothing else",
+}
+
+BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``slimpose VERB ...``."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        raise SystemExit(0 if words else 2)
+    if words[0] in ("-V", "--version"):
+        import slimpose
+
+        print(f"slimpose {slimpose.__version__}")
+        raise SystemExit(0)
+    if words[0] not in VERBS:
+        _fail(f"no verb is named {words[0]!r}; expected one of {', '.join(VERBS)}", code=2)
+    name = words[0].replace("-", "_")
+    try:
+        verb = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
+        code = tyro.cli(verb, args=words[1:], prog=f"slimpose {words[0]}", description=verb.__doc__)
+    except BAD_INPUT as error:
+        _fail(str(error), code=2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("slimpose"):
+            raise
+        _fail(f"slimpose {words[0]} needs {error.name}, which is not installed: pip install 'slimpose[train]'", code=1)
+    except RuntimeError as error:
+        _fail(str(error), code=1)
+    except KeyboardInterrupt:
+        _fail("interrupted", code=130)
+    raise SystemExit(code or 0)
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {what}" for verb, what in VERBS.items()]
+    return "usage: slimpose VERB [options]    (slimpose VERB --help tells them)\n\n" + "\n".join(lines)
+
+
+def _fail(message: str, *, code: int) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"slimpose: {message}")
+    raise SystemExit(code)

@@ -1,0 +1,127 @@
+"""Augmentation: one affine for everything that moves pixels, then light, then holes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from slimpose import geometry
+from slimpose.arrays import Image, Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How strongly training crops are changed; every value 0 changes nothing.
+
+    Attributes:
+        flip: Probability of a mirror.
+        scale: Largest relative change of the person's size, both ways.
+        rotation_deg: Largest rotation, both ways.
+        rotate: Probability of any rotation.
+        shift: Largest shift as a share of the box, both ways.
+        half_body: Probability of showing only the upper or the lower body, where 3 or more of its joints are labelled.
+        light: Largest relative change of brightness, contrast and of each colour channel.
+        grey: Probability of a grey picture.
+        blur: Probability of a Gaussian blur.
+        cut_out: Probability of a filled ellipse or rectangle over part of the person.
+    """
+
+    flip: float = 0.5
+    scale: float = 0.3
+    rotation_deg: float = 40.0
+    rotate: float = 0.6
+    shift: float = 0.08
+    half_body: float = 0.2
+    light: float = 0.25
+    grey: float = 0.05
+    blur: float = 0.05
+    cut_out: float = 0.3
+
+    def weaker(self, factor: float) -> Augmentation:
+        """Return the same with everything but the mirror scaled by ``factor``."""
+        return Augmentation(
+            flip=self.flip,
+            scale=self.scale * factor,
+            rotation_deg=self.rotation_deg * factor,
+            rotate=self.rotate,
+            shift=self.shift * factor,
+            half_body=self.half_body * factor,
+            light=self.light * factor,
+            grey=self.grey * factor,
+            blur=self.blur * factor,
+            cut_out=self.cut_out * factor,
+        )
+
+
+def draw_affine(
+    rng: np.random.Generator,
+    how: Augmentation,
+    *,
+    box: Float32[np.ndarray, "4"],
+    points: Float32[np.ndarray, "joints 2"],
+    labelled: np.ndarray,
+    upper_body: np.ndarray,
+    crop_size: Size,
+) -> tuple[Float32[np.ndarray, "2 3"], bool]:
+    """Draw the affine from cut pixels to crop pixels, and whether it mirrors.
+
+    The number of random draws does not depend on the settings' outcome, so that a seed's pictures stay comparable.
+    """
+    draws = rng.random(8)
+    if draws[0] < how.half_body:
+        part = labelled & (upper_body if draws[1] < 0.6 else ~upper_body)
+        if part.sum() >= 3:
+            low, high = points[part].min(axis=0), points[part].max(axis=0)
+            margin = 0.15 * (high - low).max() + 1
+            box = np.concatenate([low - margin, high + margin]).astype(np.float32)
+    base = geometry.crop_affines(box[None], crop_size)[0].astype(np.float64)
+    scale = 1 + how.scale * (2 * draws[2] - 1)
+    angle = np.deg2rad(how.rotation_deg) * (2 * draws[4] - 1) if draws[3] < how.rotate else 0.0
+    extent = (box[2:] - box[:2]) * base[0, 0]
+    shift = how.shift * (2 * draws[5:7] - 1) * extent
+    mirror = bool(draws[7] < how.flip)
+    centre = np.array([(crop_size.width - 1) / 2, (crop_size.height - 1) / 2])
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ base[:, :2]
+    offset = turn @ (base[:, 2] - centre) + centre + shift
+    if mirror:
+        linear[0] *= -1
+        offset[0] = crop_size.width - 1 - offset[0]
+    return np.concatenate([linear, offset[:, None]], axis=1).astype(np.float32), mirror
+
+
+def change_light(rng: np.random.Generator, how: Augmentation, crop: Image) -> Image:
+    """Change brightness, contrast, colour; sometimes to grey, sometimes blurred."""
+    draws = rng.random(8)
+    if draws[0] < how.grey:
+        crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if how.light:
+        contrast, brightness = 1 + how.light * (2 * draws[1:3] - 1)
+        colour = 1 + 0.5 * how.light * (2 * draws[3:6] - 1)
+        levels = np.arange(256, dtype=np.float32)[:, None]
+        table = ((levels - 128) * contrast + 128) * brightness * colour
+        crop = cv2.LUT(crop, table.clip(0, 255).astype(np.uint8)[:, None, :])
+    if draws[6] < how.blur:
+        crop = cv2.GaussianBlur(crop, (0, 0), 0.5 + 1.5 * draws[7])
+    return crop
+
+
+def cut_out(rng: np.random.Generator, how: Augmentation, crop: Image) -> Image:
+    """Fill an ellipse or a rectangle anywhere with one colour: an occluder."""
+    draws = rng.random(8)
+    if draws[0] >= how.cut_out:
+        return crop
+    height, width = crop.shape[:2]
+    centre = int(draws[1] * width), int(draws[2] * height)
+    axes = int((0.06 + 0.16 * draws[3]) * width), int((0.06 + 0.16 * draws[4]) * width)
+    colour = tuple(int(level) for level in rng.integers(0, 256, 3))
+    crop = crop.copy()
+    if draws[5] < 0.5:
+        cv2.ellipse(crop, centre, axes, 180 * draws[6], 0, 360, colour, thickness=-1)
+    else:
+        corner = centre[0] + axes[0], centre[1] + axes[1]
+        cv2.rectangle(crop, (centre[0] - axes[0], centre[1] - axes[1]), corner, colour, thickness=-1)
+    return crop

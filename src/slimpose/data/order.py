@@ -1,0 +1,56 @@
+"""Which sample comes when: a pure function of the seed and the position, so that a resumed run goes on exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import count
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+_Batch = TypeVar("_Batch")
+
+
+class Order:
+    """An endless shuffled order of samples, each drawn ``repeats[i]`` times an epoch (fractions: by lot)."""
+
+    def __init__(self, repeats: Float[np.ndarray, " n"], *, seed: int) -> None:
+        if not (repeats >= 0).all() or repeats.sum() < 1:
+            raise ValueError(f"sampling weights sum to {repeats.sum():g}; expected none negative, at least 1 together")
+        self._repeats = repeats
+        self._seed = seed
+        self.epoch_length = int(round(float(repeats.sum())))
+        self._epoch = lru_cache(maxsize=2)(self._shuffled)
+
+    def _shuffled(self, epoch: int) -> Int64[np.ndarray, " epoch_length"]:
+        rng = np.random.default_rng((self._seed, epoch))
+        whole = np.floor(self._repeats).astype(np.int64)
+        chosen = np.repeat(np.arange(len(whole)), whole)
+        missing = self.epoch_length - len(chosen)
+        if missing > 0:
+            fraction = self._repeats - whole
+            extra = rng.choice(len(whole), missing, replace=False, p=fraction / fraction.sum())
+            chosen = np.concatenate([chosen, extra])
+        return rng.permutation(chosen)[: self.epoch_length]
+
+    def at(self, position: int) -> int:
+        """Return the sample at a position counted from the run's start."""
+        epoch, within = divmod(position, self.epoch_length)
+        return int(self._epoch(epoch)[within])
+
+
+def prefetch(batch_at: Callable[[int], _Batch], start: int, *, ahead: int = 3) -> Iterator[_Batch]:
+    """Yield ``batch_at(start)``, ``batch_at(start + 1)``, ... made one thread ahead of the reader."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(batch_at, start + i) for i in range(ahead)]
+        try:
+            for step in count(start + ahead):
+                ready = waiting.pop(0)
+                waiting.append(pool.submit(batch_at, step))
+                yield ready.result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,146 @@
+"""People cut out of their pictures once, kept in memory, with labels in the cut's own pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from slimpose import geometry
+from slimpose.arrays import Affines, Boxes, Image, Points, Size
+from slimpose.formats import coco
+from slimpose.runtime.images import read_image
+from slimpose.skeleton import Skeleton
+
+MARGIN = 1.6
+"""How much of a person's surroundings is kept: room for augmentation beyond BOX_PADDING."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherLabels:
+    """When to believe a file's ``teacher_keypoints`` for joints nobody annotated.
+
+    Attributes:
+        weight: Weight of such a joint, times the teacher's score; 0 to leave them out.
+        min_agreement: Least share of the person's annotated joints that the teacher found too.
+        min_score: Least score of the joint.
+    """
+
+    weight: float = 0.4
+    min_agreement: float = 0.7
+    min_score: float = 0.4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """n people ready to be drawn for training.
+
+    ``cuts[i]`` is a piece of the picture about person i; boxes and points are in its pixels. ``weights`` is 0
+    where a joint is not labelled.
+    """
+
+    cuts: list[Image]
+    boxes_cut: Boxes
+    points_cut: Points
+    weights: Float32[np.ndarray, "n joints"]
+    sources: list[str]
+    skeleton: Skeleton
+
+    def __len__(self) -> int:
+        return len(self.cuts)
+
+
+def load_people(
+    annotations: coco.CocoFile,
+    image_folder: Path,
+    *,
+    crop_size: Size,
+    teacher: TeacherLabels,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> People:
+    """Cut every labelled person out of its picture, shrunk so that a crop of it fills at most ``crop_size``.
+
+    A cut takes about the memory of MARGIN/BOX_PADDING squared crops.
+
+    Raises:
+        ImageError: If a picture is missing or broken.
+        ValueError: If nobody is labelled.
+    """
+    by_image = {
+        image_id: [person for person in people if not person.is_crowd and _weights(person, teacher).any()]
+        for image_id, people in annotations.people_by_image().items()
+    }
+    by_image = {image_id: people for image_id, people in by_image.items() if people}
+    if not by_image:
+        raise ValueError(f"{annotations.path}: nobody has a labelled joint")
+
+    def cut_all(image_id: int) -> list[tuple[coco.Person, Image, Affines]]:
+        image = read_image(image_folder / annotations.images[image_id].file_name)
+        return [(person, *_cut(image, person.box_image, crop_size)) for person in by_image[image_id]]
+
+    found: list[tuple[coco.Person, Image, Affines]] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, cuts in enumerate(pool.map(cut_all, by_image), start=1):
+            found.extend(cuts)
+            on_progress(done, len(by_image))
+    people, cuts, affines = zip(*found, strict=True)
+    to_cut = np.concatenate(affines)
+    points_image = np.stack([_points(person) for person in people])
+    corners = np.stack([person.box_image.reshape(2, 2) for person in people])
+    return People(
+        cuts=list(cuts),
+        boxes_cut=geometry.transform_points(to_cut, corners).reshape(-1, 4),
+        points_cut=geometry.transform_points(to_cut, points_image),
+        weights=np.stack([_weights(person, teacher) for person in people]),
+        sources=[person.source for person in people],
+        skeleton=annotations.skeleton,
+    )
+
+
+def _cut(image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size) -> tuple[Image, Affines]:
+    to_crop = geometry.crop_affines(box_image[None], crop_size)[0]
+    scale = min(1.0, float(to_crop[0, 0]))
+    height, width = image.shape[:2]
+    half = np.array([crop_size.width, crop_size.height]) / to_crop[0, 0] * (MARGIN / geometry.BOX_PADDING) / 2
+    centre = (box_image[:2] + box_image[2:]) / 2
+    x1, y1 = np.clip(np.floor(centre - half), 0, (width - 1, height - 1)).astype(int)
+    x2, y2 = np.clip(np.ceil(centre + half), (x1 + 1, y1 + 1), (width, height)).astype(int)
+    piece = image[y1:y2, x1:x2]
+    if scale < 1:
+        size = max(1, round((x2 - x1) * scale)), max(1, round((y2 - y1) * scale))
+        piece = cv2.resize(piece, size, interpolation=cv2.INTER_AREA)
+    sx, sy = piece.shape[1] / (x2 - x1), piece.shape[0] / (y2 - y1)
+    affine = np.array([[[sx, 0, (0.5 - x1) * sx - 0.5], [0, sy, (0.5 - y1) * sy - 0.5]]], np.float32)
+    return np.ascontiguousarray(piece), affine
+
+
+def _from_teacher(person: coco.Person, teacher: TeacherLabels) -> np.ndarray:
+    """Which joints nobody annotated but the teacher may label."""
+    if person.teacher_keypoints is None or person.keypoints is None or teacher.weight == 0:
+        return np.zeros(0 if person.keypoints is None else len(person.keypoints), bool)
+    believed = person.teacher_agreement >= teacher.min_agreement
+    return believed & (person.keypoints[:, 2] == 0) & (person.teacher_keypoints[:, 2] >= teacher.min_score)
+
+
+def _weights(person: coco.Person, teacher: TeacherLabels) -> Float32[np.ndarray, " joints"]:
+    if person.keypoints is None or person.joint_weights is None:
+        return np.zeros(0, np.float32)
+    weights = np.where(person.keypoints[:, 2] > 0, person.joint_weights, 0)
+    guessed = _from_teacher(person, teacher)
+    if person.teacher_keypoints is not None:
+        weights = np.where(guessed, teacher.weight * person.teacher_keypoints[:, 2], weights)
+    return weights.astype(np.float32)
+
+
+def _points(person: coco.Person) -> Float32[np.ndarray, "joints 2"]:
+    """Annotated points; the teacher's where there is none (their weight says whether they count)."""
+    assert person.keypoints is not None
+    if person.teacher_keypoints is None:
+        return person.keypoints[:, :2]
+    return np.where(person.keypoints[:, 2:] > 0, person.keypoints[:, :2], person.teacher_keypoints[:, :2])

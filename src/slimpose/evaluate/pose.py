@@ -1,0 +1,147 @@
+"""Pose AP of anything that turns crops into points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slimpose import geometry, heatmap
+from slimpose.arrays import Boxes, Crops, Heatmaps, PersonScores, Points, Scores, Size
+from slimpose.evaluate.coco_ap import average_precision
+from slimpose.formats.coco import CocoFile
+from slimpose.oks import oks_nms
+from slimpose.runtime.crops import cut_crops
+from slimpose.runtime.images import read_image
+from slimpose.skeleton import Skeleton
+
+PredictCrops = Callable[[Crops], tuple[Points, Scores]]
+"""uint8 crops (n, H, W, 3) to points in crop pixels (n, J, 2) and scores (n, J)."""
+
+JOINT_SCORE_FLOOR = 0.2
+"""Joints under it do not count for the person's score (the field's rescoring rule)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeopleBoxes:
+    """The boxes to look at in one image, with the detector's scores (1 for ground truth)."""
+
+    boxes_image: Boxes
+    scores: PersonScores
+
+
+def ground_truth_boxes(annotations: CocoFile) -> dict[int, PeopleBoxes]:
+    """Return the boxes of everybody with labelled joints, crowds left out."""
+    boxes: dict[int, PeopleBoxes] = {}
+    for image_id, people in annotations.people_by_image().items():
+        labelled = [
+            person.box_image
+            for person in people
+            if person.keypoints is not None
+            and person.keypoints[:, 2].any()
+            and not person.is_crowd
+            and (person.box_image[2:] > person.box_image[:2]).all()
+        ]
+        if labelled:
+            stacked = np.stack(labelled)
+            boxes[image_id] = PeopleBoxes(boxes_image=stacked, scores=np.ones(len(stacked), np.float32))
+    return boxes
+
+
+def by_heatmaps(
+    heatmaps_of: Callable[[Crops], Heatmaps], skeleton: Skeleton, *, stride: int, flip: bool
+) -> PredictCrops:
+    """Return the model that decodes heatmaps with DARK; ``flip`` averages them with those of the mirrored crops."""
+
+    def predict(crops: Crops) -> tuple[Points, Scores]:
+        heatmaps = heatmaps_of(crops)
+        if flip:
+            mirrored = heatmaps_of(np.ascontiguousarray(crops[:, :, ::-1]))
+            heatmaps = (heatmaps + mirrored[:, skeleton.flip_indices, :, ::-1]) / 2
+        decoded = heatmap.decode(heatmaps)
+        return geometry.heatmap_to_crop(decoded.points_heatmap, stride), decoded.scores
+
+    return predict
+
+
+def person_scores(joint_scores: Scores, box_scores: PersonScores) -> PersonScores:
+    """Return box score times the mean score of the joints over JOINT_SCORE_FLOOR."""
+    counted = joint_scores > JOINT_SCORE_FLOOR
+    mean = (joint_scores * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    return (box_scores * mean).astype(np.float32)
+
+
+def pose_records(
+    annotations: CocoFile,
+    image_folder: Path,
+    boxes: dict[int, PeopleBoxes],
+    predict: PredictCrops,
+    *,
+    crop_size: Size,
+    nms_oks: float | None = None,
+    batch: int = 32,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """Return COCO keypoint result records for the given boxes.
+
+    Args:
+        annotations: Names the images.
+        image_folder: Where they are.
+        boxes: Image id to boxes.
+        predict: The model.
+        crop_size: The model's input size.
+        nms_oks: Drop a pose that is this similar (OKS) to a better one of the image; None keeps all.
+        batch: Crops a call.
+        on_progress: Told (people done, people in all).
+
+    Raises:
+        ImageError: If a picture is missing or broken.
+    """
+    total = sum(len(found.scores) for found in boxes.values())
+    records: list[dict[str, Any]] = []
+    waiting: list[tuple[int, PeopleBoxes, Crops, np.ndarray]] = []
+
+    def flush() -> None:
+        points_crop, scores = predict(np.concatenate([crops for _, _, crops, _ in waiting]))
+        start = 0
+        for image_id, found, crops, affines in waiting:
+            rows = slice(start, start + len(crops))
+            start += len(crops)
+            points = geometry.transform_points(geometry.invert_affines(affines), points_crop[rows])
+            overall = person_scores(scores[rows], found.scores)
+            kept = range(len(points))
+            if nms_oks is not None:
+                areas = (found.boxes_image[:, 2:] - found.boxes_image[:, :2]).prod(axis=1)
+                kept = oks_nms(points, overall, areas, annotations.skeleton, threshold=nms_oks)
+            for row in kept:
+                triples = np.concatenate([points[row], scores[rows][row][:, None]], axis=1)
+                records.append(
+                    {
+                        "image_id": image_id,
+                        "category_id": annotations.category_id,
+                        "keypoints": [round(float(value), 3) for value in triples.ravel()],
+                        "score": float(overall[row]),
+                    }
+                )
+        waiting.clear()
+        on_progress(done, total)
+
+    done = 0
+    for image_id, found in boxes.items():
+        image = read_image(image_folder / annotations.images[image_id].file_name)
+        crops, affines = cut_crops(image, found.boxes_image, crop_size)
+        waiting.append((image_id, found, crops, affines))
+        done += len(crops)
+        if sum(len(crops) for _, _, crops, _ in waiting) >= batch:
+            flush()
+    if waiting:
+        flush()
+    return records
+
+
+def pose_ap(annotations: CocoFile, records: list[dict[str, Any]]) -> dict[str, float]:
+    """Return keypoint AP over all images of the file."""
+    return average_precision(annotations.path, records, kind="keypoints", skeleton=annotations.skeleton)

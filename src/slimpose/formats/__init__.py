@@ -1,0 +1,1 @@
+"""Files of the field: COCO annotations and results, OpenPose JSON, CSV."""

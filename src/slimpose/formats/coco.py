@@ -1,0 +1,182 @@
+"""COCO annotation files, read and checked once, and COCO result records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from slimpose.skeleton import COCO17, Skeleton
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """One entry of ``images``; ``file_name`` is relative to the image folder."""
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Person:
+    """One entry of ``annotations`` of the person category.
+
+    Attributes:
+        id: The annotation's id.
+        image_id: The image's id.
+        box_image: x1, y1, x2, y2 in image pixels.
+        keypoints: (joints, 3): x, y in image pixels and v (0 absent, 1 hidden, 2 visible); None in a box-only file.
+        joint_weights: (joints,) 0..1, how far each label is to be trusted; 1 where the file does not say.
+        teacher_keypoints: (joints, 3): x, y and score of another model's guess, where the file holds one.
+        teacher_agreement: Share of the labelled joints that the teacher found too; nan where the file does not say.
+        area: In square image pixels.
+        is_crowd: Whether the box stands for a whole crowd.
+        source: Name of the data set that the entry came from, "" where the file does not say.
+    """
+
+    id: int
+    image_id: int
+    box_image: Float32[np.ndarray, "4"]
+    keypoints: Float32[np.ndarray, "joints 3"] | None
+    joint_weights: Float32[np.ndarray, " joints"] | None
+    teacher_keypoints: Float32[np.ndarray, "joints 3"] | None
+    teacher_agreement: float
+    area: float
+    is_crowd: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CocoFile:
+    """A checked annotation file."""
+
+    path: Path
+    images: dict[int, ImageRecord]
+    people: tuple[Person, ...]
+    skeleton: Skeleton
+    category_id: int
+
+    def people_by_image(self) -> dict[int, list[Person]]:
+        """Return the people of every image, images without any included."""
+        grouped: dict[int, list[Person]] = {image_id: [] for image_id in self.images}
+        for person in self.people:
+            grouped[person.image_id].append(person)
+        return grouped
+
+
+def read(path: Path, *, keypoints: bool) -> CocoFile:
+    """Read a COCO annotation file of people.
+
+    Args:
+        path: The JSON file.
+        keypoints: Whether each person needs keypoints (else boxes are enough).
+
+    Raises:
+        ValueError: If the file is not COCO's, or an entry is not; the message names file and entry.
+        FileNotFoundError: If there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no annotation file {path}")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
+        have = sorted(document)[:8] if isinstance(document, dict) else f"a JSON {type(document).__name__}"
+        raise ValueError(
+            f"{path} is not a COCO annotation file: expected images, annotations, categories; got {have} "
+            "(is it a results file?)"
+        )
+    try:
+        category = _person_category(document["categories"])
+        skeleton = _skeleton(category) if keypoints else COCO17
+        images = {int(entry["id"]): _image(entry) for entry in document["images"]}
+        people = tuple(
+            _person(entry, len(skeleton.joints) if keypoints else 0)
+            for entry in document["annotations"]
+            if entry["category_id"] == category["id"]
+        )
+    except KeyError as error:
+        raise ValueError(f"{path}: an entry lacks the field {error}; is it a COCO {_kind(keypoints)} file?") from error
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    for person in people:
+        if person.image_id not in images:
+            raise ValueError(f"{path}: annotation {person.id} names image {person.image_id}, which is not in images")
+    return CocoFile(path=path, images=images, people=people, skeleton=skeleton, category_id=int(category["id"]))
+
+
+def _kind(keypoints: bool) -> str:
+    return "keypoints" if keypoints else "instances"
+
+
+def _person_category(categories: list[dict[str, Any]]) -> dict[str, Any]:
+    people = [category for category in categories if category["name"] == "person"]
+    if not people and len(categories) == 1:
+        people = categories
+    if not people:
+        names = [category["name"] for category in categories]
+        raise ValueError(f"no category is named 'person'; got {names[:10]}")
+    return people[0]
+
+
+def _skeleton(category: dict[str, Any]) -> Skeleton:
+    joints = tuple(category["keypoints"])
+    if joints == COCO17.joints:
+        return COCO17
+    limbs = tuple((joints[a - 1], joints[b - 1]) for a, b in category.get("skeleton", ()))
+    return Skeleton(
+        name=str(category["name"]),
+        joints=joints,
+        limbs=limbs,
+        sigmas=tuple(category.get("sigmas", [1 / len(joints)] * len(joints))),
+        upper_body=(),
+    )
+
+
+def _image(entry: dict[str, Any]) -> ImageRecord:
+    name = str(entry["file_name"])
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in name or not name.strip():
+        raise ValueError(f"image {entry['id']}: file_name {name!r} leaves the image folder; expected a path inside it")
+    return ImageRecord(id=int(entry["id"]), file_name=name, height=int(entry["height"]), width=int(entry["width"]))
+
+
+def _person(entry: dict[str, Any], joints: int) -> Person:
+    where = f"annotation {entry['id']}"
+    box = np.array(entry["bbox"], np.float32)
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise ValueError(f"{where}: bbox is {entry['bbox']}; expected 4 numbers x, y, width, height")
+    box[2:] += box[:2]
+    keypoints = _triples(entry, "keypoints", joints, where) if joints else None
+    teacher = _triples(entry, "teacher_keypoints", joints, where) if joints and "teacher_keypoints" in entry else None
+    weights = None
+    if joints:
+        weights = np.array(entry.get("weights", [1.0] * joints), np.float32)
+        if weights.shape != (joints,) or not ((weights >= 0) & (weights <= 1)).all():
+            raise ValueError(f"{where}: weights are {entry['weights']}; expected {joints} numbers 0..1")
+    return Person(
+        id=int(entry["id"]),
+        image_id=int(entry["image_id"]),
+        box_image=box,
+        keypoints=keypoints,
+        joint_weights=weights,
+        teacher_keypoints=teacher,
+        teacher_agreement=float(entry.get("teacher_agreement", np.nan)),
+        area=float(entry.get("area", (box[2:] - box[:2]).prod())),
+        is_crowd=bool(entry.get("iscrowd", 0)),
+        source=str(entry.get("source", "")),
+    )
+
+
+def _triples(entry: dict[str, Any], field: str, joints: int, where: str) -> Float32[np.ndarray, "joints 3"]:
+    values = np.array(entry[field], np.float32)
+    if values.shape != (3 * joints,) or not np.isfinite(values).all():
+        raise ValueError(f"{where}: {field} has shape {values.shape}; expected {joints} times x, y, v")
+    return values.reshape(joints, 3)

@@ -1,0 +1,113 @@
+"""Where pixels are, and the maps between image, crop and heatmap.
+
+One convention everywhere: pixel centres lie at whole numbers, so an image of width W covers -0.5 .. W-0.5.
+A crop is cut about its centre (W-1)/2 with no half-pixel left over, flipping a crop is x -> W-1-x, and a
+heatmap cell covers a square of ``stride`` crop pixels: x_crop = stride * x_heatmap + (stride - 1) / 2.
+
+UDP (Huang et al., "The Devil Is in the Details", CVPR 2020) aligns the corner pixels instead (scale (W-1)/(w-1));
+both are unbiased under flip and round trip, but only the one here moves the heatmap by exactly one cell when the crop
+moves by one stride, which is what a convolution does by itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32
+
+from slimpose.arrays import Affines, Boxes, Points, Size
+
+BOX_PADDING = 1.25
+"""How much a person's box is grown before it is cut (SimpleBaseline's choice, and everyone's since)."""
+
+
+def check_boxes(boxes_image: Boxes) -> None:
+    """Raise ValueError, naming the first bad box, unless all are finite and have an area."""
+    sound = np.isfinite(boxes_image).all(axis=1)
+    sound &= (boxes_image[:, 2] > boxes_image[:, 0]) & (boxes_image[:, 3] > boxes_image[:, 1])
+    if not sound.all():
+        x1, y1, x2, y2 = boxes_image[int(np.argmin(sound))]
+        raise ValueError(
+            f"box has no area: x1={x1:g} y1={y1:g} x2={x2:g} y2={y2:g}; "
+            "expected finite x1 < x2 and y1 < y2 in pixels (is it x, y, width, height?)"
+        )
+
+
+def boxes_from_xywh(xywh: Boxes) -> Boxes:
+    """Return COCO's x, y, width, height as x1, y1, x2, y2."""
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
+
+
+def boxes_to_xywh(boxes_image: Boxes) -> Boxes:
+    """Return x1, y1, x2, y2 as COCO's x, y, width, height."""
+    return np.concatenate([boxes_image[:, :2], boxes_image[:, 2:] - boxes_image[:, :2]], axis=1)
+
+
+def crop_affines(boxes_image: Boxes, crop_size: Size, *, padding: float = BOX_PADDING) -> Affines:
+    """Return the affine maps from image pixels to crop pixels, one a box.
+
+    Each box is grown to the crop's aspect ratio, then by ``padding`` about its centre: nothing is stretched.
+
+    Raises:
+        ValueError: If a box has no area.
+
+    Source:
+        Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section 3.
+    """
+    check_boxes(boxes_image)
+    extent = (boxes_image[:, 2:] - boxes_image[:, :2]).astype(np.float64)
+    scale = np.minimum(crop_size.width / extent[:, 0], crop_size.height / extent[:, 1]) / padding
+    centre = (boxes_image[:, :2].astype(np.float64) + boxes_image[:, 2:]) / 2
+    affines = np.zeros((len(boxes_image), 2, 3))
+    affines[:, 0, 0] = affines[:, 1, 1] = scale
+    affines[:, 0, 2] = (crop_size.width - 1) / 2 - scale * centre[:, 0]
+    affines[:, 1, 2] = (crop_size.height - 1) / 2 - scale * centre[:, 1]
+    return affines.astype(np.float32)
+
+
+def invert_affines(affines: Affines) -> Affines:
+    """Return the inverse maps."""
+    square = np.zeros((len(affines), 3, 3))
+    square[:, :2] = affines
+    square[:, 2, 2] = 1
+    return np.linalg.inv(square)[:, :2].astype(np.float32)
+
+
+def transform_points(affines: Affines, points: Points) -> Points:
+    """Apply map i to all points of person i."""
+    return np.einsum("nij,nkj->nki", affines[:, :, :2], points) + affines[:, None, :, 2]
+
+
+def transform_covariances(
+    affines: Affines, covariances: Float32[np.ndarray, "n joints 2 2"]
+) -> Float32[np.ndarray, "n joints 2 2"]:
+    """Carry covariances through the maps: A C A^T."""
+    linear = affines[:, None, :, :2]
+    return linear @ covariances @ linear.transpose(0, 1, 3, 2)
+
+
+def letterbox_affine(image_size: Size, canvas_size: Size) -> Affines:
+    """Return the one map (1, 2, 3) that fits a whole image into the canvas's top left, aspect ratio kept."""
+    scale = min(canvas_size.height / image_size.height, canvas_size.width / image_size.width)
+    shift = (scale - 1) / 2  # pixel centres: the image's border, not its first pixel's centre, meets the canvas's
+    return np.array([[[scale, 0, shift], [0, scale, shift]]], np.float32)
+
+
+def heatmap_to_crop(points_heatmap: Points, stride: int) -> Points:
+    """Return points in crop pixels for points in heatmap cells."""
+    return (points_heatmap * stride + (stride - 1) / 2).astype(np.float32)
+
+
+def crop_to_heatmap(points_crop: Points, stride: int) -> Points:
+    """Return points in heatmap cells for points in crop pixels."""
+    return ((points_crop - (stride - 1) / 2) / stride).astype(np.float32)
+
+
+def box_iou(boxes_a: Float32[np.ndarray, "a 4"], boxes_b: Float32[np.ndarray, "b 4"]) -> Float32[np.ndarray, "a b"]:
+    """Return the intersection over union of every pair."""
+    low = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
+    high = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
+    intersection = np.clip(high - low, 0, None).prod(axis=2)
+    area_a = (boxes_a[:, 2:] - boxes_a[:, :2]).prod(axis=1)
+    area_b = (boxes_b[:, 2:] - boxes_b[:, :2]).prod(axis=1)
+    union = area_a[:, None] + area_b[None] - intersection
+    return (intersection / np.maximum(union, 1e-9)).astype(np.float32)

@@ -1,0 +1,53 @@
+"""The shrunk decoder: a narrow 1x1 head, then stride-2 deconvolutions of few channels (the paper's section III)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from slimpose.network.spec import NetSpec
+
+
+def _conv_norm(convolution: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+
+
+class Decoder(nn.Module):
+    """Encoder features to maps of ``spec.stride``; ``channels`` wide.
+
+    Skips: ``sum`` adds the encoder's map, brought to the deconvolution's width by a 1x1 convolution; ``concat`` puts it
+    beside the deconvolution's output and mixes both down to that width by a 1x1 convolution.
+    """
+
+    def __init__(self, spec: NetSpec, encoder_channels: tuple[int, ...]) -> None:
+        super().__init__()
+        coarse_to_fine = encoder_channels[::-1]
+        width = coarse_to_fine[0]
+        self.head: nn.Module = nn.Identity()
+        if spec.head_width:
+            self.head = _conv_norm(nn.Conv2d(width, spec.head_width, 1, bias=False), spec.head_width)
+            width = spec.head_width
+        self.skip = spec.skip
+        self.deconvolutions = nn.ModuleList()
+        self.skips = nn.ModuleList()
+        for level, deconv_width in enumerate(spec.deconv_widths):
+            deconvolution = nn.ConvTranspose2d(width, deconv_width, 4, stride=2, padding=1, bias=False)
+            self.deconvolutions.append(_conv_norm(deconvolution, deconv_width))
+            width = deconv_width
+            if spec.skip != "none" and level + 1 < len(coarse_to_fine):
+                joined = coarse_to_fine[level + 1] + (width if spec.skip == "concat" else 0)
+                self.skips.append(nn.Conv2d(joined, width, 1))
+        self.channels = width
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Return the decoded map of features given finest first."""
+        decoded = self.head(features[-1])
+        for level, deconvolution in enumerate(self.deconvolutions):
+            decoded = deconvolution(decoded)
+            if level < len(self.skips):
+                beside = features[-2 - level]
+                if self.skip == "sum":
+                    decoded = decoded + self.skips[level](beside)
+                else:
+                    decoded = self.skips[level](torch.cat([decoded, beside], dim=1))
+        return decoded

@@ -1,0 +1,81 @@
+"""Encoders: any timm ``features_only`` model, its last stages cut off where they are not used."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import timm
+import torch
+from timm.layers.squeeze_excite import SqueezeExcite as SqueezeExciteLayer
+from timm.models._efficientnet_blocks import SqueezeExcite as SqueezeExciteBlock
+from torch import Tensor, nn
+
+from slimpose.network.spec import NetSpec
+
+_ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hard-swish": nn.Hardswish}
+_REPLACED = (nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
+_NORMALISED_TO_ONE = ("mobilenetv2",)
+"""Encoders started here from MoveNet's trunk read pixels as -1..1, whatever timm's own weights expect."""
+
+
+class Encoder(nn.Module):
+    """Images to feature maps.
+
+    Input: float (n, 3, H, W) RGB in 0..255; the normalisation is inside.
+    Output: the stride-4, 8, 16 (and 32) maps, finest first; ``channels`` tells their widths.
+    """
+
+    def __init__(self, spec: NetSpec, *, imagenet: bool = False) -> None:
+        super().__init__()
+        finest_to_coarsest = (1, 2, 3, 4) if spec.encoder_stride == 32 else (1, 2, 3)
+        create = partial(timm.create_model, spec.encoder, features_only=True, pretrained=imagenet)
+        if spec.width_multiplier != 1.0:
+            self.body = _wide_mobilenet_v2(spec, finest_to_coarsest)
+        elif spec.encoder.startswith("mobilenetv2"):
+            self.body = create(out_indices=finest_to_coarsest, pad_type="same")
+        else:
+            self.body = create(out_indices=finest_to_coarsest)
+        strides = tuple(self.body.feature_info.reduction())
+        if strides[-1] != spec.encoder_stride:
+            raise ValueError(
+                f"encoder {spec.encoder!r} gives strides {strides}; expected the last to be {spec.encoder_stride}"
+            )
+        self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
+        if not spec.squeeze_excite:
+            _replace(self.body, (SqueezeExciteLayer, SqueezeExciteBlock), nn.Identity)
+        if spec.activation != "as-trained":
+            _replace(self.body, _REPLACED, partial(_ACTIVATIONS[spec.activation], inplace=True))
+        if spec.encoder.startswith(_NORMALISED_TO_ONE):
+            mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+        else:
+            config = timm.get_pretrained_cfg(spec.encoder)
+            mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        self.register_buffer("mean_pixel", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std_pixel", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the feature maps, finest first."""
+        return self.body((images - self.mean_pixel) / self.std_pixel)
+
+
+def _wide_mobilenet_v2(spec: NetSpec, out_indices: tuple[int, ...]) -> nn.Module:
+    """MobileNetV2 of any width: timm registers only some."""
+    from timm.models.efficientnet import _gen_mobilenet_v2  # pyright: ignore[reportPrivateUsage]
+
+    if spec.encoder != "mobilenetv2_100":
+        raise ValueError(f"width_multiplier {spec.width_multiplier:g} needs mobilenetv2_100, got {spec.encoder!r}")
+    return _gen_mobilenet_v2(
+        spec.encoder,
+        channel_multiplier=spec.width_multiplier,
+        features_only=True,
+        out_indices=out_indices,
+        pad_type="same",
+    )
+
+
+def _replace(module: nn.Module, kinds: tuple[type, ...], make: type | partial[nn.Module]) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, kinds):
+            setattr(module, name, make())
+        else:
+            _replace(child, kinds, make)

@@ -1,0 +1,36 @@
+"""The named members of the family."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from slimpose.arrays import Size
+from slimpose.network.spec import NetSpec
+
+DETECTOR_SIZE = Size(320, 320)
+
+FAMILY: dict[str, NetSpec] = {
+    **{f"b{i}": NetSpec(encoder=f"tf_efficientnet_b{i}") for i in range(7)},
+    **{f"lite{i}": NetSpec(encoder=f"tf_efficientnet_lite{i}") for i in range(3)},
+    **{f"r{depth}": NetSpec(encoder=f"resnet{depth}", head_width=0) for depth in (18, 34, 50)},
+    "mnv2": NetSpec(encoder="mobilenetv2_100"),
+    "mnv2-wide": NetSpec(encoder="mobilenetv2_100", width_multiplier=1.75),
+}
+"""b0..b6 the paper's (b1 its choice), r18..r50 its comparison (no head convolution), lite* the hardware-portable form of
+b*, mnv2 the shipped default, mnv2-wide its teacher. A detector is the same spec with two deconvolutions."""
+
+
+def member(name: str, *, size: Size | None = None) -> NetSpec:
+    """Return the member of that name, at another input size if given.
+
+    Raises:
+        ValueError: If there is none, with the names there are.
+    """
+    if name not in FAMILY:
+        raise ValueError(f"no net is named {name!r}; expected one of {', '.join(FAMILY)}")
+    return FAMILY[name].at(size) if size else FAMILY[name]
+
+
+def detector_of(spec: NetSpec, *, size: Size = DETECTOR_SIZE) -> NetSpec:
+    """Return the person detector's spec with the same encoder: two deconvolutions, to stride 8, no joints."""
+    return dataclasses.replace(spec, size=size, deconv_widths=(32, 32), head_width=64, joints=0)

@@ -1,0 +1,26 @@
+"""The pose net: crops of one person each to heatmaps, one a joint."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from slimpose.network.decoder import Decoder
+from slimpose.network.encoder import Encoder
+from slimpose.network.spec import NetSpec
+
+
+class PoseNet(nn.Module):
+    """uint8 crops (n, H, W, 3) RGB to heatmaps (n, joints, H/stride, W/stride), peaks near 1."""
+
+    def __init__(self, spec: NetSpec, *, imagenet: bool = False) -> None:
+        super().__init__()
+        self.spec = spec
+        self.encoder = Encoder(spec, imagenet=imagenet)
+        self.decoder = Decoder(spec, self.encoder.channels)
+        self.to_heatmaps = nn.Conv2d(self.decoder.channels, spec.joints, 1)
+        nn.init.normal_(self.to_heatmaps.weight, std=1e-3)
+        nn.init.zeros_(self.to_heatmaps.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Return heatmaps; any input size that is a multiple of the encoder's stride is taken."""
+        return self.to_heatmaps(self.decoder(self.encoder(crops.permute(0, 3, 1, 2).float())))

@@ -1,0 +1,133 @@
+"""Joints, their names, limbs, mirror partners and COCO's per-joint spread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skeleton:
+    """A fixed order of joints.
+
+    Attributes:
+        name: What the skeleton is called.
+        joints: The joints' names, in the order of every ``joints`` axis.
+        limbs: Pairs of joint names that are drawn as lines.
+        sigmas: OKS's fall-off of each joint, as a fraction of the root of the person's area; half of COCO's k.
+        upper_body: The joints above the hips, for half-body augmentation.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    limbs: tuple[tuple[str, str], ...]
+    sigmas: tuple[float, ...]
+    upper_body: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.sigmas) != len(self.joints):
+            raise ValueError(f"skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas")
+        unknown = {joint for limb in self.limbs for joint in limb} | set(self.upper_body)
+        unknown -= set(self.joints)
+        if unknown:
+            raise ValueError(f"skeleton {self.name!r} has no joints named {sorted(unknown)}")
+
+    @property
+    def flip_indices(self) -> Int64[np.ndarray, " joints"]:
+        """For each joint, the joint it becomes in a mirror: left_x and right_x change places."""
+        mirrored = []
+        for joint in self.joints:
+            side, _, rest = joint.partition("_")
+            other = {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, joint)
+            mirrored.append(self.joints.index(other) if other in self.joints else self.joints.index(joint))
+        return np.array(mirrored, np.int64)
+
+    @property
+    def limb_indices(self) -> tuple[tuple[int, int], ...]:
+        """The limbs as pairs of positions in ``joints``."""
+        return tuple((self.joints.index(a), self.joints.index(b)) for a, b in self.limbs)
+
+    @property
+    def sigma_array(self) -> Float32[np.ndarray, " joints"]:
+        """``sigmas`` as an array."""
+        return np.array(self.sigmas, np.float32)
+
+
+COCO17 = Skeleton(
+    name="coco17",
+    joints=(
+        "nose",
+        "left_eye",
+        "right_eye",
+        "left_ear",
+        "right_ear",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+    ),
+    limbs=(
+        ("left_ankle", "left_knee"),
+        ("left_knee", "left_hip"),
+        ("right_ankle", "right_knee"),
+        ("right_knee", "right_hip"),
+        ("left_hip", "right_hip"),
+        ("left_shoulder", "left_hip"),
+        ("right_shoulder", "right_hip"),
+        ("left_shoulder", "right_shoulder"),
+        ("left_shoulder", "left_elbow"),
+        ("right_shoulder", "right_elbow"),
+        ("left_elbow", "left_wrist"),
+        ("right_elbow", "right_wrist"),
+        ("left_eye", "right_eye"),
+        ("nose", "left_eye"),
+        ("nose", "right_eye"),
+        ("left_eye", "left_ear"),
+        ("right_eye", "right_ear"),
+        ("left_ear", "left_shoulder"),
+        ("right_ear", "right_shoulder"),
+    ),
+    sigmas=(
+        0.026,
+        0.025,
+        0.025,
+        0.035,
+        0.035,
+        0.079,
+        0.079,
+        0.072,
+        0.072,
+        0.062,
+        0.062,
+        0.107,
+        0.107,
+        0.087,
+        0.087,
+        0.089,
+        0.089,
+    ),
+    upper_body=(
+        "nose",
+        "left_eye",
+        "right_eye",
+        "left_ear",
+        "right_ear",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+    ),
+)
+"""The 17 joints of COCO keypoints (Lin et al., "Microsoft COCO", ECCV 2014); sigmas from its evaluation code's table."""

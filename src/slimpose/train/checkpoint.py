@@ -1,0 +1,103 @@
+"""Checkpoints and weights as safetensors: nothing is unpickled, nothing is half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Tensors by name and the metadata beside them."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write to a temporary name beside ``path``, flush it to disk, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial, metadata=metadata)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read what ``save`` wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no safetensors file, or cut off.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file {path}")
+    try:
+        with safe_open(path, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+            return Checkpoint(tensors=tensors, metadata=opened.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file, or was cut off: {error}") from error
+
+
+def load_into(module: nn.Module, tensors: dict[str, Tensor], *, path: Path) -> None:
+    """Load tensors into a module, all of them and nothing else.
+
+    Raises:
+        ValueError: With the first name that is missing, left over or of another shape.
+    """
+    own = module.state_dict()
+    for name, tensor in own.items():
+        if name not in tensors:
+            raise ValueError(f"{path} lacks {name} {tuple(tensor.shape)} (another network's weights?)")
+        if tensors[name].shape != tensor.shape:
+            raise ValueError(f"{path}: {name} is {tuple(tensors[name].shape)}; expected {tuple(tensor.shape)}")
+    left = tensors.keys() - own.keys()
+    if left:
+        raise ValueError(f"{path} holds {min(left)}, which the network has not (another network's weights?)")
+    module.load_state_dict(tensors)
+
+
+def pack_training(model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the whole state of a run as flat tensors: ``model.*``, ``ema.*``, ``adam.<parameter>.<moment>``."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"ema.{name}": tensor.clone() for name, tensor in averaged.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{number}.{moment}": torch.as_tensor(value) for moment, value in state.items()}
+    return tensors
+
+
+def unpack_training(
+    checkpoint: Checkpoint, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, *, path: Path
+) -> int:
+    """Put a saved state back; return the step it was saved behind.
+
+    Raises:
+        ValueError: If the file holds no training state, or another network's.
+    """
+    if "step" not in checkpoint.metadata:
+        raise ValueError(f"{path} holds no training state; expected a checkpoint.safetensors written by slimpose train")
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "adam": {}}
+    for name, tensor in checkpoint.tensors.items():
+        group, _, rest = name.partition(".")
+        groups.setdefault(group, {})[rest] = tensor
+    load_into(model, groups["model"], path=path)
+    load_into(averaged, groups["ema"], path=path)
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in groups["adam"].items():
+        number, _, moment = name.partition(".")
+        state.setdefault(int(number), {})[moment] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(json.loads(checkpoint.metadata["step"]))

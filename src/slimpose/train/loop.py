@@ -1,0 +1,90 @@
+"""The training loop: a generator that yields what happened; the caller decides what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from slimpose.train.recipe import Recipe
+
+_Batch = TypeVar("_Batch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One optimiser step: its number (from 0), its loss, the learning rate used."""
+
+    number: int
+    loss: float
+    learning_rate: float
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return AdamW with the recipe's rates; norms and biases do not decay."""
+    groups = []
+    for is_encoder in (False, True):
+        for decays in (True, False):
+            parameters = [
+                parameter
+                for name, parameter in model.named_parameters()
+                if name.startswith("encoder.") == is_encoder and (parameter.ndim > 1) == decays
+            ]
+            rate = recipe.learning_rate * (recipe.encoder_rate if is_encoder else 1.0)
+            decay = recipe.weight_decay if decays else 0.0
+            groups.append({"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay})
+    return torch.optim.AdamW(groups)
+
+
+@torch.no_grad()
+def average_into(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards the model's; counters and the like are copied."""
+    mine, theirs = averaged.state_dict(), model.state_dict()
+    floating = [name for name, tensor in mine.items() if tensor.is_floating_point()]
+    torch._foreach_lerp_([mine[name] for name in floating], [theirs[name] for name in floating], 1 - decay)
+    for name in mine.keys() - set(floating):
+        mine[name].copy_(theirs[name])
+
+
+def train(
+    *,
+    model: nn.Module,
+    averaged: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    batches: Iterable[_Batch],
+    loss_of: Callable[[nn.Module, _Batch], Tensor],
+    start_step: int = 0,
+) -> Iterator[Step]:
+    """Run the recipe's steps from ``start_step`` on, yielding after each.
+
+    Args:
+        model: Trained in place.
+        averaged: A copy that follows it, decayed; warm, so that it is usable early.
+        optimizer: Of the model's parameters.
+        recipe: Gives the schedule.
+        batches: The batch of ``start_step``, of the next, ...
+        loss_of: The batch's loss.
+        start_step: Steps done already.
+
+    Raises:
+        FloatingPointError: If the loss is not finite.
+    """
+    model.train()
+    for number, batch in zip(range(start_step, recipe.steps), batches, strict=False):
+        factor = recipe.rate_at(number)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        loss = loss_of(model, batch)
+        value = float(loss.detach())
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is {value} at step {number}; the learning rate may be too high")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        average_into(averaged, model, min(recipe.ema, (1 + number) / (10 + number)))
+        yield Step(number=number, loss=value, learning_rate=recipe.learning_rate * factor)

@@ -1,0 +1,10 @@
+"""The named recipes: functions that return a run as data; their docstrings say command, hardware and result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from slimpose.train.recipe import Recipe
+from slimpose.train.recipes.small_data import mnv2
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"mnv2": mnv2}
