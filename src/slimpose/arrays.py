@@ -25,14 +25,14 @@ class Size(NamedTuple):
             ValueError: If the text is no such size.
         """
         parts = text.lower().split("x")
-        if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
             raise ValueError(f"size {text!r} is not HEIGHTxWIDTH; expected for example 256x192")
         return cls(int(parts[0]), int(parts[1]))
 
 
-Image = UInt8[np.ndarray, "height width 3"]
-"""RGB, 0..255. BGR exists only where OpenCV reads and writes."""
-Crops = UInt8[np.ndarray, "n height width 3"]
+Image = UInt8[np.ndarray, "_height _width 3"]
+"""RGB, 0..255. BGR exists only where OpenCV reads and writes. Two images of one call may differ in size."""
+Crops = UInt8[np.ndarray, "n crop_height crop_width 3"]
 Affines = Float32[np.ndarray, "n 2 3"]
 Boxes = Float32[np.ndarray, "n 4"]
 """x1, y1, x2, y2 in image pixels."""
@@ -42,6 +42,6 @@ Scores = Float32[np.ndarray, "n joints"]
 Visible = Bool[np.ndarray, "n joints"]
 Covariances = Float32[np.ndarray, "n joints 2 2"]
 """In square pixels of the frame that the variable's name tells."""
-Heatmaps = Float32[np.ndarray, "n joints height width"]
+Heatmaps = Float32[np.ndarray, "n joints map_height map_width"]
 PersonScores = Float32[np.ndarray, " n"]
 Ids = Int64[np.ndarray, " n"]

@@ -12,6 +12,7 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from slimpose.formats import coco
+from slimpose.train.detector_task import detector_task
 from slimpose.train.pose_task import pose_task
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import load_start, run
@@ -75,11 +76,12 @@ def train(
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}")) as bar:
         reading = bar.add_task("reading images", total=None, note="")
-        task = pose_task(
+        is_pose = plan.task == "pose"
+        task = (pose_task if is_pose else detector_task)(
             plan,
-            train=coco.read(train, keypoints=True),
+            train=coco.read(train, keypoints=is_pose),
             train_images=images,
-            val=coco.read(val, keypoints=True),
+            val=coco.read(val, keypoints=is_pose),
             val_images=val_images,
             on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
         )

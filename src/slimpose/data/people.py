@@ -70,7 +70,7 @@ def load_people(
 
     Raises:
         ImageError: If a picture is missing or broken.
-        ValueError: If nobody is labelled.
+        ValueError: If nobody is labelled, or a labelled person's box has no area.
     """
     by_image = {
         image_id: [person for person in people if not person.is_crowd and _weights(person, teacher).any()]
@@ -82,7 +82,7 @@ def load_people(
 
     def cut_all(image_id: int) -> list[tuple[coco.Person, Image, Affines]]:
         image = read_image(image_folder / annotations.images[image_id].file_name)
-        return [(person, *_cut(image, person.box_image, crop_size)) for person in by_image[image_id]]
+        return [(person, *_cut_person(image, person, crop_size)) for person in by_image[image_id]]
 
     found: list[tuple[coco.Person, Image, Affines]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -101,6 +101,13 @@ def load_people(
         sources=[person.source for person in people],
         skeleton=annotations.skeleton,
     )
+
+
+def _cut_person(image: Image, person: coco.Person, crop_size: Size) -> tuple[Image, Affines]:
+    try:
+        return _cut(image, person.box_image, crop_size)
+    except ValueError as error:
+        raise ValueError(f"annotation {person.id}: {error}") from error
 
 
 def _cut(image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size) -> tuple[Image, Affines]:

@@ -95,21 +95,23 @@ def read(path: Path, *, keypoints: bool) -> CocoFile:
         )
     try:
         category = _person_category(document["categories"])
+        category_id = int(category["id"])
         skeleton = _skeleton(category) if keypoints else COCO17
         images = {int(entry["id"]): _image(entry) for entry in document["images"]}
-        people = tuple(
-            _person(entry, len(skeleton.joints) if keypoints else 0)
-            for entry in document["annotations"]
-            if entry["category_id"] == category["id"]
-        )
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+            people = tuple(
+                _person(entry, len(skeleton.joints) if keypoints else 0)
+                for entry in document["annotations"]
+                if entry["category_id"] == category["id"]
+            )
     except KeyError as error:
         raise ValueError(f"{path}: an entry lacks the field {error}; is it a COCO {_kind(keypoints)} file?") from error
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
     for person in people:
         if person.image_id not in images:
             raise ValueError(f"{path}: annotation {person.id} names image {person.image_id}, which is not in images")
-    return CocoFile(path=path, images=images, people=people, skeleton=skeleton, category_id=int(category["id"]))
+    return CocoFile(path=path, images=images, people=people, skeleton=skeleton, category_id=category_id)
 
 
 def _kind(keypoints: bool) -> str:
@@ -130,7 +132,14 @@ def _skeleton(category: dict[str, Any]) -> Skeleton:
     joints = tuple(category["keypoints"])
     if joints == COCO17.joints:
         return COCO17
-    limbs = tuple((joints[a - 1], joints[b - 1]) for a, b in category.get("skeleton", ()))
+    where = f"category {category['name']!r}"
+    if not joints:
+        raise ValueError(f"{where} names no keypoints; expected the joints' names")
+    pairs = category.get("skeleton", ())
+    for pair in pairs:
+        if len(pair) != 2 or not all(isinstance(end, int) and 1 <= end <= len(joints) for end in pair):
+            raise ValueError(f"{where}: skeleton has the limb {pair}; expected two numbers 1..{len(joints)}")
+    limbs = tuple((joints[a - 1], joints[b - 1]) for a, b in pairs)
     return Skeleton(
         name=str(category["name"]),
         joints=joints,

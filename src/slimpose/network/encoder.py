@@ -40,6 +40,7 @@ class Encoder(nn.Module):
             raise ValueError(
                 f"encoder {spec.encoder!r} gives strides {strides}; expected the last to be {spec.encoder_stride}"
             )
+        _drop_unused_stages(self.body)
         self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
         if not spec.squeeze_excite:
             _replace(self.body, (SqueezeExciteLayer, SqueezeExciteBlock), nn.Identity)
@@ -71,6 +72,13 @@ def _wide_mobilenet_v2(spec: NetSpec, out_indices: tuple[int, ...]) -> nn.Module
         out_indices=out_indices,
         pad_type="same",
     )
+
+
+def _drop_unused_stages(body: nn.Module) -> None:
+    """Cut off what lies behind the last map: timm keeps (and computes) those stages in the EfficientNet family."""
+    room, _, last = body.feature_info.module_name()[-1].partition(".")  # pyright: ignore[reportCallIssue]
+    if room == "blocks" and last.isdecimal():
+        body.blocks = body.get_submodule("blocks")[: int(last) + 1]  # pyright: ignore[reportIndexIssue]
 
 
 def _replace(module: nn.Module, kinds: tuple[type, ...], make: type | partial[nn.Module]) -> None:

@@ -32,5 +32,8 @@ def member(name: str, *, size: Size | None = None) -> NetSpec:
 
 
 def detector_of(spec: NetSpec, *, size: Size = DETECTOR_SIZE) -> NetSpec:
-    """Return the person detector's spec with the same encoder: two deconvolutions, to stride 8, no joints."""
-    return dataclasses.replace(spec, size=size, deconv_widths=(32, 32), head_width=64, joints=0)
+    """Return the person detector's spec with the same encoder: two deconvolutions, to stride 8, with sum skips.
+
+    Small people live in the finer maps: skips, which the paper found useless for crops, are what finds them.
+    """
+    return dataclasses.replace(spec, size=size, head_width=96, deconv_widths=(64, 64), skip="sum", joints=0)

@@ -44,7 +44,7 @@ class NetSpec:
     def __post_init__(self) -> None:
         if self.encoder_stride not in (16, 32):
             raise ValueError(f"encoder_stride is {self.encoder_stride}; expected 16 or 32")
-        if any(side % self.encoder_stride for side in self.size):
+        if any(side % self.encoder_stride or side <= 0 for side in self.size):
             raise ValueError(
                 f"input size {self.size} is not a multiple of the encoder's stride {self.encoder_stride}; "
                 "expected for example 128x96, 192x160, 256x192"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from slimpose.arrays import Size
-from slimpose.network.family import member
+from slimpose.data.augment import Augmentation
+from slimpose.network.family import detector_of, member
 from slimpose.train.recipe import Phase, Recipe
 
 
@@ -19,4 +20,22 @@ def mnv2() -> Recipe:
             Phase(size=Size(256, 192), samples=48_000, augmentation=0.6),
         ),
         source_repeats={"coco": 2.0, "lspet": 1.0, "fashion": 1.0, "stanford40": 1.0, "pedestrian": 0.5},
+    )
+
+
+def detector() -> Recipe:
+    """Person detector on the MobileNetV2 encoder."""
+    return Recipe(
+        name="detector",
+        task="detect",
+        net=detector_of(member("mnv2")),
+        phases=(
+            Phase(size=Size(224, 224), samples=10_000),
+            Phase(size=Size(320, 320), samples=12_000, augmentation=0.7),
+        ),
+        batch=16,
+        ema=0.995,
+        evaluations=6,
+        augmentation=Augmentation(flip=0.5, scale=0.4, shift=0.25, light=0.25, grey=0.05, blur=0.05),
+        source_repeats={"coco": 1.0, "stanford40": 1.0},
     )

@@ -1,0 +1,185 @@
+"""Whole pictures with people boxed, for the detector; batch i is a pure function of i."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from slimpose import geometry
+from slimpose.arrays import Boxes, Crops, Image, Size
+from slimpose.data.augment import Augmentation, change_light
+from slimpose.data.order import Order
+from slimpose.formats import coco
+from slimpose.runtime.letterbox import CANVAS_GREY
+from slimpose.runtime.images import read_image
+
+_CENTRE_SHARE = 0.54  # TTFNet's alpha: the share of a box that counts as its centre
+_LEAST_VISIBLE = 0.3
+_LEAST_SIDE_PX = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A picture in memory, its boxes in its own pixels, and which of them stand for a crowd."""
+
+    image: Image
+    boxes_image: Boxes
+    is_crowd: Bool[np.ndarray, " n"]
+    source: str
+
+
+def load_scenes(
+    annotations: coco.CocoFile,
+    image_folder: Path,
+    *,
+    largest_side: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Scene]:
+    """Read every picture, shrunk so that its longer side is at most ``largest_side``.
+
+    Raises:
+        ImageError: If a picture is missing or broken.
+    """
+
+    def load(entry: tuple[int, list[coco.Person]]) -> Scene:
+        image_id, people = entry
+        image = read_image(image_folder / annotations.images[image_id].file_name)
+        boxes = np.array([person.box_image for person in people], np.float32).reshape(-1, 4)
+        scale = min(1.0, largest_side / max(image.shape[:2]))
+        if scale < 1:
+            size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            boxes = boxes * np.float32(scale)
+        crowd = np.array([person.is_crowd for person in people], bool)
+        sound = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        source = people[0].source if people else ""
+        return Scene(image=image, boxes_image=boxes[sound], is_crowd=crowd[sound], source=source)
+
+    grouped = annotations.people_by_image()
+    scenes: list[Scene] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, scene in enumerate(pool.map(load, grouped.items()), start=1):
+            scenes.append(scene)
+            on_progress(done, len(grouped))
+    return scenes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneBatch:
+    """Pictures (n, H, W, 3) and what each cell should say.
+
+    ``centres`` (n, h, w) is 1 at a box's centre, falling off as a Gaussian; ``counts`` (n, h, w) is 0 in crowds;
+    ``boxes`` (n, 4, h, w) in input pixels, counted by ``box_weights`` (n, h, w); ``people`` is the number of boxes.
+    """
+
+    images: Crops
+    centres: Float32[np.ndarray, "n h w"]
+    counts: Float32[np.ndarray, "n h w"]
+    boxes: Float32[np.ndarray, "n 4 h w"]
+    box_weights: Float32[np.ndarray, "n h w"]
+    people: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneBatches:
+    """Makes the batches of one run."""
+
+    scenes: list[Scene]
+    order: Order
+    stride: int
+    seed: int
+
+    def batch(self, first: int, count: int, size: Size, how: Augmentation) -> SceneBatch:
+        """Return the batch of positions first .. first + count - 1."""
+        h, w = size.height // self.stride, size.width // self.stride
+        images = np.full((count, *size, 3), CANVAS_GREY, np.uint8)
+        centres, weights = np.zeros((count, h, w), np.float32), np.zeros((count, h, w), np.float32)
+        counts, boxes = np.ones((count, h, w), np.float32), np.zeros((count, 4, h, w), np.float32)
+        people = 0
+        for row in range(count):
+            rng = np.random.default_rng((self.seed, first + row))
+            scene = self.scenes[self.order.at(first + row)]
+            affine = _draw_view(rng, how, Size(*scene.image.shape[:2]), size)
+            images[row] = cv2.warpAffine(
+                scene.image,
+                affine,
+                (size.width, size.height),
+                flags=cv2.INTER_LINEAR,
+                borderValue=(CANVAS_GREY,) * 3,
+            )
+            images[row] = change_light(rng, how, images[row])
+            seen, is_person = _see(scene, affine, size)
+            _mark_ignored(counts[row], seen[~is_person], self.stride)
+            for box in sorted(seen[is_person], key=_area, reverse=True):
+                _mark_person(box, centres[row], counts[row], boxes[row], weights[row], self.stride)
+            people += int(is_person.sum())
+        return SceneBatch(
+            images=images, centres=centres, counts=counts, boxes=boxes, box_weights=weights, people=people
+        )
+
+
+def _area(box: np.ndarray) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def _draw_view(
+    rng: np.random.Generator, how: Augmentation, image_size: Size, canvas: Size
+) -> Float32[np.ndarray, "2 3"]:
+    """Draw a scale, a place and a mirror; with no augmentation, the runtime's letterbox."""
+    fitted = geometry.letterbox_affine(image_size, canvas)[0].astype(np.float64)
+    draws = rng.random(4)
+    scale = np.exp(np.log(1 + 2 * how.scale) * (2 * draws[0] - 1))
+    fitted *= scale
+    room = np.array([canvas.width, canvas.height]) - fitted[0, 0] * np.array([image_size.width, image_size.height])
+    place = np.minimum(room, 0) * draws[1:3] + np.maximum(room, 0) * draws[1:3] * min(1.0, 4 * how.shift)
+    fitted[:, 2] = (fitted[0, 0] - 1) / 2 + place
+    if draws[3] < how.flip:
+        fitted[0, 0] *= -1
+        fitted[0, 2] = place[0] * 2 + image_size.width * abs(fitted[0, 0]) - 1 - fitted[0, 2]
+    return fitted.astype(np.float32)
+
+
+def _see(scene: Scene, affine: np.ndarray, size: Size) -> tuple[Boxes, Bool[np.ndarray, " n"]]:
+    """Return the boxes inside the canvas, clipped, and which are people to find (the others are left out of the loss)."""
+    corners = geometry.transform_points(affine[None], scene.boxes_image.reshape(1, -1, 2)).reshape(-1, 2, 2)
+    whole = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    limits = np.array([size.width, size.height, size.width, size.height], np.float32) - 0.5
+    clipped = np.clip(whole, -0.5, limits)
+    sides, full = clipped[:, 2:] - clipped[:, :2], whole[:, 2:] - whole[:, :2]
+    inside = (sides > 0.5).all(axis=1)
+    visible = sides.prod(axis=1) / np.maximum(full.prod(axis=1), 1e-6)
+    findable = ~scene.is_crowd & (visible >= _LEAST_VISIBLE) & (sides.min(axis=1) >= _LEAST_SIDE_PX)
+    return clipped[inside].astype(np.float32), findable[inside]
+
+
+def _mark_ignored(counts: np.ndarray, boxes: np.ndarray, stride: int) -> None:
+    for x1, y1, x2, y2 in np.round(boxes / stride).astype(int):
+        counts[max(0, y1) : y2 + 1, max(0, x1) : x2 + 1] = 0
+
+
+def _mark_person(
+    box: np.ndarray, centres: np.ndarray, counts: np.ndarray, boxes: np.ndarray, weights: np.ndarray, stride: int
+) -> None:
+    """Draw one person's Gaussian, and let the cells near its centre predict its box."""
+    h, w = centres.shape
+    cells = (box - (stride - 1) / 2) / stride
+    centre_x, centre_y = (cells[:2] + cells[2:]) / 2
+    column, line = int(np.clip(round(centre_x), 0, w - 1)), int(np.clip(round(centre_y), 0, h - 1))
+    radius = _CENTRE_SHARE * (cells[2:] - cells[:2]) / 2
+    sigma_x, sigma_y = (2 * radius + 1) / 6
+    x, y = np.arange(w) - column, np.arange(h) - line
+    near_x, near_y = np.abs(x) <= max(radius[0], 0.5), np.abs(y) <= max(radius[1], 0.5)
+    gaussian = np.exp(-(y[:, None] ** 2) / (2 * sigma_y**2) - x[None] ** 2 / (2 * sigma_x**2))
+    gaussian = (gaussian * near_y[:, None] * near_x[None]).astype(np.float32)
+    np.maximum(centres, gaussian, out=centres)
+    counts[line, column] = 1
+    mine = gaussian > 0
+    boxes[:, mine] = box[:, None]
+    weights[mine] = gaussian[mine] / gaussian.sum() * np.log1p(_area(box) / stride**2)

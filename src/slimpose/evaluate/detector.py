@@ -1,0 +1,127 @@
+"""Person-box AP, and what the runtime's own threshold finds and invents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from slimpose import geometry
+from slimpose.arrays import Boxes, Crops, PersonScores, Size
+from slimpose.evaluate.coco_ap import average_precision
+from slimpose.formats.coco import CocoFile
+from slimpose.runtime.images import read_image
+from slimpose.runtime.letterbox import letterbox
+
+DetectImages = Callable[[Crops], tuple[np.ndarray, np.ndarray]]
+"""uint8 canvases (n, H, W, 3) to boxes (n, k, 4) in canvas pixels and scores (n, k)."""
+
+TALL_PX = 96.0
+_LEAST_SCORE = 0.005
+_MATCH_IOU = 0.5
+
+
+def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou: float) -> list[int]:
+    """Return the boxes to keep, best first: each overlaps every better kept one by at most ``iou``."""
+    overlap = geometry.box_iou(boxes_image, boxes_image)
+    kept: list[int] = []
+    for candidate in np.argsort(-scores, kind="stable"):
+        if (overlap[candidate, kept] <= iou).all():
+            kept.append(int(candidate))
+    return kept
+
+
+def box_records(
+    annotations: CocoFile,
+    image_folder: Path,
+    detect: DetectImages,
+    *,
+    canvas: Size,
+    nms_iou: float = 0.6,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """Return COCO box result records of every image of the file.
+
+    Raises:
+        ImageError: If a picture is missing or broken.
+    """
+    records: list[dict[str, Any]] = []
+    for done, (image_id, entry) in enumerate(annotations.images.items(), start=1):
+        image = read_image(image_folder / entry.file_name)
+        picture, to_canvas = letterbox(image, canvas)
+        found, scores = (output[0] for output in detect(picture[None]))
+        found, scores = found[scores > _LEAST_SCORE], scores[scores > _LEAST_SCORE]
+        corners = geometry.transform_points(geometry.invert_affines(to_canvas), found.reshape(1, -1, 2))
+        limits = np.array([image.shape[1], image.shape[0]], np.float32) - 0.5
+        boxes = np.clip(corners, -0.5, limits).reshape(-1, 4).astype(np.float32)
+        for row in box_nms(boxes, scores, iou=nms_iou):
+            x, y, width, height = geometry.boxes_to_xywh(boxes[row : row + 1])[0]
+            records.append(
+                {
+                    "image_id": image_id,
+                    "category_id": annotations.category_id,
+                    "bbox": [round(float(value), 2) for value in (x, y, width, height)],
+                    "score": float(scores[row]),
+                }
+            )
+        on_progress(done, len(annotations.images))
+    return records
+
+
+def box_ap(annotations: CocoFile, records: list[dict[str, Any]]) -> dict[str, float]:
+    """Return person-box AP over all images of the file."""
+    return average_precision(annotations.path, records, kind="bbox")
+
+
+def recall_and_false(
+    annotations: CocoFile, records: list[dict[str, Any]], *, threshold: float, iou: float = _MATCH_IOU
+) -> dict[str, float]:
+    """Return ``recall_tall`` and ``false_per_image`` of the records scored ``threshold`` and over.
+
+    People taller than TALL_PX are to be found; each box may find one. A box that finds nobody of any height, and lies
+    not mostly inside a crowd's box, is false.
+    """
+    grouped = annotations.people_by_image()
+    found_tall = tall = false = 0
+    by_image: dict[int, list[dict[str, Any]]] = {}
+    for record in records:
+        if record["score"] >= threshold:
+            by_image.setdefault(record["image_id"], []).append(record)
+    for image_id, people in grouped.items():
+        true_boxes = np.array([person.box_image for person in people if not person.is_crowd], np.float32).reshape(-1, 4)
+        crowds = np.array([person.box_image for person in people if person.is_crowd], np.float32).reshape(-1, 4)
+        mine = sorted(by_image.get(image_id, []), key=lambda record: -record["score"])
+        boxes = geometry.boxes_from_xywh(np.array([record["bbox"] for record in mine], np.float32).reshape(-1, 4))
+        matched = _match(boxes, true_boxes, iou)
+        is_tall = true_boxes[:, 3] - true_boxes[:, 1] > TALL_PX
+        tall += int(is_tall.sum())
+        found_tall += int((is_tall & np.isin(np.arange(len(true_boxes)), matched[matched >= 0])).sum())
+        false += int(((matched < 0) & ~_inside_crowd(boxes, crowds)).sum())
+    return {"recall_tall": found_tall / max(1, tall), "false_per_image": false / max(1, len(grouped))}
+
+
+def _match(boxes: Boxes, true_boxes: Boxes, iou: float) -> np.ndarray:
+    """For each box, best first, the free true box it overlaps most, or -1."""
+    matched = np.full(len(boxes), -1)
+    if len(true_boxes) == 0:
+        return matched
+    overlap = geometry.box_iou(boxes, true_boxes)
+    for row in range(len(boxes)):
+        best = int(overlap[row].argmax())
+        if overlap[row, best] >= iou:
+            matched[row] = best
+            overlap[:, best] = 0
+    return matched
+
+
+def _inside_crowd(boxes: Boxes, crowds: Boxes) -> Bool[np.ndarray, " n"]:
+    if len(crowds) == 0 or len(boxes) == 0:
+        return np.zeros(len(boxes), bool)
+    low = np.maximum(boxes[:, None, :2], crowds[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], crowds[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    own = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return (shared / np.maximum(own[:, None], 1e-6)).max(axis=1) > _MATCH_IOU

@@ -1,0 +1,1 @@
+"""Weights to files that other runtimes read, each checked against the network it came from."""

@@ -1,0 +1,213 @@
+"""Weights to one ONNX file: pixels in, points or boxes out, batch free, its whole story in the metadata."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from slimpose.arrays import Crops, Size
+from slimpose.network.cost import cost_of
+from slimpose.network.dark import PoseDecoder
+from slimpose.network.detector_net import BoxDecoder, DetectorNet
+from slimpose.network.pose_net import PoseNet
+from slimpose.network.spec import NetSpec
+from slimpose.skeleton import COCO17, Skeleton
+from slimpose.train import checkpoint
+
+FORMAT = "1"
+MAX_POINT_DRIFT_PX = 0.05
+MAX_HEATMAP_DRIFT = 1e-3
+_COMPARED_SCORE = 0.1
+"""Joints scored lower may sit on a tie of two cells, which rounding decides; their heatmaps are compared all the same."""
+_OPSET = 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A network with its weights and what its file says of itself."""
+
+    net: PoseNet | DetectorNet
+    spec: NetSpec
+    task: str
+    metadata: dict[str, str]
+    sha256: str
+
+
+def load_weights(path: Path) -> Loaded:
+    """Read best.safetensors of a run.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no weights file of a slimpose net.
+    """
+    saved = checkpoint.load(path)
+    if not {"task", "net"} <= saved.metadata.keys():
+        raise ValueError(f"{path} does not say which net it holds; expected best.safetensors written by slimpose train")
+    if "step" in saved.metadata:
+        raise ValueError(f"{path} is a checkpoint to resume from; expected the run's best.safetensors")
+    spec = NetSpec.from_json(saved.metadata["net"])
+    net = PoseNet(spec) if saved.metadata["task"] == "pose" else DetectorNet(spec)
+    checkpoint.load_into(net, saved.tensors, path=path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Loaded(net=net.eval(), spec=spec, task=saved.metadata["task"], metadata=saved.metadata, sha256=digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How far the exported file is from PyTorch: points or boxes in pixels, heatmaps or scores in their own unit."""
+
+    pixels: float
+    maps: float
+
+
+def export(
+    loaded: Loaded, out: Path, *, name: str, card: dict[str, Any], pictures: Crops | None = None, heatmaps: bool = True
+) -> Drift:
+    """Write the ONNX file, after it agreed with PyTorch.
+
+    Args:
+        loaded: The network.
+        out: The file to write.
+        name: What the model is called.
+        card: Facts for the metadata beside those of the weights: data, licences.
+        pictures: Real crops to compare on; smooth noise by default.
+        heatmaps: Whether a pose file also gives its heatmaps (for flip tests).
+
+    Raises:
+        RuntimeError: If the file's results differ from PyTorch's; nothing is written then.
+    """
+    module: nn.Module = PoseDecoder(loaded.net) if isinstance(loaded.net, PoseNet) else BoxDecoder(loaded.net)
+    module.eval()
+    is_pose = loaded.task == "pose"
+    input_name = "crops" if is_pose else "images"
+    output_names = ["points", "scores", "covariances", "heatmaps"] if is_pose else ["boxes", "scores"]
+    size = loaded.spec.size
+    example = torch.zeros(2, *size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=_OPSET,
+            input_names=[input_name],
+            output_names=output_names,
+            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    if is_pose and not heatmaps:
+        del model.graph.output[3]
+    for key, value in _metadata(loaded, name=name, card=card, size=size).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    model.graph.name = name
+    model.doc_string = ""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    onnx.checker.check_model(model)
+    drift = compare(module, model.SerializeToString(), pictures if pictures is not None else smooth_noise(8, size))
+    _check(drift, is_pose=is_pose)
+    _write(out, model.SerializeToString())
+    return drift
+
+
+def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
+    """Return the largest differences between a torch module and its file on the same pictures."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    theirs = dict(
+        zip(
+            [output.name for output in session.get_outputs()],
+            session.run(None, {session.get_inputs()[0].name: pictures}),
+            strict=True,
+        )
+    )
+    with torch.inference_mode():
+        mine = [output.numpy() for output in module(torch.from_numpy(pictures))]
+    counted = mine[1] > _COMPARED_SCORE
+    places = "points" if "points" in theirs else "boxes"
+    pixels = np.abs(mine[0] - theirs[places])[counted]
+    maps = np.abs(mine[3] - theirs["heatmaps"]) if "heatmaps" in theirs else np.abs(mine[1] - theirs["scores"])
+    return Drift(pixels=float(pixels.max(initial=0)), maps=float(maps.max(initial=0)))
+
+
+def _check(drift: Drift, *, is_pose: bool) -> None:
+    limit_px = MAX_POINT_DRIFT_PX if is_pose else 10 * MAX_POINT_DRIFT_PX
+    if drift.pixels > limit_px or drift.maps > MAX_HEATMAP_DRIFT:
+        raise RuntimeError(
+            f"the exported file differs from PyTorch by {drift.pixels:.3g} px and {drift.maps:.3g} in its maps; "
+            f"expected at most {limit_px} px and {MAX_HEATMAP_DRIFT:g}; nothing was written"
+        )
+
+
+def smooth_noise(count: int, size: Size) -> Crops:
+    """Return pictures of coloured blotches: something with edges, without a data set."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (count, size.height // 16, size.width // 16, 3), dtype=np.uint8)
+    enlarged = [cv2.resize(picture, (size.width, size.height), interpolation=cv2.INTER_CUBIC) for picture in coarse]
+    return np.stack(enlarged).astype(np.uint8)
+
+
+def _metadata(loaded: Loaded, *, name: str, card: dict[str, Any], size: Size) -> dict[str, str]:
+    cost = cost_of(loaded.net, size)
+    story = {key: loaded.metadata[key] for key in ("start", "train_file", "samples") if key in loaded.metadata}
+    for key in ("figures", "recipe"):
+        if key in loaded.metadata:
+            story[key] = json.loads(loaded.metadata[key])
+    metadata = {
+        "slimpose": FORMAT,
+        "task": loaded.task,
+        "name": name,
+        "precision": "fp32",
+        "height": str(size.height),
+        "width": str(size.width),
+        "stride": str(loaded.spec.stride),
+        "gmac": f"{cost.gmac:.4f}",
+        "params": str(cost.params),
+        "net": loaded.spec.to_json(),
+        "card": json.dumps({**story, **card}),
+        "weights_sha256": loaded.sha256,
+    }
+    if loaded.task == "pose":
+        metadata["skeleton"] = json.dumps(dataclasses.asdict(_skeleton(loaded)))
+    else:
+        metadata |= {"score_threshold": str(card.get("score_threshold", 0.3)), "nms_iou": str(card.get("nms_iou", 0.6))}
+    return metadata
+
+
+def _skeleton(loaded: Loaded) -> Skeleton:
+    if "skeleton" not in loaded.metadata:
+        return COCO17
+    fields = json.loads(loaded.metadata["skeleton"])
+    fields |= {"limbs": tuple(map(tuple, fields["limbs"]))}
+    return Skeleton(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+
+
+def _write(out: Path, data: bytes) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(partial).chmod(0o644)
+        Path(partial).replace(out)
+    finally:
+        Path(partial).unlink(missing_ok=True)

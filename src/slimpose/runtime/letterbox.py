@@ -1,0 +1,24 @@
+"""A whole image fitted into the detector's canvas: top left, aspect ratio kept, the rest grey."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from slimpose import geometry
+from slimpose.arrays import Affines, Image, Size
+
+CANVAS_GREY = 114
+
+
+def letterbox(image: Image, canvas_size: Size) -> tuple[Image, Affines]:
+    """Return the canvas and the one affine (1, 2, 3) from image to canvas pixels."""
+    height, width = image.shape[:2]
+    affine = geometry.letterbox_affine(Size(height, width), canvas_size)
+    columns = min(canvas_size.width, max(1, round(width * float(affine[0, 0, 0]))))
+    rows = min(canvas_size.height, max(1, round(height * float(affine[0, 1, 1]))))
+    shrinks = columns < width or rows < height
+    canvas = np.full((*canvas_size, 3), CANVAS_GREY, np.uint8)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    canvas[:rows, :columns] = cv2.resize(image, (columns, rows), interpolation=interpolation)
+    return canvas, affine

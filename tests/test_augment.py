@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from slimpose import geometry
+from slimpose.arrays import Image, Size
+from slimpose.data.augment import Augmentation, change_light, cut_out, draw_affine
+from slimpose.skeleton import COCO17
+
+CROP = Size(height=96, width=72)
+BOX = np.array([40, 30, 100, 130], np.float32)
+NOTHING = Augmentation(
+    flip=0.0, scale=0.0, rotation_deg=0.0, rotate=0.0, shift=0.0, half_body=0.0, light=0.0, grey=0.0, blur=0.0, cut_out=0.0
+)
+UPPER = np.isin(COCO17.joints, COCO17.upper_body)
+
+
+def standing_points() -> np.ndarray:
+    """Joints from head to feet inside BOX."""
+    points = np.stack([np.linspace(50, 90, 17), np.linspace(35, 125, 17)], axis=1)
+    return points.astype(np.float32)
+
+
+def drawn(how: Augmentation, seed: int, *, labelled: np.ndarray | None = None) -> tuple[np.ndarray, bool]:
+    return draw_affine(
+        np.random.default_rng(seed),
+        how,
+        box=BOX,
+        points=standing_points(),
+        labelled=np.ones(17, bool) if labelled is None else labelled,
+        upper_body=UPPER,
+        crop_size=CROP,
+    )
+
+
+def noise_image(seed: int = 0) -> Image:
+    return np.random.default_rng(seed).integers(0, 256, (40, 30, 3)).astype(np.uint8)
+
+
+# known values
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_augmentation_of_strength_zero_is_the_plain_crop(seed: int) -> None:
+    affine, mirror = drawn(NOTHING, seed)
+    np.testing.assert_allclose(affine, geometry.crop_affines(BOX[None], CROP)[0], atol=1e-5)
+    assert not mirror
+    image = noise_image(seed)
+    np.testing.assert_array_equal(change_light(np.random.default_rng(seed), NOTHING, image), image)
+    np.testing.assert_array_equal(cut_out(np.random.default_rng(seed), NOTHING, image), image)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_weakened_to_zero_only_the_mirror_is_left(seed: int) -> None:
+    weak = Augmentation(flip=0.5).weaker(0.0)
+    affine, mirror = drawn(weak, seed)
+    plain = geometry.crop_affines(BOX[None], CROP)[0]
+    if mirror:
+        plain[0] *= -1
+        plain[0, 2] += CROP.width - 1
+    np.testing.assert_allclose(affine, plain, atol=1e-4)
+    image = noise_image(seed)
+    np.testing.assert_array_equal(change_light(np.random.default_rng(seed), weak, image), image)
+    np.testing.assert_array_equal(cut_out(np.random.default_rng(seed), weak, image), image)
+
+
+def test_weakened_by_one_nothing_changes() -> None:
+    assert Augmentation().weaker(1.0) == Augmentation()
+
+
+def test_a_mirror_takes_the_first_column_to_the_last() -> None:
+    always = Augmentation(flip=1.0).weaker(0.0)
+    plain, _ = drawn(NOTHING, 0)
+    mirrored, mirror = drawn(always, 0)
+    assert mirror
+    points = standing_points()[None]
+    here = geometry.transform_points(plain[None], points)
+    there = geometry.transform_points(mirrored[None], points)
+    np.testing.assert_allclose(there[..., 0], CROP.width - 1 - here[..., 0], atol=1e-4)
+    np.testing.assert_allclose(there[..., 1], here[..., 1], atol=1e-4)
+
+
+def test_half_a_body_is_cut_about_its_own_joints() -> None:
+    affine, _ = drawn(Augmentation(half_body=1.0, rotate=0.0, scale=0.0, shift=0.0, flip=0.0), 0)
+    whole, _ = drawn(NOTHING, 0)
+    assert affine[0, 0] > 1.2 * whole[0, 0]
+    inside = geometry.transform_points(affine[None], standing_points()[None])[0]
+    shown = ((inside > -0.5) & (inside < [CROP.width - 0.5, CROP.height - 0.5])).all(axis=1)
+    assert shown[UPPER].all() or shown[~UPPER].all()
+
+
+def test_half_a_body_needs_three_labelled_joints() -> None:
+    labelled = np.zeros(17, bool)
+    labelled[[0, 15]] = True
+    affine, _ = drawn(Augmentation(half_body=1.0, rotate=0.0, scale=0.0, shift=0.0, flip=0.0), 0, labelled=labelled)
+    np.testing.assert_allclose(affine, drawn(NOTHING, 0)[0], atol=1e-5)
+
+
+def test_grey_has_three_equal_channels() -> None:
+    grey = change_light(np.random.default_rng(0), Augmentation(grey=1.0, light=0.0, blur=0.0), noise_image())
+    assert (grey[..., :1] == grey).all()
+
+
+def test_blur_smooths() -> None:
+    image = noise_image()
+    blurred = change_light(np.random.default_rng(0), Augmentation(grey=0.0, light=0.0, blur=1.0), image)
+    assert blurred.std() < image.std()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_hole_has_one_colour_and_leaves_the_given_picture_alone(seed: int) -> None:
+    image = noise_image()
+    before = image.copy()
+    holed = cut_out(np.random.default_rng(seed), Augmentation(cut_out=1.0), image)
+    np.testing.assert_array_equal(image, before)
+    changed = holed[(holed != image).any(axis=2)]
+    assert len(changed)
+    assert (changed == changed[0]).all()
+
+
+# properties
+
+
+def dot_found(image: Image) -> np.ndarray:
+    weight = image[..., 0].astype(np.float64)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
+
+
+@given(st.integers(0, 10_000), st.integers(40, 99), st.integers(30, 129))
+def test_points_follow_the_pixels(seed: int, x: int, y: int) -> None:
+    affine, _ = drawn(Augmentation(half_body=0.0), seed)
+    expected = geometry.transform_points(affine[None], np.array([[[x, y]]], np.float32))[0, 0]
+    assume((expected > 9).all() and (expected < [CROP.width - 10, CROP.height - 10]).all())
+    image = np.zeros((170, 150, 3), np.uint8)
+    cv2.circle(image, (x, y), 3, (255, 255, 255), -1)
+    image = cv2.GaussianBlur(image, (0, 0), 1.5)  # an edge as soft as a camera's, so that sampling does not move it
+    crop = cv2.warpAffine(image, affine, (CROP.width, CROP.height), flags=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(dot_found(crop), expected, atol=0.2)
+
+
+@given(st.integers(0, 10_000))
+def test_a_mirror_changes_the_handedness_and_nothing_else_does(seed: int) -> None:
+    affine, mirror = drawn(Augmentation(), seed)
+    assert (np.linalg.det(affine[:, :2].astype(np.float64)) < 0) == mirror
+
+
+@given(st.integers(0, 10_000))
+def test_nothing_is_stretched(seed: int) -> None:
+    linear = drawn(Augmentation(), seed)[0][:, :2].astype(np.float64)
+    singular = np.linalg.svd(linear, compute_uv=False)
+    assert singular[0] == pytest.approx(singular[1], rel=1e-4)
+
+
+@given(st.integers(0, 10_000))
+def test_scale_stays_within_its_setting(seed: int) -> None:
+    plain = drawn(NOTHING, 0)[0]
+    linear = drawn(Augmentation(half_body=0.0, scale=0.3), seed)[0][:, :2].astype(np.float64)
+    assert 0.7 - 1e-4 <= np.sqrt(abs(np.linalg.det(linear))) / plain[0, 0] <= 1.3 + 1e-4
+
+
+@given(st.integers(0, 10_000))
+def test_a_seed_gives_the_same_picture_again(seed: int) -> None:
+    how = Augmentation(grey=0.5, blur=0.5, cut_out=0.5)
+    image = noise_image()
+
+    def made() -> Image:
+        rng = np.random.default_rng(seed)
+        return cut_out(rng, how, change_light(rng, how, image))
+
+    np.testing.assert_array_equal(made(), made())
+    np.testing.assert_array_equal(drawn(how, seed)[0], drawn(how, seed)[0])
