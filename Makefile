@@ -17,7 +17,7 @@ demo: .venv-lean/installed
 check: .venv/installed
 	$(FULL)/ruff format --check src tests
 	$(FULL)/ruff check src tests
-	$(FULL)/basedpyright
+	$(FULL)/basedpyright --pythonpath $(FULL)/python
 	$(FULL)/lint-imports
 	$(FULL)/pytest
 

@@ -22,9 +22,9 @@ def points(*rows: tuple[float, float]) -> Points:
     return np.array([rows], np.float32)
 
 
-any_box = st.tuples(
-    st.floats(-300, 4000), st.floats(-300, 4000), st.floats(2, 2000), st.floats(2, 2000)
-).map(lambda numbers: boxes((numbers[0], numbers[1], numbers[0] + numbers[2], numbers[1] + numbers[3])))
+any_box = st.tuples(st.floats(-300, 4000), st.floats(-300, 4000), st.floats(2, 2000), st.floats(2, 2000)).map(
+    lambda numbers: boxes((numbers[0], numbers[1], numbers[0] + numbers[2], numbers[1] + numbers[3]))
+)
 any_size = st.tuples(st.integers(8, 400), st.integers(8, 400)).map(lambda sides: Size(*sides))
 
 
@@ -79,7 +79,10 @@ def test_the_middle_of_the_heatmap_is_the_middle_of_the_crop() -> None:
     ],
 )
 def test_a_letterbox_puts_the_images_border_on_the_canvas_border(
-    image_size: Size, canvas: Size, corner_of_image: tuple[float, float], corner_on_canvas: tuple[float, float]
+    image_size: Size,
+    canvas: Size,
+    corner_of_image: tuple[float, float],
+    corner_on_canvas: tuple[float, float],
 ) -> None:
     # Pixel centres are whole numbers, so the border of an image lies at -0.5 and width - 0.5.
     affine = geometry.letterbox_affine(image_size, canvas)
@@ -98,12 +101,15 @@ def test_a_letterbox_puts_the_images_border_on_the_canvas_border(
         ((0, 0, 0, 0), (0, 0, 0, 0), 0.0),  # no area: no division by zero
     ],
 )
-def test_iou_of(a: tuple[float, float, float, float], b: tuple[float, float, float, float], iou: float) -> None:
+def test_iou_of(
+    a: tuple[float, float, float, float], b: tuple[float, float, float, float], iou: float
+) -> None:
     assert geometry.box_iou(boxes(a), boxes(b))[0, 0] == pytest.approx(iou)
 
 
 def test_a_covariance_turns_with_the_map() -> None:
-    # A quarter turn with a doubling: 4 times as large along x becomes along y, and everything grows by 2 squared.
+    # A quarter turn with a doubling: 4 times as large along x becomes along y, and everything grows by 2
+    # squared.
     turn = np.array([[[0, -2, 5], [2, 0, 7]]], np.float32)
     covariance = np.array([[[[4, 0], [0, 1]]]], np.float32)
     assert geometry.transform_covariances(turn, covariance).tolist() == [[[[4, 0], [0, 16]]]]
@@ -128,7 +134,9 @@ def test_the_letterbox_says_where_shrinking_puts_a_pixel() -> None:
     shrunk = cv2.resize(image, (40, 30), interpolation=cv2.INTER_AREA)
     y, x = np.mgrid[:30, :40]
     seen = (x * shrunk).sum() / shrunk.sum(), (y * shrunk).sum() / shrunk.sum()
-    mapped = geometry.transform_points(geometry.letterbox_affine(Size(120, 160), Size(40, 40)), points((103.5, 59.5)))
+    mapped = geometry.transform_points(
+        geometry.letterbox_affine(Size(120, 160), Size(40, 40)), points((103.5, 59.5))
+    )
     np.testing.assert_allclose(mapped[0, 0], seen, atol=1e-4)
 
 
@@ -152,7 +160,12 @@ def test_every_box_lies_wholly_inside_its_crop(box: Boxes, size: Size) -> None:
 
 @given(any_box, any_size, st.floats(0, 1), st.floats(0, 1))
 def test_a_point_goes_to_the_crop_and_back(box: Boxes, size: Size, across: float, down: float) -> None:
-    point = points((float(box[0, 0] + across * (box[0, 2] - box[0, 0])), float(box[0, 1] + down * (box[0, 3] - box[0, 1]))))
+    point = points(
+        (
+            float(box[0, 0] + across * (box[0, 2] - box[0, 0])),
+            float(box[0, 1] + down * (box[0, 3] - box[0, 1])),
+        )
+    )
     affines = geometry.crop_affines(box, size)
     there = geometry.transform_points(affines, point)
     back = geometry.transform_points(geometry.invert_affines(affines), there)

@@ -16,7 +16,7 @@ from slimpose.skeleton import COCO17
 def person_at(x: float, y: float, *, height_px: float = 100.0) -> Points:
     """A standing column of 17 joints."""
     column = np.stack([np.zeros(17), np.linspace(0, height_px, 17)], axis=1)
-    return (column + (x, y)).astype(np.float32)[None]
+    return (column + np.array([x, y])).astype(np.float32)[None]
 
 
 AREA = np.array([5000], np.float32)
@@ -93,9 +93,10 @@ def _by_pycocotools(truth: list[dict[str, Any]], found: list[dict[str, Any]], pa
     path.write_text(json.dumps(document), encoding="utf-8")
     with contextlib.redirect_stdout(io.StringIO()):
         ground = COCO(str(path))
-        evaluation = COCOeval(ground, ground.loadRes(found), "keypoints")
+        loaded = ground.loadRes(found)  # pyright: ignore[reportArgumentType]
+        evaluation = COCOeval(ground, loaded, "keypoints")
         evaluation.params.imgIds, evaluation.params.catIds = [1], [1]
-        evaluation._prepare()
+        evaluation._prepare()  # pyright: ignore[reportAttributeAccessIssue]
         return np.asarray(evaluation.computeOks(1, 1)).T
 
 

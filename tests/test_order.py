@@ -45,8 +45,12 @@ def test_another_seed_is_another_order() -> None:
 # properties
 
 
-@given(st.lists(st.floats(0, 4), min_size=1, max_size=12).filter(lambda r: sum(r) >= 1), st.integers(0, 2**31))
-def test_an_epoch_draws_each_sample_its_whole_repeats_and_at_most_one_more(repeats: list[float], seed: int) -> None:
+@given(
+    st.lists(st.floats(0, 4), min_size=1, max_size=12).filter(lambda r: sum(r) >= 1), st.integers(0, 2**31)
+)
+def test_an_epoch_draws_each_sample_its_whole_repeats_and_at_most_one_more(
+    repeats: list[float], seed: int
+) -> None:
     order = Order(np.array(repeats), seed=seed)
     counts = drawn(order)
     assert counts.total() == round(sum(repeats))
@@ -101,5 +105,7 @@ def test_an_error_while_a_batch_is_made_reaches_the_reader() -> None:
     ],
 )
 def test_weights_that_draw_nothing_are_refused(repeats: list[float], total: str) -> None:
-    with pytest.raises(ValueError, match=f"sampling weights sum to {total}; expected none negative, at least 1 together"):
+    with pytest.raises(
+        ValueError, match=f"sampling weights sum to {total}; expected none negative, at least 1 together"
+    ):
         Order(np.array(repeats), seed=0)

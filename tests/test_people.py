@@ -39,7 +39,14 @@ def dot_found(image: Image) -> np.ndarray:
 
 def person(image_id: int, box: list[float], joint_0: tuple[float, float], **more: object) -> Document:
     keypoints = [*joint_0, 2, *([0, 0, 0] * 16)]
-    return {"id": 70 + image_id, "image_id": image_id, "category_id": 1, "bbox": box, "keypoints": keypoints, **more}
+    return {
+        "id": 70 + image_id,
+        "image_id": image_id,
+        "category_id": 1,
+        "bbox": box,
+        "keypoints": keypoints,
+        **more,
+    }
 
 
 def load(document: Document, write: Write, folder: Path, *, teacher: TeacherLabels | None = None) -> People:
@@ -66,11 +73,15 @@ def test_points_and_boxes_lie_on_the_cuts_own_pixels(
     people = load(document, write_coco, tmp_path)
     np.testing.assert_allclose(people.points_cut[0, 0], dot_found(people.cuts[0]), atol=0.15)
     # The box keeps its place about the joint.
-    share = (people.points_cut[0, 0] - people.boxes_cut[0, :2]) / (people.boxes_cut[0, 2:] - people.boxes_cut[0, :2])
+    share = (people.points_cut[0, 0] - people.boxes_cut[0, :2]) / (
+        people.boxes_cut[0, 2:] - people.boxes_cut[0, :2]
+    )
     np.testing.assert_allclose(share, (np.array(dot) - box[:2]) / box[2:], atol=0.01)
 
 
-def test_a_cut_is_no_larger_than_training_needs(document: Document, write_coco: Write, tmp_path: Path) -> None:
+def test_a_cut_is_no_larger_than_training_needs(
+    document: Document, write_coco: Write, tmp_path: Path
+) -> None:
     picture(tmp_path / "street.png", Size(1000, 1000), (500, 500))
     document["annotations"] = [person(7, [300.0, 200.0, 400.0, 600.0], (500, 500))]
     (cut,) = load(document, write_coco, tmp_path).cuts
@@ -78,7 +89,9 @@ def test_a_cut_is_no_larger_than_training_needs(document: Document, write_coco: 
     assert cut.shape[1] <= 1.6 / 1.25 * CROP.width + 2
 
 
-def test_crowds_and_the_unlabelled_are_left_out(document: Document, write_coco: Write, tmp_path: Path) -> None:
+def test_crowds_and_the_unlabelled_are_left_out(
+    document: Document, write_coco: Write, tmp_path: Path
+) -> None:
     picture(tmp_path / "street.png", Size(48, 64), (20, 20))
     unlabelled = person(7, [1.0, 1.0, 20.0, 30.0], (0, 0), source="nobody")
     unlabelled["keypoints"] = [0] * 51
@@ -101,7 +114,12 @@ def test_crowds_and_the_unlabelled_are_left_out(document: Document, write_coco: 
     ],
 )
 def test_a_teacher_labels_only_what_nobody_annotated_and_only_when_believed(
-    document: Document, write_coco: Write, tmp_path: Path, teacher: TeacherLabels, agreement: float, weight: float
+    document: Document,
+    write_coco: Write,
+    tmp_path: Path,
+    teacher: TeacherLabels,
+    agreement: float,
+    weight: float,
 ) -> None:
     picture(tmp_path / "street.png", Size(48, 64), (20, 20))
     guess = [5.0, 6.0, 0.8] * 17
@@ -120,7 +138,11 @@ def test_progress_is_told_a_picture_at_a_time(document: Document, write_coco: Wr
     told: list[tuple[int, int]] = []
     annotations = coco.read(write_coco(document), keypoints=True)
     load_people(
-        annotations, tmp_path, crop_size=CROP, teacher=TeacherLabels(), on_progress=lambda *done: told.append(done)
+        annotations,
+        tmp_path,
+        crop_size=CROP,
+        teacher=TeacherLabels(),
+        on_progress=lambda *done: told.append(done),
     )
     assert told == [(1, 1)]
 
@@ -203,13 +225,17 @@ def test_a_missing_picture_is_named(document: Document, write_coco: Write, tmp_p
         load(document, write_coco, tmp_path)
 
 
-def test_a_file_where_nobody_is_labelled_is_refused(document: Document, write_coco: Write, tmp_path: Path) -> None:
+def test_a_file_where_nobody_is_labelled_is_refused(
+    document: Document, write_coco: Write, tmp_path: Path
+) -> None:
     document["annotations"] = []
     with pytest.raises(ValueError, match="nobody has a labelled joint"):
         load(document, write_coco, tmp_path)
 
 
-def test_a_labelled_person_with_an_empty_box_is_named(document: Document, write_coco: Write, tmp_path: Path) -> None:
+def test_a_labelled_person_with_an_empty_box_is_named(
+    document: Document, write_coco: Write, tmp_path: Path
+) -> None:
     picture(tmp_path / "street.png", Size(48, 64), (20, 20))
     document["annotations"][0]["bbox"] = [10, 8, 0, 32]
     with pytest.raises(ValueError, match=re.escape("annotation 70: box has no area: x1=10 y1=8 x2=10 y2=40")):

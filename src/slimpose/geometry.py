@@ -4,9 +4,9 @@ One convention everywhere: pixel centres lie at whole numbers, so an image of wi
 A crop is cut about its centre (W-1)/2 with no half-pixel left over, flipping a crop is x -> W-1-x, and a
 heatmap cell covers a square of ``stride`` crop pixels: x_crop = stride * x_heatmap + (stride - 1) / 2.
 
-UDP (Huang et al., "The Devil Is in the Details", CVPR 2020) aligns the corner pixels instead (scale (W-1)/(w-1));
-both are unbiased under flip and round trip, but only the one here moves the heatmap by exactly one cell when the crop
-moves by one stride, which is what a convolution does by itself.
+UDP (Huang et al., "The Devil Is in the Details", CVPR 2020) aligns the corner pixels instead (scale
+(W-1)/(w-1)); both are unbiased under flip and round trip, but only the one here moves the heatmap by exactly
+one cell when the crop moves by one stride, which is what a convolution does by itself.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def transform_covariances(
 def letterbox_affine(image_size: Size, canvas_size: Size) -> Affines:
     """Return the one map (1, 2, 3) that fits a whole image into the canvas's top left, aspect ratio kept."""
     scale = min(canvas_size.height / image_size.height, canvas_size.width / image_size.width)
-    shift = (scale - 1) / 2  # pixel centres: the image's border, not its first pixel's centre, meets the canvas's
+    shift = (
+        scale - 1
+    ) / 2  # pixel centres: the image's border, not its first pixel's centre, meets the canvas's
     return np.array([[[scale, 0, shift], [0, scale, shift]]], np.float32)
 
 
@@ -102,7 +104,9 @@ def crop_to_heatmap(points_crop: Points, stride: int) -> Points:
     return ((points_crop - (stride - 1) / 2) / stride).astype(np.float32)
 
 
-def box_iou(boxes_a: Float32[np.ndarray, "a 4"], boxes_b: Float32[np.ndarray, "b 4"]) -> Float32[np.ndarray, "a b"]:
+def box_iou(
+    boxes_a: Float32[np.ndarray, "a 4"], boxes_b: Float32[np.ndarray, "b 4"]
+) -> Float32[np.ndarray, "a b"]:
     """Return the intersection over union of every pair."""
     low = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
     high = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])

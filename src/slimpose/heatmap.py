@@ -1,10 +1,11 @@
-"""Heatmaps: unbiased Gaussian targets, and DARK decoding, batched in NumPy (the reference of the in-graph twin).
+"""Heatmaps: unbiased Gaussian targets, and DARK decoding in NumPy (the reference of the in-graph twin).
 
-DARK (Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020) takes the
-logarithm of a heatmap near its maximum, where a Gaussian is an exact quadratic, and jumps to that quadratic's top.
-It smooths the map with a Gaussian first and reads the derivatives off finite differences. Here the quadratic is the
-least-squares fit to the 5x5 cells about the maximum: the fit is the smoothing, it is exact for a true Gaussian up
-to the border (where the window is shifted inside the map), and it saves an 11x11 convolution of every map.
+DARK (Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020) takes
+the logarithm of a heatmap near its maximum, where a Gaussian is an exact quadratic, and jumps to that
+quadratic's top. It smooths the map with a Gaussian first and reads the derivatives off finite differences.
+Here the quadratic is the least-squares fit to the 5x5 cells about the maximum: the fit is the smoothing, it
+is exact for a true Gaussian up to the border (where the window is shifted inside the map), and it saves an
+11x11 convolution of every map.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from slimpose.arrays import Covariances, Heatmaps, Points, Scores, Size
 
 WINDOW = 5
 LOG_FLOOR = 1e-3
-"""Cells under this share of the maximum count as this share, so that noise near zero cannot bend the quadratic."""
+"""Cells under this share of the maximum count as this share: noise near zero cannot bend the quadratic."""
 MAX_JUMP_CELLS = 1.0
 
 
@@ -45,9 +46,10 @@ def encode(points_heatmap: Points, size: Size, *, sigma_px: float) -> Heatmaps:
 
 
 def quadratic_fit_matrix() -> Float64[np.ndarray, "25 5"]:
-    """Return the matrix from 25 cells (row by row) to gradient x, y and Hessian xx, xy, yy at the window's centre.
+    """Return the matrix from 25 cells (row by row) to gradient x, y and Hessian xx, xy, yy at their centre.
 
-    The columns follow from least squares on the orthogonal polynomials 1, x, y, x^2-2, xy, y^2-2 over {-2..2}^2.
+    The columns follow from least squares on the orthogonal polynomials 1, x, y, x^2-2, xy, y^2-2 over
+    {-2..2}^2.
     """
     y, x = np.mgrid[-2:3, -2:3].reshape(2, -1).astype(np.float64)
     return np.stack([x / 50, y / 50, (x * x - 2) / 35, x * y / 100, (y * y - 2) / 35], axis=1)
@@ -60,8 +62,8 @@ def decode(heatmaps: Heatmaps) -> Decoded:
     """Return the sub-cell maxima of heatmaps.
 
     The covariance is minus the inverse Hessian of the log-heatmap: for a Gaussian heatmap, its own. Where the
-    neighbourhood has no top (flat, a ridge, a saddle) the point stays on the maximum's cell, and the covariance is that of
-    "anywhere in the map".
+    neighbourhood has no top (flat, a ridge, a saddle) the point stays on the maximum's cell, and the
+    covariance is that of "anywhere in the map".
 
     Raises:
         ValueError: If the maps are smaller than 5x5.

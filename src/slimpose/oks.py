@@ -42,7 +42,7 @@ def oks_matrix(
 def oks_nms(
     points: Points, scores: PersonScores, areas: PersonScores, skeleton: Skeleton, *, threshold: float
 ) -> list[int]:
-    """Return the poses to keep, best first: each one's similarity to every better kept one is at most ``threshold``."""
+    """Return the poses to keep, best first: none is more like a better kept one than ``threshold``."""
     similarity = oks_matrix(points, points, areas, skeleton)
     kept: list[int] = []
     for candidate in np.argsort(-scores, kind="stable"):

@@ -16,7 +16,8 @@ class Skeleton:
         name: What the skeleton is called.
         joints: The joints' names, in the order of every ``joints`` axis.
         limbs: Pairs of joint names that are drawn as lines.
-        sigmas: OKS's fall-off of each joint, as a fraction of the root of the person's area; half of COCO's k.
+        sigmas: OKS's fall-off of each joint, as a fraction of the root of the person's area; half of COCO's
+            k.
         upper_body: The joints above the hips, for half-body augmentation.
     """
 
@@ -28,7 +29,9 @@ class Skeleton:
 
     def __post_init__(self) -> None:
         if len(self.sigmas) != len(self.joints):
-            raise ValueError(f"skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas")
+            raise ValueError(
+                f"skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas"
+            )
         unknown = {joint for limb in self.limbs for joint in limb} | set(self.upper_body)
         unknown -= set(self.joints)
         if unknown:
@@ -130,4 +133,4 @@ COCO17 = Skeleton(
         "right_wrist",
     ),
 )
-"""The 17 joints of COCO keypoints (Lin et al., "Microsoft COCO", ECCV 2014); sigmas from its evaluation code's table."""
+"""The joints of COCO keypoints (Lin et al., "Microsoft COCO", ECCV 2014), sigmas from its evaluation code."""

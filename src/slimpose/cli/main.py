@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = words[0].replace("-", "_")
     try:
         verb = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
-        code = tyro.cli(verb, args=words[1:], prog=f"slimpose {words[0]}", description=verb.__doc__)
+        code = tyro.cli(verb, args=words[1:], prog=f"slimpose {words[0]}")
     except BAD_INPUT as error:
         _fail(str(error), code=2)
     except ModuleNotFoundError as error:

@@ -44,7 +44,7 @@ def train(
     val: Path,
     val_images: Path,
     out: Path,
-    start: Path | None = None,
+    start: str | None = None,
     resume: bool = False,
     length: float = 1.0,
     threads: int = 0,
@@ -59,7 +59,7 @@ def train(
         val: COCO annotation file to evaluate on during the run.
         val_images: Folder of its images.
         out: Folder of the run: metrics.jsonl, checkpoint.safetensors, best.safetensors.
-        start: Weights to start from: of slimpose import-trunk, or of an earlier run.
+        start: What to start from: a file of slimpose import-trunk or of an earlier run, or the word imagenet.
         resume: Go on from the checkpoint in the run's folder, exactly.
         length: Multiplies the recipe's samples; 0.01 is a quick try.
         threads: CPU threads; 0 leaves PyTorch's choice.
@@ -85,13 +85,11 @@ def train(
             val_images=val_images,
             on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
         )
-        notes = {"train_file": train.name, "start": start.name if start else "random"}
-        if start and not resume:
-            load_start(task, plan, start)
+        origin = load_start(task, plan, start) if start and not resume else "random"
         training = bar.add_task(plan.name, total=plan.steps, note="")
         best = ""
         for progress in run(
-            task, plan, out, resume=resume, notes=notes, stop_after_s=60 * stop_after_minutes
+            task, plan, out, resume=resume, notes={"train_file": train.name, "start": origin}, stop_after_s=60 * stop_after_minutes
         ):
             if progress.figures:
                 best = f"AP {100 * progress.figures['AP']:.1f}"

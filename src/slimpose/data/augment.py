@@ -22,7 +22,8 @@ class Augmentation:
         rotation_deg: Largest rotation, both ways.
         rotate: Probability of any rotation.
         shift: Largest shift as a share of the box, both ways.
-        half_body: Probability of showing only the upper or the lower body, where 3 or more of its joints are labelled.
+        half_body: Probability of showing only the upper or the lower body, where 3 or more of its joints are
+            labelled.
         light: Largest relative change of brightness, contrast and of each colour channel.
         grey: Probability of a grey picture.
         blur: Probability of a Gaussian blur.
@@ -68,7 +69,8 @@ def draw_affine(
 ) -> tuple[Float32[np.ndarray, "2 3"], bool]:
     """Draw the affine from cut pixels to crop pixels, and whether it mirrors.
 
-    The number of random draws does not depend on the settings' outcome, so that a seed's pictures stay comparable.
+    The number of random draws does not depend on the settings' outcome, so that a seed's pictures stay
+    comparable.
     """
     draws = rng.random(8)
     if draws[0] < how.half_body:

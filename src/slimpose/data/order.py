@@ -1,8 +1,8 @@
-"""Which sample comes when: a pure function of the seed and the position, so that a resumed run goes on exactly."""
+"""Which sample comes when: a pure function of seed and position, so that a resumed run goes on exactly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import count
@@ -19,10 +19,12 @@ class Order:
 
     def __init__(self, repeats: Float[np.ndarray, " n"], *, seed: int) -> None:
         if not (repeats >= 0).all() or repeats.sum() < 1:
-            raise ValueError(f"sampling weights sum to {repeats.sum():g}; expected none negative, at least 1 together")
+            raise ValueError(
+                f"sampling weights sum to {repeats.sum():g}; expected none negative, at least 1 together"
+            )
         self._repeats = repeats
         self._seed = seed
-        self.epoch_length = int(round(float(repeats.sum())))
+        self.epoch_length = round(float(repeats.sum()))
         self._epoch = lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, epoch: int) -> Int64[np.ndarray, " epoch_length"]:
@@ -42,7 +44,9 @@ class Order:
         return int(self._epoch(epoch)[within])
 
 
-def prefetch(batch_at: Callable[[int], _Batch], start: int, *, ahead: int = 3) -> Iterator[_Batch]:
+def prefetch(
+    batch_at: Callable[[int], _Batch], start: int, *, ahead: int = 3
+) -> Generator[_Batch, None, None]:
     """Yield ``batch_at(start)``, ``batch_at(start + 1)``, ... made one thread ahead of the reader."""
     with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(batch_at, start + i) for i in range(ahead)]

@@ -64,11 +64,11 @@ class PoseBatches:
             crop = cv2.warpAffine(cut, affine, (size.width, size.height), flags=cv2.INTER_LINEAR)
             crops[row] = cut_out(rng, how, change_light(rng, how, crop))
             order = skeleton.flip_indices if mirror else slice(None)
-            points_crop[row] = geometry.transform_points(affine[None], self.people.points_cut[person][None])[0][order]
+            points_cut = self.people.points_cut[person]
+            points_crop[row] = geometry.transform_points(affine[None], points_cut[None])[0][order]
             weights[row] = self.people.weights[person][order]
         inside = (points_crop > -0.5) & (points_crop < np.array([size.width - 0.5, size.height - 0.5]))
         map_size = Size(size.height // self.stride, size.width // self.stride)
-        targets = heatmap.encode(
-            geometry.crop_to_heatmap(points_crop, self.stride), map_size, sigma_px=self.sigma_share * map_size.height
-        )
+        points_heatmap = geometry.crop_to_heatmap(points_crop, self.stride)
+        targets = heatmap.encode(points_heatmap, map_size, sigma_px=self.sigma_share * map_size.height)
         return PoseBatch(crops=crops, heatmaps=targets, weights=weights * inside.all(axis=2))

@@ -26,7 +26,7 @@ def average_precision(
     image_ids: Sequence[int] | None = None,
     skeleton: Skeleton | None = None,
 ) -> dict[str, float]:
-    """Return AP and its relatives as fractions; -1 where the file holds nobody of that kind (COCO's own sign).
+    """Return AP and its relatives as fractions; -1 where the file holds nobody of that kind (COCO's sign).
 
     Args:
         annotations: The COCO file with the truth.
@@ -42,13 +42,16 @@ def average_precision(
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
-        raise RuntimeError("evaluation needs pycocotools, which is not installed: pip install 'slimpose[eval]'") from error
+        raise RuntimeError(
+            "evaluation needs pycocotools, which is not installed: pip install 'slimpose[eval]'"
+        ) from error
     if not records:
         return dict.fromkeys(_NAMES[kind], 0.0)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
-        truth.dataset.setdefault("info", {})
-        evaluation = COCOeval(truth, truth.loadRes(list(records)), kind)
+        truth.dataset.setdefault("info", {})  # pyright: ignore[reportCallIssue, reportArgumentType]
+        found = truth.loadRes(list(records))  # pyright: ignore[reportArgumentType]
+        evaluation = COCOeval(truth, found, kind)
         if image_ids is not None:
             evaluation.params.imgIds = list(image_ids)
         evaluation.params.catIds = sorted({int(record["category_id"]) for record in records})

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
 from slimpose import geometry
-from slimpose.arrays import Boxes, Crops, PersonScores, Size
+from slimpose.arrays import Crops, Size
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
+from slimpose.runtime.detector import boxes_in_image
 from slimpose.runtime.images import read_image
 from slimpose.runtime.letterbox import letterbox
 
@@ -22,16 +23,6 @@ DetectImages = Callable[[Crops], tuple[np.ndarray, np.ndarray]]
 TALL_PX = 96.0
 _LEAST_SCORE = 0.005
 _MATCH_IOU = 0.5
-
-
-def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou: float) -> list[int]:
-    """Return the boxes to keep, best first: each overlaps every better kept one by at most ``iou``."""
-    overlap = geometry.box_iou(boxes_image, boxes_image)
-    kept: list[int] = []
-    for candidate in np.argsort(-scores, kind="stable"):
-        if (overlap[candidate, kept] <= iou).all():
-            kept.append(int(candidate))
-    return kept
 
 
 def box_records(
@@ -53,18 +44,15 @@ def box_records(
         image = read_image(image_folder / entry.file_name)
         picture, to_canvas = letterbox(image, canvas)
         found, scores = (output[0] for output in detect(picture[None]))
-        found, scores = found[scores > _LEAST_SCORE], scores[scores > _LEAST_SCORE]
-        corners = geometry.transform_points(geometry.invert_affines(to_canvas), found.reshape(1, -1, 2))
-        limits = np.array([image.shape[1], image.shape[0]], np.float32) - 0.5
-        boxes = np.clip(corners, -0.5, limits).reshape(-1, 4).astype(np.float32)
-        for row in box_nms(boxes, scores, iou=nms_iou):
+        boxes, kept = boxes_in_image(found, scores, to_canvas, image, threshold=_LEAST_SCORE, iou=nms_iou)
+        for row, score in enumerate(kept):
             x, y, width, height = geometry.boxes_to_xywh(boxes[row : row + 1])[0]
             records.append(
                 {
                     "image_id": image_id,
                     "category_id": annotations.category_id,
                     "bbox": [round(float(value), 2) for value in (x, y, width, height)],
-                    "score": float(scores[row]),
+                    "score": float(score),
                 }
             )
         on_progress(done, len(annotations.images))
@@ -103,7 +91,7 @@ def recall_and_false(
     return {"recall_tall": found_tall / max(1, tall), "false_per_image": false / max(1, len(grouped))}
 
 
-def _match(boxes: Boxes, true_boxes: Boxes, iou: float) -> np.ndarray:
+def _match(boxes: Float32[np.ndarray, "a 4"], true_boxes: Float32[np.ndarray, "b 4"], iou: float) -> np.ndarray:
     """For each box, best first, the free true box it overlaps most, or -1."""
     matched = np.full(len(boxes), -1)
     if len(true_boxes) == 0:
@@ -117,7 +105,9 @@ def _match(boxes: Boxes, true_boxes: Boxes, iou: float) -> np.ndarray:
     return matched
 
 
-def _inside_crowd(boxes: Boxes, crowds: Boxes) -> Bool[np.ndarray, " n"]:
+def _inside_crowd(
+    boxes: Float32[np.ndarray, "a 4"], crowds: Float32[np.ndarray, "b 4"]
+) -> Bool[np.ndarray, " a"]:
     if len(crowds) == 0 or len(boxes) == 0:
         return np.zeros(len(boxes), bool)
     low = np.maximum(boxes[:, None, :2], crowds[None, :, :2])

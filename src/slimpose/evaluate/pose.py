@@ -14,15 +14,13 @@ from slimpose.arrays import Boxes, Crops, Heatmaps, PersonScores, Points, Scores
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
 from slimpose.oks import oks_nms
+from slimpose.poses import person_scores
 from slimpose.runtime.crops import cut_crops
 from slimpose.runtime.images import read_image
 from slimpose.skeleton import Skeleton
 
 PredictCrops = Callable[[Crops], tuple[Points, Scores]]
 """uint8 crops (n, H, W, 3) to points in crop pixels (n, J, 2) and scores (n, J)."""
-
-JOINT_SCORE_FLOOR = 0.2
-"""Joints under it do not count for the person's score (the field's rescoring rule)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +49,36 @@ def ground_truth_boxes(annotations: CocoFile) -> dict[int, PeopleBoxes]:
     return boxes
 
 
+def result_boxes(
+    annotations: CocoFile, records: list[dict[str, Any]], *, least_score: float
+) -> dict[int, PeopleBoxes]:
+    """Return the boxes of COCO box result records, grouped by image.
+
+    Raises:
+        ValueError: If a record names an image that the file does not hold.
+    """
+    grouped: dict[int, list[dict[str, Any]]] = {}
+    for record in records:
+        if record["image_id"] not in annotations.images:
+            raise ValueError(
+                f"a box names image {record['image_id']}, which {annotations.path} does not hold "
+                "(results of another data set?)"
+            )
+        if record["score"] >= least_score and min(record["bbox"][2:]) > 0:
+            grouped.setdefault(int(record["image_id"]), []).append(record)
+    return {
+        image_id: PeopleBoxes(
+            boxes_image=geometry.boxes_from_xywh(np.array([record["bbox"] for record in found], np.float32)),
+            scores=np.array([record["score"] for record in found], np.float32),
+        )
+        for image_id, found in grouped.items()
+    }
+
+
 def by_heatmaps(
     heatmaps_of: Callable[[Crops], Heatmaps], skeleton: Skeleton, *, stride: int, flip: bool
 ) -> PredictCrops:
-    """Return the model that decodes heatmaps with DARK; ``flip`` averages them with those of the mirrored crops."""
+    """Return the model that decodes heatmaps with DARK; ``flip`` averages them with the mirrored crops'."""
 
     def predict(crops: Crops) -> tuple[Points, Scores]:
         heatmaps = heatmaps_of(crops)
@@ -65,13 +89,6 @@ def by_heatmaps(
         return geometry.heatmap_to_crop(decoded.points_heatmap, stride), decoded.scores
 
     return predict
-
-
-def person_scores(joint_scores: Scores, box_scores: PersonScores) -> PersonScores:
-    """Return box score times the mean score of the joints over JOINT_SCORE_FLOOR."""
-    counted = joint_scores > JOINT_SCORE_FLOOR
-    mean = (joint_scores * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
-    return (box_scores * mean).astype(np.float32)
 
 
 def pose_records(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +18,16 @@ import torch
 from torch import nn
 
 from slimpose.arrays import Crops, Size
+from slimpose.formats.files import write_bytes
 from slimpose.network.cost import cost_of
 from slimpose.network.dark import PoseDecoder
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
+from slimpose.runtime.session import FORMAT
 from slimpose.skeleton import COCO17, Skeleton
 from slimpose.train import checkpoint
 
-FORMAT = "1"
 MAX_POINT_DRIFT_PX = 0.05
 MAX_HEATMAP_DRIFT = 1e-3
 _COMPARED_SCORE = 0.1
@@ -66,6 +65,12 @@ def load_weights(path: Path) -> Loaded:
     return Loaded(net=net.eval(), spec=spec, task=saved.metadata["task"], metadata=saved.metadata, sha256=digest)
 
 
+def as_module(loaded: Loaded) -> nn.Module:
+    """Return the network with its decoding, as it is exported: pixels in, points or boxes out."""
+    module = PoseDecoder(loaded.net) if isinstance(loaded.net, PoseNet) else BoxDecoder(loaded.net)
+    return module.eval()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """How far the exported file is from PyTorch: points or boxes in pixels, heatmaps or scores in their own unit."""
@@ -90,8 +95,7 @@ def export(
     Raises:
         RuntimeError: If the file's results differ from PyTorch's; nothing is written then.
     """
-    module: nn.Module = PoseDecoder(loaded.net) if isinstance(loaded.net, PoseNet) else BoxDecoder(loaded.net)
-    module.eval()
+    module = as_module(loaded)
     is_pose = loaded.task == "pose"
     input_name = "crops" if is_pose else "images"
     output_names = ["points", "scores", "covariances", "heatmaps"] if is_pose else ["boxes", "scores"]
@@ -124,7 +128,7 @@ def export(
     onnx.checker.check_model(model)
     drift = compare(module, model.SerializeToString(), pictures if pictures is not None else smooth_noise(8, size))
     _check(drift, is_pose=is_pose)
-    _write(out, model.SerializeToString())
+    write_bytes(out, model.SerializeToString())
     return drift
 
 
@@ -199,15 +203,3 @@ def _skeleton(loaded: Loaded) -> Skeleton:
     fields = json.loads(loaded.metadata["skeleton"])
     fields |= {"limbs": tuple(map(tuple, fields["limbs"]))}
     return Skeleton(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
-
-
-def _write(out: Path, data: bytes) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(out)
-    finally:
-        Path(partial).unlink(missing_ok=True)

@@ -31,10 +31,12 @@ class Person:
         id: The annotation's id.
         image_id: The image's id.
         box_image: x1, y1, x2, y2 in image pixels.
-        keypoints: (joints, 3): x, y in image pixels and v (0 absent, 1 hidden, 2 visible); None in a box-only file.
+        keypoints: (joints, 3): x, y in image pixels and v (0 absent, 1 hidden, 2 visible); None in a box-only
+            file.
         joint_weights: (joints,) 0..1, how far each label is to be trusted; 1 where the file does not say.
         teacher_keypoints: (joints, 3): x, y and score of another model's guess, where the file holds one.
-        teacher_agreement: Share of the labelled joints that the teacher found too; nan where the file does not say.
+        teacher_agreement: Share of the labelled joints that the teacher found too; nan where the file does
+            not say.
         area: In square image pixels.
         is_crowd: Whether the box stands for a whole crowd.
         source: Name of the data set that the entry came from, "" where the file does not say.
@@ -105,12 +107,16 @@ def read(path: Path, *, keypoints: bool) -> CocoFile:
                 if entry["category_id"] == category["id"]
             )
     except KeyError as error:
-        raise ValueError(f"{path}: an entry lacks the field {error}; is it a COCO {_kind(keypoints)} file?") from error
+        raise ValueError(
+            f"{path}: an entry lacks the field {error}; is it a COCO {_kind(keypoints)} file?"
+        ) from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
     for person in people:
         if person.image_id not in images:
-            raise ValueError(f"{path}: annotation {person.id} names image {person.image_id}, which is not in images")
+            raise ValueError(
+                f"{path}: annotation {person.id} names image {person.image_id}, which is not in images"
+            )
     return CocoFile(path=path, images=images, people=people, skeleton=skeleton, category_id=category_id)
 
 
@@ -153,8 +159,12 @@ def _image(entry: dict[str, Any]) -> ImageRecord:
     name = str(entry["file_name"])
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in name or not name.strip():
-        raise ValueError(f"image {entry['id']}: file_name {name!r} leaves the image folder; expected a path inside it")
-    return ImageRecord(id=int(entry["id"]), file_name=name, height=int(entry["height"]), width=int(entry["width"]))
+        raise ValueError(
+            f"image {entry['id']}: file_name {name!r} leaves the image folder; expected a path inside it"
+        )
+    return ImageRecord(
+        id=int(entry["id"]), file_name=name, height=int(entry["height"]), width=int(entry["width"])
+    )
 
 
 def _person(entry: dict[str, Any], joints: int) -> Person:
@@ -164,7 +174,11 @@ def _person(entry: dict[str, Any], joints: int) -> Person:
         raise ValueError(f"{where}: bbox is {entry['bbox']}; expected 4 numbers x, y, width, height")
     box[2:] += box[:2]
     keypoints = _triples(entry, "keypoints", joints, where) if joints else None
-    teacher = _triples(entry, "teacher_keypoints", joints, where) if joints and "teacher_keypoints" in entry else None
+    teacher = (
+        _triples(entry, "teacher_keypoints", joints, where)
+        if joints and "teacher_keypoints" in entry
+        else None
+    )
     weights = None
     if joints:
         weights = np.array(entry.get("weights", [1.0] * joints), np.float32)
@@ -189,3 +203,35 @@ def _triples(entry: dict[str, Any], field: str, joints: int, where: str) -> Floa
     if values.shape != (3 * joints,) or not np.isfinite(values).all():
         raise ValueError(f"{where}: {field} has shape {values.shape}; expected {joints} times x, y, v")
     return values.reshape(joints, 3)
+
+
+def read_box_results(path: Path) -> list[dict[str, Any]]:
+    """Read COCO box results: a JSON list of records with image_id, bbox (x, y, width, height) and score.
+
+    Records of another category than 1 (person) are left out.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not such a list; the message names the first bad record.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no box file {path}")
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(records, list):
+        raise ValueError(f"{path} holds a JSON {type(records).__name__}; expected a list of COCO box results")
+    people: list[dict[str, Any]] = []
+    for number, record in enumerate(records):
+        try:
+            box = [float(value) for value in record["bbox"]]
+            if len(box) != 4 or not np.isfinite([*box, float(record["score"])]).all():
+                raise ValueError(f"bbox {record['bbox']}, score {record['score']}")
+            if int(record.get("category_id", 1)) == 1:
+                people.append({**record, "image_id": int(record["image_id"]), "bbox": box})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{path}: record {number} is no box result: {error!r}; expected image_id, bbox of 4 numbers, score"
+            ) from error
+    return people

@@ -1,9 +1,10 @@
-"""What a network costs on one input: parameters, true multiply-adds, and the number the paper's tool would print.
+"""What a network costs on one input: parameters, true multiply-adds, and the number the paper's tool prints.
 
-Nothing is computed: modules run on PyTorch's ``meta`` device, where tensors have shapes but no values. Counted are the
-layers that are modules: convolutions, transposed convolutions and linear layers, of any number of dimensions and groups.
-Not counted, as in every table of the field: biases, batch norm, activations, additions, pooling, resizing; and calls of
-functions that are no modules, such as an attention's matrix products.
+Nothing is computed: modules run on PyTorch's ``meta`` device, where tensors have shapes but no values.
+
+Counted are the layers that are modules: convolutions, transposed convolutions (of one to three dimensions
+and any groups) and linear layers. Not counted, as in the field's tables: biases, batch norm, activations,
+additions, pooling, resizing. Nor are calls of functions that are no modules, such as an attention's products.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.arrays import Size
+from slimpose.network.detector_net import DetectorNet
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
 
@@ -31,12 +33,12 @@ class Cost:
 
     Attributes:
         params: Parameters, each once; buffers such as batch norm's statistics are none.
-        params_tool: What the paper's tool prints for them: the parameters of each convolution, batch norm and linear
-            layer, and once more those of the EfficientNet blocks around them.
-        macs: Multiply-adds where they are computed: weight elements times output pixels for a convolution, times INPUT
-            pixels for a transposed one, times vectors for a linear layer.
-        macs_tool: The paper's: weight elements times OUTPUT pixels for both kinds of convolution, so that a transposed
-            one of stride 2 counts 4 times what it computes.
+        params_tool: What the paper's tool prints for them: the parameters of each convolution, batch norm and
+            linear layer, and once more those of the EfficientNet blocks around them.
+        macs: Multiply-adds where they are computed: weight elements times output pixels for a convolution,
+            times INPUT pixels for a transposed one, times vectors for a linear layer.
+        macs_tool: The paper's: weight elements times OUTPUT pixels for both kinds of convolution, so that a
+            transposed one of stride 2 counts 4 times what it computes.
     """
 
     params: int
@@ -60,13 +62,13 @@ class Cost:
 
 
 def cost_of(module: nn.Module, size: Size) -> Cost:
-    """Return the cost of one crop for a net that takes crops (n, height, width, 3), as every net of the family does.
+    """Return the cost of one crop for a net that takes crops (n, height, width, 3), as the family's nets do.
 
     Args:
         module: Left as it is, on its device and in its mode.
         size: Height and width of the crop in pixels.
     """
-    return cost_on(module, torch.empty(1, *size, 3, dtype=torch.uint8, device="meta"))
+    return cost_on(module, _crop(size))
 
 
 def cost_on(module: nn.Module, example: Tensor) -> Cost:
@@ -81,21 +83,28 @@ def cost_on(module: nn.Module, example: Tensor) -> Cost:
     """
     if example.ndim < 2 or len(example) != 1:
         raise ValueError(
-            f"example has shape {tuple(example.shape)}; expected (1, ...), one input (is the batch axis missing?)"
+            f"example has shape {tuple(example.shape)}; "
+            "expected (1, ...), one input (is the batch axis missing?)"
         )
     return _run(copy.deepcopy(module).to("meta"), example.to("meta"))
 
 
 @lru_cache(maxsize=64)
 def cost_of_spec(spec: NetSpec) -> Cost:
-    """Return the cost of the pose net of a spec at the spec's input size; nothing is downloaded, no weights are made.
+    """Return the cost of a spec's net at its input size: a pose net, or a person detector if joints are 0.
+
+    Nothing is downloaded and no weights are made.
 
     Raises:
         ValueError: If the encoder's stages do not fit the spec.
     """
     with torch.device("meta"):
-        net = PoseNet(spec)
-    return cost_of(net, spec.size)
+        net = PoseNet(spec) if spec.joints else DetectorNet(spec)
+        return _run(net, _crop(spec.size))
+
+
+def _crop(size: Size) -> Tensor:
+    return torch.empty(1, *size, 3, dtype=torch.uint8, device="meta")
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The shrunk decoder: a narrow 1x1 head, then stride-2 deconvolutions of few channels (the paper's section III)."""
+"""The shrunk decoder: a narrow 1x1 head, then stride-2 deconvolutions of few channels (paper, part III)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from slimpose.network.spec import NetSpec
 
 
+_FINEST_SKIP_STRIDE = 8
+
+
 def _conv_norm(convolution: nn.Module, channels: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
@@ -15,8 +18,9 @@ def _conv_norm(convolution: nn.Module, channels: int) -> nn.Sequential:
 class Decoder(nn.Module):
     """Encoder features to maps of ``spec.stride``; ``channels`` wide.
 
-    Skips: ``sum`` adds the encoder's map, brought to the deconvolution's width by a 1x1 convolution; ``concat`` puts it
-    beside the deconvolution's output and mixes both down to that width by a 1x1 convolution.
+    Skips come from the encoder's maps of stride 16 and 8 (with a join at stride 4 too, the paper's "concat" would
+    cost more than it prints). ``sum`` adds the map, brought to the deconvolution's width by a 1x1 convolution;
+    ``concat`` puts it beside the deconvolution's output and mixes both down to that width by a 1x1 convolution.
     """
 
     def __init__(self, spec: NetSpec, encoder_channels: tuple[int, ...]) -> None:
@@ -34,7 +38,7 @@ class Decoder(nn.Module):
             deconvolution = nn.ConvTranspose2d(width, deconv_width, 4, stride=2, padding=1, bias=False)
             self.deconvolutions.append(_conv_norm(deconvolution, deconv_width))
             width = deconv_width
-            if spec.skip != "none" and level + 1 < len(coarse_to_fine):
+            if spec.skip != "none" and spec.encoder_stride // 2 ** (level + 1) >= _FINEST_SKIP_STRIDE:
                 joined = coarse_to_fine[level + 1] + (width if spec.skip == "concat" else 0)
                 self.skips.append(nn.Conv2d(joined, width, 1))
         self.channels = width

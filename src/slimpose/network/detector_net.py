@@ -23,10 +23,10 @@ class DetectorNet(nn.Module):
         Liu et al., "Training-Time-Friendly Network for Real-Time Object Detection", AAAI 2020: one map, no anchors.
     """
 
-    def __init__(self, spec: NetSpec, *, imagenet: bool = False) -> None:
+    def __init__(self, spec: NetSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.encoder = Encoder(spec, imagenet=imagenet)
+        self.encoder = Encoder(spec)
         self.decoder = Decoder(spec, self.encoder.channels)
         width = self.decoder.channels
         self.mix = nn.Sequential(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 import timm
 import torch
 from timm.layers.squeeze_excite import SqueezeExcite as SqueezeExciteLayer
 from timm.models._efficientnet_blocks import SqueezeExcite as SqueezeExciteBlock
+from timm.models._features import FeatureInfo
 from torch import Tensor, nn
 
 from slimpose.network.spec import NetSpec
@@ -25,23 +27,28 @@ class Encoder(nn.Module):
     Output: the stride-4, 8, 16 (and 32) maps, finest first; ``channels`` tells their widths.
     """
 
-    def __init__(self, spec: NetSpec, *, imagenet: bool = False) -> None:
+    mean_pixel: Tensor
+    std_pixel: Tensor
+
+    def __init__(self, spec: NetSpec) -> None:
         super().__init__()
         finest_to_coarsest = (1, 2, 3, 4) if spec.encoder_stride == 32 else (1, 2, 3)
-        create = partial(timm.create_model, spec.encoder, features_only=True, pretrained=imagenet)
+        create = partial(timm.create_model, spec.encoder, features_only=True, pretrained=False)
         if spec.width_multiplier != 1.0:
             self.body = _wide_mobilenet_v2(spec, finest_to_coarsest)
         elif spec.encoder.startswith("mobilenetv2"):
             self.body = create(out_indices=finest_to_coarsest, pad_type="same")
         else:
             self.body = create(out_indices=finest_to_coarsest)
-        strides = tuple(self.body.feature_info.reduction())
+        maps = cast(FeatureInfo, self.body.feature_info)
+        strides = tuple(maps.reduction())
         if strides[-1] != spec.encoder_stride:
             raise ValueError(
-                f"encoder {spec.encoder!r} gives strides {strides}; expected the last to be {spec.encoder_stride}"
+                f"encoder {spec.encoder!r} gives strides {strides}; "
+                f"expected the last to be {spec.encoder_stride}"
             )
-        _drop_unused_stages(self.body)
-        self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
+        _drop_unused_stages(self.body, last_map=maps.module_name()[-1])
+        self.channels: tuple[int, ...] = tuple(maps.channels())
         if not spec.squeeze_excite:
             _replace(self.body, (SqueezeExciteLayer, SqueezeExciteBlock), nn.Identity)
         if spec.activation != "as-trained":
@@ -50,7 +57,9 @@ class Encoder(nn.Module):
             mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
         else:
             config = timm.get_pretrained_cfg(spec.encoder)
-            mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+            mean, std = (
+                (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+            )
         self.register_buffer("mean_pixel", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std_pixel", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -64,7 +73,9 @@ def _wide_mobilenet_v2(spec: NetSpec, out_indices: tuple[int, ...]) -> nn.Module
     from timm.models.efficientnet import _gen_mobilenet_v2  # pyright: ignore[reportPrivateUsage]
 
     if spec.encoder != "mobilenetv2_100":
-        raise ValueError(f"width_multiplier {spec.width_multiplier:g} needs mobilenetv2_100, got {spec.encoder!r}")
+        raise ValueError(
+            f"width_multiplier {spec.width_multiplier:g} needs mobilenetv2_100, got {spec.encoder!r}"
+        )
     return _gen_mobilenet_v2(
         spec.encoder,
         channel_multiplier=spec.width_multiplier,
@@ -74,11 +85,11 @@ def _wide_mobilenet_v2(spec: NetSpec, out_indices: tuple[int, ...]) -> nn.Module
     )
 
 
-def _drop_unused_stages(body: nn.Module) -> None:
-    """Cut off what lies behind the last map: timm keeps (and computes) those stages in the EfficientNet family."""
-    room, _, last = body.feature_info.module_name()[-1].partition(".")  # pyright: ignore[reportCallIssue]
-    if room == "blocks" and last.isdecimal():
-        body.blocks = body.get_submodule("blocks")[: int(last) + 1]  # pyright: ignore[reportIndexIssue]
+def _drop_unused_stages(body: nn.Module, *, last_map: str) -> None:
+    """Cut off what lies behind the last map: timm keeps, and computes, EfficientNets' last stages."""
+    stages, _, last = last_map.partition(".")
+    if stages == "blocks" and last.isdecimal():
+        body.blocks = cast(nn.Sequential, body.blocks)[: int(last) + 1]
 
 
 def _replace(module: nn.Module, kinds: tuple[type, ...], make: type | partial[nn.Module]) -> None:

@@ -1,8 +1,8 @@
 """Every row of the paper's Tables III to VII: the net that reproduces it, and what the paper prints for it.
 
 Source:
-    Yamazaki and Mori, "Rethinking Deconvolution for 2D Human Pose Estimation: Light yet Accurate Model for Real-time Edge
-    Computing", 2021, arXiv:2111.04226. AP is on COCO val2017, nets not distilled.
+    Yamazaki and Mori, "Rethinking Deconvolution for 2D Human Pose Estimation: Light yet Accurate Model for
+    Real-time Edge Computing", 2021, arXiv:2111.04226. AP is on COCO val2017, nets not distilled.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class PaperRow:
 
     @property
     def id(self) -> str:
-        """Table and row as one word, without blanks."""
-        return f"{self.table}:{self.row.replace(' ', '-')}"
+        """Table and row as one word, such as ``IV:ResNet-18-32``."""
+        return f"{self.table}:{self.row.replace(', ', '-').replace(' ', '-')}"
 
 
 _B1 = FAMILY["b1"]
@@ -76,16 +76,17 @@ _BY_ENCODER = tuple(
         ("ResNet-34, 32", "r34", 32, 3.45, 70.7),
         ("ResNet-50, 32", "r50", 32, 3.98, 71.2),
         ("ResNet-50, 256", "r50", 256, 8.99, 71.6),
-        ("EfficientNet-B0, 32", "b0", 32, 0.40, 67.2),
-        ("EfficientNet-B1, 32", "b1", 32, 0.56, 69.7),
-        ("EfficientNet-B2, 32", "b2", 32, 0.64, 69.8),
-        ("EfficientNet-B3, 32", "b3", 32, 0.92, 71.1),
-        ("EfficientNet-B4, 32", "b4", 32, 1.40, 71.3),
-        ("EfficientNet-B5, 32", "b5", 32, 2.17, 71.8),
-        ("EfficientNet-B6, 32", "b6", 32, 3.07, 72.5),
+        ("EfficientNet-B0", "b0", 32, 0.40, 67.2),
+        ("EfficientNet-B1", "b1", 32, 0.56, 69.7),
+        ("EfficientNet-B2", "b2", 32, 0.64, 69.8),
+        ("EfficientNet-B3", "b3", 32, 0.92, 71.1),
+        ("EfficientNet-B4", "b4", 32, 1.40, 71.3),
+        ("EfficientNet-B5", "b5", 32, 2.17, 71.8),
+        ("EfficientNet-B6", "b6", 32, 3.07, 72.5),
     )
 )
-"""The row's number is the channels of each deconvolution. ResNets have no head convolution: only so do they fit."""
+"""A ResNet row's number is the channels of each deconvolution; EfficientNets have 32. ResNets have no head
+convolution: only so do they fit."""
 
 _BY_LEVELS = (
     PaperRow(
@@ -96,7 +97,9 @@ _BY_LEVELS = (
         spec=dataclasses.replace(_B1, encoder_stride=16, deconv_widths=(32, 32)),
     ),
     PaperRow(table="V", row="3 levels", tool=0.56, ap=69.7, spec=_B1),
-    PaperRow(table="V", row="4 levels", tool=0.75, ap=68.6, spec=dataclasses.replace(_B1, deconv_widths=(32,) * 4)),
+    PaperRow(
+        table="V", row="4 levels", tool=0.75, ap=68.6, spec=dataclasses.replace(_B1, deconv_widths=(32,) * 4)
+    ),
 )
 """Two levels are an encoder cut at stride 16; four give heatmaps of 128x96, where the others give 64x48."""
 
@@ -118,6 +121,7 @@ _BY_SKIP = (
     PaperRow(table="VII", row="concat", tool=0.56, ap=69.4, spec=dataclasses.replace(_B1, skip="concat")),
     PaperRow(table="VII", row="sum", tool=0.56, ap=68.4, spec=dataclasses.replace(_B1, skip="sum")),
 )
+"""The paper does not say where its skips join; at strides 16 and 8 both rows count what it prints."""
 
 ROWS: tuple[PaperRow, ...] = (*_BY_SIZE, *_BY_ENCODER, *_BY_LEVELS, *_BY_WIDTH, *_BY_SKIP)
 """All rows, in the paper's order."""

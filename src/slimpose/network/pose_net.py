@@ -12,10 +12,10 @@ from slimpose.network.spec import NetSpec
 class PoseNet(nn.Module):
     """uint8 crops (n, H, W, 3) RGB to heatmaps (n, joints, H/stride, W/stride), peaks near 1."""
 
-    def __init__(self, spec: NetSpec, *, imagenet: bool = False) -> None:
+    def __init__(self, spec: NetSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.encoder = Encoder(spec, imagenet=imagenet)
+        self.encoder = Encoder(spec)
         self.decoder = Decoder(spec, self.encoder.channels)
         self.to_heatmaps = nn.Conv2d(self.decoder.channels, spec.joints, 1)
         nn.init.normal_(self.to_heatmaps.weight, std=1e-3)

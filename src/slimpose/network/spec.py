@@ -18,9 +18,11 @@ class NetSpec:
     """One member of the family.
 
     Attributes:
-        encoder: Name of any timm model with ``features_only``; those with TF "SAME" padding are named with ``pad_type``.
+        encoder: Name of any timm model with ``features_only``; those with TF "SAME" padding are named with
+            ``pad_type``.
         head_width: Channels of the 1x1 convolution between encoder and deconvolutions; 0 for none.
-        deconv_widths: Channels of each stride-2 deconvolution; their number and ``encoder_stride`` give the output stride.
+        deconv_widths: Channels of each stride-2 deconvolution; their number and ``encoder_stride`` give the
+            output stride.
         skip: How encoder features of the same size join a deconvolution's output.
         encoder_stride: 32, or 16 to cut the encoder one stage earlier.
         activation: The encoder's activation, or ``as-trained`` to leave timm's; the decoder's is ReLU.
@@ -51,8 +53,8 @@ class NetSpec:
             )
         if not self.deconv_widths or 2 ** len(self.deconv_widths) > self.encoder_stride:
             raise ValueError(
-                f"{len(self.deconv_widths)} deconvolutions behind an encoder of stride {self.encoder_stride}; "
-                f"expected 1 to {self.encoder_stride.bit_length() - 1}"
+                f"{len(self.deconv_widths)} deconvolutions behind an encoder of stride "
+                f"{self.encoder_stride}; expected 1 to {self.encoder_stride.bit_length() - 1}"
             )
 
     @property

@@ -32,14 +32,15 @@ def import_trunk(path: Path, encoder: Encoder) -> None:
     ``unfold_batch_norm`` gives it back its statistics.
 
     Raises:
-        ValueError: If the file is no ONNX graph, or a layer differs: its place, name and both shapes are told.
+        ValueError: If the file is no ONNX graph, or a layer differs: its place, name and both shapes are
+            told.
     """
     import onnx
     from onnx import numpy_helper
 
     try:
         graph = onnx.load(str(path)).graph
-    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError is no public class
+    except Exception as error:
         raise ValueError(f"{path} is not an ONNX file: {error}") from error
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
@@ -68,7 +69,8 @@ def import_trunk(path: Path, encoder: Encoder) -> None:
         if found[place][1].shape != expected:
             raise ValueError(
                 f"{path} does not fit: convolution {place} ({found[place][0] or 'unnamed'}) has weights "
-                f"{found[place][1].shape}; expected {expected} for {name} (another width, or another network?)"
+                f"{found[place][1].shape}; expected {expected} for {name} "
+                "(another width, or another network?)"
             )
     with torch.no_grad():
         for (_, convolution, norm), (_, weight, bias) in zip(wanted, found, strict=False):
@@ -109,8 +111,10 @@ def unfold_batch_norm(encoder: Encoder, batches: Iterable[Tensor]) -> None:
         total, squared, count = torch.stack(sums[norm]).sum(0)
         mean = (total / count).float()
         variance = (squared / count - (total / count) ** 2).clamp_min(0).float()
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # pyright: ignore[reportOptionalOperand]
-        norm.bias += scale * (mean - norm.running_mean)  # pyright: ignore[reportOperatorIssue]
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        norm.bias.add_(scale * (mean - norm.running_mean))
         norm.weight.copy_(scale * torch.sqrt(variance + norm.eps))
-        norm.running_mean.copy_(mean)  # pyright: ignore[reportOptionalMemberAccess]
-        norm.running_var.copy_(variance)  # pyright: ignore[reportOptionalMemberAccess]
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)

@@ -8,12 +8,15 @@ import numpy as np
 from slimpose import geometry
 from slimpose.arrays import Affines, Boxes, Crops, Image, Size
 
+_MAX_SIDE_PX = 32_766
+"""OpenCV's warpAffine counts source pixels in 16 bits."""
+
 
 def cut_crops(image: Image, boxes_image: Boxes, crop_size: Size) -> tuple[Crops, Affines]:
     """Return one crop a box, and the affines from image to crop pixels.
 
-    What lies outside the image is black. Where a person is more than twice the crop's size, the surroundings are first
-    shrunk by a whole factor (area mean), so that no pixel is skipped.
+    What lies outside the image is black. Where a person is more than twice the crop's size, the surroundings
+    are first shrunk by a whole factor (area mean), so that no pixel is skipped.
 
     Raises:
         ValueError: If a box has no area.
@@ -22,7 +25,8 @@ def cut_crops(image: Image, boxes_image: Boxes, crop_size: Size) -> tuple[Crops,
     crops = np.empty((len(boxes_image), *crop_size, 3), np.uint8)
     for crop, affine in zip(crops, affines, strict=True):
         factor = int(1 / affine[0, 0])
-        source, to_crop = (image, affine) if factor < 2 else _shrunk(image, affine, crop_size, factor)
+        whole = factor < 2 and max(image.shape[:2]) <= _MAX_SIDE_PX
+        source, to_crop = (image, affine) if whole else _shrunk(image, affine, crop_size, max(1, factor))
         cv2.warpAffine(source, to_crop, (crop_size.width, crop_size.height), dst=crop, flags=cv2.INTER_LINEAR)
     return crops, affines
 

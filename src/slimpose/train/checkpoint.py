@@ -27,7 +27,11 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial, metadata=metadata)
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+            partial,
+            metadata=metadata,
+        )
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(path)
@@ -63,15 +67,19 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], *, path: Path) -> N
         if name not in tensors:
             raise ValueError(f"{path} lacks {name} {tuple(tensor.shape)} (another network's weights?)")
         if tensors[name].shape != tensor.shape:
-            raise ValueError(f"{path}: {name} is {tuple(tensors[name].shape)}; expected {tuple(tensor.shape)}")
+            raise ValueError(
+                f"{path}: {name} is {tuple(tensors[name].shape)}; expected {tuple(tensor.shape)}"
+            )
     left = tensors.keys() - own.keys()
     if left:
         raise ValueError(f"{path} holds {min(left)}, which the network has not (another network's weights?)")
     module.load_state_dict(tensors)
 
 
-def pack_training(model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the whole state of a run as flat tensors: ``model.*``, ``ema.*``, ``adam.<parameter>.<moment>``."""
+def pack_training(
+    model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Return a run's whole state as flat tensors: ``model.*``, ``ema.*``, ``adam.<parameter>.<moment>``."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"ema.{name}": tensor.clone() for name, tensor in averaged.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
@@ -80,7 +88,12 @@ def pack_training(model: nn.Module, averaged: nn.Module, optimizer: torch.optim.
 
 
 def unpack_training(
-    checkpoint: Checkpoint, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, *, path: Path
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    averaged: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    path: Path,
 ) -> int:
     """Put a saved state back; return the step it was saved behind.
 
@@ -88,7 +101,9 @@ def unpack_training(
         ValueError: If the file holds no training state, or another network's.
     """
     if "step" not in checkpoint.metadata:
-        raise ValueError(f"{path} holds no training state; expected a checkpoint.safetensors written by slimpose train")
+        raise ValueError(
+            f"{path} holds no training state; expected a checkpoint.safetensors written by slimpose train"
+        )
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "adam": {}}
     for name, tensor in checkpoint.tensors.items():
         group, _, rest = name.partition(".")

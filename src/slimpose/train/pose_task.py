@@ -22,7 +22,7 @@ from slimpose.train.task import Task
 
 
 def heatmap_loss(predicted: Tensor, target: Tensor, weights: Tensor, *, sigma_px: float) -> Tensor:
-    """Return the weighted squared error a joint, in units of a target Gaussian's own energy: all-zero maps give 1.
+    """Return the weighted squared error a joint, in units of a target's own energy: all-zero maps give 1.
 
     Args:
         predicted: (n, J, h, w).

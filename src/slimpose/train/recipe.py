@@ -15,7 +15,7 @@ from slimpose.network.spec import NetSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """A stretch of the run: this many samples at this input size, augmented so strongly (1: as the recipe says)."""
+    """A stretch of the run: so many samples at this input size, augmented so strongly (1: as the recipe)."""
 
     size: Size
     samples: int
@@ -96,7 +96,8 @@ class Recipe:
     def scaled(self, factor: float) -> Recipe:
         """Return the same run with every phase shortened or lengthened by a factor."""
         phases = tuple(
-            dataclasses.replace(phase, samples=max(self.batch, int(phase.samples * factor))) for phase in self.phases
+            dataclasses.replace(phase, samples=max(self.batch, int(phase.samples * factor)))
+            for phase in self.phases
         )
         return dataclasses.replace(self, phases=phases)
 

@@ -1,4 +1,4 @@
-"""A training run in its folder: metrics.jsonl, checkpoint.safetensors to go on from, best.safetensors to use."""
+"""A run in its folder: metrics.jsonl, checkpoint.safetensors to go on from, best.safetensors to use."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import torch
 
 from slimpose.data.order import prefetch
 from slimpose.network import trunk
+from slimpose.network.encoder import Encoder
+from slimpose.network.imagenet import load_imagenet
 from slimpose.train import checkpoint
 from slimpose.train.loop import Step, make_optimizer, train
 from slimpose.train.recipe import Recipe
@@ -23,6 +25,7 @@ CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
 _UNFOLD_SAMPLES = 320
+IMAGENET = "imagenet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,24 +37,30 @@ class Progress:
     figures: dict[str, float] | None
 
 
-def load_start(task: Task, recipe: Recipe, path: Path) -> None:
-    """Load a start: a trunk from ``slimpose import-trunk``, or a whole net's weights.
+def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
+    """Load a start: "imagenet", a trunk of ``slimpose import-trunk``, or a whole net's weights; say what it was.
 
     Raises:
         ValueError: If the file does not fit the net.
+        RuntimeError: If ImageNet weights are asked for and cannot be had.
     """
+    encoder = task.model.get_submodule("encoder")
+    assert isinstance(encoder, Encoder)
+    if start_from == IMAGENET:
+        return f"ImageNet, {load_imagenet(encoder, recipe.net)}"
+    path = Path(start_from)
     start = checkpoint.load(path)
     if "trunk" not in start.metadata:
         checkpoint.load_into(task.model, start.tensors, path=path)
-        return
-    encoder = task.model.get_submodule("encoder")
+        return f"{path.name} ({start.metadata.get('start', 'start unknown')})"
     checkpoint.load_into(encoder, start.tensors, path=path)
     if start.metadata.get("folded") == "1":
         pictures = (
             torch.from_numpy(task.pictures_of(task.batch_at(step)))
             for step in range(max(1, _UNFOLD_SAMPLES // recipe.batch))
         )
-        trunk.unfold_batch_norm(encoder, pictures)  # pyright: ignore[reportArgumentType]
+        trunk.unfold_batch_norm(encoder, pictures)
+    return start.metadata.get("origin", path.name)
 
 
 def run(
@@ -89,9 +98,13 @@ def run(
     if resume:
         saved = checkpoint.load(out / CHECKPOINT)
         if saved.metadata.get("recipe") != recipe.to_json():
-            raise ValueError(f"{out / CHECKPOINT} was written by another recipe or other options; use the same ones to resume")
+            raise ValueError(
+                f"{out / CHECKPOINT} was written by another recipe or other options; "
+                "use the same ones to resume"
+            )
         done = checkpoint.unpack_training(saved, model, averaged, optimizer, path=out / CHECKPOINT)
         best = float(saved.metadata["best"])
+        notes = {name: saved.metadata[name] for name in saved.metadata.keys() - {"step", "best"}}
         _cut_metrics(out / METRICS, done)
     elif (out / CHECKPOINT).exists():
         raise FileExistsError(f"{out} already holds a run; pass --resume to go on with it, or another --out")
@@ -130,7 +143,12 @@ def run(
             metrics.flush()
             yield progress
             now = time.monotonic()
-            if figures or now - last_saved > save_every_s or now - started > stop_after_s or done == recipe.steps:
+            if (
+                figures
+                or now - last_saved > save_every_s
+                or now - started > stop_after_s
+                or done == recipe.steps
+            ):
                 save()
                 last_saved = now
             if now - started > stop_after_s:

@@ -20,7 +20,8 @@ class Task:
         batch_at: The batch of a step.
         pictures_of: A batch's pictures, for giving a folded trunk its statistics.
         loss_of: The loss of a batch.
-        evaluate: The given model's figures on the validation set at a step's input size; "AP" decides what is best.
+        evaluate: The given model's figures on the validation set at a step's input size; "AP" decides what is
+            best.
     """
 
     model: nn.Module

@@ -1,4 +1,4 @@
-"""The named recipes: functions that return a run as data; their docstrings say command, hardware and result."""
+"""The named recipes: functions that return a run as data; docstrings say command, hardware and result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes for some ten thousand people and two CPU cores: start from a trunk that knows people, grow the pictures."""
+"""Recipes for ten thousand people and two CPU cores: a trunk that knows people, pictures that grow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def detector() -> Recipe:
         net=detector_of(member("mnv2")),
         phases=(
             Phase(size=Size(224, 224), samples=10_000),
-            Phase(size=Size(320, 320), samples=12_000, augmentation=0.7),
+            Phase(size=Size(320, 320), samples=7_000, augmentation=0.7),
         ),
         batch=16,
         ema=0.995,

@@ -1,0 +1,60 @@
+"""``slimpose models``."""
+
+from __future__ import annotations
+
+import json as json_format
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from slimpose.runtime.models import WEIGHTS, shipped
+from slimpose.runtime.session import Session
+
+
+def models(json: bool = False) -> int:
+    """List the models inside the package: what each is, where it lies, and its card.
+
+    Args:
+        json: Print a JSON list instead.
+    """
+    entries = [_entry(name) for name in shipped()]
+    if json:
+        print(json_format.dumps(entries, indent=2))
+        return 0
+    if not entries:
+        raise RuntimeError(f"no models in {WEIGHTS}: this package was built without weights")
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    table = Table("name", "task", "input", "precision")
+    for heading in ("GMAC", "parameters"):
+        table.add_column(heading, justify="right")
+    for entry in entries:
+        table.add_row(
+            *(entry[key] for key in ("name", "task", "size", "precision")),
+            f"{entry['gmac']:.3f}",
+            f"{entry['params']:,}",
+        )
+    console.print(table)
+    for entry in entries:
+        console.print(Text(f"\n{entry['name']}", style="bold"))
+        console.print(f"  file: {entry['path']}")
+        for key, value in entry["card"].items():
+            console.print(f"  {key}: {value if isinstance(value, str) else json_format.dumps(value)}")
+    return 0
+
+
+def _entry(name: str) -> dict[str, Any]:
+    """One shipped file; ``name`` is what ``--model`` takes."""
+    path = shipped()[name]
+    info = Session(path, threads=1).info
+    return {
+        "name": name,
+        "task": info.task,
+        "path": str(path),
+        "size": str(info.size),
+        "precision": info.precision,
+        "gmac": info.gmac,
+        "params": info.params,
+        "card": dict(info.card),
+    }

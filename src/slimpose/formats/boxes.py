@@ -1,0 +1,138 @@
+"""Boxes of people that a user brings along: a COCO annotation file, or a list of results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from slimpose.arrays import Boxes, PersonScores
+from slimpose.formats import coco
+from slimpose.formats.results import PERSON_CATEGORY
+
+_Rows = list[list[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GivenBoxes:
+    """Boxes by file and frame; whether they fit a picture is known only when there is the picture.
+
+    Attributes:
+        path: The file they came from.
+        by_name: File name, then frame, to rows of x1, y1, x2, y2, score.
+        by_image_id: The same for records with a COCO image id alone (000000000139.jpg is image 139).
+    """
+
+    path: Path
+    by_name: Mapping[str, Mapping[int, _Rows]]
+    by_image_id: Mapping[int, Mapping[int, _Rows]]
+
+    def frames_of(self, file: Path) -> Mapping[int, tuple[Boxes, PersonScores]]:
+        """Return a file's boxes (n, 4) and scores (n,) by frame number; a frame without a box is left out.
+
+        Of several names with the same last part, the one that shares the most folders with ``file`` is meant.
+
+        Raises:
+            ValueError: If that does not tell which one.
+        """
+        parts = file.absolute().parts
+        shared = {name: _shared_tail(PurePosixPath(name).parts, parts) for name in self.by_name}
+        most = max(shared.values(), default=0)
+        names = [name for name, count in shared.items() if count == most > 0]
+        if len(names) > 1:
+            raise ValueError(
+                f"{file}: {self.path} has boxes for {' and '.join(names[:3])}; cannot tell which it is"
+            )
+        if names:
+            frames = self.by_name[names[0]]
+        else:
+            frames = self.by_image_id.get(int(file.stem) if file.stem.isdecimal() else -1, {})
+        tables = {frame: np.array(rows, np.float32).reshape(-1, 5) for frame, rows in frames.items()}
+        return {frame: (table[:, :4].copy(), table[:, 4].copy()) for frame, table in tables.items()}
+
+
+def read(path: Path) -> GivenBoxes:
+    """Read boxes from a COCO annotation file, or a list of results as ``slimpose predict --json`` writes it.
+
+    A record of a list has ``bbox`` (x, y, width, height) and ``file_name`` or ``image_id``; it may have
+    ``score`` (else 1), ``frame`` (else 0) and ``category_id`` (what is not of 1, person, is left out).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is neither, or an entry is broken.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no boxes file {path}")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if isinstance(document, dict):
+        return _of_annotations(coco.read(path, keypoints=False))
+    if isinstance(document, list):
+        return _of_records(path, document)
+    raise ValueError(
+        f"{path} is a JSON {type(document).__name__}; expected a COCO annotation file or a list of results"
+    )
+
+
+def _of_annotations(annotations: coco.CocoFile) -> GivenBoxes:
+    by_name: dict[str, dict[int, _Rows]] = {}
+    for image_id, people in annotations.people_by_image().items():
+        rows = [[*map(float, person.box_image), 1.0] for person in people if not person.is_crowd]
+        by_name[annotations.images[image_id].file_name] = {0: rows}
+    return GivenBoxes(path=annotations.path, by_name=by_name, by_image_id={})
+
+
+def _of_records(path: Path, records: Sequence[Mapping[str, Any]]) -> GivenBoxes:
+    by_name: dict[str, dict[int, _Rows]] = {}
+    by_image_id: dict[int, dict[int, _Rows]] = {}
+    for number, record in enumerate(records):
+        try:
+            if record.get("category_id", PERSON_CATEGORY) != PERSON_CATEGORY:
+                continue
+            row, frame = _row(record), int(record.get("frame", 0))
+            if "file_name" in record:
+                name = str(record["file_name"]).replace("\\", "/")
+                by_name.setdefault(name, {}).setdefault(frame, []).append(row)
+            else:
+                by_image_id.setdefault(int(record["image_id"]), {}).setdefault(frame, []).append(row)
+        except KeyError as error:
+            raise ValueError(
+                f"{path}: record {number} lacks {error}; expected bbox, and file_name or image_id"
+            ) from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{path}: record {number}: {error}") from error
+    return GivenBoxes(path=path, by_name=by_name, by_image_id=by_image_id)
+
+
+def _row(record: Mapping[str, Any]) -> list[float]:
+    """One record as x1, y1, x2, y2, score."""
+    bbox = record["bbox"]
+    if (
+        not isinstance(bbox, list)
+        or len(bbox) != 4
+        or not all(isinstance(value, int | float) for value in bbox)
+    ):
+        raise ValueError(f"bbox is {bbox}; expected 4 numbers x, y, width, height")
+    x, y, width, height = map(float, bbox)
+    if not np.isfinite([x, y, x + width, y + height]).all():
+        raise ValueError(f"bbox is {bbox}; expected finite numbers")
+    score = float(record.get("score", 1.0))
+    if not 0 <= score <= 1:
+        raise ValueError(f"score is {score:g}; expected a number 0..1")
+    return [x, y, x + width, y + height, score]
+
+
+def _shared_tail(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many path parts agree, from the last one on."""
+    count = 0
+    for a, b in zip(reversed(one), reversed(other), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

@@ -1,0 +1,80 @@
+"""People's boxes in whole images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slimpose import geometry
+from slimpose.arrays import Boxes, Image, PersonScores
+from slimpose.runtime.letterbox import letterbox
+from slimpose.runtime.session import Session
+
+
+def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou: float) -> list[int]:
+    """Return the boxes to keep, best first: each overlaps every better kept one by at most ``iou``."""
+    overlap = geometry.box_iou(boxes_image, boxes_image)
+    kept: list[int] = []
+    for candidate in np.argsort(-scores, kind="stable"):
+        if (overlap[candidate, kept] <= iou).all():
+            kept.append(int(candidate))
+    return kept
+
+
+def boxes_in_image(
+    boxes_canvas: Boxes,
+    scores: PersonScores,
+    to_canvas: np.ndarray,
+    image: Image,
+    *,
+    threshold: float,
+    iou: float,
+) -> tuple[Boxes, PersonScores]:
+    """Return a detector's boxes as image pixels: over the threshold, inside the image, one a person, best first."""
+    counted = scores > threshold
+    corners = geometry.transform_points(
+        geometry.invert_affines(to_canvas), boxes_canvas[counted].reshape(1, -1, 2)
+    )
+    limits = np.array([image.shape[1], image.shape[0]], np.float32) - 0.5
+    boxes = np.clip(corners, np.float32(-0.5), limits).reshape(-1, 4).astype(np.float32)
+    scores = scores[counted]
+    with_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    boxes, scores = boxes[with_area], scores[with_area]
+    kept = box_nms(boxes, scores, iou=iou)
+    return boxes[kept], scores[kept]
+
+
+MIN_BOX_PX = 4.0
+"""A box with a shorter side holds nobody whose pose could be told."""
+
+
+class Detector:
+    """A person detector.
+
+    Raises:
+        ValueError: If the session holds another kind of model, or the threshold is not 0..1.
+    """
+
+    def __init__(self, session: Session, *, score_threshold: float | None = None) -> None:
+        if session.info.task != "detect":
+            raise ValueError(
+                f"{session.info.name} is a {session.info.task} model; expected a person detector"
+            )
+        if score_threshold is not None and not 0 <= score_threshold <= 1:
+            raise ValueError(f"score threshold is {score_threshold:g}; expected a number 0..1")
+        self.session = session
+        self.score_threshold = session.info.score_threshold if score_threshold is None else score_threshold
+
+    def __call__(self, image: Image) -> tuple[Boxes, PersonScores]:
+        """Return the people's boxes (n, 4) in image pixels, best first, and their scores (n,)."""
+        canvas, to_canvas = letterbox(image, self.session.info.size)
+        boxes, scores = self.session.run(canvas[None], ("boxes", "scores"))
+        boxes, scores = boxes_in_image(
+            boxes[0],
+            scores[0],
+            to_canvas,
+            image,
+            threshold=self.score_threshold,
+            iou=self.session.info.nms_iou,
+        )
+        large = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PX).all(axis=1)
+        return boxes[large], scores[large]

@@ -1,0 +1,69 @@
+"""Poses of people whose boxes are known: all crops in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from slimpose import geometry
+from slimpose.arrays import Boxes, Image, PersonScores
+from slimpose.poses import NOT_TRACKED, Poses, person_scores
+from slimpose.runtime.crops import cut_crops
+from slimpose.runtime.session import Session
+
+MOST_CROPS = 64
+"""Crops a call; more go in several, which bounds memory and costs no time."""
+
+
+class PoseEstimator:
+    """A pose model.
+
+    Raises:
+        ValueError: If the session holds another kind of model.
+    """
+
+    def __init__(self, session: Session) -> None:
+        if session.info.task != "pose":
+            raise ValueError(f"{session.info.name} is a {session.info.task} model; expected a pose model")
+        self.session = session
+
+    def __call__(self, image: Image, boxes_image: Boxes, box_scores: PersonScores | None = None) -> Poses:
+        """Return the poses of one image's boxes; see ``estimate_many``."""
+        scores = np.ones(len(boxes_image), np.float32) if box_scores is None else box_scores
+        return self.estimate_many([(image, boxes_image, scores)])[0]
+
+    def estimate_many(self, looked_at: Sequence[tuple[Image, Boxes, PersonScores]]) -> list[Poses]:
+        """Return the poses of several images' boxes, their crops batched together.
+
+        Raises:
+            ValueError: If a box has no area.
+        """
+        size, skeleton = self.session.info.size, self.session.info.skeleton
+        cut = [cut_crops(image, boxes, size) for image, boxes, _ in looked_at]
+        crops = np.concatenate([crops for crops, _ in cut]) if cut else np.zeros((0, *size, 3), np.uint8)
+        if len(crops) == 0:
+            return [Poses.none(skeleton) for _ in looked_at]
+        parts = [
+            self.session.run(crops[start : start + MOST_CROPS], ("points", "scores", "covariances"))
+            for start in range(0, len(crops), MOST_CROPS)
+        ]
+        points, scores, covariances = (np.concatenate(output) for output in zip(*parts, strict=True))
+        poses: list[Poses] = []
+        start = 0
+        for (_, boxes, box_scores), (_, to_crop) in zip(looked_at, cut, strict=True):
+            rows = slice(start, start + len(boxes))
+            start += len(boxes)
+            to_image = geometry.invert_affines(to_crop)
+            poses.append(
+                Poses(
+                    points_image=geometry.transform_points(to_image, points[rows]),
+                    scores=scores[rows],
+                    covariances_image=geometry.transform_covariances(to_image, covariances[rows]),
+                    boxes_image=boxes,
+                    person_scores=person_scores(scores[rows], box_scores),
+                    ids=np.full(len(boxes), NOT_TRACKED, np.int64),
+                    skeleton=skeleton,
+                )
+            )
+        return poses

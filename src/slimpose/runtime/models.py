@@ -1,0 +1,33 @@
+"""The models inside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+DEFAULT_POSE = "mnv2"
+DEFAULT_DETECTOR = "detector"
+
+
+def shipped() -> dict[str, Path]:
+    """Return the shipped models' files by name."""
+    return {file.stem: file for file in sorted(WEIGHTS.glob("*.onnx"))}
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """Return the file of a shipped model's name, or the path that was given.
+
+    Raises:
+        ValueError: If it is neither a shipped name nor a path of an ONNX file.
+        FileNotFoundError: If there is no such file.
+    """
+    known = shipped()
+    if isinstance(name_or_path, str) and name_or_path in known:
+        return known[name_or_path]
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    names = f"one of {', '.join(known)}" if known else "a name (but this package was built without weights)"
+    if isinstance(name_or_path, str) and path.suffix.lower() != ".onnx" and len(path.parts) == 1:
+        raise ValueError(f"no model is named {name_or_path!r}; expected {names}, or an ONNX file")
+    raise FileNotFoundError(f"no model file {path}; expected {names}, or an ONNX file")

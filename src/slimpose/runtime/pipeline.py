@@ -1,0 +1,111 @@
+"""Image in, poses out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from slimpose import geometry
+from slimpose.arrays import Boxes, Image, PersonScores
+from slimpose.poses import Poses
+from slimpose.runtime import models
+from slimpose.runtime.detector import Detector
+from slimpose.runtime.estimator import PoseEstimator
+from slimpose.runtime.images import check_image, read_image
+from slimpose.runtime.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """Poses and how long each stage took, in milliseconds."""
+
+    poses: Poses
+    detect_ms: float
+    pose_ms: float
+
+
+class Pipeline:
+    """A detector and a pose model: ``pipeline(image)`` returns ``Poses``."""
+
+    def __init__(self, *, estimator: PoseEstimator, detector: Detector | None) -> None:
+        self.estimator = estimator
+        self.detector = detector
+
+    def __call__(self, image: Image | str | Path, boxes_image: Boxes | None = None) -> Poses:
+        """Return the people of an image.
+
+        Args:
+            image: RGB uint8 (height, width, 3), or the path of a picture.
+            boxes_image: Where the people are (x1, y1, x2, y2); the detector's say by default.
+
+        Raises:
+            ImageError: If the picture cannot be read, or the array is no RGB uint8 image.
+            ValueError: If a box has no area or lies outside the image, or there is neither detector nor box.
+        """
+        return self.timed(image, boxes_image).poses
+
+    def timed(
+        self,
+        image: Image | str | Path,
+        boxes_image: Boxes | None = None,
+        box_scores: PersonScores | None = None,
+    ) -> Timed:
+        """Return the same with the time of each stage; ``box_scores`` (n,) are those of given boxes, 1 by default."""
+        pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
+        check_image(pixels)
+        started = time.perf_counter()
+        if boxes_image is not None:
+            boxes = np.asarray(boxes_image, np.float32)
+            check_boxes(boxes, pixels)
+            scores = np.ones(len(boxes), np.float32) if box_scores is None else box_scores
+        elif self.detector is not None:
+            boxes, scores = self.detector(pixels)
+        else:
+            raise ValueError("this pipeline has no detector; give it boxes")
+        detected = time.perf_counter()
+        poses = self.estimator(pixels, boxes, scores)
+        finished = time.perf_counter()
+        return Timed(poses=poses, detect_ms=1e3 * (detected - started), pose_ms=1e3 * (finished - detected))
+
+
+def check_boxes(boxes_image: Boxes, image: Image) -> None:
+    """Raise ValueError, naming the first bad box, unless all have an area and show a part of the image."""
+    if boxes_image.ndim != 2 or boxes_image.shape[1] != 4:
+        raise ValueError(f"boxes have shape {boxes_image.shape}; expected (n, 4): x1, y1, x2, y2 in pixels")
+    geometry.check_boxes(boxes_image)
+    height, width = image.shape[:2]
+    outside = (boxes_image[:, :2] >= (width - 0.5, height - 0.5)) | (boxes_image[:, 2:] <= -0.5)
+    if outside.any():
+        x1, y1, x2, y2 = boxes_image[int(np.argmax(outside.any(axis=1)))]
+        raise ValueError(
+            f"box lies outside the image: x1={x1:g} y1={y1:g} x2={x2:g} y2={y2:g}, the image is {width} wide and {height} high; "
+            "expected some overlap (boxes of another picture, or of this one in another size?)"
+        )
+
+
+def load(
+    model: str | Path = models.DEFAULT_POSE,
+    detector: str | Path | None = models.DEFAULT_DETECTOR,
+    threads: int = 0,
+    score_threshold: float | None = None,
+) -> Pipeline:
+    """Open the models and return the pipeline.
+
+    Args:
+        model: A shipped pose model's name, or an ONNX file of ``slimpose export``.
+        detector: The same for the person detector; None if boxes will always be given.
+        threads: CPU threads; 0 leaves the choice to ONNX Runtime.
+        score_threshold: Least score of a person's box; the detector's own by default.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a name is unknown, or a file is not such a model.
+    """
+    estimator = PoseEstimator(Session(models.resolve(model), threads=threads))
+    finder = None
+    if detector is not None:
+        finder = Detector(Session(models.resolve(detector), threads=threads), score_threshold=score_threshold)
+    return Pipeline(estimator=estimator, detector=finder)

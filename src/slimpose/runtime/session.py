@@ -1,0 +1,165 @@
+"""A slimpose ONNX file, opened: what it is, and its outputs for a batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from slimpose.arrays import Crops, Size
+from slimpose.skeleton import COCO17, Skeleton
+
+FORMAT = "1"
+_INPUTS = {"pose": "crops", "detect": "images"}
+_OUTPUTS = {"pose": ("points", "scores", "covariances"), "detect": ("boxes", "scores")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What a model file says of itself.
+
+    Attributes:
+        name: The model's name.
+        task: "pose" or "detect".
+        size: Input height and width.
+        stride: Input pixels a heatmap cell.
+        precision: Such as "fp32".
+        gmac: True multiply-adds of one input, in 1e9.
+        params: Parameters.
+        card: Start, data and licences, recipe, figures.
+        skeleton: Of a pose model's joints.
+        score_threshold: A detector's; boxes scored lower are no people.
+        nms_iou: A detector's; of two boxes that overlap more, the better stays.
+    """
+
+    name: str
+    task: str
+    size: Size
+    stride: int
+    precision: str
+    gmac: float
+    params: int
+    card: dict[str, Any]
+    skeleton: Skeleton
+    score_threshold: float
+    nms_iou: float
+
+
+class Session:
+    """One model in ONNX Runtime.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no ONNX file, not slimpose's, or its metadata is broken.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        if not path.is_file():
+            raise FileNotFoundError(f"no model file {path}")
+        if threads < 0:
+            raise ValueError(f"threads is {threads}; expected 0 (the runtime's choice) or more")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors share no public base
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"{path} is not an ONNX file that ONNX Runtime can load (cut off?): {reason}"
+            ) from error
+        self.info = read_info(path, self._session.get_modelmeta().custom_metadata_map)
+        self.outputs: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
+        self._input = _INPUTS[self.info.task]
+        inputs = [(put.name, put.type) for put in self._session.get_inputs()]
+        missing = [name for name in _OUTPUTS[self.info.task] if name not in self.outputs]
+        if inputs != [(self._input, "tensor(uint8)")] or missing:
+            raise ValueError(
+                f"{path} says it is a {self.info.task} model, but takes {inputs} and gives {list(self.outputs)}; expected one "
+                f"uint8 input {self._input!r} and {list(_OUTPUTS[self.info.task])} (changed after slimpose export wrote it?)"
+            )
+
+    def run(self, batch: Crops, outputs: Sequence[str]) -> list[np.ndarray]:
+        """Return the named outputs of a uint8 batch (n, H, W, 3) of the model's input size.
+
+        Raises:
+            ValueError: If the batch does not fit, or there is no such output.
+            RuntimeError: If ONNX Runtime fails, for want of memory for example.
+        """
+        if batch.shape[1:] != (*self.info.size, 3) or batch.dtype != np.uint8:
+            raise ValueError(
+                f"batch is {batch.dtype} {batch.shape}; {self.info.name} expects uint8 (n, {self.info.size.height}, "
+                f"{self.info.size.width}, 3)"
+            )
+        unknown = [name for name in outputs if name not in self.outputs]
+        if unknown:
+            raise ValueError(
+                f"{self.info.name} has no output {', '.join(unknown)}; expected of {', '.join(self.outputs)}"
+            )
+        try:
+            return self._session.run(list(outputs), {self._input: batch})
+        except Exception as error:  # onnxruntime's errors share no public base
+            reason = str(error).splitlines()[0]
+            raise RuntimeError(f"{self.info.name} failed on a batch of {len(batch)}: {reason}") from error
+
+
+def read_info(path: Path, metadata: dict[str, str]) -> ModelInfo:
+    """Return what the metadata says.
+
+    Raises:
+        ValueError: If it is not that of a slimpose model of this format.
+    """
+    if "slimpose" not in metadata:
+        raise ValueError(
+            f"{path} is not a slimpose model: its metadata does not say so; expected a file of slimpose export "
+            "(other people's ONNX files are not read yet)"
+        )
+    if metadata["slimpose"] != FORMAT:
+        raise ValueError(
+            f"{path} has format {metadata['slimpose']}; this slimpose reads {FORMAT}: install a newer one"
+        )
+    try:
+        card = json.loads(metadata["card"])
+        if not isinstance(card, dict):
+            raise ValueError(f"card is a JSON {type(card).__name__}; expected an object")
+        if metadata["task"] not in _INPUTS:
+            raise ValueError(f"task is {metadata['task']!r}; expected {' or '.join(_INPUTS)}")
+        if min(int(metadata["height"]), int(metadata["width"])) < 1:
+            raise ValueError(f"the input is {metadata['height']}x{metadata['width']} pixels")
+        return ModelInfo(
+            name=metadata["name"],
+            task=metadata["task"],
+            size=Size(int(metadata["height"]), int(metadata["width"])),
+            stride=int(metadata["stride"]),
+            precision=metadata["precision"],
+            gmac=float(metadata["gmac"]),
+            params=int(metadata["params"]),
+            card=card,
+            skeleton=_skeleton(metadata["skeleton"]) if "skeleton" in metadata else COCO17,
+            score_threshold=float(metadata.get("score_threshold", "0")),
+            nms_iou=float(metadata.get("nms_iou", "1")),
+        )
+    except KeyError as error:
+        raise ValueError(
+            f"{path}: its slimpose metadata lacks {error}; expected a file of slimpose export"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: its slimpose metadata is broken: {error}") from error
+
+
+def _skeleton(text: str) -> Skeleton:
+    fields = json.loads(text)
+    return Skeleton(
+        name=fields["name"],
+        joints=tuple(fields["joints"]),
+        limbs=tuple((a, b) for a, b in fields["limbs"]),
+        sigmas=tuple(fields["sigmas"]),
+        upper_body=tuple(fields["upper_body"]),
+    )

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slimpose.arrays import Size
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pycocotools")
+
+from torch import nn  # noqa: E402
+
+import tiny_training  # noqa: E402
+from slimpose.data.augment import Augmentation  # noqa: E402
+from slimpose.network.encoder import Encoder  # noqa: E402
+from slimpose.network.pose_net import PoseNet  # noqa: E402
+from slimpose.network.spec import NetSpec  # noqa: E402
+from slimpose.train import checkpoint  # noqa: E402
+from slimpose.train.loop import average_into, make_optimizer, train  # noqa: E402
+from slimpose.train.pose_task import heatmap_loss, pose_task  # noqa: E402
+from slimpose.train.recipe import Phase, Recipe  # noqa: E402
+from slimpose.train.run import BEST, CHECKPOINT, METRICS, Progress, load_start, run  # noqa: E402
+from tiny_training import tiny_recipe, tiny_task  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    tiny_training.write_people(folder)
+    return folder
+
+
+def run_all(pictures: Path, out: Path, *, resume: bool = False, **more: Any) -> list[Progress]:
+    recipe = tiny_recipe()
+    return list(run(tiny_task(recipe, pictures), recipe, out, resume=resume, notes={}, **more))
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run_all(pictures, out)
+    return out
+
+
+def logged(out: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert logged(one) == logged(other)
+    for name in (CHECKPOINT, BEST):
+        mine, theirs = checkpoint.load(one / name), checkpoint.load(other / name)
+        assert mine.metadata == theirs.metadata
+        assert mine.tensors.keys() == theirs.tensors.keys()
+        different = [key for key in mine.tensors if not torch.equal(mine.tensors[key], theirs.tensors[key])]
+        assert different == []
+
+
+# learning
+
+
+def test_one_batch_is_learnt_by_heart(pictures: Path) -> None:
+    recipe = dataclasses.replace(
+        tiny_recipe(), phases=(Phase(size=tiny_training.SIZE, samples=4 * 120),), learning_rate=4e-3
+    )
+    task = tiny_task(recipe, pictures)
+    batch = task.batch_at(0)
+    steps = train(
+        model=task.model,
+        averaged=tiny_task(recipe, pictures).model,
+        optimizer=make_optimizer(task.model, recipe),
+        recipe=recipe,
+        batches=itertools.repeat(batch),
+        loss_of=task.loss_of,
+    )
+    losses = [step.loss for step in steps]
+    assert losses[0] == pytest.approx(1, abs=0.15)  # all-zero maps cost 1
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_an_empty_map_costs_one_whatever_the_sigma() -> None:
+    from slimpose import heatmap
+
+    for sigma_px in (1.0, 2.0, 3.0):
+        target = heatmap.encode(np.array([[[20, 25]]], np.float32), Size(48, 40), sigma_px=sigma_px)
+        target = torch.from_numpy(target)
+        loss = heatmap_loss(torch.zeros_like(target), target, torch.ones(1, 1), sigma_px=sigma_px)
+        assert float(loss) == pytest.approx(1, rel=1e-3)
+
+
+def test_an_unlabelled_joint_costs_nothing() -> None:
+    predicted = torch.zeros(1, 2, 8, 8)
+    predicted[0, 1] = 100
+    loss = heatmap_loss(predicted, torch.zeros(1, 2, 8, 8), torch.tensor([[1.0, 0.0]]), sigma_px=1.0)
+    assert float(loss) == 0
+
+
+def test_a_batch_without_any_label_costs_nothing_and_is_not_nan() -> None:
+    loss = heatmap_loss(torch.ones(1, 2, 8, 8), torch.zeros(1, 2, 8, 8), torch.zeros(1, 2), sigma_px=1.0)
+    assert float(loss) == 0
+
+
+def test_a_loss_that_is_no_number_stops_the_run(pictures: Path) -> None:
+    recipe = tiny_recipe()
+    task = tiny_task(recipe, pictures)
+    with pytest.raises(FloatingPointError, match="loss is nan at step 0; the learning rate may be too high"):
+        next(
+            train(
+                model=task.model,
+                averaged=task.model,
+                optimizer=make_optimizer(task.model, recipe),
+                recipe=recipe,
+                batches=itertools.repeat(task.batch_at(0)),
+                loss_of=lambda model, batch: task.loss_of(model, batch) * float("nan"),
+            )
+        )
+
+
+# the schedule
+
+
+def test_the_rate_climbs_then_falls_to_nothing() -> None:
+    recipe = dataclasses.replace(tiny_recipe(), phases=(Phase(size=Size(64, 64), samples=400),), warm_up=0.1)
+    rates = [recipe.rate_at(step) for step in range(recipe.steps)]
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert max(rates) == 1
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 <= rates[-1] < 0.01
+
+
+def test_the_phases_follow_each_other() -> None:
+    recipe = tiny_recipe()
+    assert recipe.steps == 12
+    sizes = [recipe.phase_at(step).size for step in range(14)]
+    assert sizes == [Size(32, 32)] * 6 + [Size(64, 64)] * 8  # the last one goes on for the batches made ahead
+
+
+def test_a_shortened_recipe_keeps_a_step_of_every_phase() -> None:
+    assert tiny_recipe().scaled(0.01).steps == 2
+    assert tiny_recipe().scaled(2.0).steps == 24
+
+
+def test_only_convolution_weights_decay_and_the_encoder_learns_at_its_own_rate() -> None:
+    recipe = dataclasses.replace(tiny_recipe(), encoder_rate=0.1, learning_rate=1.0, weight_decay=0.5)
+    model = PoseNet(recipe.net)
+    groups = make_optimizer(model, recipe).param_groups
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    for group in groups:
+        for parameter in group["params"]:
+            assert group["weight_decay"] == (0.5 if parameter.ndim > 1 else 0)
+    encoder = {id(parameter) for parameter in model.encoder.parameters()}
+    for group in groups:
+        for parameter in group["params"]:
+            assert group["peak"] == pytest.approx(0.1 if id(parameter) in encoder else 1.0)
+
+
+def test_the_average_moves_by_its_share_and_counters_are_copied() -> None:
+    averaged, model = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    nn.init.constant_(model.weight, 3.0)
+    assert model.num_batches_tracked is not None
+    model.num_batches_tracked.fill_(7)
+    average_into(averaged, model, 0.75)
+    assert averaged.weight.tolist() == [1.5, 1.5]
+    assert averaged.num_batches_tracked is not None
+    assert averaged.num_batches_tracked.item() == 7
+
+
+# going on
+
+
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
+    pictures: Path, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    program = [sys.executable, tiny_training.__file__, str(pictures), str(out), "6"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "stalled\n"
+        child.kill()  # SIGKILL: nothing is tidied up
+    assert len(logged(out)) == 7
+    with (out / METRICS).open("a") as metrics:
+        metrics.write('{"step": 7, "lo')  # the line it was writing
+    resumed = run_all(pictures, out, resume=True)
+    assert [progress.step.number for progress in resumed] == list(range(4, 12))  # saved behind step 3
+    assert_same_run(out, whole)
+
+
+def test_a_run_that_is_stopped_after_every_step_is_the_same_run(
+    pictures: Path, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "stopped"
+    for step in range(12):
+        (progress,) = run_all(pictures, out, resume=step > 0, stop_after_s=0.0)
+        assert progress.step.number == step
+    assert_same_run(out, whole)
+
+
+def test_resuming_a_finished_run_does_nothing(pictures: Path, whole: Path) -> None:
+    before = {name: (whole / name).read_bytes() for name in (CHECKPOINT, BEST, METRICS)}
+    assert run_all(pictures, whole, resume=True) == []
+    assert before == {name: (whole / name).read_bytes() for name in before}
+
+
+def test_a_run_leaves_nothing_but_its_three_files(whole: Path) -> None:
+    assert sorted(path.name for path in whole.iterdir()) == sorted([CHECKPOINT, BEST, METRICS])
+
+
+def test_the_best_weights_say_what_they_are(whole: Path) -> None:
+    best = checkpoint.load(whole / BEST)
+    assert NetSpec.from_json(best.metadata["net"]) == tiny_recipe().net
+    assert best.metadata["recipe"] == tiny_recipe().to_json()
+    assert "AP" in json.loads(best.metadata["figures"])
+    checkpoint.load_into(PoseNet(tiny_recipe().net), best.tensors, path=whole / BEST)
+
+
+def test_best_is_chosen_at_the_final_input_size(whole: Path) -> None:
+    evaluated = [record for record in logged(whole) if "AP" in record]
+    assert [record["size"] for record in evaluated] == ["32x32", "64x64", "64x64"]
+    best = json.loads(checkpoint.load(whole / BEST).metadata["figures"])["AP"]
+    assert best == max(record["AP"] for record in evaluated[1:])
+
+
+@pytest.mark.parametrize("share", [0.5, 0.0001, 0.0])
+def test_a_checkpoint_that_was_cut_off_is_refused(
+    pictures: Path, whole: Path, tmp_path: Path, share: float
+) -> None:
+    content = (whole / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(content[: int(share * len(content))])
+    message = f"{tmp_path / CHECKPOINT} is not a safetensors file, or was cut off"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run_all(pictures, tmp_path, resume=True)
+
+
+def test_resuming_under_another_recipe_is_refused(pictures: Path, whole: Path) -> None:
+    other = tiny_recipe(seed=1)
+    with pytest.raises(
+        ValueError, match="was written by another recipe or other options; use the same ones to resume"
+    ):
+        next(run(tiny_task(other, pictures), other, whole, resume=True, notes={}))
+
+
+def test_resuming_without_a_checkpoint_names_what_is_missing(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=re.escape(f"no weights file {tmp_path / CHECKPOINT}")):
+        run_all(pictures, tmp_path, resume=True)
+
+
+def test_a_run_is_never_overwritten(pictures: Path, whole: Path) -> None:
+    with pytest.raises(
+        FileExistsError, match="already holds a run; pass --resume to go on with it, or another --out"
+    ):
+        run_all(pictures, whole)
+
+
+def test_weights_are_no_training_state(whole: Path) -> None:
+    model = PoseNet(tiny_recipe().net)
+    weights = checkpoint.Checkpoint(tensors={}, metadata={})
+    with pytest.raises(ValueError, match=r"holds no training state; expected a checkpoint\.safetensors"):
+        checkpoint.unpack_training(
+            weights, model, model, make_optimizer(model, tiny_recipe()), path=whole / BEST
+        )
+
+
+# weights in and out of files
+
+
+def test_weights_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    tensors = {"a": torch.randn(3, 4).t(), "b": torch.tensor(5), "c": torch.randn(2).half()}
+    checkpoint.save(tmp_path / "new" / "x.safetensors", tensors, {"licence": "Apache-2.0"})
+    loaded = checkpoint.load(tmp_path / "new" / "x.safetensors")
+    assert loaded.metadata == {"licence": "Apache-2.0"}
+    assert all(torch.equal(loaded.tensors[name], tensors[name]) for name in tensors)
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    checkpoint.save(path, {"a": torch.ones(2)}, {})
+    with pytest.raises(TypeError):
+        checkpoint.save(path, {"a": torch.zeros(2)}, {"step": 5})  # pyright: ignore[reportArgumentType]
+    assert checkpoint.load(path).tensors["a"].tolist() == [1, 1]
+    assert [left.name for left in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"weight": torch.ones(2, 3)}, "lacks bias (2,) (another network's weights?)"),
+        ({"weight": torch.ones(4, 3), "bias": torch.ones(2)}, "weight is (4, 3); expected (2, 3)"),
+        (
+            {"weight": torch.ones(2, 3), "bias": torch.ones(2), "scale": torch.ones(1)},
+            "holds scale, which the network has not (another network's weights?)",
+        ),
+    ],
+)
+def test_another_networks_weights_are_refused_by_name(tensors: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        checkpoint.load_into(nn.Linear(3, 2), tensors, path=Path("w.safetensors"))
+
+
+def test_a_run_starts_from_an_earlier_ones_weights(pictures: Path, whole: Path) -> None:
+    recipe = tiny_recipe(seed=9)
+    task = tiny_task(recipe, pictures)
+    load_start(task, recipe, whole / BEST)
+    best = checkpoint.load(whole / BEST).tensors
+    assert all(torch.equal(tensor, best[name]) for name, tensor in task.model.state_dict().items())
+
+
+def test_a_folded_trunk_gets_statistics_from_the_first_batches(pictures: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    trunk = Encoder(recipe.net)
+    metadata = {"trunk": recipe.net.encoder, "folded": "1"}
+    checkpoint.save(tmp_path / "trunk.safetensors", trunk.state_dict(), metadata)
+    task = tiny_task(recipe, pictures)
+    load_start(task, recipe, tmp_path / "trunk.safetensors")
+    encoder = task.model.get_submodule("encoder")
+    assert isinstance(encoder, Encoder)
+    pixels = torch.from_numpy(task.pictures_of(task.batch_at(0))).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.eval()(pixels)[-1], trunk.eval()(pixels)[-1], atol=1e-4, rtol=1e-3)
+    moved = [
+        module.running_mean.abs().max() > 0
+        for module in encoder.modules()
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None
+    ]
+    assert all(moved)
+
+
+def test_a_net_for_other_joints_is_refused(pictures: Path) -> None:
+    from slimpose.formats import coco
+
+    recipe = dataclasses.replace(tiny_recipe(), net=dataclasses.replace(tiny_recipe().net, joints=5))
+    people = coco.read(pictures / "people.json", keypoints=True)
+    with pytest.raises(ValueError, match=re.escape("has 17 joints; the net gives 5 heatmaps")):
+        pose_task(recipe, train=people, train_images=pictures, val=people, val_images=pictures)
+
+
+def test_a_recipe_written_to_metadata_tells_every_setting() -> None:
+    recipe: Recipe = tiny_recipe()
+    written = json.loads(recipe.to_json())
+    assert written.keys() == {field.name for field in dataclasses.fields(Recipe)}
+    assert written["augmentation"] == dataclasses.asdict(Augmentation())
+    assert recipe.to_json() != tiny_recipe(seed=1).to_json()
