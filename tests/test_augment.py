@@ -105,9 +105,7 @@ def test_half_a_body_is_cut_about_its_own_joints() -> None:
 def test_half_a_body_needs_three_labelled_joints() -> None:
     labelled = np.zeros(17, bool)
     labelled[[0, 15]] = True
-    affine, _ = drawn(
-        Augmentation(half_body=1.0, rotate=0.0, scale=0.0, shift=0.0, flip=0.0), 0, labelled=labelled
-    )
+    affine, _ = drawn(Augmentation(half_body=1.0, rotate=0.0, scale=0.0, shift=0.0, flip=0.0), 0, labelled=labelled)
     np.testing.assert_allclose(affine, drawn(NOTHING, 0)[0], atol=1e-5)
 
 
@@ -149,9 +147,7 @@ def test_points_follow_the_pixels(seed: int, x: int, y: int) -> None:
     assume((expected > 9).all() and (expected < [CROP.width - 10, CROP.height - 10]).all())
     image = np.zeros((170, 150, 3), np.uint8)
     cv2.circle(image, (x, y), 3, (255, 255, 255), -1)
-    image = cv2.GaussianBlur(
-        image, (0, 0), 1.5
-    )  # an edge as soft as a camera's, so that sampling does not move it
+    image = cv2.GaussianBlur(image, (0, 0), 1.5)  # an edge as soft as a camera's, so that sampling does not move it
     crop = cv2.warpAffine(image, affine, (CROP.width, CROP.height), flags=cv2.INTER_LINEAR)
     np.testing.assert_allclose(dot_found(crop), expected, atol=0.2)
 

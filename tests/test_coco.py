@@ -141,9 +141,7 @@ def test_a_wrong_field_is_a_message_that_names_the_file_or_is_read(
 
 
 @given(st.sampled_from(["images", "annotations", "categories"]), json_values)
-def test_a_wrong_part_is_a_message_that_names_the_file_or_is_read(
-    write_coco: Write, part: str, value: object
-) -> None:
+def test_a_wrong_part_is_a_message_that_names_the_file_or_is_read(write_coco: Write, part: str, value: object) -> None:
     from conftest import coco_document
 
     path = write_coco(coco_document() | {part: value})
@@ -231,18 +229,14 @@ def test_a_bad_entry_is_refused_by_name(
         " ",  # nothing
     ],
 )
-def test_a_file_name_that_leaves_the_image_folder_is_refused(
-    document: Document, write_coco: Write, name: str
-) -> None:
+def test_a_file_name_that_leaves_the_image_folder_is_refused(document: Document, write_coco: Write, name: str) -> None:
     document["images"][0]["file_name"] = name
     with pytest.raises(ValueError, match=re.escape(f"image 7: file_name {name!r} leaves the image folder")):
         coco.read(write_coco(document), keypoints=True)
 
 
 @pytest.mark.parametrize("name", ["a.png", "train/a.png", "a..b.png", "ünïcode/a b.png"])
-def test_a_file_name_inside_the_image_folder_is_taken(
-    document: Document, write_coco: Write, name: str
-) -> None:
+def test_a_file_name_inside_the_image_folder_is_taken(document: Document, write_coco: Write, name: str) -> None:
     document["images"][0]["file_name"] = name
     assert coco.read(write_coco(document), keypoints=True).images[7].file_name == name
 

@@ -60,9 +60,7 @@ def _run(*words: str) -> int:
 def test_a_layer_costs_what_its_arithmetic_says(
     layer: nn.Module, shape: tuple[int, ...], params: int, macs: int, macs_tool: int
 ) -> None:
-    assert cost_on(layer, torch.zeros(shape)) == Cost(
-        params=params, params_tool=params, macs=macs, macs_tool=macs_tool
-    )
+    assert cost_on(layer, torch.zeros(shape)) == Cost(params=params, params_tool=params, macs=macs, macs_tool=macs_tool)
 
 
 @given(
@@ -96,9 +94,7 @@ def test_a_layer_that_is_called_twice_computes_twice_and_has_its_parameters_once
         ("mnv2-wide", 0.830, 5_496_673, None),  # MoveNet Thunder's, 1.75 times as wide
     ],
 )
-def test_the_named_nets_cost_what_the_documents_say(
-    name: str, gmac: float, params: int, tool: float | None
-) -> None:
+def test_the_named_nets_cost_what_the_documents_say(name: str, gmac: float, params: int, tool: float | None) -> None:
     found = cost_of_spec(member(name))
     assert found.gmac == pytest.approx(gmac, abs=0.0006)
     assert found.params == params
@@ -201,9 +197,7 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a network connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    assert (
-        cost_of_spec(member("lite0", size=Size(32, 32))).params > 0
-    )  # a size that no other test has counted
+    assert cost_of_spec(member("lite0", size=Size(32, 32))).params > 0  # a size that no other test has counted
 
 
 def test_the_verb_prints_one_net_as_json(capsys: pytest.CaptureFixture[str]) -> None:

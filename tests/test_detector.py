@@ -23,7 +23,6 @@ from slimpose.network.family import detector_of, member  # noqa: E402
 from slimpose.train.detector_task import centre_loss, giou_loss  # noqa: E402
 
 
-
 def batches(boxes: list[list[float]], crowd: list[bool]) -> SceneBatches:
     scene = Scene(
         image=np.full((64, 64, 3), 200, np.uint8),
@@ -36,7 +35,10 @@ def batches(boxes: list[list[float]], crowd: list[bool]) -> SceneBatches:
 
 def still(**changes: float) -> Augmentation:
     return Augmentation(
-        **{**dict.fromkeys(("flip", "scale", "rotation_deg", "rotate", "shift", "half_body"), 0.0), **changes},
+        **{
+            **dict.fromkeys(("flip", "scale", "rotation_deg", "rotate", "shift", "half_body"), 0.0),
+            **changes,
+        },
         light=0.0,
         grey=0.0,
         blur=0.0,
@@ -48,7 +50,10 @@ def test_a_person_is_one_at_its_centre_and_gives_its_box_there() -> None:
     batch = batches([[8, 16, 40, 64]], [False]).batch(0, 1, Size(64, 64), still())
     assert batch.people == 1
     line, column = np.unravel_index(batch.centres[0].argmax(), (8, 8))
-    assert (line, column) == (5, 3)  # the box is clipped to y 63.5; its centre, (24, 39.75) px, lies in that cell
+    assert (line, column) == (
+        5,
+        3,
+    )  # the box is clipped to y 63.5; its centre, (24, 39.75) px, lies in that cell
     np.testing.assert_allclose(batch.boxes[0, :, line, column], [8, 16, 40, 63.5], atol=0.6)
 
 

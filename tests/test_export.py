@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_a_batch_gives_the_same_points_as_single_calls(exported: Path) -> None:
     np.testing.assert_allclose(together, np.concatenate(alone), atol=0.01)
 
 
-def test_metadata_alone_tells_what_the_file_is(weights: Path, exported: Path) -> None:
+def test_metadata_alone_tells_what_the_file_is(exported: Path) -> None:
     session = ort.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
     told = session.get_modelmeta().custom_metadata_map
     assert (told["slimpose"], told["task"], told["name"], told["precision"]) == ("1", "pose", "small", "fp32")
@@ -82,7 +83,9 @@ def test_a_file_that_differs_is_not_written(weights: Path, monkeypatch: pytest.M
         (lambda data: b"not weights at all", "not a safetensors file"),
     ],
 )
-def test_broken_weights_are_refused(weights: Path, tmp_path: Path, damage, message: str) -> None:  # noqa: ANN001
+def test_broken_weights_are_refused(
+    weights: Path, tmp_path: Path, damage: Callable[[bytes], bytes], message: str
+) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(damage(weights.read_bytes()))
     with pytest.raises(ValueError, match=message):

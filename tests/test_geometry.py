@@ -101,9 +101,7 @@ def test_a_letterbox_puts_the_images_border_on_the_canvas_border(
         ((0, 0, 0, 0), (0, 0, 0, 0), 0.0),  # no area: no division by zero
     ],
 )
-def test_iou_of(
-    a: tuple[float, float, float, float], b: tuple[float, float, float, float], iou: float
-) -> None:
+def test_iou_of(a: tuple[float, float, float, float], b: tuple[float, float, float, float], iou: float) -> None:
     assert geometry.box_iou(boxes(a), boxes(b))[0, 0] == pytest.approx(iou)
 
 
@@ -134,9 +132,7 @@ def test_the_letterbox_says_where_shrinking_puts_a_pixel() -> None:
     shrunk = cv2.resize(image, (40, 30), interpolation=cv2.INTER_AREA)
     y, x = np.mgrid[:30, :40]
     seen = (x * shrunk).sum() / shrunk.sum(), (y * shrunk).sum() / shrunk.sum()
-    mapped = geometry.transform_points(
-        geometry.letterbox_affine(Size(120, 160), Size(40, 40)), points((103.5, 59.5))
-    )
+    mapped = geometry.transform_points(geometry.letterbox_affine(Size(120, 160), Size(40, 40)), points((103.5, 59.5)))
     np.testing.assert_allclose(mapped[0, 0], seen, atol=1e-4)
 
 

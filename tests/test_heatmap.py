@@ -91,9 +91,7 @@ def test_the_higher_of_two_people_in_one_map_is_taken_and_the_other_does_not_pul
 
 def test_a_peak_on_the_border_is_found_between_the_border_cells() -> None:
     for x, y in [(0.3, 5.4), (11.0, 7.7), (5.5, 0.2), (6.1, 14.9), (0.1, 0.1)]:
-        found = heatmap.decode(heatmap.encode(one_point(x, y), Size(16, 12), sigma_px=2.0)).points_heatmap[
-            0, 0
-        ]
+        found = heatmap.decode(heatmap.encode(one_point(x, y), Size(16, 12), sigma_px=2.0)).points_heatmap[0, 0]
         np.testing.assert_allclose(found, [x, y], atol=0.02)
 
 
@@ -101,9 +99,7 @@ def test_a_peak_on_the_border_is_found_between_the_border_cells() -> None:
 
 
 @given(st.data(), st.integers(8, 80), st.integers(8, 80), st.floats(1, 3))
-def test_encode_then_decode_returns_the_point(
-    data: st.DataObject, height: int, width: int, sigma_px: float
-) -> None:
+def test_encode_then_decode_returns_the_point(data: st.DataObject, height: int, width: int, sigma_px: float) -> None:
     x, y = data.draw(st.floats(2, width - 3)), data.draw(st.floats(2, height - 3))
     decoded = heatmap.decode(heatmap.encode(one_point(x, y), Size(height, width), sigma_px=sigma_px))
     np.testing.assert_allclose(decoded.points_heatmap[0, 0], [x, y], atol=0.05)
@@ -147,9 +143,7 @@ def test_no_map_whatever_gives_nan_or_leaves_its_maximum(maps: Heatmaps) -> None
     peak_y, peak_x = np.divmod(clean.argmax(axis=2), width)
     assert np.isfinite(decoded.points_heatmap).all()
     assert np.isfinite(decoded.covariances_heatmap).all()
-    assert (
-        np.abs(decoded.points_heatmap - np.stack([peak_x, peak_y], axis=-1)) <= heatmap.MAX_JUMP_CELLS
-    ).all()
+    assert (np.abs(decoded.points_heatmap - np.stack([peak_x, peak_y], axis=-1)) <= heatmap.MAX_JUMP_CELLS).all()
     assert ((decoded.scores >= 0) & (decoded.scores <= 1)).all()
     assert (np.linalg.det(decoded.covariances_heatmap.astype(np.float64)) > 0).all()
 
@@ -175,7 +169,5 @@ def test_decoding_leaves_the_maps_as_they_were() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(4, 12), (12, 4), (1, 1)])
 def test_a_map_smaller_than_the_window_is_refused(height: int, width: int) -> None:
-    with pytest.raises(
-        ValueError, match=re.escape(f"heatmaps are {height}x{width}; expected at least 5x5 cells")
-    ):
+    with pytest.raises(ValueError, match=re.escape(f"heatmaps are {height}x{width}; expected at least 5x5 cells")):
         heatmap.decode(np.zeros((1, 1, height, width), np.float32))

@@ -93,9 +93,7 @@ def test_every_skip_is_used() -> None:
 
 def test_an_encoder_cut_at_stride_16_is_the_same_one_without_its_end() -> None:
     whole = Encoder(member("b0")).body.state_dict()
-    cut = Encoder(
-        NetSpec(encoder="tf_efficientnet_b0", encoder_stride=16, deconv_widths=(32, 32))
-    ).body.state_dict()
+    cut = Encoder(NetSpec(encoder="tf_efficientnet_b0", encoder_stride=16, deconv_widths=(32, 32))).body.state_dict()
     assert cut.keys() < whole.keys()
     assert all(cut[name].shape == whole[name].shape for name in cut)
     assert not any(name.startswith(("blocks.5", "blocks.6")) for name in cut)
@@ -120,9 +118,7 @@ def test_without_squeeze_and_excite_no_such_layer_is_left() -> None:
         assert PoseNet(without).eval()(crops()).shape == (1, 17, 16, 16)
 
 
-@pytest.mark.parametrize(
-    ("activation", "kind"), [("relu", nn.ReLU), ("relu6", nn.ReLU6), ("hard-swish", nn.Hardswish)]
-)
+@pytest.mark.parametrize(("activation", "kind"), [("relu", nn.ReLU), ("relu6", nn.ReLU6), ("hard-swish", nn.Hardswish)])
 def test_every_activation_of_the_encoder_is_replaced(activation: str, kind: type[nn.Module]) -> None:
     activations = (nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
     encoder = Encoder(_with(encoder="tf_efficientnet_b0", width_multiplier=1.0, activation=activation))
@@ -193,9 +189,7 @@ def test_metadata_of_something_else_is_refused(text: str) -> None:
 
 
 def test_a_width_multiplier_on_another_encoder_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=re.escape("width_multiplier 2 needs mobilenetv2_100, got 'resnet18'")
-    ):
+    with pytest.raises(ValueError, match=re.escape("width_multiplier 2 needs mobilenetv2_100, got 'resnet18'")):
         Encoder(NetSpec(encoder="resnet18", width_multiplier=2.0))
 
 
@@ -252,9 +246,7 @@ def write_graph(layers: list[tuple[str, np.ndarray, np.ndarray]], path: Path, *,
             constants.append(numpy_helper.from_array(values.astype(kind), f"{part}{i}"))
             inputs.append(f"{part}{i}")
             if half:
-                nodes.append(
-                    helper.make_node("Cast", [f"{part}{i}"], [f"{part}{i}_cast"], to=TensorProto.FLOAT)
-                )
+                nodes.append(helper.make_node("Cast", [f"{part}{i}"], [f"{part}{i}_cast"], to=TensorProto.FLOAT))
                 inputs[-1] = f"{part}{i}_cast"
         nodes.append(helper.make_node("Conv", inputs, [f"out{i}"], name=name))
         last = f"out{i}"
@@ -277,9 +269,7 @@ def features(encoder: Encoder, batch: Tensor) -> Tensor:
 def test_a_folded_graph_gives_the_same_features_as_the_net_it_was_made_from(tmp_path: Path) -> None:
     original, started = lively_encoder(1), Encoder(SMALL).eval()
     import_trunk(write_graph(folded(original), tmp_path / "trunk.onnx"), started)
-    torch.testing.assert_close(
-        features(started, crops(2)), features(original, crops(2)), atol=1e-3, rtol=1e-3
-    )
+    torch.testing.assert_close(features(started, crops(2)), features(original, crops(2)), atol=1e-3, rtol=1e-3)
 
 
 def test_half_precision_weights_behind_a_cast_are_found(tmp_path: Path) -> None:
@@ -295,9 +285,7 @@ def test_what_follows_the_trunk_in_the_graph_is_ignored(tmp_path: Path) -> None:
     original, started = lively_encoder(3), Encoder(SMALL).eval()
     head = ("head", np.zeros((5, 7, 3, 3), np.float32), np.zeros(5, np.float32))
     import_trunk(write_graph([*folded(original), head], tmp_path / "trunk.onnx"), started)
-    torch.testing.assert_close(
-        features(started, crops(1)), features(original, crops(1)), atol=1e-3, rtol=1e-3
-    )
+    torch.testing.assert_close(features(started, crops(1)), features(original, crops(1)), atol=1e-3, rtol=1e-3)
 
 
 def test_unfolding_keeps_the_function_and_makes_training_mode_compute_it_too(tmp_path: Path) -> None:

@@ -45,12 +45,8 @@ def test_another_seed_is_another_order() -> None:
 # properties
 
 
-@given(
-    st.lists(st.floats(0, 4), min_size=1, max_size=12).filter(lambda r: sum(r) >= 1), st.integers(0, 2**31)
-)
-def test_an_epoch_draws_each_sample_its_whole_repeats_and_at_most_one_more(
-    repeats: list[float], seed: int
-) -> None:
+@given(st.lists(st.floats(0, 4), min_size=1, max_size=12).filter(lambda r: sum(r) >= 1), st.integers(0, 2**31))
+def test_an_epoch_draws_each_sample_its_whole_repeats_and_at_most_one_more(repeats: list[float], seed: int) -> None:
     order = Order(np.array(repeats), seed=seed)
     counts = drawn(order)
     assert counts.total() == round(sum(repeats))

@@ -73,15 +73,11 @@ def test_points_and_boxes_lie_on_the_cuts_own_pixels(
     people = load(document, write_coco, tmp_path)
     np.testing.assert_allclose(people.points_cut[0, 0], dot_found(people.cuts[0]), atol=0.15)
     # The box keeps its place about the joint.
-    share = (people.points_cut[0, 0] - people.boxes_cut[0, :2]) / (
-        people.boxes_cut[0, 2:] - people.boxes_cut[0, :2]
-    )
+    share = (people.points_cut[0, 0] - people.boxes_cut[0, :2]) / (people.boxes_cut[0, 2:] - people.boxes_cut[0, :2])
     np.testing.assert_allclose(share, (np.array(dot) - box[:2]) / box[2:], atol=0.01)
 
 
-def test_a_cut_is_no_larger_than_training_needs(
-    document: Document, write_coco: Write, tmp_path: Path
-) -> None:
+def test_a_cut_is_no_larger_than_training_needs(document: Document, write_coco: Write, tmp_path: Path) -> None:
     picture(tmp_path / "street.png", Size(1000, 1000), (500, 500))
     document["annotations"] = [person(7, [300.0, 200.0, 400.0, 600.0], (500, 500))]
     (cut,) = load(document, write_coco, tmp_path).cuts
@@ -89,9 +85,7 @@ def test_a_cut_is_no_larger_than_training_needs(
     assert cut.shape[1] <= 1.6 / 1.25 * CROP.width + 2
 
 
-def test_crowds_and_the_unlabelled_are_left_out(
-    document: Document, write_coco: Write, tmp_path: Path
-) -> None:
+def test_crowds_and_the_unlabelled_are_left_out(document: Document, write_coco: Write, tmp_path: Path) -> None:
     picture(tmp_path / "street.png", Size(48, 64), (20, 20))
     unlabelled = person(7, [1.0, 1.0, 20.0, 30.0], (0, 0), source="nobody")
     unlabelled["keypoints"] = [0] * 51
@@ -225,18 +219,30 @@ def test_a_missing_picture_is_named(document: Document, write_coco: Write, tmp_p
         load(document, write_coco, tmp_path)
 
 
-def test_a_file_where_nobody_is_labelled_is_refused(
-    document: Document, write_coco: Write, tmp_path: Path
-) -> None:
+def test_a_file_where_nobody_is_labelled_is_refused(document: Document, write_coco: Write, tmp_path: Path) -> None:
     document["annotations"] = []
     with pytest.raises(ValueError, match="nobody has a labelled joint"):
         load(document, write_coco, tmp_path)
 
 
-def test_a_labelled_person_with_an_empty_box_is_named(
-    document: Document, write_coco: Write, tmp_path: Path
-) -> None:
+def test_a_labelled_person_with_an_empty_box_is_named(document: Document, write_coco: Write, tmp_path: Path) -> None:
     picture(tmp_path / "street.png", Size(48, 64), (20, 20))
     document["annotations"][0]["bbox"] = [10, 8, 0, 32]
     with pytest.raises(ValueError, match=re.escape("annotation 70: box has no area: x1=10 y1=8 x2=10 y2=40")):
         load(document, write_coco, tmp_path)
+
+
+def test_cuts_that_do_not_fit_in_memory_are_kept_compressed_and_look_the_same(
+    tmp_path: Path, document: Document, write_coco: Write
+) -> None:
+    picture(tmp_path / "a.jpg", Size(96, 96), (40, 40), radius=8)
+    document["images"] = [{"id": 1, "file_name": "a.jpg", "height": 96, "width": 96}]
+    document["annotations"] = [person(1, [20.0, 20.0, 40.0, 50.0], (40.0, 40.0))]
+    annotations = coco.read(write_coco(document), keypoints=True)
+    raw, packed = (
+        load_people(annotations, tmp_path, crop_size=CROP, teacher=TeacherLabels(), memory_bytes=memory_bytes)
+        for memory_bytes in (1 << 30, 0)
+    )
+    assert raw.cuts[0].shape == packed.cuts[0].shape
+    assert np.abs(raw.cuts[0].astype(int) - packed.cuts[0]).mean() < 3
+    np.testing.assert_array_equal(raw.points_cut, packed.points_cut)

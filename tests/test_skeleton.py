@@ -35,9 +35,7 @@ def test_a_mirror_swaps_left_and_right_and_keeps_the_nose() -> None:
     flip = COCO17.flip_indices
     for joint, name in enumerate(COCO17.joints):
         partner = COCO17.joints[flip[joint]]
-        assert partner == name.replace("left_", "RIGHT_").replace("right_", "left_").replace(
-            "RIGHT_", "right_"
-        )
+        assert partner == name.replace("left_", "RIGHT_").replace("right_", "left_").replace("RIGHT_", "right_")
 
 
 def test_two_mirrors_change_nothing() -> None:

@@ -59,17 +59,13 @@ def there_is(module: str) -> bool:
 def test_it_is_imported_where_there_is_no_pytorch(module: str) -> None:
     if not there_is(module):
         pytest.skip(f"{module} is not written yet")
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, module], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", PROGRAM, module], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("imported")
 
 
 def test_a_verb_that_needs_pytorch_says_how_to_get_it() -> None:
-    program = (
-        PROGRAM.partition("room = ")[0] + "from slimpose.cli.main import main; main(['train', '--help'])"
-    )
+    program = PROGRAM.partition("room = ")[0] + "from slimpose.cli.main import main; main(['train', '--help'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "slimpose train needs torch, which is not installed: pip install 'slimpose[train]'" in done.stderr

@@ -188,9 +188,7 @@ def test_the_average_moves_by_its_share_and_counters_are_copied() -> None:
 # going on
 
 
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
-    pictures: Path, whole: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(pictures: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     program = [sys.executable, tiny_training.__file__, str(pictures), str(out), "6"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as child:
@@ -205,9 +203,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
     assert_same_run(out, whole)
 
 
-def test_a_run_that_is_stopped_after_every_step_is_the_same_run(
-    pictures: Path, whole: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_is_stopped_after_every_step_is_the_same_run(pictures: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "stopped"
     for step in range(12):
         (progress,) = run_all(pictures, out, resume=step > 0, stop_after_s=0.0)
@@ -241,9 +237,7 @@ def test_best_is_chosen_at_the_final_input_size(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.0001, 0.0])
-def test_a_checkpoint_that_was_cut_off_is_refused(
-    pictures: Path, whole: Path, tmp_path: Path, share: float
-) -> None:
+def test_a_checkpoint_that_was_cut_off_is_refused(pictures: Path, whole: Path, tmp_path: Path, share: float) -> None:
     content = (whole / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(content[: int(share * len(content))])
     message = f"{tmp_path / CHECKPOINT} is not a safetensors file, or was cut off"
@@ -253,9 +247,7 @@ def test_a_checkpoint_that_was_cut_off_is_refused(
 
 def test_resuming_under_another_recipe_is_refused(pictures: Path, whole: Path) -> None:
     other = tiny_recipe(seed=1)
-    with pytest.raises(
-        ValueError, match="was written by another recipe or other options; use the same ones to resume"
-    ):
+    with pytest.raises(ValueError, match="was written by another recipe or other options; use the same ones to resume"):
         next(run(tiny_task(other, pictures), other, whole, resume=True, notes={}))
 
 
@@ -265,9 +257,7 @@ def test_resuming_without_a_checkpoint_names_what_is_missing(pictures: Path, tmp
 
 
 def test_a_run_is_never_overwritten(pictures: Path, whole: Path) -> None:
-    with pytest.raises(
-        FileExistsError, match="already holds a run; pass --resume to go on with it, or another --out"
-    ):
+    with pytest.raises(FileExistsError, match="already holds a run; pass --resume to go on with it, or another --out"):
         run_all(pictures, whole)
 
 
@@ -275,9 +265,7 @@ def test_weights_are_no_training_state(whole: Path) -> None:
     model = PoseNet(tiny_recipe().net)
     weights = checkpoint.Checkpoint(tensors={}, metadata={})
     with pytest.raises(ValueError, match=r"holds no training state; expected a checkpoint\.safetensors"):
-        checkpoint.unpack_training(
-            weights, model, model, make_optimizer(model, tiny_recipe()), path=whole / BEST
-        )
+        checkpoint.unpack_training(weights, model, model, make_optimizer(model, tiny_recipe()), path=whole / BEST)
 
 
 # weights in and out of files
@@ -319,7 +307,7 @@ def test_another_networks_weights_are_refused_by_name(tensors: dict[str, Any], m
 def test_a_run_starts_from_an_earlier_ones_weights(pictures: Path, whole: Path) -> None:
     recipe = tiny_recipe(seed=9)
     task = tiny_task(recipe, pictures)
-    load_start(task, recipe, whole / BEST)
+    assert load_start(task, recipe, str(whole / BEST)).startswith(BEST)  # the run notes what it began from
     best = checkpoint.load(whole / BEST).tensors
     assert all(torch.equal(tensor, best[name]) for name, tensor in task.model.state_dict().items())
 
@@ -327,10 +315,10 @@ def test_a_run_starts_from_an_earlier_ones_weights(pictures: Path, whole: Path) 
 def test_a_folded_trunk_gets_statistics_from_the_first_batches(pictures: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe()
     trunk = Encoder(recipe.net)
-    metadata = {"trunk": recipe.net.encoder, "folded": "1"}
+    metadata = {"trunk": recipe.net.encoder, "folded": "1", "origin": "a graph"}
     checkpoint.save(tmp_path / "trunk.safetensors", trunk.state_dict(), metadata)
     task = tiny_task(recipe, pictures)
-    load_start(task, recipe, tmp_path / "trunk.safetensors")
+    assert load_start(task, recipe, str(tmp_path / "trunk.safetensors")) == "a graph"
     encoder = task.model.get_submodule("encoder")
     assert isinstance(encoder, Encoder)
     pixels = torch.from_numpy(task.pictures_of(task.batch_at(0))).permute(0, 3, 1, 2).float()

@@ -103,9 +103,7 @@ def _dot(canvas: Image, centre: np.ndarray, colour: RGB, radius: float) -> None:
     cv2.circle(canvas, _fixed(centre), round(radius * 2**_SHIFT), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_box(
-    canvas: Image, poses: Poses, person: int, width: float, *, with_box: bool, with_id: bool
-) -> None:
+def _draw_box(canvas: Image, poses: Poses, person: int, width: float, *, with_box: bool, with_id: bool) -> None:
     track = int(poses.ids[person])
     colour = _BOX_COLOURS[track % len(_BOX_COLOURS)] if track != NOT_TRACKED else _BOX_COLOURS[0]
     low, high = _fixed(poses.boxes_image[person, :2]), _fixed(poses.boxes_image[person, 2:])

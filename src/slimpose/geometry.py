@@ -88,9 +88,7 @@ def transform_covariances(
 def letterbox_affine(image_size: Size, canvas_size: Size) -> Affines:
     """Return the one map (1, 2, 3) that fits a whole image into the canvas's top left, aspect ratio kept."""
     scale = min(canvas_size.height / image_size.height, canvas_size.width / image_size.width)
-    shift = (
-        scale - 1
-    ) / 2  # pixel centres: the image's border, not its first pixel's centre, meets the canvas's
+    shift = (scale - 1) / 2  # pixel centres: the image's border, not its first pixel's centre, meets the canvas's
     return np.array([[[scale, 0, shift], [0, scale, shift]]], np.float32)
 
 
@@ -104,9 +102,7 @@ def crop_to_heatmap(points_crop: Points, stride: int) -> Points:
     return ((points_crop - (stride - 1) / 2) / stride).astype(np.float32)
 
 
-def box_iou(
-    boxes_a: Float32[np.ndarray, "a 4"], boxes_b: Float32[np.ndarray, "b 4"]
-) -> Float32[np.ndarray, "a b"]:
+def box_iou(boxes_a: Float32[np.ndarray, "a 4"], boxes_b: Float32[np.ndarray, "b 4"]) -> Float32[np.ndarray, "a b"]:
     """Return the intersection over union of every pair."""
     low = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
     high = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])

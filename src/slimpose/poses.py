@@ -57,8 +57,7 @@ class Poses:
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(
-                    f"{name} has shape {getattr(self, name).shape}; "
-                    f"expected {shape} for {n} people and {joints} joints"
+                    f"{name} has shape {getattr(self, name).shape}; expected {shape} for {n} people and {joints} joints"
                 )
         if self.ids.dtype != np.int64:
             raise ValueError(f"ids are {self.ids.dtype}; expected int64")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,13 +31,34 @@ class Skeleton:
 
     def __post_init__(self) -> None:
         if len(self.sigmas) != len(self.joints):
-            raise ValueError(
-                f"skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas"
-            )
+            raise ValueError(f"skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas")
         unknown = {joint for limb in self.limbs for joint in limb} | set(self.upper_body)
         unknown -= set(self.joints)
         if unknown:
             raise ValueError(f"skeleton {self.name!r} has no joints named {sorted(unknown)}")
+
+    def to_json(self) -> str:
+        """Return the skeleton as JSON, for a file's metadata."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Skeleton:
+        """Return the skeleton that ``to_json`` wrote.
+
+        Raises:
+            ValueError: If the text is no skeleton's.
+        """
+        try:
+            fields = json.loads(text)
+            return cls(
+                name=fields["name"],
+                joints=tuple(fields["joints"]),
+                limbs=tuple((a, b) for a, b in fields["limbs"]),
+                sigmas=tuple(fields["sigmas"]),
+                upper_body=tuple(fields["upper_body"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"metadata does not describe a skeleton: {error!r}") from error
 
     @property
     def flip_indices(self) -> Int64[np.ndarray, " joints"]:

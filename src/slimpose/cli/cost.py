@@ -100,9 +100,7 @@ _WRITTEN = {"paper": ".2f", "params": ",d", "gmac": ".3f", "tool": ".3f"}
 def _table(entries: list[_Entry]) -> Table:
     table = Table()
     for key in entries[0]:
-        table.add_column(
-            _COLUMNS[key], justify="right" if key in _WRITTEN else "left", no_wrap=key in ("name", "row")
-        )
+        table.add_column(_COLUMNS[key], justify="right" if key in _WRITTEN else "left", no_wrap=key in ("name", "row"))
     for entry in entries:
         table.add_row(*(format(value, _WRITTEN.get(key, "")) for key, value in entry.items()))
     return table

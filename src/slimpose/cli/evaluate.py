@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,14 +14,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from slimpose.arrays import Crops, Heatmaps, Points, Scores, Size
+from slimpose.arrays import Crops, Points, Scores
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
 from slimpose.formats import coco
 from slimpose.formats.files import write_json
 from slimpose.runtime import models
-from slimpose.runtime.session import Session
-from slimpose.skeleton import Skeleton
+from slimpose.runtime.session import Model, Session
 
 BOX_FLOOR = 0.05
 """Detector boxes scored lower are not looked at: their poses could add a tenth of an AP, at ten times the work."""
@@ -49,20 +47,6 @@ class Stopwatch:
         return call
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
-    """A model as functions of uint8 batches, whatever runs it; ``detect`` or the other two are None."""
-
-    name: str
-    task: str
-    size: Size
-    stride: int
-    score_threshold: float
-    points_of: Callable[[Crops], tuple[Points, Scores]] | None = None
-    heatmaps_of: Callable[[Crops], Heatmaps] | None = None
-    detect: Callable[[Crops], tuple[np.ndarray, np.ndarray]] | None = None
-
-
 def evaluate(
     model: Annotated[str, tyro.conf.Positional],
     /,
@@ -87,10 +71,12 @@ def evaluate(
         threads: CPU threads; 0 leaves the runtime's choice.
     """
     loaded = _load(model, threads)
-    if loaded.task == "detect":
+    if loaded.info.task == "detect":
         figures = _evaluate_detector(loaded, annotations, images)
     else:
-        figures = _evaluate_pose(loaded, annotations, images, boxes=boxes, flip=flip, detector=detector, threads=threads)
+        figures = _evaluate_pose(
+            loaded, annotations, images, boxes=boxes, flip=flip, detector=detector, threads=threads
+        )
     figures["threads"] = threads
     table = Table("figure", "value")
     for name, value in figures.items():
@@ -101,36 +87,35 @@ def evaluate(
     return 0
 
 
-def _evaluate_detector(loaded: Evaluated, annotations: Path, images: Path) -> dict[str, Any]:
+def _evaluate_detector(loaded: Model, annotations: Path, images: Path) -> dict[str, Any]:
     truth = coco.read(annotations, keypoints=False)
     watch = Stopwatch()
-    assert loaded.detect is not None
     with Progress(transient=True) as bar:
         task = bar.add_task("images")
         records = detector_evaluation.box_records(
             truth,
             images,
-            watch.timed(loaded.detect),
-            canvas=loaded.size,
+            watch.timed(_detect(loaded)),
+            canvas=loaded.info.size,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     figures: dict[str, Any] = {**detector_evaluation.box_ap(truth, records)}
-    figures |= detector_evaluation.recall_and_false(truth, records, threshold=loaded.score_threshold)
+    figures |= detector_evaluation.recall_and_false(truth, records, threshold=loaded.info.score_threshold)
     people = sum(not person.is_crowd for person in truth.people)
     return figures | {
-        "score_threshold": loaded.score_threshold,
+        "score_threshold": loaded.info.score_threshold,
         "images": len(truth.images),
         "people": people,
-        "model": loaded.name,
+        "model": loaded.info.name,
         "ms_per_image": 1e3 * watch.seconds / max(1, watch.calls),
     }
 
 
 def _evaluate_pose(
-    loaded: Evaluated, annotations: Path, images: Path, *, boxes: str, flip: bool, detector: str, threads: int
+    loaded: Model, annotations: Path, images: Path, *, boxes: str, flip: bool, detector: str, threads: int
 ) -> dict[str, Any]:
     truth = coco.read(annotations, keypoints=True)
-    predict, watch = _predictor(loaded, truth.skeleton, flip=flip), Stopwatch()
+    predict, watch = _predictor(loaded, flip=flip), Stopwatch()
     looked_at = _boxes(boxes, truth, images, detector=detector, threads=threads)
     people = sum(len(found.scores) for found in looked_at.values())
     with Progress(transient=True) as bar:
@@ -140,7 +125,7 @@ def _evaluate_pose(
             images,
             looked_at,
             watch.timed(predict),
-            crop_size=loaded.size,
+            crop_size=loaded.info.size,
             nms_oks=None if boxes == "gt" else POSE_NMS_OKS,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
@@ -150,17 +135,23 @@ def _evaluate_pose(
         "flip": flip,
         "images": len(truth.images),
         "people": people,
-        "model": loaded.name,
+        "model": loaded.info.name,
         "ms_per_person": 1e3 * watch.seconds / max(1, people),
     }
 
 
-def _predictor(loaded: Evaluated, skeleton: Skeleton, *, flip: bool) -> pose_evaluation.PredictCrops:
-    if loaded.points_of is not None and not flip:
-        return loaded.points_of
-    if loaded.heatmaps_of is None:
-        raise ValueError(f"{loaded.name} gives no heatmaps, which --flip averages; export it with --heatmaps")
-    return pose_evaluation.by_heatmaps(loaded.heatmaps_of, skeleton, stride=loaded.stride, flip=flip)
+def _predictor(model: Model, *, flip: bool) -> pose_evaluation.PredictCrops:
+    def predict(batch: Crops) -> tuple[Points, Scores]:
+        points, scores = model.run(batch, ("points", "scores"))
+        return points, scores
+
+    if not flip:
+        return predict
+    if "heatmaps" not in model.outputs:
+        raise ValueError(f"{model.info.name} gives no heatmaps, which --flip averages; export it with --heatmaps")
+    return pose_evaluation.by_heatmaps(
+        lambda batch: model.run(batch, ("heatmaps",))[0], model.info.skeleton, stride=model.info.stride, flip=True
+    )
 
 
 def _boxes(
@@ -170,59 +161,29 @@ def _boxes(
         return pose_evaluation.ground_truth_boxes(truth)
     if boxes == "detector":
         finder = _load(detector, threads)
-        if finder.detect is None:
-            raise ValueError(f"{detector} is a {finder.task} model; expected a person detector")
-        records = detector_evaluation.box_records(truth, images, finder.detect, canvas=finder.size)
+        if finder.info.task != "detect":
+            raise ValueError(f"{detector} is a {finder.info.task} model; expected a person detector")
+        records = detector_evaluation.box_records(truth, images, _detect(finder), canvas=finder.info.size)
     else:
         records = coco.read_box_results(Path(boxes))
     return pose_evaluation.result_boxes(truth, records, least_score=BOX_FLOOR)
 
 
-def _load(model: str, threads: int) -> Evaluated:
-    if model.endswith(".safetensors"):
-        return _load_torch(Path(model), threads)
-    session = Session(models.resolve(model), threads=threads)
-    info = session.info
-    common = {
-        "name": info.name,
-        "task": info.task,
-        "size": info.size,
-        "stride": info.stride,
-        "score_threshold": info.score_threshold,
-    }
-    if info.task == "detect":
-        return Evaluated(**common, detect=lambda batch: tuple(session.run(batch, ("boxes", "scores"))))
-    heatmaps_of = (lambda batch: session.run(batch, ("heatmaps",))[0]) if "heatmaps" in session.outputs else None
-    return Evaluated(
-        **common, points_of=lambda batch: tuple(session.run(batch, ("points", "scores"))), heatmaps_of=heatmaps_of
-    )
-
-
-def _load_torch(path: Path, threads: int) -> Evaluated:
+def _load(model: str, threads: int) -> Model:
+    if not model.endswith(".safetensors"):
+        return Session(models.resolve(model), threads=threads)
     import torch
 
-    from slimpose.export.onnx import as_module, load_weights
+    from slimpose.export.onnx import TorchModel
 
     if threads:
         torch.set_num_threads(threads)
-    loaded = load_weights(path)
-    module = as_module(loaded)
+    return TorchModel(Path(model))
 
-    @torch.inference_mode()
-    def outputs(batch: Crops) -> list[np.ndarray]:
-        return [output.numpy() for output in module(torch.from_numpy(batch))]
 
-    common = {
-        "name": str(path),
-        "task": loaded.task,
-        "size": loaded.spec.size,
-        "stride": loaded.spec.stride,
-        "score_threshold": 0.3,
-    }
-    if loaded.task == "detect":
-        return Evaluated(**common, detect=lambda batch: tuple(outputs(batch)))
-    return Evaluated(
-        **common,
-        points_of=lambda batch: tuple(outputs(batch)[:2]),
-        heatmaps_of=lambda batch: outputs(batch)[3],
-    )
+def _detect(model: Model) -> detector_evaluation.DetectImages:
+    def detect(batch: Crops) -> tuple[np.ndarray, np.ndarray]:
+        boxes, scores = model.run(batch, ("boxes", "scores"))
+        return boxes, scores
+
+    return detect

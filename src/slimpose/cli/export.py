@@ -41,9 +41,7 @@ def export(
     if not isinstance(facts, dict):
         raise ValueError(f"{card} holds a JSON {type(facts).__name__}; expected an object")
     pictures = _pictures(images, loaded.spec.size) if images else None
-    drift = onnx_export.export(
-        loaded, out, name=name or out.stem, card=facts, pictures=pictures, heatmaps=heatmaps
-    )
+    drift = onnx_export.export(loaded, out, name=name or out.stem, card=facts, pictures=pictures, heatmaps=heatmaps)
     size_mb = out.stat().st_size / 1e6
     print(f"{out}: {size_mb:.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} of PyTorch")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import tyro
 from rich.console import Console
@@ -44,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("slimpose"):
             raise
-        _fail(f"slimpose {words[0]} needs {error.name}, which is not installed: pip install 'slimpose[train]'", code=1)
+        _fail(
+            f"slimpose {words[0]} needs {error.name}, which is not installed: pip install 'slimpose[train]'",
+            code=1,
+        )
     except RuntimeError as error:
         _fail(str(error), code=1)
     except KeyboardInterrupt:
@@ -58,6 +62,6 @@ def _usage() -> str:
     return "usage: slimpose VERB [options]    (slimpose VERB --help tells them)\n\n" + "\n".join(lines)
 
 
-def _fail(message: str, *, code: int) -> None:
+def _fail(message: str, *, code: int) -> NoReturn:
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"slimpose: {message}")
     raise SystemExit(code)

@@ -15,7 +15,6 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import cv2
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -26,7 +25,8 @@ from slimpose.draw import draw_poses
 from slimpose.formats import boxes as box_files
 from slimpose.formats import results
 from slimpose.formats.files import write_bytes, write_json
-from slimpose.runtime.pipeline import Pipeline
+from slimpose.runtime.images import ImageError
+from slimpose.runtime.pipeline import Pipeline, check_boxes
 from slimpose.runtime.sources import BrokenOffError, Frame, Media, SourceError, expand, open_media
 
 JPEG_QUALITY = 92
@@ -61,12 +61,8 @@ def predict(
         draw: Whether to draw and write pictures.
     """
     if not sources:
-        raise ValueError(
-            "nothing to look at; expected pictures, videos or folders: slimpose predict street.jpg"
-        )
-    os.environ.setdefault(
-        "OPENCV_FFMPEG_LOGLEVEL", "-8"
-    )  # a broken file gets our line, not the decoder's ten
+        raise ValueError("nothing to look at; expected pictures, videos or folders: slimpose predict street.jpg")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # a broken file gets our line, not the decoder's ten
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     if score_threshold is not None and not 0 <= score_threshold <= 1:
         raise ValueError(f"--score-threshold is {score_threshold:g}; expected a number 0..1")
@@ -125,9 +121,7 @@ class _Run:
                 self.fail(source, error)
         return list(files.values())
 
-    def look_at(
-        self, file: Path, file_name: str, outputs: _Outputs | None, progress: Progress, task: TaskID
-    ) -> None:
+    def look_at(self, file: Path, file_name: str, outputs: _Outputs | None, progress: Progress, task: TaskID) -> None:
         """Do one input; what is wrong with it is told and noted."""
         try:
             started = perf_counter()
@@ -136,9 +130,8 @@ class _Run:
             if media.is_video and media.frame_count:
                 total = progress.tasks[0].total or 0
                 progress.update(task, total=total + media.frame_count - 1)
-            by_frame = self.given.frames_of(file) if self.given is not None else None
-            records = self._frames(media, by_frame, file_name, outputs, progress, task)
-        except (ValueError, cv2.error) as error:  # ImageError and SourceError among them
+            records = self._frames(media, file_name, outputs, progress, task)
+        except (ImageError, SourceError) as error:
             self.fail(str(file), error)
             return
         self.records += records
@@ -150,7 +143,6 @@ class _Run:
     def _frames(
         self,
         media: Media,
-        by_frame: dict[int, tuple[Boxes, PersonScores]] | None,
         file_name: str,
         outputs: _Outputs | None,
         progress: Progress,
@@ -160,11 +152,7 @@ class _Run:
         records: list[dict[str, Any]] = []
         with _drawn(media, outputs) as write:
             for frame in self._sound_frames(media):
-                given = by_frame.get(frame.index, _NO_BOXES) if by_frame is not None else None
-                if given is not None:
-                    counted = given[1] >= self.least_box_score
-                    given = given[0][counted], given[1][counted]
-                timed = self.pipeline.timed(frame.image, *(given or ()))
+                timed = self.pipeline.timed(frame.image, *self._given_boxes(media.path, frame))
                 self.times.setdefault("detect", []).append(timed.detect_ms)
                 self.times.setdefault("pose", []).append(timed.pose_ms)
                 records += results.records(timed.poses, file_name=file_name, frame=frame.index)
@@ -175,6 +163,18 @@ class _Run:
                 progress.advance(task)
         self.people += len(records)
         return records
+
+    def _given_boxes(self, file: Path, frame: Frame) -> tuple[()] | tuple[Boxes, PersonScores]:
+        """The frame's boxes and scores of the boxes file, checked; nothing without such a file."""
+        if self.given is None:
+            return ()
+        try:
+            boxes, scores = self.given.of(file, frame.index)
+            check_boxes(boxes, frame.image)
+        except ValueError as error:
+            raise SourceError(f"{file}: {error}") from error
+        counted = scores >= self.least_box_score
+        return boxes[counted], scores[counted]
 
     def _sound_frames(self, media: Media) -> Iterator[Frame]:
         """The frames; a video that breaks off is noted as failed, and what came before is kept."""
@@ -197,9 +197,6 @@ class _Run:
         self.failed.append(name)
 
 
-_NO_BOXES = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-
-
 class _Outputs:
     """Names for the drawn files: no two the same, none an input's."""
 
@@ -209,9 +206,7 @@ class _Outputs:
         self._taken: set[str] = set()
 
     def claim(self, media: Media) -> Path:
-        suffix = (
-            ".mp4" if media.is_video else ".jpg" if media.path.suffix.lower() in _LOSSY_SUFFIXES else ".png"
-        )
+        suffix = ".mp4" if media.is_video else ".jpg" if media.path.suffix.lower() in _LOSSY_SUFFIXES else ".png"
         for number in count(1):
             name = f"{media.path.stem}{f'-{number}' if number > 1 else ''}{suffix}"
             if name.lower() not in self._taken and not _identities([self.folder / name]) & self._inputs:
@@ -289,26 +284,18 @@ class _VideoWriter:
         if self._writer is None:
             # The codec wants even sides: an odd picture loses its last row or column.
             self._size = (max(2, image.shape[1] // 2 * 2), max(2, image.shape[0] // 2 * 2))
-            self._writer = cv2.VideoWriter(
-                str(self._partial), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size
-            )
+            self._writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
             if not self._writer.isOpened():
-                raise RuntimeError(
-                    f"cannot write {self._target}: no mp4 of {self._size} pixels can be made"
-                )
+                raise RuntimeError(f"cannot write {self._target}: no mp4 of {self._size} pixels can be made")
         width, height = self._size
         if image.shape[:2] != (height, width):
             same = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2) == self._size
-            image = (
-                image[:height, :width]
-                if same
-                else cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
-            )
+            image = image[:height, :width] if same else cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
         self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         self._frames += 1
 
     def finish(self) -> None:
-        """Close the file, count its frames (the writer does not tell of a full disk), and give it its name."""
+        """Close the file, count its frames (the writer says nothing of a full disk), and name it."""
         assert self._writer is not None
         self._writer.release()
         check = cv2.VideoCapture(str(self._partial), cv2.CAP_FFMPEG)
@@ -341,8 +328,7 @@ def _write_json(target: Path, records: list[dict[str, Any]]) -> None:
 def _summarise(run: _Run, *, out: Path | None, json: Path | None, threads: int) -> None:
     pipeline = run.pipeline
     kinds = [
-        f"{number} {kind}{'s' * (number != 1)}"
-        for number, kind in ((run.pictures, "image"), (run.videos, "video"))
+        f"{number} {kind}{'s' * (number != 1)}" for number, kind in ((run.pictures, "image"), (run.videos, "video"))
     ]
     seen = " and ".join(kind for kind in kinds if not kind.startswith("0 ")) or "nothing"
     frames = len(run.times.get("pose", []))

@@ -9,7 +9,14 @@ from typing import Annotated
 
 import torch
 import tyro
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from slimpose.formats import coco
 from slimpose.train.detector_task import detector_task
@@ -21,8 +28,8 @@ from slimpose.train.run import load_start, run
 def keep_freed_memory() -> None:
     """Tell glibc to reuse freed memory instead of handing it back: a CPU training step then takes 0.6 of the time.
 
-    PyTorch frees and asks for the same large buffers every step; by default each comes back from the kernel unmapped and is
-    zeroed page by page. Elsewhere than on glibc this does nothing. Numbers: docs/experiments.md.
+    PyTorch frees and asks for the same large buffers every step; by default each comes back from the kernel
+    unmapped and is zeroed page by page. Elsewhere than on glibc this does nothing. Numbers: docs/experiments.md.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -77,9 +84,10 @@ def train(
     with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}")) as bar:
         reading = bar.add_task("reading images", total=None, note="")
         is_pose = plan.task == "pose"
+        people = coco.read(train, keypoints=is_pose)
         task = (pose_task if is_pose else detector_task)(
             plan,
-            train=coco.read(train, keypoints=is_pose),
+            train=people,
             train_images=images,
             val=coco.read(val, keypoints=is_pose),
             val_images=val_images,
@@ -89,7 +97,12 @@ def train(
         training = bar.add_task(plan.name, total=plan.steps, note="")
         best = ""
         for progress in run(
-            task, plan, out, resume=resume, notes={"train_file": train.name, "start": origin}, stop_after_s=60 * stop_after_minutes
+            task,
+            plan,
+            out,
+            resume=resume,
+            notes={"train_file": train.name, "start": origin, "skeleton": people.skeleton.to_json()},
+            stop_after_s=60 * stop_after_minutes,
         ):
             if progress.figures:
                 best = f"AP {100 * progress.figures['AP']:.1f}"

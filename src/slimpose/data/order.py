@@ -19,9 +19,7 @@ class Order:
 
     def __init__(self, repeats: Float[np.ndarray, " n"], *, seed: int) -> None:
         if not (repeats >= 0).all() or repeats.sum() < 1:
-            raise ValueError(
-                f"sampling weights sum to {repeats.sum():g}; expected none negative, at least 1 together"
-            )
+            raise ValueError(f"sampling weights sum to {repeats.sum():g}; expected none negative, at least 1 together")
         self._repeats = repeats
         self._seed = seed
         self.epoch_length = round(float(repeats.sum()))
@@ -44,9 +42,7 @@ class Order:
         return int(self._epoch(epoch)[within])
 
 
-def prefetch(
-    batch_at: Callable[[int], _Batch], start: int, *, ahead: int = 3
-) -> Generator[_Batch, None, None]:
+def prefetch(batch_at: Callable[[int], _Batch], start: int, *, ahead: int = 3) -> Generator[_Batch, None, None]:
     """Yield ``batch_at(start)``, ``batch_at(start + 1)``, ... made one thread ahead of the reader."""
     with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(batch_at, start + i) for i in range(ahead)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from slimpose import geometry
 from slimpose.arrays import Affines, Boxes, Image, Points, Size
 from slimpose.formats import coco
-from slimpose.runtime.images import read_image
+from slimpose.runtime.images import decode_image, read_image
 from slimpose.skeleton import Skeleton
 
 MARGIN = 1.6
@@ -37,6 +37,20 @@ class TeacherLabels:
     min_score: float = 0.4
 
 
+class Cuts(Sequence[Image]):
+    """Pictures in memory: as they are where they fit, else as JPEG of quality 95, some ten times smaller."""
+
+    def __init__(self, stored: Sequence[Image | bytes]) -> None:
+        self._stored = stored
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, index: int) -> Image:  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
+        stored = self._stored[index]
+        return decode_image(stored, name=f"cut {index}") if isinstance(stored, bytes) else stored
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class People:
     """n people ready to be drawn for training.
@@ -45,7 +59,7 @@ class People:
     where a joint is not labelled.
     """
 
-    cuts: list[Image]
+    cuts: Cuts
     boxes_cut: Boxes
     points_cut: Points
     weights: Float32[np.ndarray, "n joints"]
@@ -62,11 +76,13 @@ def load_people(
     *,
     crop_size: Size,
     teacher: TeacherLabels,
+    memory_bytes: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> People:
     """Cut every labelled person out of its picture, shrunk so that a crop of it fills at most ``crop_size``.
 
-    A cut takes about the memory of MARGIN/BOX_PADDING squared crops.
+    A cut takes about the memory of MARGIN/BOX_PADDING squared crops. Where all together might take more than
+    ``memory_bytes`` (half of what the machine has, by default), they are kept compressed.
 
     Raises:
         ImageError: If a picture is missing or broken.
@@ -80,11 +96,16 @@ def load_people(
     if not by_image:
         raise ValueError(f"{annotations.path}: nobody has a labelled joint")
 
-    def cut_all(image_id: int) -> list[tuple[coco.Person, Image, Affines]]:
-        image = read_image(image_folder / annotations.images[image_id].file_name)
-        return [(person, *_cut_person(image, person, crop_size)) for person in by_image[image_id]]
+    raw_bytes = 3 * crop_size.height * crop_size.width * (MARGIN / geometry.BOX_PADDING) ** 2
+    budget = _physical_memory_bytes() // 2 if memory_bytes is None else memory_bytes
+    fits = raw_bytes * sum(map(len, by_image.values())) <= budget
 
-    found: list[tuple[coco.Person, Image, Affines]] = []
+    def cut_all(image_id: int) -> list[tuple[coco.Person, Image | bytes, Affines]]:
+        image = read_image(image_folder / annotations.images[image_id].file_name)
+        cuts = [(person, *_cut_person(image, person, crop_size)) for person in by_image[image_id]]
+        return [(person, cut if fits else _packed(cut), affine) for person, cut, affine in cuts]
+
+    found: list[tuple[coco.Person, Image | bytes, Affines]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, cuts in enumerate(pool.map(cut_all, by_image), start=1):
             found.extend(cuts)
@@ -94,13 +115,23 @@ def load_people(
     points_image = np.stack([_points(person) for person in people])
     corners = np.stack([person.box_image.reshape(2, 2) for person in people])
     return People(
-        cuts=list(cuts),
+        cuts=Cuts(cuts),
         boxes_cut=geometry.transform_points(to_cut, corners).reshape(-1, 4),
         points_cut=geometry.transform_points(to_cut, points_image),
         weights=np.stack([_weights(person, teacher) for person in people]),
         sources=[person.source for person in people],
         skeleton=annotations.skeleton,
     )
+
+
+def _physical_memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 << 30
+
+
+def _packed(cut: Image) -> bytes:
+    sound, data = cv2.imencode(".jpg", cv2.cvtColor(cut, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    assert sound
+    return data.tobytes()
 
 
 def _cut_person(image: Image, person: coco.Person, crop_size: Size) -> tuple[Image, Affines]:

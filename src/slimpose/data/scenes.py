@@ -17,8 +17,8 @@ from slimpose.arrays import Boxes, Crops, Image, Size
 from slimpose.data.augment import Augmentation, change_light
 from slimpose.data.order import Order
 from slimpose.formats import coco
-from slimpose.runtime.letterbox import CANVAS_GREY
 from slimpose.runtime.images import read_image
+from slimpose.runtime.letterbox import CANVAS_GREY
 
 _CENTRE_SHARE = 0.54  # TTFNet's alpha: the share of a box that counts as its centre
 _LEAST_VISIBLE = 0.3
@@ -147,7 +147,7 @@ def _draw_view(
 
 
 def _see(scene: Scene, affine: np.ndarray, size: Size) -> tuple[Boxes, Bool[np.ndarray, " n"]]:
-    """Return the boxes inside the canvas, clipped, and which are people to find (the others are left out of the loss)."""
+    """Return the boxes inside the canvas, clipped, and which are people to find (the loss leaves out the others)."""
     corners = geometry.transform_points(affine[None], scene.boxes_image.reshape(1, -1, 2)).reshape(-1, 2, 2)
     whole = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
     limits = np.array([size.width, size.height, size.width, size.height], np.float32) - 0.5
@@ -165,7 +165,12 @@ def _mark_ignored(counts: np.ndarray, boxes: np.ndarray, stride: int) -> None:
 
 
 def _mark_person(
-    box: np.ndarray, centres: np.ndarray, counts: np.ndarray, boxes: np.ndarray, weights: np.ndarray, stride: int
+    box: np.ndarray,
+    centres: np.ndarray,
+    counts: np.ndarray,
+    boxes: np.ndarray,
+    weights: np.ndarray,
+    stride: int,
 ) -> None:
     """Draw one person's Gaussian, and let the cells near its centre predict its box."""
     h, w = centres.shape

@@ -105,9 +105,7 @@ def _match(boxes: Float32[np.ndarray, "a 4"], true_boxes: Float32[np.ndarray, "b
     return matched
 
 
-def _inside_crowd(
-    boxes: Float32[np.ndarray, "a 4"], crowds: Float32[np.ndarray, "b 4"]
-) -> Bool[np.ndarray, " a"]:
+def _inside_crowd(boxes: Float32[np.ndarray, "a 4"], crowds: Float32[np.ndarray, "b 4"]) -> Bool[np.ndarray, " a"]:
     if len(crowds) == 0 or len(boxes) == 0:
         return np.zeros(len(boxes), bool)
     low = np.maximum(boxes[:, None, :2], crowds[None, :, :2])

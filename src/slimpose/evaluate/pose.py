@@ -49,9 +49,7 @@ def ground_truth_boxes(annotations: CocoFile) -> dict[int, PeopleBoxes]:
     return boxes
 
 
-def result_boxes(
-    annotations: CocoFile, records: list[dict[str, Any]], *, least_score: float
-) -> dict[int, PeopleBoxes]:
+def result_boxes(annotations: CocoFile, records: list[dict[str, Any]], *, least_score: float) -> dict[int, PeopleBoxes]:
     """Return the boxes of COCO box result records, grouped by image.
 
     Raises:

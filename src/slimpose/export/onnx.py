@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,14 @@ from slimpose.network.dark import PoseDecoder
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
-from slimpose.runtime.session import FORMAT
-from slimpose.skeleton import COCO17, Skeleton
+from slimpose.runtime.session import FORMAT, read_info
+from slimpose.skeleton import COCO17
 from slimpose.train import checkpoint
 
 MAX_POINT_DRIFT_PX = 0.05
 MAX_HEATMAP_DRIFT = 1e-3
 _COMPARED_SCORE = 0.1
-"""Joints scored lower may sit on a tie of two cells, which rounding decides; their heatmaps are compared all the same."""
+"""Joints scored lower may sit on a tie of two cells, which rounding decides; their heatmaps are compared too."""
 _OPSET = 18
 
 
@@ -71,6 +71,27 @@ def as_module(loaded: Loaded) -> nn.Module:
     return module.eval()
 
 
+class TorchModel:
+    """Weights run by PyTorch as if they were exported: a ``slimpose.runtime.session.Model``."""
+
+    def __init__(self, path: Path) -> None:
+        loaded = load_weights(path)
+        self.info = read_info(path, _metadata(loaded, name=str(path), card={}, size=loaded.spec.size))
+        self.outputs = output_names(loaded.task)
+        self._module = as_module(loaded)
+
+    @torch.inference_mode()
+    def run(self, batch: Crops, outputs: Sequence[str]) -> list[np.ndarray]:
+        """Return the named outputs of a uint8 batch (n, H, W, 3)."""
+        found = dict(zip(self.outputs, self._module(torch.from_numpy(batch)), strict=True))
+        return [found[name].numpy() for name in outputs]
+
+
+def output_names(task: str) -> tuple[str, ...]:
+    """Return the names of the exported graph's outputs."""
+    return ("points", "scores", "covariances", "heatmaps") if task == "pose" else ("boxes", "scores")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """How far the exported file is from PyTorch: points or boxes in pixels, heatmaps or scores in their own unit."""
@@ -80,7 +101,13 @@ class Drift:
 
 
 def export(
-    loaded: Loaded, out: Path, *, name: str, card: dict[str, Any], pictures: Crops | None = None, heatmaps: bool = True
+    loaded: Loaded,
+    out: Path,
+    *,
+    name: str,
+    card: dict[str, Any],
+    pictures: Crops | None = None,
+    heatmaps: bool = True,
 ) -> Drift:
     """Write the ONNX file, after it agreed with PyTorch.
 
@@ -98,7 +125,6 @@ def export(
     module = as_module(loaded)
     is_pose = loaded.task == "pose"
     input_name = "crops" if is_pose else "images"
-    output_names = ["points", "scores", "covariances", "heatmaps"] if is_pose else ["boxes", "scores"]
     size = loaded.spec.size
     example = torch.zeros(2, *size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
@@ -109,7 +135,7 @@ def export(
             dynamo=True,
             opset_version=_OPSET,
             input_names=[input_name],
-            output_names=output_names,
+            output_names=list(output_names(loaded.task)),
             dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
             verbose=False,
         )
@@ -191,15 +217,10 @@ def _metadata(loaded: Loaded, *, name: str, card: dict[str, Any], size: Size) ->
         "weights_sha256": loaded.sha256,
     }
     if loaded.task == "pose":
-        metadata["skeleton"] = json.dumps(dataclasses.asdict(_skeleton(loaded)))
+        metadata["skeleton"] = loaded.metadata.get("skeleton", COCO17.to_json())
     else:
-        metadata |= {"score_threshold": str(card.get("score_threshold", 0.3)), "nms_iou": str(card.get("nms_iou", 0.6))}
+        metadata |= {
+            "score_threshold": str(card.get("score_threshold", 0.3)),
+            "nms_iou": str(card.get("nms_iou", 0.6)),
+        }
     return metadata
-
-
-def _skeleton(loaded: Loaded) -> Skeleton:
-    if "skeleton" not in loaded.metadata:
-        return COCO17
-    fields = json.loads(loaded.metadata["skeleton"])
-    fields |= {"limbs": tuple(map(tuple, fields["limbs"]))}
-    return Skeleton(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})

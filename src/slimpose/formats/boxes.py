@@ -31,8 +31,8 @@ class GivenBoxes:
     by_name: Mapping[str, Mapping[int, _Rows]]
     by_image_id: Mapping[int, Mapping[int, _Rows]]
 
-    def frames_of(self, file: Path) -> Mapping[int, tuple[Boxes, PersonScores]]:
-        """Return a file's boxes (n, 4) and scores (n,) by frame number; a frame without a box is left out.
+    def of(self, file: Path, frame: int) -> tuple[Boxes, PersonScores]:
+        """Return the boxes (n, 4) of a file's frame and their scores (n,); n is 0 for what is not mentioned.
 
         Of several names with the same last part, the one that shares the most folders with ``file`` is meant.
 
@@ -44,15 +44,13 @@ class GivenBoxes:
         most = max(shared.values(), default=0)
         names = [name for name, count in shared.items() if count == most > 0]
         if len(names) > 1:
-            raise ValueError(
-                f"{file}: {self.path} has boxes for {' and '.join(names[:3])}; cannot tell which it is"
-            )
+            raise ValueError(f"{self.path} has boxes for {' and '.join(names[:3])}; cannot tell which of them it is")
         if names:
             frames = self.by_name[names[0]]
         else:
             frames = self.by_image_id.get(int(file.stem) if file.stem.isdecimal() else -1, {})
-        tables = {frame: np.array(rows, np.float32).reshape(-1, 5) for frame, rows in frames.items()}
-        return {frame: (table[:, :4].copy(), table[:, 4].copy()) for frame, table in tables.items()}
+        table = np.array(frames.get(frame, []), np.float32).reshape(-1, 5)
+        return table[:, :4], table[:, 4]
 
 
 def read(path: Path) -> GivenBoxes:
@@ -88,7 +86,7 @@ def _of_annotations(annotations: coco.CocoFile) -> GivenBoxes:
     return GivenBoxes(path=annotations.path, by_name=by_name, by_image_id={})
 
 
-def _of_records(path: Path, records: Sequence[Mapping[str, Any]]) -> GivenBoxes:
+def _of_records(path: Path, records: list[Any]) -> GivenBoxes:
     by_name: dict[str, dict[int, _Rows]] = {}
     by_image_id: dict[int, dict[int, _Rows]] = {}
     for number, record in enumerate(records):
@@ -113,11 +111,7 @@ def _of_records(path: Path, records: Sequence[Mapping[str, Any]]) -> GivenBoxes:
 def _row(record: Mapping[str, Any]) -> list[float]:
     """One record as x1, y1, x2, y2, score."""
     bbox = record["bbox"]
-    if (
-        not isinstance(bbox, list)
-        or len(bbox) != 4
-        or not all(isinstance(value, int | float) for value in bbox)
-    ):
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(isinstance(value, int | float) for value in bbox):
         raise ValueError(f"bbox is {bbox}; expected 4 numbers x, y, width, height")
     x, y, width, height = map(float, bbox)
     if not np.isfinite([x, y, x + width, y + height]).all():

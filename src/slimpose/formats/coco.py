@@ -107,16 +107,12 @@ def read(path: Path, *, keypoints: bool) -> CocoFile:
                 if entry["category_id"] == category["id"]
             )
     except KeyError as error:
-        raise ValueError(
-            f"{path}: an entry lacks the field {error}; is it a COCO {_kind(keypoints)} file?"
-        ) from error
+        raise ValueError(f"{path}: an entry lacks the field {error}; is it a COCO {_kind(keypoints)} file?") from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
     for person in people:
         if person.image_id not in images:
-            raise ValueError(
-                f"{path}: annotation {person.id} names image {person.image_id}, which is not in images"
-            )
+            raise ValueError(f"{path}: annotation {person.id} names image {person.image_id}, which is not in images")
     return CocoFile(path=path, images=images, people=people, skeleton=skeleton, category_id=category_id)
 
 
@@ -159,12 +155,8 @@ def _image(entry: dict[str, Any]) -> ImageRecord:
     name = str(entry["file_name"])
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in name or not name.strip():
-        raise ValueError(
-            f"image {entry['id']}: file_name {name!r} leaves the image folder; expected a path inside it"
-        )
-    return ImageRecord(
-        id=int(entry["id"]), file_name=name, height=int(entry["height"]), width=int(entry["width"])
-    )
+        raise ValueError(f"image {entry['id']}: file_name {name!r} leaves the image folder; expected a path inside it")
+    return ImageRecord(id=int(entry["id"]), file_name=name, height=int(entry["height"]), width=int(entry["width"]))
 
 
 def _person(entry: dict[str, Any], joints: int) -> Person:
@@ -174,11 +166,7 @@ def _person(entry: dict[str, Any], joints: int) -> Person:
         raise ValueError(f"{where}: bbox is {entry['bbox']}; expected 4 numbers x, y, width, height")
     box[2:] += box[:2]
     keypoints = _triples(entry, "keypoints", joints, where) if joints else None
-    teacher = (
-        _triples(entry, "teacher_keypoints", joints, where)
-        if joints and "teacher_keypoints" in entry
-        else None
-    )
+    teacher = _triples(entry, "teacher_keypoints", joints, where) if joints and "teacher_keypoints" in entry else None
     weights = None
     if joints:
         weights = np.array(entry.get("weights", [1.0] * joints), np.float32)

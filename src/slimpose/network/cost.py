@@ -83,8 +83,7 @@ def cost_on(module: nn.Module, example: Tensor) -> Cost:
     """
     if example.ndim < 2 or len(example) != 1:
         raise ValueError(
-            f"example has shape {tuple(example.shape)}; "
-            "expected (1, ...), one input (is the batch axis missing?)"
+            f"example has shape {tuple(example.shape)}; expected (1, ...), one input (is the batch axis missing?)"
         )
     return _run(copy.deepcopy(module).to("meta"), example.to("meta"))
 

@@ -16,6 +16,9 @@ class Dark(nn.Module):
     Covariances are in square crop pixels. See ``slimpose.heatmap`` for the method.
     """
 
+    fit: Tensor
+    offsets: Tensor
+
     def __init__(self, spec: NetSpec) -> None:
         super().__init__()
         self.height, self.width = spec.heatmap_size
@@ -52,7 +55,12 @@ class Dark(nn.Module):
 
         anywhere = self.height * self.width / 12.0
         across = torch.where(has_top, xy / safe, 0.0)
-        rows = [torch.where(has_top, -yy / safe, anywhere), across, across, torch.where(has_top, -xx / safe, anywhere)]
+        rows = [
+            torch.where(has_top, -yy / safe, anywhere),
+            across,
+            across,
+            torch.where(has_top, -xx / safe, anywhere),
+        ]
         covariances = torch.stack(rows, dim=-1).unflatten(-1, (2, 2)) * float(self.stride**2)
         return points, peak[..., 0].clamp(0, 1), covariances
 

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from slimpose.network.spec import NetSpec
 
-
 _FINEST_SKIP_STRIDE = 8
 
 

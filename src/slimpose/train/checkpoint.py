@@ -67,18 +67,14 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], *, path: Path) -> N
         if name not in tensors:
             raise ValueError(f"{path} lacks {name} {tuple(tensor.shape)} (another network's weights?)")
         if tensors[name].shape != tensor.shape:
-            raise ValueError(
-                f"{path}: {name} is {tuple(tensors[name].shape)}; expected {tuple(tensor.shape)}"
-            )
+            raise ValueError(f"{path}: {name} is {tuple(tensors[name].shape)}; expected {tuple(tensor.shape)}")
     left = tensors.keys() - own.keys()
     if left:
         raise ValueError(f"{path} holds {min(left)}, which the network has not (another network's weights?)")
     module.load_state_dict(tensors)
 
 
-def pack_training(
-    model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, Tensor]:
+def pack_training(model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return a run's whole state as flat tensors: ``model.*``, ``ema.*``, ``adam.<parameter>.<moment>``."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"ema.{name}": tensor.clone() for name, tensor in averaged.state_dict().items()}
@@ -101,9 +97,7 @@ def unpack_training(
         ValueError: If the file holds no training state, or another network's.
     """
     if "step" not in checkpoint.metadata:
-        raise ValueError(
-            f"{path} holds no training state; expected a checkpoint.safetensors written by slimpose train"
-        )
+        raise ValueError(f"{path} holds no training state; expected a checkpoint.safetensors written by slimpose train")
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "adam": {}}
     for name, tensor in checkpoint.tensors.items():
         group, _, rest = name.partition(".")

@@ -62,9 +62,7 @@ def pose_task(
     if recipe.net.joints != joints:
         raise ValueError(f"{train.path} has {joints} joints; the net gives {recipe.net.joints} heatmaps")
     largest = max((phase.size for phase in recipe.phases), key=lambda size: size.height)
-    people = load_people(
-        train, train_images, crop_size=largest, teacher=recipe.teacher_labels, on_progress=on_progress
-    )
+    people = load_people(train, train_images, crop_size=largest, teacher=recipe.teacher_labels, on_progress=on_progress)
     repeats = np.array([recipe.source_repeats.get(source, 1.0) for source in people.sources])
     stride = recipe.net.stride
     batches = PoseBatches(

@@ -96,8 +96,7 @@ class Recipe:
     def scaled(self, factor: float) -> Recipe:
         """Return the same run with every phase shortened or lengthened by a factor."""
         phases = tuple(
-            dataclasses.replace(phase, samples=max(self.batch, int(phase.samples * factor)))
-            for phase in self.phases
+            dataclasses.replace(phase, samples=max(self.batch, int(phase.samples * factor))) for phase in self.phases
         )
         return dataclasses.replace(self, phases=phases)
 

@@ -38,7 +38,7 @@ class Progress:
 
 
 def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
-    """Load a start: "imagenet", a trunk of ``slimpose import-trunk``, or a whole net's weights; say what it was.
+    """Load a start: "imagenet", a trunk of ``slimpose import-trunk``, or a net's weights; say what it was.
 
     Raises:
         ValueError: If the file does not fit the net.
@@ -99,8 +99,7 @@ def run(
         saved = checkpoint.load(out / CHECKPOINT)
         if saved.metadata.get("recipe") != recipe.to_json():
             raise ValueError(
-                f"{out / CHECKPOINT} was written by another recipe or other options; "
-                "use the same ones to resume"
+                f"{out / CHECKPOINT} was written by another recipe or other options; use the same ones to resume"
             )
         done = checkpoint.unpack_training(saved, model, averaged, optimizer, path=out / CHECKPOINT)
         best = float(saved.metadata["best"])
@@ -143,12 +142,7 @@ def run(
             metrics.flush()
             yield progress
             now = time.monotonic()
-            if (
-                figures
-                or now - last_saved > save_every_s
-                or now - started > stop_after_s
-                or done == recipe.steps
-            ):
+            if figures or now - last_saved > save_every_s or now - started > stop_after_s or done == recipe.steps:
                 save()
                 last_saved = now
             if now - started > stop_after_s:
