@@ -271,3 +271,10 @@ def test_a_picture_given_as_annotations_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=re.escape(f"no annotation file {tmp_path / 'none.json'}")):
         coco.read(tmp_path / "none.json", keypoints=True)
+
+
+@pytest.mark.parametrize(("entries", "kind"), [("images", "image id 7"), ("annotations", "annotation id 70")])
+def test_an_id_that_stands_twice_is_refused(document: Document, write_coco: Write, entries: str, kind: str) -> None:
+    document[entries] *= 2
+    with pytest.raises(ValueError, match=f"{kind} stands twice"):
+        coco.read(write_coco(document), keypoints=True)

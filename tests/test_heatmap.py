@@ -171,3 +171,11 @@ def test_decoding_leaves_the_maps_as_they_were() -> None:
 def test_a_map_smaller_than_the_window_is_refused(height: int, width: int) -> None:
     with pytest.raises(ValueError, match=re.escape(f"heatmaps are {height}x{width}; expected at least 5x5 cells")):
         heatmap.decode(np.zeros((1, 1, height, width), np.float32))
+
+
+def test_no_covariance_is_wider_than_anywhere_in_the_map() -> None:
+    nearly_flat = heatmap.encode(np.full((1, 1, 2), 8, np.float32), Size(20, 16), sigma_px=60.0)
+    covariance = heatmap.decode(nearly_flat).covariances_heatmap[0, 0]
+    assert covariance[0, 0] <= 16**2 / 12 + 1e-3
+    assert covariance[1, 1] <= 20**2 / 12 + 1e-3
+    assert np.linalg.eigvalsh(covariance).min() > 0

@@ -91,10 +91,12 @@ def decode(heatmaps: Heatmaps) -> Decoded:
     top_x = np.clip(np.where(has_top, top_x, peak_x), peak_x - MAX_JUMP_CELLS, peak_x + MAX_JUMP_CELLS)
     top_y = np.clip(np.where(has_top, top_y, peak_y), peak_y - MAX_JUMP_CELLS, peak_y + MAX_JUMP_CELLS)
 
-    anywhere = (height * width) / 12.0  # variance of a uniform distribution over the map
+    # Never wider than a uniform distribution over the map: a nearly flat top says no less than nothing.
+    widest_x, widest_y = width**2 / 12.0, height**2 / 12.0
+    spread_x, spread_y = np.where(has_top, -yy / safe, widest_x), np.where(has_top, -xx / safe, widest_y)
+    share = np.minimum(1.0, np.minimum(widest_x / spread_x, widest_y / spread_y))
     covariances = np.empty((n, joints, 2, 2), np.float32)
-    covariances[..., 0, 0] = np.where(has_top, -yy / safe, anywhere)
-    covariances[..., 1, 1] = np.where(has_top, -xx / safe, anywhere)
-    covariances[..., 0, 1] = covariances[..., 1, 0] = np.where(has_top, xy / safe, 0.0)
+    covariances[..., 0, 0], covariances[..., 1, 1] = share * spread_x, share * spread_y
+    covariances[..., 0, 1] = covariances[..., 1, 0] = share * np.where(has_top, xy / safe, 0.0)
     points = np.stack([top_x, top_y], axis=-1).astype(np.float32)
     return Decoded(points, peak[..., 0].clip(0, 1).astype(np.float32), covariances)

@@ -110,10 +110,20 @@ def read(path: Path, *, keypoints: bool) -> CocoFile:
         raise ValueError(f"{path}: an entry lacks the field {error}; is it a COCO {_kind(keypoints)} file?") from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
+    _check_unique(path, "image", [int(entry["id"]) for entry in document["images"]])
+    _check_unique(path, "annotation", [person.id for person in people])
     for person in people:
         if person.image_id not in images:
             raise ValueError(f"{path}: annotation {person.id} names image {person.image_id}, which is not in images")
     return CocoFile(path=path, images=images, people=people, skeleton=skeleton, category_id=category_id)
+
+
+def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
+    seen: set[int] = set()
+    for one in ids:
+        if one in seen:
+            raise ValueError(f"{path}: {kind} id {one} stands twice; expected each once (two files joined?)")
+        seen.add(one)
 
 
 def _kind(keypoints: bool) -> str:

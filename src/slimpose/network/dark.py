@@ -53,15 +53,12 @@ class Dark(nn.Module):
         top_y = torch.where(has_top, top_y, y).clamp(y - MAX_JUMP_CELLS, y + MAX_JUMP_CELLS)
         points = torch.stack([top_x, top_y], dim=-1) * self.stride + (self.stride - 1) / 2
 
-        anywhere = self.height * self.width / 12.0
-        across = torch.where(has_top, xy / safe, 0.0)
-        rows = [
-            torch.where(has_top, -yy / safe, anywhere),
-            across,
-            across,
-            torch.where(has_top, -xx / safe, anywhere),
-        ]
-        covariances = torch.stack(rows, dim=-1).unflatten(-1, (2, 2)) * float(self.stride**2)
+        widest_x, widest_y = self.width**2 / 12.0, self.height**2 / 12.0
+        spread_x, spread_y = torch.where(has_top, -yy / safe, widest_x), torch.where(has_top, -xx / safe, widest_y)
+        share = torch.minimum(widest_x / spread_x, widest_y / spread_y).clamp_max(1.0)
+        across = share * torch.where(has_top, xy / safe, 0.0)
+        covariances = torch.stack([share * spread_x, across, across, share * spread_y], dim=-1).unflatten(-1, (2, 2))
+        covariances = covariances * float(self.stride**2)
         return points, peak[..., 0].clamp(0, 1), covariances
 
 
