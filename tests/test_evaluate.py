@@ -31,7 +31,9 @@ def scene(tmp_path: Path) -> Path:
     keypoints = [value for joint in range(17) for value in (DOT[0] + joint / 4 / 0.8, DOT[1], 2)]
     person = {"image_id": 1, "category_id": 1, "iscrowd": 0}
     document = {
-        "images": [{"id": i, "file_name": f"{name}.png", "height": 160, "width": 160} for i, name in enumerate("ab", 1)],
+        "images": [
+            {"id": i, "file_name": f"{name}.png", "height": 160, "width": 160} for i, name in enumerate("ab", 1)
+        ],
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.joints), "skeleton": []}],
         "annotations": [
             {**person, "id": 1, "bbox": BOX, "area": 3072.0, "num_keypoints": 17, "keypoints": keypoints},

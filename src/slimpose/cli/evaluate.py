@@ -48,7 +48,7 @@ class Stopwatch:
 
 
 def evaluate(
-    model: Annotated[str, tyro.conf.Positional],
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
     /,
     annotations: Path,
     images: Path,

@@ -18,7 +18,7 @@ _MOST_PICTURES = 64
 
 
 def export(
-    weights: Annotated[Path, tyro.conf.Positional],
+    weights: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")],
     /,
     out: Path,
     name: str | None = None,

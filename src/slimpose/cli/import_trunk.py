@@ -14,7 +14,9 @@ from slimpose.network.trunk import import_trunk as load_trunk
 from slimpose.train import checkpoint
 
 
-def import_trunk(file: Annotated[Path, tyro.conf.Positional], /, out: Path, net: str = "mnv2") -> int:
+def import_trunk(
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")], /, out: Path, net: str = "mnv2"
+) -> int:
     """Make a training start out of the encoder in a published ONNX graph, such as MoveNet's.
 
     Args:

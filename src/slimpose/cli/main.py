@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"slimpose {words[0]} needs {error.name}, which is not installed: pip install 'slimpose[train]'",
             code=1,
         )
-    except RuntimeError as error:
+    except (RuntimeError, OSError, FloatingPointError) as error:
         _fail(str(error), code=1)
     except KeyboardInterrupt:
         _fail("interrupted", code=130)

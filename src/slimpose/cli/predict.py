@@ -34,7 +34,7 @@ _LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".jp2"})
 
 
 def predict(
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional],
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
     /,
     out: Path = Path("out"),
     json: Path | None = None,

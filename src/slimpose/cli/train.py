@@ -44,7 +44,7 @@ def keep_freed_memory() -> None:
 
 
 def train(
-    recipe: Annotated[str, tyro.conf.Positional],
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
     /,
     train: Path,
     images: Path,
