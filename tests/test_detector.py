@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from slimpose.arrays import Size
+from slimpose.evaluate.boxes import PeopleBoxes
 from slimpose.evaluate.detector import recall_and_false
 from slimpose.formats import coco
 from slimpose.runtime.detector import box_nms
@@ -115,12 +116,18 @@ def test_found_and_false_boxes_are_counted_as_they_are(tmp_path: Path) -> None:
     }
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(document))
-    records = [
-        {"image_id": 1, "bbox": [0, 0, 50, 190], "score": 0.9},
-        {"image_id": 1, "bbox": [0, 0, 50, 180], "score": 0.8},  # the same person again: false
-        {"image_id": 1, "bbox": [250, 250, 50, 50], "score": 0.8},  # in the crowd: not false
-        {"image_id": 1, "bbox": [300, 0, 50, 50], "score": 0.7},  # nobody: false
-        {"image_id": 1, "bbox": [310, 90, 50, 50], "score": 0.1},  # under the threshold
-    ]
-    figures = recall_and_false(coco.read(path, keypoints=False), records, threshold=0.3)
+    found = PeopleBoxes(
+        boxes_image=np.array(
+            [
+                [0, 0, 50, 190],
+                [0, 0, 50, 180],  # the same person again: false
+                [250, 250, 300, 300],  # in the crowd: not false
+                [300, 0, 350, 50],  # nobody: false
+                [310, 90, 360, 140],  # under the threshold
+            ],
+            np.float32,
+        ),
+        scores=np.array([0.9, 0.8, 0.8, 0.7, 0.1], np.float32),
+    )
+    figures = recall_and_false(coco.read(path, keypoints=False), {1: found}, threshold=0.3)
     assert figures == {"recall_tall": 0.5, "false_per_image": 2.0}

@@ -337,7 +337,7 @@ def test_a_broken_boxes_file_is_told(
         (["a.png", "--model", "detector"], 2, "is a detect model; expected a pose model"),
         (["a.png", "--detector", "mnv2"], 2, "is a pose model; expected a person detector"),
         (["a.png", "--model", "missing.onnx"], 2, "no model file missing.onnx"),
-        (["a.png", "--boxes", "missing.json"], 2, "no boxes file missing.json"),
+        (["a.png", "--boxes", "missing.json"], 2, "no box file missing.json"),
         (["a.png", "--score-threshold", "2"], 2, "--score-threshold is 2; expected a number 0..1"),
         (["a.png", "--out", "a.png"], 2, "--out a.png is a file; expected a folder"),
         (["a.png", "--json", "."], 2, "--json . is a folder"),

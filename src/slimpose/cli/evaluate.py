@@ -17,6 +17,7 @@ from rich.table import Table
 from slimpose.arrays import Crops, Points, Scores
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
+from slimpose.evaluate.boxes import PeopleBoxes, boxes_in_file, ground_truth_boxes
 from slimpose.formats import coco
 from slimpose.formats.files import write_json
 from slimpose.runtime import models
@@ -92,15 +93,16 @@ def _evaluate_detector(loaded: Model, annotations: Path, images: Path) -> dict[s
     watch = Stopwatch()
     with Progress(transient=True) as bar:
         task = bar.add_task("images")
-        records = detector_evaluation.box_records(
+        found = detector_evaluation.detected_boxes(
             truth,
             images,
             watch.timed(_detect(loaded)),
             canvas=loaded.info.size,
+            nms_iou=loaded.info.nms_iou,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    figures: dict[str, Any] = {**detector_evaluation.box_ap(truth, records)}
-    figures |= detector_evaluation.recall_and_false(truth, records, threshold=loaded.info.score_threshold)
+    figures: dict[str, Any] = {**detector_evaluation.box_ap(truth, found)}
+    figures |= detector_evaluation.recall_and_false(truth, found, threshold=loaded.info.score_threshold)
     people = sum(not person.is_crowd for person in truth.people)
     return figures | {
         "score_threshold": loaded.info.score_threshold,
@@ -154,19 +156,18 @@ def _predictor(model: Model, *, flip: bool) -> pose_evaluation.PredictCrops:
     )
 
 
-def _boxes(
-    boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, threads: int
-) -> dict[int, pose_evaluation.PeopleBoxes]:
+def _boxes(boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, threads: int) -> dict[int, PeopleBoxes]:
     if boxes == "gt":
-        return pose_evaluation.ground_truth_boxes(truth)
-    if boxes == "detector":
-        finder = _load(detector, threads)
-        if finder.info.task != "detect":
-            raise ValueError(f"{detector} is a {finder.info.task} model; expected a person detector")
-        records = detector_evaluation.box_records(truth, images, _detect(finder), canvas=finder.info.size)
-    else:
-        records = coco.read_box_results(Path(boxes))
-    return pose_evaluation.result_boxes(truth, records, least_score=BOX_FLOOR)
+        return ground_truth_boxes(truth)
+    if boxes != "detector":
+        return {image_id: found.over(BOX_FLOOR) for image_id, found in boxes_in_file(truth, Path(boxes)).items()}
+    finder = _load(detector, threads)
+    if finder.info.task != "detect":
+        raise ValueError(f"{detector} is a {finder.info.task} model; expected a person detector")
+    found = detector_evaluation.detected_boxes(
+        truth, images, _detect(finder), canvas=finder.info.size, nms_iou=finder.info.nms_iou
+    )
+    return {image_id: people.over(BOX_FLOOR) for image_id, people in found.items()}
 
 
 def _load(model: str, threads: int) -> Model:

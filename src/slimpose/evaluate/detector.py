@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32
 
 from slimpose import geometry
 from slimpose.arrays import Crops, Size
+from slimpose.evaluate.boxes import PeopleBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
 from slimpose.runtime.detector import boxes_in_image
@@ -25,7 +26,7 @@ _LEAST_SCORE = 0.005
 _MATCH_IOU = 0.5
 
 
-def box_records(
+def detected_boxes(
     annotations: CocoFile,
     image_folder: Path,
     detect: DetectImages,
@@ -33,62 +34,64 @@ def box_records(
     canvas: Size,
     nms_iou: float = 0.6,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[dict[str, Any]]:
-    """Return COCO box result records of every image of the file.
+) -> dict[int, PeopleBoxes]:
+    """Return what a detector finds in every image of the file, by image id.
 
     Raises:
         ImageError: If a picture is missing or broken.
     """
-    records: list[dict[str, Any]] = []
+    found: dict[int, PeopleBoxes] = {}
     for done, (image_id, entry) in enumerate(annotations.images.items(), start=1):
         image = read_image(image_folder / entry.file_name)
         picture, to_canvas = letterbox(image, canvas)
-        found, scores = (output[0] for output in detect(picture[None]))
-        boxes, kept = boxes_in_image(found, scores, to_canvas, image, threshold=_LEAST_SCORE, iou=nms_iou)
-        for row, score in enumerate(kept):
-            x, y, width, height = geometry.boxes_to_xywh(boxes[row : row + 1])[0]
-            records.append(
-                {
-                    "image_id": image_id,
-                    "category_id": annotations.category_id,
-                    "bbox": [round(float(value), 2) for value in (x, y, width, height)],
-                    "score": float(score),
-                }
-            )
+        boxes, scores = (output[0] for output in detect(picture[None]))
+        boxes, scores = boxes_in_image(boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou=nms_iou)
+        found[image_id] = PeopleBoxes(boxes_image=boxes, scores=scores)
         on_progress(done, len(annotations.images))
-    return records
+    return found
 
 
-def box_ap(annotations: CocoFile, records: list[dict[str, Any]]) -> dict[str, float]:
+def box_records(annotations: CocoFile, boxes: dict[int, PeopleBoxes]) -> list[dict[str, Any]]:
+    """Return boxes as COCO result records."""
+    return [
+        {
+            "image_id": image_id,
+            "category_id": annotations.category_id,
+            "bbox": [round(float(value), 2) for value in xywh],
+            "score": float(score),
+        }
+        for image_id, found in boxes.items()
+        for xywh, score in zip(geometry.boxes_to_xywh(found.boxes_image), found.scores, strict=True)
+    ]
+
+
+def box_ap(annotations: CocoFile, boxes: dict[int, PeopleBoxes]) -> dict[str, float]:
     """Return person-box AP over all images of the file."""
-    return average_precision(annotations.path, records, kind="bbox")
+    return average_precision(annotations.path, box_records(annotations, boxes), kind="bbox")
 
 
 def recall_and_false(
-    annotations: CocoFile, records: list[dict[str, Any]], *, threshold: float, iou: float = _MATCH_IOU
+    annotations: CocoFile, boxes: dict[int, PeopleBoxes], *, threshold: float, iou: float = _MATCH_IOU
 ) -> dict[str, float]:
-    """Return ``recall_tall`` and ``false_per_image`` of the records scored ``threshold`` and over.
+    """Return ``recall_tall`` and ``false_per_image`` of the boxes that score over ``threshold``.
 
     People taller than TALL_PX are to be found; each box may find one. A box that finds nobody of any height, and lies
     not mostly inside a crowd's box, is false.
     """
-    grouped = annotations.people_by_image()
     found_tall = tall = false = 0
-    by_image: dict[int, list[dict[str, Any]]] = {}
-    for record in records:
-        if record["score"] >= threshold:
-            by_image.setdefault(record["image_id"], []).append(record)
-    for image_id, people in grouped.items():
+    for image_id, people in annotations.people_by_image().items():
         true_boxes = np.array([person.box_image for person in people if not person.is_crowd], np.float32).reshape(-1, 4)
         crowds = np.array([person.box_image for person in people if person.is_crowd], np.float32).reshape(-1, 4)
-        mine = sorted(by_image.get(image_id, []), key=lambda record: -record["score"])
-        boxes = geometry.boxes_from_xywh(np.array([record["bbox"] for record in mine], np.float32).reshape(-1, 4))
-        matched = _match(boxes, true_boxes, iou)
         is_tall = true_boxes[:, 3] - true_boxes[:, 1] > TALL_PX
         tall += int(is_tall.sum())
+        if image_id not in boxes:
+            continue
+        mine = boxes[image_id].over(threshold)
+        best_first = mine.boxes_image[np.argsort(-mine.scores, kind="stable")]
+        matched = _match(best_first, true_boxes, iou)
         found_tall += int((is_tall & np.isin(np.arange(len(true_boxes)), matched[matched >= 0])).sum())
-        false += int(((matched < 0) & ~_inside_crowd(boxes, crowds)).sum())
-    return {"recall_tall": found_tall / max(1, tall), "false_per_image": false / max(1, len(grouped))}
+        false += int(((matched < 0) & ~_inside_crowd(best_first, crowds)).sum())
+    return {"recall_tall": found_tall / max(1, tall), "false_per_image": false / max(1, len(annotations.images))}
 
 
 def _match(boxes: Float32[np.ndarray, "a 4"], true_boxes: Float32[np.ndarray, "b 4"], iou: float) -> np.ndarray:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from slimpose import geometry, heatmap
-from slimpose.arrays import Boxes, Crops, Heatmaps, PersonScores, Points, Scores, Size
+from slimpose.arrays import Crops, Heatmaps, Points, Scores, Size
+from slimpose.evaluate.boxes import PeopleBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
 from slimpose.oks import oks_nms
@@ -21,56 +21,6 @@ from slimpose.skeleton import Skeleton
 
 PredictCrops = Callable[[Crops], tuple[Points, Scores]]
 """uint8 crops (n, H, W, 3) to points in crop pixels (n, J, 2) and scores (n, J)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeopleBoxes:
-    """The boxes to look at in one image, with the detector's scores (1 for ground truth)."""
-
-    boxes_image: Boxes
-    scores: PersonScores
-
-
-def ground_truth_boxes(annotations: CocoFile) -> dict[int, PeopleBoxes]:
-    """Return the boxes of everybody with labelled joints, crowds left out."""
-    boxes: dict[int, PeopleBoxes] = {}
-    for image_id, people in annotations.people_by_image().items():
-        labelled = [
-            person.box_image
-            for person in people
-            if person.keypoints is not None
-            and person.keypoints[:, 2].any()
-            and not person.is_crowd
-            and (person.box_image[2:] > person.box_image[:2]).all()
-        ]
-        if labelled:
-            stacked = np.stack(labelled)
-            boxes[image_id] = PeopleBoxes(boxes_image=stacked, scores=np.ones(len(stacked), np.float32))
-    return boxes
-
-
-def result_boxes(annotations: CocoFile, records: list[dict[str, Any]], *, least_score: float) -> dict[int, PeopleBoxes]:
-    """Return the boxes of COCO box result records, grouped by image.
-
-    Raises:
-        ValueError: If a record names an image that the file does not hold.
-    """
-    grouped: dict[int, list[dict[str, Any]]] = {}
-    for record in records:
-        if record["image_id"] not in annotations.images:
-            raise ValueError(
-                f"a box names image {record['image_id']}, which {annotations.path} does not hold "
-                "(results of another data set?)"
-            )
-        if record["score"] >= least_score and min(record["bbox"][2:]) > 0:
-            grouped.setdefault(int(record["image_id"]), []).append(record)
-    return {
-        image_id: PeopleBoxes(
-            boxes_image=geometry.boxes_from_xywh(np.array([record["bbox"] for record in found], np.float32)),
-            scores=np.array([record["score"] for record in found], np.float32),
-        )
-        for image_id, found in grouped.items()
-    }
 
 
 def by_heatmaps(

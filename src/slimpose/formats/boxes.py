@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ import numpy as np
 
 from slimpose.arrays import Boxes, PersonScores
 from slimpose.formats import coco
+from slimpose.formats.files import read_json
 from slimpose.formats.results import PERSON_CATEGORY
 
 _Rows = list[list[float]]
@@ -31,10 +31,11 @@ class GivenBoxes:
     by_name: Mapping[str, Mapping[int, _Rows]]
     by_image_id: Mapping[int, Mapping[int, _Rows]]
 
-    def of(self, file: Path, frame: int) -> tuple[Boxes, PersonScores]:
+    def of(self, file: Path, frame: int, *, image_id: int | None = None) -> tuple[Boxes, PersonScores]:
         """Return the boxes (n, 4) of a file's frame and their scores (n,); n is 0 for what is not mentioned.
 
         Of several names with the same last part, the one that shares the most folders with ``file`` is meant.
+        Without ``image_id`` a file's name says it, if that is a number.
 
         Raises:
             ValueError: If that does not tell which one.
@@ -48,7 +49,8 @@ class GivenBoxes:
         if names:
             frames = self.by_name[names[0]]
         else:
-            frames = self.by_image_id.get(int(file.stem) if file.stem.isdecimal() else -1, {})
+            named = int(file.stem) if file.stem.isdecimal() else -1
+            frames = self.by_image_id.get(named if image_id is None else image_id, {})
         table = np.array(frames.get(frame, []), np.float32).reshape(-1, 5)
         return table[:, :4], table[:, 4]
 
@@ -63,12 +65,7 @@ def read(path: Path) -> GivenBoxes:
         FileNotFoundError: If there is no such file.
         ValueError: If it is neither, or an entry is broken.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no boxes file {path}")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    document = read_json(path, kind="box file")
     if isinstance(document, dict):
         return _of_annotations(coco.read(path, keypoints=False))
     if isinstance(document, list):

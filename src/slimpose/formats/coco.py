@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from slimpose.formats.files import read_json
 from slimpose.skeleton import COCO17, Skeleton
 
 
@@ -83,12 +83,7 @@ def read(path: Path, *, keypoints: bool) -> CocoFile:
         ValueError: If the file is not COCO's, or an entry is not; the message names file and entry.
         FileNotFoundError: If there is no such file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no annotation file {path}")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    document = read_json(path, kind="annotation file")
     if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
         have = sorted(document)[:8] if isinstance(document, dict) else f"a JSON {type(document).__name__}"
         raise ValueError(
@@ -201,35 +196,3 @@ def _triples(entry: dict[str, Any], field: str, joints: int, where: str) -> Floa
     if values.shape != (3 * joints,) or not np.isfinite(values).all():
         raise ValueError(f"{where}: {field} has shape {values.shape}; expected {joints} times x, y, v")
     return values.reshape(joints, 3)
-
-
-def read_box_results(path: Path) -> list[dict[str, Any]]:
-    """Read COCO box results: a JSON list of records with image_id, bbox (x, y, width, height) and score.
-
-    Records of another category than 1 (person) are left out.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not such a list; the message names the first bad record.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no box file {path}")
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(records, list):
-        raise ValueError(f"{path} holds a JSON {type(records).__name__}; expected a list of COCO box results")
-    people: list[dict[str, Any]] = []
-    for number, record in enumerate(records):
-        try:
-            box = [float(value) for value in record["bbox"]]
-            if len(box) != 4 or not np.isfinite([*box, float(record["score"])]).all():
-                raise ValueError(f"bbox {record['bbox']}, score {record['score']}")
-            if int(record.get("category_id", 1)) == 1:
-                people.append({**record, "image_id": int(record["image_id"]), "bbox": box})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(
-                f"{path}: record {number} is no box result: {error!r}; expected image_id, bbox of 4 numbers, score"
-            ) from error
-    return people

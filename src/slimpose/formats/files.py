@@ -1,4 +1,4 @@
-"""Writing files whole: to a temporary name beside the target, then renamed."""
+"""Reading JSON, and writing files whole: to a temporary name beside the target, then renamed."""
 
 from __future__ import annotations
 
@@ -42,3 +42,22 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write JSON whole."""
     write_bytes(path, json.dumps(document).encode())
+
+
+def read_json(path: Path, *, kind: str) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        kind: What it is expected to be, for the messages.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no {kind} {path}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error} ({kind} expected)") from error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from slimpose.arrays import Crops
 from slimpose.data.order import Order
 from slimpose.data.scenes import SceneBatch, SceneBatches, load_scenes
-from slimpose.evaluate.detector import box_ap, box_records
+from slimpose.evaluate.detector import box_ap, detected_boxes
 from slimpose.formats import coco
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
 from slimpose.train.recipe import Recipe
@@ -88,7 +88,7 @@ def detector_task(
             boxes, scores = decoder(torch.from_numpy(images))
             return boxes.numpy(), scores.numpy()
 
-        return box_ap(val, box_records(val, val_images, detect, canvas=recipe.phase_at(step).size))
+        return box_ap(val, detected_boxes(val, val_images, detect, canvas=recipe.phase_at(step).size))
 
     return Task(
         model=DetectorNet(recipe.net),

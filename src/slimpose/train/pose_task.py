@@ -14,7 +14,8 @@ from slimpose.arrays import Crops, Heatmaps
 from slimpose.data.order import Order
 from slimpose.data.people import load_people
 from slimpose.data.pose_batches import PoseBatch, PoseBatches
-from slimpose.evaluate.pose import by_heatmaps, ground_truth_boxes, pose_ap, pose_records
+from slimpose.evaluate.boxes import ground_truth_boxes
+from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
 from slimpose.formats import coco
 from slimpose.network.pose_net import PoseNet
 from slimpose.train.recipe import Recipe
