@@ -1,11 +1,11 @@
 """Heatmaps: unbiased Gaussian targets, and DARK decoding in NumPy (the reference of the in-graph twin).
 
-DARK (Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020) takes
-the logarithm of a heatmap near its maximum, where a Gaussian is an exact quadratic, and jumps to that
-quadratic's top. It smooths the map with a Gaussian first and reads the derivatives off finite differences.
-Here the quadratic is the least-squares fit to the 5x5 cells about the maximum: the fit is the smoothing, it
-is exact for a true Gaussian up to the border (where the window is shifted inside the map), and it saves an
-11x11 convolution of every map.
+DARK (Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020) smooths a
+heatmap with a Gaussian, takes its logarithm near the maximum, where a Gaussian is an exact quadratic, and jumps to
+that quadratic's top by finite differences. Two changes: the quadratic is the least-squares fit to 5x5 cells; and only
+those cells are smoothed, along each axis by a kernel that is cut, evenly on both sides, where the map ends. So
+smoothing never pulls a point inwards: encoded points come back up to the border. docs/experiments.md has what each
+change gives.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 from slimpose.arrays import Covariances, Heatmaps, Points, Scores, Size
 
@@ -21,6 +21,8 @@ WINDOW = 5
 LOG_FLOOR = 1e-3
 """Cells under this share of the maximum count as this share: noise near zero cannot bend the quadratic."""
 MAX_JUMP_CELLS = 1.0
+BLUR_SIGMA_CELLS = 2.0
+BLUR_RADIUS = 5
 
 
 class Decoded(NamedTuple):
@@ -55,7 +57,46 @@ def quadratic_fit_matrix() -> Float64[np.ndarray, "25 5"]:
     return np.stack([x / 50, y / 50, (x * x - 2) / 35, x * y / 100, (y * y - 2) / 35], axis=1)
 
 
+def blur_kernels() -> Float64[np.ndarray, "radii 5 15"]:
+    """Return, for each radius 0..BLUR_RADIUS, the matrix that smooths a window's 5 cells out of 15.
+
+    Each is a Gaussian cut at that radius; radius 0 smooths nothing.
+    """
+    kernels = []
+    for radius in range(BLUR_RADIUS + 1):
+        steps = np.arange(-radius, radius + 1)
+        kernel = np.exp(-(steps**2) / (2 * BLUR_SIGMA_CELLS**2))
+        kernel /= kernel.sum()
+        matrix = np.zeros((WINDOW, WINDOW + 2 * BLUR_RADIUS))
+        for cell in range(WINDOW):
+            matrix[cell, cell + BLUR_RADIUS + steps] = kernel
+        kernels.append(matrix)
+    return np.stack(kernels)
+
+
+class _Quadratic(NamedTuple):
+    """A quadratic's derivatives at its window's centre, whether it has a top, and a determinant safe to divide by."""
+
+    x: np.ndarray
+    y: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+    has_top: np.ndarray
+    determinant: np.ndarray
+
+
+def _fit(window: Float32[np.ndarray, "n joints 25"]) -> _Quadratic:
+    """Fit a quadratic to the logarithm of windows."""
+    top = np.maximum(window.max(axis=2, keepdims=True), 1e-12)
+    x, y, xx, xy, yy = np.moveaxis(np.log(np.maximum(window, top * LOG_FLOOR) / top) @ _FIT, -1, 0)
+    determinant = xx * yy - xy * xy
+    has_top = (xx < -1e-4) & (yy < -1e-4) & (determinant > 1e-6)
+    return _Quadratic(x, y, xx, xy, yy, has_top, np.where(has_top, determinant, 1.0))
+
+
 _FIT = quadratic_fit_matrix().astype(np.float32)
+_KERNELS = blur_kernels().astype(np.float32)
 
 
 def decode(heatmaps: Heatmaps) -> Decoded:
@@ -77,26 +118,29 @@ def decode(heatmaps: Heatmaps) -> Decoded:
     peak_y, peak_x = np.divmod(peak_index, width)
     centre_x, centre_y = peak_x.clip(2, width - 3), peak_y.clip(2, height - 3)
 
-    offsets = (np.arange(-2, 3)[:, None] * width + np.arange(-2, 3)).ravel()
-    window = np.take_along_axis(flat, (centre_y * width + centre_x)[..., None] + offsets, axis=2)
-    floor = np.maximum(peak * LOG_FLOOR, 1e-12)
-    fitted = np.log(np.maximum(window, floor) / np.maximum(peak, 1e-12)) @ _FIT
-    gradient_x, gradient_y, xx, xy, yy = np.moveaxis(fitted, -1, 0)
+    # The kernel's radius: as far as the map goes on both sides of the whole window.
+    radius_x = np.minimum(BLUR_RADIUS, np.minimum(centre_x, width - 1 - centre_x) - 2)
+    radius_y = np.minimum(BLUR_RADIUS, np.minimum(centre_y, height - 1 - centre_y) - 2)
+    around = np.arange(-2 - BLUR_RADIUS, 3 + BLUR_RADIUS)
+    patch_x = (centre_x[..., None] + around).clip(0, width - 1)
+    patch_y = (centre_y[..., None] + around).clip(0, height - 1)
+    cells = (patch_y[..., :, None] * width + patch_x[..., None, :]).reshape(n, joints, len(around) ** 2)
+    patch = np.take_along_axis(flat, cells, axis=2).reshape(n, joints, len(around), len(around))
+    smooth = _fit((_KERNELS[radius_y] @ patch @ _KERNELS[radius_x].swapaxes(2, 3)).reshape(n, joints, WINDOW**2))
+    top_x = centre_x - (smooth.yy * smooth.x - smooth.xy * smooth.y) / smooth.determinant
+    top_y = centre_y - (smooth.xx * smooth.y - smooth.xy * smooth.x) / smooth.determinant
+    top_x = np.where(smooth.has_top, top_x, peak_x).clip(peak_x - MAX_JUMP_CELLS, peak_x + MAX_JUMP_CELLS)
+    top_y = np.where(smooth.has_top, top_y, peak_y).clip(peak_y - MAX_JUMP_CELLS, peak_y + MAX_JUMP_CELLS)
 
-    determinant = xx * yy - xy * xy
-    has_top = (xx < -1e-4) & (yy < -1e-4) & (determinant > 1e-6)
-    safe = np.where(has_top, determinant, 1.0)
-    top_x = centre_x - (yy * gradient_x - xy * gradient_y) / safe
-    top_y = centre_y - (xx * gradient_y - xy * gradient_x) / safe
-    top_x = np.clip(np.where(has_top, top_x, peak_x), peak_x - MAX_JUMP_CELLS, peak_x + MAX_JUMP_CELLS)
-    top_y = np.clip(np.where(has_top, top_y, peak_y), peak_y - MAX_JUMP_CELLS, peak_y + MAX_JUMP_CELLS)
-
-    # Never wider than a uniform distribution over the map: a nearly flat top says no less than nothing.
+    # The spread is read off the cells as they are: smoothing widens it. Never wider than uniform over the map.
+    middle = slice(BLUR_RADIUS, BLUR_RADIUS + WINDOW)
+    raw = _fit(patch[:, :, middle, middle].reshape(n, joints, WINDOW**2))
     widest_x, widest_y = width**2 / 12.0, height**2 / 12.0
-    spread_x, spread_y = np.where(has_top, -yy / safe, widest_x), np.where(has_top, -xx / safe, widest_y)
+    spread_x = np.where(raw.has_top, -raw.yy / raw.determinant, widest_x)
+    spread_y = np.where(raw.has_top, -raw.xx / raw.determinant, widest_y)
+    across = np.where(raw.has_top, raw.xy / raw.determinant, 0.0)
     share = np.minimum(1.0, np.minimum(widest_x / spread_x, widest_y / spread_y))
-    covariances = np.empty((n, joints, 2, 2), np.float32)
-    covariances[..., 0, 0], covariances[..., 1, 1] = share * spread_x, share * spread_y
-    covariances[..., 0, 1] = covariances[..., 1, 0] = share * np.where(has_top, xy / safe, 0.0)
+    covariances = np.stack([spread_x, across, across, spread_y], axis=-1).reshape(n, joints, 2, 2)
+    covariances = (share[..., None, None] * covariances).astype(np.float32)
     points = np.stack([top_x, top_y], axis=-1).astype(np.float32)
     return Decoded(points, peak[..., 0].clip(0, 1).astype(np.float32), covariances)

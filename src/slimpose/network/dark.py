@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from slimpose.heatmap import LOG_FLOOR, MAX_JUMP_CELLS, WINDOW, quadratic_fit_matrix
+from slimpose.heatmap import (
+    BLUR_RADIUS,
+    LOG_FLOOR,
+    MAX_JUMP_CELLS,
+    WINDOW,
+    blur_kernels,
+    quadratic_fit_matrix,
+)
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
 
@@ -17,7 +24,8 @@ class Dark(nn.Module):
     """
 
     fit: Tensor
-    offsets: Tensor
+    kernels: Tensor
+    around: Tensor
 
     def __init__(self, spec: NetSpec) -> None:
         super().__init__()
@@ -25,9 +33,10 @@ class Dark(nn.Module):
         self.stride = spec.stride
         if min(self.height, self.width) < WINDOW:
             raise ValueError(f"heatmaps are {spec.heatmap_size}; expected at least {WINDOW}x{WINDOW} cells")
-        steps = torch.arange(-2, 3)
+        around = torch.arange(-2 - BLUR_RADIUS, 3 + BLUR_RADIUS)
         self.register_buffer("fit", torch.from_numpy(quadratic_fit_matrix()).float(), persistent=False)
-        self.register_buffer("offsets", (steps[:, None] * self.width + steps).flatten(), persistent=False)
+        self.register_buffer("kernels", torch.from_numpy(blur_kernels()).float(), persistent=False)
+        self.register_buffer("around", around, persistent=False)
 
     def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return points, scores, covariances."""
@@ -37,15 +46,14 @@ class Dark(nn.Module):
         peak_y = peak_index // self.width
         peak_x = peak_index - peak_y * self.width
         centre_x, centre_y = peak_x.clamp(2, self.width - 3), peak_y.clamp(2, self.height - 3)
-        window = flat.gather(2, (centre_y * self.width + centre_x)[..., None] + self.offsets)
-        peak = peak.clamp_min(1e-12)
-        floor = (peak * LOG_FLOOR).clamp_min(1e-12)
-        fitted = torch.log(torch.maximum(window, floor) / peak) @ self.fit
-        gradient_x, gradient_y, xx, xy, yy = fitted.unbind(-1)
-
-        determinant = xx * yy - xy * xy
-        has_top = (xx < -1e-4) & (yy < -1e-4) & (determinant > 1e-6)
-        safe = torch.where(has_top, determinant, 1.0)
+        radius_x = (torch.minimum(centre_x, self.width - 1 - centre_x) - 2).clamp_max(BLUR_RADIUS)
+        radius_y = (torch.minimum(centre_y, self.height - 1 - centre_y) - 2).clamp_max(BLUR_RADIUS)
+        patch_x = (centre_x[..., None] + self.around).clamp(0, self.width - 1)
+        patch_y = (centre_y[..., None] + self.around).clamp(0, self.height - 1)
+        cells = (patch_y[..., :, None] * self.width + patch_x[..., None, :]).flatten(2)
+        patch = flat.gather(2, cells).unflatten(2, (len(self.around), len(self.around)))
+        smooth = self._fit((self.kernels[radius_y] @ patch @ self.kernels[radius_x].transpose(2, 3)).flatten(2))
+        gradient_x, gradient_y, xx, xy, yy, has_top, safe = smooth
         x, y = peak_x.float(), peak_y.float()
         top_x = centre_x.float() - (yy * gradient_x - xy * gradient_y) / safe
         top_y = centre_y.float() - (xx * gradient_y - xy * gradient_x) / safe
@@ -54,12 +62,23 @@ class Dark(nn.Module):
         points = torch.stack([top_x, top_y], dim=-1) * self.stride + (self.stride - 1) / 2
 
         widest_x, widest_y = self.width**2 / 12.0, self.height**2 / 12.0
+        middle = slice(BLUR_RADIUS, BLUR_RADIUS + WINDOW)
+        _, _, xx, xy, yy, has_top, safe = self._fit(patch[:, :, middle, middle].flatten(2))
         spread_x, spread_y = torch.where(has_top, -yy / safe, widest_x), torch.where(has_top, -xx / safe, widest_y)
-        share = torch.minimum(widest_x / spread_x, widest_y / spread_y).clamp_max(1.0)
-        across = share * torch.where(has_top, xy / safe, 0.0)
-        covariances = torch.stack([share * spread_x, across, across, share * spread_y], dim=-1).unflatten(-1, (2, 2))
-        covariances = covariances * float(self.stride**2)
-        return points, peak[..., 0].clamp(0, 1), covariances
+        across = torch.where(has_top, xy / safe, 0.0)
+        share = torch.minimum(widest_x / spread_x, widest_y / spread_y).clamp_max(1.0) * float(self.stride**2)
+        covariances = torch.stack([spread_x, across, across, spread_y], dim=-1) * share[..., None]
+        return points, peak[..., 0].clamp(0, 1), covariances.unflatten(-1, (2, 2))
+
+    def _fit(self, window: Tensor) -> tuple[Tensor, ...]:
+        """Return gradient x, y, Hessian xx, xy, yy, whether there is a top, and a determinant safe to divide by."""
+        top = window.amax(dim=2, keepdim=True).clamp_min(1e-12)
+        gradient_x, gradient_y, xx, xy, yy = (
+            torch.log(torch.maximum(window, top * LOG_FLOOR) / top) @ self.fit
+        ).unbind(-1)
+        determinant = xx * yy - xy * xy
+        has_top = (xx < -1e-4) & (yy < -1e-4) & (determinant > 1e-6)
+        return gradient_x, gradient_y, xx, xy, yy, has_top, torch.where(has_top, determinant, 1.0)
 
 
 class PoseDecoder(nn.Module):
