@@ -12,10 +12,12 @@ from slimpose.arrays import Size
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+import timm  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from slimpose.network.encoder import Encoder  # noqa: E402
 from slimpose.network.family import FAMILY, detector_of, member  # noqa: E402
+from slimpose.network.imagenet import _match_normalisation  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.network.spec import NetSpec  # noqa: E402
 from slimpose.network.trunk import import_trunk, unfold_batch_norm  # noqa: E402
@@ -338,3 +340,18 @@ def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff no graph")
     with pytest.raises(ValueError, match=re.escape(f"{path} is not an ONNX file")):
         import_trunk(path, Encoder(SMALL))
+
+
+def test_weights_made_for_another_normalisation_compute_the_same() -> None:
+    spec = member("mnv2", size=Size(64, 64))
+    encoder = Encoder(spec).eval()
+    config = timm.get_pretrained_cfg(spec.encoder)
+    assert config is not None
+    theirs = timm.create_model(spec.encoder, features_only=True, out_indices=(1,), pad_type="same").eval()
+    theirs.load_state_dict({name: encoder.body.state_dict()[name] for name in theirs.state_dict()})
+    _match_normalisation(encoder, spec)
+    images = torch.rand(2, 3, 64, 64) * 255
+    mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (config.mean, config.std))
+    with torch.inference_mode():
+        expected, found = theirs((images - mean) / std)[0], encoder(images)[0]
+    torch.testing.assert_close(found[..., 4:-4, 4:-4], expected[..., 4:-4, 4:-4], atol=1e-4, rtol=1e-3)

@@ -88,10 +88,11 @@ def test_a_cut_is_no_larger_than_training_needs(document: Document, write_coco: 
 def test_crowds_and_the_unlabelled_are_left_out(document: Document, write_coco: Write, tmp_path: Path) -> None:
     picture(tmp_path / "street.png", Size(48, 64), (20, 20))
     unlabelled = person(7, [1.0, 1.0, 20.0, 30.0], (0, 0), source="nobody")
-    unlabelled["keypoints"] = [0] * 51
+    unlabelled |= {"id": 1, "keypoints": [0] * 51}
+    crowd = person(7, [10.0, 8.0, 20.0, 30.0], (20, 20), iscrowd=1, source="crowd") | {"id": 2}
     document["annotations"] = [
         person(7, [10.0, 8.0, 20.0, 30.0], (20, 20), source="lspet"),
-        person(7, [10.0, 8.0, 20.0, 30.0], (20, 20), iscrowd=1, source="crowd"),
+        crowd,
         unlabelled,
     ]
     assert load(document, write_coco, tmp_path).sources == ["lspet"]

@@ -18,6 +18,7 @@ from slimpose.arrays import Crops, Points, Scores
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
 from slimpose.evaluate.boxes import PeopleBoxes, boxes_in_file, ground_truth_boxes
+from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.formats import coco
 from slimpose.formats.files import write_json
 from slimpose.runtime import models
@@ -71,6 +72,11 @@ def evaluate(
         detector: The detector of --boxes detector.
         threads: CPU threads; 0 leaves the runtime's choice.
     """
+    require_pycocotools()
+    if threads < 0:
+        raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
+    if json_file is not None and json_file.is_dir():
+        raise IsADirectoryError(f"--json {json_file} is a folder; expected a file to write")
     loaded = _load(model, threads)
     if loaded.info.task == "detect":
         figures = _evaluate_detector(loaded, annotations, images)
@@ -117,6 +123,11 @@ def _evaluate_pose(
     loaded: Model, annotations: Path, images: Path, *, boxes: str, flip: bool, detector: str, threads: int
 ) -> dict[str, Any]:
     truth = coco.read(annotations, keypoints=True)
+    if truth.skeleton.joints != loaded.info.skeleton.joints:
+        raise ValueError(
+            f"{annotations} has the joints {', '.join(truth.skeleton.joints)}; {loaded.info.name} gives "
+            f"{', '.join(loaded.info.skeleton.joints)}: expected the same, in the same order"
+        )
     predict, watch = _predictor(loaded, flip=flip), Stopwatch()
     looked_at = _boxes(boxes, truth, images, detector=detector, threads=threads)
     people = sum(len(found.scores) for found in looked_at.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import tyro
 
 from slimpose.arrays import Crops, Size
 from slimpose.export import onnx as onnx_export
+from slimpose.formats.files import read_json
 from slimpose.runtime.images import IMAGE_SUFFIXES, read_image
 
 _MOST_PICTURES = 64
@@ -37,7 +37,7 @@ def export(
         heatmaps: Whether a pose file also gives its heatmaps, for flip tests.
     """
     loaded = onnx_export.load_weights(weights)
-    facts = json.loads(card.read_text(encoding="utf-8")) if card else {}
+    facts = read_json(card, kind="card") if card else {}
     if not isinstance(facts, dict):
         raise ValueError(f"{card} holds a JSON {type(facts).__name__}; expected an object")
     pictures = _pictures(images, loaded.spec.size) if images else None

@@ -47,7 +47,8 @@ def predict(
 ) -> int:
     """Find everyone in pictures and videos, draw their poses, and write them as JSON.
 
-    What cannot be read is told at once and again at the end, the rest is done, and the exit code is 2.
+    What cannot be read is told at once and again at the end, the rest is done, and the exit code is 2 (1 where it was
+    not the input's fault).
 
     Args:
         sources: Pictures, videos, folders of them, or quoted patterns such as 'photos/**/*.jpg'.
@@ -90,7 +91,7 @@ def predict(
         console.print(f"slimpose: {len(run.failed)} of {len(run.failed) + run.done_whole} inputs failed:")
         for name in run.failed:
             console.print(f"  {name}")
-    return 2 if run.failed else 0
+    return run.exit_code if run.failed else 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,6 +102,7 @@ class _Run:
     console: Console
     given: box_files.GivenBoxes | None
     least_box_score: float
+    exit_code: int = 2
     records: list[dict[str, Any]] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     done: int = 0
@@ -133,6 +135,10 @@ class _Run:
             records = self._frames(media, file_name, outputs, progress, task)
         except (ImageError, SourceError) as error:
             self.fail(str(file), error)
+            return
+        except (RuntimeError, OSError, OverflowError, MemoryError, cv2.error) as error:
+            self.fail(str(file), error)
+            self.exit_code = 1
             return
         self.records += records
         self.done += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,7 @@ from slimpose.formats import coco
 from slimpose.train.detector_task import detector_task
 from slimpose.train.pose_task import pose_task
 from slimpose.train.recipes import RECIPES
-from slimpose.train.run import load_start, run
+from slimpose.train.run import IMAGENET, check_folder, load_start, run
 
 
 def keep_freed_memory() -> None:
@@ -72,9 +73,16 @@ def train(
         threads: CPU threads; 0 leaves PyTorch's choice.
         stop_after_minutes: Stop with a checkpoint after so long.
     """
-    keep_freed_memory()
     if recipe not in RECIPES:
         raise ValueError(f"no recipe is named {recipe!r}; expected one of {', '.join(RECIPES)}")
+    if threads < 0 or length <= 0:
+        raise ValueError(f"--threads is {threads}, --length {length:g}; expected 0 or more, and more than 0")
+    if start and resume:
+        raise ValueError("--resume goes on from the run's own checkpoint; leave --start out")
+    if start and start != IMAGENET and not Path(start).is_file():
+        raise FileNotFoundError(f"no start file {start} (expected a file, or the word {IMAGENET})")
+    check_folder(out, resume=resume)
+    keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
     plan = RECIPES[recipe]()
@@ -85,6 +93,9 @@ def train(
         reading = bar.add_task("reading images", total=None, note="")
         is_pose = plan.task == "pose"
         people = coco.read(train, keypoints=is_pose)
+        if is_pose:
+            net = dataclasses.replace(plan.net, joints=len(people.skeleton.joints))
+            plan = dataclasses.replace(plan, net=net)
         task = (pose_task if is_pose else detector_task)(
             plan,
             train=people,
@@ -93,7 +104,7 @@ def train(
             val_images=val_images,
             on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
         )
-        origin = load_start(task, plan, start) if start and not resume else "random"
+        origin = load_start(task, plan, start) if start else "random"
         training = bar.add_task(plan.name, total=plan.steps, note="")
         best = ""
         for progress in run(

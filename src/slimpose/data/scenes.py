@@ -160,7 +160,7 @@ def _see(scene: Scene, affine: np.ndarray, size: Size) -> tuple[Boxes, Bool[np.n
 
 
 def _mark_ignored(counts: np.ndarray, boxes: np.ndarray, stride: int) -> None:
-    for x1, y1, x2, y2 in np.round(boxes / stride).astype(int):
+    for x1, y1, x2, y2 in np.round((boxes - (stride - 1) / 2) / stride).astype(int):
         counts[max(0, y1) : y2 + 1, max(0, x1) : x2 + 1] = 0
 
 

@@ -67,7 +67,7 @@ def box_records(annotations: CocoFile, boxes: dict[int, PeopleBoxes]) -> list[di
 
 def box_ap(annotations: CocoFile, boxes: dict[int, PeopleBoxes]) -> dict[str, float]:
     """Return person-box AP over all images of the file."""
-    return average_precision(annotations.path, box_records(annotations, boxes), kind="bbox")
+    return average_precision(annotations, box_records(annotations, boxes), kind="bbox")
 
 
 def recall_and_false(

@@ -109,4 +109,4 @@ def pose_records(
 
 def pose_ap(annotations: CocoFile, records: list[dict[str, Any]]) -> dict[str, float]:
     """Return keypoint AP over all images of the file."""
-    return average_precision(annotations.path, records, kind="keypoints", skeleton=annotations.skeleton)
+    return average_precision(annotations, records, kind="keypoints")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,6 +30,11 @@ class GivenBoxes:
     path: Path
     by_name: Mapping[str, Mapping[int, _Rows]]
     by_image_id: Mapping[int, Mapping[int, _Rows]]
+    _names_by_last_part: dict[str, list[str]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.by_name:
+            self._names_by_last_part.setdefault(PurePosixPath(name).name, []).append(name)
 
     def of(self, file: Path, frame: int, *, image_id: int | None = None) -> tuple[Boxes, PersonScores]:
         """Return the boxes (n, 4) of a file's frame and their scores (n,); n is 0 for what is not mentioned.
@@ -41,7 +46,9 @@ class GivenBoxes:
             ValueError: If that does not tell which one.
         """
         parts = file.absolute().parts
-        shared = {name: _shared_tail(PurePosixPath(name).parts, parts) for name in self.by_name}
+        shared = {
+            name: _shared_tail(PurePosixPath(name).parts, parts) for name in self._names_by_last_part.get(file.name, [])
+        }
         most = max(shared.values(), default=0)
         names = [name for name, count in shared.items() if count == most > 0]
         if len(names) > 1:

@@ -64,6 +64,14 @@ class CocoFile:
     skeleton: Skeleton
     category_id: int
 
+    def check_images(self, folder: Path) -> None:
+        """Raise ValueError, naming the first, unless every image of the file is in the folder."""
+        if not folder.is_dir():
+            raise NotADirectoryError(f"no image folder {folder}")
+        for image in self.images.values():
+            if not (folder / image.file_name).is_file():
+                raise ValueError(f"{self.path} names {image.file_name}, which is not in {folder} (another folder?)")
+
     def people_by_image(self) -> dict[int, list[Person]]:
         """Return the people of every image, images without any included."""
         grouped: dict[int, list[Person]] = {image_id: [] for image_id in self.images}

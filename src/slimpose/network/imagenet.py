@@ -7,7 +7,7 @@ from pathlib import Path
 
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slimpose.network.encoder import Encoder
 from slimpose.network.spec import NetSpec
@@ -39,7 +39,30 @@ def load_imagenet(encoder: Encoder, spec: NetSpec) -> str:
         if name not in weights or weights[name].shape != tensor.shape:
             raise ValueError(f"{origin} does not fit {spec.encoder}: {name} {tuple(tensor.shape)} is not in it")
     encoder.body.load_state_dict({name: weights[name] for name in own})
+    _match_normalisation(encoder, spec)
     return origin
+
+
+@torch.no_grad()
+def _match_normalisation(encoder: Encoder, spec: NetSpec) -> None:
+    """Change the first convolution where the encoder normalises pixels otherwise than the weights expect.
+
+    With x_theirs = scale * x_ours + shift a colour, the weights take the scale, the batch norm behind them the shift
+    (exact but for the border, where padding is 0 in both).
+    """
+    config = timm.get_pretrained_cfg(spec.encoder)
+    if config is None:
+        return
+    their_mean, their_std = (255 * torch.tensor(values) for values in (config.mean, config.std))
+    scale = encoder.std_pixel.flatten() / their_std
+    shift = (encoder.mean_pixel.flatten() - their_mean) / their_std
+    if torch.allclose(scale, torch.ones(3)) and torch.allclose(shift, torch.zeros(3)):
+        return
+    convolution = next(module for module in encoder.body.modules() if isinstance(module, nn.Conv2d))
+    norm = next(module for module in encoder.body.modules() if isinstance(module, nn.BatchNorm2d))
+    assert norm.running_mean is not None
+    norm.running_mean -= (convolution.weight.sum(dim=(2, 3)) * shift).sum(dim=1)
+    convolution.weight *= scale.view(1, 3, 1, 1)
 
 
 def _from_package(name: str) -> tuple[str, dict[str, Tensor]] | None:

@@ -41,7 +41,7 @@ def import_trunk(path: Path, encoder: Encoder) -> None:
     try:
         graph = onnx.load(str(path)).graph
     except Exception as error:
-        raise ValueError(f"{path} is not an ONNX file: {error}") from error
+        raise ValueError(f"{path} is not an ONNX file: {str(error).splitlines()[0]}") from error
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":

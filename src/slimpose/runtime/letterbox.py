@@ -14,9 +14,11 @@ CANVAS_GREY = 114
 def letterbox(image: Image, canvas_size: Size) -> tuple[Image, Affines]:
     """Return the canvas and the one affine (1, 2, 3) from image to canvas pixels."""
     height, width = image.shape[:2]
-    affine = geometry.letterbox_affine(Size(height, width), canvas_size)
-    columns = min(canvas_size.width, max(1, round(width * float(affine[0, 0, 0]))))
-    rows = min(canvas_size.height, max(1, round(height * float(affine[0, 1, 1]))))
+    scale = geometry.letterbox_affine(Size(height, width), canvas_size)[0, 0, 0]
+    columns = min(canvas_size.width, max(1, round(width * float(scale))))
+    rows = min(canvas_size.height, max(1, round(height * float(scale))))
+    x, y = columns / width, rows / height  # a whole number of pixels: not quite the same along both axes
+    affine = np.array([[[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]]], np.float32)
     shrinks = columns < width or rows < height
     canvas = np.full((*canvas_size, 3), CANVAS_GREY, np.uint8)
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

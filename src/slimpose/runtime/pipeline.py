@@ -59,6 +59,7 @@ class Pipeline:
         started = time.perf_counter()
         if boxes_image is not None:
             boxes = np.asarray(boxes_image, np.float32)
+            boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
             check_boxes(boxes, pixels)
             scores = np.asarray(np.ones(len(boxes)) if box_scores is None else box_scores, np.float32)
             if scores.shape != (len(boxes),):

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from slimpose.formats.files import replacing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
@@ -24,19 +26,14 @@ class Checkpoint:
 
 def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write to a temporary name beside ``path``, flush it to disk, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(
-            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
-            partial,
-            metadata=metadata,
-        )
+    stored = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as partial:
+        try:
+            save_file(stored, partial, metadata=metadata)
+        except SafetensorError as error:
+            raise RuntimeError(f"cannot write {path}: {error}") from error
         with partial.open("rb") as written:
             os.fsync(written.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Checkpoint:

@@ -61,6 +61,7 @@ def detector_task(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Task:
     """Read the data and return the task."""
+    val.check_images(val_images)
     largest = max(max(phase.size) for phase in recipe.phases)
     scenes = load_scenes(train, train_images, largest_side=int(1.5 * largest), on_progress=on_progress)
     repeats = np.array([recipe.source_repeats.get(scene.source, 1.0) for scene in scenes])

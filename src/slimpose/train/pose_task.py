@@ -62,6 +62,9 @@ def pose_task(
     joints = len(train.skeleton.joints)
     if recipe.net.joints != joints:
         raise ValueError(f"{train.path} has {joints} joints; the net gives {recipe.net.joints} heatmaps")
+    if val.skeleton.joints != train.skeleton.joints:
+        raise ValueError(f"{val.path} has the joints {val.skeleton.joints}; {train.path} has {train.skeleton.joints}")
+    val.check_images(val_images)
     largest = max((phase.size for phase in recipe.phases), key=lambda size: size.height)
     people = load_people(train, train_images, crop_size=largest, teacher=recipe.teacher_labels, on_progress=on_progress)
     repeats = np.array([recipe.source_repeats.get(source, 1.0) for source in people.sources])

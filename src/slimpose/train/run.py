@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,6 +35,14 @@ class Progress:
     step: Step
     seconds: float
     figures: dict[str, float] | None
+
+
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Raise FileNotFoundError where there is nothing to resume, FileExistsError where a run would be overwritten."""
+    if resume and not (out / CHECKPOINT).is_file():
+        raise FileNotFoundError(f"{out} holds no {CHECKPOINT} to resume from")
+    if not resume and ((out / CHECKPOINT).exists() or (out / BEST).exists()):
+        raise FileExistsError(f"{out} already holds a run; pass --resume to go on with it, or another --out")
 
 
 def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
@@ -72,7 +80,6 @@ def run(
     notes: dict[str, str],
     save_every_s: float = 180.0,
     stop_after_s: float = float("inf"),
-    on_evaluate: Callable[[], None] = lambda: None,
 ) -> Iterator[Progress]:
     """Train, yielding progress; evaluate, save the best averaged weights and a checkpoint on the way.
 
@@ -84,12 +91,12 @@ def run(
         notes: Further metadata for the weights (data, licence, start).
         save_every_s: Seconds between checkpoints.
         stop_after_s: Seconds after which to stop with a checkpoint, for ``resume``.
-        on_evaluate: Called before each evaluation (it takes a while).
 
     Raises:
         FileExistsError: If the folder holds a run and ``resume`` is off.
         ValueError: If the checkpoint is another recipe's.
     """
+    check_folder(out, resume=resume)
     out.mkdir(parents=True, exist_ok=True)
     model = task.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     averaged = copy.deepcopy(model).eval()
@@ -105,8 +112,6 @@ def run(
         best = float(saved.metadata["best"])
         notes = {name: saved.metadata[name] for name in saved.metadata.keys() - {"step", "best"}}
         _cut_metrics(out / METRICS, done)
-    elif (out / CHECKPOINT).exists():
-        raise FileExistsError(f"{out} already holds a run; pass --resume to go on with it, or another --out")
     else:
         (out / METRICS).unlink(missing_ok=True)
     metadata = {**notes, "task": recipe.task, "net": recipe.net.to_json(), "recipe": recipe.to_json()}
@@ -131,7 +136,7 @@ def run(
             done = step.number + 1
             figures = None
             if done % every == 0 or done == recipe.steps:
-                on_evaluate()
+                save()
                 figures = task.evaluate(averaged, step.number)
                 if recipe.phase_at(step.number).size == recipe.phases[-1].size and figures["AP"] > best:
                     best = figures["AP"]
