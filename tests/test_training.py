@@ -252,7 +252,7 @@ def test_resuming_under_another_recipe_is_refused(pictures: Path, whole: Path) -
 
 
 def test_resuming_without_a_checkpoint_names_what_is_missing(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=re.escape(f"no weights file {tmp_path / CHECKPOINT}")):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{tmp_path} holds no {CHECKPOINT} to resume from")):
         run_all(pictures, tmp_path, resume=True)
 
 

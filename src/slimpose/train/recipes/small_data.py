@@ -9,7 +9,14 @@ from slimpose.train.recipe import Phase, Recipe
 
 
 def mnv2() -> Recipe:
-    """MobileNetV2 pose net, the shipped default."""
+    """MobileNetV2 pose net, the shipped default.
+
+    slimpose import-trunk movenet-lightning.onnx --out trunk.safetensors
+    slimpose train mnv2 --start trunk.safetensors --train FILE --images DIR --val FILE --val-images DIR --out RUN
+
+    160,000 crops; about an hour on two quiet Zen 4 cores. From MoveNet Lightning's trunk on 17,000 people it gives
+    AP 47.7 on 300 COCO val2017 pictures (ground-truth boxes, no flip).
+    """
     return Recipe(
         name="mnv2",
         task="pose",
@@ -24,7 +31,10 @@ def mnv2() -> Recipe:
 
 
 def detector() -> Recipe:
-    """Person detector on the MobileNetV2 encoder."""
+    """Person detector on the MobileNetV2 encoder; started and run like ``mnv2``.
+
+    17,000 pictures; about 20 minutes on two Zen 4 cores. Person AP 18.3 on 300 COCO val2017 pictures: a first state.
+    """
     return Recipe(
         name="detector",
         task="detect",
