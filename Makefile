@@ -15,8 +15,8 @@ demo: .venv-lean/installed
 	@echo "The pictures are in $(CURDIR)/out/demo"
 
 check: .venv/installed
-	$(FULL)/ruff format --check src tests
-	$(FULL)/ruff check src tests
+	$(FULL)/ruff format --check src tests benchmarks
+	$(FULL)/ruff check src tests benchmarks
 	$(FULL)/basedpyright --pythonpath $(FULL)/python
 	$(FULL)/lint-imports
 	$(FULL)/pytest

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from slimpose.poses import Poses
@@ -16,43 +16,20 @@ from slimpose.skeleton import COCO17, Skeleton
 
 if TYPE_CHECKING:
     from slimpose.runtime.images import ImageError
-    from slimpose.runtime.pipeline import Pipeline
+    from slimpose.runtime.pipeline import Pipeline, load
 
 __all__ = ["COCO17", "ImageError", "Pipeline", "Poses", "Skeleton", "__version__", "load"]
 __version__ = "0.1.0"
 
-
-def load(
-    model: str | Path = "mnv2",
-    detector: str | Path | None = "detector",
-    threads: int = 0,
-    score_threshold: float | None = None,
-) -> Pipeline:
-    """Open the models and return what turns an image into the poses of everyone in it.
-
-    Args:
-        model: A shipped pose model's name, or an ONNX file of ``slimpose export``.
-        detector: The same for the person detector; None if boxes will always be given.
-        threads: CPU threads; 0 leaves the choice to ONNX Runtime.
-        score_threshold: Least score 0..1 of a person's box; the detector's own by default.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a name is unknown, a file is not such a model, or an option is out of range.
-    """
-    from slimpose.runtime import pipeline
-
-    return pipeline.load(model, detector, threads, score_threshold)
+_LAZY = {
+    "ImageError": "slimpose.runtime.images",
+    "Pipeline": "slimpose.runtime.pipeline",
+    "load": "slimpose.runtime.pipeline",
+}
+"""What needs OpenCV and ONNX Runtime is imported when first asked for: ``import slimpose`` stays light."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs OpenCV and ONNX Runtime when first asked for: ``import slimpose`` stays light."""
-    if name == "ImageError":
-        from slimpose.runtime.images import ImageError
-
-        return ImageError
-    if name == "Pipeline":
-        from slimpose.runtime.pipeline import Pipeline
-
-        return Pipeline
-    raise AttributeError(f"module 'slimpose' has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'slimpose' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

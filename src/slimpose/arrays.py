@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 
 class Size(NamedTuple):
@@ -39,7 +39,6 @@ Boxes = Float32[np.ndarray, "n 4"]
 Points = Float32[np.ndarray, "n joints 2"]
 """x, y in pixels of the frame that the variable's name tells (image, crop, heatmap)."""
 Scores = Float32[np.ndarray, "n joints"]
-Visible = Bool[np.ndarray, "n joints"]
 Covariances = Float32[np.ndarray, "n joints 2 2"]
 """In square pixels of the frame that the variable's name tells."""
 Heatmaps = Float32[np.ndarray, "n joints map_height map_width"]

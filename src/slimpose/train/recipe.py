@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
@@ -99,14 +98,3 @@ class Recipe:
             dataclasses.replace(phase, samples=max(self.batch, int(phase.samples * factor))) for phase in self.phases
         )
         return dataclasses.replace(self, phases=phases)
-
-    def summary(self) -> dict[str, Any]:
-        """Return what a model card says of the run."""
-        return {
-            "recipe": self.name,
-            "samples": self.samples,
-            "phases": [f"{phase.samples} at {phase.size}" for phase in self.phases],
-            "batch": self.batch,
-            "learning_rate": self.learning_rate,
-            "seed": self.seed,
-        }
