@@ -230,3 +230,10 @@ def test_a_box_without_area_is_refused_and_named(bad: tuple[float, float, float,
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         geometry.crop_affines(boxes((0, 0, 5, 5), bad), CROP)
+
+
+def test_resizing_keeps_the_borders_and_the_centre() -> None:
+    affine = geometry.resize_affine(Size(30, 40), Size(15, 10))
+    corners = np.array([[[-0.5, -0.5], [39.5, 29.5], [19.5, 14.5]]], np.float32)
+    expected = [[[-0.5, -0.5], [9.5, 14.5], [4.5, 7.0]]]
+    np.testing.assert_allclose(geometry.transform_points(affine, corners), expected, atol=1e-5)

@@ -85,6 +85,12 @@ def transform_covariances(
     return linear @ covariances @ linear.transpose(0, 1, 3, 2)
 
 
+def resize_affine(size: Size, resized: Size) -> Affines:
+    """Return the one map (1, 2, 3) from an image's pixels to those of the same image in another size."""
+    x, y = resized.width / size.width, resized.height / size.height
+    return np.array([[[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]]], np.float32)
+
+
 def letterbox_affine(image_size: Size, canvas_size: Size) -> Affines:
     """Return the one map (1, 2, 3) that fits a whole image into the canvas's top left, aspect ratio kept."""
     scale = min(canvas_size.height / image_size.height, canvas_size.width / image_size.width)
@@ -102,12 +108,22 @@ def crop_to_heatmap(points_crop: Points, stride: int) -> Points:
     return ((points_crop - (stride - 1) / 2) / stride).astype(np.float32)
 
 
-def box_iou(boxes_a: Float32[np.ndarray, "a 4"], boxes_b: Float32[np.ndarray, "b 4"]) -> Float32[np.ndarray, "a b"]:
-    """Return the intersection over union of every pair."""
+def box_areas(boxes: Boxes) -> Float32[np.ndarray, " n"]:
+    """Return the area of each box."""
+    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+
+
+def box_intersections(
+    boxes_a: Float32[np.ndarray, "a 4"], boxes_b: Float32[np.ndarray, "b 4"]
+) -> Float32[np.ndarray, "a b"]:
+    """Return the area that every pair shares."""
     low = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
     high = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
-    intersection = np.clip(high - low, 0, None).prod(axis=2)
-    area_a = (boxes_a[:, 2:] - boxes_a[:, :2]).prod(axis=1)
-    area_b = (boxes_b[:, 2:] - boxes_b[:, :2]).prod(axis=1)
-    union = area_a[:, None] + area_b[None] - intersection
+    return np.clip(high - low, 0, None).prod(axis=2)
+
+
+def box_iou(boxes_a: Float32[np.ndarray, "a 4"], boxes_b: Float32[np.ndarray, "b 4"]) -> Float32[np.ndarray, "a b"]:
+    """Return the intersection over union of every pair."""
+    intersection = box_intersections(boxes_a, boxes_b)
+    union = box_areas(boxes_a)[:, None] + box_areas(boxes_b)[None] - intersection
     return (intersection / np.maximum(union, 1e-9)).astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +34,7 @@ class Stopwatch:
     """Adds up the time that a function's calls take."""
 
     seconds: float = 0.0
-    calls: int = field(default=0)
+    calls: int = 0
 
     def timed(self, function: Callable[[Crops], Any]) -> Callable[[Crops], Any]:
         """Return the function, timed."""
@@ -170,14 +170,15 @@ def _predictor(model: Model, *, flip: bool) -> pose_evaluation.PredictCrops:
 def _boxes(boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, threads: int) -> dict[int, PeopleBoxes]:
     if boxes == "gt":
         return ground_truth_boxes(truth)
-    if boxes != "detector":
-        return {image_id: found.over(BOX_FLOOR) for image_id, found in boxes_in_file(truth, Path(boxes)).items()}
-    finder = _load(detector, threads)
-    if finder.info.task != "detect":
-        raise ValueError(f"{detector} is a {finder.info.task} model; expected a person detector")
-    found = detector_evaluation.detected_boxes(
-        truth, images, _detect(finder), canvas=finder.info.size, nms_iou=finder.info.nms_iou
-    )
+    if boxes == "detector":
+        finder = _load(detector, threads)
+        if finder.info.task != "detect":
+            raise ValueError(f"{detector} is a {finder.info.task} model; expected a person detector")
+        found = detector_evaluation.detected_boxes(
+            truth, images, _detect(finder), canvas=finder.info.size, nms_iou=finder.info.nms_iou
+        )
+    else:
+        found = boxes_in_file(truth, Path(boxes))
     return {image_id: people.over(BOX_FLOOR) for image_id, people in found.items()}
 
 

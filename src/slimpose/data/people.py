@@ -153,8 +153,8 @@ def _cut(image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size) -> 
     if scale < 1:
         size = max(1, round((x2 - x1) * scale)), max(1, round((y2 - y1) * scale))
         piece = cv2.resize(piece, size, interpolation=cv2.INTER_AREA)
-    sx, sy = piece.shape[1] / (x2 - x1), piece.shape[0] / (y2 - y1)
-    affine = np.array([[[sx, 0, (0.5 - x1) * sx - 0.5], [0, sy, (0.5 - y1) * sy - 0.5]]], np.float32)
+    affine = geometry.resize_affine(Size(y2 - y1, x2 - x1), Size(*piece.shape[:2]))
+    affine[:, :, 2] -= affine[:, :, :2] @ np.array([x1, y1], np.float32)
     return np.ascontiguousarray(piece), affine
 
 

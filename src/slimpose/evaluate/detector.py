@@ -14,7 +14,7 @@ from slimpose.arrays import Crops, Size
 from slimpose.evaluate.boxes import PeopleBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
-from slimpose.runtime.detector import boxes_in_image
+from slimpose.runtime.detector import NMS_IOU, boxes_in_image
 from slimpose.runtime.images import read_image
 from slimpose.runtime.letterbox import letterbox
 
@@ -32,7 +32,7 @@ def detected_boxes(
     detect: DetectImages,
     *,
     canvas: Size,
-    nms_iou: float = 0.6,
+    nms_iou: float = NMS_IOU,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, PeopleBoxes]:
     """Return what a detector finds in every image of the file, by image id.
@@ -111,8 +111,5 @@ def _match(boxes: Float32[np.ndarray, "a 4"], true_boxes: Float32[np.ndarray, "b
 def _inside_crowd(boxes: Float32[np.ndarray, "a 4"], crowds: Float32[np.ndarray, "b 4"]) -> Bool[np.ndarray, " a"]:
     if len(crowds) == 0 or len(boxes) == 0:
         return np.zeros(len(boxes), bool)
-    low = np.maximum(boxes[:, None, :2], crowds[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], crowds[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    own = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return (shared / np.maximum(own[:, None], 1e-6)).max(axis=1) > _MATCH_IOU
+    shared = geometry.box_intersections(boxes, crowds)
+    return (shared / np.maximum(geometry.box_areas(boxes)[:, None], 1e-6)).max(axis=1) > _MATCH_IOU

@@ -79,7 +79,7 @@ def pose_records(
             overall = person_scores(scores[rows], found.scores)
             kept = range(len(points))
             if nms_oks is not None:
-                areas = (found.boxes_image[:, 2:] - found.boxes_image[:, :2]).prod(axis=1)
+                areas = geometry.box_areas(found.boxes_image)
                 kept = oks_nms(points, overall, areas, annotations.skeleton, threshold=nms_oks)
             for row in kept:
                 triples = np.concatenate([points[row], scores[rows][row][:, None]], axis=1)

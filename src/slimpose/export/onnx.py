@@ -24,6 +24,7 @@ from slimpose.network.dark import PoseDecoder
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
+from slimpose.runtime.detector import NMS_IOU, SCORE_THRESHOLD
 from slimpose.runtime.session import FORMAT, read_info
 from slimpose.skeleton import COCO17
 from slimpose.train import checkpoint
@@ -220,7 +221,7 @@ def _metadata(loaded: Loaded, *, name: str, card: dict[str, Any], size: Size) ->
         metadata["skeleton"] = loaded.metadata.get("skeleton", COCO17.to_json())
     else:
         metadata |= {
-            "score_threshold": str(card.get("score_threshold", 0.3)),
-            "nms_iou": str(card.get("nms_iou", 0.6)),
+            "score_threshold": str(card.get("score_threshold", SCORE_THRESHOLD)),
+            "nms_iou": str(card.get("nms_iou", NMS_IOU)),
         }
     return metadata

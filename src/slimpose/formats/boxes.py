@@ -74,7 +74,7 @@ def read(path: Path) -> GivenBoxes:
     """
     document = read_json(path, kind="box file")
     if isinstance(document, dict):
-        return _of_annotations(coco.read(path, keypoints=False))
+        return _of_annotations(coco.parse(document, path, keypoints=False))
     if isinstance(document, list):
         return _of_records(path, document)
     raise ValueError(

@@ -91,7 +91,11 @@ def read(path: Path, *, keypoints: bool) -> CocoFile:
         ValueError: If the file is not COCO's, or an entry is not; the message names file and entry.
         FileNotFoundError: If there is no such file.
     """
-    document = read_json(path, kind="annotation file")
+    return parse(read_json(path, kind="annotation file"), path, keypoints=keypoints)
+
+
+def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
+    """Check a document that was read from ``path`` already; see ``read``."""
     if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
         have = sorted(document)[:8] if isinstance(document, dict) else f"a JSON {type(document).__name__}"
         raise ValueError(

@@ -10,6 +10,10 @@ from slimpose.arrays import Boxes, Image, PersonScores
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Session
 
+SCORE_THRESHOLD = 0.3
+NMS_IOU = 0.6
+"""What a detector's file says unless its card says otherwise."""
+
 
 def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou: float) -> list[int]:
     """Return the boxes to keep, best first: each overlaps every better kept one by at most ``iou``."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from slimpose.data.order import prefetch
+from slimpose.formats.files import write_bytes
 from slimpose.network import trunk
 from slimpose.network.encoder import Encoder
 from slimpose.network.imagenet import load_imagenet
@@ -136,7 +137,6 @@ def run(
             done = step.number + 1
             figures = None
             if done % every == 0 or done == recipe.steps:
-                save()
                 figures = task.evaluate(averaged, step.number)
                 if recipe.phase_at(step.number).size == recipe.phases[-1].size and figures["AP"] > best:
                     best = figures["AP"]
@@ -172,6 +172,4 @@ def _cut_metrics(path: Path, steps: int) -> None:
         return
     with path.open(encoding="utf-8") as lines:
         kept = list(islice(lines, steps))
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    partial.replace(path)
+    write_bytes(path, "".join(kept).encode())
