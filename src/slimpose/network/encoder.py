@@ -64,6 +64,20 @@ class Encoder(nn.Module):
         """Return the feature maps, finest first."""
         return self.body((images - self.mean_pixel) / self.std_pixel)
 
+    def stages(self, count: int) -> list[nn.Module]:
+        """Return the stem and the first ``count`` stages, for freezing; none for 0.
+
+        Raises:
+            ValueError: If the encoder has fewer, or is not built of stem and ``blocks``.
+        """
+        if not count:
+            return []
+        blocks = getattr(self.body, "blocks", None)
+        if blocks is None or not 0 < count <= len(blocks):
+            has = "no stages under that name" if blocks is None else f"{len(blocks)}"
+            raise ValueError(f"frozen_stages is {count}; this encoder has {has}")
+        return [self.body.get_submodule("conv_stem"), self.body.get_submodule("bn1"), *blocks[:count]]
+
 
 def _wide_mobilenet_v2(spec: NetSpec, out_indices: tuple[int, ...]) -> nn.Module:
     """MobileNetV2 of any width: timm registers only some."""

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from slimpose.network.encoder import Encoder
 from slimpose.train.recipe import Recipe
 
 _Batch = TypeVar("_Batch")
@@ -24,19 +25,27 @@ class Step:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return AdamW with the recipe's rates; norms and biases do not decay."""
+    """Return AdamW with the recipe's rates; norms and biases do not decay, frozen stages are left out."""
+    for stage in _frozen(model, recipe):
+        stage.requires_grad_(False)
     groups = []
     for is_encoder in (False, True):
         for decays in (True, False):
             parameters = [
                 parameter
                 for name, parameter in model.named_parameters()
-                if name.startswith("encoder.") == is_encoder and (parameter.ndim > 1) == decays
+                if parameter.requires_grad and name.startswith("encoder.") == is_encoder
+                if (parameter.ndim > 1) == decays
             ]
             rate = recipe.learning_rate * (recipe.encoder_rate if is_encoder else 1.0)
             decay = recipe.weight_decay if decays else 0.0
             groups.append({"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay})
     return torch.optim.AdamW(groups)
+
+
+def _frozen(model: nn.Module, recipe: Recipe) -> list[nn.Module]:
+    encoder = model.get_submodule("encoder") if recipe.frozen_stages else None
+    return encoder.stages(recipe.frozen_stages) if isinstance(encoder, Encoder) else []
 
 
 @torch.no_grad()
@@ -74,6 +83,8 @@ def train(
         FloatingPointError: If the loss is not finite.
     """
     model.train()
+    for stage in _frozen(model, recipe):
+        stage.eval()
     for number, batch in zip(range(start_step, recipe.steps), batches, strict=False):
         factor = recipe.rate_at(number)
         for group in optimizer.param_groups:

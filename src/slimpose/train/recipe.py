@@ -33,6 +33,8 @@ class Recipe:
         batch: Samples a step.
         learning_rate: AdamW's peak.
         encoder_rate: The encoder's learning rate as a share of it.
+        frozen_stages: The encoder's stem and so many stages stay as they started: their maps are the largest, so
+            a CPU step is half as long again as fast, and a start that knows people needs no new edges.
         weight_decay: AdamW's, on convolution weights only.
         warm_up: Share of the run in which the rate climbs; then a cosine takes it to zero.
         ema: Decay a step of the averaged weights, which are what is evaluated and kept.
@@ -51,6 +53,7 @@ class Recipe:
     batch: int = 32
     learning_rate: float = 1e-3
     encoder_rate: float = 1.0
+    frozen_stages: int = 0
     weight_decay: float = 0.01
     warm_up: float = 0.02
     ema: float = 0.998

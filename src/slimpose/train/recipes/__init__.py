@@ -5,6 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slimpose.train.recipe import Recipe
-from slimpose.train.recipes.small_data import detector, mnv2
+from slimpose.train.recipes.small_data import detector, mnv2, teacher
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"mnv2": mnv2, "detector": detector}
+RECIPES: dict[str, Callable[[], Recipe]] = {"mnv2": mnv2, "teacher": teacher, "detector": detector}

@@ -30,6 +30,26 @@ def mnv2() -> Recipe:
     )
 
 
+def teacher() -> Recipe:
+    """MobileNetV2 x1.75 pose net, which labels for the small ones; started from MoveNet Thunder's trunk.
+
+    slimpose import-trunk movenet-thunder.onnx --net mnv2-wide --out trunk.safetensors
+    slimpose train teacher --start trunk.safetensors --train FILE --images DIR --val FILE --val-images DIR --out RUN
+    """
+    return Recipe(
+        name="teacher",
+        task="pose",
+        net=member("mnv2-wide"),
+        phases=(
+            Phase(size=Size(192, 160), samples=128_000),
+            Phase(size=Size(256, 192), samples=64_000, augmentation=0.6),
+        ),
+        encoder_rate=0.3,
+        frozen_stages=2,
+        source_repeats={"coco": 3.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5},
+    )
+
+
 def detector() -> Recipe:
     """Person detector on the MobileNetV2 encoder; started and run like ``mnv2``.
 
