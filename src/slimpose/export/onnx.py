@@ -19,11 +19,12 @@ from torch import nn
 
 from slimpose.arrays import Crops, Size
 from slimpose.formats.files import write_bytes
+from slimpose.network.baselines.net import BaselineNet, PartsNet
+from slimpose.network.build import Net, Spec, build, net_of
 from slimpose.network.cost import cost_of
 from slimpose.network.dark import PoseDecoder
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
-from slimpose.network.pose_net import PoseNet
-from slimpose.network.spec import NetSpec
+from slimpose.runtime.affinity import OPENPOSE18
 from slimpose.runtime.detector import NMS_IOU, SCORE_THRESHOLD
 from slimpose.runtime.session import FORMAT, read_info
 from slimpose.skeleton import COCO17
@@ -34,21 +35,26 @@ MAX_HEATMAP_DRIFT = 1e-3
 _COMPARED_SCORE = 0.1
 """Joints scored lower may sit on a tie of two cells, which rounding decides; their heatmaps are compared too."""
 _OPSET = 18
+_OUTPUTS = {
+    "pose": ("points", "scores", "covariances", "heatmaps"),
+    "detect": ("boxes", "scores"),
+    "bottom-up": ("heatmaps", "affinities"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A network with its weights and what its file says of itself."""
 
-    net: PoseNet | DetectorNet
-    spec: NetSpec
+    net: Net
+    spec: Spec
     task: str
     metadata: dict[str, str]
     sha256: str
 
 
 def load_weights(path: Path) -> Loaded:
-    """Read best.safetensors of a run.
+    """Read best.safetensors of a run, or what ``slimpose import-weights`` wrote.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -59,17 +65,37 @@ def load_weights(path: Path) -> Loaded:
         raise ValueError(f"{path} does not say which net it holds; expected best.safetensors written by slimpose train")
     if "step" in saved.metadata:
         raise ValueError(f"{path} is a checkpoint to resume from; expected the run's best.safetensors")
-    spec = NetSpec.from_json(saved.metadata["net"])
-    net = PoseNet(spec) if saved.metadata["task"] == "pose" else DetectorNet(spec)
+    net = net_of(saved.metadata)
     checkpoint.load_into(net, saved.tensors, path=path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Loaded(net=net.eval(), spec=spec, task=saved.metadata["task"], metadata=saved.metadata, sha256=digest)
+    return Loaded(net=net.eval(), spec=net.spec, task=saved.metadata["task"], metadata=saved.metadata, sha256=digest)
+
+
+def untrained(spec: Spec, *, task: str = "pose") -> Loaded:
+    """Return a network with random weights: as fast as a trained one, for timing systems nobody has weights of."""
+    net = build(spec).eval()
+    metadata = {"task": task, "net": spec.to_json(), "start": "random weights, untrained"}
+    if task == "bottom-up":
+        metadata["skeleton"] = OPENPOSE18.to_json()
+    return Loaded(net=net, spec=spec, task=task, metadata=metadata, sha256="")
 
 
 def as_module(loaded: Loaded) -> nn.Module:
-    """Return the network with its decoding, as it is exported: pixels in, points or boxes out."""
-    module = PoseDecoder(loaded.net) if isinstance(loaded.net, PoseNet) else BoxDecoder(loaded.net)
-    return module.eval()
+    """Return the network with its decoding, as it is exported: pixels in, points, boxes or maps out.
+
+    Raises:
+        ValueError: If the task is not one for this network.
+    """
+    net = loaded.net
+    if loaded.task == "bottom-up" and isinstance(net, BaselineNet):
+        return PartsNet(net).eval()
+    if loaded.task == "pose" and not isinstance(net, DetectorNet):
+        return PoseDecoder(net).eval()
+    if loaded.task == "detect" and isinstance(net, DetectorNet):
+        return BoxDecoder(net).eval()
+    raise ValueError(
+        f"the task is {loaded.task!r}, which is none for a {type(net).__name__} of {net.spec.joints} joints"
+    )
 
 
 class TorchModel:
@@ -90,12 +116,12 @@ class TorchModel:
 
 def output_names(task: str) -> tuple[str, ...]:
     """Return the names of the exported graph's outputs."""
-    return ("points", "scores", "covariances", "heatmaps") if task == "pose" else ("boxes", "scores")
+    return _OUTPUTS[task]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """How far the exported file is from PyTorch: points or boxes in pixels, heatmaps or scores in their own unit."""
+    """How far the exported file is from PyTorch: points or boxes in pixels, maps or scores in their own unit."""
 
     pixels: float
     maps: float
@@ -173,6 +199,9 @@ def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
     )
     with torch.inference_mode():
         mine = [output.numpy() for output in module(torch.from_numpy(pictures))]
+    if "affinities" in theirs:
+        apart = [np.abs(mine[0] - theirs["heatmaps"]).max(), np.abs(mine[1] - theirs["affinities"]).max()]
+        return Drift(pixels=0.0, maps=float(np.max(apart)))
     counted = mine[1] > _COMPARED_SCORE
     places = "points" if "points" in theirs else "boxes"
     pixels = np.abs(mine[0] - theirs[places])[counted]
@@ -217,7 +246,9 @@ def _metadata(loaded: Loaded, *, name: str, card: dict[str, Any], size: Size) ->
         "card": json.dumps({**story, **card}),
         "weights_sha256": loaded.sha256,
     }
-    if loaded.task == "pose":
+    if "alignment" in loaded.metadata:
+        metadata["alignment"] = loaded.metadata["alignment"]
+    if loaded.task != "detect":
         metadata["skeleton"] = loaded.metadata.get("skeleton", COCO17.to_json())
     else:
         metadata |= {

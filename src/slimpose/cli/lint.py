@@ -1,0 +1,160 @@
+"""``slimpose lint``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from slimpose.runtime.models import shipped
+
+if TYPE_CHECKING:
+    from slimpose.export.hardware.layers import Layer
+
+TABLE_NETS = ("b1", "lite1", "mnv2", "dpu", "dpu-b2304")
+
+
+def lint(
+    models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = (),
+    /,
+    target: str | None = None,
+    json: bool = False,
+    listed: Annotated[bool, tyro.conf.arg(name="list")] = False,
+    every_layer: Annotated[bool, tyro.conf.arg(name="all")] = False,
+    batch: int | None = None,
+    shape: tuple[str, ...] = (),
+    allow: tuple[str, ...] = (),
+    until: tuple[str, ...] = (),
+    whole: bool = False,
+    table: bool = False,
+) -> int:
+    """Tell which layers of a model a chip or a runtime computes, which it does not, why, and what would mend it.
+
+    The exit code is 1 if any layer would leave the accelerator.
+
+    Args:
+        models: An ONNX file, a shipped model's name, or a net of the family (made untrained, which needs PyTorch).
+        target: The chip or runtime, or your own .toml file; --list tells them.
+        json: Print JSON, with every layer and the numbers of every limit.
+        listed: List the targets instead.
+        every_layer: Tell every layer, not only those with a finding.
+        batch: What a free first dimension of an input becomes; 1 by default.
+        shape: INPUT=1x3x256x192 for an input with other free dimensions.
+        allow: Operators or kinds that the target's table does not know and that you answer for; without it
+            they count as leaving.
+        until: Tensors that end the network in a file that is not ours: what lies behind is decoding. Ours tell it.
+        whole: Count the preparation of the pixels and the decoding too.
+        table: Print a Markdown table of models (the family's by default) on all targets.
+    """
+    if listed:
+        if models or target or table:
+            raise ValueError("--list tells the targets; expected no MODEL, no --target, no --table with it")
+        return _list(json=json)
+    shapes = dict(_shape(text) for text in shape)
+    if table:
+        if target is not None:
+            raise ValueError("--table is about all targets; expected no --target")
+        names = models or TABLE_NETS
+        read = {name: _layers(name, batch=batch, shapes=shapes, until=until) for name in names}
+        return _table(read, json=json, allow=allow, whole=whole)
+    if len(models) != 1 or target is None:
+        raise ValueError("expected one MODEL and --target NAME, for example: slimpose lint mnv2 --target dpu-b1024")
+    from slimpose.export.hardware import text
+    from slimpose.export.hardware.judge import report_on
+    from slimpose.export.hardware.target import load_target
+
+    chip = load_target(target)
+    layers = _layers(models[0], batch=batch, shapes=shapes, until=until)
+    report = report_on(layers, chip, allowed=set(allow), whole=whole)
+    if json:
+        print(dumps(text.as_json(report, name=models[0]), indent=1))
+    else:
+        for line in text.lines(report, name=models[0], every_layer=every_layer):
+            print(line)
+    return 1 if report.leaving else 0
+
+
+def _layers(name: str, *, batch: int | None, shapes: Mapping[str, Sequence[int]], until: Sequence[str]) -> list[Layer]:
+    """The layers of a file, of a shipped model, or of a net made for this."""
+    from slimpose.export.hardware.graph import graph_of, read_graph
+    from slimpose.export.hardware.patterns import layers_of
+
+    known = shipped()
+    if name in known or Path(name).is_file():
+        graph = read_graph(known.get(name, Path(name)), batch=batch, shapes=shapes)
+    elif Path(name).suffix == ".onnx" or len(Path(name).parts) > 1:
+        raise FileNotFoundError(f"no model {name}")
+    else:
+        from slimpose.network.family import FAMILY, member
+
+        if name not in FAMILY:
+            raise ValueError(
+                f"no model is named {name!r}; expected an ONNX file, one of {', '.join(known)} (shipped), "
+                f"or one of {', '.join(FAMILY)} (the family)"
+            )
+        from slimpose.export.hardware.untrained import untrained
+
+        graph = graph_of(untrained(member(name)), batch=batch, shapes=shapes)
+    return layers_of(graph, until=until)
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, numbers = text.rpartition("=")
+    parts = numbers.lower().split("x")
+    if not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"--shape {text!r} is not INPUT=NUMBERS; expected for example images=1x3x256x192")
+    return name, tuple(int(part) for part in parts)
+
+
+def _list(*, json: bool) -> int:
+    from slimpose.export.hardware.target import all_targets
+
+    targets = all_targets()
+    if json:
+        entries = [
+            {
+                "name": target.name,
+                "aliases": list(target.aliases),
+                "title": target.title,
+                "parameters": dict(target.parameters),
+                "limits": [rule.id for rule in target.limits],
+                "refuses": {kind: rule.id for rule in target.refusals for kind in rule.on},
+                "runs": list(target.runs),
+                "sources": list(target.sources),
+            }
+            for target in targets
+        ]
+        print(dumps(entries, indent=1))
+        return 0
+    width = max(len(target.name) for target in targets)
+    for target in targets:
+        alias = f", also {', '.join(target.aliases)}" if target.aliases else ""
+        refused = sum(len(rule.on) for rule in target.refusals)
+        print(
+            f"{target.name:<{width}}  {target.title}{alias}: "
+            f"{len(target.runs)} kinds run, {refused} do not, {len(target.limits)} limits"
+        )
+    return 0
+
+
+def _table(read: Mapping[str, Sequence[Layer]], *, json: bool, allow: Sequence[str], whole: bool) -> int:
+    from slimpose.export.hardware import text
+    from slimpose.export.hardware.judge import report_on
+    from slimpose.export.hardware.target import all_targets
+
+    rows = [
+        (target.name, [report_on(layers, target, allowed=set(allow), whole=whole) for layers in read.values()])
+        for target in all_targets()
+    ]
+    if json:
+        cells = [
+            text.cell_json(report, name=name) for _, reports in rows for name, report in zip(read, reports, strict=True)
+        ]
+        print(dumps(cells, indent=1))
+    else:
+        for line in text.markdown(rows, list(read)):
+            print(line)
+    return 0

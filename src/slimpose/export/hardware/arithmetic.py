@@ -1,0 +1,154 @@
+"""The layers of a scaled net worked out from its spec: what the linter would read in its file, without making one."""
+
+from __future__ import annotations
+
+from slimpose.arrays import Size
+from slimpose.export.hardware.layers import (
+    Fact,
+    Layer,
+    Pads,
+    Window,
+    convolution_kind,
+    convolution_macs,
+    same_pads,
+)
+from slimpose.network.scaled import blocks, stem_channels
+from slimpose.network.spec import NetSpec
+
+_COLOURS = 3
+
+
+def layers_of_spec(spec: NetSpec) -> list[Layer]:
+    """Return the layers of a pose net with a scaled encoder, ReLU and no skips, in the order they are computed.
+
+    Raises:
+        ValueError: If the spec is of another net.
+    """
+    if spec.skip != "none" or spec.activation not in ("relu", "relu6"):
+        raise ValueError(
+            f"the layers of a net with skip {spec.skip!r} and activation {spec.activation!r} are not worked out; "
+            "expected skip none and activation relu or relu6"
+        )
+    chain = _Chain(spec.size, _COLOURS, activation=spec.activation)
+    chain.convolve("conv_stem", 3, stem_channels(spec), stride=2)
+    for block in blocks(spec):
+        _, inner, out = block.channels
+        if block.expands:
+            chain.convolve(f"{block.name}.conv_pw", 1, inner)
+        chain.convolve(f"{block.name}.conv_dw", block.kernel, inner, stride=block.stride, depthwise=True)
+        last = f"{block.name}.{'conv_pwl' if block.expands else 'conv_pw'}"
+        chain.convolve(last, 1, out, activated=False)
+        if block.is_residual:
+            chain.add()
+    chain.activation = "relu"
+    if spec.head_width:
+        chain.convolve("head", 1, spec.head_width)
+    for level, width in enumerate(spec.deconv_widths):
+        chain.double(f"deconvolutions.{level}", width)
+    chain.convolve("to_heatmaps", 1, spec.joints, activated=False)
+    return chain.layers
+
+
+def macs_of_spec(spec: NetSpec) -> int:
+    """Return the multiply-adds of ``layers_of_spec``, without making the layers."""
+    side = [-(-spec.size.height // 2), -(-spec.size.width // 2)]
+    width = stem_channels(spec)
+    macs = side[0] * side[1] * 9 * _COLOURS * width
+    for block in blocks(spec):
+        read, inner, width = block.channels
+        macs += side[0] * side[1] * read * inner * block.expands
+        side = [-(-length // block.stride) for length in side]
+        macs += side[0] * side[1] * inner * (block.kernel**2 + width)
+    if spec.head_width:
+        macs += side[0] * side[1] * width * spec.head_width
+        width = spec.head_width
+    for channels in spec.deconv_widths:
+        macs += side[0] * side[1] * 16 * width * channels
+        side, width = [2 * length for length in side], channels
+    return macs + side[0] * side[1] * width * spec.joints
+
+
+class _Chain:
+    """Layers one behind the other, from the picture on."""
+
+    def __init__(self, size: Size, channels: int, *, activation: str) -> None:
+        self.layers: list[Layer] = []
+        self.activation = activation
+        self.size = size
+        self.channels = channels
+        self.tail = "input"
+
+    def convolve(
+        self, name: str, kernel: int, channels: int, *, stride: int = 1, depthwise: bool = False, activated: bool = True
+    ) -> None:
+        """A convolution with TF "SAME" padding, batch norm folded, and its activation."""
+        taps, steps = (kernel, kernel), (stride, stride)
+        window = Window(kernel=taps, stride=steps, pads=same_pads(self.size, taps, steps))
+        size = Size(-(-self.size.height // stride), -(-self.size.width // stride))
+        self._weighted(name, window, channels, size=size, groups=self.channels if depthwise else 1)
+        if activated:
+            self._activate()
+
+    def double(self, name: str, channels: int) -> None:
+        """A transposed convolution of kernel 4, stride 2, padding 1, and its activation."""
+        window = Window(kernel=(4, 4), stride=(2, 2), pads=Pads(1, 1, 1, 1))
+        size = Size(2 * self.size.height, 2 * self.size.width)
+        self._weighted(name, window, channels, size=size, transposed=True)
+        self._activate()
+
+    def add(self) -> None:
+        """The addition of an earlier map of the same shape."""
+        facts: dict[str, Fact] = {"operands": "same", "channels": self.channels, "inputs": 2, "after": self.tail}
+        self._append("add", "add", facts, operators=("Add",))
+
+    def _weighted(
+        self, name: str, window: Window, channels: int, *, size: Size, groups: int = 1, transposed: bool = False
+    ) -> None:
+        places = self.size if transposed else size
+        shape = {"groups": groups, "in_channels": self.channels, "out_channels": channels}
+        macs = convolution_macs(kernel=window.kernel, places=places.height * places.width, **shape)
+        facts: dict[str, Fact] = {
+            **window.facts(),
+            **shape,
+            "spatial_rank": 2,
+            "constant_weights": True,
+            "auto_pad": "NOTSET",
+            "reads_input": self.tail == "input",
+            "after": self.tail,
+        }
+        if transposed:
+            facts |= {"output_padding_height": 0, "output_padding_width": 0}
+        kind = convolution_kind(transposed=transposed, **shape)
+        read = (1, self.channels, *self.size)
+        self.size, self.channels = size, channels
+        self._append(name, kind, facts, operators=("ConvTranspose" if transposed else "Conv",), macs=macs, read=read)
+
+    def _activate(self) -> None:
+        operator = "Relu" if self.activation == "relu" else "Clip"
+        facts: dict[str, Fact] = {"after": self.tail, "constant_bounds": True, "channels": self.channels}
+        self._append(self.activation, self.activation, facts, operators=(operator,))
+
+    def _append(
+        self,
+        name: str,
+        kind: str,
+        facts: dict[str, Fact],
+        *,
+        operators: tuple[str, ...],
+        macs: int = 0,
+        read: tuple[int, ...] | None = None,
+    ) -> None:
+        written = (1, self.channels, *self.size)
+        common: dict[str, Fact] = {"input_type": "float", "output_type": "float", "rank": 4, "outputs": 1, "inputs": 1}
+        self.layers.append(
+            Layer(
+                name=name,
+                kind=kind,
+                operators=operators,
+                inputs=(read or written,),
+                output=written,
+                macs=macs,
+                facts={**common, **facts},
+            )
+        )
+        self.tail = kind

@@ -1,0 +1,193 @@
+"""The conditions of target files: arithmetic on a layer's facts, nothing that could run code."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slimpose.export.hardware.layers import Fact
+
+_BINARY: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_COMPARE: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.In: lambda value, choices: value in choices,
+    ast.NotIn: lambda value, choices: value not in choices,
+}
+_SIGNS = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.In: "in",
+    ast.NotIn: "not in",
+}
+_FUNCTIONS: dict[str, Callable[..., int]] = {
+    "ceil_div": lambda value, by: -(-value // by),
+    "max": max,
+    "min": min,
+}
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+
+
+class MissingFactError(LookupError):
+    """A rule speaks of something that the file does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One condition or number, parsed and found harmless."""
+
+    text: str
+    tree: ast.expr
+
+    @classmethod
+    def parse(cls, text: str) -> Expression:
+        """Return the expression.
+
+        Raises:
+            ValueError: If it is no expression, or uses more than arithmetic, comparisons, and/or/not, numbers, words,
+                ``ceil_div``, ``max`` and ``min``.
+        """
+        try:
+            tree = ast.parse(text, mode="eval").body
+        except SyntaxError as error:
+            raise ValueError(f"{text!r} is no condition: {error.msg}") from error
+        _check(tree, text)
+        return cls(text, tree)
+
+    def value(self, facts: Mapping[str, Fact]) -> Any:
+        """Return what it comes to.
+
+        Raises:
+            MissingFactError: If a name in it is not among the facts.
+        """
+        return _value(self.tree, facts)
+
+    def explain(self, facts: Mapping[str, Fact]) -> str:
+        """Return the condition with its numbers; where it is not so, only the parts that are not."""
+        parts = (
+            self.tree.values if isinstance(self.tree, ast.BoolOp) and isinstance(self.tree.op, ast.And) else [self.tree]
+        )
+        broken = [part for part in parts if not _value(part, facts)]
+        return "; ".join(_explained(part, facts) for part in broken or parts)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of facts and parameters in it."""
+        called = {id(node.func) for node in ast.walk(self.tree) if isinstance(node, ast.Call)}
+        return frozenset(
+            node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and id(node) not in called
+        )
+
+
+def fill(text: str, facts: Mapping[str, Fact]) -> str:
+    """Return the text with each ``{expression}`` in it worked out; one that speaks of an absent fact stays a "?"."""
+
+    def worked_out(found: re.Match[str]) -> str:
+        try:
+            return str(_written(Expression.parse(found[1]).value(facts)))
+        except MissingFactError:
+            return "?"
+
+    return _PLACEHOLDER.sub(worked_out, text)
+
+
+def placeholders(text: str) -> list[Expression]:
+    """Return the expressions in a text.
+
+    Raises:
+        ValueError: If one of them is none.
+    """
+    return [Expression.parse(found) for found in _PLACEHOLDER.findall(text)]
+
+
+def _explained(tree: ast.expr, facts: Mapping[str, Fact]) -> str:
+    if not isinstance(tree, ast.Compare):
+        names = sorted(Expression("", tree).names)
+        return f"{ast.unparse(tree)}: {', '.join(f'{name} is {facts[name]}' for name in names if name in facts)}"
+    values = [_value(side, facts) for side in (tree.left, *tree.comparators)]
+    shown = str(_written(values[0]))
+    for sign, value in zip(tree.ops, values[1:], strict=True):
+        shown += f" {_SIGNS[type(sign)]} {_written(value)}"
+    return f"{ast.unparse(tree)}: {shown}"
+
+
+def _written(value: object) -> object:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return value
+
+
+def _check(tree: ast.AST, text: str) -> None:
+    children: list[ast.AST]
+    match tree:
+        case ast.BoolOp(values=values):
+            children = list(values)
+        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
+            children = [operand]
+        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _BINARY:
+            children = [left, right]
+        case ast.Compare(left=left, ops=signs, comparators=right) if all(type(sign) in _COMPARE for sign in signs):
+            children = [left, *right]
+        case ast.Tuple(elts=values):
+            children = list(values)
+        case ast.Call(func=ast.Name(id=name), args=values, keywords=[]) if name in _FUNCTIONS:
+            children = list(values)
+        case ast.Constant(value=int() | float() | str()) | ast.Name():
+            children = []
+        case _:
+            raise ValueError(
+                f"{text!r} holds {ast.unparse(tree)!r}; conditions are arithmetic and comparisons of facts"
+            )
+    for child in children:
+        _check(child, text)
+
+
+def _value(tree: ast.AST, facts: Mapping[str, Fact]) -> Any:
+    match tree:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name):
+            if name not in facts:
+                raise MissingFactError(name)
+            return facts[name]
+        case ast.BinOp(left=left, op=sign, right=right):
+            return _BINARY[type(sign)](_value(left, facts), _value(right, facts))
+        case ast.Compare(left=left, ops=signs, comparators=rest):
+            before = _value(left, facts)
+            for sign, side in zip(signs, rest, strict=True):
+                after = _value(side, facts)
+                if not _COMPARE[type(sign)](before, after):
+                    return False
+                before = after
+            return True
+        case ast.BoolOp(op=ast.And(), values=values):
+            return all(_value(part, facts) for part in values)
+        case ast.BoolOp(values=values):
+            return any(_value(part, facts) for part in values)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return not _value(operand, facts)
+        case ast.UnaryOp(operand=operand):
+            return -_value(operand, facts)
+        case ast.Tuple(elts=values):
+            return tuple(_value(part, facts) for part in values)
+        case ast.Call(func=ast.Name(id=name), args=values):
+            return _FUNCTIONS[name](*(_value(part, facts) for part in values))
+    raise AssertionError(f"{ast.dump(tree)} passed the check")

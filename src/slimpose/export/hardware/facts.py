@@ -1,0 +1,338 @@
+"""What an ONNX operator is in the words of the targets: its kind and its facts."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from slimpose.arrays import Size
+from slimpose.export.hardware.graph import Graph, Node
+from slimpose.export.hardware.layers import (
+    Fact,
+    Pads,
+    Shape,
+    Window,
+    convolution_kind,
+    convolution_macs,
+    same_pads,
+)
+
+KINDS = {
+    "Relu": "relu",
+    "LeakyRelu": "leaky-relu",
+    "PRelu": "prelu",
+    "Sigmoid": "sigmoid",
+    "HardSwish": "hard-swish",
+    "Swish": "swish",
+    "Add": "add",
+    "Sub": "sub",
+    "Mul": "mul",
+    "Div": "div",
+    "MaxPool": "max-pool",
+    "AveragePool": "average-pool",
+    "GlobalAveragePool": "global-average-pool",
+    "GlobalMaxPool": "global-max-pool",
+    "BatchNormalization": "batch-norm",
+    "Concat": "concat",
+    "Pad": "pad",
+    "Softmax": "softmax",
+    "Transpose": "transpose",
+    "Reshape": "reshape",
+    "Flatten": "reshape",
+    "Squeeze": "reshape",
+    "Unsqueeze": "reshape",
+    "Slice": "slice",
+    "Split": "split",
+    "DepthToSpace": "depth-to-space",
+    "SpaceToDepth": "space-to-depth",
+    "Gemm": "fully-connected",
+}
+"""Operators with one meaning; the others' kind depends on their parameters, or is their own name."""
+DERIVED_KINDS = frozenset(
+    {
+        *(f"{prefix}{kind}" for kind in ("conv", "deconv") for prefix in ("", "depthwise-", "grouped-", "dynamic-")),
+        *(f"depthwise-{kind}-multiplied" for kind in ("conv", "deconv")),
+        *(f"{kind}-{rank}d" for kind in ("conv", "deconv") for rank in (1, 3)),
+        *("relu6", "clip", "swish", "hard-sigmoid", "hard-swish", "global-average-pool", "fully-connected", "matmul"),
+        *("resize-nearest", "resize-linear", "resize-cubic"),
+    }
+)
+"""What the kinds of the other operators, and of patterns of several, can be."""
+
+
+def describe(graph: Graph, node: Node) -> tuple[str, dict[str, Fact], int]:
+    """Return kind, facts and multiply-adds of one operator.
+
+    Raises:
+        ValueError: If it lacks an input or a parameter that it must have.
+    """
+    try:
+        return _describe(graph, node)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{node.operator} {node.name or node.outputs[0]!r} is not as ONNX wants it: {error} "
+            f"({len(node.inputs)} inputs, parameters {', '.join(node.attributes) or 'none'})"
+        ) from error
+
+
+def _describe(graph: Graph, node: Node) -> tuple[str, dict[str, Fact], int]:
+    facts = _common(graph, node)
+    if node.operator in ("Conv", "ConvTranspose"):
+        return _convolution(graph, node, facts)
+    if node.operator in ("Gemm", "MatMul"):
+        return _matrix(graph, node, facts)
+    if node.operator in ("MaxPool", "AveragePool"):
+        facts |= _pool(graph, node)
+    elif node.operator in ("GlobalAveragePool", "GlobalMaxPool") or _is_spatial_mean(graph, node):
+        kind = "global-max-pool" if node.operator == "GlobalMaxPool" else "global-average-pool"
+        facts["constant_axes"] = True
+        return kind, facts | _whole_map(graph, node), 0
+    elif node.operator in ("Add", "Sub", "Mul", "Div"):
+        facts["operands"] = _operands(graph, node)
+    elif node.operator == "Clip":
+        return clip_kind(graph, node), facts | {"constant_bounds": _constant(graph, node.inputs[1:])}, 0
+    elif node.operator == "HardSigmoid":
+        slope, offset = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
+        if abs(slope - 1 / 6) < 1e-3 and abs(offset - 0.5) < 1e-3:
+            return "hard-sigmoid", facts, 0
+    elif node.operator in ("Resize", "Upsample"):
+        return _resize(graph, node, facts)
+    elif node.operator == "Pad":
+        facts |= _pad(graph, node)
+    else:
+        facts |= _others(graph, node)
+    return KINDS.get(node.operator, node.operator), facts, 0
+
+
+def clip_kind(graph: Graph, node: Node) -> str:
+    """Return what a Clip between constants is: relu, relu6 or any other clip."""
+    bounds = clip_bounds(graph, node)
+    if bounds is not None and bounds[0] == 0:
+        if abs(bounds[1] - 6) < 1e-6:
+            return "relu6"
+        if bounds[1] > 1e30:
+            return "relu"
+    return "clip"
+
+
+def clip_bounds(graph: Graph, node: Node) -> tuple[float, float] | None:
+    """Return the constant bounds of a Clip, infinite where there is none; None if they are computed."""
+    found: list[float] = []
+    for place, name in ((1, "min"), (2, "max")):
+        missing = -np.inf if name == "min" else np.inf
+        if name in node.attributes:
+            found.append(float(node.attributes[name]))
+        elif len(node.inputs) > place and node.inputs[place]:
+            bound = scalar(graph, node.inputs[place])
+            if bound is None:
+                return None
+            found.append(bound)
+        else:
+            found.append(missing)
+    return found[0], found[1]
+
+
+def scalar(graph: Graph, name: str) -> float | None:
+    """Return the value of a constant of one element."""
+    value = graph.value(name)
+    return float(value.reshape(-1)[0]) if value is not None and value.size == 1 else None
+
+
+def data_inputs(graph: Graph, node: Node) -> list[str]:
+    """Return the inputs that depend on the graph's."""
+    return [name for name in node.inputs if name and name not in graph.constants]
+
+
+def _common(graph: Graph, node: Node) -> dict[str, Fact]:
+    facts: dict[str, Fact] = {"inputs": len(data_inputs(graph, node)), "outputs": len([o for o in node.outputs if o])}
+    name = next(iter(data_inputs(graph, node)), "")
+    if name in graph.types:
+        facts["input_type"] = graph.types[name]
+    if node.outputs[0] in graph.types:
+        facts["output_type"] = graph.types[node.outputs[0]]
+    if (shape := graph.shapes.get(name)) is not None:
+        facts["rank"] = len(shape)
+        if len(shape) > 1:
+            facts["channels"] = shape[1]
+    return facts
+
+
+def _convolution(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str, dict[str, Fact], int]:
+    transposed = node.operator == "ConvTranspose"
+    word = "deconv" if transposed else "conv"
+    weights, read = graph.shapes.get(node.inputs[1]), graph.shapes.get(node.inputs[0])
+    facts["constant_weights"] = node.inputs[1] in graph.constants
+    facts["auto_pad"] = _text(node.attributes.get("auto_pad", "NOTSET"))
+    if weights is None:
+        return word if facts["constant_weights"] else f"dynamic-{word}", facts, 0
+    rank, groups = len(weights) - 2, int(node.attributes.get("group", 1))
+    facts |= {"spatial_rank": rank, "groups": groups}
+    if transposed:
+        in_channels, out_channels = weights[0], weights[1] * groups
+    else:
+        in_channels, out_channels = weights[1] * groups, weights[0]
+    facts |= {"in_channels": in_channels, "out_channels": out_channels}
+    places = prod((read if transposed else graph.shapes.get(node.outputs[0]) or (0, 0))[2:]) if read else 0
+    macs = convolution_macs(
+        kernel=weights[2:], groups=groups, in_channels=in_channels, out_channels=out_channels, places=places
+    )
+    if rank == 2:
+        window = _window(node, weights[2:], read, transposed=transposed)
+        facts |= window.facts()
+        if transposed:
+            added = node.attributes.get("output_padding", (0, 0))
+            facts |= {"output_padding_height": added[0], "output_padding_width": added[1]}
+    if not facts["constant_weights"]:
+        return f"dynamic-{word}", facts, macs
+    if rank != 2:
+        return f"{word}-{rank}d", facts, macs
+    kind = convolution_kind(transposed=transposed, groups=groups, in_channels=in_channels, out_channels=out_channels)
+    return kind, facts, macs
+
+
+def _window(node: Node, kernel: Shape, read: Shape | None, *, transposed: bool) -> Window:
+    stride = _pair(node, "strides")
+    dilation = _pair(node, "dilations")
+    taps = (kernel[0], kernel[1])
+    auto = _text(node.attributes.get("auto_pad", "NOTSET"))
+    pads = Pads(*node.attributes.get("pads", (0, 0, 0, 0)))
+    if read is not None and (auto.startswith("SAME") or "output_shape" in node.attributes):
+        size = Size(*read[2:4])
+        if transposed:
+            asked = node.attributes.get("output_shape", [side * step for side, step in zip(size, stride, strict=True)])
+            totals = [
+                max(step * (side - 1) + (count - 1) * spread + 1 - out, 0)
+                for side, step, count, spread, out in zip(size, stride, taps, dilation, asked[-2:], strict=True)
+            ]
+            pads = Pads(totals[0] // 2, totals[1] // 2, -(-totals[0] // 2), -(-totals[1] // 2))
+        else:
+            pads = same_pads(size, taps, stride, dilation=dilation)
+        if auto == "SAME_LOWER":
+            pads = Pads(pads.bottom, pads.right, pads.top, pads.left)
+    return Window(kernel=taps, stride=stride, dilation=dilation, pads=pads)
+
+
+def _pair(node: Node, name: str) -> tuple[int, int]:
+    down, across = node.attributes.get(name, (1, 1))
+    return int(down), int(across)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _matrix(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str, dict[str, Fact], int]:
+    weights, written = graph.shapes.get(node.inputs[1]), graph.shapes.get(node.outputs[0])
+    constant = node.inputs[1] in graph.constants
+    macs = 0
+    if weights is not None and len(weights) == 2 and written is not None:
+        macs = weights[0] * weights[1] * prod(written[:-1])
+        swapped = bool(node.attributes.get("transB", 0))
+        facts |= {"in_channels": weights[1] if swapped else weights[0], "out_channels": weights[0 if swapped else 1]}
+    return "fully-connected" if constant else "matmul", facts, macs if constant else 0
+
+
+def _pool(graph: Graph, node: Node) -> dict[str, Fact]:
+    kernel = tuple(node.attributes.get("kernel_shape", ()))
+    facts: dict[str, Fact] = {"spatial_rank": len(kernel)}
+    if len(kernel) == 2:
+        facts |= _window(node, kernel, graph.shapes.get(node.inputs[0]), transposed=False).facts()
+    return facts
+
+
+def _whole_map(graph: Graph, node: Node) -> dict[str, Fact]:
+    shape = graph.shapes.get(node.inputs[0])
+    if shape is None or len(shape) != 4:
+        return {}
+    return {"spatial_rank": 2, **Window(kernel=(shape[2], shape[3])).facts()}
+
+
+def _is_spatial_mean(graph: Graph, node: Node) -> bool:
+    if node.operator != "ReduceMean":
+        return False
+    axes: Any = node.attributes.get("axes")
+    shape = graph.shapes.get(node.inputs[0])
+    if axes is None and len(node.inputs) > 1:
+        axes = graph.value(node.inputs[1])
+    if axes is None or shape is None or len(shape) != 4 or not node.attributes.get("keepdims", 1):
+        return False
+    return sorted(int(axis) % 4 for axis in np.asarray(axes).reshape(-1)) == [2, 3]
+
+
+def _operands(graph: Graph, node: Node) -> str:
+    if any(name in graph.constants for name in node.inputs[:2]):
+        return "constant"
+    shapes = [graph.shapes.get(name) for name in node.inputs[:2]]
+    if None in shapes:
+        return "unknown"
+    return "same" if shapes[0] == shapes[1] else "broadcast"
+
+
+def _constant(graph: Graph, names: tuple[str, ...]) -> bool:
+    return all(not name or name in graph.constants for name in names)
+
+
+def _resize(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str, dict[str, Fact], int]:
+    mode = _text(node.attributes.get("mode", "nearest"))
+    facts |= {
+        "mode": mode,
+        "coordinates": _text(node.attributes.get("coordinate_transformation_mode", "half_pixel")),
+        "nearest_mode": _text(node.attributes.get("nearest_mode", "round_prefer_floor")),
+        "antialias": int(node.attributes.get("antialias", 0)),
+        "constant_size": _constant(graph, node.inputs[1:]),
+    }
+    read, written = graph.shapes.get(node.inputs[0]), graph.shapes.get(node.outputs[0])
+    if read is not None and written is not None and len(read) == 4:
+        facts["whole_scale"] = written[2] % read[2] == 0 and written[3] % read[3] == 0
+    return f"resize-{mode}", facts, 0
+
+
+def _pad(graph: Graph, node: Node) -> dict[str, Fact]:
+    facts: dict[str, Fact] = {"mode": _text(node.attributes.get("mode", "constant"))}
+    facts["constant_pads"] = _constant(graph, node.inputs[1:])
+    amounts = node.attributes.get("pads")
+    if amounts is None and len(node.inputs) > 1:
+        amounts = graph.value(node.inputs[1])
+    if amounts is not None:
+        ends = [int(amount) for amount in np.asarray(amounts).reshape(-1)]
+        half = len(ends) // 2
+        facts["least_pad"] = min(ends, default=0)
+        facts["pads_map_only"] = not any(ends[axis] or ends[half + axis] for axis in range(max(half - 2, 0)))
+    value = node.attributes.get("value", 0.0)
+    if len(node.inputs) > 2 and node.inputs[2]:
+        value = scalar(graph, node.inputs[2])
+    if value is not None:
+        facts["pads_zero"] = value == 0
+    return facts
+
+
+def _others(graph: Graph, node: Node) -> dict[str, Fact]:
+    facts: dict[str, Fact] = {}
+    attributes = node.attributes
+    if node.operator.startswith("Reduce") or node.operator in ("Squeeze", "Unsqueeze"):
+        facts["constant_axes"] = _constant(graph, node.inputs[1:])
+    elif node.operator == "Slice":
+        facts["constant_axes"] = _constant(graph, node.inputs[1:])
+        steps = graph.value(node.inputs[4]) if len(node.inputs) > 4 else np.ones(1)
+        if steps is not None:
+            facts["unit_steps"] = bool((steps == 1).all())
+    elif node.operator == "TopK":
+        facts["sorted"] = int(attributes.get("sorted", 1))
+        if (count := scalar(graph, node.inputs[1])) is not None:
+            facts["k"] = int(count)
+    elif node.operator in ("DepthToSpace", "SpaceToDepth"):
+        facts |= {"mode": _text(attributes.get("mode", "DCR")), "block_size": int(attributes["blocksize"])}
+    elif node.operator == "BatchNormalization":
+        facts["training_mode"] = int(attributes.get("training_mode", 0))
+    elif node.operator == "PRelu":
+        facts["constant_slope"] = _constant(graph, node.inputs[1:])
+    elif node.operator == "InstanceNormalization":
+        facts["constant_weights"] = _constant(graph, node.inputs[1:])
+    elif (
+        node.operator in ("Gather", "GatherElements", "GatherND")
+        and (shape := graph.shapes.get(node.inputs[1])) is not None
+    ):
+        facts["indices_rank"] = len(shape)
+    return facts

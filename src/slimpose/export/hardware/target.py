@@ -1,0 +1,215 @@
+"""Targets: what a chip or a runtime computes, read from ``export/targets/*.toml``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from slimpose.export.hardware.expressions import Expression, placeholders
+from slimpose.export.hardware.layers import Fact
+
+TARGETS = Path(__file__).parent.parent / "targets"
+ANY_KIND = "*"
+MODEL_KIND = "model"
+"""What rules about the whole file are on."""
+Level = Literal["leaves", "advice"]
+_KEYS = {"title", "aliases", "family", "extends", "parameters", "sources", "runs", "refuses", "limits"}
+_RULE_KEYS = {"id", "on", "holds", "because", "mend", "source", "level"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A limit, or a refusal where ``holds`` is None.
+
+    Attributes:
+        id: Unique in its target.
+        on: Kinds of layers, or ONNX operators, that it is about.
+        holds: The condition of staying on the accelerator.
+        because: Why; ``{expressions}`` in it are worked out for the layer at hand.
+        mend: What would mend it.
+        source: Document and section, or address.
+        level: ``leaves``: a layer that breaks it runs elsewhere; ``advice``: it stays, but wastes.
+    """
+
+    id: str
+    on: tuple[str, ...]
+    holds: Expression | None
+    because: str
+    mend: str
+    source: str
+    level: Level = "leaves"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One target.
+
+    Attributes:
+        name: What ``--target`` takes.
+        title: The chip, its version.
+        aliases: Further names.
+        parameters: Numbers of the chip, named in rules.
+        runs: Kinds of layers and ONNX operators that it computes, each with the source that says so.
+        refusals: What it is said not to compute.
+        limits: Conditions on what it computes.
+    """
+
+    name: str
+    title: str
+    aliases: tuple[str, ...]
+    parameters: Mapping[str, Fact]
+    runs: Mapping[str, str]
+    refusals: tuple[Rule, ...]
+    limits: tuple[Rule, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every document it was read from, each once."""
+        rules = (*self.refusals, *self.limits)
+        return tuple(dict.fromkeys((*self.runs.values(), *(rule.source for rule in rules))))
+
+
+def target_names() -> list[str]:
+    """Return the names of the packaged targets."""
+    return sorted(file.stem for file in TARGETS.glob("*.toml") if not _read(file).get("family", False))
+
+
+def all_targets() -> list[Target]:
+    """Return the packaged targets, by name."""
+    return [load_target(name) for name in target_names()]
+
+
+@lru_cache(maxsize=64)
+def load_target(name: str) -> Target:
+    """Return a packaged target by name or alias, or one of your own by its file.
+
+    Raises:
+        ValueError: If there is none of that name, with the names there are, or if the file is wrong.
+        FileNotFoundError: If a file was named that is not there.
+    """
+    if name.endswith(".toml"):
+        return read_target(Path(name))
+    aliases = {alias: stem for stem in target_names() for alias in _read(TARGETS / f"{stem}.toml").get("aliases", ())}
+    stem = aliases.get(name, name)
+    if stem not in target_names():
+        known = ", ".join(sorted([*target_names(), *aliases]))
+        raise ValueError(f"no target is named {name!r}; expected one of {known}, or a .toml file")
+    return read_target(TARGETS / f"{stem}.toml")
+
+
+def read_target(file: Path) -> Target:
+    """Return the target of a file, with what it takes over from the family it extends.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no target: the place and what is wrong there are told.
+    """
+    chain = [_read(file)]
+    while "extends" in chain[0]:
+        chain.insert(0, _read(TARGETS / f"{chain[0]['extends']}.toml"))
+    sources: dict[str, str] = {}
+    parameters: dict[str, Fact] = {}
+    for document in chain:
+        sources |= document.get("sources", {})
+        parameters |= document.get("parameters", {})
+    runs: dict[str, str] = {}
+    refusals: dict[str, Rule] = {}
+    limits: dict[str, Rule] = {}
+    for document in chain:
+        _no_twins(document, file)
+        for entry in document.get("runs", ()):
+            for kind in entry["on"]:
+                runs[kind] = _source(entry, sources, file)
+                refusals = {key: _without(rule, kind) for key, rule in refusals.items() if rule.on != (kind,)}
+        for entry in document.get("refuses", ()):
+            rule = _rule(entry, sources, file)
+            runs = {kind: source for kind, source in runs.items() if kind not in rule.on}
+            refusals[rule.id] = rule
+        for entry in document.get("limits", ()):
+            rule = _rule(entry, sources, file)
+            if rule.holds is None:
+                raise ValueError(f'{file.name}: limit {rule.id!r} says no condition; expected holds = "..."')
+            limits[rule.id] = rule
+    return Target(
+        name=file.stem,
+        title=chain[-1]["title"],
+        aliases=tuple(chain[-1].get("aliases", ())),
+        parameters=parameters,
+        runs=runs,
+        refusals=tuple(refusals.values()),
+        limits=tuple(limits.values()),
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    import tomli
+
+    if not file.is_file():
+        raise FileNotFoundError(f"no target file {file}")
+    try:
+        document = tomli.loads(file.read_text(encoding="utf-8"))
+    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not TOML: {error}") from error
+    if unknown := document.keys() - _KEYS:
+        raise ValueError(f"{file.name}: unknown {', '.join(sorted(unknown))}; expected {', '.join(sorted(_KEYS))}")
+    if "title" not in document:
+        raise ValueError(f"{file.name}: no title; expected what the chip is called")
+    return document
+
+
+def _rule(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> Rule:
+    where = f"{file.name}: rule {entry.get('id', '(no id)')!r}"
+    if missing := _RULE_KEYS - {"holds", "level"} - entry.keys():
+        raise ValueError(f"{where} lacks {', '.join(sorted(missing))}")
+    if unknown := entry.keys() - _RULE_KEYS:
+        raise ValueError(f"{where} has unknown {', '.join(sorted(unknown))}")
+    level = entry.get("level", "leaves")
+    if level not in ("leaves", "advice"):
+        raise ValueError(f"{where} has level {level!r}; expected leaves or advice")
+    try:
+        placeholders(entry["because"] + entry["mend"])
+        holds = Expression.parse(entry["holds"]) if "holds" in entry else None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return Rule(
+        id=entry["id"],
+        on=tuple(entry["on"]),
+        holds=holds,
+        because=entry["because"],
+        mend=entry["mend"],
+        source=_source(entry, sources, file),
+        level=level,
+    )
+
+
+def _source(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> str:
+    if entry.get("source") not in sources:
+        raise ValueError(
+            f"{file.name}: {entry.get('id') or entry.get('on')} names source {entry.get('source')!r}; "
+            f"expected one of {', '.join(sources)}"
+        )
+    return sources[entry["source"]]
+
+
+def _no_twins(document: Mapping[str, Any], file: Path) -> None:
+    ids: Iterable[str] = [entry.get("id", "") for part in ("refuses", "limits") for entry in document.get(part, ())]
+    seen: set[str] = set()
+    for rule_id in ids:
+        if rule_id in seen:
+            raise ValueError(f"{file.name}: rule {rule_id!r} stands twice")
+        seen.add(rule_id)
+
+
+def _without(rule: Rule, kind: str) -> Rule:
+    return Rule(
+        id=rule.id,
+        on=tuple(name for name in rule.on if name != kind),
+        holds=rule.holds,
+        because=rule.because,
+        mend=rule.mend,
+        source=rule.source,
+        level=rule.level,
+    )
