@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from slimpose.arrays import Size
+from slimpose.network.build import named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.family import DETECTOR_SIZE, detector_of, member
 from slimpose.network.paper import ROWS
@@ -28,8 +29,8 @@ def cost(
     """Tell the parameters, the true multiply-adds and the paper's tool number of a network for one crop.
 
     Args:
-        name: Name of the net, such as b1; a wrong one lists them.
-        size: Input HEIGHTxWIDTH, multiples of 32; 256x192 by default, 320x320 for a detector.
+        name: Name of the net, such as b1 or hrnet-w48; a wrong one lists them.
+        size: Input HEIGHTxWIDTH, multiples of 32 for most; 256x192 by default for a crop, 320x320 for a detector.
         detector: The person detector with that net's encoder instead of the pose net.
         paper: Every row of the paper's Tables III to VII beside what is counted here; takes no name, no size.
         json: Print JSON: one object, with --paper a list of them.
@@ -56,7 +57,7 @@ def _entry(name: str, size: Size | None, *, detector: bool) -> _Entry:
         spec = detector_of(member(name), size=size or DETECTOR_SIZE)
         name = f"{name} detector"
     else:
-        spec = member(name, size=size)
+        spec = named(name, size=size)
     found = cost_of_spec(spec)
     return {
         "name": name,

@@ -17,9 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.arrays import Size
-from slimpose.network.detector_net import DetectorNet
-from slimpose.network.pose_net import PoseNet
-from slimpose.network.spec import NetSpec
+from slimpose.network.build import Spec, build
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -89,7 +87,7 @@ def cost_on(module: nn.Module, example: Tensor) -> Cost:
 
 
 @lru_cache(maxsize=64)
-def cost_of_spec(spec: NetSpec) -> Cost:
+def cost_of_spec(spec: Spec) -> Cost:
     """Return the cost of a spec's net at its input size: a pose net, or a person detector if joints are 0.
 
     Nothing is downloaded and no weights are made.
@@ -98,8 +96,7 @@ def cost_of_spec(spec: NetSpec) -> Cost:
         ValueError: If the encoder's stages do not fit the spec.
     """
     with torch.device("meta"):
-        net = PoseNet(spec) if spec.joints else DetectorNet(spec)
-        return _run(net, _crop(spec.size))
+        return _run(build(spec), _crop(spec.size))
 
 
 def _crop(size: Size) -> Tensor:

@@ -13,8 +13,9 @@ from slimpose.heatmap import (
     blur_kernels,
     quadratic_fit_matrix,
 )
+from slimpose.network.baselines.net import BaselineNet
+from slimpose.network.build import Spec
 from slimpose.network.pose_net import PoseNet
-from slimpose.network.spec import NetSpec
 
 
 class Dark(nn.Module):
@@ -27,7 +28,7 @@ class Dark(nn.Module):
     kernels: Tensor
     around: Tensor
 
-    def __init__(self, spec: NetSpec) -> None:
+    def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.height, self.width = spec.heatmap_size
         self.stride = spec.stride
@@ -84,7 +85,7 @@ class Dark(nn.Module):
 class PoseDecoder(nn.Module):
     """The exported pose net: uint8 crops to points, scores, covariances, and the heatmaps they came from."""
 
-    def __init__(self, net: PoseNet) -> None:
+    def __init__(self, net: PoseNet | BaselineNet) -> None:
         super().__init__()
         self.net = net
         self.dark = Dark(net.spec)

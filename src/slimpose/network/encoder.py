@@ -12,6 +12,7 @@ from timm.models._efficientnet_blocks import SqueezeExcite as SqueezeExciteBlock
 from timm.models._features import FeatureInfo
 from torch import Tensor, nn
 
+from slimpose.network import scaled
 from slimpose.network.spec import NetSpec
 
 _ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hard-swish": nn.Hardswish}
@@ -34,8 +35,8 @@ class Encoder(nn.Module):
         super().__init__()
         finest_to_coarsest = (1, 2, 3, 4) if spec.encoder_stride == 32 else (1, 2, 3)
         create = partial(timm.create_model, spec.encoder, features_only=True, pretrained=False)
-        if spec.width_multiplier != 1.0:
-            self.body = _wide_mobilenet_v2(spec, finest_to_coarsest)
+        if scaled.is_scaled(spec):
+            self.body = scaled.build(spec, out_indices=finest_to_coarsest)
         elif spec.encoder.startswith("mobilenetv2"):
             self.body = create(out_indices=finest_to_coarsest, pad_type="same")
         else:
@@ -77,21 +78,6 @@ class Encoder(nn.Module):
             has = "no stages under that name" if blocks is None else f"{len(blocks)}"
             raise ValueError(f"frozen_stages is {count}; this encoder has {has}")
         return [self.body.get_submodule("conv_stem"), self.body.get_submodule("bn1"), *blocks[:count]]
-
-
-def _wide_mobilenet_v2(spec: NetSpec, out_indices: tuple[int, ...]) -> nn.Module:
-    """MobileNetV2 of any width: timm registers only some."""
-    from timm.models.efficientnet import _gen_mobilenet_v2  # pyright: ignore[reportPrivateUsage]
-
-    if spec.encoder != "mobilenetv2_100":
-        raise ValueError(f"width_multiplier {spec.width_multiplier:g} needs mobilenetv2_100, got {spec.encoder!r}")
-    return _gen_mobilenet_v2(
-        spec.encoder,
-        channel_multiplier=spec.width_multiplier,
-        features_only=True,
-        out_indices=out_indices,
-        pad_type="same",
-    )
 
 
 def _drop_unused_stages(body: nn.Module, *, last_map: str) -> None:

@@ -15,9 +15,20 @@ FAMILY: dict[str, NetSpec] = {
     **{f"r{depth}": NetSpec(encoder=f"resnet{depth}", head_width=0) for depth in (18, 34, 50)},
     "mnv2": NetSpec(encoder="mobilenetv2_100"),
     "mnv2-wide": NetSpec(encoder="mobilenetv2_100", width_multiplier=1.75),
+    "dpu": NetSpec(encoder="mobilenetv2_100", activation="relu", squeeze_excite=False, depth_multiplier=1.4),
+    "dpu-b2304": NetSpec(
+        encoder="mobilenetv2_100",
+        activation="relu",
+        squeeze_excite=False,
+        depth_multiplier=1.3,
+        round_to=12,
+        head_width=36,
+        deconv_widths=(36, 36, 36),
+    ),
 }
 """b0..b6 the paper's (b1 its choice), r18..r50 its comparison (no head convolution), lite* the hardware-portable
-form of b*, mnv2 the shipped default, mnv2-wide its teacher."""
+form of b*, mnv2 the shipped default, mnv2-wide its teacher, dpu* what ``slimpose fit --gmac 0.43`` finds for Xilinx's
+B1024 (and B512) and for B2304."""
 
 
 def member(name: str, *, size: Size | None = None) -> NetSpec:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from slimpose.network.alignment import Alignment, to_cell_centres
 from slimpose.network.decoder import Decoder
 from slimpose.network.encoder import Encoder
 from slimpose.network.spec import NetSpec
 
 
 class PoseNet(nn.Module):
-    """uint8 crops (n, H, W, 3) RGB to heatmaps (n, joints, H/stride, W/stride), peaks near 1."""
+    """uint8 crops (n, H, W, 3) RGB to heatmaps (n, joints, H/stride, W/stride), peaks near 1.
 
-    def __init__(self, spec: NetSpec) -> None:
+    Args:
+        spec: Which.
+        alignment: Where the cells lay when its weights were trained, if not here.
+    """
+
+    def __init__(self, spec: NetSpec, alignment: Alignment = "centres") -> None:
         super().__init__()
         self.spec = spec
+        self.alignment: Alignment = alignment
         self.encoder = Encoder(spec)
         self.decoder = Decoder(spec, self.encoder.channels)
         self.to_heatmaps = nn.Conv2d(self.decoder.channels, spec.joints, 1)
@@ -23,4 +30,5 @@ class PoseNet(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return heatmaps; any input size that is a multiple of the encoder's stride is taken."""
-        return self.to_heatmaps(self.decoder(self.encoder(crops.permute(0, 3, 1, 2).float())))
+        heatmaps = self.to_heatmaps(self.decoder(self.encoder(crops.permute(0, 3, 1, 2).float())))
+        return to_cell_centres(heatmaps, self.alignment, stride=self.spec.stride)

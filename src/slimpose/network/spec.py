@@ -29,7 +29,9 @@ class NetSpec:
         squeeze_excite: False removes the encoder's squeeze-and-excite blocks.
         size: Input (height, width), multiples of ``encoder_stride``.
         joints: Heatmaps of a pose net.
-        width_multiplier: Encoder width, for MobileNetV2 only.
+        width_multiplier: Encoder width, for the encoders of ``slimpose.network.scaled``.
+        depth_multiplier: Blocks of its stages but the first and the last, likewise.
+        round_to: What its channels are a multiple of, likewise: as many as a chip computes at a time.
     """
 
     encoder: str
@@ -42,6 +44,8 @@ class NetSpec:
     size: Size = Size(256, 192)
     joints: int = 17
     width_multiplier: float = 1.0
+    depth_multiplier: float = 1.0
+    round_to: int = 8
 
     def __post_init__(self) -> None:
         if self.encoder_stride not in (16, 32):
@@ -56,6 +60,8 @@ class NetSpec:
                 f"{len(self.deconv_widths)} deconvolutions behind an encoder of stride "
                 f"{self.encoder_stride}; expected 1 to {self.encoder_stride.bit_length() - 1}"
             )
+        if self.round_to <= 0 or self.round_to % 4:
+            raise ValueError(f"round_to is {self.round_to}; expected a multiple of 4, such as 8, 12 or 16 channels")
 
     @property
     def stride(self) -> int:

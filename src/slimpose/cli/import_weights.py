@@ -1,0 +1,52 @@
+"""``slimpose import-weights``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from slimpose.arrays import Size
+from slimpose.network.build import build, named
+from slimpose.network.published_weights import PUBLISHED, Colours, own_weights, read_checkpoint
+from slimpose.runtime.affinity import OPENPOSE18
+from slimpose.skeleton import COCO17
+from slimpose.train import checkpoint
+
+
+def import_weights(
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+    /,
+    net: str,
+    out: Path,
+    size: str | None = None,
+    alignment: Literal["multiples", "corners"] | None = None,
+    colours: Colours | None = None,
+) -> int:
+    """Turn a published COCO checkpoint (.pth) into weights: a teacher, a start, something to evaluate and export.
+
+    Args:
+        file: The checkpoint, in the layout of the paper's repository or of mmpose.
+        net: Whose it is: hrnet-w32, hrnet-w48, simplebaseline-r50, -r101, -r152, or lightweight-openpose.
+        out: The safetensors file to write.
+        size: Input HEIGHTxWIDTH it was trained at; the paper's by default.
+        alignment: corners if it was trained with UDP (mmpose's names say udp); what the papers did by default.
+        colours: The channel order it was trained in; what is known of the layout by default.
+    """
+    spec = named(net, size=Size.parse(size) if size is not None else None)
+    tensors = own_weights(read_checkpoint(file), net, path=file, colours=colours)
+    checkpoint.load_into(build(spec), tensors, path=file)
+    published = PUBLISHED[net]
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    metadata = {
+        "task": published.task,
+        "net": spec.to_json(),
+        "alignment": alignment or published.alignment,
+        "skeleton": (OPENPOSE18 if published.task == "bottom-up" else COCO17).to_json(),
+        "start": f"published weights {file.name} sha256 {digest}",
+    }
+    checkpoint.save(out, tensors, metadata)
+    print(f"{out}: {len(tensors)} tensors of {net} from {file.name}, cells at {metadata['alignment']}")
+    return 0
