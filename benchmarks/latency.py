@@ -1,35 +1,32 @@
-"""Times networks one call after another in one process, alternating, so that a noisy machine is noisy for all of them.
+"""Times ONNX graphs in turn, in one process, so that a noisy machine is noisy for all of them.
 
-    python benchmarks/latency.py --peer movenet-thunder.onnx --peer movenet-lightning.onnx --threads 1 2
+    python benchmarks/latency.py --peer yolox-nano.onnx --threads 1 2
 
-Prints a table and, last, one JSON line with machine, versions and commit. Batch 1, random input, decoding included.
+For graphs of any kind, detectors too; ``peers.py`` measures pose models, with their accuracy. Prints a table and, last,
+one JSON line with machine, versions and commit. Batch 1, random input, decoding included where it is in the graph.
 """
 
 from __future__ import annotations
 
 import json
-import platform
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
+import machine
 import numpy as np
 import onnxruntime
 import tyro
 
 from slimpose.runtime.models import shipped
+from slimpose.runtime.onnx_file import open_onnx_file
 
 _TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
 
 
 def open_model(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, dict[str, np.ndarray]]:
-    """Return a session whose threads do not spin while another's turn is, and an input for it."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    """Return a session and an input for it."""
+    session = open_onnx_file(path, threads=threads)
     rng = np.random.default_rng(0)
     inputs = {
         value.name: rng.integers(0, 256, [size if isinstance(size, int) else 1 for size in value.shape]).astype(
@@ -38,15 +35,6 @@ def open_model(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, 
         for value in session.get_inputs()
     }
     return session, inputs
-
-
-def cpu() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def main(peer: tuple[Path, ...] = (), threads: tuple[int, ...] = (1,), rounds: int = 60) -> None:
@@ -70,15 +58,7 @@ def main(peer: tuple[Path, ...] = (), threads: tuple[int, ...] = (1,), rounds: i
             results.setdefault(name, {})[f"ms_{count}"] = round(statistics.median(all_times[5:]), 2)
     for name, figures in results.items():
         print(f"{name:20s} " + "  ".join(f"{key} {value:7.2f}" for key, value in figures.items()))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    about = {
-        "cpu": cpu(),
-        "onnxruntime": onnxruntime.__version__,
-        "precision": "fp32",
-        "commit": commit.stdout.strip(),
-        "rounds": rounds,
-    }
-    print(json.dumps({**about, "median_ms": results}))
+    print(json.dumps({**machine.about(), "precision": "fp32", "rounds": rounds, "median_ms": results}))
 
 
 if __name__ == "__main__":

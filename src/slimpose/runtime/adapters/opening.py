@@ -1,0 +1,42 @@
+"""Opening a pose model without saying whose it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from slimpose.runtime.adapters.blazepose import BlazePose
+from slimpose.runtime.adapters.heatmap_net import HeatmapNet
+from slimpose.runtime.adapters.movenet import MoveNet
+from slimpose.runtime.adapters.simcc import SimccNet
+from slimpose.runtime.onnx_file import open_onnx_file
+from slimpose.runtime.session import Model, Session
+
+
+def open_pose_model(path: Path, *, threads: int = 0) -> Model:
+    """Return the pose model in a file: slimpose's own, or whichever adapter its inputs and outputs fit.
+
+    A net of heatmaps is taken to have cell 0 on pixel 0; ``HeatmapNet`` itself opens others.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        RuntimeError: If it is a .tflite file, and the package that reads them is not installed.
+        ValueError: If it is no such file, or none of these models.
+    """
+    if path.suffix.lower() == ".tflite":
+        return BlazePose(path, threads=threads)
+    session = open_onnx_file(path, threads=1)
+    if "slimpose" in session.get_modelmeta().custom_metadata_map:
+        return Session(path, threads=threads)
+    inputs = [(put.name, put.type, put.shape) for put in session.get_inputs()]
+    outputs = [(put.name, put.shape) for put in session.get_outputs()]
+    ranks = [len(shape) for _, shape in outputs]
+    if any(shape[-2:] == [17, 3] for _, shape in outputs):
+        return MoveNet(path, threads=threads)
+    if ranks == [3, 3]:
+        return SimccNet(path, threads=threads)
+    if ranks == [4]:
+        return HeatmapNet(path, threads=threads)
+    raise ValueError(
+        f"{path} takes {inputs} and gives {outputs}; expected a slimpose model, MoveNet SinglePose (1, 1, 17, 3), "
+        "a SimCC net (two outputs: n, joints, bins), or heatmaps (n, joints, height, width)"
+    )
