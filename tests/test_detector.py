@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from slimpose.train.detector_task import centre_loss, giou_loss  # noqa: E402
 
 def batches(boxes: list[list[float]], crowd: list[bool]) -> SceneBatches:
     scene = Scene(
-        image=np.full((64, 64, 3), 200, np.uint8),
+        stored=np.full((64, 64, 3), 200, np.uint8),
         boxes_image=np.array(boxes, np.float32).reshape(-1, 4),
         is_crowd=np.array(crowd, bool),
         source="",
@@ -34,17 +35,22 @@ def batches(boxes: list[list[float]], crowd: list[bool]) -> SceneBatches:
     return SceneBatches(scenes=[scene], order=Order(np.ones(1), seed=0), stride=8, seed=0)
 
 
-def still(**changes: float) -> Augmentation:
-    return Augmentation(
-        **{
-            **dict.fromkeys(("flip", "scale", "rotation_deg", "rotate", "shift", "half_body"), 0.0),
-            **changes,
-        },
-        light=0.0,
-        grey=0.0,
-        blur=0.0,
-        cut_out=0.0,
-    )
+STILL = Augmentation(
+    flip=0.0,
+    scale=0.0,
+    rotation_deg=0.0,
+    rotate=0.0,
+    shift=0.0,
+    half_body=0.0,
+    light=0.0,
+    grey=0.0,
+    blur=0.0,
+    cut_out=0.0,
+)
+
+
+def still(*, flip: float = 0.0, scale: float = 0.0, shift: float = 0.0) -> Augmentation:
+    return dataclasses.replace(STILL, flip=flip, scale=scale, shift=shift)
 
 
 def test_a_person_is_one_at_its_centre_and_gives_its_box_there() -> None:

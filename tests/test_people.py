@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -167,16 +168,12 @@ GEOMETRY_ONLY = Augmentation(light=0.0, grey=0.0, blur=0.0, cut_out=0.0, half_bo
 def test_the_target_of_a_mirrored_left_eye_is_in_the_right_eyes_map(one_dot: People) -> None:
     always = GEOMETRY_ONLY.weaker(0.0)
     for flip, eye in ((0.0, 1), (1.0, 2)):
-        how = Augmentation(**{**_fields(always), "flip": flip})
+        how = dataclasses.replace(always, flip=flip)
         batch = batches_of(one_dot).batch(0, 1, CROP, how)
         assert batch.weights[0].nonzero()[0].tolist() == [eye]
         x, y = dot_found(batch.crops[0])
         row, column = np.unravel_index(batch.heatmaps[0, eye].argmax(), (16, 12))
         assert (4 * column + 1.5, 4 * row + 1.5) == (pytest.approx(x, abs=2.2), pytest.approx(y, abs=2.2))
-
-
-def _fields(how: Augmentation) -> dict[str, float]:
-    return {name: getattr(how, name) for name in Augmentation.__dataclass_fields__}
 
 
 def test_every_augmented_target_lies_on_its_pixels(one_dot: People) -> None:
@@ -195,7 +192,7 @@ def test_every_augmented_target_lies_on_its_pixels(one_dot: People) -> None:
 
 
 def test_a_joint_outside_the_crop_does_not_count(one_dot: People) -> None:
-    far = Augmentation(**{**_fields(GEOMETRY_ONLY.weaker(0.0)), "shift": 3.0})
+    far = dataclasses.replace(GEOMETRY_ONLY.weaker(0.0), shift=3.0)
     batch = batches_of(one_dot).batch(0, 30, CROP, far)
     lost = batch.weights.sum(axis=1) == 0
     assert lost.any()

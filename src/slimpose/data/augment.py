@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ class Augmentation:
         scale: Largest relative change of the person's size, both ways.
         rotation_deg: Largest rotation, both ways.
         rotate: Probability of any rotation.
+        normal: Scale and rotation are drawn from normal distributions with the above as standard deviations, cut at
+            one and at two of them, as the SimpleBaseline, HRNet and DARK repositories do; else evenly.
         shift: Largest shift as a share of the box, both ways.
         half_body: Probability of showing only the upper or the lower body, where 3 or more of its joints are
             labelled.
@@ -28,18 +31,21 @@ class Augmentation:
         grey: Probability of a grey picture.
         blur: Probability of a Gaussian blur.
         cut_out: Probability of a filled ellipse or rectangle over part of the person.
+        mosaic: Probability of four pictures side by side (detector only).
     """
 
     flip: float = 0.5
     scale: float = 0.3
     rotation_deg: float = 40.0
     rotate: float = 0.6
+    normal: bool = False
     shift: float = 0.08
     half_body: float = 0.2
     light: float = 0.25
     grey: float = 0.05
     blur: float = 0.05
     cut_out: float = 0.3
+    mosaic: float = 0.0
 
     def weaker(self, factor: float) -> Augmentation:
         """Return the same with everything but the mirror scaled by ``factor``."""
@@ -48,12 +54,14 @@ class Augmentation:
             scale=self.scale * factor,
             rotation_deg=self.rotation_deg * factor,
             rotate=self.rotate,
+            normal=self.normal,
             shift=self.shift * factor,
             half_body=self.half_body * factor,
             light=self.light * factor,
             grey=self.grey * factor,
             blur=self.blur * factor,
             cut_out=self.cut_out * factor,
+            mosaic=self.mosaic * factor,
         )
 
 
@@ -80,8 +88,9 @@ def draw_affine(
             margin = 0.15 * (high - low).max() + 1
             box = np.concatenate([low - margin, high + margin]).astype(np.float32)
     base = geometry.crop_affines(box[None], crop_size)[0].astype(np.float64)
-    scale = 1 + how.scale * (2 * draws[2] - 1)
-    angle = np.deg2rad(how.rotation_deg) * (2 * draws[4] - 1) if draws[3] < how.rotate else 0.0
+    size, turned = (_normal(draws[i], most) if how.normal else 2 * draws[i] - 1 for i, most in ((2, 1.0), (4, 2.0)))
+    scale = 1 + how.scale * size
+    angle = np.deg2rad(how.rotation_deg) * turned if draws[3] < how.rotate else 0.0
     extent = (box[2:] - box[:2]) * base[0, 0]
     shift = how.shift * (2 * draws[5:7] - 1) * extent
     mirror = bool(draws[7] < how.flip)
@@ -93,6 +102,11 @@ def draw_affine(
         linear[0] *= -1
         offset[0] = crop_size.width - 1 - offset[0]
     return np.concatenate([linear, offset[:, None]], axis=1).astype(np.float32), mirror
+
+
+def _normal(draw: float, most: float) -> float:
+    """Turn an even draw of 0..1 into a standard normal one, cut at ``most``."""
+    return min(most, max(-most, NormalDist().inv_cdf(min(max(draw, 1e-9), 1 - 1e-9))))
 
 
 def change_light(rng: np.random.Generator, how: Augmentation, crop: Image) -> Image:

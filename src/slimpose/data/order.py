@@ -42,9 +42,12 @@ class Order:
         return int(self._epoch(epoch)[within])
 
 
-def prefetch(batch_at: Callable[[int], _Batch], start: int, *, ahead: int = 3) -> Generator[_Batch, None, None]:
-    """Yield ``batch_at(start)``, ``batch_at(start + 1)``, ... made one thread ahead of the reader."""
-    with ThreadPoolExecutor(1) as pool:
+def prefetch(
+    batch_at: Callable[[int], _Batch], start: int, *, ahead: int = 3, workers: int = 1
+) -> Generator[_Batch, None, None]:
+    """Yield ``batch_at(start)``, ``batch_at(start + 1)``, ... made by threads ahead of the reader."""
+    ahead = max(ahead, 2 * workers)
+    with ThreadPoolExecutor(workers) as pool:
         waiting = [pool.submit(batch_at, start + i) for i in range(ahead)]
         try:
             for step in count(start + ahead):

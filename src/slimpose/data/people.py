@@ -70,6 +70,15 @@ class People:
         return len(self.cuts)
 
 
+def trained_on(annotations: coco.CocoFile, teacher: TeacherLabels) -> dict[int, list[coco.Person]]:
+    """Return the people who have something to learn from, by image id: with a label, and no crowd."""
+    by_image = {
+        image_id: [person for person in people if not person.is_crowd and _weights(person, teacher).any()]
+        for image_id, people in annotations.people_by_image().items()
+    }
+    return {image_id: people for image_id, people in by_image.items() if people}
+
+
 def load_people(
     annotations: coco.CocoFile,
     image_folder: Path,
@@ -81,29 +90,27 @@ def load_people(
 ) -> People:
     """Cut every labelled person out of its picture, shrunk so that a crop of it fills at most ``crop_size``.
 
-    A cut takes about the memory of MARGIN/BOX_PADDING squared crops. Where all together might take more than
-    ``memory_bytes`` (half of what the machine has, by default), they are kept compressed.
+    A cut takes at most the memory of MARGIN/BOX_PADDING squared crops: 36 GB for COCO's 149,813 people at 256x192.
+    Where all together might take more than ``memory_bytes`` (by default half of what the machine has, shared by
+    torchrun's processes on it), they are kept compressed: about 3 GB for those.
 
     Raises:
         ImageError: If a picture is missing or broken.
         ValueError: If nobody is labelled, or a labelled person's box has no area.
     """
-    by_image = {
-        image_id: [person for person in people if not person.is_crowd and _weights(person, teacher).any()]
-        for image_id, people in annotations.people_by_image().items()
-    }
-    by_image = {image_id: people for image_id, people in by_image.items() if people}
+    by_image = trained_on(annotations, teacher)
     if not by_image:
         raise ValueError(f"{annotations.path}: nobody has a labelled joint")
 
     raw_bytes = 3 * crop_size.height * crop_size.width * (MARGIN / geometry.BOX_PADDING) ** 2
-    budget = _physical_memory_bytes() // 2 if memory_bytes is None else memory_bytes
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    budget = physical_memory_bytes() // 2 // processes if memory_bytes is None else memory_bytes
     fits = raw_bytes * sum(map(len, by_image.values())) <= budget
 
     def cut_all(image_id: int) -> list[tuple[coco.Person, Image | bytes, Affines]]:
         image = read_image(image_folder / annotations.images[image_id].file_name)
         cuts = [(person, *_cut_person(image, person, crop_size)) for person in by_image[image_id]]
-        return [(person, cut if fits else _packed(cut), affine) for person, cut, affine in cuts]
+        return [(person, cut if fits else pack_image(cut), affine) for person, cut, affine in cuts]
 
     found: list[tuple[coco.Person, Image | bytes, Affines]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -124,11 +131,13 @@ def load_people(
     )
 
 
-def _physical_memory_bytes() -> int:
+def physical_memory_bytes() -> int:
+    """Return the machine's memory; 8 GiB where it does not say."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 << 30
 
 
-def _packed(cut: Image) -> bytes:
+def pack_image(cut: Image) -> bytes:
+    """Return RGB pixels as a JPEG of quality 95."""
     sound, data = cv2.imencode(".jpg", cv2.cvtColor(cut, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
     assert sound
     return data.tobytes()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from jaxtyping import Float32
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Crops, Heatmaps, Scores, Size
@@ -33,6 +34,7 @@ class PoseBatches:
         stride: Crop pixels a heatmap cell.
         sigma_share: The target's standard deviation as a share of the heatmap's height (2 cells of 64: 1/32).
         seed: Fixes every draw, together with the position.
+        trust: Factor a person (n,) for its joints' weights; 1 by default.
     """
 
     people: People
@@ -40,6 +42,7 @@ class PoseBatches:
     stride: int
     sigma_share: float
     seed: int
+    trust: Float32[np.ndarray, " n"] | None = None
 
     def batch(self, first: int, count: int, size: Size, how: Augmentation) -> PoseBatch:
         """Return the batch of positions first .. first + count - 1."""
@@ -66,7 +69,8 @@ class PoseBatches:
             order = skeleton.flip_indices if mirror else slice(None)
             points_cut = self.people.points_cut[person]
             points_crop[row] = geometry.transform_points(affine[None], points_cut[None])[0][order]
-            weights[row] = self.people.weights[person][order]
+            trust = 1.0 if self.trust is None else self.trust[person]
+            weights[row] = trust * self.people.weights[person][order]
         inside = (points_crop > -0.5) & (points_crop < np.array([size.width - 0.5, size.height - 0.5]))
         map_size = Size(size.height // self.stride, size.width // self.stride)
         points_heatmap = geometry.crop_to_heatmap(points_crop, self.stride)

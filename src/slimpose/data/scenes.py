@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,23 +17,33 @@ from slimpose import geometry
 from slimpose.arrays import Boxes, Crops, Image, Size
 from slimpose.data.augment import Augmentation, change_light
 from slimpose.data.order import Order
+from slimpose.data.people import pack_image, physical_memory_bytes
 from slimpose.formats import coco
-from slimpose.runtime.images import read_image
+from slimpose.runtime.images import IMAGE_SUFFIXES, decode_image, read_image
 from slimpose.runtime.letterbox import CANVAS_GREY
 
 _CENTRE_SHARE = 0.54  # TTFNet's alpha: the share of a box that counts as its centre
 _LEAST_VISIBLE = 0.3
 _LEAST_SIDE_PX = 4.0
+_Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A picture in memory, its boxes in its own pixels, and which of them stand for a crowd."""
+    """A picture in memory (as it is, or packed), its boxes in its own pixels, and which of them stand for a crowd.
 
-    image: Image
+    Where ``is_labelled`` is false nobody has said who is in it; a teacher may.
+    """
+
+    stored: Image | bytes
     boxes_image: Boxes
     is_crowd: Bool[np.ndarray, " n"]
     source: str
+    is_labelled: bool = True
+
+    def image(self) -> Image:
+        """Return the picture's pixels."""
+        return decode_image(self.stored, name="a packed scene") if isinstance(self.stored, bytes) else self.stored
 
 
 def load_scenes(
@@ -50,24 +61,74 @@ def load_scenes(
 
     def load(entry: tuple[int, list[coco.Person]]) -> Scene:
         image_id, people = entry
-        image = read_image(image_folder / annotations.images[image_id].file_name)
         boxes = np.array([person.box_image for person in people], np.float32).reshape(-1, 4)
-        scale = min(1.0, largest_side / max(image.shape[:2]))
-        if scale < 1:
-            size = round(image.shape[1] * scale), round(image.shape[0] * scale)
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-            boxes = boxes * np.float32(scale)
-        crowd = np.array([person.is_crowd for person in people], bool)
+        image, scale = _read(image_folder / annotations.images[image_id].file_name, largest_side)
+        boxes = boxes * np.float32(scale)
         sound = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        source = people[0].source if people else ""
-        return Scene(image=image, boxes_image=boxes[sound], is_crowd=crowd[sound], source=source)
+        return Scene(
+            stored=image if fits else pack_image(image),
+            boxes_image=boxes[sound],
+            is_crowd=np.array([person.is_crowd for person in people], bool)[sound],
+            source=people[0].source if people else "",
+        )
 
     grouped = annotations.people_by_image()
+    fits = _fit_in_memory(len(grouped), largest_side)
+    return _load_all(load, list(grouped.items()), on_progress)
+
+
+def load_unlabelled(
+    folder: Path,
+    *,
+    largest_side: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Scene]:
+    """Read every picture of a folder, for a teacher to say who is in it; its source is "unlabelled".
+
+    Raises:
+        ImageError: If a picture is broken.
+        FileNotFoundError: If there is no such folder, or no picture in it.
+    """
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"{folder}: no pictures to learn from without labels (subfolders are not searched)")
+    fits = _fit_in_memory(len(files), largest_side)
+
+    def load(path: Path) -> Scene:
+        image, _ = _read(path, largest_side)
+        return Scene(
+            stored=image if fits else pack_image(image),
+            boxes_image=np.zeros((0, 4), np.float32),
+            is_crowd=np.zeros(0, bool),
+            source="unlabelled",
+            is_labelled=False,
+        )
+
+    return _load_all(load, files, on_progress)
+
+
+def _fit_in_memory(pictures: int, largest_side: int) -> bool:
+    """Whether so many pictures take less than a quarter of the memory as they are, were all 4:3."""
+    return pictures * 3 * 0.75 * largest_side**2 < physical_memory_bytes() / 4
+
+
+def _read(path: Path, largest_side: int) -> tuple[Image, float]:
+    image = read_image(path)
+    scale = min(1.0, largest_side / max(image.shape[:2]))
+    if scale < 1:
+        size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return image, scale
+
+
+def _load_all(
+    load: Callable[[_Entry], Scene], entries: list[_Entry], on_progress: Callable[[int, int], None]
+) -> list[Scene]:
     scenes: list[Scene] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, scene in enumerate(pool.map(load, grouped.items()), start=1):
+        for done, scene in enumerate(pool.map(load, entries), start=1):
             scenes.append(scene)
-            on_progress(done, len(grouped))
+            on_progress(done, len(entries))
     return scenes
 
 
@@ -75,7 +136,8 @@ def load_scenes(
 class SceneBatch:
     """Pictures (n, H, W, 3) and what each cell should say.
 
-    ``centres`` (n, h, w) is 1 at a box's centre, falling off as a Gaussian; ``counts`` (n, h, w) is 0 in crowds;
+    ``centres`` (n, h, w) is 1 at a box's centre, falling off as a Gaussian; ``counts`` (n, h, w) is 0 in crowds and
+    in pictures without labels;
     ``boxes`` (n, 4, h, w) in input pixels, counted by ``box_weights`` (n, h, w); ``people`` is the number of boxes.
     """
 
@@ -105,24 +167,51 @@ class SceneBatches:
         people = 0
         for row in range(count):
             rng = np.random.default_rng((self.seed, first + row))
-            scene = self.scenes[self.order.at(first + row)]
-            affine = _draw_view(rng, how, Size(*scene.image.shape[:2]), size)
-            images[row] = cv2.warpAffine(
-                scene.image,
-                affine,
-                (size.width, size.height),
-                flags=cv2.INTER_LINEAR,
-                borderValue=(CANVAS_GREY,) * 3,
+            people += self._draw(
+                rng, how, first + row, images[row], centres[row], counts[row], boxes[row], weights[row]
             )
             images[row] = change_light(rng, how, images[row])
-            seen, is_person = _see(scene, affine, size)
-            _mark_ignored(counts[row], seen[~is_person], self.stride)
-            for box in sorted(seen[is_person], key=_area, reverse=True):
-                _mark_person(box, centres[row], counts[row], boxes[row], weights[row], self.stride)
-            people += int(is_person.sum())
         return SceneBatch(
             images=images, centres=centres, counts=counts, boxes=boxes, box_weights=weights, people=people
         )
+
+    def _draw(
+        self,
+        rng: np.random.Generator,
+        how: Augmentation,
+        position: int,
+        image: Image,
+        centres: np.ndarray,
+        counts: np.ndarray,
+        boxes: np.ndarray,
+        weights: np.ndarray,
+    ) -> int:
+        """Fill one row with a scene, or with four side by side; return how many people are to be found."""
+        height, width = image.shape[:2]
+        places = [((0, 0, width, height), self.order.at(position))]
+        if how.mosaic and rng.random() < how.mosaic:
+            split_x, split_y = (np.array([width, height]) * rng.uniform(0.3, 0.7, 2)).astype(int).tolist()
+            others = [self.order.at(int(other)) for other in rng.integers(0, self.order.epoch_length, 3)]
+            tiles = [(0, 0, split_x, split_y), (split_x, 0, width, split_y), (0, split_y, split_x, height)]
+            tiles.append((split_x, split_y, width, height))
+            places = list(zip(tiles, [places[0][1], *others], strict=True))
+        people = 0
+        for (x1, y1, x2, y2), number in places:
+            scene, tile = self.scenes[number], Size(y2 - y1, x2 - x1)
+            picture = scene.image()
+            affine = _draw_view(rng, how, Size(*picture.shape[:2]), tile)
+            image[y1:y2, x1:x2] = cv2.warpAffine(
+                picture, affine, (tile.width, tile.height), flags=cv2.INTER_LINEAR, borderValue=(CANVAS_GREY,) * 3
+            )
+            seen, is_person = _see(scene, affine, tile)
+            seen += np.array([x1, y1, x1, y1], np.float32)
+            if not scene.is_labelled:
+                _mark_ignored(counts, np.array([[x1, y1, x2, y2]], np.float32), self.stride)
+            _mark_ignored(counts, seen[~is_person], self.stride)
+            for box in sorted(seen[is_person], key=_area, reverse=True):
+                _mark_person(box, centres, counts, boxes, weights, self.stride)
+            people += int(is_person.sum())
+        return people
 
 
 def _area(box: np.ndarray) -> float:

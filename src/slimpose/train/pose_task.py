@@ -1,4 +1,4 @@
-"""Training a pose net: weighted MSE on heatmaps, AP with ground-truth boxes."""
+"""Training a pose net: weighted MSE on heatmaps, the labels' and a teacher's; AP with ground-truth boxes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
 from slimpose.formats import coco
 from slimpose.network.pose_net import PoseNet
+from slimpose.train.distil import Teacher
+from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
 from slimpose.train.recipe import Recipe
-from slimpose.train.task import Task
+from slimpose.train.task import Task, placed
 
 
 def heatmap_loss(predicted: Tensor, target: Tensor, weights: Tensor, *, sigma_px: float) -> Tensor:
@@ -32,7 +34,7 @@ def heatmap_loss(predicted: Tensor, target: Tensor, weights: Tensor, *, sigma_px
         sigma_px: The target's standard deviation in cells.
     """
     error = ((predicted - target) ** 2).sum(dim=(2, 3)) / (math.pi * sigma_px**2)
-    return (error * weights).sum() / weights.sum().clamp_min(1)
+    return (error * weights).sum() / mean_of_all(weights.sum()).clamp_min(1)
 
 
 def heatmaps_with(model: nn.Module) -> Callable[[Crops], Heatmaps]:
@@ -40,7 +42,7 @@ def heatmaps_with(model: nn.Module) -> Callable[[Crops], Heatmaps]:
 
     @torch.inference_mode()
     def heatmaps_of(crops: Crops) -> Heatmaps:
-        return model(torch.from_numpy(crops)).numpy()
+        return model(placed(crops, model)).float().cpu().numpy()
 
     return heatmaps_of
 
@@ -52,13 +54,22 @@ def pose_task(
     train_images: Path,
     val: coco.CocoFile,
     val_images: Path,
+    teacher: Teacher | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Task:
     """Read the data and return the task.
 
     Raises:
-        ValueError: If the net has another number of joints than the data.
+        ValueError: If the net or the teacher has other joints than the data, or the recipe wants a teacher and none
+            is given, or one is given in vain.
     """
+    if (teacher is not None) != (recipe.alpha > 0):
+        told = "was given" if teacher else "is missing"
+        raise ValueError(f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither")
+    if teacher is not None and teacher.skeleton.joints != train.skeleton.joints:
+        raise ValueError(
+            f"the teacher's joints are {teacher.skeleton.joints}; {train.path} has {train.skeleton.joints}"
+        )
     joints = len(train.skeleton.joints)
     if recipe.net.joints != joints:
         raise ValueError(f"{train.path} has {joints} joints; the net gives {recipe.net.joints} heatmaps")
@@ -75,26 +86,31 @@ def pose_task(
         stride=stride,
         sigma_share=recipe.sigma_share,
         seed=recipe.seed,
+        trust=np.array([recipe.label_trust.get(source, 1.0) for source in people.sources], np.float32),
     )
     boxes = ground_truth_boxes(val)
 
-    def batch_at(step: int) -> PoseBatch:
+    def batch_at(step: int, part: Part = WHOLE) -> PoseBatch:
         phase = recipe.phase_at(step)
-        return batches.batch(
-            step * recipe.batch, recipe.batch, phase.size, recipe.augmentation.weaker(phase.augmentation)
-        )
+        how = recipe.augmentation.weaker(phase.augmentation)
+        return batches.batch(*part.span(step, recipe.batch), phase.size, how)
 
     def loss_of(model: nn.Module, batch: PoseBatch) -> Tensor:
-        predicted = model(torch.from_numpy(batch.crops))
+        predicted = model(placed(batch.crops, model))
         sigma_px = recipe.sigma_share * predicted.shape[2]
-        return heatmap_loss(
-            predicted, torch.from_numpy(batch.heatmaps), torch.from_numpy(batch.weights), sigma_px=sigma_px
-        )
+        weights = placed(batch.weights, model)
+        loss = heatmap_loss(predicted, placed(batch.heatmaps, model), weights, sigma_px=sigma_px)
+        if teacher is None:
+            return loss
+        taught = placed(teacher.heatmaps_of(batch.crops), model)
+        distilled = heatmap_loss(predicted, taught, torch.ones_like(weights), sigma_px=sigma_px)
+        return (1 - recipe.alpha) * loss + recipe.alpha * distilled
 
     def evaluate(model: nn.Module, step: int) -> dict[str, float]:
         predict = by_heatmaps(heatmaps_with(model), val.skeleton, stride=stride, flip=False)
-        records = pose_records(val, val_images, boxes, predict, crop_size=recipe.phase_at(step).size)
-        return pose_ap(val, records)
+        mine = dict(my_share(list(boxes.items())))
+        records = pose_records(val, val_images, mine, predict, crop_size=recipe.phase_at(step).size)
+        return pose_ap(val, gathered(records))
 
     return Task(
         model=PoseNet(recipe.net),

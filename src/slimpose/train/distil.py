@@ -1,0 +1,127 @@
+"""Distillation: a trained net's heatmaps of the very crops the student sees, made as they are needed.
+
+The same augmented picture for both, over a long run, teaches more than heatmaps computed once (Beyer et al.,
+"Knowledge distillation: A good teacher is patient and consistent", CVPR 2022); on the CPU, OpenVINO in BF16 makes that
+cheaper than reading a cache would be elegant: see docs/experiments.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from slimpose.arrays import Crops, Heatmaps, Size
+from slimpose.network.build import net_of
+from slimpose.network.detector_net import DetectorNet
+from slimpose.runtime.session import Session
+from slimpose.skeleton import Skeleton
+from slimpose.train import checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """A net that labels crops.
+
+    Attributes:
+        name: File and start of its SHA-256, for the run's metadata.
+        runs_on: What computes it.
+        skeleton: Its joints.
+        heatmaps_of: uint8 crops (n, H, W, 3) of any size to heatmaps (n, J, h, w) of its own stride.
+    """
+
+    name: str
+    runs_on: str
+    skeleton: Skeleton
+    heatmaps_of: Callable[[Crops], Heatmaps]
+
+
+def open_teacher(path: Path) -> Teacher:
+    """Open weights of ``slimpose train`` (any input size), or an ONNX file of ``slimpose export`` (its own size).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no pose net that gives heatmaps.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no teacher {path}; expected a .safetensors file of a run, or an ONNX file")
+    name = f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    return _onnx_teacher(path, name) if path.suffix == ".onnx" else _torch_teacher(path, name)
+
+
+def _onnx_teacher(path: Path, name: str) -> Teacher:
+    session = Session(path, threads=torch.get_num_threads())
+    if "heatmaps" not in session.outputs:
+        raise ValueError(f"{path} gives no heatmaps to learn from; export it with --heatmaps")
+    own_size = session.info.size
+
+    def heatmaps_of(crops: Crops) -> Heatmaps:
+        size = Size(*crops.shape[1:3])
+        if size == own_size:
+            return session.run(crops, ("heatmaps",))[0]
+        grown = session.run(_resized(crops, own_size), ("heatmaps",))[0]
+        stride = session.info.stride
+        wanted = size.height // stride, size.width // stride
+        shrunk = F.interpolate(torch.from_numpy(grown), wanted, mode="bilinear", antialias=True)
+        return shrunk.numpy()
+
+    runs_on = "ONNX Runtime FP32"
+    return Teacher(name=name, runs_on=runs_on, skeleton=session.info.skeleton, heatmaps_of=heatmaps_of)
+
+
+def _resized(crops: Crops, size: Size) -> Crops:
+    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+    grown = F.interpolate(pixels, tuple(size), mode="bilinear", antialias=True)
+    return grown.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _torch_teacher(path: Path, name: str) -> Teacher:
+    saved = checkpoint.load(path)
+    if "net" not in saved.metadata or "skeleton" not in saved.metadata:
+        raise ValueError(f"{path} does not say which net it is of; expected best.safetensors of slimpose train")
+    skeleton = Skeleton.from_json(saved.metadata["skeleton"])
+    net = net_of(saved.metadata)
+    if isinstance(net, DetectorNet):
+        raise ValueError(f"{path} holds a person detector; expected a pose net, which gives heatmaps")
+    checkpoint.load_into(net, saved.tensors, path=path)
+    net.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    compiled = _openvino(net)
+    if compiled is not None:
+        return Teacher(name=name, runs_on="OpenVINO BF16", skeleton=skeleton, heatmaps_of=compiled)
+
+    @torch.inference_mode()
+    def heatmaps_of(crops: Crops) -> Heatmaps:
+        return net(torch.from_numpy(crops)).numpy()
+
+    return Teacher(name=name, runs_on="PyTorch FP32", skeleton=skeleton, heatmaps_of=heatmaps_of)
+
+
+def _openvino(net: nn.Module) -> Callable[[Crops], Heatmaps] | None:
+    """The same function through OpenVINO, several times as fast as PyTorch on a CPU; None where it is not installed."""
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        return None
+    core = openvino.Core()
+    hints = {
+        "INFERENCE_PRECISION_HINT": "bf16",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+    @lru_cache(maxsize=4)
+    def compiled(shape: tuple[int, ...]) -> openvino.CompiledModel:
+        exported = torch.export.export(net, (torch.zeros(shape, dtype=torch.uint8),))
+        return core.compile_model(openvino.convert_model(exported), "CPU", hints)
+
+    def heatmaps_of(crops: Crops) -> Heatmaps:
+        return np.array(compiled(crops.shape)(crops)[0], np.float32)
+
+    return heatmaps_of

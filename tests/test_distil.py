@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pycocotools")
+
+from torch import Tensor, nn  # noqa: E402
+
+import tiny_training  # noqa: E402
+from slimpose.arrays import Crops, Heatmaps, Size  # noqa: E402
+from slimpose.formats import coco  # noqa: E402
+from slimpose.network.pose_net import PoseNet  # noqa: E402
+from slimpose.skeleton import COCO17, Skeleton  # noqa: E402
+from slimpose.train import checkpoint, distil  # noqa: E402
+from slimpose.train.pose_task import heatmap_loss, pose_task  # noqa: E402
+from slimpose.train.recipe import Recipe  # noqa: E402
+from slimpose.train.run import run  # noqa: E402
+from slimpose.train.task import Task  # noqa: E402
+from tiny_training import tiny_recipe  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    tiny_training.write_people(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("teacher") / "best.safetensors"
+    torch.manual_seed(5)
+    net = PoseNet(tiny_recipe().net)
+    metadata = {"net": tiny_recipe().net.to_json(), "skeleton": COCO17.to_json()}
+    checkpoint.save(path, net.state_dict(), metadata)
+    return path
+
+
+def constant_teacher(value: float, name: str = "constant", skeleton: Skeleton = COCO17) -> distil.Teacher:
+    def heatmaps_of(crops: Crops) -> Heatmaps:
+        n, height, width, _ = crops.shape
+        return np.full((n, 17, height // 4, width // 4), value, np.float32)
+
+    return distil.Teacher(name=name, runs_on="a constant", skeleton=skeleton, heatmaps_of=heatmaps_of)
+
+
+def task_with(recipe: Recipe, folder: Path, teacher: distil.Teacher | None) -> Task:
+    torch.manual_seed(0)
+    people = coco.read(folder / "people.json", keypoints=True)
+    return pose_task(recipe, train=people, train_images=folder, val=people, val_images=folder, teacher=teacher)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 1.0])
+def test_the_loss_is_the_share_of_the_labels_and_of_the_teacher(pictures: Path, alpha: float) -> None:
+    recipe = dataclasses.replace(tiny_recipe(), alpha=alpha)
+    task = task_with(recipe, pictures, constant_teacher(0.5))
+    batch = task.batch_at(0)
+    predicted = torch.zeros(batch.heatmaps.shape)
+    sigma_px = recipe.sigma_share * predicted.shape[2]
+    labels = heatmap_loss(
+        predicted, torch.from_numpy(batch.heatmaps), torch.from_numpy(batch.weights), sigma_px=sigma_px
+    )
+    taught = 0.25 * predicted.shape[2] * predicted.shape[3] / (np.pi * sigma_px**2)  # 0.5 squared in every cell
+
+    class Silent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = nn.Parameter(torch.zeros(1))
+
+        def forward(self, crops: Tensor) -> Tensor:
+            return torch.zeros(len(crops), *predicted.shape[1:])
+
+    expected = (1 - alpha) * float(labels) + alpha * taught
+    assert float(task.loss_of(Silent(), batch)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_source_that_is_not_trusted_is_left_to_the_teacher(pictures: Path) -> None:
+    recipe = dataclasses.replace(tiny_recipe(), alpha=0.5, label_trust={"": 0.0})
+    trusted = task_with(dataclasses.replace(recipe, label_trust={}), pictures, constant_teacher(0)).batch_at(0)
+    left = task_with(recipe, pictures, constant_teacher(0)).batch_at(0)
+    assert trusted.weights.max() == 1
+    assert left.weights.max() == 0
+    np.testing.assert_array_equal(left.crops, trusted.crops)
+
+
+def test_weights_of_a_run_teach_what_they_predict_at_any_size(weights: Path) -> None:
+    teacher = distil.open_teacher(weights)
+    net = PoseNet(tiny_recipe().net).eval()
+    checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
+    assert teacher.skeleton.joints == COCO17.joints
+    assert re.fullmatch(r"best\.safetensors [0-9a-f]{12}", teacher.name)
+    for size in ((64, 64), (96, 64)):
+        crops = np.random.default_rng(0).integers(0, 256, (3, *size, 3)).astype(np.uint8)
+        with torch.inference_mode():
+            expected = net(torch.from_numpy(crops)).numpy()
+        given = teacher.heatmaps_of(crops)
+        assert given.shape == expected.shape
+        assert np.abs(given - expected).max() < 0.02 * np.abs(expected).max() + 1e-3  # BF16 keeps 8 bits
+
+
+def test_without_openvino_pytorch_computes_the_same(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    teacher = distil.open_teacher(weights)
+    assert teacher.runs_on == "PyTorch FP32"
+    net = PoseNet(tiny_recipe().net).eval()
+    checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    with torch.inference_mode():
+        np.testing.assert_allclose(
+            teacher.heatmaps_of(crops), net(torch.from_numpy(crops)).numpy(), atol=1e-5, rtol=1e-4
+        )
+
+
+def test_a_shipped_model_teaches_at_the_students_size() -> None:
+    from slimpose.runtime import models
+
+    teacher = distil.open_teacher(models.resolve("mnv2"))
+    crops = np.zeros((2, 192, 160, 3), np.uint8)
+    assert teacher.heatmaps_of(crops).shape == (2, 17, 48, 40)
+    assert teacher.runs_on == "ONNX Runtime FP32"
+
+
+def test_a_fixed_size_teachers_peaks_stay_in_place_in_a_smaller_crop() -> None:
+    from slimpose.runtime import models
+    from slimpose.runtime.crops import cut_crops
+    from slimpose.runtime.images import read_image
+
+    photo = read_image(Path(__file__).parents[1] / "examples" / "photos" / "000000507015.jpg")
+    box = np.array([[0, 0, photo.shape[1], photo.shape[0]]], np.float32)
+    teacher = distil.open_teacher(models.resolve("mnv2"))
+    maps = {}
+    for size in (Size(256, 192), Size(128, 96)):
+        crops, _ = cut_crops(photo, box, size)
+        maps[size.height] = teacher.heatmaps_of(crops)[0]
+    sure = maps[256].reshape(17, -1).max(axis=1) > 0.3
+    assert sure.any()
+    for joint in np.flatnonzero(sure):
+        y, x = np.unravel_index(maps[256][joint].argmax(), maps[256][joint].shape)
+        v, u = np.unravel_index(maps[128][joint].argmax(), maps[128][joint].shape)
+        assert abs((u + 0.5) * 2 - (x + 0.5)) <= 2
+        assert abs((v + 0.5) * 2 - (y + 0.5)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("alpha", "teacher", "message"),
+    [
+        (0.5, None, "a teacher is missing, and the recipe's alpha is 0.5"),
+        (0.0, constant_teacher(0), "a teacher was given, and the recipe's alpha is 0; expected both or neither"),
+    ],
+)
+def test_alpha_and_teacher_come_together(
+    pictures: Path, alpha: float, teacher: distil.Teacher | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        task_with(dataclasses.replace(tiny_recipe(), alpha=alpha), pictures, teacher)
+
+
+def test_a_teacher_of_other_joints_is_refused(pictures: Path) -> None:
+    other = Skeleton(name="one", joints=("nose",), limbs=(), sigmas=(0.1,), upper_body=())
+    recipe = dataclasses.replace(tiny_recipe(), alpha=0.5)
+    with pytest.raises(ValueError, match="the teacher's joints are"):
+        task_with(recipe, pictures, constant_teacher(0, skeleton=other))
+
+
+def test_a_run_does_not_go_on_under_another_teacher(pictures: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(tiny_recipe(), alpha=0.5)
+    task = task_with(recipe, pictures, constant_teacher(0))
+    list(run(task, recipe, tmp_path, resume=False, notes={"teacher": "one"}, stop_after_s=0.0))
+    with pytest.raises(ValueError, match="was taught by one; got two; pass the same --teacher to resume"):
+        next(run(task, recipe, tmp_path, resume=True, notes={"teacher": "two"}))
+
+
+def test_a_file_that_is_no_teacher_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no teacher"):
+        distil.open_teacher(tmp_path / "none.safetensors")
+    checkpoint.save(tmp_path / "bare.safetensors", {"a": torch.ones(1)}, {})
+    with pytest.raises(ValueError, match="does not say which net it is of"):
+        distil.open_teacher(tmp_path / "bare.safetensors")
