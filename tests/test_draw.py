@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from slimpose import draw
-from slimpose.arrays import Image
+from slimpose.arrays import Image, Size
 from slimpose.poses import Poses
 from slimpose.skeleton import COCO17
 
@@ -91,3 +92,63 @@ def test_boxes_and_ids_are_drawn_only_when_asked_for() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 2)])
 def test_tiny_and_narrow_pictures_are_drawn_on(size: tuple[int, int]) -> None:
     assert draw.draw_poses(black(*size), person(), boxes=True, ids=True).shape == (*size, 3)
+
+
+# Numbers and mosaics.
+
+
+def test_a_track_keeps_its_colour_and_neighbours_differ() -> None:
+    colours = [draw.track_colour(track) for track in range(1, 40)]
+    assert colours == [draw.track_colour(track) for track in range(1, 40)]
+    assert len(set(colours)) == len(colours)
+    for one, other in pairwise(colours):
+        assert np.abs(np.subtract(one, other)).max() > 60
+    assert all(max(colour) == 255 for colour in colours)  # light enough for black digits
+    assert draw.track_colour(-1) == (230, 230, 230)
+
+
+def test_a_box_has_its_tracks_colour() -> None:
+    drawn = draw.draw_poses(black(), person(score=0.0, track=3), boxes=True, ids=True)
+    assert (drawn == draw.track_colour(3)).all(axis=2).any()
+    assert not (drawn == draw.track_colour(4)).all(axis=2).any()
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "columns"),
+    [((50, 100), (25, 75), (0, 100)), ((100, 50), (0, 100), (25, 75)), ((7, 7), (0, 100), (0, 100))],
+)
+def test_a_picture_is_fitted_in_the_middle_of_black(
+    given: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    fitted = draw.fitted(np.full((*given, 3), 200, np.uint8), Size(100, 100))
+    expected = np.zeros((100, 100, 3), np.uint8)
+    expected[slice(*rows), slice(*columns)] = 200
+    np.testing.assert_array_equal(fitted, expected)
+
+
+@pytest.mark.parametrize(("cameras", "shape"), [(1, (90, 160)), (2, (90, 320)), (3, (180, 320)), (5, (180, 480))])
+def test_a_mosaic_has_a_place_for_each_camera(cameras: int, shape: tuple[int, int]) -> None:
+    tiles = [
+        draw.Tile(image=np.full((90, 160, 3), 40 * number + 40, np.uint8), name=f"{number}")
+        for number in range(cameras)
+    ]
+    mosaic = draw.mosaic(tiles, Size(90, 160))
+    assert mosaic.shape == (*shape, 3)
+    columns = shape[1] // 160
+    for number in range(cameras):
+        row, column = number // columns * 90, number % columns * 160
+        assert mosaic[row + 80, column + 150, 0] == 40 * number + 40
+
+
+def test_a_camera_in_trouble_is_dimmed_and_says_so() -> None:
+    picture = np.full((90, 160, 3), 150, np.uint8)
+    tiles = [
+        draw.Tile(image=picture, name="a"),
+        draw.Tile(image=picture, name="b", trouble="waiting: the stream ended"),
+        draw.Tile(image=None, name="c" * 500, trouble="waiting: ünreachable " * 20),
+    ]
+    mosaic = draw.mosaic(tiles, Size(90, 160))
+    assert mosaic[80, 150, 0] == 150
+    assert mosaic[80, 160 + 150, 0] == 50
+    assert mosaic[90 + 40 : 90 + 50, :160].any()  # words, even over nothing
+    assert not mosaic[90:, 160:].any()  # and they stay in their tile

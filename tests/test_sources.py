@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import struct
+import wave
 import zlib
 from pathlib import Path
 
@@ -8,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from slimpose.arrays import Image
+from slimpose.arrays import Image, Size
 from slimpose.runtime.images import ImageError, decode_image, read_image
-from slimpose.runtime.sources import BrokenOffError, SourceError, expand, open_media
+from slimpose.runtime.recording import Recording
+from slimpose.runtime.sources import BrokenOffError, DamagedError, Frame, SourceError, expand, open_media
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 
@@ -169,6 +172,7 @@ def test_a_file_with_brackets_in_its_name_is_itself(tmp_path: Path) -> None:
         ("nothing.jpg", r"nothing\.jpg: no such file or folder"),
         ("*.jpg", "no file matches this pattern"),
         (".", r"no picture or video in this folder \(1 other files\); subfolders are not searched"),
+        ("rtsp://u:geheim@h/x", r"^rtsp://\*\*\*@h/x: an address, not a file \(slimpose live watches streams\)"),
     ],
 )
 def test_nothing_to_look_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str) -> None:
@@ -244,3 +248,124 @@ def test_a_truncated_mp4_is_told(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(SourceError, match=r"half\.mp4: no frame of a video can be read \(damaged, truncated"):
         open_media(path)
+
+
+def test_frames_have_the_files_own_times(tmp_path: Path) -> None:
+    """As a phone records: the rate is not even."""
+    times_s = [0.0, 0.033, 0.1, 0.133, 0.5, 1.75]
+    film = Recording(tmp_path / "phone.mp4", Size(48, 64), fps=30.0)
+    for number, time_s in enumerate(times_s):
+        film.write(np.full((48, 64, 3), 40 * number, np.uint8), time_s)
+    film.finish()
+    frames = list(open_media(tmp_path / "phone.mp4").frames)
+    np.testing.assert_allclose([frame.timestamp_s for frame in frames], times_s, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("even.mp4", "mp4v"), ("even.avi", "MJPG"), ("even.mkv", "mp4v")])
+def test_an_even_rate_gives_even_times(tmp_path: Path, name: str, codec: str) -> None:
+    frames = list(open_media(write_video(tmp_path / name, 9, codec=codec, fps=12.0)).frames)
+    np.testing.assert_allclose([frame.timestamp_s for frame in frames], np.arange(9) / 12, atol=1e-3)
+
+
+ROTATIONS = {
+    90: (0, 1, -1, 0),
+    180: (-1, 0, 0, -1),
+    270: (0, -1, 1, 0),
+}
+"""The matrix of an MP4 track that is to be turned clockwise."""
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_rotated_video_is_turned_upright(tmp_path: Path, degrees: int) -> None:
+    path = tmp_path / "phone.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.0, (64, 48))
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:16, :16] = 255
+    for _ in range(3):
+        writer.write(picture)
+    writer.release()
+    data = bytearray(path.read_bytes())
+    if degrees:
+        a, b, c, d = (value << 16 for value in ROTATIONS[degrees])
+        place = data.index(b"tkhd") + 44
+        data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    for frame in open_media(path).frames:
+        expected = np.rot90(picture, -degrees // 90)
+        assert frame.image.shape == expected.shape
+        assert np.abs(frame.image.astype(int) - expected).mean() < 8
+
+
+def damage(path: Path, numbers: list[int]) -> None:
+    """Overwrite the start of some JPEGs of a motion JPEG file."""
+    data = bytearray(path.read_bytes())
+    starts = [match.start() for match in re.finditer(rb"\xff\xd8\xff", data)]
+    for number in numbers:
+        data[starts[number] : starts[number] + 200] = bytes(200)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damaged", [[7], [0, 1], [3, 4, 12], [19]])
+def test_damaged_frames_are_left_out_and_told_and_the_others_keep_their_numbers(
+    tmp_path: Path, damaged: list[int]
+) -> None:
+    path = tmp_path / "walk.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    for index in range(21):
+        writer.write(np.full((48, 64, 3), 10 * index, np.uint8))
+    writer.release()
+    damage(path, damaged)
+    read: list[Frame] = []
+
+    def watch() -> None:
+        for frame in open_media(path).frames:
+            read.append(frame)
+
+    words = f"{len(damaged)} damaged frames? could not be decoded .the first is frame {damaged[0]}.; the rest is kept"
+    with pytest.raises(DamagedError, match=words):
+        watch()
+    numbers = [number for number in range(21) if number not in damaged]
+    assert [frame.index for frame in read] == numbers
+    np.testing.assert_allclose([frame.image.mean() for frame in read], [10 * number for number in numbers], atol=4)
+    first = numbers[0]
+    np.testing.assert_allclose([frame.timestamp_s for frame in read], [(n - first) / 10 for n in numbers], atol=1e-6)
+
+
+def sound_file() -> bytes:
+    """Half a second of silence as WAV."""
+    import io
+
+    data = io.BytesIO()
+    with wave.open(data, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(8000))
+    return data.getvalue()
+
+
+def mp4_with(tmp_path: Path, *, handler: bytes) -> bytes:
+    """An MP4 whose only track is of another kind, as its handler says, and that has no picture to offer."""
+    data = write_video(tmp_path / "made.mp4", 2).read_bytes()
+    data = data.replace(b"mp4v", b"xxxx")
+    place = data.index(b"hdlr") + 12
+    return data[:place] + handler + data[place + 4 :]
+
+
+def test_a_file_with_sound_alone_is_told(tmp_path: Path) -> None:
+    for name, data in {
+        "song.wav": sound_file(),
+        "song.avi": sound_file(),
+        "song.mp3": b"ID3" + bytes(500),
+        "song.m4a": mp4_with(tmp_path, handler=b"soun"),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(SourceError, match=f"{name}: there is sound but no video track in it"):
+            open_media(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("none.mp4", "mp4v"), ("none.avi", "MJPG"), ("none.mkv", "mp4v")])
+def test_a_video_without_a_frame_is_told(tmp_path: Path, name: str, codec: str) -> None:
+    write_video(tmp_path / name, 0, codec=codec)
+    with pytest.raises(SourceError, match=rf"{name}: .* \(a recording that stopped before its first (one|picture)\?\)"):
+        open_media(tmp_path / name)

@@ -20,7 +20,7 @@ ROOMS = (
     "slimpose.evaluate",
 )
 """Rooms that a user's machine runs, with all their modules."""
-VERBS = ("main", "predict", "models", "evaluate")
+VERBS = ("main", "predict", "live", "models", "evaluate")
 
 PROGRAM = """
 import importlib, importlib.abc, pkgutil, sys

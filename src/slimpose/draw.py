@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import colorsys
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
-from slimpose.arrays import Image
+from slimpose.arrays import Image, Size
 from slimpose.poses import NOT_TRACKED, Poses
 
 RGB = tuple[int, int, int]
@@ -15,13 +20,8 @@ RIGHT: RGB = (0, 176, 255)
 CENTRE: RGB = (238, 240, 60)
 """The person's own left is orange, right is blue, the rest is yellow: the colour-blind see it too."""
 _OUTLINE: RGB = (18, 18, 22)
-_BOX_COLOURS: tuple[RGB, ...] = (
-    (230, 230, 230),
-    (126, 217, 87),
-    (255, 120, 170),
-    (170, 140, 255),
-    (90, 220, 200),
-)
+_UNTRACKED: RGB = (230, 230, 230)
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 _SHIFT = 4  # OpenCV takes coordinates in sixteenths of a pixel
 _FURTHEST_PX = 200_000.0
@@ -37,7 +37,7 @@ def draw_poses(
         poses: The people.
         joint_threshold: Joints that score less are left out, and the limbs that end at them.
         boxes: Whether to draw the boxes.
-        ids: Whether to write the tracker's ids, where there are any.
+        ids: Whether to write the tracker's ids, where there are any, each in its own colour.
     """
     canvas = np.ascontiguousarray(image).copy()
     sides = [_side(joint) for joint in poses.skeleton.joints]
@@ -59,6 +59,74 @@ def draw_poses(
                 radius = 0.75 * width + 0.5
                 _dot(canvas, points[joint], colour, radius + _rim(width) / 2 if outline else radius)
     return canvas
+
+
+def track_colour(track: int) -> RGB:
+    """Return a track's colour, the same in every frame; neighbouring numbers get colours far apart."""
+    if track == NOT_TRACKED:
+        return _UNTRACKED
+    # Steps of the golden ratio spread any number of hues evenly.
+    red, green, blue = colorsys.hsv_to_rgb(track * _GOLDEN % 1, 0.5 + 0.12 * (track % 3), 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def fitted(image: Image, size: Size) -> Image:
+    """Return the picture, as large as goes into ``size``, in the middle of black."""
+    scale = min(size.height / image.shape[0], size.width / image.shape[1])
+    height = min(size.height, max(1, round(scale * image.shape[0])))
+    width = min(size.width, max(1, round(scale * image.shape[1])))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    canvas = np.zeros((*size, 3), np.uint8)
+    top, left = (size.height - height) // 2, (size.width - width) // 2
+    canvas[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=how)
+    return canvas
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tile:
+    """A camera's place in a mosaic.
+
+    Attributes:
+        image: Its newest picture; None before the first.
+        name: Written into the corner.
+        trouble: What is wrong with it, written over the dimmed picture; empty if nothing is.
+    """
+
+    image: Image | None
+    name: str
+    trouble: str = ""
+
+
+def mosaic(tiles: Sequence[Tile], tile_size: Size) -> Image:
+    """Return the cameras' pictures side by side, in rows as even as may be."""
+    columns = math.ceil(math.sqrt(len(tiles)))
+    rows = math.ceil(len(tiles) / columns)
+    canvas = np.zeros((rows * tile_size.height, columns * tile_size.width, 3), np.uint8)
+    for place, tile in enumerate(tiles):
+        top, left = place // columns * tile_size.height, place % columns * tile_size.width
+        cell = canvas[top : top + tile_size.height, left : left + tile_size.width]
+        if tile.image is not None:
+            cell[:] = fitted(tile.image, tile_size)
+        if tile.trouble:
+            cell[:] = cell // 3
+        scale = max(0.35, tile_size.height / 700)
+        _write(cell, tile.name, (6, round(26 * scale)), scale, _UNTRACKED)
+        _write(cell, tile.trouble, (6, tile_size.height // 2), scale, (255, 170, 60))
+    return canvas
+
+
+def _write(canvas: Image, text: str, place: tuple[int, int], scale: float, colour: RGB) -> None:
+    """Text on a dark ground, its middle left out where it is too long; OpenCV's letters are ASCII."""
+    text, font, stroke = text.encode("ascii", "replace").decode(), cv2.FONT_HERSHEY_SIMPLEX, max(1, round(2 * scale))
+    shown, room = text, canvas.shape[1] - 2 * place[0]
+    while shown and cv2.getTextSize(shown, font, scale, stroke)[0][0] > room:
+        kept = (len(shown) - 5) // 2
+        shown = f"{text[:kept]}...{text[-kept:]}" if kept > 0 else ""
+    if shown:
+        (columns, rows), below = cv2.getTextSize(shown, font, scale, stroke)
+        corners = (place[0] - 3, place[1] - rows - 3), (place[0] + columns + 3, place[1] + below)
+        cv2.rectangle(canvas, *corners, _OUTLINE, cv2.FILLED)
+        cv2.putText(canvas, shown, place, font, scale, colour, stroke, cv2.LINE_AA)
 
 
 def _side(joint: str) -> RGB | None:
@@ -105,7 +173,7 @@ def _dot(canvas: Image, centre: np.ndarray, colour: RGB, radius: float) -> None:
 
 def _draw_box(canvas: Image, poses: Poses, person: int, width: float, *, with_box: bool, with_id: bool) -> None:
     track = int(poses.ids[person])
-    colour = _BOX_COLOURS[track % len(_BOX_COLOURS)] if track != NOT_TRACKED else _BOX_COLOURS[0]
+    colour = track_colour(track)
     low, high = _fixed(poses.boxes_image[person, :2]), _fixed(poses.boxes_image[person, 2:])
     thickness = max(1, round(width / 2))
     if with_box:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +16,18 @@ from rich.progress import Progress
 from rich.table import Table
 
 from slimpose.arrays import Crops, Points, Scores
+from slimpose.evaluate import analysis, analysis_findings, analysis_page
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
 from slimpose.evaluate.boxes import PeopleBoxes, boxes_in_file, ground_truth_boxes
 from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.formats import coco
-from slimpose.formats.files import write_json
+from slimpose.formats.files import read_json, write_json
 from slimpose.runtime import models
 from slimpose.runtime.session import Model, Session
 
 BOX_FLOOR = 0.05
-"""Detector boxes scored lower are not looked at: their poses could add a tenth of an AP, at ten times the work."""
+"""Boxes scored lower are not looked at by default: their poses could add a tenth of an AP, at ten times the work."""
 POSE_NMS_OKS = 0.9
 
 
@@ -55,8 +57,13 @@ def evaluate(
     annotations: Path,
     images: Path,
     boxes: str = "gt",
+    box_threshold: float = BOX_FLOOR,
     flip: bool = False,
+    flip_shift: bool = False,
+    decoding: pose_evaluation.Decoding = "dark",
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    results: Path | None = None,
+    analyse: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     detector: str = "detector",
     threads: int = 0,
 ) -> int:
@@ -64,37 +71,80 @@ def evaluate(
 
     Args:
         model: A shipped name, an ONNX file, or a run's best.safetensors (needs PyTorch).
-        annotations: COCO annotation file with the truth.
+        annotations: COCO annotation file with the truth; or a list of images without, such as
+            image_info_test-dev2017.json, with --boxes and --results: nothing is measured then.
         images: Folder of its images.
         boxes: gt for the file's own boxes, detector for those of --detector, or a COCO box results file.
+        box_threshold: Leave out boxes of a file or a detector that score no more.
         flip: Average the heatmaps with those of the mirrored crops (twice the work).
+        flip_shift: With --flip, move the mirrored maps one cell to the right first, as the published protocol does
+            for maps in the biased pixel convention. Maps here, those of imported checkpoints included, need none.
+        decoding: dark, or quarter: the maximum's cell and a quarter cell towards its neighbour, as before DARK.
         json_file: Where to write the figures.
+        results: Where to write the poses (a detector's boxes) as COCO results, ready for COCO's test server.
+        analyse: Where to write a page about a pose net's errors (index.html) and their figures (analysis.json): by
+            joint, size, crowding and occlusion, of which kind, and the worst people in pictures.
         detector: The detector of --boxes detector.
         threads: CPU threads; 0 leaves the runtime's choice.
     """
     require_pycocotools()
     if threads < 0:
         raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
-    if json_file is not None and json_file.is_dir():
-        raise IsADirectoryError(f"--json {json_file} is a folder; expected a file to write")
-    loaded = _load(model, threads)
+    if not 0 <= box_threshold <= 1:
+        raise ValueError(f"--box-threshold is {box_threshold:g}; expected a number 0..1")
+    if flip_shift and not flip:
+        raise ValueError("--flip-shift says how --flip averages; expected both")
+    for option, path in (("--json", json_file), ("--results", results)):
+        if path is not None and path.is_dir():
+            raise IsADirectoryError(f"{option} {path} is a folder; expected a file to write")
+    if analyse is not None:
+        analysis_page.check_folder(analyse)
+    loaded, given = _load(model, threads), None
     if loaded.info.task == "detect":
-        figures = _evaluate_detector(loaded, annotations, images)
+        if analyse is not None:
+            raise ValueError(f"--analyse takes poses apart; {loaded.info.name} is a person detector")
+        figures, records = _evaluate_detector(loaded, annotations, images)
     else:
-        figures = _evaluate_pose(
-            loaded, annotations, images, boxes=boxes, flip=flip, detector=detector, threads=threads
+        given = _truth(annotations, loaded, boxes=boxes, results=results)
+        if analyse is not None and not given.is_labelled:
+            raise ValueError(f"--analyse compares with annotations; {annotations} has none")
+        figures, records = _evaluate_pose(
+            loaded,
+            given,
+            images,
+            boxes=boxes,
+            box_threshold=box_threshold,
+            predict=_predictor(loaded, flip=flip, flip_shift=flip_shift, decoding=decoding),
+            detector=detector,
+            threads=threads,
         )
-    figures["threads"] = threads
+        figures |= {"flip": flip, "flip_shift": flip_shift, "decoding": decoding}
+    figures |= {"annotations": annotations.name, "threads": threads}
+    if results:
+        write_json(results, records)
     table = Table("figure", "value")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     Console().print(table)
     if json_file:
         write_json(json_file, figures)
+    if analyse is not None and given is not None:
+        _analyse(analyse, given.file, records, figures, images)
     return 0
 
 
-def _evaluate_detector(loaded: Model, annotations: Path, images: Path) -> dict[str, Any]:
+def _analyse(
+    folder: Path, truth: coco.CocoFile, records: list[dict[str, Any]], figures: dict[str, Any], images: Path
+) -> None:
+    taken_apart = analysis.analyse(truth, records)
+    boxes = {"gt": "ground-truth boxes", "detector": "the detector's boxes"}.get(figures["boxes"], figures["boxes"])
+    flip = "flip test" if figures["flip"] else "no flip test"
+    subject = analysis_page.Subject(model=figures["model"], protocol=f"{boxes}, {flip}, {figures['decoding']} decoding")
+    page = analysis_page.write(folder, taken_apart, subject, truth, images)
+    print(analysis_findings.short_table(taken_apart), *analysis_findings.findings(taken_apart), page, sep="\n")
+
+
+def _evaluate_detector(loaded: Model, annotations: Path, images: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     truth = coco.read(annotations, keypoints=False)
     watch = Stopwatch()
     with Progress(transient=True) as bar:
@@ -110,26 +160,59 @@ def _evaluate_detector(loaded: Model, annotations: Path, images: Path) -> dict[s
     figures: dict[str, Any] = {**detector_evaluation.box_ap(truth, found)}
     figures |= detector_evaluation.recall_and_false(truth, found, threshold=loaded.info.score_threshold)
     people = sum(not person.is_crowd for person in truth.people)
-    return figures | {
+    figures |= {
         "score_threshold": loaded.info.score_threshold,
         "images": len(truth.images),
         "people": people,
         "model": loaded.info.name,
         "ms_per_image": 1e3 * watch.seconds / max(1, watch.calls),
     }
+    return figures, detector_evaluation.box_records(truth, found)
 
 
-def _evaluate_pose(
-    loaded: Model, annotations: Path, images: Path, *, boxes: str, flip: bool, detector: str, threads: int
-) -> dict[str, Any]:
-    truth = coco.read(annotations, keypoints=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """The annotations, and whether there are any: a list of images may have none."""
+
+    file: coco.CocoFile
+    is_labelled: bool
+
+
+def _truth(annotations: Path, loaded: Model, *, boxes: str, results: Path | None) -> Truth:
+    document = read_json(annotations, kind="annotation file")
+    if isinstance(document, dict) and "annotations" not in document:
+        if boxes == "gt" or results is None:
+            raise ValueError(
+                f"{annotations} has no annotations to compare with; expected --boxes FILE (or detector) and --results "
+                "FILE to write poses for COCO's test server, or a file with annotations"
+            )
+        images = coco.parse_images(document, annotations)
+        return Truth(file=dataclasses.replace(images, skeleton=loaded.info.skeleton), is_labelled=False)
+    truth = coco.parse(document, annotations, keypoints=True)
     if truth.skeleton.joints != loaded.info.skeleton.joints:
         raise ValueError(
             f"{annotations} has the joints {', '.join(truth.skeleton.joints)}; {loaded.info.name} gives "
             f"{', '.join(loaded.info.skeleton.joints)}: expected the same, in the same order"
         )
-    predict, watch = _predictor(loaded, flip=flip), Stopwatch()
+    return Truth(file=truth, is_labelled=True)
+
+
+def _evaluate_pose(
+    loaded: Model,
+    given: Truth,
+    images: Path,
+    *,
+    boxes: str,
+    box_threshold: float,
+    predict: pose_evaluation.PredictCrops,
+    detector: str,
+    threads: int,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    truth, watch = given.file, Stopwatch()
     looked_at = _boxes(boxes, truth, images, detector=detector, threads=threads)
+    if boxes != "gt":
+        sure = {image_id: found.over(box_threshold) for image_id, found in looked_at.items()}
+        looked_at = {image_id: found for image_id, found in sure.items() if len(found.scores)}
     people = sum(len(found.scores) for found in looked_at.values())
     with Progress(transient=True) as bar:
         task = bar.add_task("people", total=people)
@@ -142,28 +225,36 @@ def _evaluate_pose(
             nms_oks=None if boxes == "gt" else POSE_NMS_OKS,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    return {
-        **pose_evaluation.pose_ap(truth, records),
+    figures: dict[str, Any] = {**pose_evaluation.pose_ap(truth, records)} if given.is_labelled else {}
+    figures |= {
         "boxes": boxes if boxes in ("gt", "detector") else Path(boxes).name,
-        "flip": flip,
         "images": len(truth.images),
         "people": people,
         "model": loaded.info.name,
         "ms_per_person": 1e3 * watch.seconds / max(1, people),
     }
+    return figures, records
 
 
-def _predictor(model: Model, *, flip: bool) -> pose_evaluation.PredictCrops:
+def _predictor(
+    model: Model, *, flip: bool, flip_shift: bool, decoding: pose_evaluation.Decoding
+) -> pose_evaluation.PredictCrops:
     def predict(batch: Crops) -> tuple[Points, Scores]:
         points, scores = model.run(batch, ("points", "scores"))
         return points, scores
 
-    if not flip:
+    if not flip and decoding == "dark":
         return predict
     if "heatmaps" not in model.outputs:
-        raise ValueError(f"{model.info.name} gives no heatmaps, which --flip averages; export it with --heatmaps")
+        what = "--flip averages" if flip else f"--decoding {decoding} reads"
+        raise ValueError(f"{model.info.name} gives no heatmaps, which {what}; export it with --heatmaps")
     return pose_evaluation.by_heatmaps(
-        lambda batch: model.run(batch, ("heatmaps",))[0], model.info.skeleton, stride=model.info.stride, flip=True
+        lambda batch: model.run(batch, ("heatmaps",))[0],
+        model.info.skeleton,
+        stride=model.info.stride,
+        flip=flip,
+        flip_shift=flip_shift,
+        decoding=decoding,
     )
 
 
@@ -174,12 +265,10 @@ def _boxes(boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, thr
         finder = _load(detector, threads)
         if finder.info.task != "detect":
             raise ValueError(f"{detector} is a {finder.info.task} model; expected a person detector")
-        found = detector_evaluation.detected_boxes(
+        return detector_evaluation.detected_boxes(
             truth, images, _detect(finder), canvas=finder.info.size, nms_iou=finder.info.nms_iou
         )
-    else:
-        found = boxes_in_file(truth, Path(boxes))
-    return {image_id: people.over(BOX_FLOOR) for image_id, people in found.items()}
+    return boxes_in_file(truth, Path(boxes))
 
 
 def _load(model: str, threads: int) -> Model:

@@ -10,15 +10,25 @@ from typing import NoReturn
 import tyro
 from rich.console import Console
 
+from slimpose.runtime.addresses import redacted
+
 VERBS = {
     "predict": "find everyone in images and videos; draw and write their poses",
+    "live": "watch cameras and streams, several at once; follow everyone in them",
     "evaluate": "measure a model's accuracy on a COCO file",
     "models": "list the shipped models",
     "cost": "parameters, multiply-adds and the paper's tool number of a network",
     "train": "train a pose net or a person detector",
+    "paper": "the paper's tables beside what finished runs measured",
     "import-trunk": "make a training start from a published graph",
+    "import-weights": "turn a published checkpoint of a compared net into weights",
+    "lint": "which layers of a model a chip or runtime computes, which not, and why",
+    "fit": "find the net that a chip computes whole, near a number of multiply-adds",
     "export": "turn weights into an ONNX file that needs nothing else",
 }
+
+EXTRAS = {"pycocotools": "eval", "openvino": "openvino", "ai_edge_litert": "blazepose", "supervision": "supervision"}
+"""Which extra of the package brings a third-party module; ``train`` brings the others."""
 
 BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
@@ -35,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"slimpose {slimpose.__version__}")
         raise SystemExit(0)
     if words[0] not in VERBS:
-        _fail(f"no verb is named {words[0]!r}; expected one of {', '.join(VERBS)}", code=2)
+        _fail(f"no verb is named {redacted(words[0])!r}; expected one of {', '.join(VERBS)}", code=2)
     name = words[0].replace("-", "_")
     try:
         verb = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
@@ -45,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("slimpose"):
             raise
+        extra = EXTRAS.get((error.name or "").partition(".")[0], "train")
         _fail(
-            f"slimpose {words[0]} needs {error.name}, which is not installed: pip install 'slimpose[train]'",
+            f"slimpose {words[0]} needs {error.name}, which is not installed: pip install 'slimpose[{extra}]'",
             code=1,
         )
     except (RuntimeError, OSError, FloatingPointError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +20,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from slimpose.formats import coco
+from slimpose.data.people import trained_on
+from slimpose.formats import coco, coco_layout
+from slimpose.formats.coco_layout import CocoLayout
 from slimpose.train.detector_task import detector_task
+from slimpose.train.devices import Precision, open_devices
+from slimpose.train.distil import open_teacher
+from slimpose.train.distil_boxes import open_box_teacher
 from slimpose.train.pose_task import pose_task
+from slimpose.train.processes import world_size
+from slimpose.train.recipe import Recipe
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import IMAGENET, check_folder, load_start, run
+
+RANDOM = "random"
 
 
 def keep_freed_memory() -> None:
@@ -47,64 +57,109 @@ def keep_freed_memory() -> None:
 def train(
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
     /,
-    train: Path,
-    images: Path,
-    val: Path,
-    val_images: Path,
     out: Path,
+    coco_folder: Annotated[Path | None, tyro.conf.arg(name="coco")] = None,
+    train: Path | None = None,
+    images: Path | None = None,
+    val: Path | None = None,
+    val_images: Path | None = None,
     start: str | None = None,
+    teacher: Path | None = None,
+    alpha: float | None = None,
+    unlabelled: Path | None = None,
     resume: bool = False,
     length: float = 1.0,
+    batch: int = 0,
+    accumulate: int = 1,
+    precision: Precision = "fp32",
+    workers: int = 1,
     threads: int = 0,
     stop_after_minutes: float = float("inf"),
 ) -> int:
-    """Train a pose net or a person detector.
+    """Train a pose net or a person detector; under torchrun, on several GPUs and machines.
 
     Args:
         recipe: Name of the recipe; a wrong one lists them.
+        out: Folder of the run: metrics.jsonl, checkpoint.safetensors, best.safetensors.
+        coco_folder: Folder of COCO 2017 as it is usually unpacked, in place of the next four.
         train: COCO annotation file to train on.
         images: Folder of its images.
         val: COCO annotation file to evaluate on during the run.
         val_images: Folder of its images.
-        out: Folder of the run: metrics.jsonl, checkpoint.safetensors, best.safetensors.
-        start: What to start from: a file of slimpose import-trunk or of an earlier run, or the word imagenet.
+        start: What to start from: a file of slimpose import-trunk or of an earlier run, or the words imagenet or
+            random; what the recipe says by default.
+        teacher: Net to distil from: a run's best.safetensors, or an ONNX file that gives heatmaps; for a detector a
+            YOLOX ONNX file.
+        alpha: Share of the loss that compares with it; the recipe's by default, 0.5 where it has none.
+        unlabelled: Folder of further pictures, for the detector's teacher to label.
         resume: Go on from the checkpoint in the run's folder, exactly.
         length: Multiplies the recipe's samples; 0.01 is a quick try.
+        batch: Samples a step, of all processes together; 0 leaves the recipe's.
+        accumulate: Compute each process's batch in so many parts one after another, to fit its memory.
+        precision: fp32, or bf16 or fp16 where that is safe (fp16 on GPUs only).
+        workers: Threads a process that make batches; a fast GPU needs several.
         threads: CPU threads; 0 leaves PyTorch's choice.
         stop_after_minutes: Stop with a checkpoint after so long.
     """
     if recipe not in RECIPES:
         raise ValueError(f"no recipe is named {recipe!r}; expected one of {', '.join(RECIPES)}")
-    if threads < 0 or length <= 0:
-        raise ValueError(f"--threads is {threads}, --length {length:g}; expected 0 or more, and more than 0")
+    if threads < 0 or batch < 0 or length <= 0:
+        raise ValueError(
+            f"--threads is {threads}, --batch {batch}, --length {length:g}; expected 0 or more, and more than 0"
+        )
+    if accumulate < 1 or workers < 1:
+        raise ValueError(f"--accumulate is {accumulate}, --workers {workers}; expected 1 or more")
+    files = _files(coco_folder, train, images, val, val_images)
     if start and resume:
         raise ValueError("--resume goes on from the run's own checkpoint; leave --start out")
-    if start and start != IMAGENET and not Path(start).is_file():
-        raise FileNotFoundError(f"no start file {start} (expected a file, or the word {IMAGENET})")
+    if start and start not in (IMAGENET, RANDOM) and not Path(start).is_file():
+        raise FileNotFoundError(f"no start file {start} (expected a file, or the words {IMAGENET} or {RANDOM})")
     check_folder(out, resume=resume)
     keep_freed_memory()
+    devices = open_devices(precision=precision, accumulate=accumulate, workers=workers)
     if threads:
         torch.set_num_threads(threads)
     plan = RECIPES[recipe]()
-    plan = plan.scaled(length) if length != 1.0 else plan
+    plan = dataclasses.replace(plan, batch=batch) if batch else plan
+    if unlabelled is not None and plan.task == "pose":
+        raise ValueError(f"{recipe} trains a pose net; --unlabelled pictures are for detectors")
+    if teacher is not None:
+        plan = dataclasses.replace(plan, alpha=plan.alpha or 0.5 if alpha is None else alpha)
+    elif plan.alpha or alpha is not None:
+        raise ValueError(f"{recipe} with alpha {alpha or plan.alpha:g} learns from a teacher; pass --teacher FILE")
     torch.manual_seed(plan.seed)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}")) as bar:
+    columns = *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}")
+    with Progress(*columns, disable=not devices.is_main) as bar:
         reading = bar.add_task("reading images", total=None, note="")
         is_pose = plan.task == "pose"
-        people = coco.read(train, keypoints=is_pose)
+        people = coco.read(files.train, keypoints=is_pose)
+        if coco_folder is not None:
+            coco_layout.check_pictures(people, files.train_images)
+        plan = plan.counted(_samples_an_epoch(plan, people))
+        plan = plan.scaled(length) if length != 1.0 else plan
         if is_pose:
             net = dataclasses.replace(plan.net, joints=len(people.skeleton.joints))
             plan = dataclasses.replace(plan, net=net)
-        task = (pose_task if is_pose else detector_task)(
-            plan,
+        if is_pose:
+            taught_by = open_teacher(teacher) if teacher else None
+            make_task = partial(pose_task, plan, teacher=taught_by)
+        else:
+            taught_by = open_box_teacher(teacher) if teacher else None
+            make_task = partial(detector_task, plan, teacher=taught_by, unlabelled=unlabelled)
+        if taught_by and devices.is_main:
+            bar.console.print(f"teacher: {taught_by.name} on {taught_by.runs_on}")
+        task = make_task(
             train=people,
-            train_images=images,
-            val=coco.read(val, keypoints=is_pose),
-            val_images=val_images,
+            train_images=files.train_images,
+            val=coco.read(files.val, keypoints=is_pose),
+            val_images=files.val_images,
             on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
         )
-        origin = load_start(task, plan, start) if start else "random"
+        notes = {"train_file": files.train.name, "val_file": files.val.name, "skeleton": people.skeleton.to_json()}
+        notes |= {"teacher": taught_by.name} if taught_by else {}
+        begun_from = RANDOM if resume else start or plan.start or RANDOM
+        origin = RANDOM if begun_from == RANDOM else load_start(task, plan, begun_from)
         training = bar.add_task(plan.name, total=plan.steps, note="")
         best = ""
         for progress in run(
@@ -112,12 +167,42 @@ def train(
             plan,
             out,
             resume=resume,
-            notes={"train_file": train.name, "start": origin, "skeleton": people.skeleton.to_json()},
+            notes={**notes, "start": origin},
+            devices=devices,
             stop_after_s=60 * stop_after_minutes,
         ):
             if progress.figures:
                 best = f"AP {100 * progress.figures['AP']:.1f}"
-                bar.console.print(f"samples {(progress.step.number + 1) * plan.batch}: {best}")
+                if devices.is_main:
+                    bar.console.print(f"samples {(progress.step.number + 1) * plan.batch}: {best}")
             note = f"loss {progress.step.loss:.3f} {best}"
             bar.update(training, completed=progress.step.number + 1, note=note)
+    if world_size() > 1:
+        devices.accelerator.end_training()
     return 0
+
+
+def _files(
+    coco_folder: Path | None, train: Path | None, images: Path | None, val: Path | None, val_images: Path | None
+) -> CocoLayout:
+    given = {"--train": train, "--images": images, "--val": val, "--val-images": val_images}
+    missing = [option for option, path in given.items() if path is None]
+    if coco_folder is not None:
+        if len(missing) < len(given):
+            raise ValueError(
+                f"--coco finds the data by itself; leave out {', '.join(sorted(given.keys() - {*missing}))}"
+            )
+        return coco_layout.find(coco_folder)
+    if train is None or images is None or val is None or val_images is None:
+        raise ValueError(f"{', '.join(missing)} missing; expected --coco FOLDER, or {', '.join(given)}")
+    return CocoLayout(train=train, train_images=images, val=val, val_images=val_images)
+
+
+def _samples_an_epoch(plan: Recipe, people: coco.CocoFile) -> int:
+    """How often an epoch draws: every person (of a detector's data, every picture), by the recipe's weights."""
+    grouped = trained_on(people, plan.teacher_labels) if plan.task == "pose" else people.people_by_image()
+    if plan.task == "pose":
+        sources = [person.source for found in grouped.values() for person in found]
+    else:
+        sources = [found[0].source if found else "" for found in grouped.values()]
+    return round(sum(plan.source_repeats.get(source, 1.0) for source in sources))

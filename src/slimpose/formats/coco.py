@@ -125,6 +125,25 @@ def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
     return CocoFile(path=path, images=images, people=people, skeleton=skeleton, category_id=category_id)
 
 
+def parse_images(document: Any, path: Path) -> CocoFile:
+    """Check a list of images without annotations, such as COCO's image_info_test-dev2017.json; nobody is in it.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(document, dict) or not {"images", "categories"} <= document.keys():
+        raise ValueError(f"{path} is not COCO's: expected images and categories")
+    try:
+        category = _person_category(document["categories"])
+        images = {int(entry["id"]): _image(entry) for entry in document["images"]}
+        _check_unique(path, "image", [int(entry["id"]) for entry in document["images"]])
+        return CocoFile(path=path, images=images, people=(), skeleton=COCO17, category_id=int(category["id"]))
+    except KeyError as error:
+        raise ValueError(f"{path}: an entry lacks the field {error}; is it a COCO image list?") from error
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
     seen: set[int] = set()
     for one in ids:

@@ -1,4 +1,4 @@
-"""What ``slimpose predict --json`` writes: COCO keypoint results with the file's name and the frame."""
+"""What ``--json`` writes: COCO keypoint results with the file's name, the frame and, in videos, the track."""
 
 from __future__ import annotations
 
@@ -7,20 +7,31 @@ from typing import Any
 import numpy as np
 
 from slimpose import geometry
-from slimpose.poses import Poses
+from slimpose.poses import NOT_TRACKED, Poses
 
 PERSON_CATEGORY = 1
 
 
 def records(poses: Poses, *, file_name: str, frame: int) -> list[dict[str, Any]]:
-    """Return one record a person: bbox x, y, width, height; keypoints x, y, score a joint; image pixels."""
+    """Return one record a person: bbox x, y, width, height; keypoints x, y, score a joint; image pixels.
+
+    People whom a tracker numbered have a ``track_id`` too.
+    """
+    found: list[dict[str, Any]] = []
+    for person, track in zip(people(poses), poses.ids, strict=True):
+        record = {"file_name": file_name, "frame": frame, "category_id": PERSON_CATEGORY, **person}
+        if track != NOT_TRACKED:
+            record["track_id"] = int(track)
+        found.append(record)
+    return found
+
+
+def people(poses: Poses) -> list[dict[str, Any]]:
+    """Return bbox, keypoints and score of each person, rounded to what can be seen."""
     boxes = geometry.boxes_to_xywh(poses.boxes_image)
     triples = np.concatenate([poses.points_image, poses.scores[..., None]], axis=2)
     return [
         {
-            "file_name": file_name,
-            "frame": frame,
-            "category_id": PERSON_CATEGORY,
             "bbox": [round(float(value), 2) for value in box],
             "keypoints": [round(float(value), 3) for value in keypoints.ravel()],
             "score": round(float(score), 5),

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores
 from slimpose.poses import NOT_TRACKED, Poses, person_scores
 from slimpose.runtime.crops import cut_crops
-from slimpose.runtime.session import Session
+from slimpose.runtime.session import Model
 
 MOST_CROPS = 64
 """Crops a call; more go in several, which bounds memory and costs no time."""
 
 LookedAt = tuple[Image, Float32[np.ndarray, "_n 4"], Float32[np.ndarray, " _n"]]
 """An image, the boxes to look at, and their scores; as many boxes as there are, none included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CutOut:
+    """The crops of several images' boxes in one batch, and an entry an image of what it takes to go back."""
+
+    crops: UInt8[np.ndarray, "_all _height _width 3"]
+    to_crop: list[Float32[np.ndarray, "_n 2 3"]]
+    boxes_image: list[Float32[np.ndarray, "_n 4"]]
+    box_scores: list[Float32[np.ndarray, " _n"]]
 
 
 class PoseEstimator:
@@ -27,7 +38,7 @@ class PoseEstimator:
         ValueError: If the session holds another kind of model.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Model) -> None:
         if session.info.task != "pose":
             raise ValueError(f"{session.info.name} is a {session.info.task} model; expected a pose model")
         self.session = session
@@ -43,19 +54,37 @@ class PoseEstimator:
         Raises:
             ValueError: If a box has no area.
         """
-        size, skeleton = self.session.info.size, self.session.info.skeleton
-        cut = [cut_crops(image, boxes, size) for image, boxes, _ in looked_at]
-        crops = np.concatenate([crops for crops, _ in cut]) if cut else np.zeros((0, *size, 3), np.uint8)
-        if len(crops) == 0:
-            return [Poses.none(skeleton) for _ in looked_at]
+        return self.estimate_cut(self.cut(looked_at))
+
+    def cut(self, looked_at: Sequence[LookedAt]) -> CutOut:
+        """Return the crops of all boxes of all images: the first half of ``estimate_many``, without the model.
+
+        Raises:
+            ValueError: If a box has no area.
+        """
+        size = self.session.info.size
+        parts = [cut_crops(image, boxes, size) for image, boxes, _ in looked_at]
+        crops = np.concatenate([crops for crops, _ in parts]) if parts else np.zeros((0, *size, 3), np.uint8)
+        return CutOut(
+            crops=crops,
+            to_crop=[to_crop for _, to_crop in parts],
+            boxes_image=[boxes for _, boxes, _ in looked_at],
+            box_scores=[scores for _, _, scores in looked_at],
+        )
+
+    def estimate_cut(self, cut: CutOut) -> list[Poses]:
+        """Return the poses of what ``cut`` gave, one ``Poses`` an image: the other half."""
+        skeleton = self.session.info.skeleton
+        if len(cut.crops) == 0:
+            return [Poses.none(skeleton) for _ in cut.to_crop]
         parts = [
-            self.session.run(crops[start : start + MOST_CROPS], ("points", "scores", "covariances"))
-            for start in range(0, len(crops), MOST_CROPS)
+            self.session.run(cut.crops[start : start + MOST_CROPS], ("points", "scores", "covariances"))
+            for start in range(0, len(cut.crops), MOST_CROPS)
         ]
         points, scores, covariances = (np.concatenate(output) for output in zip(*parts, strict=True))
         poses: list[Poses] = []
         start = 0
-        for (_, boxes, box_scores), (_, to_crop) in zip(looked_at, cut, strict=True):
+        for to_crop, boxes, box_scores in zip(cut.to_crop, cut.boxes_image, cut.box_scores, strict=True):
             rows = slice(start, start + len(boxes))
             start += len(boxes)
             to_image = geometry.invert_affines(to_crop)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import onnxruntime
@@ -15,8 +15,12 @@ from slimpose.arrays import Size
 from slimpose.skeleton import COCO17, Skeleton
 
 FORMAT = "1"
-_INPUTS = {"pose": "crops", "detect": "images"}
-_OUTPUTS = {"pose": ("points", "scores", "covariances"), "detect": ("boxes", "scores")}
+_INPUTS = {"pose": "crops", "detect": "images", "bottom-up": "images"}
+_OUTPUTS = {
+    "pose": ("points", "scores", "covariances"),
+    "detect": ("boxes", "scores"),
+    "bottom-up": ("heatmaps", "affinities"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +29,7 @@ class ModelInfo:
 
     Attributes:
         name: The model's name.
-        task: "pose" or "detect".
+        task: "pose", "detect", or "bottom-up": all joints of an image, for ``slimpose.runtime.affinity`` to group.
         size: Input height and width.
         stride: Input pixels a heatmap cell.
         precision: Such as "fp32".
@@ -50,6 +54,7 @@ class ModelInfo:
     nms_iou: float
 
 
+@runtime_checkable
 class Model(Protocol):
     """What runs a model: ``Session``, or whatever else answers for one."""
 

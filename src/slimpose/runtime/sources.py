@@ -12,6 +12,9 @@ import cv2
 import numpy as np
 
 from slimpose.arrays import Image
+from slimpose.runtime import capture as captures
+from slimpose.runtime.addresses import SourceError, is_url, redacted
+from slimpose.runtime.containers import is_text, why_no_picture
 from slimpose.runtime.images import IMAGE_SUFFIXES, ImageError, decode_image
 
 VIDEO_SUFFIXES = frozenset(
@@ -36,20 +39,31 @@ VIDEO_SUFFIXES = frozenset(
 DEFAULT_FPS = 25.0
 
 
-class SourceError(ValueError):
-    """An input that cannot be read; the message names it and says why."""
+class IncompleteError(SourceError):
+    """A video that lost pictures; those that it gave were sound."""
 
 
-class BrokenOffError(SourceError):
-    """A video that ended before its end; the frames until then were sound."""
+class BrokenOffError(IncompleteError):
+    """A video that ended before its end."""
+
+
+class DamagedError(IncompleteError):
+    """A video with pictures in it that cannot be decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
-    """One picture: RGB, and its number in the video (0 for a picture file)."""
+    """One picture.
+
+    Attributes:
+        index: Its number in the video, counting damaged ones too; 0 for a picture file.
+        image: RGB.
+        timestamp_s: When it is shown, in seconds after the first.
+    """
 
     index: int
     image: Image
+    timestamp_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,8 +75,8 @@ class Media:
         is_video: Whether it is a video.
         frame_count: Frames the file claims to hold; 1 for a picture, 0 where a video does not say.
         fps: Frames a second of a video, 25 where it does not say.
-        frames: The frames, once. For a video, iterating raises BrokenOffError after the last sound frame if
-            frames that the file claims are missing.
+        frames: The frames, once, turned upright. For a video, iterating raises BrokenOffError after the last sound
+            frame if frames that the file claims are missing, DamagedError if some on the way could not be decoded.
     """
 
     path: Path
@@ -81,6 +95,8 @@ def expand(source: str) -> list[Path]:
     Raises:
         SourceError: If there is nothing.
     """
+    if is_url(source):
+        raise SourceError(f"{redacted(source)}: an address, not a file (slimpose live watches streams)")
     path = Path(source)
     if path.is_dir():
         return _media_in(path)
@@ -129,12 +145,11 @@ def open_media(path: Path) -> Media:
     if size_bytes == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
     if suffix in VIDEO_SUFFIXES:
-        broken = "no frame of a video can be read (damaged, truncated, or another kind of file?)"
-        return _open_video(path, head, f"{path}: {broken}")
+        return _open_video(path, head, "no frame of a video can be read (damaged, truncated, or another kind of file?)")
     if suffix in IMAGE_SUFFIXES or cv2.haveImageReader(str(path)):
         return _open_image(path)
     unknown = f"neither a picture nor a video that OpenCV can open (its suffix {suffix or 'is missing'})"
-    return _open_video(path, head, f"{path}: {unknown}")
+    return _open_video(path, head, unknown)
 
 
 def _open_image(path: Path) -> Media:
@@ -142,63 +157,71 @@ def _open_image(path: Path) -> Media:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    frame = Frame(index=0, image=decode_image(data, name=str(path)))
+    frame = Frame(index=0, image=decode_image(data, name=str(path)), timestamp_s=0.0)
     return Media(path=path, is_video=False, frame_count=1, fps=DEFAULT_FPS, frames=iter([frame]))
-
-
-def _is_text(head: bytes) -> bool:
-    """FFmpeg would show a text file as the film of a terminal, and a playlist as the files that it names."""
-    try:
-        head.decode()
-    except UnicodeDecodeError as error:
-        return error.start > len(head) - 4 and b"\0" not in head  # a character cut in two at the end
-    return b"\0" not in head
 
 
 def _open_video(path: Path, head: bytes, otherwise: str) -> Media:
     """Open it and read the first frame: OpenCV opens many a file that is no video."""
-    if _is_text(head):
-        raise SourceError(otherwise)
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    first = _next_frame(capture)
+    if is_text(head):
+        raise SourceError(f"{path}: {otherwise}")
+    capture = captures.open_file(path)
+    first, damaged = _next_frame(capture)
     if first is None:
         capture.release()
-        raise SourceError(otherwise)
+        raise SourceError(f"{path}: {why_no_picture(path) or otherwise}")
     claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     frame_count = int(claimed) if math.isfinite(claimed) and 0 < claimed < 1e9 else 0
-    fps = capture.get(cv2.CAP_PROP_FPS)
+    told_fps = capture.get(cv2.CAP_PROP_FPS)
+    fps = told_fps if math.isfinite(told_fps) and 1 <= told_fps <= 240 else DEFAULT_FPS
     return Media(
         path=path,
         is_video=True,
         frame_count=frame_count,
-        fps=fps if math.isfinite(fps) and 1 <= fps <= 240 else DEFAULT_FPS,
-        frames=_video_frames(capture, first, frame_count, path),
+        fps=fps,
+        frames=_video_frames(capture, first, damaged, frame_count, fps, path),
     )
 
 
-def _next_frame(capture: cv2.VideoCapture) -> np.ndarray | None:
-    """The next frame, BGR; None at the end, wherever that is."""
-    try:
-        sound, bgr = capture.read()
-    except cv2.error:  # a frame that cannot be decoded
-        return None
-    return bgr if sound else None
+def _next_frame(capture: cv2.VideoCapture) -> tuple[np.ndarray | None, int]:
+    """The next sound frame, BGR, and how many damaged ones were left out before it; None at the end."""
+    for failures in range(captures.MOST_FAILURES):
+        bgr = captures.read_bgr(capture)
+        if bgr is not None:
+            return bgr, failures
+        if not capture.isOpened():
+            break
+    return None, 0
 
 
-def _video_frames(capture: cv2.VideoCapture, first: Image, frame_count: int, path: Path) -> Iterator[Frame]:
-    index = 0
+def _video_frames(
+    capture: cv2.VideoCapture, first: np.ndarray, damaged: int, frame_count: int, fps: float, path: Path
+) -> Iterator[Frame]:
+    clock = captures.FileClock(fps)
+    index, first_damaged = damaged, 0
     bgr: np.ndarray | None = first
+    time_s = clock.after_read(capture, pictures=0)
     try:
         while True:
-            yield Frame(index=index, image=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
-            index += 1
-            bgr = _next_frame(capture)
+            yield Frame(index=index, image=captures.to_rgb(bgr), timestamp_s=time_s)
+            bgr, failures = _next_frame(capture)
+            index += 1 + failures
             if bgr is None:
                 break
+            time_s = clock.after_read(capture, pictures=1 + failures)
+            first_damaged = index - failures if failures and not damaged else first_damaged
+            damaged += failures
     finally:
         capture.release()
-    if frame_count - index > max(2, 0.02 * frame_count):  # containers round their counts
+    # Containers round their counts; some only know how long they are, at a rate that is not even.
+    most_missing = max(2, 0.02 * frame_count)
+    if frame_count - index > most_missing and frame_count - 1 - fps * time_s > most_missing:
         raise BrokenOffError(
             f"{path}: the video breaks off after {index} of {frame_count} frames "
             "(an unfinished recording or download?); those are kept"
+        )
+    if damaged:
+        number = f"{damaged} damaged frame{'s' * (damaged > 1)}"
+        raise DamagedError(
+            f"{path}: {number} could not be decoded (the first is frame {first_damaged}); the rest is kept"
         )

@@ -1,0 +1,70 @@
+"""OpenPose's JSON: one file a frame, people as flat lists of x, y, score in OpenPose's order of joints.
+
+OpenPose's order is documented in its ``doc/02_output.md``. Two of its joints are not among COCO's: the neck is the
+point midway between the shoulders, the middle of the hips (BODY_25 only) midway between the hips; each scores as the
+lower of its two. Joints that nobody looks for, the feet of BODY_25, are 0, 0, 0, which is OpenPose's "not found".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from slimpose.poses import Poses
+
+Order = Literal["BODY_25", "COCO_18"]
+
+_NECK = "left_shoulder+right_shoulder"
+_MID_HIP = "left_hip+right_hip"
+_ABSENT = ""
+_ARMS = (
+    "nose",
+    _NECK,
+    "right_shoulder",
+    "right_elbow",
+    "right_wrist",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+)
+_LEGS = ("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle")
+_FACE = ("right_eye", "left_eye", "right_ear", "left_ear")
+JOINTS: dict[Order, tuple[str, ...]] = {
+    "BODY_25": (*_ARMS, _MID_HIP, *_LEGS, *_FACE, *[_ABSENT] * 6),
+    "COCO_18": (*_ARMS, *_LEGS, *_FACE),
+}
+"""Each joint as a joint of ours, two whose middle it is, or nothing."""
+
+_EMPTY = (
+    "face_keypoints_2d",
+    "hand_left_keypoints_2d",
+    "hand_right_keypoints_2d",
+    "pose_keypoints_3d",
+    "face_keypoints_3d",
+    "hand_left_keypoints_3d",
+    "hand_right_keypoints_3d",
+)
+
+
+def file_name(stem: str, frame: int) -> str:
+    """Return the name OpenPose gives the file of a frame: clip_000000000012_keypoints.json."""
+    return f"{stem}_{frame:012d}_keypoints.json"
+
+
+def document(poses: Poses, order: Order = "BODY_25") -> dict[str, Any]:
+    """Return a frame's people as OpenPose writes them; ``person_id`` is the track, -1 without one."""
+    row_of = {joint: row for row, joint in enumerate(poses.skeleton.joints)}
+    found: list[dict[str, Any]] = []
+    for person, track in enumerate(poses.ids):
+        triples = np.concatenate([poses.points_image[person], poses.scores[person, :, None]], axis=1)
+        flat: list[float] = []
+        for joint in JOINTS[order]:
+            rows = [row_of[name] for name in joint.split("+") if name in row_of]
+            if rows and len(rows) == joint.count("+") + 1:
+                x, y = triples[rows, :2].mean(axis=0)
+                flat += [round(float(x), 3), round(float(y), 3), round(float(triples[rows, 2].min()), 6)]
+            else:
+                flat += [0.0, 0.0, 0.0]
+        found.append({"person_id": [int(track)], "pose_keypoints_2d": flat, **{key: [] for key in _EMPTY}})
+    return {"version": 1.3, "people": found}

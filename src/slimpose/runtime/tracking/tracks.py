@@ -1,0 +1,194 @@
+"""What is known of one person, and when tracks are born, lost and ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from slimpose.poses import NOT_TRACKED, Poses, person_scores
+from slimpose.runtime.tracking.boxes import fitted_box, size_px
+from slimpose.runtime.tracking.motion import Motion, rigid_motion
+
+
+class State(enum.IntEnum):
+    """What a track is, in the order in which tracks choose among the poses."""
+
+    FOLLOWED = 0
+    NEW = 1
+    LOST = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """When tracks are born, lost and ended. Similarities, qualities and likenesses are 0..1.
+
+    Attributes:
+        confirm_frames: A new person is told of when seen in so many frames.
+        lost_s: How long a lost person's number is kept for them.
+        guess_s: How long after the loss it is looked where they should be, without the detector.
+        least_similarity: Of a pose to where a track is expected.
+        same_similarity: Two poses more alike than this are one person seen twice.
+        least_quality: Of a pose (its joints' scores, averaged with themselves as weights): less is nobody.
+        sure_quality: A pose at least this good needs less of the detector's word.
+        patience_s: A person whom the detector does not see for so long is lost; a sure one after thrice the
+            time.
+        colour_weight: How much other colours count against a pose: exp(-weight * (1 - likeness)).
+        least_likeness: Of the colours of the clothes, where somebody else's box overlaps.
+    """
+
+    confirm_frames: int = 3
+    lost_s: float = 3.0
+    guess_s: float = 1.5
+    least_similarity: float = 0.35
+    same_similarity: float = 0.7
+    least_quality: float = 0.3
+    sure_quality: float = 0.5
+    patience_s: float = 3.0
+    colour_weight: float = 5.0
+    least_likeness: float = 0.8
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{field.name} is {value:g}; expected a finite number, 0 or more")
+            if field.name.endswith(("similarity", "quality", "likeness")) and value > 1:
+                raise ValueError(f"{field.name} is {value:g}; expected 0..1")
+        if self.confirm_frames < 1 or self.least_similarity == 0:
+            raise ValueError("confirm_frames must be at least 1 and least_similarity over 0")
+
+
+DEFAULT_RULES = Rules()
+_STEADY_SHARE = 0.9
+_USUAL_S = 1.5
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Track:
+    """One person; points, scores, box and speed are of the last frame that showed them as well as usual.
+
+    Whoever goes behind a pillar is still found for some frames, in poses squeezed onto what is left of them: those
+    would stop the track at the pillar. So a pose clearly worse than usual is told, but changes nothing of what is
+    expected; after a second or two it has become the usual one.
+
+    Attributes:
+        number: The person's id; NOT_TRACKED until confirmed.
+        state: Followed, new or lost.
+        points_image: (joints, 2).
+        scores: (joints,).
+        box_image: x1, y1, x2, y2.
+        box_score: The detector's, when it last saw them.
+        colours: Of the clothes, slowly averaged.
+        motion: Speed and its filter.
+        seen_s: Time of that last frame.
+        detected_s: When the detector last saw them.
+        quality: Of the pose, averaged over a second or two.
+        told_s: Time of the last frame that had a pose of them, of whatever quality.
+        frames: In how many frames they were seen.
+        detections: In how many of those by the detector.
+        runs_missed: How often in a row the detector has now missed them.
+        only_detected: Whether only the detector can bring them back: it was its word that lost them.
+    """
+
+    number: int
+    state: State
+    points_image: Float32[np.ndarray, "joints 2"]
+    scores: Float32[np.ndarray, " joints"]
+    box_image: Float32[np.ndarray, "4"]
+    box_score: float
+    colours: Float32[np.ndarray, " bins"]
+    motion: Motion
+    seen_s: float
+    detected_s: float
+    quality: float
+    told_s: float
+    frames: int = 1
+    detections: int = 1
+    runs_missed: int = 0
+    only_detected: bool = False
+
+    @classmethod
+    def born(cls, poses: Poses, row: int, *, quality: float, colours: np.ndarray, timestamp_s: float) -> Track:
+        """Return the track of a pose that continues none."""
+        box = poses.boxes_image[row]
+        return cls(
+            number=NOT_TRACKED,
+            state=State.NEW,
+            points_image=poses.points_image[row],
+            scores=poses.scores[row],
+            box_image=box,
+            box_score=_box_score(poses, row),
+            colours=colours,
+            motion=Motion(size_px=size_px(box)),
+            seen_s=timestamp_s,
+            told_s=timestamp_s,
+            detected_s=timestamp_s,
+            quality=quality,
+        )
+
+    def shift_ahead(self, timestamp_s: float) -> Float32[np.ndarray, "2"]:
+        """Return the shift expected from the last frame that showed the person to this time."""
+        return self.motion.shift_ahead(timestamp_s - self.seen_s)
+
+    def points_ahead(self, timestamp_s: float) -> Float32[np.ndarray, "joints 2"]:
+        """Return where the joints are expected."""
+        return self.points_image + self.shift_ahead(timestamp_s)
+
+    def box_ahead(self, timestamp_s: float) -> Float32[np.ndarray, "4"]:
+        """Return where the box is expected."""
+        return self.box_image + np.tile(self.shift_ahead(timestamp_s), 2)
+
+    def carry_on(
+        self,
+        poses: Poses,
+        row: int,
+        *,
+        quality: float,
+        colours: np.ndarray,
+        timestamp_s: float,
+        box_detected: bool,
+        detected: bool,
+    ) -> None:
+        """Take in the pose that continues the track.
+
+        Args:
+            poses: Of the frame.
+            row: Which of them.
+            quality: Of the pose.
+            colours: Of the clothes.
+            timestamp_s: The frame's.
+            box_detected: Whether the pose's box is the detector's.
+            detected: Whether the detector saw the person, in this box or in one like it.
+        """
+        self.frames += 1
+        if detected:
+            self.detected_s, self.runs_missed, self.only_detected = timestamp_s, 0, False
+            self.detections += 1
+        steady = quality >= _STEADY_SHARE * self.quality
+        self.quality += (1 - math.exp(-(timestamp_s - self.told_s) / _USUAL_S)) * (quality - self.quality)
+        self.told_s = timestamp_s
+        if not steady:
+            return
+        elapsed_s = timestamp_s - self.seen_s
+        points, scores = poses.points_image[row], poses.scores[row]
+        moved = rigid_motion(self.points_image, points, self.scores * scores)
+        if box_detected:
+            self.box_image, self.box_score = poses.boxes_image[row], _box_score(poses, row)
+        else:
+            self.box_image = fitted_box(moved.box(self.box_image), points, scores, elapsed_s=elapsed_s)
+        self.motion.measure(moved, elapsed_s, size_px(self.box_image))
+        self.points_image, self.scores, self.seen_s = points, scores, timestamp_s
+        if colours.any():
+            share = 0.1 if self.colours.any() else 1.0
+            self.colours = (self.colours + share * (colours - self.colours)).astype(np.float32)
+
+
+def _box_score(poses: Poses, row: int) -> float:
+    """What the detector gave the box: the person's score without its joints' part."""
+    joints = float(person_scores(poses.scores[row : row + 1], np.ones(1, np.float32))[0])
+    return min(1.0, float(poses.person_scores[row]) / joints) if joints > 0 else 0.0
