@@ -102,11 +102,14 @@ class Film:
     seed: int
 
     def frames(self) -> Iterator[tuple[float, np.ndarray, list[Truth]]]:
-        """Yield time, RGB picture and truth of every frame."""
-        for index in range(self.frame_count):
-            time_s = index / self.fps
-            image, truth = self._draw(time_s)
-            yield time_s, _as_filmed(image, np.random.default_rng([self.seed, index])), truth
+        """Yield every frame in turn."""
+        return (self.frame(index) for index in range(self.frame_count))
+
+    def frame(self, index: int) -> tuple[float, np.ndarray, list[Truth]]:
+        """Return time, RGB picture and truth of a frame."""
+        time_s = index / self.fps
+        image, truth = self._draw(time_s)
+        return time_s, _as_filmed(image, np.random.default_rng([self.seed, index])), truth
 
     def _draw(self, time_s: float) -> tuple[np.ndarray, list[Truth]]:
         """From far to near; an actor's visible share is what nobody nearer covers."""

@@ -86,6 +86,12 @@ def test_a_person_in_a_box_that_cuts_off_the_legs_is_the_same_person() -> None:
     assert sameness(found.points_image, found.scores, COCO17)[0, 1] > 0.9
 
 
+def test_a_person_seen_twice_with_left_and_right_changed_is_the_same_person() -> None:
+    found = poses_of([(100, 100), (101, 100)])
+    found.points_image[1] = found.points_image[1, COCO17.flip_indices]
+    assert sameness(found.points_image, found.scores, COCO17)[0, 1] > 0.9
+
+
 def test_a_child_before_an_adult_is_not_the_adult() -> None:
     adult, child = poses_of([(100, 100)]), poses_of([(100, 125)], height_px=50)
     points = np.concatenate([adult.points_image, child.points_image])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -170,6 +172,21 @@ def test_scale_stays_within_its_setting(seed: int) -> None:
     plain = drawn(NOTHING, 0)[0]
     linear = drawn(Augmentation(half_body=0.0, scale=0.3), seed)[0][:, :2].astype(np.float64)
     assert 0.7 - 1e-4 <= np.sqrt(abs(np.linalg.det(linear))) / plain[0, 0] <= 1.3 + 1e-4
+
+
+def test_normal_draws_are_cut_at_one_and_two_standard_deviations() -> None:
+    # What SimpleBaseline's, HRNet's and DARK's code draws: 32 % of the scales lie on the limits, 4.6 % of the angles.
+    how = dataclasses.replace(NOTHING, scale=0.3, rotation_deg=40.0, rotate=1.0, normal=True)
+    plain = drawn(NOTHING, 0)[0][0, 0]
+    linear = np.array([drawn(how, seed)[0][:, :2] for seed in range(2000)], np.float64)
+    scales = np.sqrt(np.linalg.det(linear)) / plain
+    angles = np.rad2deg(np.arctan2(linear[:, 1, 0], linear[:, 0, 0]))
+    assert scales.min() == pytest.approx(0.7, abs=1e-3)
+    assert scales.max() == pytest.approx(1.3, abs=1e-3)
+    assert np.mean(np.abs(scales - 1) > 0.2999) == pytest.approx(0.317, abs=0.03)
+    assert np.abs(angles).max() == pytest.approx(80, abs=0.1)
+    assert np.mean(np.abs(angles) > 79.9) == pytest.approx(0.046, abs=0.015)
+    assert np.mean(np.abs(angles) < 40) == pytest.approx(0.683, abs=0.03)
 
 
 @given(st.integers(0, 10_000))

@@ -116,7 +116,7 @@ def test_weights_of_a_run_teach_what_they_predict_at_any_size(weights: Path) -> 
 def test_without_openvino_pytorch_computes_the_same(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     teacher = distil.open_teacher(weights)
-    assert teacher.runs_on == "PyTorch FP32"
+    assert teacher.runs_on == "PyTorch FP32, cpu"
     net = PoseNet(tiny_recipe().net).eval()
     checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 
 import numpy as np
@@ -67,6 +68,16 @@ def test_the_order_is_a_function_of_the_position_whatever_was_asked_before(posit
 def test_prefetch_gives_the_batches_in_order_from_where_it_starts() -> None:
     batches = prefetch(lambda step: step * step, 3)
     assert [next(batches) for _ in range(4)] == [9, 16, 25, 36]
+    batches.close()
+
+
+def test_several_threads_give_the_batches_in_the_same_order() -> None:
+    def slow_at_first(step: int) -> int:
+        time.sleep(0.02 * (step % 4 == 0))
+        return step
+
+    batches = prefetch(slow_at_first, 0, workers=4)
+    assert [next(batches) for _ in range(12)] == list(range(12))
     batches.close()
 
 

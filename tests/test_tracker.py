@@ -136,7 +136,7 @@ def test_after_a_gap_in_the_film_people_are_new() -> None:
     tracker = Tracker(COCO17)
     tracker.update(poses_of([(100, 100)]), 0.0)
     told = [tracker.update(poses_of([(100, 100)]), 60.0 + frame / FPS).ids.tolist() for frame in range(3)]
-    assert told == [[], [], [2]]
+    assert told == [[2], [2], [2]]
     assert len(tracker.expected(90.0, PICTURE).origins) == 0
 
 

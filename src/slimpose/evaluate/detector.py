@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from slimpose.arrays import Crops, Size
 from slimpose.evaluate.boxes import PeopleBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
-from slimpose.runtime.detector import NMS_IOU, boxes_in_image
+from slimpose.runtime.detector import MIN_BOX_PX, NMS_IOU, boxes_in_image
 from slimpose.runtime.images import read_image
 from slimpose.runtime.letterbox import letterbox
 
@@ -33,21 +33,26 @@ def detected_boxes(
     *,
     canvas: Size,
     nms_iou: float = NMS_IOU,
+    image_ids: Sequence[int] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, PeopleBoxes]:
-    """Return what a detector finds in every image of the file, by image id.
+    """Return what a detector finds in every image of the file, or those of ``image_ids``, by image id.
+
+    As the runtime does, it leaves out boxes with a side under MIN_BOX_PX.
 
     Raises:
         ImageError: If a picture is missing or broken.
     """
     found: dict[int, PeopleBoxes] = {}
-    for done, (image_id, entry) in enumerate(annotations.images.items(), start=1):
-        image = read_image(image_folder / entry.file_name)
+    looked_at = list(annotations.images) if image_ids is None else image_ids
+    for done, image_id in enumerate(looked_at, start=1):
+        image = read_image(image_folder / annotations.images[image_id].file_name)
         picture, to_canvas = letterbox(image, canvas)
         boxes, scores = (output[0] for output in detect(picture[None]))
         boxes, scores = boxes_in_image(boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou=nms_iou)
-        found[image_id] = PeopleBoxes(boxes_image=boxes, scores=scores)
-        on_progress(done, len(annotations.images))
+        large = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PX).all(axis=1)
+        found[image_id] = PeopleBoxes(boxes_image=boxes[large], scores=scores[large])
+        on_progress(done, len(looked_at))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,20 +23,71 @@ PredictCrops = Callable[[Crops], tuple[Points, Scores]]
 """uint8 crops (n, H, W, 3) to points in crop pixels (n, J, 2) and scores (n, J)."""
 
 
+Decoding = Literal["dark", "quarter"]
+"""DARK, or what it replaced: the maximum's cell, a quarter cell towards its higher neighbour."""
+
+
 def by_heatmaps(
-    heatmaps_of: Callable[[Crops], Heatmaps], skeleton: Skeleton, *, stride: int, flip: bool
+    heatmaps_of: Callable[[Crops], Heatmaps],
+    skeleton: Skeleton,
+    *,
+    stride: int,
+    flip: bool,
+    flip_shift: bool = False,
+    decoding: Decoding = "dark",
 ) -> PredictCrops:
-    """Return the model that decodes heatmaps with DARK; ``flip`` averages them with the mirrored crops'."""
+    """Return the model that decodes heatmaps.
+
+    Args:
+        heatmaps_of: The model.
+        skeleton: Says which joints change places in a mirror.
+        stride: Crop pixels a heatmap cell.
+        flip: Average the heatmaps with those of the mirrored crops.
+        flip_shift: First move the mirrored maps one cell to the right, as the published protocol does. It is for nets
+            whose maps put crop pixel x at cell x / stride: mirrored, such a map comes out 3/4 of a cell (at stride
+            4) too far left. Here x is at (x - (stride - 1) / 2) / stride, which a mirror keeps, and imported
+            checkpoints' maps are brought there: these need no shift, and lose by it.
+        decoding: How a map becomes a point.
+    """
 
     def predict(crops: Crops) -> tuple[Points, Scores]:
         heatmaps = heatmaps_of(crops)
         if flip:
-            mirrored = heatmaps_of(np.ascontiguousarray(crops[:, :, ::-1]))
-            heatmaps = (heatmaps + mirrored[:, skeleton.flip_indices, :, ::-1]) / 2
-        decoded = heatmap.decode(heatmaps)
-        return geometry.heatmap_to_crop(decoded.points_heatmap, stride), decoded.scores
+            mirrored = heatmaps_of(np.ascontiguousarray(crops[:, :, ::-1]))[:, skeleton.flip_indices, :, ::-1]
+            if flip_shift:
+                mirrored = np.concatenate([mirrored[..., :1], mirrored[..., :-1]], axis=3)
+            heatmaps = (heatmaps + mirrored) / 2
+        if decoding == "quarter":
+            points, scores = quarter_decode(heatmaps)
+        else:
+            points, scores, _ = heatmap.decode(heatmaps)
+        return geometry.heatmap_to_crop(points, stride), scores
 
     return predict
+
+
+def quarter_decode(heatmaps: Heatmaps) -> tuple[Points, Scores]:
+    """Return each map's maximum, a quarter cell towards the higher neighbour along each axis, and its value.
+
+    On the map's border the maximum stays.
+
+    Source:
+        Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016, section 3.
+    """
+    n, joints, height, width = heatmaps.shape
+    flat = heatmaps.reshape(n, joints, height * width)
+    place = flat.argmax(axis=2)
+    y, x = np.divmod(place, width)
+    inside = (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
+
+    def towards(step: int) -> np.ndarray:
+        after = np.take_along_axis(flat, np.where(inside, place + step, place)[..., None], axis=2)[..., 0]
+        before = np.take_along_axis(flat, np.where(inside, place - step, place)[..., None], axis=2)[..., 0]
+        return 0.25 * np.sign(after - before)
+
+    points = np.stack([x + towards(1), y + towards(width)], axis=-1).astype(np.float32)
+    scores = np.take_along_axis(flat, place[..., None], axis=2)[..., 0].clip(0, 1)
+    return points, scores.astype(np.float32)
 
 
 def pose_records(

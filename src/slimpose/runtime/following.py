@@ -107,7 +107,7 @@ class Follower:
         self._rules, self._smoothing, self._smooth = rules, smoothing, smooth
         self._numbers = itertools.count(1)
         self._cameras = [self._new_camera() for _ in range(cameras)]
-        self.last_ms = dict.fromkeys(("detect", "crop", "pose", "track"), 0.0)
+        self.last_ms = _no_time()
         self.detections = 0
 
     def step(self, frames: Sequence[CameraFrame]) -> list[Poses]:
@@ -250,11 +250,16 @@ def _carried(frame: CameraFrame, there: Expected) -> LookedAt:
     return frame.image, there.boxes_image, there.box_scores
 
 
+def _no_time() -> dict[str, float]:
+    """Return 0 ms for every stage of a step."""
+    return {"detect": 0.0, "crop": 0.0, "pose": 0.0, "track": 0.0}
+
+
 class _Stopwatch:
     """Milliseconds by stage."""
 
     def __init__(self) -> None:
-        self.ms = dict.fromkeys(("detect", "crop", "pose", "track"), 0.0)
+        self.ms = _no_time()
         self._since = time.perf_counter()
 
     def lap(self, stage: str) -> None:

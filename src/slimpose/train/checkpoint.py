@@ -43,11 +43,21 @@ def load(path: Path) -> Checkpoint:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no safetensors file, or cut off.
     """
+    return _read(path, with_tensors=True)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read what stands beside the tensors, and none of them; see ``load``."""
+    return _read(path, with_tensors=False).metadata
+
+
+def _read(path: Path, *, with_tensors: bool) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {path}")
     try:
         with safe_open(path, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+            names = opened.keys() if with_tensors else []
+            tensors = {name: opened.get_tensor(name) for name in names}
             return Checkpoint(tensors=tensors, metadata=opened.metadata() or {})
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file, or was cut off: {error}") from error

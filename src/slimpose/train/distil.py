@@ -92,15 +92,18 @@ def _torch_teacher(path: Path, name: str) -> Teacher:
         raise ValueError(f"{path} holds a person detector; expected a pose net, which gives heatmaps")
     checkpoint.load_into(net, saved.tensors, path=path)
     net.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    compiled = _openvino(net)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    compiled = _openvino(net) if device.type == "cpu" else None
     if compiled is not None:
         return Teacher(name=name, runs_on="OpenVINO BF16", skeleton=skeleton, heatmaps_of=compiled)
 
+    net.to(device)
+
     @torch.inference_mode()
     def heatmaps_of(crops: Crops) -> Heatmaps:
-        return net(torch.from_numpy(crops)).numpy()
+        return net(torch.from_numpy(crops).to(device)).float().cpu().numpy()
 
-    return Teacher(name=name, runs_on="PyTorch FP32", skeleton=skeleton, heatmaps_of=heatmaps_of)
+    return Teacher(name=name, runs_on=f"PyTorch FP32, {device.type}", skeleton=skeleton, heatmaps_of=heatmaps_of)
 
 
 def _openvino(net: nn.Module) -> Callable[[Crops], Heatmaps] | None:

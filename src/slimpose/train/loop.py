@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.network.encoder import Encoder
+from slimpose.train.devices import Devices, open_devices
+from slimpose.train.processes import mean_of_all
 from slimpose.train.recipe import Recipe
 
 _Batch = TypeVar("_Batch")
@@ -67,17 +71,21 @@ def train(
     batches: Iterable[_Batch],
     loss_of: Callable[[nn.Module, _Batch], Tensor],
     start_step: int = 0,
+    devices: Devices | None = None,
 ) -> Iterator[Step]:
     """Run the recipe's steps from ``start_step`` on, yielding after each.
+
+    Of several processes each computes its parts of every batch; gradients are averaged, so all hold the same weights.
 
     Args:
         model: Trained in place.
         averaged: A copy that follows it, decayed; warm, so that it is usable early.
         optimizer: Of the model's parameters.
         recipe: Gives the schedule.
-        batches: The batch of ``start_step``, of the next, ...
-        loss_of: The batch's loss.
+        batches: The batch of ``start_step``, of the next, ...; this process's parts of it, one after another.
+        loss_of: The loss of a batch or a part.
         start_step: Steps done already.
+        devices: What computes; one process in FP32 by default.
 
     Raises:
         FloatingPointError: If the loss is not finite.
@@ -85,17 +93,25 @@ def train(
     model.train()
     for stage in _frozen(model, recipe):
         stage.eval()
-    for number, batch in zip(range(start_step, recipe.steps), batches, strict=False):
+    devices = devices or open_devices()
+    accelerator, parts = devices.accelerator, devices.accumulate
+    parallel, stepper = devices.prepare(model, optimizer)
+    each_part = iter(batches)
+    for number in range(start_step, recipe.steps):
         factor = recipe.rate_at(number)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        loss = loss_of(model, batch)
-        value = float(loss.detach())
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {value} at step {number}; the learning rate may be too high")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
+        losses: list[Tensor] = []
+        for part in range(parts):
+            with nullcontext() if part == parts - 1 else accelerator.no_sync(parallel):
+                loss = loss_of(parallel, next(each_part)) / parts
+                accelerator.backward(loss)
+            losses.append(loss.detach())
+        value = float(mean_of_all(torch.stack(losses).sum()))
+        if not math.isfinite(value):
+            raise FloatingPointError(f"loss is {value} at step {number}; the learning rate may be too high")
+        accelerator.clip_grad_norm_(parallel.parameters(), 5.0)
+        stepper.step()
         average_into(averaged, model, min(recipe.ema, (1 + number) / (10 + number)))
         yield Step(number=number, loss=value, learning_rate=recipe.learning_rate * factor)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
@@ -14,10 +16,14 @@ from slimpose.network.spec import NetSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """A stretch of the run: so many samples at this input size, augmented so strongly (1: as the recipe)."""
+    """A stretch of the run: so many samples at this input size, augmented so strongly (1: as the recipe).
+
+    Where ``epochs`` is given instead, ``Recipe.counted`` makes it samples once the data are known.
+    """
 
     size: Size
-    samples: int
+    samples: int = 0
+    epochs: float = 0.0
     augmentation: float = 1.0
 
 
@@ -30,16 +36,21 @@ class Recipe:
         task: "pose" or "detect".
         net: What is trained; its size is the one it is evaluated and exported at.
         phases: In order; the learning rate runs through all of them once.
-        batch: Samples a step.
+        start: What it starts from unless the command says otherwise: "imagenet", or "" for random weights.
+        batch: Samples a step, of all processes together.
         learning_rate: AdamW's peak.
         encoder_rate: The encoder's learning rate as a share of it.
         frozen_stages: The encoder's stem and so many stages stay as they started: their maps are the largest, so
             a CPU step is half as long again as fast, and a start that knows people needs no new edges.
-        weight_decay: AdamW's, on convolution weights only.
-        warm_up: Share of the run in which the rate climbs; then a cosine takes it to zero.
-        ema: Decay a step of the averaged weights, which are what is evaluated and kept.
+        weight_decay: AdamW's, on convolution weights only; with 0 it is Adam.
+        warm_up: Share of the run in which the rate climbs.
+        flat: Share of the run in which it then stays at its peak, before a cosine takes it to zero.
+        drops: Shares of the run behind each of which the rate is a tenth of what it was; instead of the above.
+        ema: Decay a step of the averaged weights, which are what is evaluated and kept; 0 keeps the last.
         augmentation: How strongly samples are changed.
         source_repeats: How often a sample of a source is drawn in an epoch (1 where not named).
+        label_trust: Factor of a source's own labels (1 where not named); 0 leaves its people to the teacher's heatmaps.
+        alpha: Share of the loss that compares with a teacher's heatmaps (pose only); 0 trains without a teacher.
         teacher_labels: Whether to believe guesses for joints nobody annotated (pose only).
         sigma_share: Target Gaussian's standard deviation as a share of the heatmap's height (pose only).
         evaluations: How often the averaged weights are evaluated during the run, evenly spread.
@@ -50,15 +61,20 @@ class Recipe:
     task: str
     net: NetSpec
     phases: tuple[Phase, ...]
+    start: str = ""
     batch: int = 32
     learning_rate: float = 1e-3
     encoder_rate: float = 1.0
     frozen_stages: int = 0
     weight_decay: float = 0.01
     warm_up: float = 0.02
+    flat: float = 0.0
+    drops: tuple[float, ...] = ()
     ema: float = 0.998
     augmentation: Augmentation = Augmentation()
     source_repeats: dict[str, float] = field(default_factory=dict)
+    label_trust: dict[str, float] = field(default_factory=dict)
+    alpha: float = 0.0
     teacher_labels: TeacherLabels = TeacherLabels()
     sigma_share: float = 1 / 32
     evaluations: int = 12
@@ -84,16 +100,45 @@ class Recipe:
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate's factor 0..1 at a step."""
-        import math
-
         done = step / max(1, self.steps)
+        if self.drops:
+            return 0.1 ** sum(done >= drop for drop in self.drops)
         if done < self.warm_up:
             return (step + 1) / max(1.0, self.warm_up * self.steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - self.warm_up) / (1 - self.warm_up))))
+        falls_from = self.warm_up + self.flat
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, (done - falls_from) / (1 - falls_from)))))
 
     def to_json(self) -> str:
         """Return the recipe as JSON, for metadata."""
         return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Return the recipe that ``to_json`` wrote, here or in an earlier version: what it lacks is at its default.
+
+        Raises:
+            ValueError: If the text is not a recipe's.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            fields["net"] = NetSpec.from_json(json.dumps(fields["net"]))
+            fields["phases"] = tuple(Phase(**{**phase, "size": Size(*phase["size"])}) for phase in fields["phases"])
+            fields["augmentation"] = Augmentation(**fields["augmentation"])
+            fields["teacher_labels"] = TeacherLabels(**fields["teacher_labels"])
+            fields["drops"] = tuple(fields.get("drops", ()))
+            return cls(**fields)
+        except (TypeError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"metadata does not describe a recipe: {error}") from error
+
+    def counted(self, samples_an_epoch: int) -> Recipe:
+        """Return the same run with every phase's epochs counted in samples."""
+        phases = tuple(
+            dataclasses.replace(phase, samples=round(phase.epochs * samples_an_epoch), epochs=0.0)
+            if phase.epochs
+            else phase
+            for phase in self.phases
+        )
+        return dataclasses.replace(self, phases=phases)
 
     def scaled(self, factor: float) -> Recipe:
         """Return the same run with every phase shortened or lengthened by a factor."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +21,9 @@ from slimpose.network import trunk
 from slimpose.network.encoder import Encoder
 from slimpose.network.imagenet import load_imagenet
 from slimpose.train import checkpoint
+from slimpose.train.devices import Devices, open_devices
 from slimpose.train.loop import Step, make_optimizer, train
+from slimpose.train.processes import as_the_first_says
 from slimpose.train.recipe import Recipe
 from slimpose.train.task import Task
 
@@ -62,7 +67,9 @@ def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
     if "trunk" not in start.metadata:
         checkpoint.load_into(task.model, start.tensors, path=path)
         return f"{path.name} ({start.metadata.get('start', 'start unknown')})"
-    checkpoint.load_into(encoder, start.tensors, path=path)
+    own = encoder.state_dict()
+    cut = {name: tensor for name, tensor in start.tensors.items() if name in own or recipe.net.encoder_stride == 32}
+    checkpoint.load_into(encoder, cut, path=path)  # an encoder cut at stride 16 leaves the last stages out
     if start.metadata.get("folded") == "1":
         pictures = (
             torch.from_numpy(task.pictures_of(task.batch_at(step)))
@@ -79,10 +86,14 @@ def run(
     *,
     resume: bool,
     notes: dict[str, str],
+    devices: Devices | None = None,
     save_every_s: float = 180.0,
     stop_after_s: float = float("inf"),
 ) -> Iterator[Progress]:
     """Train, yielding progress; evaluate, save the best averaged weights and a checkpoint on the way.
+
+    Of several processes all do the same, each with its part of the data; only the first writes. A run may be resumed
+    with another number of them.
 
     Args:
         task: Model and data.
@@ -90,48 +101,66 @@ def run(
         out: Its folder.
         resume: Go on from the folder's checkpoint.
         notes: Further metadata for the weights (data, licence, start).
+        devices: What computes; one process in FP32 by default.
         save_every_s: Seconds between checkpoints.
         stop_after_s: Seconds after which to stop with a checkpoint, for ``resume``.
 
     Raises:
         FileExistsError: If the folder holds a run and ``resume`` is off.
-        ValueError: If the checkpoint is another recipe's.
+        ValueError: If the checkpoint is another recipe's, or the batch cannot be cut into the devices' parts.
     """
     check_folder(out, resume=resume)
+    devices = devices or open_devices()
+    devices.check(recipe)
+    parts, scaler = devices.accumulate, devices.accelerator.scaler
     out.mkdir(parents=True, exist_ok=True)
-    model = task.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model = task.model.to(device=devices.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     averaged = copy.deepcopy(model).eval()
     optimizer = make_optimizer(model, recipe)
     done, best = 0, float("-inf")
     if resume:
         saved = checkpoint.load(out / CHECKPOINT)
-        if saved.metadata.get("recipe") != recipe.to_json():
+        if not _is_of(saved, recipe):
             raise ValueError(
                 f"{out / CHECKPOINT} was written by another recipe or other options; use the same ones to resume"
             )
+        if saved.metadata.get("teacher") != notes.get("teacher"):
+            raise ValueError(
+                f"{out / CHECKPOINT} was taught by {saved.metadata.get('teacher', 'nobody')}; "
+                f"got {notes.get('teacher', 'no teacher')}; pass the same --teacher to resume"
+            )
         done = checkpoint.unpack_training(saved, model, averaged, optimizer, path=out / CHECKPOINT)
         best = float(saved.metadata["best"])
-        notes = {name: saved.metadata[name] for name in saved.metadata.keys() - {"step", "best"}}
+        if scaler is not None and "scaler" in saved.metadata:
+            scaler.load_state_dict(json.loads(saved.metadata["scaler"]))
+        notes = {name: saved.metadata[name] for name in saved.metadata.keys() - {"step", "best", "scaler"}}
+    if devices.is_main:
         _cut_metrics(out / METRICS, done)
-    else:
-        (out / METRICS).unlink(missing_ok=True)
     metadata = {**notes, "task": recipe.task, "net": recipe.net.to_json(), "recipe": recipe.to_json()}
 
     def save() -> None:
         state = checkpoint.pack_training(model, averaged, optimizer)
-        checkpoint.save(out / CHECKPOINT, state, {**metadata, "step": str(done), "best": str(best)})
+        noted = {**metadata, "step": str(done), "best": str(best)}
+        if scaler is not None:
+            noted["scaler"] = json.dumps(scaler.state_dict())
+        checkpoint.save(out / CHECKPOINT, state, noted)
+
+    def batch_of(number: int) -> Any:
+        step, part = divmod(number, parts)
+        return task.batch_at(step, devices.part(part))
 
     every = max(1, recipe.steps // recipe.evaluations)
     started = last_saved = time.monotonic()
-    with (out / METRICS).open("a", encoding="utf-8") as metrics:
+    with (out / METRICS).open("a", encoding="utf-8") if devices.is_main else nullcontext() as metrics:
         steps = train(
             model=model,
             averaged=averaged,
             optimizer=optimizer,
             recipe=recipe,
-            batches=prefetch(task.batch_at, done),
+            batches=prefetch(batch_of, done * parts, workers=devices.workers),
             loss_of=task.loss_of,
             start_step=done,
+            devices=devices,
         )
         for step in steps:
             done = step.number + 1
@@ -141,17 +170,29 @@ def run(
                 if recipe.phase_at(step.number).size == recipe.phases[-1].size and figures["AP"] > best:
                     best = figures["AP"]
                     noted = {**metadata, "samples": str(done * recipe.batch), "figures": json.dumps(figures)}
-                    checkpoint.save(out / BEST, averaged.state_dict(), noted)
+                    if devices.is_main:
+                        checkpoint.save(out / BEST, averaged.state_dict(), noted)
             progress = Progress(step=step, seconds=time.monotonic() - started, figures=figures)
-            metrics.write(_line(progress, recipe))
-            metrics.flush()
+            if metrics:
+                metrics.write(_line(progress, recipe))
+                metrics.flush()
             yield progress
             now = time.monotonic()
-            if figures or now - last_saved > save_every_s or now - started > stop_after_s or done == recipe.steps:
-                save()
+            stops = math.isfinite(stop_after_s) and as_the_first_says(now - started > stop_after_s)
+            if figures or now - last_saved > save_every_s or stops or done == recipe.steps:
+                if devices.is_main:
+                    save()
                 last_saved = now
-            if now - started > stop_after_s:
+            if stops:
                 break
+
+
+def _is_of(saved: checkpoint.Checkpoint, recipe: Recipe) -> bool:
+    """Whether a checkpoint is this recipe's, perhaps written before recipes had all of today's settings."""
+    try:
+        return Recipe.from_json(saved.metadata.get("recipe", "")) == recipe
+    except ValueError:
+        return False
 
 
 def _line(progress: Progress, recipe: Recipe) -> str:
@@ -167,8 +208,11 @@ def _line(progress: Progress, recipe: Recipe) -> str:
 
 
 def _cut_metrics(path: Path, steps: int) -> None:
-    """Drop what was logged behind the checkpoint: the resumed run logs it again, the same."""
+    """Drop what was logged behind the checkpoint, all for a new run: the resumed one logs it again, the same."""
     if not path.exists():
+        return
+    if steps == 0:
+        path.unlink()
         return
     with path.open(encoding="utf-8") as lines:
         kept = list(islice(lines, steps))

@@ -65,17 +65,21 @@ def sameness(points_image: Points, scores: Scores, skeleton: Skeleton) -> Float3
     """Return how sure it is that two poses are one person: OKS over the half of the joints that agree best.
 
     The head and shoulders of two people are never at one place, but the legs of one person seen twice often are not:
-    where one of the boxes cuts them off. Of the joints that both show, as many count as are half of what the poorer
+    where one of the boxes cuts them off. Left and right may have changed places. Of the joints that both show, as many count as are half of what the poorer
     pose shows, three at least. Measured in the size of the smaller pose.
     """
     shown = scores >= SHOWN_SCORE
     areas = AREA_SHARE * np.maximum(geometry.box_areas(joint_extents(points_image, scores)), 1)
-    smaller = np.minimum(areas[:, None], areas[None])
-    spread = smaller[:, :, None] * (2 * skeleton.sigma_array) ** 2
-    distance_squared = ((points_image[:, None] - points_image[None]) ** 2).sum(axis=3)
-    near = np.exp(-distance_squared / (2 * spread)) * (shown[:, None] & shown[None])
-    best_first = -np.sort(-near, axis=2)
+    spread = np.minimum(areas[:, None], areas[None])[:, :, None] * (2 * skeleton.sigma_array) ** 2
     poorer = np.minimum(shown.sum(axis=1)[:, None], shown.sum(axis=1)[None])
     half = np.maximum(3, (poorer + 1) // 2)
-    counted = np.arange(near.shape[2]) < half[:, :, None]
-    return ((best_first * counted).sum(axis=2) / half).astype(np.float32)
+    counted = np.arange(points_image.shape[1]) < half[:, :, None]
+
+    def agreement(order: np.ndarray) -> np.ndarray:
+        distance_squared = ((points_image[:, None] - points_image[None, :, order]) ** 2).sum(axis=3)
+        near = np.exp(-distance_squared / (2 * spread)) * (shown[:, None] & shown[None, :, order])
+        best_first = -np.sort(-near, axis=2)
+        return (best_first * counted).sum(axis=2) / half
+
+    as_it_is, mirrored = agreement(np.arange(points_image.shape[1])), agreement(skeleton.flip_indices)
+    return np.maximum(as_it_is, mirrored).astype(np.float32)

@@ -82,10 +82,8 @@ class Smoother:
         }
         points = poses.points_image.astype(np.float64)
         known = [row for row, person in enumerate(poses.ids) if int(person) in self._people]
-        if known:
-            before = [self._people[int(poses.ids[row])] for row in known]
-            smooth, speed = self._filter(poses, known, before, timestamp_s)
-            points[known] = smooth
+        before = [self._people[int(poses.ids[row])] for row in known]
+        points[known], speed = self._filter(poses, known, before, timestamp_s)
         for row, person in enumerate(poses.ids):
             if person != NOT_TRACKED and row not in known:
                 start = np.zeros_like(points[row])
@@ -99,6 +97,9 @@ class Smoother:
         self, poses: Poses, rows: list[int], before: list[_Joints], timestamp_s: float
     ) -> tuple[Float64[np.ndarray, "n joints 2"], Float64[np.ndarray, "n joints 2"]]:
         """The points and speeds of the people in those rows, given their last."""
+        if not rows:
+            nobody = np.zeros((0, *poses.points_image.shape[1:]))
+            return nobody, nobody
         settings = self.smoothing
         last = np.stack([joints.points_image for joints in before])
         elapsed_s = timestamp_s - np.array([joints.timestamp_s for joints in before])[:, None, None]

@@ -135,7 +135,8 @@ class Tracker:
         """
         origins = np.full(len(poses), Origin.DETECTED, np.int64) if origins is None else origins
         self._check(poses, timestamp_s, origins)
-        starts, self._now_s, self.worried = self._now_s is None, timestamp_s, False
+        starts = self._now_s is None or timestamp_s - self._now_s > self.rules.lost_s
+        self._now_s, self.worried = timestamp_s, False
         self._tracks = self._remembered(timestamp_s)
         colours = np.zeros((len(poses), BINS), np.float32)
         if image is not None:
@@ -232,9 +233,9 @@ class Tracker:
         likeness = colour_likeness(np.stack([track.colours for track in tracks]), seen.colours[rows])
         preference = similarity * np.exp(-self.rules.colour_weight * (1 - likeness))
         # Where people overlap, poses slip from one to the other little by little; clothes do not.
-        apart = np.eye(len(tracks), dtype=bool)
-        overlapped = (np.where(apart, 0, geometry.box_iou(boxes, boxes)) > _OVERLAPPED_IOU).any(axis=1)
-        preference[overlapped[:, None] & (likeness < self.rules.least_likeness)] = 0
+        others = np.where(np.eye(len(tracks), dtype=bool), 0, geometry.box_iou(boxes, boxes))
+        overlapped = others.max(axis=1, keepdims=True) > _OVERLAPPED_IOU
+        preference[overlapped & (likeness < self.rules.least_likeness)] = 0
         lost = np.array([track.state == State.LOST for track in tracks])
         if lost.any():
             unseen_s = now_s - np.array([track.told_s for track in tracks])
@@ -297,7 +298,7 @@ class Tracker:
         self._tracks = staying
 
     def _born(self, seen: _Seen, row: int, *, first_frame: bool) -> Track:
-        """A new track; in the very first frame a sure person needs no confirmation."""
+        """A new track; in the first frame of all, or after a gap, a sure person needs no confirmation."""
         quality = float(seen.quality[row])
         track = Track.born(seen.poses, row, quality=quality, colours=seen.colours[row], timestamp_s=seen.timestamp_s)
         if self.rules.confirm_frames == 1 or (first_frame and quality >= self.rules.sure_quality):

@@ -16,7 +16,7 @@ from slimpose.runtime.tracking.motion import Motion, rigid_motion
 
 
 class State(enum.IntEnum):
-    """What a track is, in the order in which tracks choose among the poses."""
+    """What a track is: told of, not yet told of, or not seen at present."""
 
     FOLLOWED = 0
     NEW = 1

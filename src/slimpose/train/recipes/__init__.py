@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from slimpose.train.recipe import Recipe
+from slimpose.train.recipes.ablation import NETS, ablation
+from slimpose.train.recipes.paper import as_published, beyond, paper_nets
 from slimpose.train.recipes.small_data import detector, mnv2, teacher
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"mnv2": mnv2, "teacher": teacher, "detector": detector}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "mnv2": mnv2,
+    "teacher": teacher,
+    "detector": detector,
+    "beyond": beyond,
+    **{name: partial(as_published, name, net) for name, net in paper_nets().items()},
+    **{f"ablation-{setting}": partial(ablation, setting) for setting in NETS},
+}

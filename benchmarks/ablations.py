@@ -1,0 +1,215 @@
+"""The paper's orderings on small data: runs every ablation recipe, measures it, writes the table and the plot.
+
+    D=../shared/data; python benchmarks/ablations.py --train $D/pose/person_keypoints.json --images $D/pose/images \
+        --val $D/dev/person_keypoints.json --val-images $D/dev/images \
+        --start runs/lightning-trunk.safetensors --teacher models/teacher/weights.safetensors
+
+Nine runs of 60,000 crops at 128x96, one after another. What is finished is not run again, what was interrupted goes on:
+start the same command once more after a stop. Needs matplotlib.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from slimpose.formats.files import read_json, replacing, write_bytes
+from slimpose.network.cost import cost_of_spec
+from slimpose.train.finished import RunFolder, runs_in
+from slimpose.train.recipe import Recipe
+from slimpose.train.recipes.ablation import NETS, ablation
+from slimpose.train.run import BEST, CHECKPOINT
+
+DECODINGS = ("dark", "quarter")
+TAUGHT = "distilled"
+_SLIMPOSE = (sys.executable, "-c", "from slimpose.cli.main import main; main()")
+_SERIES = (
+    ("decoder widths", ("widths-10-8", "base", "widths-80-64", "widths-320-256"), "-"),
+    ("levels", ("levels-2", "base", "levels-4"), "--"),
+    ("skips", ("base", "skip-sum"), ":"),
+)
+_MARKERS = dict(zip(NETS, "os^DvPX*d", strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A setting's cost, and its figures where it was run: AP and the like in percent, by decoding."""
+
+    setting: str
+    gmac: float
+    params: int
+    dark: dict[str, float] | None = None
+    quarter: dict[str, float] | None = None
+    measured_on: str = ""
+
+
+def main(
+    train: Path,
+    images: Path,
+    val: Path,
+    val_images: Path,
+    start: Path,
+    teacher: Path | None = None,
+    runs: Path = Path("runs/ablations"),
+    docs: Path = Path("docs"),
+    threads: int = 0,
+    length: float = 1.0,
+    only: tuple[str, ...] = tuple(NETS),
+) -> None:
+    """Run what is not finished, then write ablations.md and images/ablations.svg.
+
+    Args:
+        train: COCO annotation file to train on.
+        images: Folder of its images.
+        val: COCO annotation file to measure on.
+        val_images: Folder of its images.
+        start: The trunk that all start from.
+        teacher: The distilled setting's teacher; without, that setting is not run.
+        runs: Folder of the runs' folders.
+        docs: Where the table and the plot go.
+        threads: CPU threads; 0 leaves the choice to each program.
+        length: Multiplies the samples; less than 1 only tries the script.
+        only: Settings to run; the table tells all that are there.
+    """
+    for setting in only:
+        if setting not in NETS:
+            raise ValueError(f"no setting is named {setting!r}; expected some of {', '.join(NETS)}")
+        if setting == TAUGHT and teacher is None:
+            print(f"{setting} is not run: it needs --teacher")
+            continue
+        data = ["--train", train, "--images", images, "--val", val, "--val-images", val_images]
+        how = ["--start", start, *(["--teacher", teacher] if setting == TAUGHT else [])]
+        _train(setting, runs, length, [*data, "--length", length, "--threads", threads], how)
+        for decoding in DECODINGS:
+            _measure(runs / setting, decoding, ["--annotations", val, "--images", val_images, "--threads", threads])
+    rows = collect(runs, length)
+    write_bytes(docs / "ablations.md", as_markdown(rows, length).encode())
+    plot(rows, docs / "images" / "ablations.svg")
+
+
+def _train(setting: str, runs: Path, length: float, options: list[Any], how: list[Any]) -> None:
+    out = runs / setting
+    if _finished(setting, runs, length):
+        return
+    goes_on = (out / CHECKPOINT).is_file()
+    if goes_on:
+        how = ["--resume", *how[2:]]
+    _call("train", f"ablation-{setting}", "--out", out, *options, *how)
+
+
+def _measure(folder: Path, decoding: str, options: list[Any]) -> None:
+    figures = folder / f"{decoding}.json"
+    if not figures.is_file() or figures.stat().st_mtime < (folder / BEST).stat().st_mtime:
+        _call("evaluate", folder / BEST, *options, "--decoding", decoding, "--json", figures)
+
+
+def _call(*words: Any) -> None:
+    print("slimpose", *words, flush=True)
+    subprocess.run([*_SLIMPOSE, *map(str, words)], check=True)
+
+
+def _finished(setting: str, runs: Path, length: float) -> RunFolder | None:
+    """The setting's finished run.
+
+    Raises:
+        ValueError: If the folder holds another run.
+    """
+    found = next((run for run in runs_in(runs) if run.folder.name == setting), None)
+    if found is None or not found.is_finished:
+        return None
+    wanted = _recipe(setting, length)
+    wanted = dataclasses.replace(wanted, net=dataclasses.replace(wanted.net, joints=found.recipe.net.joints))
+    if found.recipe != wanted:
+        raise ValueError(f"{found.folder} holds a run of other settings or length; expected {wanted.samples} crops")
+    return found
+
+
+def _recipe(setting: str, length: float) -> Recipe:
+    return ablation(setting).scaled(length) if length != 1.0 else ablation(setting)
+
+
+def collect(runs: Path, length: float) -> list[Row]:
+    """Return every setting, with figures where there is a finished and measured run of it."""
+    rows = []
+    for setting, net in NETS.items():
+        cost = cost_of_spec(net)
+        row = Row(setting=setting, gmac=cost.gmac, params=cost.params)
+        files = [runs / setting / f"{decoding}.json" for decoding in DECODINGS]
+        if runs.is_dir() and _finished(setting, runs, length) and all(path.is_file() for path in files):
+            dark, quarter = (read_json(path, kind="figures") for path in files)
+            measured_on = f"{dark['people']} people in {dark['images']} pictures of {dark['annotations']}"
+            row = dataclasses.replace(row, dark=_percent(dark), quarter=_percent(quarter), measured_on=measured_on)
+        rows.append(row)
+    return rows
+
+
+def _percent(figures: dict[str, Any]) -> dict[str, float]:
+    return {name: 100 * float(figures[name]) for name in ("AP", "AP50", "AP75")}
+
+
+def as_markdown(rows: list[Row], length: float) -> str:
+    """Return the table with what has to be known to read it."""
+    recipe = _recipe("base", length)
+    measured_on = next((row.measured_on for row in rows if row.measured_on), "nothing yet")
+    lines = [
+        "# Ablations on small data",
+        "",
+        f"`python benchmarks/ablations.py`: {recipe.samples:,} crops at {recipe.net.size} each, from the same trunk,",
+        f"the same crops in the same order, one seed. AP is on {measured_on}, with ground-truth boxes and",
+        "without flip; GMAC are counted truly. `base` is 40-32x3, three levels, no skip, not distilled: the paper's",
+        "choices. This is small data and a short run: it tests orders, not the paper's values.",
+        "",
+        "| setting | GMAC | parameters | AP | AP50 | AP75 | AP without DARK (quarter cell) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        told = "not run | | |"
+        if row.dark and row.quarter:
+            told = f"{row.dark['AP']:.1f} | {row.dark['AP50']:.1f} | {row.dark['AP75']:.1f} | {row.quarter['AP']:.1f}"
+        lines.append(f"| {row.setting} | {row.gmac:.3f} | {row.params:,} | {told} |")
+    by_setting = {row.setting: row.dark for row in rows if row.dark}
+    if {"base", "seed-1"} <= by_setting.keys():
+        noise = abs(by_setting["base"]["AP"] - by_setting["seed-1"]["AP"])
+        lines += ["", f"Two seeds of `base` differ by {noise:.1f} AP: smaller differences say nothing."]
+    if by_setting:
+        lines += ["", "![AP against GMAC](images/ablations.svg)"]
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """Draw AP against true GMAC in black, a shape for each setting and a line style for each series."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "slimpose"  # the same picture is the same file
+    from matplotlib import pyplot
+
+    points = {row.setting: (row.gmac, row.dark["AP"]) for row in rows if row.dark}
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    for name, settings, style in _SERIES:
+        line = [points[setting] for setting in settings if setting in points]
+        if len(line) > 1:
+            axes.plot(*zip(*line, strict=True), style, color="black", linewidth=1, label=name)
+    for setting, (gmac, ap) in points.items():
+        axes.plot(gmac, ap, _MARKERS[setting], color="black", markerfacecolor="white", markersize=8)
+        axes.annotate(setting, (gmac, ap), xytext=(7, 5), textcoords="offset points", fontsize=8)
+    axes.set_xlabel("true GMAC of a 128x96 crop")
+    axes.set_ylabel("AP, ground-truth boxes, no flip")
+    axes.margins(x=0.12, y=0.1)
+    axes.grid(color="0.85")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    figure.tight_layout()
+    with replacing(path) as partial:
+        figure.savefig(partial, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
