@@ -76,7 +76,7 @@ def test_two_poses_of_one_person_are_the_same_and_a_neighbour_is_not() -> None:
     found = poses_of([(100, 100), (101, 100), (125, 100)])
     alike = sameness(found.points_image, found.scores, COCO17)
     assert alike[0, 1] > 0.9
-    assert alike[0, 2] < 0.3
+    assert alike[0, 2] < 0.5  # not nought: the left arm of the one is where the right arm of the other is
 
 
 def test_a_person_in_a_box_that_cuts_off_the_legs_is_the_same_person() -> None:

@@ -65,8 +65,8 @@ def sameness(points_image: Points, scores: Scores, skeleton: Skeleton) -> Float3
     """Return how sure it is that two poses are one person: OKS over the half of the joints that agree best.
 
     The head and shoulders of two people are never at one place, but the legs of one person seen twice often are not:
-    where one of the boxes cuts them off. Left and right may have changed places. Of the joints that both show, as many count as are half of what the poorer
-    pose shows, three at least. Measured in the size of the smaller pose.
+    where one of the boxes cuts them off. Left and right may have changed places. Of the joints that both show, as many
+    count as are half of what the poorer pose shows, three at least. Measured in the size of the smaller pose.
     """
     shown = scores >= SHOWN_SCORE
     areas = AREA_SHARE * np.maximum(geometry.box_areas(joint_extents(points_image, scores)), 1)
