@@ -15,13 +15,16 @@ from slimpose.poses import Poses
 from slimpose.skeleton import COCO17, Skeleton
 
 if TYPE_CHECKING:
+    from slimpose.runtime.following import CameraFrame, Follower
     from slimpose.runtime.images import ImageError
     from slimpose.runtime.pipeline import Pipeline, load
 
-__all__ = ["COCO17", "ImageError", "Pipeline", "Poses", "Skeleton", "__version__", "load"]
+__all__ = ["COCO17", "CameraFrame", "Follower", "ImageError", "Pipeline", "Poses", "Skeleton", "__version__", "load"]
 __version__ = "0.1.0"
 
 _LAZY = {
+    "CameraFrame": "slimpose.runtime.following",
+    "Follower": "slimpose.runtime.following",
     "ImageError": "slimpose.runtime.images",
     "Pipeline": "slimpose.runtime.pipeline",
     "load": "slimpose.runtime.pipeline",
