@@ -45,7 +45,7 @@ class BlazePose:
         if not path.is_file():
             raise FileNotFoundError(f"no model file {path}")
         try:
-            from ai_edge_litert.interpreter import Interpreter
+            from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise RuntimeError(
                 f"{path} is a .tflite file, which needs a package that is not installed: pip install ai-edge-litert"
