@@ -13,7 +13,7 @@ def mnv2() -> Recipe:
     r"""MobileNetV2 pose net, the shipped default, taught by ``teacher``.
 
     slimpose import-trunk movenet-lightning.onnx --out trunk.safetensors
-    slimpose train mnv2 --start trunk.safetensors --teacher models/teacher/weights.safetensors \
+    slimpose train mnv2 --start trunk.safetensors --teacher runs/teacher/best.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
     1.5 million crops; about ten hours on two quiet Zen 4 cores. After a stop, ``--resume`` in place of ``--start``.
