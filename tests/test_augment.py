@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slimpose import geometry
 from slimpose.arrays import Image, Size
-from slimpose.data.augment import Augmentation, change_light, cut_out, draw_affine
+from slimpose.data.augment import Augmentation, change_light, cut_out, draw_affine, end_picture
 from slimpose.skeleton import COCO17
 
 CROP = Size(height=96, width=72)
@@ -200,3 +200,35 @@ def test_a_seed_gives_the_same_picture_again(seed: int) -> None:
 
     np.testing.assert_array_equal(made(), made())
     np.testing.assert_array_equal(drawn(how, seed)[0], drawn(how, seed)[0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_piece_of_another_picture_covers_only_its_shape(seed: int) -> None:
+    image, white = np.zeros((40, 30, 3), np.uint8), np.full((50, 20, 3), 255, np.uint8)
+    plain = cut_out(np.random.default_rng(seed), Augmentation(cut_out=1.0), image)
+    pasted = cut_out(np.random.default_rng(seed), Augmentation(cut_out=1.0), image, [white])
+    np.testing.assert_array_equal(pasted.any(axis=2), plain.any(axis=2))
+    np.testing.assert_array_equal(image, 0)
+
+
+def test_half_of_the_occluders_are_pieces_of_other_pictures() -> None:
+    image, white = np.zeros((40, 30, 3), np.uint8), np.full((40, 30, 3), 255, np.uint8)
+    rng = np.random.default_rng(0)
+    covered = [cut_out(rng, Augmentation(cut_out=1.0), image, [white]) for _ in range(300)]
+    assert np.mean([(cover.max() == 255) and cover[cover > 0].min() == 255 for cover in covered]) == pytest.approx(
+        0.5, abs=0.1
+    )
+
+
+def test_pictures_end_at_all_sides_and_most_often_below() -> None:
+    rng = np.random.default_rng(0)
+    size = Size(160, 140)
+    whole = np.array([0, 0, 140, 160], np.float32)
+    kept = np.array([end_picture(rng, Augmentation(border=1.0), BOX, size) for _ in range(1000)])
+    shares = (kept != whole).mean(axis=0)
+    np.testing.assert_allclose(shares, [0.2, 0.1, 0.2, 0.5], atol=0.05)
+    assert (np.count_nonzero(kept != whole, axis=1) <= 1).all()
+    below = kept[kept[:, 3] != 160, 3]
+    assert below.min() >= 30 + 0.34 * 100
+    assert below.max() <= 30 + 0.91 * 100
+    np.testing.assert_array_equal(end_picture(rng, Augmentation(), BOX, size), whole)

@@ -25,6 +25,7 @@ from slimpose.network.encoder import Encoder  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.network.spec import NetSpec  # noqa: E402
 from slimpose.train import checkpoint  # noqa: E402
+from slimpose.train.inference import frozen_front  # noqa: E402
 from slimpose.train.loop import average_into, make_optimizer, train  # noqa: E402
 from slimpose.train.pose_task import heatmap_loss, pose_task  # noqa: E402
 from slimpose.train.recipe import Phase, Recipe  # noqa: E402
@@ -373,3 +374,48 @@ def test_a_net_for_other_joints_is_refused(pictures: Path) -> None:
     people = coco.read(pictures / "people.json", keypoints=True)
     with pytest.raises(ValueError, match=re.escape("has 17 joints; the net gives 5 heatmaps")):
         pose_task(recipe, train=people, train_images=pictures, val=people, val_images=pictures)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_frozen_stages_computed_elsewhere_give_the_same_maps(stages: int) -> None:
+    pytest.importorskip("openvino")
+    torch.manual_seed(0)
+    encoder = Encoder(tiny_recipe().net).eval()
+    images = torch.randint(0, 256, (2, 64, 64, 3)).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        expected = encoder(images)
+    encoder.front = frozen_front(encoder, stages)
+    assert encoder.front is not None
+    encoder.training = True  # its norms stay in evaluation mode
+    with torch.inference_mode():
+        found = encoder(images)
+    assert len(found) == len(expected)
+    for there, here in zip(expected, found, strict=True):
+        assert here.shape == there.shape
+        assert (here - there).abs().max() < 0.04 * there.abs().max()  # BF16 keeps 8 bits, seven stages long
+
+
+def test_a_run_with_frozen_stages_computes_them_elsewhere_and_keeps_them(pictures: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    recipe = dataclasses.replace(tiny_recipe(), frozen_stages=2)
+    task = tiny_task(recipe, pictures)
+    encoder = task.model.get_submodule("encoder")
+    assert isinstance(encoder, Encoder)
+    assert encoder.front is None
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    list(run(task, recipe, tmp_path, resume=False, notes={}))
+    assert encoder.front is not None
+    assert encoder.front.stages == 2
+    after = encoder.state_dict()
+    kept = ("body.conv_stem", "body.bn1", "body.blocks.0", "body.blocks.1")
+    for name, tensor in before.items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(tensor, after[name]) == name.startswith(kept), name
+    assert not any(name.startswith("encoder.front") for name in task.model.state_dict())
+
+
+def test_nothing_frozen_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder(tiny_recipe().net)
+    assert frozen_front(encoder, 0) is None
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    assert frozen_front(encoder, 2) is None

@@ -25,7 +25,7 @@ from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
 from slimpose.train.detector_task import detector_task
 from slimpose.train.devices import Precision, open_devices
-from slimpose.train.distil import open_teacher
+from slimpose.train.distil import TAUGHT, open_teacher
 from slimpose.train.distil_boxes import open_box_teacher
 from slimpose.train.pose_task import pose_task
 from slimpose.train.processes import world_size
@@ -143,7 +143,7 @@ def train(
             plan = dataclasses.replace(plan, net=net)
         if is_pose:
             taught_by = open_teacher(teacher) if teacher else None
-            make_task = partial(pose_task, plan, teacher=taught_by)
+            make_task = partial(pose_task, plan, teacher=taught_by, cache=out / TAUGHT)
         else:
             taught_by = open_box_teacher(teacher) if teacher else None
             make_task = partial(detector_task, plan, teacher=taught_by, unlabelled=unlabelled)

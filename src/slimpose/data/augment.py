@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -30,7 +31,9 @@ class Augmentation:
         light: Largest relative change of brightness, contrast and of each colour channel.
         grey: Probability of a grey picture.
         blur: Probability of a Gaussian blur.
-        cut_out: Probability of a filled ellipse or rectangle over part of the person.
+        cut_out: Probability of an ellipse or rectangle over part of the person, of one colour or (half the time, where
+            another picture is at hand) a piece of another person's picture.
+        border: Probability that the picture ends within the person's box, as it does for a quarter of COCO's people.
         mosaic: Probability of four pictures side by side (detector only).
     """
 
@@ -45,6 +48,7 @@ class Augmentation:
     grey: float = 0.05
     blur: float = 0.05
     cut_out: float = 0.3
+    border: float = 0.0
     mosaic: float = 0.0
 
     def weaker(self, factor: float) -> Augmentation:
@@ -61,6 +65,7 @@ class Augmentation:
             grey=self.grey * factor,
             blur=self.blur * factor,
             cut_out=self.cut_out * factor,
+            border=self.border * factor,
             mosaic=self.mosaic * factor,
         )
 
@@ -125,9 +130,9 @@ def change_light(rng: np.random.Generator, how: Augmentation, crop: Image) -> Im
     return crop
 
 
-def cut_out(rng: np.random.Generator, how: Augmentation, crop: Image) -> Image:
-    """Fill an ellipse or a rectangle anywhere with one colour: an occluder."""
-    draws = rng.random(8)
+def cut_out(rng: np.random.Generator, how: Augmentation, crop: Image, others: Sequence[Image] = ()) -> Image:
+    """Cover an ellipse or a rectangle anywhere with one colour, or a piece of one of the others: an occluder."""
+    draws = rng.random(9)
     if draws[0] >= how.cut_out:
         return crop
     height, width = crop.shape[:2]
@@ -135,9 +140,33 @@ def cut_out(rng: np.random.Generator, how: Augmentation, crop: Image) -> Image:
     axes = int((0.06 + 0.16 * draws[3]) * width), int((0.06 + 0.16 * draws[4]) * width)
     colour = tuple(int(level) for level in rng.integers(0, 256, 3))
     crop = crop.copy()
+    pasted = len(others) > 0 and draws[7] < 0.5
+    canvas, fill = (np.zeros((height, width), np.uint8), (1,)) if pasted else (crop, colour)
     if draws[5] < 0.5:
-        cv2.ellipse(crop, centre, axes, 180 * draws[6], 0, 360, colour, thickness=-1)
+        cv2.ellipse(canvas, centre, axes, 180 * draws[6], 0, 360, fill, thickness=-1)
     else:
         corner = centre[0] + axes[0], centre[1] + axes[1]
-        cv2.rectangle(crop, (centre[0] - axes[0], centre[1] - axes[1]), corner, colour, thickness=-1)
+        cv2.rectangle(canvas, (centre[0] - axes[0], centre[1] - axes[1]), corner, fill, thickness=-1)
+    if pasted:
+        cv2.copyTo(cv2.resize(others[int(draws[8] * len(others))], (width, height)), canvas, crop)
     return crop
+
+
+def end_picture(
+    rng: np.random.Generator, how: Augmentation, box: Float32[np.ndarray, "4"], size: Size
+) -> Float32[np.ndarray, "4"]:
+    """Draw the part x1, y1, x2, y2 of a picture of this size that is kept: all of it, or up to a line across the box.
+
+    Half of the lines keep the upper end; 0.35 to 0.9 of the box is kept.
+    """
+    draws = rng.random(3)
+    kept = np.array([0, 0, size.width, size.height], np.float32)
+    if draws[0] >= how.border:
+        return kept
+    share = np.float32(0.35 + 0.55 * draws[2])
+    side = int(np.searchsorted([0.5, 0.7, 0.9], draws[1], side="right"))  # ends at the bottom, right, left, top
+    edge, other = ((3, 1), (2, 0), (0, 2), (1, 3))[side]
+    line = np.round(box[other] + share * (box[edge] - box[other]))
+    within = (4, size.width - 4) if edge % 2 == 0 else (4, size.height - 4)
+    kept[edge] = line if within[0] < line < within[1] else kept[edge]
+    return kept

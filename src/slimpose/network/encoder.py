@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import timm
 import torch
@@ -19,6 +20,16 @@ _ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hard-swish": nn.Hardswish}
 _REPLACED = (nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
 _NORMALISED_TO_ONE = ("mobilenetv2",)
 """Encoders started here from MoveNet's trunk read pixels as -1..1, whatever timm's own weights expect."""
+
+
+class Front(NamedTuple):
+    """Frozen first stages computed elsewhere: how many, and a function of ``Encoder.forward``'s images.
+
+    It gives those of the encoder's maps that lie in them; last of all, in any case, what the next stage takes.
+    """
+
+    stages: int
+    maps_of: Callable[[Tensor], list[Tensor]]
 
 
 class Encoder(nn.Module):
@@ -58,12 +69,32 @@ class Encoder(nn.Module):
         else:
             config = timm.get_pretrained_cfg(spec.encoder)
             mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        self.map_ends = tuple(maps.module_name())
+        self.front: Front | None = None
         self.register_buffer("mean_pixel", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std_pixel", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps, finest first."""
-        return self.body((images - self.mean_pixel) / self.std_pixel)
+        if self.front is None or not self.training:
+            return self.body((images - self.mean_pixel) / self.std_pixel)
+        maps = self.front.maps_of(images)
+        reached = maps[-1]
+        if f"blocks.{self.front.stages - 1}" not in self.map_ends:
+            maps = maps[:-1]
+        for number, stage in list(enumerate(cast(nn.Sequential, self.body.blocks)))[self.front.stages :]:
+            reached = stage(reached)
+            if f"blocks.{number}" in self.map_ends:
+                maps.append(reached)
+        return maps
+
+    def front_module(self, count: int) -> nn.Module:
+        """Return the stem and the first ``count`` stages as a module of their own, for ``Front``.
+
+        It takes pixels 0..255 as (n, H, W, 3) and returns those of the encoder's maps that it reaches; last of all, in
+        any case, what the next stage takes.
+        """
+        return _FrontModule(self, count)
 
     def stages(self, count: int) -> list[nn.Module]:
         """Return the stem and the first ``count`` stages, for freezing; none for 0.
@@ -78,6 +109,24 @@ class Encoder(nn.Module):
             has = "no stages under that name" if blocks is None else f"{len(blocks)}"
             raise ValueError(f"frozen_stages is {count}; this encoder has {has}")
         return [self.body.get_submodule("conv_stem"), self.body.get_submodule("bn1"), *blocks[:count]]
+
+
+class _FrontModule(nn.Module):
+    def __init__(self, encoder: Encoder, count: int) -> None:
+        super().__init__()
+        self._encoder, self._stages = encoder, encoder.stages(count)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        encoder = self._encoder
+        reached = (pixels.permute(0, 3, 1, 2) - encoder.mean_pixel) / encoder.std_pixel
+        stem, norm, *stages = self._stages
+        reached = norm(stem(reached))
+        maps: list[Tensor] = []
+        for number, stage in enumerate(stages):
+            reached = stage(reached)
+            if f"blocks.{number}" in encoder.map_ends or number + 3 == len(self._stages):
+                maps.append(reached)
+        return maps
 
 
 def _drop_unused_stages(body: nn.Module, *, last_map: str) -> None:

@@ -18,7 +18,7 @@ from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
 from slimpose.formats import coco
 from slimpose.network.pose_net import PoseNet
-from slimpose.train.distil import Teacher
+from slimpose.train.distil import Teacher, taught_once
 from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
 from slimpose.train.recipe import Recipe
 from slimpose.train.task import Task, placed
@@ -55,9 +55,12 @@ def pose_task(
     val: coco.CocoFile,
     val_images: Path,
     teacher: Teacher | None = None,
+    cache: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Task:
     """Read the data and return the task.
+
+    ``cache`` keeps what a teacher saw who looks only once.
 
     Raises:
         ValueError: If the net or the teacher has other joints than the data, or the recipe wants a teacher and none
@@ -80,6 +83,9 @@ def pose_task(
     people = load_people(train, train_images, crop_size=largest, teacher=recipe.teacher_labels, on_progress=on_progress)
     repeats = np.array([recipe.source_repeats.get(source, 1.0) for source in people.sources])
     stride = recipe.net.stride
+    taught = None
+    if teacher is not None and recipe.taught_once:
+        taught = taught_once(people, teacher, size=largest, cache=cache, on_progress=on_progress)
     batches = PoseBatches(
         people=people,
         order=Order(repeats, seed=recipe.seed),
@@ -87,6 +93,7 @@ def pose_task(
         sigma_share=recipe.sigma_share,
         seed=recipe.seed,
         trust=np.array([recipe.label_trust.get(source, 1.0) for source in people.sources], np.float32),
+        taught=taught,
     )
     boxes = ground_truth_boxes(val)
 
@@ -102,8 +109,8 @@ def pose_task(
         loss = heatmap_loss(predicted, placed(batch.heatmaps, model), weights, sigma_px=sigma_px)
         if teacher is None:
             return loss
-        taught = placed(teacher.heatmaps_of(batch.crops), model)
-        distilled = heatmap_loss(predicted, taught, torch.ones_like(weights), sigma_px=sigma_px)
+        seen = teacher.heatmaps_of(batch.crops) if batch.taught is None else batch.taught
+        distilled = heatmap_loss(predicted, placed(seen, model), torch.ones_like(weights), sigma_px=sigma_px)
         return (1 - recipe.alpha) * loss + recipe.alpha * distilled
 
     def evaluate(model: nn.Module, step: int) -> dict[str, float]:

@@ -22,6 +22,7 @@ from slimpose.network.encoder import Encoder
 from slimpose.network.imagenet import load_imagenet
 from slimpose.train import checkpoint
 from slimpose.train.devices import Devices, open_devices
+from slimpose.train.inference import frozen_front
 from slimpose.train.loop import Step, make_optimizer, train
 from slimpose.train.processes import as_the_first_says
 from slimpose.train.recipe import Recipe
@@ -134,6 +135,9 @@ def run(
         if scaler is not None and "scaler" in saved.metadata:
             scaler.load_state_dict(json.loads(saved.metadata["scaler"]))
         notes = {name: saved.metadata[name] for name in saved.metadata.keys() - {"step", "best", "scaler"}}
+    encoder = model.get_submodule("encoder")
+    if isinstance(encoder, Encoder):
+        encoder.front = frozen_front(encoder, recipe.frozen_stages)
     if devices.is_main:
         _cut_metrics(out / METRICS, done)
     metadata = {**notes, "task": recipe.task, "net": recipe.net.to_json(), "recipe": recipe.to_json()}
