@@ -23,15 +23,16 @@ from slimpose.export import onnx as onnx_export  # noqa: E402
 from slimpose.formats import coco  # noqa: E402
 from slimpose.network.cost import cost_of_spec  # noqa: E402
 from slimpose.network.paper import ROWS, PaperRow  # noqa: E402
+from slimpose.train import checkpoint  # noqa: E402
 from slimpose.train.pose_task import pose_task  # noqa: E402
 from slimpose.train.recipe import Recipe  # noqa: E402
 from slimpose.train.recipes import RECIPES  # noqa: E402
 from slimpose.train.recipes.ablation import NETS  # noqa: E402
-from slimpose.train.recipes.paper import DISTILLED, paper_nets, recipe_name  # noqa: E402
-from slimpose.train.run import BEST, METRICS, run  # noqa: E402
+from slimpose.train.recipes.paper import DISTILLED, compared_nets, paper_nets, recipe_name  # noqa: E402
+from slimpose.train.run import BEST, METRICS, load_start, run  # noqa: E402
 
 COCO_PEOPLE = 149_813
-QUICK = ("paper-r18-16", "paper-b1-128x96")
+QUICK = ("paper-r18-16", "paper-b1-128x96", "efficientpose-a")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,9 +137,13 @@ def test_a_recipe_comes_back_from_its_json(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in paper_nets()]
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in (*paper_nets(), *compared_nets())
+    ],
 )
-def test_a_row_is_built_trained_evaluated_and_exported(name: str, pictures: Path, tmp_path: Path) -> None:
+def test_a_net_is_built_trained_evaluated_and_exported(name: str, pictures: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPES[name](), batch=2, evaluations=1, alpha=0.0).counted(6).scaled(4 / (140 * 6))
     assert recipe.steps == 2
     torch.manual_seed(0)
@@ -155,6 +160,21 @@ def test_a_row_is_built_trained_evaluated_and_exported(name: str, pictures: Path
     assert exported.is_file()
 
 
+def test_a_compared_net_starts_from_its_own_weights_and_from_nothing_else(pictures: Path, tmp_path: Path) -> None:
+    recipe = RECIPES["efficientpose-a"]()
+    assert recipe.start == ""
+    assert RECIPES["simplebaseline-r50"]().start == "imagenet"
+    people = coco.read(pictures / "people.json", keypoints=True)
+    task = pose_task(recipe, train=people, train_images=pictures, val=people, val_images=pictures)
+    with pytest.raises(ValueError, match="efficientpose-a has no encoder to start from imagenet"):
+        load_start(task, recipe, "imagenet")
+    own = tmp_path / "own.safetensors"
+    tensors = {name: torch.full_like(tensor, 2) for name, tensor in task.model.state_dict().items()}
+    checkpoint.save(own, tensors, {"start": "elsewhere"})
+    assert load_start(task, recipe, str(own)) == "own.safetensors (elsewhere)"
+    assert all((tensor == 2).all() for tensor in task.model.state_dict().values())
+
+
 # slimpose paper
 
 
@@ -166,8 +186,6 @@ def run_main(*words: object) -> int:
 
 def write_run(folder: Path, recipe: Recipe, *, steps: int, ap: float) -> None:
     """A run's folder as ``run`` leaves it, the weights left out."""
-    from slimpose.train import checkpoint
-
     metadata = {
         "task": "pose",
         "net": recipe.net.to_json(),

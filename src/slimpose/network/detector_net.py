@@ -39,7 +39,7 @@ class DetectorNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return centre logits and x1, y1, x2, y2 of each cell's box."""
-        outputs = self.to_outputs(self.mix(self.decoder(self.encoder(images.permute(0, 3, 1, 2).float()))))
+        outputs = self.to_outputs(self.mix(self.decoder(self.encoder(images.float().permute(0, 3, 1, 2)))))
         stride, (height, width) = self.spec.stride, outputs.shape[2:]
         x = torch.arange(width, device=outputs.device, dtype=outputs.dtype) * stride + (stride - 1) / 2
         y = torch.arange(height, device=outputs.device, dtype=outputs.dtype) * stride + (stride - 1) / 2

@@ -30,5 +30,5 @@ class PoseNet(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return heatmaps; any input size that is a multiple of the encoder's stride is taken."""
-        heatmaps = self.to_heatmaps(self.decoder(self.encoder(crops.permute(0, 3, 1, 2).float())))
+        heatmaps = self.to_heatmaps(self.decoder(self.encoder(crops.float().permute(0, 3, 1, 2))))
         return to_cell_centres(heatmaps, self.alignment, stride=self.spec.stride)

@@ -103,7 +103,7 @@ def unfold_batch_norm(encoder: Encoder, batches: Iterable[Tensor]) -> None:
     was_training = encoder.training
     encoder.eval()
     for batch in batches:
-        encoder(batch.permute(0, 3, 1, 2).float())
+        encoder(batch.float().permute(0, 3, 1, 2))
     encoder.train(was_training)
     for hook in hooks:
         hook.remove()

@@ -16,6 +16,7 @@ from slimpose.data.scenes import SceneBatch, SceneBatches, load_scenes, load_unl
 from slimpose.evaluate.detector import box_ap, detected_boxes
 from slimpose.formats import coco
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
+from slimpose.network.spec import NetSpec
 from slimpose.train.distil_boxes import BoxTeacher, soft_targets
 from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
 from slimpose.train.recipe import Recipe
@@ -87,6 +88,9 @@ def detector_task(
         raise ValueError(f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither")
     if unlabelled is not None and teacher is None:
         raise ValueError(f"pictures without labels ({unlabelled}) need a teacher")
+    net = recipe.net
+    if not isinstance(net, NetSpec):
+        raise ValueError(f"recipe {recipe.name} trains {net.baseline}, which is no person detector")
     val.check_images(val_images)
     largest = max(max(phase.size) for phase in recipe.phases)
     scenes = load_scenes(train, train_images, largest_side=int(1.5 * largest), on_progress=on_progress)
@@ -132,7 +136,7 @@ def detector_task(
         return box_ap(val, dict(gathered(list(found.items()))))
 
     return Task(
-        model=DetectorNet(recipe.net),
+        model=DetectorNet(net),
         batch_at=batch_at,
         pictures_of=lambda batch: batch.images,
         loss_of=loss_of,

@@ -17,7 +17,7 @@ from slimpose.data.pose_batches import PoseBatch, PoseBatches
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
 from slimpose.formats import coco
-from slimpose.network.pose_net import PoseNet
+from slimpose.network.build import build
 from slimpose.train.distil import Teacher, taught_once
 from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
 from slimpose.train.recipe import Recipe
@@ -120,7 +120,7 @@ def pose_task(
         return pose_ap(val, gathered(records))
 
     return Task(
-        model=PoseNet(recipe.net),
+        model=build(recipe.net),
         batch_at=batch_at,
         pictures_of=lambda batch: batch.crops,
         loss_of=loss_of,

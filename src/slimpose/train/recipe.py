@@ -11,7 +11,7 @@ from typing import Any
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
-from slimpose.network.spec import NetSpec
+from slimpose.network.build import Spec, spec_from_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Recipe:
 
     name: str
     task: str
-    net: NetSpec
+    net: Spec
     phases: tuple[Phase, ...]
     start: str = ""
     batch: int = 32
@@ -123,7 +123,7 @@ class Recipe:
         """
         try:
             fields: dict[str, Any] = json.loads(text)
-            fields["net"] = NetSpec.from_json(json.dumps(fields["net"]))
+            fields["net"] = spec_from_json(json.dumps(fields["net"]))
             fields["phases"] = tuple(Phase(**{**phase, "size": Size(*phase["size"])}) for phase in fields["phases"])
             fields["augmentation"] = Augmentation(**fields["augmentation"])
             fields["teacher_labels"] = TeacherLabels(**fields["teacher_labels"])

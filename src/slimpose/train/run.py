@@ -20,6 +20,7 @@ from slimpose.formats.files import write_bytes
 from slimpose.network import trunk
 from slimpose.network.encoder import Encoder
 from slimpose.network.imagenet import load_imagenet
+from slimpose.network.spec import NetSpec
 from slimpose.train import checkpoint
 from slimpose.train.devices import Devices, open_devices
 from slimpose.train.inference import frozen_front
@@ -56,20 +57,21 @@ def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
     """Load a start: "imagenet", a trunk of ``slimpose import-trunk``, or a net's weights; say what it was.
 
     Raises:
-        ValueError: If the file does not fit the net.
+        ValueError: If the file does not fit the net, or the net has no encoder to begin with something else.
         RuntimeError: If ImageNet weights are asked for and cannot be had.
     """
-    encoder = task.model.get_submodule("encoder")
-    assert isinstance(encoder, Encoder)
-    if start_from == IMAGENET:
-        return f"ImageNet, {load_imagenet(encoder, recipe.net)}"
-    path = Path(start_from)
-    start = checkpoint.load(path)
-    if "trunk" not in start.metadata:
+    net, path = recipe.net, Path(start_from)
+    start = None if start_from == IMAGENET else checkpoint.load(path)
+    if start is not None and "trunk" not in start.metadata:
         checkpoint.load_into(task.model, start.tensors, path=path)
         return f"{path.name} ({start.metadata.get('start', 'start unknown')})"
+    encoder = task.model.get_submodule("encoder") if isinstance(net, NetSpec) else None
+    if not isinstance(net, NetSpec) or not isinstance(encoder, Encoder):
+        raise ValueError(f"{recipe.name} has no encoder to start from {start_from}; expected a file of its own weights")
+    if start is None:
+        return f"ImageNet, {load_imagenet(encoder, net)}"
     own = encoder.state_dict()
-    cut = {name: tensor for name, tensor in start.tensors.items() if name in own or recipe.net.encoder_stride == 32}
+    cut = {name: tensor for name, tensor in start.tensors.items() if name in own or net.encoder_stride == 32}
     checkpoint.load_into(encoder, cut, path=path)  # an encoder cut at stride 16 leaves the last stages out
     if start.metadata.get("folded") == "1":
         pictures = (
@@ -135,7 +137,7 @@ def run(
         if scaler is not None and "scaler" in saved.metadata:
             scaler.load_state_dict(json.loads(saved.metadata["scaler"]))
         notes = {name: saved.metadata[name] for name in saved.metadata.keys() - {"step", "best", "scaler"}}
-    encoder = model.get_submodule("encoder")
+    encoder = getattr(model, "encoder", None)
     if isinstance(encoder, Encoder):
         encoder.front = frozen_front(encoder, recipe.frozen_stages)
     if devices.is_main:

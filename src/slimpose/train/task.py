@@ -26,7 +26,7 @@ class Task:
     """A model and what it learns.
 
     Attributes:
-        model: Its ``encoder`` is what a trunk is loaded into.
+        model: Its ``encoder``, where it has one, is what a trunk is loaded into.
         batch_at: The batch of a step, or a part of it.
         pictures_of: A batch's pictures, for giving a folded trunk its statistics.
         loss_of: The loss of a batch; of a part, so that the parts' mean is the batch's.

@@ -134,7 +134,7 @@ class BaselineNet(nn.Module):
 
     def normalised(self, crops: Tensor) -> Tensor:
         """Return what the body takes: (n, 3, H, W), ImageNet's mean 0 and deviation 1."""
-        return (crops.permute(0, 3, 1, 2).float() - self.mean_pixel) / self.std_pixel
+        return (crops.float().permute(0, 3, 1, 2) - self.mean_pixel) / self.std_pixel
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return heatmaps; any input size that is a multiple of the coarsest stride is taken."""

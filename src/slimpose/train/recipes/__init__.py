@@ -7,7 +7,7 @@ from functools import partial
 
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes.ablation import NETS, ablation
-from slimpose.train.recipes.paper import as_published, beyond, paper_nets
+from slimpose.train.recipes.paper import as_published, beyond, compared_nets, paper_nets
 from slimpose.train.recipes.small_data import detector, mnv2, teacher
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -16,5 +16,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "detector": detector,
     "beyond": beyond,
     **{name: partial(as_published, name, net) for name, net in paper_nets().items()},
+    **{name: partial(as_published, name, net) for name, net in compared_nets().items()},
     **{f"ablation-{setting}": partial(ablation, setting) for setting in NETS},
 }

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
+from slimpose.network.build import COMPARED, Spec
 from slimpose.network.family import member
 from slimpose.network.paper import ROWS, PaperRow
 from slimpose.network.spec import NetSpec
+from slimpose.skeleton import COCO17
 from slimpose.train.recipe import Phase, Recipe
 
 DISTILLED = "paper-distilled"
@@ -38,8 +40,8 @@ _AUGMENTATION = Augmentation(
 )
 
 
-def as_published(name: str, net: NetSpec) -> Recipe:
-    """The paper's training of any net: 140 epochs of COCO from ImageNet weights, distilled or not.
+def as_published(name: str, net: Spec) -> Recipe:
+    """The paper's training of any net: 140 epochs of COCO, distilled or not; of ours, from ImageNet weights.
 
     Adam without weight decay at 1e-3, a tenth of it after 90 and after 120 epochs, 64 samples a GPU, Gaussians of 2
     cells in 64, no average of weights. That is, number for number, the DARK repository's setting for its ResNets
@@ -53,7 +55,7 @@ def as_published(name: str, net: NetSpec) -> Recipe:
         task="pose",
         net=net,
         phases=(Phase(size=net.size, epochs=float(_EPOCHS)),),
-        start="imagenet",
+        start="imagenet" if isinstance(net, NetSpec) else "",
         batch=64,
         learning_rate=1e-3,
         weight_decay=0.0,
@@ -85,6 +87,11 @@ def paper_nets() -> dict[str, NetSpec]:
     """Return every recipe's name and net, the distilled one last."""
     nets = {recipe_name(row): row.spec for row in ROWS}
     return {**nets, DISTILLED: member("b1")}
+
+
+def compared_nets() -> dict[str, Spec]:
+    """Return the compared top-down nets by name: HRNet to be a teacher, all to be measured under one recipe."""
+    return {name: net for name, net in COMPARED.items() if net.joints == len(COCO17.joints)}
 
 
 def beyond() -> Recipe:
