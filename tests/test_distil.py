@@ -45,7 +45,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("teacher") / "best.safetensors"
     torch.manual_seed(5)
-    net = PoseNet(tiny_recipe().net)
+    net = PoseNet(tiny_training.NET)
     metadata = {"net": tiny_recipe().net.to_json(), "skeleton": COCO17.to_json()}
     checkpoint.save(path, net.state_dict(), metadata)
     return path
@@ -100,7 +100,7 @@ def test_a_source_that_is_not_trusted_is_left_to_the_teacher(pictures: Path) -> 
 
 def test_weights_of_a_run_teach_what_they_predict_at_any_size(weights: Path) -> None:
     teacher = distil.open_teacher(weights)
-    net = PoseNet(tiny_recipe().net).eval()
+    net = PoseNet(tiny_training.NET).eval()
     checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
     assert teacher.skeleton.joints == COCO17.joints
     assert re.fullmatch(r"best\.safetensors [0-9a-f]{12}", teacher.name)
@@ -117,7 +117,7 @@ def test_without_openvino_pytorch_computes_the_same(weights: Path, monkeypatch: 
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     teacher = distil.open_teacher(weights)
     assert teacher.runs_on == "PyTorch FP32, cpu"
-    net = PoseNet(tiny_recipe().net).eval()
+    net = PoseNet(tiny_training.NET).eval()
     checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
     with torch.inference_mode():

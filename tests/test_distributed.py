@@ -259,7 +259,7 @@ def test_its_statistics_of_bf16_maps_are_fp32() -> None:
 
 
 def test_every_norm_of_a_net_is_synchronised() -> None:
-    model = PoseNet(tiny_recipe().net)
+    model = PoseNet(tiny_training.NET)
     names = set(model.state_dict())
     synchronise_norms(model, torch.device("cpu"))
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -11,6 +11,7 @@ from models import CANVAS, CARD, CROP, dot_image, metadata_of, write_detector_mo
 from slimpose.arrays import Size
 from slimpose.runtime.detector import MIN_BOX_PX, Detector
 from slimpose.runtime.estimator import MOST_CROPS, PoseEstimator
+from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 from slimpose.runtime.session import Session
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -77,8 +78,8 @@ def test_a_text_file_is_no_onnx_file(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_the_metadata_is_told(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
-    fields = Session(write_pose_model(tmp_path / "good.onnx"), threads=1)._session.get_modelmeta()
-    wanted = {**fields.custom_metadata_map, **changes}
+    fields = file_metadata(open_onnx_file(write_pose_model(tmp_path / "good.onnx"), is_to_run=False))
+    wanted = {**fields, **changes}
     metadata = {key: value for key, value in wanted.items() if value is not None}
     path = write_pose_model(tmp_path / "bad.onnx", metadata=metadata)
     with pytest.raises(ValueError, match=message):

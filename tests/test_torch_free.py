@@ -20,7 +20,7 @@ ROOMS = (
     "slimpose.evaluate",
 )
 """Rooms that a user's machine runs, with all their modules."""
-VERBS = ("main", "predict", "live", "models", "evaluate")
+VERBS = ("main", "predict", "live", "models", "evaluate", "doctor", "benchmark", "plan", "verify")
 
 PROGRAM = """
 import importlib, importlib.abc, pkgutil, sys

@@ -141,7 +141,7 @@ def test_a_loss_that_is_no_number_stops_the_run(pictures: Path) -> None:
 
 def test_only_convolution_weights_decay_and_the_encoder_learns_at_its_own_rate() -> None:
     recipe = dataclasses.replace(tiny_recipe(), encoder_rate=0.1, learning_rate=1.0, weight_decay=0.5)
-    model = PoseNet(recipe.net)
+    model = PoseNet(tiny_training.NET)
     groups = make_optimizer(model, recipe).param_groups
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     for group in groups:
@@ -205,7 +205,7 @@ def test_the_best_weights_say_what_they_are(whole: Path) -> None:
     assert NetSpec.from_json(best.metadata["net"]) == tiny_recipe().net
     assert best.metadata["recipe"] == tiny_recipe().to_json()
     assert "AP" in json.loads(best.metadata["figures"])
-    checkpoint.load_into(PoseNet(tiny_recipe().net), best.tensors, path=whole / BEST)
+    checkpoint.load_into(PoseNet(tiny_training.NET), best.tensors, path=whole / BEST)
 
 
 def test_best_is_chosen_at_the_final_input_size(whole: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_run_is_never_overwritten(pictures: Path, whole: Path) -> None:
 
 
 def test_weights_are_no_training_state(whole: Path) -> None:
-    model = PoseNet(tiny_recipe().net)
+    model = PoseNet(tiny_training.NET)
     weights = checkpoint.Checkpoint(tensors={}, metadata={})
     with pytest.raises(ValueError, match=r"holds no training state; expected a checkpoint\.safetensors"):
         checkpoint.unpack_training(weights, model, model, make_optimizer(model, tiny_recipe()), path=whole / BEST)
@@ -336,7 +336,7 @@ def test_a_run_starts_from_an_earlier_ones_weights(pictures: Path, whole: Path) 
 
 def test_an_encoder_cut_at_stride_16_starts_from_the_whole_trunk(pictures: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe()
-    trunk = Encoder(recipe.net)
+    trunk = Encoder(tiny_training.NET)
     checkpoint.save(tmp_path / "trunk.safetensors", trunk.state_dict(), {"trunk": "mobilenetv2_100"})
     cut = dataclasses.replace(recipe, net=dataclasses.replace(recipe.net, encoder_stride=16, deconv_widths=(16, 16)))
     task = tiny_task(cut, pictures)
@@ -349,8 +349,8 @@ def test_an_encoder_cut_at_stride_16_starts_from_the_whole_trunk(pictures: Path,
 
 def test_a_folded_trunk_gets_statistics_from_the_first_batches(pictures: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe()
-    trunk = Encoder(recipe.net)
-    metadata = {"trunk": recipe.net.encoder, "folded": "1", "origin": "a graph"}
+    trunk = Encoder(tiny_training.NET)
+    metadata = {"trunk": tiny_training.NET.encoder, "folded": "1", "origin": "a graph"}
     checkpoint.save(tmp_path / "trunk.safetensors", trunk.state_dict(), metadata)
     task = tiny_task(recipe, pictures)
     assert load_start(task, recipe, str(tmp_path / "trunk.safetensors")) == "a graph"
@@ -380,7 +380,7 @@ def test_a_net_for_other_joints_is_refused(pictures: Path) -> None:
 def test_frozen_stages_computed_elsewhere_give_the_same_maps(stages: int) -> None:
     pytest.importorskip("openvino")
     torch.manual_seed(0)
-    encoder = Encoder(tiny_recipe().net).eval()
+    encoder = Encoder(tiny_training.NET).eval()
     images = torch.randint(0, 256, (2, 64, 64, 3)).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         expected = encoder(images)
@@ -415,7 +415,7 @@ def test_a_run_with_frozen_stages_computes_them_elsewhere_and_keeps_them(picture
 
 
 def test_nothing_frozen_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = Encoder(tiny_recipe().net)
+    encoder = Encoder(tiny_training.NET)
     assert frozen_front(encoder, 0) is None
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     assert frozen_front(encoder, 2) is None

@@ -21,6 +21,9 @@ from slimpose.train.run import run
 from slimpose.train.task import Task
 
 SIZE = Size(64, 64)
+NET = NetSpec(
+    encoder="mobilenetv2_100", width_multiplier=0.35, head_width=16, deconv_widths=(16, 16, 16), size=SIZE
+)
 
 
 def write_people(folder: Path) -> Path:
@@ -58,13 +61,7 @@ def tiny_recipe(*, seed: int = 0) -> Recipe:
     return Recipe(
         name="tiny",
         task="pose",
-        net=NetSpec(
-            encoder="mobilenetv2_100",
-            width_multiplier=0.35,
-            head_width=16,
-            deconv_widths=(16, 16, 16),
-            size=SIZE,
-        ),
+        net=NET,
         phases=(Phase(size=Size(32, 32), samples=24), Phase(size=SIZE, samples=24)),
         batch=4,
         ema=0.5,

@@ -24,11 +24,43 @@ from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.formats import coco
 from slimpose.formats.files import read_json, write_json
 from slimpose.runtime import models
+from slimpose.runtime.choosing import open_session
 from slimpose.runtime.session import Model, Session
 
 BOX_FLOOR = 0.05
 """Boxes scored lower are not looked at by default: their poses could add a tenth of an AP, at ten times the work."""
 POSE_NMS_OKS = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How models are opened; see ``open_session``."""
+
+    threads: int
+    backend: str
+    precision: str
+
+    def __call__(self, model: str) -> Model:
+        """Return a model by a shipped name, from an ONNX file, or from training weights, which PyTorch runs.
+
+        Raises:
+            ValueError: If weights were to be run by another backend or in another precision than PyTorch's FP32.
+        """
+        if not model.endswith(".safetensors"):
+            return open_session(
+                models.resolve(model), threads=self.threads, backend=self.backend, precision=self.precision
+            )
+        if (self.backend, self.precision) not in (("onnxruntime", ""), ("onnxruntime", "fp32")):
+            raise ValueError(
+                f"{model} holds weights, which PyTorch runs in FP32; --backend and --precision are for ONNX files"
+            )
+        import torch
+
+        from slimpose.export.onnx import TorchModel
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return TorchModel(Path(model))
 
 
 @dataclass(slots=True)
@@ -66,6 +98,8 @@ def evaluate(
     analyse: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     detector: str = "detector",
     threads: int = 0,
+    backend: str = "onnxruntime",
+    precision: str = "",
 ) -> int:
     """Measure a model's accuracy: keypoint AP of a pose net, person-box AP of a detector.
 
@@ -85,7 +119,11 @@ def evaluate(
         analyse: Where to write a page about a pose net's errors (index.html) and their figures (analysis.json): by
             joint, size, crowding and occlusion, of which kind, and the worst people in pictures.
         detector: The detector of --boxes detector.
-        threads: CPU threads; 0 leaves the runtime's choice.
+        threads: CPU threads; 0 leaves the backend's choice.
+        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the fastest here, by a
+            short trial that is remembered.
+        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets --backend auto choose; by
+            default the files' own.
     """
     require_pycocotools()
     if threads < 0:
@@ -99,7 +137,8 @@ def evaluate(
             raise IsADirectoryError(f"{option} {path} is a folder; expected a file to write")
     if analyse is not None:
         analysis_page.check_folder(analyse)
-    loaded, given = _load(model, threads), None
+    opened = Opening(threads=threads, backend=backend, precision=precision)
+    loaded, given = opened(model), None
     if loaded.info.task == "detect":
         if analyse is not None:
             raise ValueError(f"--analyse takes poses apart; {loaded.info.name} is a person detector")
@@ -116,10 +155,12 @@ def evaluate(
             box_threshold=box_threshold,
             predict=_predictor(loaded, flip=flip, flip_shift=flip_shift, decoding=decoding),
             detector=detector,
-            threads=threads,
+            opened=opened,
         )
         figures |= {"flip": flip, "flip_shift": flip_shift, "decoding": decoding}
     figures |= {"annotations": annotations.name, "threads": threads}
+    if isinstance(loaded, Session):
+        figures |= {"backend": loaded.backend, "precision": loaded.precision}
     if results:
         write_json(results, records)
     table = Table("figure", "value")
@@ -206,10 +247,10 @@ def _evaluate_pose(
     box_threshold: float,
     predict: pose_evaluation.PredictCrops,
     detector: str,
-    threads: int,
+    opened: Opening,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     truth, watch = given.file, Stopwatch()
-    looked_at = _boxes(boxes, truth, images, detector=detector, threads=threads)
+    looked_at = _boxes(boxes, truth, images, detector=detector, opened=opened)
     if boxes != "gt":
         sure = {image_id: found.over(box_threshold) for image_id, found in looked_at.items()}
         looked_at = {image_id: found for image_id, found in sure.items() if len(found.scores)}
@@ -258,29 +299,17 @@ def _predictor(
     )
 
 
-def _boxes(boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, threads: int) -> dict[int, PeopleBoxes]:
+def _boxes(boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, opened: Opening) -> dict[int, PeopleBoxes]:
     if boxes == "gt":
         return ground_truth_boxes(truth)
     if boxes == "detector":
-        finder = _load(detector, threads)
+        finder = opened(detector)
         if finder.info.task != "detect":
             raise ValueError(f"{detector} is a {finder.info.task} model; expected a person detector")
         return detector_evaluation.detected_boxes(
             truth, images, _detect(finder), canvas=finder.info.size, nms_iou=finder.info.nms_iou
         )
     return boxes_in_file(truth, Path(boxes))
-
-
-def _load(model: str, threads: int) -> Model:
-    if not model.endswith(".safetensors"):
-        return Session(models.resolve(model), threads=threads)
-    import torch
-
-    from slimpose.export.onnx import TorchModel
-
-    if threads:
-        torch.set_num_threads(threads)
-    return TorchModel(Path(model))
 
 
 def _detect(model: Model) -> detector_evaluation.DetectImages:

@@ -43,6 +43,8 @@ def live(
     model: str = "mnv2",
     detector: str = "detector",
     threads: int = 0,
+    backend: str = "onnxruntime",
+    precision: str = "",
     score_threshold: float | None = None,
     detect_every: int = 8,
     track: bool = True,
@@ -71,7 +73,11 @@ def live(
         openpose_order: Its joints; the neck is the middle of the shoulders, the feet of BODY_25 stay 0.
         model: A shipped pose model's name (slimpose models lists them), or an ONNX file.
         detector: The same for the person detector.
-        threads: CPU threads for the networks; 0 leaves the choice to ONNX Runtime.
+        threads: CPU threads for the networks; 0 leaves the choice to the backend.
+        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the fastest here, by a
+            short trial that is remembered.
+        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets --backend auto choose; by
+            default the files' own.
         score_threshold: Least score 0..1 of a person's box; the detector's own by default.
         detect_every: The detector looks at least at every so-manieth frame of a camera.
         track: Whether people are numbered and followed.
@@ -96,7 +102,7 @@ def live(
         {**({"--out": out} if out is not None else {}), **targets.folders()},
         [Path(address.target) for address in watched if address.kind == "file"],
     )
-    pipeline = slimpose.load(model, detector, threads, score_threshold)
+    pipeline = slimpose.load(model, detector, threads, score_threshold, backend=backend, precision=precision)
     follower = Follower(pipeline, cameras=len(cameras), detect_every=detect_every, track=track, smooth=smooth)
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     is_clocked = realtime or any(address.kind != "file" for address in watched)

@@ -17,6 +17,10 @@ VERBS = {
     "live": "watch cameras and streams, several at once; follow everyone in them",
     "evaluate": "measure a model's accuracy on a COCO file",
     "models": "list the shipped models",
+    "doctor": "what this machine has for it, and which backend would be fastest",
+    "benchmark": "measure speed: models alone, the whole way, beside other people's models",
+    "plan": "models, backend, threads and detection interval for so many people, cameras and pictures a second",
+    "compare": "pose systems side by side: cost, time, accuracy here and as published",
     "cost": "parameters, multiply-adds and the paper's tool number of a network",
     "train": "train a pose net or a person detector",
     "paper": "the paper's tables beside what finished runs measured",
@@ -25,9 +29,17 @@ VERBS = {
     "lint": "which layers of a model a chip or runtime computes, which not, and why",
     "fit": "find the net that a chip computes whole, near a number of multiply-adds",
     "export": "turn weights into an ONNX file that needs nothing else",
+    "quantize": "make an INT8 or FP16 file that keeps a promise on its accuracy",
+    "verify": "tell how far apart two models' answers are on the same people",
 }
 
-EXTRAS = {"pycocotools": "eval", "openvino": "openvino", "ai_edge_litert": "blazepose", "supervision": "supervision"}
+EXTRAS = {
+    "pycocotools": "eval",
+    "openvino": "openvino",
+    "ai_edge_litert": "blazepose",
+    "supervision": "supervision",
+    "matplotlib": "plot",
+}
 """Which extra of the package brings a third-party module; ``train`` brings the others."""
 
 BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)

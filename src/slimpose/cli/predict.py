@@ -31,6 +31,7 @@ from slimpose.runtime.addresses import redacted
 from slimpose.runtime.following import CameraFrame, Follower
 from slimpose.runtime.images import ImageError
 from slimpose.runtime.pipeline import Pipeline, check_boxes
+from slimpose.runtime.session import Session
 from slimpose.runtime.sources import Frame, IncompleteError, Media, SourceError, expand, open_media
 
 
@@ -47,6 +48,8 @@ def predict(
     detector: str = "detector",
     boxes: Path | None = None,
     threads: int = 0,
+    backend: str = "onnxruntime",
+    precision: str = "",
     score_threshold: float | None = None,
     draw: bool = True,
     detect_every: int = 8,
@@ -72,7 +75,11 @@ def predict(
         detector: The same for the person detector.
         boxes: Boxes to look at instead of the detector's: a COCO annotation file, or a list of results; nobody is
             followed then.
-        threads: CPU threads for the networks; 0 leaves the choice to ONNX Runtime.
+        threads: CPU threads for the networks; 0 leaves the choice to the backend.
+        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the fastest here, by a
+            short trial that is remembered.
+        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets --backend auto choose; by
+            default the files' own.
         score_threshold: Least score 0..1 of a person's box; the detector's own by default.
         draw: Whether to draw and write pictures.
         detect_every: In videos, the detector looks at least at every so-manieth frame.
@@ -88,7 +95,9 @@ def predict(
     if detect_every < 1:
         raise ValueError(f"--detect-every is {detect_every}; expected 1 or more")
     given = box_files.read(boxes) if boxes is not None else None
-    pipeline = slimpose.load(model, None if given else detector, threads, score_threshold)
+    pipeline = slimpose.load(
+        model, None if given else detector, threads, score_threshold, backend=backend, precision=precision
+    )
 
     def new_follower() -> Follower:
         return Follower(pipeline, detect_every=detect_every, track=track, smooth=smooth)
@@ -289,9 +298,11 @@ class _Run:
         seen += f" ({self.frames} frames)" if self.videos else ""
         found = "pose" if self.videos else "person"
         people = f"{self.people} {found if self.people == 1 else 'people' if found == 'person' else 'poses'}"
+        pose = self.pipeline.estimator.session
         finder = self.pipeline.detector.session.info.name if self.pipeline.detector is not None else "given boxes"
+        by = f", {pose.backend} {pose.precision}" if isinstance(pose, Session) else ""
         workers = f"{threads or f'automatic (of {os.cpu_count()})'} CPU threads"
-        report.print(f"{seen}, {people}; {finder} + {self.pipeline.estimator.session.info.name}, {workers}")
+        report.print(f"{seen}, {people}; {finder} + {pose.info.name}, {workers}{by}")
         if self.frames:
             report.print(f"median ms a frame: {self.stages.medians()}")
         if self.detections:

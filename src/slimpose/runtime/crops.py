@@ -12,17 +12,17 @@ _MAX_SIDE_PX = 32_766
 """OpenCV's warpAffine counts source pixels in 16 bits."""
 
 
-def cut_crops(image: Image, boxes_image: Boxes, crop_size: Size) -> tuple[Crops, Affines]:
+def cut_crops(image: Image, boxes_image: Boxes, crop_size: Size, *, out: Crops | None = None) -> tuple[Crops, Affines]:
     """Return one crop a box, and the affines from image to crop pixels.
 
     What lies outside the image is black. Where a person is more than twice the crop's size, the surroundings
-    are first shrunk by a whole factor (area mean), so that no pixel is skipped.
+    are first shrunk by a whole factor (area mean), so that no pixel is skipped. ``out`` takes the crops if given.
 
     Raises:
         ValueError: If a box has no area.
     """
     affines = geometry.crop_affines(boxes_image, crop_size)
-    crops = np.empty((len(boxes_image), *crop_size, 3), np.uint8)
+    crops = np.empty((len(boxes_image), *crop_size, 3), np.uint8) if out is None else out
     for crop, affine in zip(crops, affines, strict=True):
         factor = int(1 / affine[0, 0])
         whole = factor < 2 and max(image.shape[:2]) <= _MAX_SIDE_PX

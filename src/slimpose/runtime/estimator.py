@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from slimpose import geometry
-from slimpose.arrays import Boxes, Image, PersonScores
+from slimpose.arrays import Affines, Boxes, Image, PersonScores
 from slimpose.poses import NOT_TRACKED, Poses, person_scores
 from slimpose.runtime.crops import cut_crops
 from slimpose.runtime.session import Model
@@ -63,11 +63,15 @@ class PoseEstimator:
             ValueError: If a box has no area.
         """
         size = self.session.info.size
-        parts = [cut_crops(image, boxes, size) for image, boxes, _ in looked_at]
-        crops = np.concatenate([crops for crops, _ in parts]) if parts else np.zeros((0, *size, 3), np.uint8)
+        crops = np.empty((sum(len(boxes) for _, boxes, _ in looked_at), *size, 3), np.uint8)
+        to_crop: list[Affines] = []
+        start = 0
+        for image, boxes, _ in looked_at:
+            to_crop.append(cut_crops(image, boxes, size, out=crops[start : start + len(boxes)])[1])
+            start += len(boxes)
         return CutOut(
             crops=crops,
-            to_crop=[to_crop for _, to_crop in parts],
+            to_crop=to_crop,
             boxes_image=[boxes for _, boxes, _ in looked_at],
             box_scores=[scores for _, _, scores in looked_at],
         )

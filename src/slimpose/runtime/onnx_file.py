@@ -1,18 +1,27 @@
-"""Any ONNX file, opened for this machine's CPU."""
+"""Any ONNX file, opened by ONNX Runtime."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
+CPU = ("CPUExecutionProvider",)
+Provider = str | tuple[str, dict[str, Any]]
 
-def open_onnx_file(path: Path, *, threads: int = 0) -> onnxruntime.InferenceSession:
+
+def open_onnx_file(
+    path: Path, *, threads: int = 0, providers: Sequence[Provider] = CPU, is_to_run: bool = True
+) -> onnxruntime.InferenceSession:
     """Return the file opened by ONNX Runtime.
 
     Args:
         path: The file.
         threads: CPU threads; 0 leaves the runtime's choice.
+        providers: What computes it, the best first: names, or names with options.
+        is_to_run: Without, the graph is only looked at: nothing is optimised, which is faster.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -27,8 +36,21 @@ def open_onnx_file(path: Path, *, threads: int = 0) -> onnxruntime.InferenceSess
     options.intra_op_num_threads = threads
     # Threads that wait by spinning take the cores from another model's: a third of the time, with two.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not is_to_run:
+        options.intra_op_num_threads = 1
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors share no public base
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can load (cut off?): {reason}") from error
+
+
+def puts_of(session: onnxruntime.InferenceSession) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
+    """Return name and type of each input, and the names of the outputs."""
+    return [(put.name, put.type) for put in session.get_inputs()], tuple(put.name for put in session.get_outputs())
+
+
+def file_metadata(session: onnxruntime.InferenceSession) -> Mapping[str, str]:
+    """Return what the file says of itself."""
+    return session.get_modelmeta().custom_metadata_map

@@ -12,6 +12,7 @@ from slimpose import geometry
 from slimpose.arrays import Image
 from slimpose.poses import Poses
 from slimpose.runtime import models
+from slimpose.runtime.choosing import open_session
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.images import check_image, read_image
@@ -95,21 +96,32 @@ def load(
     detector: str | Path | None = models.DEFAULT_DETECTOR,
     threads: int = 0,
     score_threshold: float | None = None,
+    *,
+    backend: str = "onnxruntime",
+    precision: str = "",
 ) -> Pipeline:
     """Open the models and return the pipeline.
 
     Args:
         model: A shipped pose model's name, or an ONNX file of ``slimpose export``.
         detector: The same for the person detector; None if boxes will always be given.
-        threads: CPU threads; 0 leaves the choice to ONNX Runtime.
+        threads: CPU threads; 0 leaves the choice to the backend.
         score_threshold: Least score of a person's box; the detector's own by default.
+        backend: "onnxruntime", "openvino", "tensorrt" or "cuda"; "auto" is the fastest of them here (a trial of two
+            seconds a model, remembered).
+        precision: What it computes in: "" for the files' own; "bf16" or "fp16" where backend and processor have it;
+            "any" lets "auto" choose.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a name is unknown, or a file is not such a model.
+        ValueError: If a name is unknown, a file is not such a model, or a backend or precision is not to be had.
     """
-    estimator = PoseEstimator(Session(models.resolve(model), threads=threads))
+
+    def opened(name: str | Path) -> Session:
+        return open_session(models.resolve(name), threads=threads, backend=backend, precision=precision)
+
+    estimator = PoseEstimator(opened(model))
     finder = None
     if detector is not None:
-        finder = Detector(Session(models.resolve(detector), threads=threads), score_threshold=score_threshold)
+        finder = Detector(opened(detector), score_threshold=score_threshold)
     return Pipeline(estimator=estimator, detector=finder)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import onnxruntime
 
 from slimpose.arrays import Size
+from slimpose.runtime.backends.opening import open_graph
 from slimpose.skeleton import COCO17, Skeleton
 
 FORMAT = "1"
@@ -74,37 +74,36 @@ class Model(Protocol):
 
 
 class Session:
-    """One model in ONNX Runtime.
+    """One model in one backend.
+
+    Attributes:
+        backend: Which: "onnxruntime", "openvino", "tensorrt" or "cuda".
+        precision: What it computes in: ``info.precision`` unless another was asked for; "int8+bf16" where the float
+            layers of an INT8 file are computed in BF16.
+        threads: CPU threads it was given; 0 is the backend's choice.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, not slimpose's, or its metadata is broken.
+        ValueError: If it is no ONNX file, not slimpose's, or its metadata is broken; or (``BackendError``) if the
+            backend is not installed, or does not compute in that precision.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, threads: int = 0, backend: str = "onnxruntime", precision: str = "") -> None:
         if not path.is_file():
             raise FileNotFoundError(f"no model file {path}")
         if threads < 0:
             raise ValueError(f"threads is {threads}; expected 0 (the runtime's choice) or more")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        # Threads that wait by spinning take the cores from the other model's: a third of the time, with two.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors share no public base
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can load (cut off?): {reason}") from error
-        self.info = read_info(path, self._session.get_modelmeta().custom_metadata_map)
-        self.outputs: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
-        self._input = _INPUTS[self.info.task]
-        inputs = [(put.name, put.type) for put in self._session.get_inputs()]
+        self._graph = open_graph(path, threads=threads, backend=backend, precision=precision)
+        self.info = read_info(path, self._graph.metadata)
+        self.backend, self.precision, self.threads = backend, self._graph.precision, threads
+        self.outputs: tuple[str, ...] = tuple(self._graph.outputs)
+        expected = _INPUTS[self.info.task]
+        inputs = list(self._graph.inputs)
         missing = [name for name in _OUTPUTS[self.info.task] if name not in self.outputs]
-        if inputs != [(self._input, "tensor(uint8)")] or missing:
+        if inputs != [(expected, "tensor(uint8)")] or missing:
             raise ValueError(
                 f"{path} says it is a {self.info.task} model, but takes {inputs} and gives "
-                f"{list(self.outputs)}; expected one uint8 input {self._input!r} and "
+                f"{list(self.outputs)}; expected one uint8 input {expected!r} and "
                 f"{list(_OUTPUTS[self.info.task])} (changed after slimpose export wrote it?)"
             )
 
@@ -113,7 +112,7 @@ class Session:
 
         Raises:
             ValueError: If the batch does not fit, or there is no such output.
-            RuntimeError: If ONNX Runtime fails, for want of memory for example.
+            RuntimeError: If the backend fails, for want of memory for example.
         """
         if batch.shape[1:] != (*self.info.size, 3) or batch.dtype != np.uint8:
             raise ValueError(
@@ -126,14 +125,13 @@ class Session:
                 f"{self.info.name} has no output {', '.join(unknown)}; expected of {', '.join(self.outputs)}"
             )
         try:
-            results = self._session.run(list(outputs), {self._input: batch})
+            return self._graph.run(batch, outputs)
         except Exception as error:  # onnxruntime's errors share no public base
-            reason = str(error).splitlines()[0]
+            reason = str(error).partition("\n")[0]
             raise RuntimeError(f"{self.info.name} failed on a batch of {len(batch)}: {reason}") from error
-        return [np.asarray(result) for result in results]
 
 
-def read_info(path: Path, metadata: dict[str, str]) -> ModelInfo:
+def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
     """Return what the metadata says.
 
     Raises:

@@ -1,0 +1,100 @@
+"""The paper's Table VIII for this machine: a net in FP32, FP16 or BF16, and INT8: AP, milliseconds a person, megabytes.
+
+    python benchmarks/table8.py --model mnv2 mnv2@openvino:bf16 mnv2-int8.onnx mnv2-int8.onnx@openvino \
+        --annotations ../shared/data/dev/person_keypoints.json --images ../shared/data/dev/images
+
+Models are shipped names or files of ``slimpose export`` and ``slimpose quantize``, each with @BACKEND:PRECISION behind
+it if it is to run so. Times are medians (and 95th percentiles) of calls that take turns in one process, from a cut
+crop to points, batch 1, so that a noisy machine is noisy for all. AP is COCO's with ground-truth boxes and without
+flip test. The last line is JSON: figures, processor, versions, commit.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import machine
+import numpy as np
+import tyro
+
+from slimpose.cli.verify import opened
+from slimpose.export.quantization.samples import average_precision
+from slimpose.formats import coco
+from slimpose.runtime.models import resolve
+from slimpose.runtime.session import Session
+
+_WARM_UP = 5
+
+
+def main(
+    model: tuple[str, ...] = ("mnv2", "mnv2@openvino:bf16"),
+    annotations: Path | None = None,
+    images: Path | None = None,
+    threads: int = 1,
+    rounds: int = 60,
+) -> None:
+    """Measure one net in several precisions.
+
+    Args:
+        model: What to measure; the first is what the others are compared with.
+        annotations: COCO annotation file with the truth; without it AP is left out.
+        images: Folder of its images.
+        threads: CPU threads.
+        rounds: Timed calls of each.
+    """
+    if (annotations is None) != (images is None):
+        sys.exit("--annotations and --images go together: expected both, or neither")
+    if rounds < 1:
+        sys.exit(f"--rounds is {rounds}; expected 1 or more")
+    sessions = {text: opened(text, threads) for text in model}
+    others = [text for text, session in sessions.items() if session.info.task != "pose"]
+    if others:
+        sys.exit(f"{', '.join(others)}: no pose model; expected pose models")
+    times = _times(sessions, rounds)
+    figures = []
+    for text, session in sessions.items():
+        file = Path(text) if Path(text).is_file() else resolve(text.rpartition("@")[0] if "@" in text else text)
+        row = {
+            "model": text,
+            "precision": session.precision,
+            "backend": session.backend,
+            "ms": round(float(np.median(times[text])), 2),
+            "ms_p95": round(float(np.percentile(times[text], 95)), 2),
+            "mb": round(file.stat().st_size / 1e6, 2),
+        }
+        if annotations is not None and images is not None:
+            truth = coco.read(annotations, keypoints=True)
+            row["ap"] = round(average_precision(session, truth, images), 2)
+        figures.append(row)
+    wide = max(len(row["model"]) for row in figures)
+    figure_names = f"{'AP':>6s} {'ms':>7s} {'p95':>7s} {'times':>6s} {'MB':>6s}"
+    print(f"{'model':{wide}s} {'precision':>10s} {'backend':>12s} {figure_names}")
+    for row in figures:
+        ap = f"{row['ap']:6.1f}" if "ap" in row else f"{'-':>6s}"
+        faster = figures[0]["ms"] / row["ms"]
+        print(
+            f"{row['model']:{wide}s} {row['precision']:>10s} {row['backend']:>12s} {ap} {row['ms']:7.2f} "
+            f"{row['ms_p95']:7.2f} {faster:6.2f} {row['mb']:6.1f}"
+        )
+    about = {**machine.about(), "threads": threads, "rounds": rounds, "boxes": "gt", "flip": False}
+    print(json.dumps({**about, "annotations": annotations and annotations.name, "models": figures}))
+
+
+def _times(sessions: dict[str, Session], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each session's calls on a crop, all taking turns."""
+    rng = np.random.default_rng(0)
+    crops = {name: rng.integers(0, 256, (1, *each.info.size, 3)).astype(np.uint8) for name, each in sessions.items()}
+    taken: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in range(rounds + _WARM_UP):
+        for name, session in sessions.items():
+            started = time.perf_counter()
+            session.run(crops[name], ("points", "scores"))
+            taken[name].append(1e3 * (time.perf_counter() - started))
+    return {name: every[_WARM_UP:] for name, every in taken.items()}
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

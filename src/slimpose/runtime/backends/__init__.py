@@ -1,0 +1,1 @@
+"""What computes a network: ONNX Runtime, OpenVINO, or NVIDIA's through ONNX Runtime, all behind ``Session``."""

@@ -1,0 +1,75 @@
+"""What every backend does alike: which there are, in which precision they compute, and what an opened graph answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+BACKENDS = ("onnxruntime", "openvino", "tensorrt", "cuda")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+INSTALL = {
+    "onnxruntime": "pip install onnxruntime",
+    "openvino": 'pip install "slimpose[openvino]"',
+    "tensorrt": "pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt",
+    "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+}
+"""How to get a backend."""
+
+
+@runtime_checkable
+class Graph(Protocol):
+    """A model file, opened by a backend.
+
+    Attributes:
+        metadata: The file's metadata.
+        inputs: Name and type of each input, such as ("crops", "tensor(uint8)").
+        outputs: The names that ``run`` knows.
+        precision: What the backend computes it in.
+    """
+
+    metadata: Mapping[str, str]
+    inputs: Sequence[tuple[str, str]]
+    outputs: Sequence[str]
+    precision: str
+
+    def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
+        """Return the named outputs of a batch; they are the caller's to keep."""
+        ...
+
+
+class BackendError(ValueError):
+    """A backend or precision that was asked for and is not to be had; the message says how to get it."""
+
+
+def settle_precision(backend: str, *, own: str, asked: str, offered: Sequence[str]) -> str:
+    """Return the precision a backend will compute a file in.
+
+    Args:
+        backend: Its name.
+        own: The file's own precision.
+        asked: The precision asked for; "" for the file's own.
+        offered: What the backend can compute a file of float layers in, on this machine.
+
+    Raises:
+        BackendError: If it cannot be had.
+    """
+    if asked in ("", own):
+        return own
+    if asked not in PRECISIONS:
+        raise BackendError(f"no precision is named {asked!r}; expected one of {', '.join(PRECISIONS)}")
+    if asked == "int8":
+        raise BackendError(
+            f"the file is {own}; expected an INT8 file for int8, in any backend: slimpose quantize makes one"
+        )
+    if asked == "fp32":
+        raise BackendError(f"the file is {own}, and its layers stay so; expected an FP32 file for fp32")
+    if asked not in offered:
+        said = ", ".join(dict.fromkeys((own, *offered)))
+        raise BackendError(
+            f"{backend} does not compute in {asked} on this machine; expected {said}, or another backend "
+            "(slimpose doctor lists them)"
+        )
+    return asked if own == "fp32" else f"{own}+{asked}"

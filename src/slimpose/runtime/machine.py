@@ -1,0 +1,179 @@
+"""What this machine is: processor, what it computes fast, the threads a process may use, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+X86_FEATURES: Mapping[str, tuple[str, ...]] = {
+    "avx2": ("avx2",),
+    "avx512f": ("avx512f",),
+    "vnni": ("avx512_vnni", "avx_vnni"),
+    "avx512_bf16": ("avx512_bf16",),
+    "amx": ("amx_tile", "amx_int8", "amx_bf16"),
+}
+ARM_FEATURES: Mapping[str, tuple[str, ...]] = {
+    "asimd": ("asimd",),
+    "dotprod": ("asimddp",),
+    "bf16": ("bf16",),
+    "i8mm": ("i8mm",),
+}
+"""What matters to a small network, and the kernel's words for it, any of which will do."""
+
+_NO_LIMIT_BYTES = 1 << 60
+"""Version 1 control groups say "unlimited" with a number as large as this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A machine as a process sees it.
+
+    Attributes:
+        cpu: The processor's name.
+        architecture: Such as "x86_64" or "aarch64".
+        cores: Logical processors of the machine.
+        threads: How many threads this process may keep busy: the least of cores, affinity and quota.
+        affinity: Processors the process is bound to; None where that cannot be learnt.
+        quota_cores: Processor time a control group grants, in processors; None without a limit.
+        features: Which of the architecture's features the processor has; empty where that cannot be learnt.
+        memory_bytes: Memory of the machine, or of the control group where that is less; None if unknown.
+        available_bytes: Memory that is free for use now; None if unknown.
+        unknown: What could not be learnt here.
+    """
+
+    cpu: str
+    architecture: str
+    cores: int
+    threads: int
+    affinity: int | None
+    quota_cores: float | None
+    features: Mapping[str, bool]
+    memory_bytes: int | None
+    available_bytes: int | None
+    unknown: tuple[str, ...]
+
+
+def read_machine(root: Path = Path("/"), architecture: str = "") -> Machine:
+    """Return what is known of this machine: all of it on Linux, names and counts elsewhere.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are.
+        architecture: The processor's; that of this Python by default.
+    """
+    architecture = architecture or platform.machine()
+    cpuinfo = _fields(root / "proc/cpuinfo")
+    memory = _fields(root / "proc/meminfo")
+    cores = os.cpu_count() or 1
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    quota_cores = _quota_cores(root)
+    threads = min(cores, affinity or cores, max(1, int(quota_cores)) if quota_cores is not None else cores)
+    features = _features(cpuinfo, architecture)
+    memory_bytes, available_bytes = _bytes_of(memory.get("MemTotal")), _bytes_of(memory.get("MemAvailable"))
+    limit_bytes = _memory_limit(root)
+    if memory_bytes is not None and limit_bytes is not None:
+        memory_bytes = min(memory_bytes, limit_bytes)
+        available_bytes = min(available_bytes, limit_bytes) if available_bytes is not None else None
+    unknown = [
+        name
+        for name, is_unknown in (
+            ("processor features (no /proc/cpuinfo of a known kind)", not features),
+            ("processors this process is bound to", affinity is None),
+            ("processor quota (no control groups)", not (root / "proc/self/cgroup").is_file()),
+            ("memory (no /proc/meminfo)", memory_bytes is None),
+        )
+        if is_unknown
+    ]
+    return Machine(
+        cpu=_name(root, cpuinfo) or platform.processor() or architecture or "unknown",
+        architecture=architecture,
+        cores=cores,
+        threads=threads,
+        affinity=affinity,
+        quota_cores=quota_cores,
+        features=features,
+        memory_bytes=memory_bytes,
+        available_bytes=available_bytes,
+        unknown=tuple(unknown),
+    )
+
+
+def _fields(path: Path) -> dict[str, str]:
+    """The first value of every key of a ``key : value`` file; empty if there is none."""
+    fields: dict[str, str] = {}
+    for line in (_text(path) or "").splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    return fields
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _name(root: Path, cpuinfo: Mapping[str, str]) -> str:
+    """Small boards with ARM processors name the board only."""
+    board = (_text(root / "proc/device-tree/model") or "").strip("\0\n ")
+    return cpuinfo.get("model name") or cpuinfo.get("Model") or board
+
+
+def _features(cpuinfo: Mapping[str, str], architecture: str) -> dict[str, bool]:
+    is_arm = architecture.lower().startswith(("arm", "aarch64"))
+    said = cpuinfo.get("Features" if is_arm else "flags")
+    if said is None:
+        return {}
+    words = set(said.split())
+    wanted = ARM_FEATURES if is_arm else X86_FEATURES
+    return {feature: not words.isdisjoint(names) for feature, names in wanted.items()}
+
+
+def _bytes_of(kilobytes: str | None) -> int | None:
+    number = (kilobytes or "").partition(" ")[0]
+    return 1024 * int(number) if number.isdigit() else None
+
+
+def _groups(root: Path, controller: str) -> list[Path]:
+    """The folders of the process's control group and all above it, of version 2 and of version 1."""
+    folders: list[Path] = []
+    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, place = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / controller if controllers else root / "sys/fs/cgroup"
+        folder = mount / place.strip().lstrip("/")
+        folders += [folder, *(parent for parent in folder.parents if parent.is_relative_to(mount))]
+    return folders
+
+
+def _quota_cores(root: Path) -> float | None:
+    found: list[float] = []
+    for folder in _groups(root, "cpu"):
+        quota, _, period = (_text(folder / "cpu.max") or "").strip().partition(" ")
+        if not quota:
+            quota = (_text(folder / "cpu.cfs_quota_us") or "").strip()
+            period = (_text(folder / "cpu.cfs_period_us") or "").strip()
+        if quota.isdigit() and period.isdigit() and int(period) > 0:
+            found.append(int(quota) / int(period))
+    return min(found) if found else None
+
+
+def _memory_limit(root: Path) -> int | None:
+    found: list[int] = []
+    for folder in _groups(root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            said = (_text(folder / name) or "").strip()
+            if said.isdigit() and int(said) < _NO_LIMIT_BYTES:
+                found.append(int(said))
+    return min(found) if found else None
+
+
+def peak_memory_bytes() -> int | None:
+    """Return the most memory this process has held since it began; None where that cannot be learnt."""
+    said = _fields(Path("/proc/self/status")).get("VmHWM")
+    return _bytes_of(said)
