@@ -21,9 +21,7 @@ from slimpose.train.run import run
 from slimpose.train.task import Task
 
 SIZE = Size(64, 64)
-NET = NetSpec(
-    encoder="mobilenetv2_100", width_multiplier=0.35, head_width=16, deconv_widths=(16, 16, 16), size=SIZE
-)
+NET = NetSpec(encoder="mobilenetv2_100", width_multiplier=0.35, head_width=16, deconv_widths=(16, 16, 16), size=SIZE)
 
 
 def write_people(folder: Path) -> Path:
