@@ -141,14 +141,14 @@ def test_a_fixed_size_teachers_peaks_stay_in_place_in_a_smaller_crop() -> None:
     from slimpose.runtime.images import read_image
 
     photo = read_image(Path(__file__).parents[1] / "examples" / "photos" / "000000507015.jpg")
-    box = np.array([[0, 0, photo.shape[1], photo.shape[0]]], np.float32)
+    box = np.array([[489, 179, 553, 402]], np.float32)  # somebody who stands alone
     teacher = distil.open_teacher(models.resolve("mnv2"))
     maps = {}
     for size in (Size(256, 192), Size(128, 96)):
         crops, _ = cut_crops(photo, box, size)
         maps[size.height] = teacher.heatmaps_of(crops)[0]
     sure = maps[256].reshape(17, -1).max(axis=1) > 0.3
-    assert sure.any()
+    assert sure.sum() >= 10
     for joint in np.flatnonzero(sure):
         y, x = np.unravel_index(maps[256][joint].argmax(), maps[256][joint].shape)
         v, u = np.unravel_index(maps[128][joint].argmax(), maps[128][joint].shape)

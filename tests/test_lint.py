@@ -183,7 +183,8 @@ def test_our_files_tell_where_the_network_ends(name: str, counted: int, macs: in
     report = report_on(layers_of(graph), load_target("tensorrt-10"))
     assert (len(report.counted), report.macs) == (counted, macs)
     before = [verdict.layer.kind for verdict in report.verdicts if verdict.layer.part == "before"]
-    assert before == ["transpose", "Cast", "sub", "div"]
+    assert sorted(before[:2]) == ["Cast", "transpose"]  # a file from before the cast came first is as good
+    assert before[2:] == ["sub", "div"]
     decoding = {verdict.layer.kind for verdict in report.verdicts if verdict.layer.part == "decoding"}
     assert {"GatherElements", "sub"} <= decoding
     graph.metadata = {}
