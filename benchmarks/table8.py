@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import machine
@@ -25,6 +25,7 @@ from slimpose.export.quantization.samples import average_precision
 from slimpose.formats import coco
 from slimpose.runtime.models import resolve
 from slimpose.runtime.session import Session
+from slimpose.runtime.timing import in_turn
 
 _WARM_UP = 5
 
@@ -53,7 +54,7 @@ def main(
     others = [text for text, session in sessions.items() if session.info.task != "pose"]
     if others:
         sys.exit(f"{', '.join(others)}: no pose model; expected pose models")
-    times = _times(sessions, rounds)
+    times = in_turn({text: _call(session) for text, session in sessions.items()}, rounds=rounds, warm_up=_WARM_UP)
     figures = []
     for text, session in sessions.items():
         file = Path(text) if Path(text).is_file() else resolve(text.rpartition("@")[0] if "@" in text else text)
@@ -61,8 +62,8 @@ def main(
             "model": text,
             "precision": session.precision,
             "backend": session.backend,
-            "ms": round(float(np.median(times[text])), 2),
-            "ms_p95": round(float(np.percentile(times[text], 95)), 2),
+            "ms": round(times[text].median_ms, 2),
+            "ms_p95": round(times[text].p95_ms, 2),
             "mb": round(file.stat().st_size / 1e6, 2),
         }
         if annotations is not None and images is not None:
@@ -83,17 +84,9 @@ def main(
     print(json.dumps({**about, "annotations": annotations and annotations.name, "models": figures}))
 
 
-def _times(sessions: dict[str, Session], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each session's calls on a crop, all taking turns."""
-    rng = np.random.default_rng(0)
-    crops = {name: rng.integers(0, 256, (1, *each.info.size, 3)).astype(np.uint8) for name, each in sessions.items()}
-    taken: dict[str, list[float]] = {name: [] for name in sessions}
-    for _ in range(rounds + _WARM_UP):
-        for name, session in sessions.items():
-            started = time.perf_counter()
-            session.run(crops[name], ("points", "scores"))
-            taken[name].append(1e3 * (time.perf_counter() - started))
-    return {name: every[_WARM_UP:] for name, every in taken.items()}
+def _call(session: Session) -> Callable[[], object]:
+    crop = np.random.default_rng(0).integers(0, 256, (1, *session.info.size, 3)).astype(np.uint8)
+    return lambda: session.run(crop, ("points", "scores"))
 
 
 if __name__ == "__main__":

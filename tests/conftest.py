@@ -1,9 +1,9 @@
-"""What several test files share: one hypothesis profile, and small COCO files written on the spot."""
+"""What several test files share: one hypothesis profile, small COCO files written on the spot, a folder to train on."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +60,24 @@ def write_coco(tmp_path: Path) -> Callable[[Any], Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: sums in one order, and no threads that wait for each other on tiny nets."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of ``tiny_training.write_people``."""
+    import tiny_training
+
+    folder = tmp_path_factory.mktemp("pictures")
+    tiny_training.write_people(folder)
+    return folder

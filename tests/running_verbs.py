@@ -1,4 +1,4 @@
-"""Verbs in a process of their own, so that they can be interrupted and killed."""
+"""Verbs run in this process, or in one of their own, so that they can be interrupted and killed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import pytest
 
 from models import dot_image, write_detector_model, write_pose_model
 from slimpose.arrays import Size
+from slimpose.cli.main import main
 
 DEADLINE_S = 60.0
 """For what takes a second on a quiet machine."""
@@ -25,6 +27,26 @@ def write_models(folder: Path) -> list[str]:
     folder.mkdir(exist_ok=True)
     pose, detector = write_pose_model(folder / "pose.onnx"), write_detector_model(folder / "detector.onnx")
     return ["--model", str(pose), "--detector", str(detector), "--threads", "1"]
+
+
+def in_a_work_folder(verb: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Return the verb with synthetic weights, in an empty folder of this process; it returns the exit code."""
+    options = write_models(folder / "models")
+    work = folder / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def run(*words: str | Path) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main([verb, *map(str, words), *options])
+        assert isinstance(ended.value.code, int)
+        return ended.value.code
+
+    return run
+
+
+def all_files(folder: str = ".") -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
 
 
 def write_walk(path: Path, frames: int, *, fps: float = 25.0, size: Size = Size(96, 96)) -> Path:

@@ -35,18 +35,7 @@ def batches(boxes: list[list[float]], crowd: list[bool]) -> SceneBatches:
     return SceneBatches(scenes=[scene], order=Order(np.ones(1), seed=0), stride=8, seed=0)
 
 
-STILL = Augmentation(
-    flip=0.0,
-    scale=0.0,
-    rotation_deg=0.0,
-    rotate=0.0,
-    shift=0.0,
-    half_body=0.0,
-    light=0.0,
-    grey=0.0,
-    blur=0.0,
-    cut_out=0.0,
-)
+STILL = dataclasses.replace(Augmentation().weaker(0.0), flip=0.0)
 
 
 def still(*, flip: float = 0.0, scale: float = 0.0, shift: float = 0.0) -> Augmentation:

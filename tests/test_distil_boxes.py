@@ -22,9 +22,7 @@ from slimpose.train.detector_task import detector_task, soft_centre_loss  # noqa
 from slimpose.train.distil_boxes import BoxTeacher, decode_yolox, open_box_teacher, soft_targets  # noqa: E402
 from slimpose.train.recipe import Phase, Recipe  # noqa: E402
 
-STILL = Augmentation(
-    flip=0.0, scale=0.0, rotation_deg=0.0, shift=0.0, half_body=0.0, light=0.0, grey=0.0, blur=0.0, cut_out=0.0
-)
+STILL = dataclasses.replace(Augmentation().weaker(0.0), flip=0.0)
 SHARED = Path(__file__).parents[2] / "shared"
 
 

@@ -36,20 +36,7 @@ from slimpose.train.synced_norm import SyncedBatchNorm, synchronise_norms  # noq
 from tiny_training import tiny_recipe, tiny_task  # noqa: E402
 from two_processes import recipe_of_20_steps  # noqa: E402
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    tiny_training.write_people(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 
 from fake_camera import FakeCamera, fake_camera
-from running_verbs import csv_rows, frames_in, json_lines, json_records, start, wait_until, write_models, write_walk
+from running_verbs import (
+    all_files,
+    csv_rows,
+    frames_in,
+    in_a_work_folder,
+    json_lines,
+    json_records,
+    start,
+    wait_until,
+    write_models,
+    write_walk,
+)
 from slimpose.cli.main import main
 
 Live = Callable[..., int]
@@ -21,22 +32,7 @@ Live = Callable[..., int]
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
     """``slimpose live`` in an empty folder with synthetic weights; returns the exit code."""
-    options = write_models(tmp_path / "models")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-
-    def run(*words: str | Path) -> int:
-        with pytest.raises(SystemExit) as ended:
-            main(["live", *map(str, words), *options])
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
-
-    return run
-
-
-def all_files(folder: str = ".") -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+    return in_a_work_folder("live", tmp_path, monkeypatch)
 
 
 def test_films_are_watched_frame_by_frame_to_their_end(live: Live, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pycocotools")
 pytest.importorskip("onnxruntime")
 
-import tiny_training  # noqa: E402
 from slimpose.cli.main import main  # noqa: E402
 from slimpose.export import onnx as onnx_export  # noqa: E402
 from slimpose.formats import coco  # noqa: E402
@@ -35,19 +33,7 @@ COCO_PEOPLE = 149_813
 QUICK = ("paper-r18-16", "paper-b1-128x96", "efficientpose-a")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    tiny_training.write_people(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # what they say

@@ -10,9 +10,19 @@ import cv2
 import numpy as np
 import pytest
 
-from running_verbs import csv_rows, frames_in, json_lines, json_records, start, wait_until, write_models, write_walk
+from running_verbs import (
+    all_files,
+    csv_rows,
+    frames_in,
+    in_a_work_folder,
+    json_lines,
+    json_records,
+    start,
+    wait_until,
+    write_models,
+    write_walk,
+)
 from slimpose.arrays import Size
-from slimpose.cli.main import main
 
 Predict = Callable[..., int]
 
@@ -20,22 +30,7 @@ Predict = Callable[..., int]
 @pytest.fixture
 def predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predict:
     """``slimpose predict`` in an empty folder with synthetic weights; returns the exit code."""
-    options = write_models(tmp_path / "models")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-
-    def run(*words: str | Path) -> int:
-        with pytest.raises(SystemExit) as ended:
-            main(["predict", *map(str, words), *options])
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
-
-    return run
-
-
-def all_files(folder: str = ".") -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+    return in_a_work_folder("predict", tmp_path, monkeypatch)
 
 
 def test_someone_who_walks_through_a_video_keeps_the_number(predict: Predict) -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +31,7 @@ from slimpose.train.recipe import Phase, Recipe  # noqa: E402
 from slimpose.train.run import BEST, CHECKPOINT, METRICS, Progress, load_start, run  # noqa: E402
 from tiny_training import tiny_recipe, tiny_task  # noqa: E402
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    tiny_training.write_people(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run_all(pictures: Path, out: Path, *, resume: bool = False, **more: Any) -> list[Progress]:
