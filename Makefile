@@ -33,7 +33,7 @@ clean:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "slimpose needs Python 3.10 or newer; say PYTHON=python3.12 make check")'
 	@echo "Making .venv with PyTorch and the checkers: a few minutes the first time."
 	$(PYTHON) -m venv --clear .venv
-	$(FULL)/python $(PIP) --editable '.[train,dev,openvino]'
+	$(FULL)/python $(PIP) --editable '.[train,dev,openvino,ncnn]'
 	@touch $@
 
 .venv-lean/made: pyproject.toml

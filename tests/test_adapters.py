@@ -247,7 +247,7 @@ def test_a_broken_tflite_file_is_told(tmp_path: Path) -> None:
 def test_without_its_reader_a_tflite_file_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     (tmp_path / "net.tflite").write_bytes(b"landmarks")
-    with pytest.raises(RuntimeError, match="pip install ai-edge-litert"):
+    with pytest.raises(BackendError, match="pip install ai-edge-litert"):
         open_pose_model(tmp_path / "net.tflite")
 
 

@@ -24,7 +24,6 @@ PACKAGES = {
     "pycocotools": "eval",
     "torch": "train",
     "onnx": "train",
-    "ai-edge-litert": "blazepose",
     "supervision": "supervision",
 }
 """What slimpose uses beside its backends, and the extra that brings it."""

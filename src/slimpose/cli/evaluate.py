@@ -56,11 +56,11 @@ class Opening:
             )
         import torch
 
-        from slimpose.export.onnx import TorchModel
+        from slimpose.export.onnx import TorchModel, load_weights
 
         if self.threads:
             torch.set_num_threads(self.threads)
-        return TorchModel(Path(model))
+        return TorchModel(load_weights(Path(model)), name=model)
 
 
 @dataclass(slots=True)

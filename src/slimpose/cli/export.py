@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import cv2
 import numpy as np
 import tyro
 
 from slimpose.arrays import Crops, Size
+from slimpose.cli.cropping import crops_of_people
 from slimpose.export import onnx as onnx_export
+from slimpose.export.onnx import smooth_noise
+from slimpose.export.runtimes import writing as runtimes
 from slimpose.formats.files import read_json
 from slimpose.network.build import named
+from slimpose.runtime.backends.contract import FILES
+from slimpose.runtime.backends.ncnn_net import SUFFIX as NCNN_SUFFIX
+from slimpose.runtime.backends.ncnn_net import beside as ncnn_files
+from slimpose.runtime.backends.opening import metadata_of
 from slimpose.runtime.images import IMAGE_SUFFIXES, read_image
+from slimpose.runtime.letterbox import letterbox
+from slimpose.runtime.models import resolve, shipped
+from slimpose.runtime.session import read_info
 
-_MOST_PICTURES = 64
+_NOISE, _COMPARED, _CALIBRATED = 8, 64, 256
+"""Pictures to compare on; people who give INT8 its ranges."""
 
 
 def export(
@@ -24,43 +34,98 @@ def export(
     out: Path,
     name: str | None = None,
     card: Path | None = None,
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
     images: Path | None = None,
+    annotations: Path | None = None,
     heatmaps: bool = True,
     untrained: bool = False,
     size: str | None = None,
 ) -> int:
-    """Turn weights into an ONNX file that needs nothing else: pixels in, points or boxes out.
+    """Turn weights into a file that a runtime opens: pixels in, points or boxes out.
+
+    The name of --out says for which: FILE.onnx (ONNX Runtime, OpenVINO, TensorRT), FILE.xml (OpenVINO), FILE.tflite
+    (LiteRT), FILE.ncnn.param (NCNN). All verbs take all of them. LiteRT's and NCNN's graphs end in the heatmaps, which
+    slimpose decodes.
 
     Args:
-        weights: best.safetensors of a run, or what slimpose import-weights wrote; with --untrained a net's name.
-        out: The ONNX file to write.
-        name: The model's name; the file's stem by default.
+        weights: best.safetensors of a run, or what slimpose import-weights wrote; with --untrained a net's name. For
+            FILE.xml also a shipped model's name or an ONNX file, INT8 too.
+        out: The file to write.
+        name: The model's name; the file's by default.
         card: JSON object with facts for the metadata: data, licences, measured accuracy.
-        images: Folder of pictures to compare with PyTorch on; smooth noise by default.
-        heatmaps: Whether a pose file also gives its heatmaps, for flip tests.
+        precision: Of FILE.xml, FILE.tflite (int8 too) and FILE.ncnn.param; slimpose quantize makes smaller ONNX files.
+        images: Folder of pictures of people to compare with PyTorch on, smooth noise by default; int8 needs some
+            hundred people, who give the ranges of values.
+        annotations: COCO file that says where in the pictures the people are; the shipped detector by default.
+        heatmaps: Whether a pose net's FILE.onnx also gives its heatmaps, for flip tests.
         untrained: Random weights, to time a net that nobody has weights of; lightweight-openpose then takes whole
             images and gives the maps that people are grouped from.
         size: Input HEIGHTxWIDTH of an untrained net; the one of its paper by default.
     """
     if size is not None and not untrained:
         raise ValueError("--size is for --untrained; weights are exported at the size they were trained for")
-    if untrained:
-        spec = named(weights, size=Size.parse(size) if size is not None else None)
-        loaded = onnx_export.untrained(spec, task="bottom-up" if weights == "lightweight-openpose" else "pose")
-    else:
-        loaded = onnx_export.load_weights(Path(weights))
+    source = _source(weights, untrained=untrained, size=size)
+    if annotations is not None and images is None:
+        raise ValueError("--annotations names pictures; expected --images, the folder they are in, too")
+    if precision == "int8" and images is None:
+        raise ValueError("int8 takes its ranges of values from real people; expected --images, a folder of pictures")
     facts = read_json(card, kind="card") if card else {}
     if not isinstance(facts, dict):
         raise ValueError(f"{card} holds a JSON {type(facts).__name__}; expected an object")
-    pictures = _pictures(images, loaded.spec.size) if images else None
-    drift = onnx_export.export(loaded, out, name=name or out.stem, card=facts, pictures=pictures, heatmaps=heatmaps)
-    size_mb = out.stat().st_size / 1e6
-    print(f"{out}: {size_mb:.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} of PyTorch")
+    is_onnx = out.suffix.lower() not in FILES
+    if is_onnx and precision != "fp32":
+        raise ValueError(
+            f"ONNX files are exported in fp32; slimpose quantize --precision {precision} makes one of those"
+        )
+    if isinstance(source, Path) and (is_onnx or name is not None or card is not None):
+        raise ValueError(
+            f"{weights} is an ONNX file, with its name and card; expected weights, or --out FILE.xml for OpenVINO without "
+            "--name and --card"
+        )
+    if not (is_onnx or heatmaps):
+        raise ValueError("--no-heatmaps is for FILE.onnx; expected another --out, or none of it")
+    task, shape = _task_and_size(source)
+    crops = smooth_noise(_NOISE, shape)
+    if images is not None and task == "pose":
+        people = _CALIBRATED if precision == "int8" else _COMPARED
+        crops, _ = crops_of_people(images, annotations, size=shape, people=people)
+    elif images is not None:
+        crops = _letterboxed(images, shape)
+    called = name or out.name.removesuffix(NCNN_SUFFIX).removesuffix(out.suffix)
+    if is_onnx and isinstance(source, onnx_export.Loaded):
+        drift = onnx_export.export(source, out, name=called, card=facts, pictures=crops, heatmaps=heatmaps)
+    else:
+        drift = runtimes.export(source, out, name=called, card=facts, precision=precision, pictures=crops)
+    said = "PyTorch" if isinstance(source, onnx_export.Loaded) else weights
+    on = f"{len(crops)} people" if images is not None else "noise"
+    print(f"{out}: {_megabytes(out):.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} of {said} on {on}")
     return 0
 
 
-def _pictures(folder: Path, size: Size) -> Crops:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)[:_MOST_PICTURES]
+def _source(weights: str, *, untrained: bool, size: str | None) -> onnx_export.Loaded | Path:
+    if untrained:
+        spec = named(weights, size=Size.parse(size) if size is not None else None)
+        return onnx_export.untrained(spec, task="bottom-up" if weights == "lightweight-openpose" else "pose")
+    if weights in shipped() or weights.lower().endswith(".onnx"):
+        return resolve(weights)
+    return onnx_export.load_weights(Path(weights))
+
+
+def _task_and_size(source: onnx_export.Loaded | Path) -> tuple[str, Size]:
+    if isinstance(source, onnx_export.Loaded):
+        return source.task, source.spec.size
+    info = read_info(source, metadata_of(source))
+    return info.task, info.size
+
+
+def _megabytes(out: Path) -> float:
+    """Of the file and, where there are some, the weights beside it."""
+    weights = {".xml": out.with_suffix(".bin"), ".param": ncnn_files(out)[0]}.get(out.suffix.lower())
+    return (out.stat().st_size + (weights.stat().st_size if weights is not None else 0)) / 1e6
+
+
+def _letterboxed(folder: Path, size: Size) -> Crops:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)[:_COMPARED]
     if not files:
         raise ValueError(f"{folder} holds no pictures; expected files like {', '.join(sorted(IMAGE_SUFFIXES)[:4])}")
-    return np.stack([cv2.resize(read_image(file), (size.width, size.height)) for file in files])
+    return np.stack([letterbox(read_image(file), size)[0] for file in files])

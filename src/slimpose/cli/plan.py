@@ -14,14 +14,13 @@ from rich.table import Table
 
 from slimpose.cli.benchmark import cast_of
 from slimpose.runtime import models
-from slimpose.runtime.backends.contract import BackendError
+from slimpose.runtime.backends.contract import OF_THEIR_OWN_FILES, BackendError
 from slimpose.runtime.backends.opening import Backend, backends
-from slimpose.runtime.choosing import AUTO, Choice, check_names, choices
+from slimpose.runtime.choosing import AUTO, DEFAULT, Choice, check_names, choices_for
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import MOST_CROPS
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.made_film import MadeFilm, make_film
-from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 from slimpose.runtime.pipeline_speed import PipelineTimes, random_crops, time_pipeline
 from slimpose.runtime.planning import Load, Plan, Setup, from_two_calls, longest, plans, reach
 from slimpose.runtime.session import Session
@@ -154,7 +153,7 @@ def measure(
                 pose = _open(path, choice, count)
                 if pose.info.task != "pose":
                     continue
-                finder = _open(detector, choice, count)
+                finder = _open(detector, _for_detector(choice), count)
                 if around is None:
                     around = time_pipeline(pose, finder, film, seconds=TRIAL_S)
                 setups.append(_setup(path, pose, finder, choice, around, load))
@@ -163,9 +162,13 @@ def measure(
 
 def _choices(path: Path, precision: str, found: dict[str, Backend]) -> list[Choice]:
     """The file's own precision always, and what is allowed beside it."""
-    own = file_metadata(open_onnx_file(path, is_to_run=False)).get("precision", "fp32")
-    wanted = choices(own, precision, found)
-    return list(dict.fromkeys([*choices(own, "", found), *wanted]))
+    wanted = choices_for(path, precision, found)
+    return list(dict.fromkeys([*choices_for(path, "", found), *wanted]))
+
+
+def _for_detector(choice: Choice) -> Choice:
+    """How the detector, an ONNX file, runs beside a pose net that runs so."""
+    return DEFAULT if choice.backend in OF_THEIR_OWN_FILES else choice
 
 
 def _open(path: Path, choice: Choice, threads: int) -> Session:
@@ -213,7 +216,8 @@ def _prove(
     for candidate in candidates[:PROOFS]:
         setup = candidate.setup
         cv2.setNumThreads(setup.threads)
-        pose, finder = (_open(path, setup.choice, setup.threads) for path in (setup.path, detector))
+        pose = _open(setup.path, setup.choice, setup.threads)
+        finder = _open(detector, _for_detector(setup.choice), setup.threads)
         times = time_pipeline(
             pose, finder, film, cameras=load.cameras, detect_every=candidate.detect_every, seconds=seconds
         )

@@ -9,18 +9,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 
 import slimpose
-from slimpose import geometry
-from slimpose.arrays import Boxes, Crops, PersonScores
+from slimpose.cli.cropping import crops_of_people
 from slimpose.evaluate.drift import broken_limits, compare
-from slimpose.formats import coco
-from slimpose.runtime.crops import cut_crops
-from slimpose.runtime.detector import Detector
-from slimpose.runtime.images import IMAGE_SUFFIXES, read_image
-from slimpose.runtime.models import DEFAULT_DETECTOR, resolve
+from slimpose.runtime.models import resolve
 from slimpose.runtime.session import Session
 
 _HOW = re.compile(r"(?P<model>.+)@(?P<backend>[a-z]+)(:(?P<precision>[a-z0-9+]+))?")
@@ -43,8 +37,9 @@ def verify(
 ) -> int:
     """Run two pose models on the same people and tell how far apart their points, scores and heatmaps are.
 
-    A and B are shipped names or ONNX files, each with @BACKEND or @BACKEND:PRECISION behind it if it is to run so:
-    slimpose verify mnv2 mnv2@openvino:bf16. The exit code is 1 if a limit is broken: meant for CI.
+    A and B are shipped names or model files (.onnx, .xml, .tflite, .ncnn.param). With @BACKEND or @BACKEND:PRECISION
+    behind it, one is run so: slimpose verify mnv2 mnv2@openvino:bf16. If a limit is broken, the exit code is 1: meant
+    for CI.
 
     Args:
         a: The reference.
@@ -71,15 +66,13 @@ def verify(
         raise ValueError("--annotations names pictures; expected --images, the folder they are in, too")
     if images is None and not _PHOTOS.is_dir():
         raise ValueError("the sample photos come with a checkout, not with the installed package; expected --images")
-    folder = images or _PHOTOS
     models = [opened(text, threads) for text in (a, b)]
     for text, model in zip((a, b), models, strict=True):
         if model.info.task != "pose":
             raise ValueError(f"{text} is a {model.info.task} model; expected a pose model")
-    boxes = _annotated(annotations, folder) if annotations is not None else _detected(folder, threads, people)
-    crops, areas = _cut(boxes, models[0], people)
-    if len(crops) == 0:
-        raise ValueError(f"nobody is in the pictures of {folder}: nothing to compare")
+    crops, areas = crops_of_people(
+        images or _PHOTOS, annotations, size=models[0].info.size, people=people, threads=threads
+    )
     drift = compare(models[0], models[1], crops, areas, min_score=min_score)
     broken = broken_limits(drift, max_px=max_px, max_p95_px=max_p95_px)
     if json:
@@ -103,50 +96,3 @@ def opened(text: str, threads: int) -> Session:
         return Session(resolve(text), threads=threads)
     backend, precision = how["backend"], how["precision"] or ""
     return Session(resolve(how["model"]), threads=threads, backend=backend, precision=precision)
-
-
-def _annotated(annotations: Path, folder: Path) -> dict[Path, Boxes]:
-    truth = coco.read(annotations, keypoints=False)
-    truth.check_images(folder)
-    boxes: dict[Path, Boxes] = {}
-    for image_id, people in truth.people_by_image().items():
-        found = [person.box_image for person in people if not person.is_crowd]
-        stacked = np.array(found, np.float32).reshape(-1, 4)
-        stacked = stacked[(stacked[:, 2:] > stacked[:, :2]).all(axis=1)]
-        if len(stacked):
-            boxes[folder / truth.images[image_id].file_name] = stacked
-    return boxes
-
-
-def _detected(folder: Path, threads: int, people: int) -> dict[Path, Boxes]:
-    if not folder.is_dir():
-        raise NotADirectoryError(f"no image folder {folder}")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise ValueError(f"{folder} holds no pictures; expected files like {', '.join(sorted(IMAGE_SUFFIXES)[:4])}")
-    detector = Detector(Session(resolve(DEFAULT_DETECTOR), threads=threads))
-    boxes: dict[Path, Boxes] = {}
-    for file in files:
-        found, _ = detector(read_image(file))
-        if len(found):
-            boxes[file] = found
-        if sum(map(len, boxes.values())) >= people:
-            break
-    return boxes
-
-
-def _cut(boxes: dict[Path, Boxes], model: Session, people: int) -> tuple[Crops, PersonScores]:
-    """Crops of at most so many people, and the areas of their boxes in square crop pixels."""
-    crops: list[np.ndarray] = []
-    areas: list[np.ndarray] = []
-    left = people
-    for file, found in boxes.items():
-        cut, affines = cut_crops(read_image(file), found[:left], model.info.size)
-        crops.append(cut)
-        areas.append(geometry.box_areas(found[:left]) * affines[:, 0, 0] * affines[:, 1, 1])
-        left -= len(cut)
-        if left <= 0:
-            break
-    if not crops:
-        return np.zeros((0, *model.info.size, 3), np.uint8), np.zeros(0, np.float32)
-    return np.concatenate(crops), np.concatenate(areas).astype(np.float32)

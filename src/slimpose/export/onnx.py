@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,8 @@ def as_module(loaded: Loaded) -> nn.Module:
 class TorchModel:
     """Weights run by PyTorch as if they were exported: a ``slimpose.runtime.session.Model``."""
 
-    def __init__(self, path: Path) -> None:
-        loaded = load_weights(path)
-        self.info = read_info(path, _metadata(loaded, name=str(path), card={}, size=loaded.spec.size))
+    def __init__(self, loaded: Loaded, *, name: str = "weights") -> None:
+        self.info = read_info(Path(name), metadata_for(loaded, name=name, card={}, size=loaded.spec.size))
         self.outputs = output_names(loaded.task)
         self._module = as_module(loaded)
 
@@ -170,7 +169,7 @@ def export(
     model = program.model_proto
     if is_pose and not heatmaps:
         del model.graph.output[3]
-    for key, value in _metadata(loaded, name=name, card=card, size=size).items():
+    for key, value in metadata_for(loaded, name=name, card=card, size=size).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     model.graph.name = name
@@ -180,7 +179,7 @@ def export(
         del node.metadata_props[:]
     onnx.checker.check_model(model)
     drift = compare(module, model.SerializeToString(), pictures if pictures is not None else smooth_noise(8, size))
-    _check(drift, is_pose=is_pose)
+    check_drift(drift, is_pose=is_pose)
     write_bytes(out, model.SerializeToString())
     return drift
 
@@ -202,14 +201,20 @@ def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
     if "affinities" in theirs:
         apart = [np.abs(mine[0] - theirs["heatmaps"]).max(), np.abs(mine[1] - theirs["affinities"]).max()]
         return Drift(pixels=0.0, maps=float(np.max(apart)))
-    counted = mine[1] > _COMPARED_SCORE
-    places = "points" if "points" in theirs else "boxes"
-    pixels = np.abs(mine[0] - theirs[places])[counted]
-    maps = np.abs(mine[3] - theirs["heatmaps"]) if "heatmaps" in theirs else np.abs(mine[1] - theirs["scores"])
-    return Drift(pixels=float(pixels.max(initial=0)), maps=float(maps.max(initial=0)))
+    names = ("points", "scores", "covariances", "heatmaps") if "points" in theirs else ("boxes", "scores")
+    return drift_of(dict(zip(names, mine, strict=True)), theirs)
 
 
-def _check(drift: Drift, *, is_pose: bool) -> None:
+def drift_of(mine: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> Drift:
+    """Return the largest differences between two answers for the same pictures, in what both hold."""
+    counted = mine["scores"] > _COMPARED_SCORE
+    places, maps = "points" if "points" in theirs else "boxes", "heatmaps" if "heatmaps" in theirs else "scores"
+    pixels = np.abs(mine[places] - theirs[places])[counted]
+    return Drift(pixels=float(pixels.max(initial=0)), maps=float(np.abs(mine[maps] - theirs[maps]).max(initial=0)))
+
+
+def check_drift(drift: Drift, *, is_pose: bool) -> None:
+    """Raise RuntimeError if a file that should be the same is not."""
     limit_px = MAX_POINT_DRIFT_PX if is_pose else 10 * MAX_POINT_DRIFT_PX
     if not (drift.pixels <= limit_px and drift.maps <= MAX_HEATMAP_DRIFT):  # neither may be NaN
         raise RuntimeError(
@@ -226,7 +231,8 @@ def smooth_noise(count: int, size: Size) -> Crops:
     return np.stack(enlarged).astype(np.uint8)
 
 
-def _metadata(loaded: Loaded, *, name: str, card: dict[str, Any], size: Size) -> dict[str, str]:
+def metadata_for(loaded: Loaded, *, name: str, card: dict[str, Any], size: Size) -> dict[str, str]:
+    """Return what an exported file says of itself."""
     cost = cost_of(loaded.net, size)
     story = {key: loaded.metadata[key] for key in ("start", "train_file", "samples") if key in loaded.metadata}
     for key in ("figures", "recipe"):

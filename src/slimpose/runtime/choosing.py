@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from slimpose.formats.files import write_json
-from slimpose.runtime.backends.contract import BACKENDS, PRECISIONS, BackendError
-from slimpose.runtime.backends.opening import Backend, backends, versions
+from slimpose.runtime.backends.contract import BACKENDS, FILES, OF_THEIR_OWN_FILES, PRECISIONS, BackendError
+from slimpose.runtime.backends.opening import Backend, backends, metadata_of, versions
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import read_machine
-from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import in_turn
 
@@ -126,6 +125,23 @@ def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[Choi
     return wanted
 
 
+def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> list[Choice]:
+    """Return what may run this file, the default first; a file that is not ONNX has its own backend alone.
+
+    Raises:
+        BackendError: If nothing that is there computes it in that precision.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no model file.
+    """
+    own = metadata_of(path).get("precision", "fp32")
+    its_own = FILES.get(path.suffix.lower())
+    if its_own is None:
+        return choices(own, precision, {name: one for name, one in found.items() if name not in OF_THEIR_OWN_FILES})
+    if found[its_own].install:
+        raise BackendError(f"{path} runs in {its_own} only, which is not there: {found[its_own].install}")
+    return choices(own, precision, {its_own: found[its_own]})
+
+
 def choose(
     path: Path,
     *,
@@ -155,13 +171,12 @@ def choose(
     Raises:
         BackendError: If nothing that is there computes in that precision.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file.
+        ValueError: If it is no model file.
         RuntimeError: If none of the choices could run.
     """
     found = backends() if found is None else found
     cache = cache_folder() / "backends.json" if cache is None else cache
-    own = file_metadata(open_onnx_file(path, threads=threads, is_to_run=False)).get("precision", "fp32")
-    candidates = choices(own, precision, found)
+    candidates = choices_for(path, precision, found)
     if len(candidates) == 1:
         return Verdict(choice=candidates[0], median_ms={}, failed={}, is_remembered=False)
     key = _key(path, threads, precision, versions(found))

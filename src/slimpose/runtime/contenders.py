@@ -13,9 +13,9 @@ import numpy as np
 
 from slimpose.runtime.adapters.opening import open_pose_model
 from slimpose.runtime.backends.contract import BackendError
-from slimpose.runtime.backends.opening import Backend
-from slimpose.runtime.choosing import ANY, Choice, choices
-from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
+from slimpose.runtime.backends.opening import Backend, metadata_of
+from slimpose.runtime.choosing import ANY, Choice, choices_for
+from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.runtime.session import Model, Session
 
 _TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
@@ -65,10 +65,10 @@ def our_choices(
             raise BackendError(f"no backend is named {name!r}; expected some of {', '.join(found)}")
         if found[name].install:
             raise BackendError(f"{name} is not there: {found[name].install}")
-    own = file_metadata(open_onnx_file(path, is_to_run=False)).get("precision", "fp32")
+    own = metadata_of(path).get("precision", "fp32")
     return [
         choice
-        for choice in choices(own, ANY, found)
+        for choice in choices_for(path, ANY, found)
         if (not backends or choice.backend in backends) and (not precisions or (choice.precision or own) in precisions)
     ]
 

@@ -1,4 +1,4 @@
-"""A slimpose ONNX file, opened: what it is, and its outputs for a batch."""
+"""A slimpose model file, opened: what it is, and its outputs for a batch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from slimpose.arrays import Size
+from slimpose.runtime.backends.contract import backend_of
 from slimpose.runtime.backends.opening import open_graph
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -77,14 +78,14 @@ class Session:
     """One model in one backend.
 
     Attributes:
-        backend: Which: "onnxruntime", "openvino", "tensorrt" or "cuda".
+        backend: Which, one of ``backends.contract.BACKENDS``; a file that is not ONNX runs in its own.
         precision: What it computes in: ``info.precision`` unless another was asked for; "int8+bf16" where the float
             layers of an INT8 file are computed in BF16.
         threads: CPU threads it was given; 0 is the backend's choice.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, not slimpose's, or its metadata is broken; or (``BackendError``) if the
+        ValueError: If it is no model file, not slimpose's, or its metadata is broken; or (``BackendError``) if the
             backend is not installed, or does not compute in that precision.
     """
 
@@ -93,6 +94,7 @@ class Session:
             raise FileNotFoundError(f"no model file {path}")
         if threads < 0:
             raise ValueError(f"threads is {threads}; expected 0 (the runtime's choice) or more")
+        backend = backend_of(path, backend)
         self._graph = open_graph(path, threads=threads, backend=backend, precision=precision)
         self.info = read_info(path, self._graph.metadata)
         self.backend, self.precision, self.threads = backend, self._graph.precision, threads

@@ -9,6 +9,7 @@ import numpy as np
 
 from slimpose.arrays import Size
 from slimpose.runtime.adapters.contract import OUTPUTS, answer, check_batch, describe
+from slimpose.runtime.backends.lite_rt import open_interpreter
 from slimpose.skeleton import COCO17
 
 _LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
@@ -34,7 +35,7 @@ class BlazePose:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        RuntimeError: If the package that reads .tflite files is not installed.
+        BackendError: If the package that reads .tflite files is not installed.
         ValueError: If it is no such model.
 
     Source:
@@ -42,19 +43,7 @@ class BlazePose:
     """
 
     def __init__(self, path: Path, *, threads: int = 0, refine: bool = True) -> None:
-        if not path.is_file():
-            raise FileNotFoundError(f"no model file {path}")
-        try:
-            from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise RuntimeError(
-                f"{path} is a .tflite file, which needs a package that is not installed: pip install ai-edge-litert"
-            ) from error
-        try:
-            self._model = Interpreter(model_path=str(path), num_threads=threads or None)
-            self._model.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is not a .tflite file that can be loaded (cut off?): {error}") from error
+        self._model = open_interpreter(path, threads=threads)
         given, answers = self._model.get_input_details(), self._model.get_output_details()
         shape = [int(size) for size in given[0]["shape"]]
         landmarks = [entry["index"] for entry in answers if int(np.prod(entry["shape"])) == _NUMBERS]

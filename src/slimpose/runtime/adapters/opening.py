@@ -8,6 +8,8 @@ from slimpose.runtime.adapters.blazepose import BlazePose
 from slimpose.runtime.adapters.heatmap_net import HeatmapNet
 from slimpose.runtime.adapters.movenet import MoveNet
 from slimpose.runtime.adapters.simcc import SimccNet
+from slimpose.runtime.backends.contract import FILES
+from slimpose.runtime.backends.lite_rt import attached_metadata
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.runtime.session import Model, Session
 
@@ -19,11 +21,14 @@ def open_pose_model(path: Path, *, threads: int = 0) -> Model:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        RuntimeError: If it is a .tflite file, and the package that reads them is not installed.
+        BackendError: If the package that reads such a file is not installed.
         ValueError: If it is no such file, or none of these models.
     """
-    if path.suffix.lower() == ".tflite":
+    own_backend = FILES.get(path.suffix.lower())
+    if own_backend == "litert" and not attached_metadata(path):
         return BlazePose(path, threads=threads)
+    if own_backend:
+        return Session(path, threads=threads)
     session = open_onnx_file(path, threads=threads, is_to_run=False)
     if "slimpose" in session.get_modelmeta().custom_metadata_map:
         return Session(path, threads=threads)

@@ -1,20 +1,27 @@
-"""What every backend does alike: which there are, in which precision they compute, and what an opened graph answers."""
+"""What every backend does alike: which there are, for which files and precisions, and what an opened graph answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-BACKENDS = ("onnxruntime", "openvino", "tensorrt", "cuda")
+BACKENDS = ("onnxruntime", "openvino", "tensorrt", "cuda", "litert", "ncnn")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+FILES = {".xml": "openvino", ".tflite": "litert", ".param": "ncnn"}
+"""Suffix to the one backend that reads such a file; any other file is ONNX."""
+OF_THEIR_OWN_FILES = ("litert", "ncnn")
+"""Backends that read no ONNX."""
 
 INSTALL = {
     "onnxruntime": "pip install onnxruntime",
     "openvino": 'pip install "slimpose[openvino]"',
     "tensorrt": "pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt",
     "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+    "litert": "pip install ai-edge-litert",
+    "ncnn": "pip install ncnn",
 }
 """How to get a backend."""
 
@@ -42,6 +49,29 @@ class Graph(Protocol):
 
 class BackendError(ValueError):
     """A backend or precision that was asked for and is not to be had; the message says how to get it."""
+
+
+def backend_of(path: Path, asked: str) -> str:
+    """Return the backend for a file.
+
+    Args:
+        path: The file.
+        asked: A backend's name; "onnxruntime", the default everywhere, leaves a file that is not ONNX to its own.
+
+    Raises:
+        BackendError: If there is no such backend, or it does not read such a file.
+    """
+    if asked not in BACKENDS:
+        raise BackendError(f"no backend is named {asked!r}; expected one of {', '.join(BACKENDS)}")
+    own = FILES.get(path.suffix.lower())
+    if own is None and asked in OF_THEIR_OWN_FILES:
+        suffix = next(suffix for suffix, backend in FILES.items() if backend == asked)
+        raise BackendError(
+            f"{asked} does not read {path}; expected a {suffix} file: slimpose export WEIGHTS --out FILE{suffix}"
+        )
+    if own is not None and asked not in (own, "onnxruntime"):
+        raise BackendError(f"{path} runs in {own} only; expected --backend {own}, or an ONNX file for {asked}")
+    return own or asked
 
 
 def settle_precision(backend: str, *, own: str, asked: str, offered: Sequence[str]) -> str:

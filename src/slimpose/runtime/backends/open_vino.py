@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: an optional package.
+"""OpenVINO on the CPU, of ONNX files and of its own (.xml with .bin beside it): an optional package.
 
 Graphs are compiled for one input and, when that many come first, for ``MANY`` at once; any batch goes through in such
 parts. A graph of free batch size needs no parts, but OpenVINO takes half as long again for one person with it (12.7
@@ -9,6 +9,7 @@ would be bound to the same ones.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from slimpose.runtime.backends.contract import INSTALL, BackendError, settle_pre
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file, puts_of
 
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
+RT_INFO = "slimpose"
+"""Where an .xml file keeps its metadata."""
+_TYPES = {"<Type: 'uint8_t'>": "tensor(uint8)"}
 MANY = 4
 """Inputs a call where there are so many."""
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -30,19 +34,25 @@ class OpenVinoGraph:
     Raises:
         BackendError: If OpenVINO is not installed, or does not compute in that precision on this processor.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file.
+        ValueError: If it is no such file.
     """
 
     def __init__(self, path: Path, *, threads: int, precision: str = "") -> None:
         core = new_core()
-        plain = open_onnx_file(path, threads=threads, is_to_run=False)  # OpenVINO drops the metadata
-        self.metadata: Mapping[str, str] = file_metadata(plain)
-        self.inputs, self.outputs = puts_of(plain)
+        is_ir = path.suffix.lower() == ".xml"
+        if not is_ir:
+            plain = open_onnx_file(path, threads=threads, is_to_run=False)  # OpenVINO drops the metadata
+            self.metadata: Mapping[str, str] = file_metadata(plain)
+            self.inputs, self.outputs = puts_of(plain)
+        self._model = read_ir(core, path)
+        if is_ir:
+            self.metadata = ir_metadata(self._model)
+            self.inputs = [(put.any_name, _TYPES.get(str(put.element_type), "")) for put in self._model.inputs]
+            self.outputs = tuple(put.any_name for put in self._model.outputs)
         own = self.metadata.get("precision", "fp32")
         self.precision = settle_precision("openvino", own=own, asked=precision, offered=offered(core))
         self._core, self._settings = core, _settings(self.precision, threads)
         try:
-            self._model = core.read_model(path)
             self._requests = {1: self._compiled(1)}
         except RuntimeError as error:
             raise ValueError(f"{path} cannot be compiled by OpenVINO: {str(error).splitlines()[0]}") from error
@@ -73,6 +83,29 @@ class OpenVinoGraph:
         shape[0] = size
         model.reshape(shape)
         return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+
+
+def read_ir(core: Any, path: Path) -> Any:
+    """Return a model file as OpenVINO's model.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If OpenVINO cannot read it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file {path}")
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(f"{path} cannot be read by OpenVINO (cut off? no .bin beside an .xml?): {reason}") from error
+
+
+def ir_metadata(model: Any) -> dict[str, str]:
+    """Return what a model of ``slimpose export`` says of itself, from its runtime information; {} for anyone else's."""
+    if not model.has_rt_info([RT_INFO]):
+        return {}
+    return {str(key): str(value) for key, value in json.loads(str(model.get_rt_info([RT_INFO]).value)).items()}
 
 
 def new_core() -> Any:

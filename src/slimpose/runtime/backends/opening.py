@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime
 
-from slimpose.runtime.backends.contract import BACKENDS, INSTALL, BackendError, Graph
+from slimpose.runtime.backends.contract import INSTALL, OF_THEIR_OWN_FILES, BackendError, Graph, backend_of
+from slimpose.runtime.backends.lite_rt import LiteRtGraph, attached_metadata
+from slimpose.runtime.backends.ncnn_net import NcnnGraph, story_of
 from slimpose.runtime.backends.nvidia import OFFERED, PROVIDERS, NvidiaGraph
 from slimpose.runtime.backends.onnx_runtime import OnnxRuntimeGraph
-from slimpose.runtime.backends.open_vino import OpenVinoGraph, new_core, offered
+from slimpose.runtime.backends.open_vino import OpenVinoGraph, ir_metadata, new_core, offered, read_ir
+from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
+
+_PACKAGES = {"litert": "ai-edge-litert", "ncnn": "ncnn"}
+_GRAPHS: Mapping[str, Callable[..., Graph]] = {
+    "onnxruntime": OnnxRuntimeGraph,
+    "openvino": OpenVinoGraph,
+    "litert": LiteRtGraph,
+    "ncnn": NcnnGraph,
+}
 
 
 def open_graph(path: Path, *, threads: int, backend: str, precision: str) -> Graph:
     """Return the file, opened.
 
     Args:
-        path: An ONNX file.
+        path: A file that the backend reads (``contract.backend_of``).
         threads: CPU threads; 0 leaves the backend's choice.
         backend: One of ``BACKENDS``.
         precision: One of ``PRECISIONS``, or "" for the file's own.
 
     Raises:
-        BackendError: If the backend is unknown or absent, or does not compute in that precision.
+        BackendError: If the backend is absent, or does not compute in that precision.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, or threads is under 0.
+        ValueError: If it is no such file, or threads is under 0.
     """
-    if backend == "onnxruntime":
-        return OnnxRuntimeGraph(path, threads=threads, precision=precision)
-    if backend == "openvino":
-        return OpenVinoGraph(path, threads=threads, precision=precision)
     if backend in PROVIDERS:
         return NvidiaGraph(path, backend=backend, threads=threads, precision=precision)
-    raise BackendError(f"no backend is named {backend!r}; expected one of {', '.join(BACKENDS)}")
+    return _GRAPHS[backend](path, threads=threads, precision=precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +86,41 @@ def backends() -> dict[str, Backend]:
             providers=(provider,) if is_there else (),
             install="" if is_there else INSTALL[name],
         )
+    for name in OF_THEIR_OWN_FILES:
+        version = _version(_PACKAGES[name])
+        found[name] = Backend(
+            name=name,
+            version=version,
+            precisions=("fp32",) if version else (),
+            providers=("CPU",) if version else (),
+            install="" if version else INSTALL[name],
+        )
     return found
+
+
+def metadata_of(path: Path) -> Mapping[str, str]:
+    """Return what a model file says of itself; nothing for other people's files.
+
+    Raises:
+        BackendError: If it is an .xml file, and OpenVINO is not installed.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no model file.
+    """
+    own = backend_of(path, "onnxruntime")
+    if own == "litert":
+        return attached_metadata(path)
+    if own == "ncnn":
+        return story_of(path)
+    if own == "openvino":
+        return ir_metadata(read_ir(new_core(), path))
+    return file_metadata(open_onnx_file(path, is_to_run=False))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _openvino() -> Backend:

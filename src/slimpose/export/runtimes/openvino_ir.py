@@ -1,0 +1,36 @@
+"""OpenVINO IR: FILE.xml with FILE.bin, the whole graph, DARK or boxes in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slimpose.arrays import Crops
+from slimpose.export import onnx as onnx_export
+from slimpose.export.onnx import Loaded
+from slimpose.runtime.backends.open_vino import RT_INFO, new_core, read_ir
+from slimpose.runtime.backends.opening import metadata_of
+
+
+def write(
+    source: Loaded | Path, out: Path, *, name: str, card: Mapping[str, Any], precision: str, pictures: Crops
+) -> list[Path]:
+    """Write the file and its weights; the first returned is the one to open."""
+    import openvino
+
+    core = new_core()
+    graph = source
+    if isinstance(graph, Loaded):
+        graph = out.with_suffix(".onnx")
+        onnx_export.export(source, graph, name=name, card=dict(card), pictures=pictures)  # pyright: ignore
+    metadata = dict(metadata_of(graph))
+    if precision != "fp32" and metadata.get("precision") != "fp32":
+        raise ValueError(f"{source} is {metadata.get('precision')}; expected an FP32 file for {precision}")
+    if precision != "fp32":
+        metadata["precision"] = precision
+    model = read_ir(core, graph)
+    model.set_rt_info(json.dumps(metadata), [RT_INFO])
+    openvino.save_model(model, out, compress_to_fp16=precision == "fp16")
+    return [out, out.with_suffix(".bin")]
