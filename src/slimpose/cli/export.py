@@ -79,8 +79,8 @@ def export(
         )
     if isinstance(source, Path) and (is_onnx or name is not None or card is not None):
         raise ValueError(
-            f"{weights} is an ONNX file, with its name and card; expected weights, or --out FILE.xml for OpenVINO without "
-            "--name and --card"
+            f"{weights} is an ONNX file, with its name and card; expected weights, or --out FILE.xml for OpenVINO "
+            "without --name and --card"
         )
     if not (is_onnx or heatmaps):
         raise ValueError("--no-heatmaps is for FILE.onnx; expected another --out, or none of it")
