@@ -21,6 +21,7 @@ from slimpose.runtime.adapters.heatmap_net import Cells, HeatmapNet
 from slimpose.runtime.adapters.movenet import MoveNet
 from slimpose.runtime.adapters.opening import open_pose_model
 from slimpose.runtime.adapters.simcc import SimccNet
+from slimpose.runtime.backends.contract import BackendError
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.session import Session
 from slimpose.skeleton import COCO17

@@ -189,13 +189,9 @@ def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    theirs = dict(
-        zip(
-            [output.name for output in session.get_outputs()],
-            session.run(None, {session.get_inputs()[0].name: pictures}),
-            strict=True,
-        )
-    )
+    names = [output.name for output in session.get_outputs()]
+    answers = [np.asarray(answer) for answer in session.run(None, {session.get_inputs()[0].name: pictures})]
+    theirs = dict(zip(names, answers, strict=True))
     with torch.inference_mode():
         mine = [output.numpy() for output in module(torch.from_numpy(pictures))]
     if "affinities" in theirs:

@@ -57,7 +57,7 @@ def write(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(_ChannelsFirst(source.net).eval(), torch.zeros(1, 3, *size))
-    traced.save(str(folder / "net.pt"))
+        torch.jit.save(traced, folder / "net.pt")  # pyright: ignore[reportArgumentType] - trace is typed as its first return
     said = subprocess.run(
         [
             str(pnnx.EXEC_PATH),

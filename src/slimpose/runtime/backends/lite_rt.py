@@ -50,7 +50,8 @@ class LiteRtGraph:
                 f"{path} takes {put['shape']} and gives {answer['shape']}; expected (1, {height}, {width}, 3) and "
                 f"heatmaps of {height // stride}x{width // stride} cells, as its metadata says"
             )
-        self.inputs, self.outputs = heatmaps_only.INPUTS, heatmaps_only.OUTPUTS
+        self.inputs: Sequence[tuple[str, str]] = heatmaps_only.INPUTS
+        self.outputs: Sequence[str] = heatmaps_only.OUTPUTS
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a batch."""

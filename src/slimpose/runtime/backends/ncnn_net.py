@@ -50,7 +50,8 @@ class NcnnGraph:
                 f"{path} takes {self._net.input_names()} and gives {self._net.output_names()}; expected {_INPUT} and "
                 f"{_OUTPUT}, as slimpose export writes them"
             )
-        self.inputs, self.outputs = heatmaps_only.INPUTS, heatmaps_only.OUTPUTS
+        self.inputs: Sequence[tuple[str, str]] = heatmaps_only.INPUTS
+        self.outputs: Sequence[str] = heatmaps_only.OUTPUTS
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a batch."""
