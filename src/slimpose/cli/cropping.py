@@ -39,6 +39,21 @@ def crops_of_people(
     return crops, areas
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """Return a folder's pictures, by name.
+
+    Raises:
+        NotADirectoryError: If there is no such folder.
+        ValueError: If it holds none.
+    """
+    if not folder.is_dir():
+        raise NotADirectoryError(f"no image folder {folder}")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ValueError(f"{folder} holds no pictures; expected files like {', '.join(sorted(IMAGE_SUFFIXES)[:4])}")
+    return files
+
+
 def _annotated(annotations: Path, folder: Path) -> dict[Path, Boxes]:
     truth = coco.read(annotations, keypoints=False)
     truth.check_images(folder)
@@ -53,11 +68,7 @@ def _annotated(annotations: Path, folder: Path) -> dict[Path, Boxes]:
 
 
 def _detected(folder: Path, threads: int, people: int) -> dict[Path, Boxes]:
-    if not folder.is_dir():
-        raise NotADirectoryError(f"no image folder {folder}")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise ValueError(f"{folder} holds no pictures; expected files like {', '.join(sorted(IMAGE_SUFFIXES)[:4])}")
+    files = picture_files(folder)
     detector = Detector(Session(resolve(DEFAULT_DETECTOR), threads=threads))
     boxes: dict[Path, Boxes] = {}
     for file in files:

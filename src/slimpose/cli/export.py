@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from slimpose.arrays import Crops, Size
-from slimpose.cli.cropping import crops_of_people
+from slimpose.cli.cropping import crops_of_people, picture_files
 from slimpose.export import onnx as onnx_export
 from slimpose.export.onnx import smooth_noise
 from slimpose.export.runtimes import writing as runtimes
@@ -19,7 +19,7 @@ from slimpose.runtime.backends.contract import FILES
 from slimpose.runtime.backends.ncnn_net import SUFFIX as NCNN_SUFFIX
 from slimpose.runtime.backends.ncnn_net import beside as ncnn_files
 from slimpose.runtime.backends.opening import metadata_of
-from slimpose.runtime.images import IMAGE_SUFFIXES, read_image
+from slimpose.runtime.images import read_image
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.models import resolve, shipped
 from slimpose.runtime.session import read_info
@@ -44,8 +44,8 @@ def export(
     """Turn weights into a file that a runtime opens: pixels in, points or boxes out.
 
     The name of --out says for which: FILE.onnx (ONNX Runtime, OpenVINO, TensorRT), FILE.xml (OpenVINO), FILE.tflite
-    (LiteRT), FILE.ncnn.param (NCNN). All verbs take all of them. LiteRT's and NCNN's graphs end in the heatmaps, which
-    slimpose decodes.
+    (LiteRT), FILE.ncnn.param (NCNN). predict, live, evaluate, benchmark and verify take all of them. LiteRT's and
+    NCNN's graphs end in the heatmaps, which slimpose decodes.
 
     Args:
         weights: best.safetensors of a run, or what slimpose import-weights wrote; with --untrained a net's name. For
@@ -125,7 +125,4 @@ def _megabytes(out: Path) -> float:
 
 
 def _letterboxed(folder: Path, size: Size) -> Crops:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)[:_COMPARED]
-    if not files:
-        raise ValueError(f"{folder} holds no pictures; expected files like {', '.join(sorted(IMAGE_SUFFIXES)[:4])}")
-    return np.stack([letterbox(read_image(file), size)[0] for file in files])
+    return np.stack([letterbox(read_image(file), size)[0] for file in picture_files(folder)[:_COMPARED]])

@@ -37,7 +37,6 @@ EXTRAS = {
     "pycocotools": "eval",
     "openvino": "openvino",
     "ai_edge_litert": "litert",
-    "ncnn": "ncnn",
     "supervision": "supervision",
     "matplotlib": "plot",
 }

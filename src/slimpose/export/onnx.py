@@ -197,8 +197,8 @@ def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
     if "affinities" in theirs:
         apart = [np.abs(mine[0] - theirs["heatmaps"]).max(), np.abs(mine[1] - theirs["affinities"]).max()]
         return Drift(pixels=0.0, maps=float(np.max(apart)))
-    names = ("points", "scores", "covariances", "heatmaps") if "points" in theirs else ("boxes", "scores")
-    return drift_of(dict(zip(names, mine, strict=True)), theirs)
+    task = "pose" if "points" in theirs else "detect"
+    return drift_of(dict(zip(output_names(task), mine, strict=True)), theirs)
 
 
 def drift_of(mine: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> Drift:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -72,6 +73,22 @@ def backend_of(path: Path, asked: str) -> str:
     if own is not None and asked not in (own, "onnxruntime"):
         raise BackendError(f"{path} runs in {own} only; expected --backend {own}, or an ONNX file for {asked}")
     return own or asked
+
+
+def metadata_from_json(text: str | bytes, where: str) -> dict[str, str]:
+    """Return a file's metadata, kept as one JSON object.
+
+    Args:
+        text: The JSON.
+        where: What holds it, for the message.
+
+    Raises:
+        ValueError: If it is no JSON object.
+    """
+    try:
+        return {str(key): str(value) for key, value in json.loads(text).items()}
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{where} is not the metadata of slimpose export: {error}") from error
 
 
 def settle_precision(backend: str, *, own: str, asked: str, offered: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from slimpose.runtime.backends import heatmaps_only
-from slimpose.runtime.backends.contract import INSTALL, BackendError
+from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_from_json
 
 ATTACHED = "slimpose.json"
 
@@ -104,8 +104,8 @@ def attached_metadata(path: Path) -> dict[str, str]:
         with zipfile.ZipFile(path) as archive:
             if ATTACHED not in archive.namelist():
                 return {}
-            return {str(key): str(value) for key, value in json.loads(archive.read(ATTACHED)).items()}
-    except (zipfile.BadZipFile, json.JSONDecodeError, AttributeError) as error:
+            return metadata_from_json(archive.read(ATTACHED), f"{path}: its {ATTACHED}")
+    except zipfile.BadZipFile as error:
         raise ValueError(f"{path}: its {ATTACHED} is broken: {error}") from error
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from slimpose.runtime.backends import heatmaps_only
-from slimpose.runtime.backends.contract import INSTALL, BackendError
+from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_from_json
 
 SUFFIX = ".ncnn.param"
 _INPUT, _OUTPUT = "in0", "out0"
@@ -89,10 +89,7 @@ def story_of(path: Path) -> dict[str, str]:
     for file in (path, weights, story):
         if not file.is_file():
             raise FileNotFoundError(f"no model file {file}; an NCNN model is {path.name}, {weights.name}, {story.name}")
-    try:
-        return {str(key): str(value) for key, value in json.loads(story.read_text(encoding="utf-8")).items()}
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{story} is not the metadata of slimpose export: {error}") from error
+    return metadata_from_json(story.read_bytes(), str(story))
 
 
 def _ncnn() -> Any:

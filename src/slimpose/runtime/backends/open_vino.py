@@ -9,14 +9,13 @@ would be bound to the same ones.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slimpose.runtime.backends.contract import INSTALL, BackendError, settle_precision
+from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_from_json, settle_precision
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file, puts_of
 
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
@@ -105,7 +104,7 @@ def ir_metadata(model: Any) -> dict[str, str]:
     """Return what a model of ``slimpose export`` says of itself, from its runtime information; {} for anyone else's."""
     if not model.has_rt_info([RT_INFO]):
         return {}
-    return {str(key): str(value) for key, value in json.loads(str(model.get_rt_info([RT_INFO]).value)).items()}
+    return metadata_from_json(str(model.get_rt_info([RT_INFO]).value), "its runtime information")
 
 
 def new_core() -> Any:
