@@ -6,6 +6,7 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,10 +18,12 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("pycocotools")
 
 from onnx import numpy_helper  # noqa: E402
+from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 from models import CANVAS, HALF_BOX, dot_image, write_detector_model, write_pose_model  # noqa: E402
 from slimpose.cli.main import main  # noqa: E402
 from slimpose.export.quantization import calibration, samples, search  # noqa: E402
+from slimpose.export.quantization.equalise import equalised  # noqa: E402
 from slimpose.export.quantization.graph import (  # noqa: E402
     Parts,
     Runner,
@@ -28,10 +31,13 @@ from slimpose.export.quantization.graph import (  # noqa: E402
     read_float,
     relative_error,
     take_apart,
+    with_outputs,
 )
+from slimpose.export.quantization.half import halved  # noqa: E402
 from slimpose.export.quantization.int8 import bias_corrected, channel_means, quantised  # noqa: E402
 from slimpose.export.quantization.pixels import pixel_input  # noqa: E402
 from slimpose.export.quantization.samples import split  # noqa: E402
+from slimpose.export.quantization.schemes import SCHEMES, power_of_two  # noqa: E402
 from slimpose.formats import coco  # noqa: E402
 from slimpose.runtime.session import Session  # noqa: E402
 from small_nets import LAYERS, SIZE, self_labelled, small_net  # noqa: E402
@@ -203,6 +209,19 @@ def test_fp16_halves_the_file_and_keeps_inputs_and_outputs(folder: Path, tmp_pat
     assert 0 < relative_error(maps[1:], maps[:1]) < 1e-4
 
 
+def test_what_decodes_an_fp16_file_computes_in_single(folder: Path) -> None:
+    """The points of its own maps, exactly: a point at 200 px that went through FP16 would be off by 1/16."""
+    model, _ = read_float(folder / "small.onnx")
+    half = halved(model, take_apart(model, deconvolutions=True))
+    added = with_outputs(half, ["heatmaps", "points", "scores"])
+    picture = np.random.default_rng(3).integers(0, 256, (1, *SIZE, 3)).astype(np.uint8)
+    maps, points, scores = Runner(added, threads=1).outputs(picture)
+    flat = maps.reshape(17, -1)
+    rows, columns = np.divmod(flat.argmax(axis=1), maps.shape[3])
+    np.testing.assert_array_equal(points[0], np.stack([columns, rows], axis=1) * 4 + 1.5)
+    np.testing.assert_allclose(scores[0], 1 / (1 + np.exp(-flat.max(axis=1))), rtol=1e-6)
+
+
 def test_a_person_calibrates_or_measures_never_both(folder: Path) -> None:
     people = coco.read(folder / "pictures" / "people.json", keypoints=True)
     parts = split(people, task="pose", calibrated_people=5, measured_people=7)
@@ -323,3 +342,83 @@ def test_a_detector_of_which_nothing_can_be_rounded_is_told(
     detector = write_detector_model(tmp_path / "detector.onnx")
     assert run(*words(folder, tmp_path / "made.onnx", model=detector)) == 2
     assert "holds no convolution to quantise" in capsys.readouterr().err
+
+
+def all_rounded(folder: Path, scheme: str) -> tuple[Any, Any, np.ndarray]:
+    """The small net and its rounded twin, from pixels to maps, and pictures."""
+    model, _ = read_float(folder / "small.onnx")
+    parts = take_apart(model, deconvolutions=True, maps_too=SCHEMES[scheme].rounds_maps)
+    network = network_of(model, parts)
+    pictures = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3)).astype(np.uint8)
+    ranges = calibration.ranges(network, pictures, method="minmax", folder=folder)
+    return network, quantised(network, ranges, parts, parts.layers, SCHEMES[scheme]), pictures
+
+
+def test_powers_of_two_are_the_scales_of_everything_and_the_maps_are_levels(folder: Path) -> None:
+    network, rounded, pictures = all_rounded(folder, "power-of-two")
+    constants = {entry.name: numpy_helper.to_array(entry) for entry in rounded.graph.initializer}
+    pairs = [node for node in rounded.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    scales = np.concatenate([constants[node.input[1]].ravel() for node in pairs])
+    np.testing.assert_array_equal(np.frexp(scales)[0], 0.5)
+    assert all(constants[node.input[1]].size == 1 for node in pairs)
+    assert all(not constants[node.input[2]].any() for node in pairs if len(node.input) > 2)
+    last = next(node for node in rounded.graph.node if node.output[0] == "heatmaps")
+    maps, truth = Runner(rounded, threads=1).maps(pictures), Runner(network, threads=1).maps(pictures)
+    levels = maps[0] / constants[last.input[1]]
+    np.testing.assert_array_equal(levels, np.round(levels))
+    assert np.abs(levels).max() <= 128
+    assert relative_error(maps, truth) < 0.05
+
+
+def test_what_a_power_of_two_graph_computes_is_integer_arithmetic(folder: Path) -> None:
+    """Convolutions of levels and shifts, in exact integers, give ONNX Runtime's maps to the bit."""
+    _, rounded, pictures = all_rounded(folder, "power-of-two")
+    newer = onnx.ModelProto()  # the same operators; the evaluator knows Q/DQ from 19 on
+    newer.CopyFrom(rounded)
+    newer.opset_import[0].version = 21
+    exact = np.asarray(list(ReferenceEvaluator(newer).run(None, {"crops": pictures[:1]}))[0])
+    np.testing.assert_array_equal(Runner(rounded, threads=1).maps(pictures[:1])[0], exact)
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.5, -1.0], [3.0, 100.0], [1e-6, -2e-6]])
+def test_a_power_of_two_leaves_the_least_error(values: list[float]) -> None:
+    array = np.array(values)
+
+    def error(scale: float) -> float:
+        return float(((np.clip(np.round(array / scale), -128, 127) * scale - array) ** 2).sum())
+
+    scale = power_of_two(array)
+    assert np.frexp(scale)[0] == 0.5
+    assert error(scale) <= min(error(2.0**exponent) for exponent in range(-40, 10)) + 1e-12
+
+
+def test_equalised_channels_compute_the_same_and_have_like_ranges(folder: Path) -> None:
+    network = small_bench(folder)[0].network
+    weights = {entry.name: entry for entry in network.graph.initializer}
+    for name, factor in (("c2.weight", 50.0), ("d1.weight", 0.02)):  # one output channel far from the others
+        value = numpy_helper.to_array(weights[name]).copy()
+        value[(3,) if name == "c2.weight" else (slice(None), 3)] *= factor
+        weights[name].CopyFrom(numpy_helper.from_array(value, name))
+    evened = equalised(network)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
+    before, after = (Runner(model, threads=1).maps(pictures)[0] for model in (network, evened))
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3 * np.abs(before).max())
+    value = {entry.name: numpy_helper.to_array(entry) for entry in evened.graph.initializer}
+    given = np.abs(value["d1.weight"]).max(axis=(0, 2, 3))
+    taken = np.abs(value["maps.weight"]).max(axis=(0, 2, 3))
+    assert taken[0] == 0  # nothing to balance
+    np.testing.assert_allclose(given[1:], taken[1:], rtol=1e-3)
+    np.testing.assert_array_equal(value["c2.bias"], numpy_helper.to_array(weights["c2.bias"]))  # two read it
+
+
+def test_the_verb_rounds_as_the_scheme_says(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for scheme in ("symmetric", "power-of-two"):
+        out = tmp_path / f"{scheme}.onnx"
+        assert run(*words(folder, out, "--scheme", scheme, "--max-ap-loss", "60")) == 0
+        assert Session(out, threads=1).info.card["quantised"]["method"].startswith(f"{scheme}, ")
+        transposed = next(node for node in onnx.load(str(out)).graph.node if node.op_type == "ConvTranspose")
+        assert "quant" in transposed.input[1].lower()
+    capsys.readouterr()
+    asked = words(folder, tmp_path / "no.onnx", "--scheme", "symmetric", "--deconvolutions", "float")
+    assert run(*asked) == 2
+    assert "is for chips that compute deconvolutions in int8" in capsys.readouterr().err

@@ -44,16 +44,17 @@ def export(
     """Turn weights into a file that a runtime opens: pixels in, points or boxes out.
 
     The name of --out says for which: FILE.onnx (ONNX Runtime, OpenVINO, TensorRT), FILE.xml (OpenVINO), FILE.tflite
-    (LiteRT), FILE.ncnn.param (NCNN). predict, live, evaluate, benchmark and verify take all of them. LiteRT's and
-    NCNN's graphs end in the heatmaps, which slimpose decodes.
+    (LiteRT), FILE.ncnn.param (NCNN), FILE.engine (TensorRT, on the machine with the GPU). predict, live, evaluate,
+    benchmark and verify take all of them. LiteRT's and NCNN's graphs end in the heatmaps, which slimpose decodes.
 
     Args:
         weights: best.safetensors of a run, or what slimpose import-weights wrote; with --untrained a net's name. For
-            FILE.xml also a shipped model's name or an ONNX file, INT8 too.
+            FILE.xml and FILE.engine also a shipped model's name or an ONNX file, INT8 too.
         out: The file to write.
         name: The model's name; the file's by default.
         card: JSON object with facts for the metadata: data, licences, measured accuracy.
-        precision: Of FILE.xml, FILE.tflite (int8 too) and FILE.ncnn.param; slimpose quantize makes smaller ONNX files.
+        precision: Of FILE.xml, FILE.tflite (int8 too), FILE.ncnn.param and FILE.engine; slimpose quantize makes
+            smaller ONNX files.
         images: Folder of pictures of people to compare with PyTorch on, smooth noise by default; int8 needs some
             hundred people, who give the ranges of values.
         annotations: COCO file that says where in the pictures the people are; the shipped detector by default.

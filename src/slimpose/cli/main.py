@@ -28,7 +28,7 @@ VERBS = {
     "import-weights": "turn a published checkpoint of a compared net into weights",
     "lint": "which layers of a model a chip or runtime computes, which not, and why",
     "fit": "find the net that a chip computes whole, near a number of multiply-adds",
-    "export": "turn weights into a file for a runtime: ONNX, OpenVINO, LiteRT, NCNN",
+    "export": "turn weights into a file for a runtime: ONNX, OpenVINO, LiteRT, NCNN, TensorRT",
     "quantize": "make an INT8 or FP16 file that keeps a promise on its accuracy",
     "verify": "tell how far apart two models' answers are on the same people",
 }

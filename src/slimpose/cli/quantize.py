@@ -23,7 +23,8 @@ def quantize(
     precision: Literal["int8", "fp16", "bf16"] = "int8",
     calibration_people: int = 200,
     people: int = 1000,
-    deconvolutions: Literal["float", "int8"] = "float",
+    scheme: Literal["affine", "symmetric", "power-of-two"] = "affine",
+    deconvolutions: Literal["float", "int8"] | None = None,
     sensitivity: bool = False,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     threads: int = 0,
@@ -43,8 +44,10 @@ def quantize(
             makes it of the fp32 file when it runs.
         calibration_people: About how many people give the ranges; whole images are taken.
         people: About how many people the promise is measured on, of the other images.
-        deconvolutions: int8 rounds them too, for TensorRT and OpenVINO; ONNX Runtime computes them in float in any
-            case on a CPU, and would only lose time and accuracy.
+        scheme: How values become 8 bits. affine is for CPUs: zero points, a scale a channel of the weights. symmetric
+            is for TensorRT. power-of-two is what Xilinx's DPU computes (XINT8): a scale a tensor, the maps too.
+        deconvolutions: int8 rounds them too: always so but in the affine scheme, where OpenVINO alone would gain; ONNX
+            Runtime computes them in float in any case on a CPU, and would only lose time and accuracy.
         sensitivity: Measure how much each layer suffers, even if none needs to go back to float.
         json_file: Where to write the figures.
         threads: CPU threads; 0 leaves the runtime's choice.
@@ -59,8 +62,12 @@ def quantize(
     for option, value in (("--calibration-people", calibration_people), ("--people", people)):
         if value < 1:
             raise ValueError(f"{option} is {value}; expected 1 or more")
-    if precision == "fp16" and (deconvolutions == "int8" or sensitivity):
-        raise ValueError("--deconvolutions and --sensitivity are about int8; expected neither with --precision fp16")
+    if precision == "fp16" and (deconvolutions is not None or sensitivity or scheme != "affine"):
+        raise ValueError(
+            "--scheme, --deconvolutions and --sensitivity are about int8; expected none of them with --precision fp16"
+        )
+    if scheme != "affine" and deconvolutions == "float":
+        raise ValueError(f"the {scheme} scheme is for chips that compute deconvolutions in int8; expected them so")
     path = resolve(model)
     if out.is_dir() or out.suffix.lower() != ".onnx":
         raise ValueError(f"--out is {out}; expected an ONNX file to write")
@@ -70,6 +77,7 @@ def quantize(
         raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
     require_pycocotools()
     from slimpose.export.quantization.promise import Request, make
+    from slimpose.export.quantization.schemes import SCHEMES
 
     request = Request(
         model=path,
@@ -79,7 +87,8 @@ def quantize(
         max_ap_loss=max_ap_loss,
         calibrated_people=calibration_people,
         measured_people=people,
-        deconvolutions=deconvolutions == "int8",
+        scheme=SCHEMES[scheme],
+        deconvolutions=deconvolutions == "int8" or scheme != "affine",
         every_sensitivity=sensitivity,
         threads=threads,
     )

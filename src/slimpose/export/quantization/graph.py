@@ -67,12 +67,13 @@ def read_float(path: Path) -> tuple[onnx.ModelProto, ModelInfo]:
     return model, info
 
 
-def take_apart(model: onnx.ModelProto, *, deconvolutions: bool) -> Parts:
+def take_apart(model: onnx.ModelProto, *, deconvolutions: bool, maps_too: bool = False) -> Parts:
     """Return what the graph consists of.
 
     Args:
         model: A graph whose decoding holds no convolution, as slimpose export writes it.
         deconvolutions: Whether transposed convolutions are layers worth quantising.
+        maps_too: Whether the convolutions that give the maps are.
 
     Raises:
         ValueError: If there is no convolution to quantise.
@@ -94,7 +95,7 @@ def take_apart(model: onnx.ModelProto, *, deconvolutions: bool) -> Parts:
             if not before[number]:
                 maps.append(node.output[0])
             wanted = node.op_type == "Conv" or deconvolutions
-            (layers if wanted and before[number] else float_ends).append(node.name)
+            (layers if wanted and (before[number] or maps_too) else float_ends).append(node.name)
         elif not (behind[number] and before[number]):
             outside.append(node.name)
         elif node.op_type == "Add" and len(inputs[number]) == 2:

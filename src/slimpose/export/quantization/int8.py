@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,48 +17,55 @@ from slimpose.arrays import Crops
 from slimpose.export.quantization.calibration import OP_TYPES
 from slimpose.export.quantization.graph import Parts, Runner, with_outputs
 from slimpose.export.quantization.pixels import pixel_input, read_pixels, shift_into_bias
+from slimpose.export.quantization.schemes import AFFINE, Scheme, power_of_two, to_levels
 
 
-def quantised(model: onnx.ModelProto, ranges: TensorsData, parts: Parts, layers: Collection[str]) -> onnx.ModelProto:
-    """Return a copy whose ``layers`` compute in INT8: uint8 activations, int8 weights with a scale a channel.
+def quantised(
+    model: onnx.ModelProto, ranges: TensorsData, parts: Parts, layers: Collection[str], scheme: Scheme = AFFINE
+) -> onnx.ModelProto:
+    """Return a copy whose ``layers`` compute in INT8, rounded as the scheme says; everything else stays as it is.
 
-    The channel is axis 0 of a convolution's weight and axis 1 of a transposed one's, (C_in, C_out / groups, kh, kw).
-    Everything else stays as it is, but that a first convolution in INT8 reads the pixels themselves; see ``pixels``.
+    Where activations have a zero point, a first convolution in INT8 reads the pixels themselves; see ``pixels``.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    overrides: dict[str, list[dict[str, Any]]] = {}
-    pixels = pixel_input(copy, parts)
+    nodes = [node for node in copy.graph.node if node.name in layers]
+    if scheme.power_of_two:
+        _round_biases(copy, nodes)
+    options = scheme.options(copy, ranges, nodes)
+    overrides = options["extra_options"]["TensorQuantOverrides"]
+    pixels = None if scheme.symmetric else pixel_input(copy, parts)
     if pixels is not None and pixels.stem in layers:
         shift_into_bias(copy, pixels)
         levels = {"scale": np.array(pixels.scale, np.float32), "zero_point": np.array(pixels.zero_point, np.uint8)}
         overrides[pixels.normalised] = [levels]
     quantiser = QDQQuantizer(
         copy,
-        per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8,
         tensors_range=ranges,
         nodes_to_quantize=[*layers, *parts.passing],
         nodes_to_exclude=[],
         op_types_to_quantize=list(OP_TYPES),
-        extra_options={
-            "QDQOpTypePerChannelSupportToAxis": {"Conv": 0, "ConvTranspose": 1},
-            "TensorQuantOverrides": overrides,
-        },
+        **options,
     )
     quantiser.quantize_model()
     made = quantiser.model.model
     assert made is not None
     if pixels is not None and pixels.normalised in overrides:
         read_pixels(made, pixels)
+    if scheme.rounds_maps:
+        _round_maps(made, overrides, [name for node in nodes for name in node.output if name in parts.maps])
     ONNXModel(made).topological_sort()  # the quantiser appends what it adds
     return without_unused(made)
 
 
 def bias_corrected(
-    model: onnx.ModelProto, ranges: TensorsData, parts: Parts, inputs_mean: dict[str, np.ndarray]
+    model: onnx.ModelProto,
+    ranges: TensorsData,
+    parts: Parts,
+    inputs_mean: dict[str, np.ndarray],
+    scheme: Scheme = AFFINE,
 ) -> dict[str, np.ndarray]:
     """Return new biases by layer: without the mean error that rounding its weights puts on each output channel.
 
@@ -70,11 +77,12 @@ def bias_corrected(
         ranges: Of its tensors; they decide nothing about weights.
         parts: Its layers.
         inputs_mean: Mean of each channel of each layer's input, by tensor; see ``channel_means``.
+        scheme: How weights are rounded.
 
     Source:
         Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2.
     """
-    rounded = _rounded_weights(quantised(model, ranges, parts, parts.layers))
+    rounded = _rounded_weights(quantised(model, ranges, parts, parts.layers, scheme))
     weights = {entry.name: entry for entry in model.graph.initializer}
     biases: dict[str, np.ndarray] = {}
     for node in convolutions(model, parts.layers):
@@ -123,6 +131,30 @@ def channel_means(
     return {name: values / len(pictures) for name, values in zip(names, total, strict=True)}
 
 
+def _round_biases(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Give every bias the nearest of 256 multiples of a power of two, in place."""
+    constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    for node in nodes:
+        if len(node.input) > 2 and node.input[2] in constants:
+            bias = constants[node.input[2]]
+            scale = power_of_two(bias)
+            rounded = (to_levels(bias, scale) * scale).astype(np.float32)
+            node.input[2] = f"{node.name}_rounded_bias"
+            model.graph.initializer.append(numpy_helper.from_array(rounded, node.input[2]))
+
+
+def _round_maps(model: onnx.ModelProto, scales: Mapping[str, Any], maps: Sequence[str]) -> None:
+    """Put a Q/DQ pair behind the maps, in place; they keep their names."""
+    for name in maps:
+        raw, levels, scale, zero = (f"{name}_{word}" for word in ("raw", "levels", "map_scale", "map_zero_point"))
+        for node in model.graph.node:
+            node.output[:] = [raw if output == name else output for output in node.output]
+        model.graph.initializer.append(numpy_helper.from_array(scales[name][0]["scale"], scale))
+        model.graph.initializer.append(numpy_helper.from_array(scales[name][0]["zero_point"], zero))
+        model.graph.node.append(onnx.helper.make_node("QuantizeLinear", [raw, scale, zero], [levels], f"{name}_q"))
+        model.graph.node.append(onnx.helper.make_node("DequantizeLinear", [levels, scale, zero], [name], f"{name}_dq"))
+
+
 def convolutions(model: onnx.ModelProto, layers: Collection[str]) -> Sequence[onnx.NodeProto]:
     """Return the plain convolutions among these layers."""
     return [node for node in model.graph.node if node.op_type == "Conv" and node.name in layers]
@@ -131,12 +163,15 @@ def convolutions(model: onnx.ModelProto, layers: Collection[str]) -> Sequence[on
 def _rounded_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """The weights that a Q/DQ graph's convolutions compute with, by node."""
     constants = {entry.name: entry for entry in model.graph.initializer}
-    unpacked = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    maker = {node.output[0]: node for node in model.graph.node}
     weights: dict[str, np.ndarray] = {}
     for node in model.graph.node:
-        source = unpacked.get(node.input[1]) if node.op_type == "Conv" else None
-        if source is not None and source.input[0] in constants:
-            values = numpy_helper.to_array(constants[source.input[0]]).astype(np.float32)
-            scales = numpy_helper.to_array(constants[source.input[1]])
-            weights[node.name] = values * scales.reshape(-1, 1, 1, 1)  # symmetric: the zero point is 0
+        unpack = maker.get(node.input[1]) if node.op_type == "Conv" else None
+        if unpack is None or unpack.op_type != "DequantizeLinear":
+            continue
+        pack = maker.get(unpack.input[0])  # a pair about float weights
+        values = numpy_helper.to_array(constants[(pack or unpack).input[0]]).astype(np.float32)
+        scales = numpy_helper.to_array(constants[unpack.input[1]]).reshape(-1, 1, 1, 1)
+        levels = values if pack is None else to_levels(values, scales)
+        weights[node.name] = (levels * scales).astype(np.float32)  # symmetric: the zero point is 0
     return weights

@@ -16,8 +16,10 @@ import onnxruntime
 
 from slimpose.arrays import Crops
 from slimpose.export.quantization import samples, search
+from slimpose.export.quantization.equalise import equalised
 from slimpose.export.quantization.graph import Parts, network_of, read_float, take_apart
 from slimpose.export.quantization.half import halved
+from slimpose.export.quantization.schemes import Scheme
 from slimpose.formats import coco
 from slimpose.formats.coco import CocoFile
 from slimpose.formats.files import write_bytes
@@ -39,6 +41,7 @@ class Request:
         max_ap_loss: The promise, in points of AP.
         calibrated_people: About how many people calibrate (images, for a detector).
         measured_people: About how many people the promise is measured on.
+        scheme: How values become 8 bits, one of ``schemes.SCHEMES``.
         deconvolutions: Whether deconvolutions are rounded too.
         every_sensitivity: Measure each layer's sensitivity even if nothing needs to go back to float.
         threads: CPU threads; 0 leaves the runtime's choice.
@@ -51,6 +54,7 @@ class Request:
     max_ap_loss: float
     calibrated_people: int
     measured_people: int
+    scheme: Scheme
     deconvolutions: bool
     every_sensitivity: bool
     threads: int
@@ -92,7 +96,7 @@ def make(request: Request, out: Path, *, tell: Callable[[str], None] = lambda li
     model, info = read_float(request.model)
     if info.task == "bottom-up":
         raise ValueError(f"{request.model} is a {info.task} model; expected a pose net or a person detector")
-    parts = take_apart(model, deconvolutions=request.deconvolutions)
+    parts = take_apart(model, deconvolutions=request.deconvolutions, maps_too=request.scheme.rounds_maps)
     truth = _truth(request, info)
     calibrated, measured = samples.split(
         truth,
@@ -171,9 +175,11 @@ def _int8(
     tell: Callable[[str], None],
 ) -> tuple[onnx.ModelProto, str, tuple[str, ...], float]:
     """The graph, how its ranges were found, its float layers, its AP."""
+    if request.scheme.power_of_two:
+        model = equalised(model)
     measured = search.bench(network_of(model, parts), parts, pictures, threads=request.threads)
     tell(f"{len(parts.layers)} layers to round; ranges from {len(measured.calibrating)} pictures:")
-    rounding = search.choose_rounding(measured, folder=folder, tell=tell)
+    rounding = search.choose_rounding(measured, folder=folder, tell=tell, scheme=request.scheme)
     by_sensitivity: list[str] = []
 
     def order() -> list[str]:
@@ -203,7 +209,7 @@ def _int8(
     count, losses = search.fewest(loss_of, most=most, max_loss=request.max_ap_loss)
     if count is None:
         raise PromiseError(_refusal(request, ap_float, losses))
-    method = rounding.method + (", biases corrected" if rounding.biases else "")
+    method = f"{request.scheme.name}, {rounding.method}" + (", biases corrected" if rounding.biases else "")
     candidate, float_layers, ap = made[count]
     return candidate, method, float_layers, ap
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from slimpose.arrays import Crops
 from slimpose.export.quantization import calibration
 from slimpose.export.quantization.graph import Parts, Runner, relative_error
 from slimpose.export.quantization.int8 import bias_corrected, channel_means, quantised, with_biases
+from slimpose.export.quantization.schemes import AFFINE, Scheme
 
 _COMPARED_SHARE = 5
 """One picture in so many calibrates nothing; the rules are compared on it."""
@@ -33,16 +35,18 @@ class Rounding:
         ranges: Each tensor's.
         biases: Corrected ones by layer; none where they did not help.
         error: Squared error of the maps with every layer rounded, as a share of their variance.
+        scheme: What levels there are.
     """
 
     method: str
     ranges: TensorsData
     biases: dict[str, np.ndarray]
     error: float
+    scheme: Scheme
 
     def applied(self, model: onnx.ModelProto, parts: Parts, layers: Sequence[str]) -> onnx.ModelProto:
         """Return the graph with these layers in INT8."""
-        return quantised(with_biases(model, self.biases, layers), self.ranges, parts, layers)
+        return quantised(with_biases(model, self.biases, layers), self.ranges, parts, layers, self.scheme)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,24 +84,24 @@ def bench(network: onnx.ModelProto, parts: Parts, pictures: Crops, *, threads: i
     return Bench(network=network, parts=parts, calibrating=calibrating, compared=compared, truth=truth, threads=threads)
 
 
-def choose_rounding(measured: Bench, *, folder: Path, tell: Tell) -> Rounding:
+def choose_rounding(measured: Bench, *, folder: Path, tell: Tell, scheme: Scheme = AFFINE) -> Rounding:
     """Return the rule for ranges, with corrected biases or without, that leaves the smallest error in the maps."""
     network, parts = measured.network, measured.parts
     best: Rounding | None = None
     for method in calibration.METHODS:
         ranges = calibration.ranges(network, measured.calibrating, method=method, folder=folder)
-        error = measured.error(quantised(network, ranges, parts, parts.layers))
+        error = measured.error(quantised(network, ranges, parts, parts.layers, scheme))
         tell(f"  {method:<17} error of the maps {error:.3%}")
         if best is None or error < best.error:
-            best = Rounding(method=method, ranges=ranges, biases={}, error=error)
+            best = Rounding(method=method, ranges=ranges, biases={}, error=error, scheme=scheme)
     assert best is not None
     means = channel_means(network, parts.layers, measured.calibrating[:_BIAS_PICTURES], threads=measured.threads)
-    biases = bias_corrected(network, best.ranges, parts, means)
-    rounded = quantised(with_biases(network, biases, parts.layers), best.ranges, parts, parts.layers)
+    biases = bias_corrected(network, best.ranges, parts, means, scheme)
+    rounded = quantised(with_biases(network, biases, parts.layers), best.ranges, parts, parts.layers, scheme)
     error = measured.error(rounded)
     tell(f"  {best.method}, biases corrected: {error:.3%}")
     if error < best.error:
-        return Rounding(method=best.method, ranges=best.ranges, biases=biases, error=error)
+        return dataclasses.replace(best, biases=biases, error=error)
     return best
 
 

@@ -73,7 +73,7 @@ def _flatten_biases(path: Path) -> None:
     import flatbuffers  # pyright: ignore[reportMissingImports]
     from ai_edge_litert import schema_py_generated as schema  # pyright: ignore[reportMissingImports]
 
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    model: Any = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     for graph in model.subgraphs:
         for operator in graph.operators:
             is_deconvolution = (

@@ -10,7 +10,7 @@ import numpy as np
 
 from slimpose.arrays import Crops
 from slimpose.export.onnx import Drift, Loaded, TorchModel, check_drift, drift_of
-from slimpose.export.runtimes import litert, ncnn, openvino_ir
+from slimpose.export.runtimes import litert, ncnn, openvino_ir, tensorrt_engine
 from slimpose.runtime.backends.contract import FILES
 from slimpose.runtime.session import Model, Session
 
@@ -18,9 +18,12 @@ PRECISIONS: Mapping[str, tuple[str, ...]] = {
     "openvino": ("fp32", "fp16"),
     "litert": ("fp32", "fp16", "int8"),
     "ncnn": ("fp32", "fp16"),
+    "tensorrt-engine": ("fp32", "fp16"),
 }
-"""What each runtime's files can be written in; of INT8 ONNX files OpenVINO's are INT8."""
-_MODULES = {"openvino": openvino_ir, "litert": litert, "ncnn": ncnn}
+"""What each runtime's files can be written in; of INT8 ONNX files those of ``OF_ONNX`` are INT8."""
+OF_ONNX = {"openvino": "", "tensorrt-engine": " --scheme symmetric"}
+"""Backends whose files are made of ONNX files too, and how slimpose quantize makes INT8 for them."""
+_MODULES = {"openvino": openvino_ir, "litert": litert, "ncnn": ncnn, "tensorrt-engine": tensorrt_engine}
 
 
 def export(
@@ -35,8 +38,8 @@ def export(
     """Write the file that ``out``'s suffix names, and what belongs beside it.
 
     Args:
-        source: The network; for OpenVINO also an ONNX file of ours.
-        out: FILE.xml, FILE.tflite or FILE.ncnn.param.
+        source: The network; for OpenVINO and TensorRT also an ONNX file of ours.
+        out: FILE.xml, FILE.tflite, FILE.ncnn.param or FILE.engine.
         name: What the model is called.
         card: Facts for the metadata beside those of the weights.
         precision: One of ``PRECISIONS``.
@@ -53,11 +56,11 @@ def export(
     if precision not in PRECISIONS[backend]:
         raise ValueError(
             f"{backend} files are not written in {precision}; expected {' or '.join(PRECISIONS[backend])}"
-            + (" (or give it an INT8 ONNX file of slimpose quantize)" if backend == "openvino" else "")
+            + (f" (or give it an INT8 ONNX file of slimpose quantize{OF_ONNX[backend]})" if backend in OF_ONNX else "")
         )
-    if isinstance(source, Path) and backend != "openvino":
+    if isinstance(source, Path) and backend not in OF_ONNX:
         raise ValueError(f"{source} is ONNX; expected weights (best.safetensors) for {backend}")
-    if isinstance(source, Loaded) and source.task != "pose" and backend != "openvino":
+    if isinstance(source, Loaded) and source.task != "pose" and backend not in OF_ONNX:
         raise ValueError(f"these weights are a {source.task} model; expected a pose net for {backend}")
     reference: Model = Session(source) if isinstance(source, Path) else TorchModel(source)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,11 +9,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-BACKENDS = ("onnxruntime", "openvino", "tensorrt", "cuda", "litert", "ncnn")
+BACKENDS = ("onnxruntime", "openvino", "tensorrt", "cuda", "litert", "ncnn", "tensorrt-engine")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-FILES = {".xml": "openvino", ".tflite": "litert", ".param": "ncnn"}
+FILES = {".xml": "openvino", ".tflite": "litert", ".param": "ncnn", ".engine": "tensorrt-engine"}
 """Suffix to the one backend that reads such a file; any other file is ONNX."""
-OF_THEIR_OWN_FILES = ("litert", "ncnn")
+OF_THEIR_OWN_FILES = ("litert", "ncnn", "tensorrt-engine")
 """Backends that read no ONNX."""
 
 INSTALL = {
@@ -23,6 +23,7 @@ INSTALL = {
     "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
     "litert": "pip install ai-edge-litert",
     "ncnn": "pip install ncnn",
+    "tensorrt-engine": "pip install tensorrt cuda-python (on a Jetson TensorRT comes with JetPack)",
 }
 """How to get a backend."""
 

@@ -15,14 +15,17 @@ from slimpose.runtime.backends.ncnn_net import NcnnGraph, story_of
 from slimpose.runtime.backends.nvidia import OFFERED, PROVIDERS, NvidiaGraph
 from slimpose.runtime.backends.onnx_runtime import OnnxRuntimeGraph
 from slimpose.runtime.backends.open_vino import OpenVinoGraph, ir_metadata, new_core, offered, read_ir
+from slimpose.runtime.backends.tensorrt_engine import TensorRtEngine, engine_metadata
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 
-_PACKAGES = {"litert": "ai-edge-litert", "ncnn": "ncnn"}
+_PACKAGES = {"litert": "ai-edge-litert", "ncnn": "ncnn", "tensorrt-engine": "tensorrt"}
+_COMPUTING = {"litert": "CPU", "ncnn": "CPU", "tensorrt-engine": "GPU"}
 _GRAPHS: Mapping[str, Callable[..., Graph]] = {
     "onnxruntime": OnnxRuntimeGraph,
     "openvino": OpenVinoGraph,
     "litert": LiteRtGraph,
     "ncnn": NcnnGraph,
+    "tensorrt-engine": TensorRtEngine,
 }
 
 
@@ -92,7 +95,7 @@ def backends() -> dict[str, Backend]:
             name=name,
             version=version,
             precisions=("fp32",) if version else (),
-            providers=("CPU",) if version else (),
+            providers=(_COMPUTING[name],) if version else (),
             install="" if version else INSTALL[name],
         )
     return found
@@ -111,6 +114,8 @@ def metadata_of(path: Path) -> Mapping[str, str]:
         return attached_metadata(path)
     if own == "ncnn":
         return story_of(path)
+    if own == "tensorrt-engine":
+        return engine_metadata(path)
     if own == "openvino":
         return ir_metadata(read_ir(new_core(), path))
     return file_metadata(open_onnx_file(path, is_to_run=False))
