@@ -75,6 +75,32 @@ def test_the_loss_is_the_share_of_the_labels_and_of_the_teacher(pictures: Path, 
     assert float(task.loss_of(Silent(), batch)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_phase_says_whether_the_teacher_looks_once_or_at_every_crop(pictures: Path) -> None:
+    looks = 0
+
+    def heatmaps_of(crops: Crops) -> Heatmaps:
+        nonlocal looks
+        looks += 1
+        return np.zeros((len(crops), 17, *(side // 4 for side in crops.shape[1:3])), np.float32)
+
+    first, second = tiny_recipe().phases
+    recipe = dataclasses.replace(
+        tiny_recipe(), alpha=0.5, phases=(dataclasses.replace(first, taught_once=True), second)
+    )
+    teacher = distil.Teacher(name="counting", runs_on="NumPy", skeleton=COCO17, heatmaps_of=heatmaps_of)
+    task = task_with(recipe, pictures, teacher)
+    before = looks
+    assert before > 0
+    once, each = task.batch_at(0), task.batch_at(recipe.steps - 1)
+    assert once.taught is not None
+    assert once.taught.shape == once.heatmaps.shape
+    assert each.taught is None
+    task.loss_of(task.model, once)
+    assert looks == before
+    task.loss_of(task.model, each)
+    assert looks == before + 1
+
+
 def test_a_source_that_is_not_trusted_is_left_to_the_teacher(pictures: Path) -> None:
     recipe = dataclasses.replace(tiny_recipe(), alpha=0.5, label_trust={"": 0.0})
     trusted = task_with(dataclasses.replace(recipe, label_trust={}), pictures, constant_teacher(0)).batch_at(0)

@@ -376,7 +376,7 @@ def test_what_a_power_of_two_graph_computes_is_integer_arithmetic(folder: Path) 
     newer = onnx.ModelProto()  # the same operators; the evaluator knows Q/DQ from 19 on
     newer.CopyFrom(rounded)
     newer.opset_import[0].version = 21
-    exact = np.asarray(list(ReferenceEvaluator(newer).run(None, {"crops": pictures[:1]}))[0])
+    exact = np.asarray(next(iter(ReferenceEvaluator(newer).run(None, {"crops": pictures[:1]}))))
     np.testing.assert_array_equal(Runner(rounded, threads=1).maps(pictures[:1])[0], exact)
 
 
@@ -422,3 +422,40 @@ def test_the_verb_rounds_as_the_scheme_says(folder: Path, tmp_path: Path, capsys
     asked = words(folder, tmp_path / "no.onnx", "--scheme", "symmetric", "--deconvolutions", "float")
     assert run(*asked) == 2
     assert "is for chips that compute deconvolutions in int8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scheme", ["affine", "power-of-two"])
+def test_fine_tuning_brings_the_maps_nearer_to_the_float_ones(folder: Path, scheme: str) -> None:
+    torch = pytest.importorskip("torch")
+    from slimpose.export.quantization.finetune import QdqNet, fine_tuned
+
+    model, _ = read_float(folder / "small.onnx")
+    chosen = SCHEMES[scheme]
+    parts = take_apart(model, deconvolutions=True, maps_too=chosen.rounds_maps)
+    network = network_of(model, parts)
+    people = coco.read(folder / "pictures" / "people.json", keypoints=True)
+    pictures = samples.pictures(people, folder / "pictures", Session(folder / "small.onnx").info)
+    ranges = calibration.ranges(network, pictures, method="minmax", folder=folder)
+    before = quantised(network, ranges, parts, parts.layers, chosen)
+    truth = Runner(network, threads=1).maps(pictures)
+    np.testing.assert_allclose(QdqNet(network)(torch.from_numpy(pictures))[0].detach(), truth[0], atol=1e-4)
+    values = fine_tuned(network, ranges, parts, chosen, pictures, teacher=network, steps=60, threads=1)
+    for entry in network.graph.initializer:
+        if entry.name in values:
+            entry.CopyFrom(numpy_helper.from_array(values[entry.name], entry.name))
+    after = quantised(network, ranges, parts, parts.layers, chosen)
+    errors = [relative_error(Runner(made, threads=1).maps(pictures), truth) for made in (before, after)]
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_the_verb_fine_tunes_where_rounding_alone_breaks_the_promise(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    asked = ("--scheme", "power-of-two", "--qat", "--qat-steps", "3")
+    assert run(*words(folder, tmp_path / "a.onnx", *asked, "--max-ap-loss", "90")) == 0
+    assert "fine-tuning" not in capsys.readouterr().out
+    run(*words(folder, tmp_path / "b.onnx", *asked, "--max-ap-loss", "0"))
+    said = capsys.readouterr().out
+    assert "fine-tuning, step 3 of 3: error of the maps" in said
+    assert re.search(r"error of the maps [\d.]+% before, [\d.]+% now", said)

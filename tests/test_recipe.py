@@ -58,3 +58,13 @@ def test_a_recipe_written_to_metadata_tells_every_setting() -> None:
     assert written.keys() == {field.name for field in dataclasses.fields(Recipe)}
     assert written["augmentation"] == dataclasses.asdict(Augmentation())
     assert recipe.to_json() != tiny_recipe(seed=1).to_json()
+
+
+def test_a_recipe_of_an_earlier_version_is_taught_as_it_was() -> None:
+    written = json.loads(tiny_recipe().to_json())
+    for phase in written["phases"]:
+        del phase["taught_once"]
+    for taught in (True, False):
+        read = Recipe.from_json(json.dumps(written | {"taught_once": taught}))
+        assert [phase.taught_once for phase in read.phases] == [taught, taught]
+    assert Recipe.from_json(tiny_recipe().to_json()) == tiny_recipe()

@@ -48,14 +48,17 @@ class PoseBatches:
     trust: Float32[np.ndarray, " n"] | None = None
     taught: Peaks | None = None
 
-    def batch(self, first: int, count: int, size: Size, how: Augmentation) -> PoseBatch:
-        """Return the batch of positions first .. first + count - 1."""
+    def batch(self, first: int, count: int, size: Size, how: Augmentation, *, taught: bool = True) -> PoseBatch:
+        """Return the batch of positions first .. first + count - 1.
+
+        ``taught`` says whether what the teacher saw, if it is known, is to be drawn.
+        """
         skeleton = self.people.skeleton
         upper = np.isin(skeleton.joints, skeleton.upper_body)
         crops = np.empty((count, *size, 3), np.uint8)
         to_crop = np.empty((count, 2, 3), np.float32)
         points_crop = np.empty((count, len(skeleton.joints), 2), np.float32)
-        taught: list[Peaks] = []
+        peaks_cut: list[Peaks] = []
         weights = np.empty((count, len(skeleton.joints)), np.float32)
         for row in range(count):
             person = self.order.at(first + row)
@@ -88,10 +91,10 @@ class PoseBatches:
             points_crop[row] = geometry.transform_points(to_crop[row : row + 1], points_cut[None])[0][order]
             trust = 1.0 if self.trust is None else self.trust[person]
             weights[row] = trust * (labels * shown)[order]
-            if self.taught is not None:
+            if self.taught is not None and taught:
                 peaks = self.taught[person].copy()
                 peaks[..., 2] *= _within(peaks[..., :2], kept)
-                taught.append(peaks[order])
+                peaks_cut.append(peaks[order])
         inside = (points_crop > -0.5) & (points_crop < np.array([size.width - 0.5, size.height - 0.5]))
         map_size = Size(size.height // self.stride, size.width // self.stride)
         points_heatmap = geometry.crop_to_heatmap(points_crop, self.stride)
@@ -100,8 +103,8 @@ class PoseBatches:
             crops=crops,
             heatmaps=heatmap.encode(points_heatmap, map_size, sigma_px=sigma_px),
             weights=weights * inside.all(axis=2),
-            taught=draw_peaks(np.stack(taught), to_crop, size, stride=self.stride, sigma_px=sigma_px)
-            if taught
+            taught=draw_peaks(np.stack(peaks_cut), to_crop, size, stride=self.stride, sigma_px=sigma_px)
+            if peaks_cut
             else None,
         )
 

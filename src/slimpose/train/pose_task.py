@@ -84,7 +84,7 @@ def pose_task(
     repeats = np.array([recipe.source_repeats.get(source, 1.0) for source in people.sources])
     stride = recipe.net.stride
     taught = None
-    if teacher is not None and recipe.taught_once:
+    if teacher is not None and any(phase.taught_once for phase in recipe.phases):
         taught = taught_once(people, teacher, size=largest, cache=cache, on_progress=on_progress)
     batches = PoseBatches(
         people=people,
@@ -100,7 +100,7 @@ def pose_task(
     def batch_at(step: int, part: Part = WHOLE) -> PoseBatch:
         phase = recipe.phase_at(step)
         how = recipe.augmentation.weaker(phase.augmentation)
-        return batches.batch(*part.span(step, recipe.batch), phase.size, how)
+        return batches.batch(*part.span(step, recipe.batch), phase.size, how, taught=phase.taught_once)
 
     def loss_of(model: nn.Module, batch: PoseBatch) -> Tensor:
         predicted = model(placed(batch.crops, model))

@@ -18,13 +18,15 @@ from slimpose.network.build import Spec, spec_from_json
 class Phase:
     """A stretch of the run: so many samples at this input size, augmented so strongly (1: as the recipe).
 
-    Where ``epochs`` is given instead, ``Recipe.counted`` makes it samples once the data are known.
+    Where ``epochs`` is given instead, ``Recipe.counted`` makes it samples once the data are known. With
+    ``taught_once`` the teacher looks at every person once, before the run, in place of every crop (pose only).
     """
 
     size: Size
     samples: int = 0
     epochs: float = 0.0
     augmentation: float = 1.0
+    taught_once: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,6 @@ class Recipe:
         source_repeats: How often a sample of a source is drawn in an epoch (1 where not named).
         label_trust: Factor of a source's own labels (1 where not named); 0 leaves its people to the teacher's heatmaps.
         alpha: Share of the loss that compares with a teacher's heatmaps (pose only); 0 trains without a teacher.
-        taught_once: Whether the teacher looks at every person once, before the run, in place of every crop (pose only).
         teacher_labels: Whether to believe guesses for joints nobody annotated (pose only).
         sigma_share: Target Gaussian's standard deviation as a share of the heatmap's height (pose only).
         evaluations: How often the averaged weights are evaluated during the run, evenly spread.
@@ -76,7 +77,6 @@ class Recipe:
     source_repeats: dict[str, float] = field(default_factory=dict)
     label_trust: dict[str, float] = field(default_factory=dict)
     alpha: float = 0.0
-    taught_once: bool = False
     teacher_labels: TeacherLabels = TeacherLabels()
     sigma_share: float = 1 / 32
     evaluations: int = 12
@@ -124,7 +124,10 @@ class Recipe:
         try:
             fields: dict[str, Any] = json.loads(text)
             fields["net"] = spec_from_json(json.dumps(fields["net"]))
-            fields["phases"] = tuple(Phase(**{**phase, "size": Size(*phase["size"])}) for phase in fields["phases"])
+            once = {"taught_once": fields.pop("taught_once", False)}  # of all phases, before 2026-11-23
+            fields["phases"] = tuple(
+                Phase(**{**once, **phase, "size": Size(*phase["size"])}) for phase in fields["phases"]
+            )
             fields["augmentation"] = Augmentation(**fields["augmentation"])
             fields["teacher_labels"] = TeacherLabels(**fields["teacher_labels"])
             fields["drops"] = tuple(fields.get("drops", ()))

@@ -23,10 +23,7 @@ from slimpose.export.quantization.schemes import AFFINE, Scheme, power_of_two, t
 def quantised(
     model: onnx.ModelProto, ranges: TensorsData, parts: Parts, layers: Collection[str], scheme: Scheme = AFFINE
 ) -> onnx.ModelProto:
-    """Return a copy whose ``layers`` compute in INT8, rounded as the scheme says; everything else stays as it is.
-
-    Where activations have a zero point, a first convolution in INT8 reads the pixels themselves; see ``pixels``.
-    """
+    """Return a copy whose ``layers`` compute in INT8, rounded as the scheme says; everything else stays as it is."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     nodes = [node for node in copy.graph.node if node.name in layers]
@@ -34,7 +31,7 @@ def quantised(
         _round_biases(copy, nodes)
     options = scheme.options(copy, ranges, nodes)
     overrides = options["extra_options"]["TensorQuantOverrides"]
-    pixels = None if scheme.symmetric else pixel_input(copy, parts)
+    pixels = pixel_input(copy, parts) if scheme.reads_pixels else None
     if pixels is not None and pixels.stem in layers:
         shift_into_bias(copy, pixels)
         levels = {"scale": np.array(pixels.scale, np.float32), "zero_point": np.array(pixels.zero_point, np.uint8)}

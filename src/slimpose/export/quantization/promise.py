@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 import onnx
 import onnxruntime
+from onnx import numpy_helper
 
 from slimpose.arrays import Crops
 from slimpose.export.quantization import samples, search
 from slimpose.export.quantization.equalise import equalised
 from slimpose.export.quantization.graph import Parts, network_of, read_float, take_apart
 from slimpose.export.quantization.half import halved
+from slimpose.export.quantization.int8 import with_biases
 from slimpose.export.quantization.schemes import Scheme
 from slimpose.formats import coco
 from slimpose.formats.coco import CocoFile
@@ -43,6 +45,7 @@ class Request:
         measured_people: About how many people the promise is measured on.
         scheme: How values become 8 bits, one of ``schemes.SCHEMES``.
         deconvolutions: Whether deconvolutions are rounded too.
+        fine_tuning_steps: Of quantisation-aware fine-tuning, where rounding alone breaks the promise; 0 for none.
         every_sensitivity: Measure each layer's sensitivity even if nothing needs to go back to float.
         threads: CPU threads; 0 leaves the runtime's choice.
     """
@@ -56,6 +59,7 @@ class Request:
     measured_people: int
     scheme: Scheme
     deconvolutions: bool
+    fine_tuning_steps: int
     every_sensitivity: bool
     threads: int
 
@@ -180,6 +184,7 @@ def _int8(
     measured = search.bench(network_of(model, parts), parts, pictures, threads=request.threads)
     tell(f"{len(parts.layers)} layers to round; ranges from {len(measured.calibrating)} pictures:")
     rounding = search.choose_rounding(measured, folder=folder, tell=tell, scheme=request.scheme)
+    is_corrected = bool(rounding.biases)
     by_sensitivity: list[str] = []
 
     def order() -> list[str]:
@@ -205,13 +210,52 @@ def _int8(
         tell(f"{count} layers in float: AP {ap:.2f}, {ap_float - ap:+.2f} lost")
         return ap_float - ap
 
+    tuned = ""
+    if request.fine_tuning_steps and loss_of(0) > request.max_ap_loss:
+        model, measured, rounding = _fine_tuned(request, model, parts, measured, rounding, tell=tell)
+        by_sensitivity.clear()
+        tuned = f", {request.fine_tuning_steps} steps of fine-tuning"
     most = int(MOST_FLOAT_SHARE * len(parts.layers))
     count, losses = search.fewest(loss_of, most=most, max_loss=request.max_ap_loss)
     if count is None:
         raise PromiseError(_refusal(request, ap_float, losses))
-    method = f"{request.scheme.name}, {rounding.method}" + (", biases corrected" if rounding.biases else "")
+    method = f"{request.scheme.name}, {rounding.method}" + (", biases corrected" if is_corrected else "") + tuned
     candidate, float_layers, ap = made[count]
     return candidate, method, float_layers, ap
+
+
+def _fine_tuned(
+    request: Request,
+    model: onnx.ModelProto,
+    parts: Parts,
+    measured: search.Bench,
+    rounding: search.Rounding,
+    *,
+    tell: Callable[[str], None],
+) -> tuple[onnx.ModelProto, search.Bench, search.Rounding]:
+    """All of them with weights that were moved for rounding; what the maps should be stays as it was."""
+    from slimpose.export.quantization.finetune import fine_tuned
+
+    model = with_biases(model, rounding.biases, parts.layers)
+    values = fine_tuned(
+        network_of(model, parts),
+        rounding.ranges,
+        parts,
+        rounding.scheme,
+        measured.calibrating,
+        teacher=measured.network,
+        steps=request.fine_tuning_steps,
+        threads=request.threads,
+        tell=tell,
+    )
+    for entry in model.graph.initializer:
+        if entry.name in values:
+            entry.CopyFrom(numpy_helper.from_array(values[entry.name], entry.name))
+    measured = dataclasses.replace(measured, network=network_of(model, parts))
+    rounding = dataclasses.replace(rounding, biases={})
+    error = measured.error(rounding.applied(measured.network, parts, parts.layers))
+    tell(f"  error of the maps {rounding.error:.3%} before, {error:.3%} now")
+    return model, measured, dataclasses.replace(rounding, error=error)
 
 
 def _told(model: onnx.ModelProto, layer: str) -> str:

@@ -22,8 +22,8 @@ class Scheme:
 
     Attributes:
         name: Its word in the command and in a file's card.
-        symmetric: int8 activations with zero point 0; else uint8 with a zero point, and the first convolution reads
-            the pixels as they are.
+        symmetric: int8 activations with zero point 0; else uint8 with a zero point.
+        reads_pixels: The first convolution reads the pixels as they are; see ``pixels``.
         power_of_two: Every scale is a power of two, and a tensor has one; else weights have a scale a channel.
         rounds_biases: Biases are integers too.
         own_pairs: Every layer has Q/DQ pairs of its own, float weights too; else they are shared, and weights int8.
@@ -33,6 +33,7 @@ class Scheme:
 
     name: str
     symmetric: bool = False
+    reads_pixels: bool = False
     power_of_two: bool = False
     rounds_biases: bool = True
     own_pairs: bool = False
@@ -73,7 +74,7 @@ class Scheme:
 SCHEMES: Mapping[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
-        Scheme(name="affine"),
+        Scheme(name="affine", reads_pixels=True),
         # TensorRT's parser wants zero points of 0, float biases and pairs about float weights, and its kernels a scale
         # for each input channel of a deconvolution: https://github.com/NVIDIA/TensorRT/issues/2380
         Scheme(name="symmetric", symmetric=True, rounds_biases=False, own_pairs=True, deconvolution_axis=0),
