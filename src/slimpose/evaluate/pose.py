@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from slimpose import geometry, heatmap
-from slimpose.arrays import Crops, Heatmaps, Points, Scores, Size
+from slimpose.arrays import Crops, Heatmaps, Image, Points, Scores, Size
 from slimpose.evaluate.boxes import PeopleBoxes
 from slimpose.evaluate.coco_ap import average_precision
+from slimpose.formats import results
 from slimpose.formats.coco import CocoFile
 from slimpose.oks import oks_nms
-from slimpose.poses import person_scores
+from slimpose.poses import Poses, person_scores
 from slimpose.runtime.crops import cut_crops
 from slimpose.runtime.images import read_image
 from slimpose.skeleton import Skeleton
@@ -156,6 +157,21 @@ def pose_records(
     if waiting:
         flush()
     return records
+
+
+def image_records(
+    annotations: CocoFile, image_folder: Path, people_of: Callable[[Image], Poses]
+) -> list[dict[str, Any]]:
+    """Return COCO keypoint result records of whatever finds the people of whole RGB images itself.
+
+    Raises:
+        ImageError: If a picture is missing or broken.
+    """
+    return [
+        {"image_id": image_id, "category_id": annotations.category_id, **person}
+        for image_id, image in annotations.images.items()
+        for person in results.people(people_of(read_image(image_folder / image.file_name)))
+    ]
 
 
 def pose_ap(annotations: CocoFile, records: list[dict[str, Any]]) -> dict[str, float]:

@@ -15,14 +15,14 @@ from slimpose.skeleton import Skeleton
 OUTPUTS = ("points", "scores", "covariances")
 
 
-def describe(path: Path, *, size: Size, stride: int, skeleton: Skeleton, origin: str) -> ModelInfo:
+def describe(path: Path, *, size: Size, stride: int, skeleton: Skeleton, origin: str, task: str = "pose") -> ModelInfo:
     """Return what is known of somebody else's pose model.
 
     Its cost is not: ``gmac`` is nan and ``params`` 0. ``slimpose.export.onnx_cost`` counts them.
     """
     return ModelInfo(
         name=path.stem,
-        task="pose",
+        task=task,
         size=size,
         stride=stride,
         precision="as published",

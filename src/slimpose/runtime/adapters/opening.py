@@ -8,6 +8,7 @@ from slimpose.runtime.adapters.blazepose import BlazePose
 from slimpose.runtime.adapters.heatmap_net import HeatmapNet
 from slimpose.runtime.adapters.movenet import MoveNet
 from slimpose.runtime.adapters.simcc import SimccNet
+from slimpose.runtime.adapters.tf_pose import TfPose
 from slimpose.runtime.backends.contract import FILES
 from slimpose.runtime.backends.lite_rt import attached_metadata
 from slimpose.runtime.onnx_file import open_onnx_file
@@ -24,6 +25,8 @@ def open_pose_model(path: Path, *, threads: int = 0) -> Model:
         BackendError: If the package that reads such a file is not installed.
         ValueError: If it is no such file, or none of these models.
     """
+    if path.suffix.lower() == ".pb":
+        return TfPose(path, threads=threads)
     own_backend = FILES.get(path.suffix.lower())
     if own_backend == "litert" and not attached_metadata(path):
         return BlazePose(path, threads=threads)
