@@ -20,6 +20,8 @@ check: .venv/installed
 	$(FULL)/basedpyright --pythonpath $(FULL)/python
 	$(FULL)/lint-imports
 	$(FULL)/pytest
+	$(FULL)/slimpose verify mnv2 mnv2@openvino --max-px 0.05
+	-$(FULL)/slimpose verify mnv2 mnv2@openvino:bf16  # not every processor computes it
 
 format: .venv/installed
 	$(FULL)/ruff format src tests

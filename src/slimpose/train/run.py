@@ -19,6 +19,7 @@ from slimpose.data.order import prefetch
 from slimpose.formats.files import write_bytes
 from slimpose.network import trunk
 from slimpose.network.encoder import Encoder
+from slimpose.network.growing import grow_into
 from slimpose.network.imagenet import load_imagenet
 from slimpose.network.spec import NetSpec
 from slimpose.train import checkpoint
@@ -54,7 +55,10 @@ def check_folder(out: Path, *, resume: bool) -> None:
 
 
 def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
-    """Load a start: "imagenet", a trunk of ``slimpose import-trunk``, or a net's weights; say what it was.
+    """Load a start: "imagenet", a trunk of ``slimpose import-trunk``, or the weights of this net or a shallower one.
+
+    Returns:
+        What it was.
 
     Raises:
         ValueError: If the file does not fit the net, or the net has no encoder to begin with something else.
@@ -63,6 +67,9 @@ def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
     net, path = recipe.net, Path(start_from)
     start = None if start_from == IMAGENET else checkpoint.load(path)
     if start is not None and "trunk" not in start.metadata:
+        if start.tensors.keys() < task.model.state_dict().keys():
+            added = grow_into(task.model, start.tensors, path=path)
+            return f"{path.name} ({start.metadata.get('start', 'start unknown')}), {len(added)} blocks added"
         checkpoint.load_into(task.model, start.tensors, path=path)
         return f"{path.name} ({start.metadata.get('start', 'start unknown')})"
     encoder = task.model.get_submodule("encoder") if isinstance(net, NetSpec) else None

@@ -8,6 +8,10 @@ from slimpose.data.people import TeacherLabels
 from slimpose.network.family import detector_of, member
 from slimpose.train.recipe import Phase, Recipe
 
+_SOURCES = {"coco": 2.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5}
+_LEFT_TO_THE_TEACHER = {"stanford40": 0.0, "pedestrian": 0.0}
+"""Their labels are MoveNet's; the teacher knows better."""
+
 
 def mnv2() -> Recipe:
     r"""MobileNetV2 pose net, the shipped default, taught by ``teacher``.
@@ -36,8 +40,8 @@ def mnv2() -> Recipe:
         ema=0.999,
         augmentation=Augmentation(border=0.2),
         alpha=0.5,
-        source_repeats={"coco": 2.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5},
-        label_trust={"stanford40": 0.0, "pedestrian": 0.0},  # MoveNet's labels; the teacher knows better
+        source_repeats=_SOURCES,
+        label_trust=_LEFT_TO_THE_TEACHER,
         teacher_labels=TeacherLabels(weight=0.0),
         evaluations=26,
     )
@@ -60,6 +64,33 @@ def teacher() -> Recipe:
         encoder_rate=0.3,
         frozen_stages=2,
         source_repeats={"coco": 3.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5},
+    )
+
+
+def dpu() -> Recipe:
+    r"""The net that Xilinx's DPU computes whole (docs/hardware.md), grown from the shipped one.
+
+    slimpose train dpu --start models/mnv2/weights.safetensors --teacher models/teacher/weights.safetensors \
+        --train FILE --images DIR --val FILE --val-images DIR --out RUN
+
+    A small budget: 150,000 crops, about an hour and a half on two quiet Zen 4 cores. Its additional blocks pass on what
+    they are given at first, and ReLU6 becomes ReLU.
+    """
+    return Recipe(
+        name="dpu",
+        task="pose",
+        net=member("dpu"),
+        phases=(
+            Phase(size=Size(192, 160), samples=80_000, taught_once=True),
+            Phase(size=Size(256, 192), samples=70_000, augmentation=0.6),
+        ),
+        learning_rate=5e-4,
+        alpha=0.5,
+        augmentation=Augmentation(border=0.2),
+        source_repeats=_SOURCES,
+        label_trust=_LEFT_TO_THE_TEACHER,
+        teacher_labels=TeacherLabels(weight=0.0),
+        evaluations=6,
     )
 
 
