@@ -21,6 +21,7 @@ check: .venv/installed
 	$(FULL)/lint-imports
 	$(FULL)/pytest
 	$(FULL)/slimpose verify mnv2 mnv2@openvino --max-px 0.05
+	$(FULL)/slimpose verify mnv2 mnv2-int8 --max-p95-px 3
 	-$(FULL)/slimpose verify mnv2 mnv2@openvino:bf16  # not every processor computes it
 
 format: .venv/installed

@@ -289,10 +289,13 @@ def _describe(made: onnx.ModelProto, info: ModelInfo, outcome: Outcome, request:
         "onnxruntime": onnxruntime.__version__,
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
+    card = {**info.card, "quantised": told}
+    if "measured" in card:
+        card["measured"] = f"of the fp32 file: {card['measured']}"
     changes = {
         "name": outcome.name,
         "precision": outcome.precision,
-        "card": json.dumps({**info.card, "quantised": told}),
+        "card": json.dumps(card),
     }
     for entry in made.metadata_props:
         entry.value = changes.get(entry.key, entry.value)
