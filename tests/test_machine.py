@@ -117,7 +117,7 @@ def test_doctor_tells_machine_backends_and_choice(tmp_path: Path, capsys: pytest
     told = json.loads(capsys.readouterr().out)
     assert told["machine"]["threads"] >= 1
     names = [backend["name"] for backend in told["backends"]]
-    assert names == ["onnxruntime", "openvino", "tensorrt", "cuda", "litert", "ncnn"]
+    assert names == ["onnxruntime", "openvino", "tensorrt", "cuda", "litert", "ncnn", "tensorrt-engine"]
     for backend in told["backends"]:
         assert bool(backend["version"]) != bool(backend["install"])
     assert told["choices"]["own"]["choice"]["precision"] == ""
