@@ -19,7 +19,8 @@ from typing import Any
 
 import tyro
 
-from slimpose.formats.files import read_json, replacing, write_bytes
+from slimpose.evaluate.figures import new_pyplot, save
+from slimpose.formats.files import read_json, write_bytes
 from slimpose.network.cost import cost_of_spec
 from slimpose.train.finished import RunFolder, runs_in
 from slimpose.train.recipe import Recipe
@@ -184,14 +185,8 @@ def as_markdown(rows: list[Row], length: float) -> str:
 
 def plot(rows: list[Row], path: Path) -> None:
     """Draw AP against true GMAC in black, a shape for each setting and a line style for each series."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "slimpose"  # the same picture is the same file
-    from matplotlib import pyplot
-
     points = {row.setting: (row.gmac, row.dark["AP"]) for row in rows if row.dark}
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    figure, axes = new_pyplot().subplots(figsize=(7, 4.5))
     for name, settings, style in _SERIES:
         line = [points[setting] for setting in settings if setting in points]
         if len(line) > 1:
@@ -205,10 +200,7 @@ def plot(rows: list[Row], path: Path) -> None:
     axes.grid(color="0.85")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
-    figure.tight_layout()
-    with replacing(path) as partial:
-        figure.savefig(partial, metadata={"Date": None})
-    pyplot.close(figure)
+    save(figure, path)
 
 
 if __name__ == "__main__":

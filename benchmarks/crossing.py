@@ -22,7 +22,7 @@ import tyro
 
 from slimpose.arrays import Image
 from slimpose.cli.compare import random_weights
-from slimpose.formats.files import replacing
+from slimpose.evaluate.figures import new_pyplot, save
 from slimpose.runtime import models
 from slimpose.runtime.adapters.opening import open_pose_model
 from slimpose.runtime.bottom_up import BottomUp
@@ -118,21 +118,15 @@ def _crossing(people: tuple[int, ...], mine: np.ndarray, other: np.ndarray) -> f
     slower = np.nonzero(mine > other)[0]
     if len(slower) == 0:
         return None
-    last = int(slower[0])
-    if last == 0:
+    first = int(slower[0])
+    if first == 0:
         return float(people[0])
-    gap = (other - mine)[last - 1 : last + 1]
-    return float(people[last - 1] + (people[last] - people[last - 1]) * gap[0] / (gap[0] - gap[1]))
+    gap = (other - mine)[first - 1 : first + 1]
+    return float(people[first - 1] + (people[first] - people[first - 1]) * gap[0] / (gap[0] - gap[1]))
 
 
 def _plot(people: tuple[int, ...], lines: dict[str, np.ndarray], path: Path, threads: int) -> None:
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    mpl.rcParams["svg.hashsalt"] = "slimpose"
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5))
+    figure, axes = new_pyplot().subplots(figsize=(8, 5))
     for (name, values), style in zip(lines.items(), ("-o", "--o", "-s", "--^", ":d", "-.v"), strict=False):
         axes.plot(people, values, style, color="black", markerfacecolor="white", label=name)
     axes.set_xlabel("people in the picture")
@@ -140,10 +134,7 @@ def _plot(people: tuple[int, ...], lines: dict[str, np.ndarray], path: Path, thr
     axes.set_ylim(bottom=0)
     axes.grid(color="0.88")
     axes.legend(frameon=True)
-    figure.tight_layout()
-    with replacing(path) as partial:
-        figure.savefig(partial, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None)
-    pyplot.close(figure)
+    save(figure, path)
 
 
 if __name__ == "__main__":

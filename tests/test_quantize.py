@@ -440,6 +440,7 @@ def test_fine_tuning_brings_the_maps_nearer_to_the_float_ones(folder: Path, sche
     truth = Runner(network, threads=1).maps(pictures)
     np.testing.assert_allclose(QdqNet(network)(torch.from_numpy(pictures))[0].detach(), truth[0], atol=1e-4)
     values = fine_tuned(network, ranges, parts, chosen, pictures, teacher=network, steps=60, threads=1)
+    assert values.keys() <= {entry.name for entry in network.graph.initializer}  # biases too: none is lost
     for entry in network.graph.initializer:
         if entry.name in values:
             entry.CopyFrom(numpy_helper.from_array(values[entry.name], entry.name))

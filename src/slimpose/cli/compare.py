@@ -248,9 +248,9 @@ def _ap(model: Model, truth: coco.CocoFile, images: Path) -> dict[str, float]:
         points, scores = model.run(batch, ("points", "scores"))
         return points, scores
 
-    boxes = ground_truth_boxes(truth)
     if model.info.task == "bottom-up":
         return _told(pose_ap(truth, image_records(truth, images, BottomUp(model))))
+    boxes = ground_truth_boxes(truth)
     records = pose_records(truth, images, boxes, predict, crop_size=model.info.size, batch=_CROPS_A_CALL)
     if not isinstance(model, Session):
         records = [{**record, "score": float(np.mean(record["keypoints"][2::3]))} for record in records]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slimpose.formats.files import replacing
+from slimpose.evaluate.figures import new_pyplot, save
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,12 +110,7 @@ def plot(entries: Sequence[Entry], path: Path, *, threads: int) -> None:
         ModuleNotFoundError: If matplotlib is not installed.
         ValueError: If no entry has an AP.
     """
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    mpl.rcParams["svg.hashsalt"] = "slimpose"  # the same picture is the same file
-    from matplotlib import pyplot
-
+    pyplot = new_pyplot()
     if not any(_ap(entry) for entry in entries):
         raise ValueError("there is no AP to draw: give --annotations and --images, or systems with a published one")
     figure, panels = pyplot.subplots(1, 2, figsize=(13, 6), sharey=True)
@@ -146,11 +141,7 @@ def plot(entries: Sequence[Entry], path: Path, *, threads: int) -> None:
     ):
         panels[0].plot([], [], mark, color="black", markerfacecolor=fill, label=label)
     panels[0].legend(frameon=True, loc="lower right", fontsize=8)
-    figure.tight_layout()
-    with replacing(path) as partial:
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(partial, format=path.suffix.removeprefix("."), metadata=metadata, dpi=110)
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def _ap(entry: Entry) -> list[tuple[float, bool]]:

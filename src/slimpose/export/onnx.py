@@ -184,6 +184,14 @@ def export(
     return drift
 
 
+def as_file(source: Loaded | Path, path: Path, *, name: str, card: Mapping[str, Any], pictures: Crops) -> Path:
+    """Return an ONNX file as it is; of weights the one written at ``path``."""
+    if isinstance(source, Loaded):
+        export(source, path, name=name, card=dict(card), pictures=pictures)
+        return path
+    return source
+
+
 def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
     """Return the largest differences between a torch module and its file on the same pictures."""
     options = onnxruntime.SessionOptions()

@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from slimpose.export.quantization.graph import groups_of
+
 _PASSES = 20
 _MOST = 1e3
 """How far a channel may be scaled, both ways, in one pass."""
@@ -59,7 +61,7 @@ def _by_input(node: onnx.NodeProto, weight: np.ndarray) -> np.ndarray:
     largest = np.abs(weight).max(axis=(2, 3))
     if node.op_type == "ConvTranspose":
         return largest.max(axis=1)
-    groups = _groups(node)
+    groups = groups_of(node)
     return largest.reshape(groups, -1, weight.shape[1]).max(axis=1).ravel()
 
 
@@ -67,15 +69,11 @@ def _spread(node: onnx.NodeProto, scale: np.ndarray, weight: np.ndarray) -> np.n
     """The scale of each input channel, in the shape of the weights that read it."""
     if node.op_type == "ConvTranspose":
         return scale[:, None, None, None]
-    groups = _groups(node)
+    groups = groups_of(node)
     by_group = scale.reshape(groups, 1, weight.shape[1])
     return np.broadcast_to(by_group, (groups, len(weight) // groups, weight.shape[1])).reshape(
         len(weight), weight.shape[1], 1, 1
     )
-
-
-def _groups(node: onnx.NodeProto) -> int:
-    return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
 def _pairs(
@@ -99,7 +97,7 @@ def _pairs(
             node is not None
             and node.op_type in ("Conv", "ConvTranspose")
             and all(name in constants and uses[name] == 1 for name in node.input[1:])
-            and (node.op_type == "Conv" or _groups(node) == 1)
+            and (node.op_type == "Conv" or groups_of(node) == 1)
         )
 
     pairs: list[tuple[onnx.NodeProto, onnx.NodeProto]] = []

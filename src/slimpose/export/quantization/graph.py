@@ -113,6 +113,11 @@ def take_apart(model: onnx.ModelProto, *, deconvolutions: bool, maps_too: bool =
     )
 
 
+def groups_of(convolution: onnx.NodeProto) -> int:
+    """Return how many groups of channels a convolution keeps apart."""
+    return next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)
+
+
 def network_of(model: onnx.ModelProto, parts: Parts) -> onnx.ModelProto:
     """Return the graph from pixels to maps, without the decoding, every tensor's type known."""
     known = onnx.shape_inference.infer_shapes(model)

@@ -15,7 +15,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from slimpose.arrays import Crops
 from slimpose.export.quantization.calibration import OP_TYPES
-from slimpose.export.quantization.graph import Parts, Runner, with_outputs
+from slimpose.export.quantization.graph import Parts, Runner, groups_of, with_outputs
 from slimpose.export.quantization.pixels import pixel_input, read_pixels, shift_into_bias
 from slimpose.export.quantization.schemes import AFFINE, Scheme, power_of_two, to_levels
 
@@ -27,7 +27,7 @@ def quantised(
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     nodes = [node for node in copy.graph.node if node.name in layers]
-    if scheme.power_of_two:
+    if scheme.power_of_two and scheme.rounds_biases:
         _round_biases(copy, nodes)
     options = scheme.options(copy, ranges, nodes)
     overrides = options["extra_options"]["TensorQuantOverrides"]
@@ -86,7 +86,7 @@ def bias_corrected(
         if node.name not in rounded or len(node.input) < 3 or node.input[2] not in weights:
             continue
         error = rounded[node.name] - numpy_helper.to_array(weights[node.input[1]])
-        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        groups = groups_of(node)
         by_channel = error.sum(axis=(2, 3)).reshape(groups, -1, error.shape[1])  # (group, out, in)
         mean = inputs_mean[node.input[0]].reshape(groups, -1)
         moved = np.einsum("goi,gi->go", by_channel, mean).ravel()

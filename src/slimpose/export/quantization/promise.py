@@ -201,6 +201,8 @@ def _int8(
     made: dict[int, tuple[onnx.ModelProto, tuple[str, ...], float]] = {}
 
     def loss_of(count: int) -> float:
+        if count in made:
+            return ap_float - made[count][2]
         back = set(order()[:count]) if count else set()
         kept = [layer for layer in parts.layers if layer not in back]
         candidate = rounding.applied(model, parts, kept)
@@ -214,6 +216,7 @@ def _int8(
     if request.fine_tuning_steps and loss_of(0) > request.max_ap_loss:
         model, measured, rounding = _fine_tuned(request, model, parts, measured, rounding, tell=tell)
         by_sensitivity.clear()
+        made.clear()
         tuned = f", {request.fine_tuning_steps} steps of fine-tuning"
     most = int(MOST_FLOAT_SHARE * len(parts.layers))
     count, losses = search.fewest(loss_of, most=most, max_loss=request.max_ap_loss)

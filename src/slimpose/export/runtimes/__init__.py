@@ -1,1 +1,1 @@
-"""A network as the file of another runtime: OpenVINO, LiteRT, NCNN. One module each, and `writing` that asks them."""
+"""A network as another runtime's file: OpenVINO, LiteRT, NCNN, TensorRT. A module each; `writing` asks them."""

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slimpose.arrays import Crops
-from slimpose.export import onnx as onnx_export
-from slimpose.export.onnx import Loaded
+from slimpose.export.onnx import Loaded, as_file
 from slimpose.runtime.backends.open_vino import RT_INFO, new_core, read_ir
 from slimpose.runtime.backends.opening import metadata_of
 
@@ -21,10 +20,7 @@ def write(
     import openvino
 
     core = new_core()
-    graph = source
-    if isinstance(graph, Loaded):
-        graph = out.with_suffix(".onnx")
-        onnx_export.export(source, graph, name=name, card=dict(card), pictures=pictures)  # pyright: ignore
+    graph = as_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
     metadata = dict(metadata_of(graph))
     if precision != "fp32" and metadata.get("precision") != "fp32":
         raise ValueError(f"{source} is {metadata.get('precision')}; expected an FP32 file for {precision}")

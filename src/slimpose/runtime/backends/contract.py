@@ -92,6 +92,25 @@ def metadata_from_json(text: str | bytes, where: str) -> dict[str, str]:
         raise ValueError(f"{where} is not the metadata of slimpose export: {error}") from error
 
 
+def metadata_beside(story: Path, *others: Path, what: str) -> dict[str, str]:
+    """Return the metadata in a JSON file that belongs to other files.
+
+    Args:
+        story: The JSON file.
+        others: What must be there too, the one that is opened first.
+        what: The kind of model, for the message.
+
+    Raises:
+        FileNotFoundError: If one of the files is missing.
+        ValueError: If it is no such JSON.
+    """
+    files = (*others, story)
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"no model file {file}; {what} is {', '.join(each.name for each in files)}")
+    return metadata_from_json(story.read_bytes(), str(story))
+
+
 def settle_precision(backend: str, *, own: str, asked: str, offered: Sequence[str]) -> str:
     """Return the precision a backend will compute a file in.
 

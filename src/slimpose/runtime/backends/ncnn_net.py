@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from slimpose.runtime.backends import heatmaps_only
-from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_from_json
+from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_beside
 
 SUFFIX = ".ncnn.param"
 _INPUT, _OUTPUT = "in0", "out0"
@@ -86,10 +86,7 @@ def story_of(path: Path) -> dict[str, str]:
         ValueError: If it is no such file.
     """
     weights, story = beside(path)
-    for file in (path, weights, story):
-        if not file.is_file():
-            raise FileNotFoundError(f"no model file {file}; an NCNN model is {path.name}, {weights.name}, {story.name}")
-    return metadata_from_json(story.read_bytes(), str(story))
+    return metadata_beside(story, path, weights, what="an NCNN model")
 
 
 def _ncnn() -> Any:

@@ -50,7 +50,7 @@ class OpenVinoGraph:
             self.outputs = tuple(put.any_name for put in self._model.outputs)
         own = self.metadata.get("precision", "fp32")
         self.precision = settle_precision("openvino", own=own, asked=precision, offered=offered(core))
-        self._core, self._settings = core, _settings(self.precision, threads)
+        self._core, self._settings = core, settings_for(self.precision, threads)
         try:
             self._requests = {1: self._compiled(1)}
         except RuntimeError as error:
@@ -126,8 +126,11 @@ def offered(core: Any) -> tuple[str, ...]:
     return ("fp32", *(name for word, name in _CAPABILITIES.items() if word in said))
 
 
-def _settings(precision: str, threads: int) -> dict[str, Any]:
-    """One call at a time, as fast as may be; with the precision left out, OpenVINO would take BF16 where it can."""
+def settings_for(precision: str, threads: int) -> dict[str, Any]:
+    """Return how to compile: one call at a time, as fast as may be.
+
+    With the precision left out, OpenVINO would take BF16 where it can.
+    """
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _HINTS.get(precision.rpartition("+")[2], "f32"),
         "PERFORMANCE_HINT": "LATENCY",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_from_json
+from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_beside
 
 OLDEST = 10
 """TensorRT before this chose precisions by itself; what slimpose promises about them needs the file's own."""
@@ -120,10 +120,7 @@ def engine_metadata(path: Path) -> dict[str, str]:
         FileNotFoundError: If one of the two files is missing.
         ValueError: If it is no such file.
     """
-    for file in (path, beside(path)):
-        if not file.is_file():
-            raise FileNotFoundError(f"no model file {file}; an engine of slimpose export is {path.name}, {file.name}")
-    return metadata_from_json(beside(path).read_bytes(), str(beside(path)))
+    return metadata_beside(beside(path), path, what="an engine of slimpose export")
 
 
 def tensorrt_package() -> Any:

@@ -63,7 +63,7 @@ def teacher() -> Recipe:
         ),
         encoder_rate=0.3,
         frozen_stages=2,
-        source_repeats={"coco": 3.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5},
+        source_repeats={**_SOURCES, "coco": 3.0},
     )
 
 
