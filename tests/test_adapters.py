@@ -18,11 +18,12 @@ from slimpose.arrays import Size
 from slimpose.export.onnx_cost import cost_of_onnx
 from slimpose.runtime.adapters.blazepose import BlazePose
 from slimpose.runtime.adapters.heatmap_net import Cells, HeatmapNet
-from slimpose.runtime.adapters.movenet import MoveNet
+from slimpose.runtime.adapters.movenet import MoveNet, MultiPose
 from slimpose.runtime.adapters.opening import open_pose_model
 from slimpose.runtime.adapters.simcc import SimccNet
 from slimpose.runtime.adapters.tf_pose import TfPose
 from slimpose.runtime.backends.contract import BackendError
+from slimpose.runtime.bottom_up import BottomUp
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.session import Session
 from slimpose.skeleton import COCO17
@@ -175,6 +176,37 @@ def test_an_adapter_stands_in_for_our_own_model_and_gives_poses(tmp_path: Path) 
     assert poses.skeleton is COCO17
     centre = np.array([(SIZE.width - 1) / 2, (SIZE.height - 1) / 2])
     np.testing.assert_allclose(poses.points_image[0], (PLACES - centre) / 0.8 + [74.0, 72.0], atol=0.01)
+
+
+def write_multipose(path: Path, *, sides: tuple[int | str, int | str] = SIZE) -> Path:
+    """Two people of six: the second the better; the others score 0.05."""
+    people = np.zeros((1, 6, 56), np.float32)
+    people[0, :, 55] = [0.3, 0.8, 0.05, 0.05, 0.05, 0.05]
+    triples = people[0, :, :51].reshape(6, 17, 3)  # a view: what is written here is in the people
+    triples[..., 0], triples[..., 1] = (PLACES[:, 1] + 0.5) / SIZE.height, (PLACES[:, 0] + 0.5) / SIZE.width
+    triples[..., 2] = 0.75
+    triples[1, :, 1] += 4 / SIZE.width
+    assert people[0, 1, 50] == 0.75
+    return write_constant(path, (TensorProto.INT32, [1, *sides, 3]), people=people)
+
+
+def test_multiposes_people_are_found_in_the_whole_image_best_first(tmp_path: Path) -> None:
+    model = open_pose_model(write_multipose(tmp_path / "multi.onnx"))
+    assert isinstance(model, MultiPose)
+    assert (model.info.task, model.info.size) == ("bottom-up", SIZE)
+    poses = BottomUp(model)(np.zeros((128, 96, 3), np.uint8))  # twice the net's size
+    np.testing.assert_allclose(poses.person_scores, [0.8, 0.3])
+    at = 2 * PLACES + 0.5
+    np.testing.assert_allclose(poses.points_image, np.stack([at + np.array([8, 0]), at]), atol=0.01)
+    np.testing.assert_allclose(poses.boxes_image[1], [*at.min(axis=0), *at.max(axis=0)], atol=0.01)
+    with pytest.raises(ValueError, match="multi has no output heatmaps; expected of points, scores, person_scores"):
+        model.run(np.zeros((1, *SIZE, 3), np.uint8), ("heatmaps",))
+
+
+def test_multipose_of_any_size_is_run_at_its_own(tmp_path: Path) -> None:
+    assert open_pose_model(write_multipose(tmp_path / "multi.onnx", sides=("h", "w"))).info.size == Size(256, 256)
+    with pytest.raises(ValueError, match=r"expected MoveNet MultiPose: one input \(1, height, width, 3\)"):
+        MultiPose(write_movenet(tmp_path / "movenet.onnx"))
 
 
 class Interpreter:

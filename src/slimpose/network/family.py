@@ -7,7 +7,7 @@ import dataclasses
 from slimpose.arrays import Size
 from slimpose.network.spec import NetSpec
 
-DETECTOR_SIZE = Size(320, 320)
+DETECTOR_SIZE = Size(256, 320)
 
 FAMILY: dict[str, NetSpec] = {
     **{f"b{i}": NetSpec(encoder=f"tf_efficientnet_b{i}") for i in range(7)},

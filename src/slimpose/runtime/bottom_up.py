@@ -7,14 +7,14 @@ import numpy as np
 from slimpose import geometry
 from slimpose.arrays import Image
 from slimpose.poses import NOT_TRACKED, Poses
-from slimpose.runtime.affinity import group_people
+from slimpose.runtime.affinity import People, group_people
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Model
 from slimpose.skeleton import COCO17
 
 
 class BottomUp:
-    """A net of heatmaps and affinities, and the grouping of what it finds.
+    """A net of heatmaps and affinities, and the grouping of what it finds; or a net that groups by itself.
 
     Raises:
         ValueError: If the model is of another task, or lacks one of COCO's joints.
@@ -36,8 +36,7 @@ class BottomUp:
         """
         info = self._model.info
         canvas, affine = letterbox(image, info.size)
-        heatmaps, affinities = self._model.run(canvas[None], ("heatmaps", "affinities"))
-        found = group_people(heatmaps[0], affinities[0], info.skeleton, stride=info.stride)
+        found = self._people_of(canvas)
         if len(found.scores) == 0:
             return Poses.none(COCO17)
         to_image = np.repeat(geometry.invert_affines(affine), len(found.scores), axis=0)
@@ -57,3 +56,14 @@ class BottomUp:
             ids=np.full(int(some.sum()), NOT_TRACKED, np.int64),
             skeleton=COCO17,
         )
+
+    def _people_of(self, canvas: Image) -> People:
+        info = self._model.info
+        if "person_scores" in self._model.outputs:
+            points, scores, person_scores = (
+                answer[0] for answer in self._model.run(canvas[None], ("points", "scores", "person_scores"))
+            )
+            best_first = np.argsort(-person_scores, kind="stable")[: np.count_nonzero(person_scores)]
+            return People(points[best_first], scores[best_first], person_scores[best_first])
+        heatmaps, affinities = self._model.run(canvas[None], ("heatmaps", "affinities"))
+        return group_people(heatmaps[0], affinities[0], info.skeleton, stride=info.stride)

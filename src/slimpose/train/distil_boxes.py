@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 
 from slimpose.arrays import Crops, Size
+from slimpose.runtime.letterbox import CANVAS_GREY
 
 _LEAST_SCORE = 0.02
 _PERSON = 0
@@ -70,10 +71,13 @@ def open_box_teacher(path: Path) -> BoxTeacher:
 
     def guesses_of(images: Crops) -> tuple[np.ndarray, np.ndarray]:
         pixels = torch.from_numpy(images).flip(3).permute(0, 3, 1, 2).float()
-        grown = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
+        scale = min(height / images.shape[1], width / images.shape[2])
+        fitted = round(scale * images.shape[1]), round(scale * images.shape[2])
+        grown = F.interpolate(pixels, fitted, mode="bilinear", antialias=True)
+        grown = F.pad(grown, (0, width - fitted[1], 0, height - fitted[0]), value=float(CANVAS_GREY))
         outputs = np.array(compiled(len(images))(grown.numpy())[0], np.float32)
         boxes = decode_yolox(outputs, Size(height, width))
-        x_scale, y_scale = images.shape[2] / width, images.shape[1] / height
+        x_scale, y_scale = images.shape[2] / fitted[1], images.shape[1] / fitted[0]
         scores = outputs[..., 4] * outputs[..., 5 + _PERSON]
         # A continuous picture spans [-0.5, side - 0.5] in pixel centres.
         return (boxes + 0.5) * np.array([x_scale, y_scale] * 2, np.float32) - np.float32(0.5), scores

@@ -1,4 +1,4 @@
-"""Google's MoveNet SinglePose, Lightning or Thunder, as ONNX."""
+"""Google's MoveNet as ONNX: SinglePose, Lightning or Thunder, and MultiPose."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.arrays import Size
-from slimpose.runtime.adapters.contract import OUTPUTS, answer, check_batch, describe
+from slimpose.runtime.adapters.contract import OUTPUTS, answer, check_batch, check_outputs, describe
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.skeleton import COCO17
 
 _TYPES = {"tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 _STRIDE = 4
 _ANSWER = [17, 3]
+_MANY = [6, 56]
+"""Six people: 17 x (y, x, score), their box, their score."""
+_MANY_SIZE = Size(256, 256)
+_LEAST_SCORE = 0.1
+"""MultiPose always gives six people; who scores less is none."""
 
 
 class MoveNet:
@@ -41,7 +46,7 @@ class MoveNet:
         if not fits or given[0].type not in _TYPES or not answers:
             raise ValueError(
                 f"{path} takes {[(put.name, put.type, put.shape) for put in given]}; expected MoveNet SinglePose: one "
-                "input (1, height, width, 3), and an output (1, 1, 17, 3) (MultiPose, or another model?)"
+                "input (1, height, width, 3), and an output (1, 1, 17, 3)"
             )
         self._input, self._type, self._answer = given[0].name, _TYPES[given[0].type], answers[0]
         self.outputs: tuple[str, ...] = OUTPUTS
@@ -67,3 +72,65 @@ class MoveNet:
         height, width = self.info.size
         points = found[:, :, 1::-1] * np.array([width, height], np.float32) - np.float32(0.5)
         return answer(self.info, points, found[:, :, 2], outputs)
+
+
+class MultiPose:
+    """MoveNet MultiPose: a ``slimpose.runtime.session.Model`` of task "bottom-up", at most six people an image.
+
+    A file of free height and width is run at 256x256, the size Google recommends for the longer side.
+
+    Attributes:
+        outputs: "points" (n, 6, 17, 2) in input pixels, "scores" (n, 6, 17) and "person_scores" (n, 6), 0 where there
+            is nobody; for ``slimpose.runtime.bottom_up``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such model.
+
+    Source:
+        https://www.kaggle.com/models/google/movenet/tensorFlow2/multipose-lightning
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        self._session = open_onnx_file(path, threads=threads)
+        given = self._session.get_inputs()
+        answers = [put.name for put in self._session.get_outputs() if put.shape[-2:] == _MANY]
+        shape = given[0].shape
+        if len(given) != 1 or len(shape) != 4 or shape[3] != 3 or given[0].type not in _TYPES or not answers:
+            raise ValueError(
+                f"{path} takes {[(put.name, put.type, put.shape) for put in given]}; expected MoveNet MultiPose: one "
+                "input (1, height, width, 3), and an output (1, 6, 56)"
+            )
+        self._input, self._type, self._answer = given[0].name, _TYPES[given[0].type], answers[0]
+        self.outputs: tuple[str, ...] = ("points", "scores", "person_scores")
+        is_fixed = all(isinstance(side, int) for side in shape[1:3])
+        self.info = describe(
+            path,
+            size=Size(shape[1], shape[2]) if is_fixed else _MANY_SIZE,
+            stride=_STRIDE,
+            skeleton=COCO17,
+            origin="MoveNet MultiPose, Google, Apache-2.0",
+            task="bottom-up",
+        )
+
+    def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
+        """Return the named outputs of a uint8 batch (n, H, W, 3), RGB, a call each.
+
+        Raises:
+            ValueError: If the batch does not fit, or there is no such output.
+        """
+        check_batch(self.info, batch)
+        check_outputs(self.info, outputs, known=self.outputs)
+        people = np.zeros((len(batch), *_MANY), np.float32)
+        for row, image in enumerate(batch):
+            (answered,) = self._session.run([self._answer], {self._input: image[None].astype(self._type)})
+            people[row] = np.asarray(answered)[0]
+        triples = people[..., :51].reshape(len(batch), 6, 17, 3)
+        is_someone = people[..., 55] >= _LEAST_SCORE
+        height, width = self.info.size
+        found = {
+            "points": triples[..., 1::-1] * np.array([width, height], np.float32) - np.float32(0.5),
+            "scores": triples[..., 2] * is_someone[..., None],
+            "person_scores": people[..., 55] * is_someone,
+        }
+        return [found[name] for name in outputs]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slimpose.runtime.adapters.blazepose import BlazePose
 from slimpose.runtime.adapters.heatmap_net import HeatmapNet
-from slimpose.runtime.adapters.movenet import MoveNet
+from slimpose.runtime.adapters.movenet import MoveNet, MultiPose
 from slimpose.runtime.adapters.simcc import SimccNet
 from slimpose.runtime.adapters.tf_pose import TfPose
 from slimpose.runtime.backends.contract import FILES
@@ -40,11 +40,13 @@ def open_pose_model(path: Path, *, threads: int = 0) -> Model:
     ranks = [len(shape) for _, shape in outputs]
     if any(shape[-2:] == [17, 3] for _, shape in outputs):
         return MoveNet(path, threads=threads)
+    if any(shape[-2:] == [6, 56] for _, shape in outputs):
+        return MultiPose(path, threads=threads)
     if ranks == [3, 3]:
         return SimccNet(path, threads=threads)
     if ranks == [4]:
         return HeatmapNet(path, threads=threads)
     raise ValueError(
-        f"{path} takes {inputs} and gives {outputs}; expected a slimpose model, MoveNet SinglePose (1, 1, 17, 3), "
-        "a SimCC net (two outputs: n, joints, bins), or heatmaps (n, joints, height, width)"
+        f"{path} takes {inputs} and gives {outputs}; expected a slimpose model, MoveNet SinglePose (1, 1, 17, 3) "
+        "or MultiPose (1, 6, 56), a SimCC net (two outputs: n, joints, bins), or heatmaps (n, joints, height, width)"
     )

@@ -108,14 +108,14 @@ def detector() -> Recipe:
         task="detect",
         net=detector_of(member("mnv2")),
         phases=(
-            Phase(size=Size(256, 256), samples=120_000),
-            Phase(size=Size(320, 320), samples=60_000, augmentation=0.5),
+            Phase(size=Size(256, 256), samples=80_000),
+            Phase(size=Size(256, 320), samples=40_000, augmentation=0.5),
         ),
         batch=16,
         encoder_rate=0.3,
         frozen_stages=2,
         alpha=0.5,
-        evaluations=18,
+        evaluations=12,
         augmentation=Augmentation(flip=0.5, scale=0.5, shift=0.25, light=0.25, grey=0.05, blur=0.05, mosaic=0.6),
-        source_repeats={"coco": 1.0, "stanford40": 1.0, "unlabelled": 0.3},
+        source_repeats={"coco": 1.0, "stanford40": 1.0, "unlabelled": 0.2},
     )
