@@ -28,7 +28,7 @@ SIZE = Size(64, 64)
 def lively(name: str) -> onnx_export.Loaded:
     """An untrained net whose heatmaps are large enough to have peaks, as a trained one's are."""
     torch.manual_seed(0)
-    loaded = onnx_export.untrained(named(name, size=SIZE))
+    loaded = onnx_export.untrained(named(name, size=SIZE), task="pose")
     joints = loaded.spec.joints
     convolutions = [module for module in loaded.net.modules() if isinstance(module, nn.Conv2d)]
     last = [convolution for convolution in convolutions if convolution.out_channels in (joints, joints + 1)][-1]

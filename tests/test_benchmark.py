@@ -94,7 +94,7 @@ def test_people_are_cut_out_of_photos(detector: Path, tmp_path: Path) -> None:
         assert (patch.box >= -1).all()
         assert (patch.box <= (width, height, width, height)).all()
     assert [len(patch.rgb) for patch in people] == sorted((len(patch.rgb) for patch in people), reverse=True)
-    with pytest.raises(ValueError, match="has no pictures; expected a folder with photos"):
+    with pytest.raises(NotADirectoryError, match="no image folder"):
         people_of(tmp_path / "nothing", Detector(Session(detector, threads=1)))
 
 

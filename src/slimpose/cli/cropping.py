@@ -11,7 +11,7 @@ from slimpose.arrays import Boxes, Crops, PersonScores, Size
 from slimpose.formats import coco
 from slimpose.runtime.crops import cut_crops
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.images import IMAGE_SUFFIXES, read_image
+from slimpose.runtime.images import picture_files, read_image
 from slimpose.runtime.models import DEFAULT_DETECTOR, resolve
 from slimpose.runtime.session import Session
 
@@ -37,21 +37,6 @@ def crops_of_people(
     if len(crops) == 0:
         raise ValueError(f"nobody is in the pictures of {folder}: nothing to compare")
     return crops, areas
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """Return a folder's pictures, by name.
-
-    Raises:
-        NotADirectoryError: If there is no such folder.
-        ValueError: If it holds none.
-    """
-    if not folder.is_dir():
-        raise NotADirectoryError(f"no image folder {folder}")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise ValueError(f"{folder} holds no pictures; expected files like {', '.join(sorted(IMAGE_SUFFIXES)[:4])}")
-    return files
 
 
 def _annotated(annotations: Path, folder: Path) -> dict[Path, Boxes]:

@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from slimpose.arrays import Crops, Size
-from slimpose.cli.cropping import crops_of_people, picture_files
+from slimpose.cli.cropping import crops_of_people
 from slimpose.export import onnx as onnx_export
 from slimpose.export.onnx import smooth_noise
 from slimpose.export.runtimes import writing as runtimes
@@ -19,7 +19,7 @@ from slimpose.runtime.backends.contract import FILES
 from slimpose.runtime.backends.ncnn_net import SUFFIX as NCNN_SUFFIX
 from slimpose.runtime.backends.ncnn_net import beside as ncnn_files
 from slimpose.runtime.backends.opening import metadata_of
-from slimpose.runtime.images import read_image
+from slimpose.runtime.images import picture_files, read_image
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.models import resolve, shipped
 from slimpose.runtime.session import read_info
@@ -106,7 +106,7 @@ def export(
 def _source(weights: str, *, untrained: bool, size: str | None) -> onnx_export.Loaded | Path:
     if untrained:
         spec = named(weights, size=Size.parse(size) if size is not None else None)
-        return onnx_export.untrained(spec, task="bottom-up" if weights == "lightweight-openpose" else "pose")
+        return onnx_export.untrained(spec)
     if weights in shipped() or weights.lower().endswith(".onnx"):
         return resolve(weights)
     return onnx_export.load_weights(Path(weights))

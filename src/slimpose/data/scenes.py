@@ -19,7 +19,7 @@ from slimpose.data.augment import Augmentation, change_light
 from slimpose.data.order import Order
 from slimpose.data.people import pack_image, physical_memory_bytes
 from slimpose.formats import coco
-from slimpose.runtime.images import IMAGE_SUFFIXES, decode_image, read_image
+from slimpose.runtime.images import decode_image, picture_files, read_image
 from slimpose.runtime.letterbox import CANVAS_GREY
 
 _CENTRE_SHARE = 0.54  # TTFNet's alpha: the share of a box that counts as its centre
@@ -87,11 +87,10 @@ def load_unlabelled(
 
     Raises:
         ImageError: If a picture is broken.
-        FileNotFoundError: If there is no such folder, or no picture in it.
+        NotADirectoryError: If there is no such folder.
+        ValueError: If there is no picture in it.
     """
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise FileNotFoundError(f"{folder}: no pictures to learn from without labels (subfolders are not searched)")
+    files = picture_files(folder)
     fits = _fit_in_memory(len(files), largest_side)
 
     def load(path: Path) -> Scene:

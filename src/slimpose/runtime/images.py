@@ -26,6 +26,21 @@ class ImageError(ValueError):
     """A picture that cannot be read; the message names it and says why."""
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """Return a folder's pictures, by name; those of its subfolders are not among them.
+
+    Raises:
+        NotADirectoryError: If there is no such folder.
+        ValueError: If it holds none.
+    """
+    if not folder.is_dir():
+        raise NotADirectoryError(f"no image folder {folder}")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ValueError(f"{folder} holds no pictures; expected files like {', '.join(sorted(IMAGE_SUFFIXES)[:4])}")
+    return files
+
+
 def read_image(path: Path) -> Image:
     """Read a picture as RGB uint8 (height, width, 3).
 

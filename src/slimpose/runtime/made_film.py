@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt8
 import slimpose
 from slimpose.arrays import Boxes, Image, PersonScores, Size
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.images import IMAGE_SUFFIXES, decode_image, read_image
+from slimpose.runtime.images import decode_image, picture_files, read_image
 
 SIZE = Size(720, 1280)
 FRAMES = 24
@@ -75,15 +75,11 @@ def people_of(photos: Path, detector: Detector) -> list[Patch]:
     """Return the people a detector finds in a folder's photos, the largest of each photo first.
 
     Raises:
-        ValueError: If the folder has no picture, or nobody is found.
+        NotADirectoryError: If there is no such folder.
+        ValueError: If it has no picture, or nobody is found.
     """
-    files = (
-        sorted(path for path in photos.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES) if photos.is_dir() else []
-    )
-    if not files:
-        raise ValueError(f"{photos} has no pictures; expected a folder with photos of people")
     people: list[Patch] = []
-    for file in files:
+    for file in picture_files(photos):
         image = read_image(file)
         boxes, _ = detector(image)
         tallest = np.argsort(boxes[:, 1] - boxes[:, 3], kind="stable")[:3]

@@ -32,11 +32,13 @@ class Architecture:
         make: The net with that many heatmaps.
         coarsest: Input sides are multiples of this.
         stride: Input pixels a heatmap cell.
+        task: What it is for: "pose" in crops, or "bottom-up".
     """
 
     make: Callable[[int], nn.Module]
     coarsest: int
     stride: int = 4
+    task: str = "pose"
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -49,7 +51,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "efficientpose-a": Architecture(make=partial(EfficientPose, "a"), coarsest=16),
     "efficientpose-b": Architecture(make=partial(EfficientPose, "b"), coarsest=16),
     "efficientpose-c": Architecture(make=partial(EfficientPose, "c"), coarsest=16),
-    "lightweight-openpose": Architecture(make=LightweightOpenPose, coarsest=8, stride=8),
+    "lightweight-openpose": Architecture(make=LightweightOpenPose, coarsest=8, stride=8, task="bottom-up"),
 }
 """SimpleBaseline is not among them: it is a ``NetSpec``."""
 
@@ -84,6 +86,11 @@ class BaselineSpec:
     def stride(self) -> int:
         """Crop pixels a heatmap cell."""
         return ARCHITECTURES[self.baseline].stride
+
+    @property
+    def task(self) -> str:
+        """What the net is for."""
+        return ARCHITECTURES[self.baseline].task
 
     @property
     def heatmap_size(self) -> Size:
