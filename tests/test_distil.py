@@ -37,6 +37,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+class Silent(nn.Module):
+    """Its heatmaps are nought everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(1))
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return torch.zeros(len(crops), 17, crops.shape[1] // 4, crops.shape[2] // 4)
+
+
 def constant_teacher(value: float, name: str = "constant", skeleton: Skeleton = COCO17) -> distil.Teacher:
     def heatmaps_of(crops: Crops) -> Heatmaps:
         n, height, width, _ = crops.shape
@@ -62,15 +73,6 @@ def test_the_loss_is_the_share_of_the_labels_and_of_the_teacher(pictures: Path, 
         predicted, torch.from_numpy(batch.heatmaps), torch.from_numpy(batch.weights), sigma_px=sigma_px
     )
     taught = 0.25 * predicted.shape[2] * predicted.shape[3] / (np.pi * sigma_px**2)  # 0.5 squared in every cell
-
-    class Silent(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.place = nn.Parameter(torch.zeros(1))
-
-        def forward(self, crops: Tensor) -> Tensor:
-            return torch.zeros(len(crops), *predicted.shape[1:])
-
     expected = (1 - alpha) * float(labels) + alpha * taught
     assert float(task.loss_of(Silent(), batch)) == pytest.approx(expected, rel=1e-5)
 
@@ -99,6 +101,29 @@ def test_a_phase_says_whether_the_teacher_looks_once_or_at_every_crop(pictures: 
     assert looks == before
     task.loss_of(task.model, each)
     assert looks == before + 1
+
+
+def test_a_teacher_may_see_every_crop_mirrored_too(pictures: Path) -> None:
+    """It says how bright the left half is, of every joint: mirrored back, the mean is that of both halves."""
+
+    def heatmaps_of(crops: Crops) -> Heatmaps:
+        bright = crops[:, :, : crops.shape[2] // 2].mean(axis=(1, 2, 3)) / 255
+        maps = np.zeros((len(crops), 17, crops.shape[1] // 4, crops.shape[2] // 4), np.float32)
+        maps[..., :1] = bright[:, None, None, None]
+        return maps
+
+    recipe = dataclasses.replace(tiny_recipe(), alpha=1.0)
+    teacher = distil.Teacher(name="left", runs_on="NumPy", skeleton=COCO17, heatmaps_of=heatmaps_of)
+    once, both = (
+        task_with(dataclasses.replace(recipe, mirrored_teacher=is_mirrored), pictures, teacher)
+        for is_mirrored in (False, True)
+    )
+    batch = once.batch_at(0)
+    sigma_px = recipe.sigma_share * batch.heatmaps.shape[2]
+    left, right = (heatmaps_of(crops)[..., 0] for crops in (batch.crops, batch.crops[:, :, ::-1]))
+    for task, energy in ((once, left**2), (both, (left / 2) ** 2 + (right / 2) ** 2)):
+        expected = energy.sum() / (np.pi * sigma_px**2) / (len(batch.crops) * 17)  # of each person, for each joint
+        assert float(task.loss_of(Silent(), batch)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_source_that_is_not_trusted_is_left_to_the_teacher(pictures: Path) -> None:

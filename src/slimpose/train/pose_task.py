@@ -14,6 +14,7 @@ from slimpose.arrays import Crops, Heatmaps
 from slimpose.data.order import Order
 from slimpose.data.people import load_people
 from slimpose.data.pose_batches import PoseBatch, PoseBatches
+from slimpose.data.taught import both_ways
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
 from slimpose.formats import coco
@@ -95,6 +96,9 @@ def pose_task(
         trust=np.array([recipe.label_trust.get(source, 1.0) for source in people.sources], np.float32),
         taught=taught,
     )
+    look = teacher.heatmaps_of if teacher is not None else None
+    if look is not None and recipe.mirrored_teacher:
+        look = both_ways(look, train.skeleton)
     boxes = ground_truth_boxes(val)
 
     def batch_at(step: int, part: Part = WHOLE) -> PoseBatch:
@@ -107,9 +111,9 @@ def pose_task(
         sigma_px = recipe.sigma_share * predicted.shape[2]
         weights = placed(batch.weights, model)
         loss = heatmap_loss(predicted, placed(batch.heatmaps, model), weights, sigma_px=sigma_px)
-        if teacher is None:
+        if look is None:
             return loss
-        seen = teacher.heatmaps_of(batch.crops) if batch.taught is None else batch.taught
+        seen = look(batch.crops) if batch.taught is None else batch.taught
         distilled = heatmap_loss(predicted, placed(seen, model), torch.ones_like(weights), sigma_px=sigma_px)
         return (1 - recipe.alpha) * loss + recipe.alpha * distilled
 

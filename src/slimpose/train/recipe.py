@@ -53,6 +53,8 @@ class Recipe:
         source_repeats: How often a sample of a source is drawn in an epoch (1 where not named).
         label_trust: Factor of a source's own labels (1 where not named); 0 leaves its people to the teacher's heatmaps.
         alpha: Share of the loss that compares with a teacher's heatmaps (pose only); 0 trains without a teacher.
+        mirrored_teacher: Show a teacher that looks at every crop the mirrored crop too and learn from the mean: it then
+            costs twice as much, and is a better teacher by what a flip test gives it.
         teacher_labels: Whether to believe guesses for joints nobody annotated (pose only).
         sigma_share: Target Gaussian's standard deviation as a share of the heatmap's height (pose only).
         evaluations: How often the averaged weights are evaluated during the run, evenly spread.
@@ -77,6 +79,7 @@ class Recipe:
     source_repeats: dict[str, float] = field(default_factory=dict)
     label_trust: dict[str, float] = field(default_factory=dict)
     alpha: float = 0.0
+    mirrored_teacher: bool = False
     teacher_labels: TeacherLabels = TeacherLabels()
     sigma_share: float = 1 / 32
     evaluations: int = 12
