@@ -30,7 +30,7 @@ def cost(
 
     Args:
         name: Name of the net, such as b1 or hrnet-w48; a wrong one lists them.
-        size: Input HEIGHTxWIDTH, multiples of 32 for most; 256x192 by default for a crop, 320x320 for a detector.
+        size: Input HEIGHTxWIDTH, multiples of 32 for most; 256x192 by default for a crop, 256x320 for a detector.
         detector: The person detector with that net's encoder instead of the pose net.
         paper: Every row of the paper's Tables III to VII beside what is counted here; takes no name, no size.
         json: Print JSON: one object, with --paper a list of them.

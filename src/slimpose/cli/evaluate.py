@@ -89,7 +89,7 @@ def evaluate(
     annotations: Path,
     images: Path,
     boxes: str = "gt",
-    box_threshold: float = BOX_FLOOR,
+    box_threshold: float | None = None,
     flip: bool = False,
     flip_shift: bool = False,
     decoding: pose_evaluation.Decoding = "dark",
@@ -109,7 +109,8 @@ def evaluate(
             image_info_test-dev2017.json, with --boxes and --results: nothing is measured then.
         images: Folder of its images.
         boxes: gt for the file's own boxes, detector for those of --detector, or a COCO box results file.
-        box_threshold: Leave out boxes of a file or a detector that score no more.
+        box_threshold: Leave out boxes of a file or a detector that score no more: 0.05 by default. Of a detector that
+            is measured itself: the score from which people found and false boxes are counted, its own by default.
         flip: Average the heatmaps with those of the mirrored crops (twice the work).
         flip_shift: With --flip, move the mirrored maps one cell to the right first, as the published protocol does
             for maps in the biased pixel convention. Maps here, those of imported checkpoints included, need none.
@@ -128,7 +129,7 @@ def evaluate(
     require_pycocotools()
     if threads < 0:
         raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
-    if not 0 <= box_threshold <= 1:
+    if box_threshold is not None and not 0 <= box_threshold <= 1:
         raise ValueError(f"--box-threshold is {box_threshold:g}; expected a number 0..1")
     if flip_shift and not flip:
         raise ValueError("--flip-shift says how --flip averages; expected both")
@@ -142,7 +143,7 @@ def evaluate(
     if loaded.info.task == "detect":
         if analyse is not None:
             raise ValueError(f"--analyse takes poses apart; {loaded.info.name} is a person detector")
-        figures, records = _evaluate_detector(loaded, annotations, images)
+        figures, records = _evaluate_detector(loaded, annotations, images, box_threshold)
     else:
         given = _truth(annotations, loaded, boxes=boxes, results=results)
         if analyse is not None and not given.is_labelled:
@@ -152,7 +153,7 @@ def evaluate(
             given,
             images,
             boxes=boxes,
-            box_threshold=box_threshold,
+            box_threshold=BOX_FLOOR if box_threshold is None else box_threshold,
             predict=_predictor(loaded, flip=flip, flip_shift=flip_shift, decoding=decoding),
             detector=detector,
             opened=opened,
@@ -185,8 +186,11 @@ def _analyse(
     print(analysis_findings.short_table(taken_apart), *analysis_findings.findings(taken_apart), page, sep="\n")
 
 
-def _evaluate_detector(loaded: Model, annotations: Path, images: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _evaluate_detector(
+    loaded: Model, annotations: Path, images: Path, threshold: float | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     truth = coco.read(annotations, keypoints=False)
+    threshold = loaded.info.score_threshold if threshold is None else threshold
     watch = Stopwatch()
     with Progress(transient=True) as bar:
         task = bar.add_task("images")
@@ -199,10 +203,10 @@ def _evaluate_detector(loaded: Model, annotations: Path, images: Path) -> tuple[
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     figures: dict[str, Any] = {**detector_evaluation.box_ap(truth, found)}
-    figures |= detector_evaluation.recall_and_false(truth, found, threshold=loaded.info.score_threshold)
+    figures |= detector_evaluation.recall_and_false(truth, found, threshold=threshold)
     people = sum(not person.is_crowd for person in truth.people)
     figures |= {
-        "score_threshold": loaded.info.score_threshold,
+        "score_threshold": threshold,
         "images": len(truth.images),
         "people": people,
         "model": loaded.info.name,
