@@ -97,6 +97,11 @@ def test_a_detector_gives_box_ap_recall_and_false_boxes(scene: Path, tmp_path: P
     assert figures["recall_tall"] == 0  # nobody is taller than 96 px
     assert figures["false_per_image"] == 0
     assert figures["score_threshold"] == pytest.approx(0.3)
+    words = "--box-threshold", 0.0, "--json", out
+    assert run("evaluate", model, "--annotations", scene, "--images", tmp_path, *words) == 0
+    figures = json.loads(out.read_text())
+    assert figures["score_threshold"] == 0
+    assert figures["false_per_image"] == 0.5  # the unlikely box, in one of two pictures
 
 
 def test_boxes_of_the_detector_reach_the_pose_model(scene: Path, tmp_path: Path) -> None:

@@ -147,8 +147,9 @@ def test_files_that_tensorrt_does_not_take_are_told_before_it_is_asked(small: Pa
         tensorrt_engine.check_takes(tmp_path / "det.onnx")
 
 
-def test_what_ships_is_for_tensorrt() -> None:
-    tensorrt_engine.check_takes(shipped()["mnv2"])
+@pytest.mark.parametrize("name", ["mnv2", "detector"])
+def test_what_ships_is_for_tensorrt(name: str) -> None:
+    tensorrt_engine.check_takes(shipped()[name])
 
 
 def test_what_tensorrt_refuses_is_told_and_nothing_is_left(nvidia: TensorRt, small: Path, tmp_path: Path) -> None:
