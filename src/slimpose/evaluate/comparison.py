@@ -66,8 +66,9 @@ def as_markdown(entries: Sequence[Entry], *, threads: Sequence[int], measured_on
         if entry.published_ap is not None and entry.protocol != most_common:
             about.insert(0, f"Published AP: {entry.protocol}.")
         if about:
-            notes.append(" ".join(about))
-            mark = f" [{len(notes)}]"
+            note = " ".join(about)
+            notes += [note] if note not in notes else []
+            mark = f" [{notes.index(note) + 1}]"
         ap = f"{100 * entry.measured['AP']:.1f}" if entry.measured else "no weights" if not entry.weights else "-"
         cells = [
             entry.system + mark,
@@ -98,8 +99,16 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+_OURS, _MEASURED, _PUBLISHED = (
+    ("D", "black", "white", "slimpose, measured here, no flip"),
+    ("s", "0.75", "black", "measured here, no flip"),
+    ("o", "white", "black", "as published: other boxes, flip test"),
+)
+"""Mark, its colour, its number's, and what it stands for."""
+
+
 def plot(entries: Sequence[Entry], path: Path, *, threads: int) -> None:
-    """Draw AP against GMAC and against milliseconds, readable in black and white: filled marks were measured here.
+    """Draw AP against GMAC and against milliseconds, readable in black and white: round marks are published figures.
 
     Args:
         entries: What to draw; those without AP, cost or time are left out of the panel that needs it.
@@ -113,34 +122,36 @@ def plot(entries: Sequence[Entry], path: Path, *, threads: int) -> None:
     pyplot = new_pyplot()
     if not any(_ap(entry) for entry in entries):
         raise ValueError("there is no AP to draw: give --annotations and --images, or systems with a published one")
-    figure, panels = pyplot.subplots(1, 2, figsize=(13, 6), sharey=True)
+    figure, panels = pyplot.subplots(1, 3, figsize=(14, 6.4), width_ratios=(5, 5, 2.6))
+    panels[1].sharey(panels[0])
+    drawn = [(entry, *found) for entry in entries if entry.gmac or entry.ms for found in _ap(entry)]
     horizontal = (
         ("true GMAC of one input", lambda entry: entry.gmac),
         (f"ms a person, {threads} thread{'s' * (threads > 1)}", lambda entry: entry.ms.get(threads)),
     )
-    for axes, (label, cost_of) in zip(panels, horizontal, strict=True):
-        for entry in entries:
+    for axes, (label, cost_of) in zip(panels, horizontal, strict=False):
+        for number, (entry, ap, is_measured) in enumerate(drawn, start=1):
             cost = cost_of(entry)
-            for ap, is_measured in _ap(entry):
-                if cost is None:
-                    continue
-                fill = "black" if is_measured else "white"
-                mark = "s" if is_measured else "o"
-                axes.plot(cost, ap, mark, color="black", markerfacecolor=fill, markersize=7)
-                name = f"{entry.system} {entry.size}" if not is_measured else entry.system
-                axes.annotate(name, (cost, ap), xytext=(6, 3), textcoords="offset points", fontsize=7)
+            if cost is None:
+                continue
+            mark, fill, ink, _ = (_OURS if entry.weights == "shipped" else _MEASURED) if is_measured else _PUBLISHED
+            axes.plot(cost, ap, mark, color="black", markerfacecolor=fill, markersize=13)
+            axes.annotate(str(number), (cost, ap), color=ink, fontsize=7, ha="center", va="center")
         axes.set_xscale("log")
         axes.set_xlabel(label)
+        axes.set_ylabel("AP")
         axes.grid(color="0.88", which="both")
         axes.set_axisbelow(True)
-        axes.margins(x=0.18, y=0.08)
-    panels[0].set_ylabel("AP")
-    for mark, fill, label in (
-        ("s", "black", "measured here, ground-truth boxes, no flip"),
-        ("o", "white", "as published: other people, boxes and flip test"),
-    ):
-        panels[0].plot([], [], mark, color="black", markerfacecolor=fill, label=label)
-    panels[0].legend(frameon=True, loc="lower right", fontsize=8)
+        axes.margins(x=0.08, y=0.08)
+    for mark, fill, _, told in (_OURS, _MEASURED, _PUBLISHED):
+        panels[2].plot([], [], mark, color="black", markerfacecolor=fill, label=told)
+    panels[2].legend(frameon=False, loc="lower left", fontsize=8, borderaxespad=0)
+    panels[2].set_axis_off()
+    key = [
+        f"{number}  {entry.system}" + ("" if is_measured else f" {entry.size}")
+        for number, (entry, _, is_measured) in enumerate(drawn, start=1)
+    ]
+    panels[2].text(0, 1, transform=panels[2].transAxes, s="\n".join(key), fontsize=8, va="top", linespacing=1.5)
     save(figure, path)
 
 
