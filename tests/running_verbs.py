@@ -60,9 +60,10 @@ def write_walk(path: Path, frames: int, *, fps: float = 25.0, size: Size = Size(
 
 
 def start(*words: str | Path, folder: Path) -> subprocess.Popen[str]:
-    """Start ``slimpose`` in a folder."""
+    """Start ``slimpose`` in a folder; it hears Ctrl-C even where a shell started the tests with it ignored."""
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
-        [sys.executable, "-c", "from slimpose.cli.main import main; main()", *map(str, words)],
+        [sys.executable, "-c", f"{hears}; from slimpose.cli.main import main; main()", *map(str, words)],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
