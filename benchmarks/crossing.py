@@ -133,7 +133,7 @@ def _plot(people: tuple[int, ...], lines: dict[str, np.ndarray], path: Path, thr
     axes.set_ylabel(f"ms a picture, {threads} thread{'s' * (threads > 1)}")
     axes.set_ylim(bottom=0)
     axes.grid(color="0.88")
-    axes.legend(frameon=True)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8)
     save(figure, path)
 
 
