@@ -2,7 +2,7 @@
 
     python benchmarks/live_rate.py --sources 3 --people 3
 
-Each source is a video file of the same made film that the benchmark goes through (1280x720, Motion JPEG, people cut out
+Each source is the video file of the made film that the benchmark goes through (1280x720, Motion JPEG, people cut out
 of photos). The prediction is the benchmark's for one camera: three cameras share its frames. ``live`` runs as users run
 it, in a process of its own, with drawing off and JSON lines on; its rate is that between two of its frames, start-up
 left out. Predicted before and after, for a noisy machine. The detector's own boxes count in ``live``, the film's in the
@@ -16,14 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import machine
 import tyro
 
-from slimpose.arrays import Image
 from slimpose.runtime import models
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.made_film import SIZE, MadeFilm, make_film, people_of, photos_folder
@@ -31,6 +29,8 @@ from slimpose.runtime.pipeline_speed import time_pipeline
 from slimpose.runtime.session import Session
 
 _FPS = 25
+_ROUNDS = 20
+"""Of the made film in a file: looping costs a reopening each time."""
 
 
 def main(
@@ -59,9 +59,9 @@ def main(
         return time_pipeline(pose, detector, film, seconds=seconds).fps
 
     with tempfile.TemporaryDirectory() as made:
-        files = [_written(film, Path(made) / f"{number}.avi") for number in range(sources)]
+        file = _written(film, Path(made) / "film.avi")
         before = predicted()
-        arrivals, looked_at = _live(files, threads=threads, seconds=seconds)
+        arrivals, looked_at = _live([file] * sources, threads=threads, seconds=seconds)
         after = predicted()
     rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
     expected = (before + after) / 2
@@ -74,30 +74,16 @@ def main(
 
 def _written(film: MadeFilm, path: Path) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), _FPS, (SIZE.width, SIZE.height))
-    for image in _pictures(film):
-        writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    for number in range(_ROUNDS * len(film.jpegs)):
+        writer.write(cv2.cvtColor(film.picture(number), cv2.COLOR_RGB2BGR))
     writer.release()
     return path
 
 
-def _pictures(film: MadeFilm) -> Iterator[Image]:
-    for _ in range(20):  # looping costs a reopening each time
-        yield from map(film.picture, range(len(film.jpegs)))
-
-
 def _live(files: list[Path], *, threads: int, seconds: float) -> tuple[list[float], float]:
     """When each frame was done and the mean number of people in one; the first fifth is left out."""
-    words = [
-        "live",
-        *map(str, files),
-        "--loop",
-        "--jsonl",
-        "-",
-        "--threads",
-        str(threads),
-        "--seconds",
-        str(1.25 * seconds),
-    ]
+    options = f"--loop --jsonl - --threads {threads} --seconds {1.25 * seconds}"
+    words = ["live", *map(str, files), *options.split()]
     process = subprocess.Popen(
         [sys.executable, "-c", "from slimpose.cli.main import main; main()", *words],
         stdout=subprocess.PIPE,

@@ -10,12 +10,14 @@ change gives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from slimpose.arrays import Covariances, Heatmaps, Points, Scores, Size
+from slimpose.arrays import Covariances, Crops, Heatmaps, Points, Scores, Size
+from slimpose.skeleton import Skeleton
 
 WINDOW = 5
 LOG_FLOOR = 1e-3
@@ -31,6 +33,23 @@ class Decoded(NamedTuple):
     points_heatmap: Points
     scores: Scores
     covariances_heatmap: Covariances
+
+
+def both_ways(
+    heatmaps_of: Callable[[Crops], Heatmaps], skeleton: Skeleton, *, shift: bool = False
+) -> Callable[[Crops], Heatmaps]:
+    """Return the function whose heatmaps are the mean of a crop's and of the mirrored crop's, mirrored back.
+
+    With ``shift``, the mirrored maps are moved one cell to the right first.
+    """
+
+    def mean_of_both(crops: Crops) -> Heatmaps:
+        mirrored = heatmaps_of(np.ascontiguousarray(crops[:, :, ::-1]))[:, skeleton.flip_indices, :, ::-1]
+        if shift:
+            mirrored = np.concatenate([mirrored[..., :1], mirrored[..., :-1]], axis=3)
+        return (heatmaps_of(crops) + mirrored) / 2
+
+    return mean_of_both
 
 
 def encode(points_heatmap: Points, size: Size, *, sigma_px: float) -> Heatmaps:

@@ -16,23 +16,12 @@ from slimpose import geometry, heatmap
 from slimpose.arrays import Affines, Crops, Heatmaps, Points, Size
 from slimpose.data.people import People
 from slimpose.runtime.crops import cut_crops
-from slimpose.skeleton import Skeleton
 
 PEAKS = 2
 _APART_SHARE = 3 / 32
 """Least distance of two peaks as a share of the map's height: three standard deviations of the usual target."""
 
 Peaks = Float32[np.ndarray, "n joints peaks 3"]
-
-
-def both_ways(heatmaps_of: Callable[[Crops], Heatmaps], skeleton: Skeleton) -> Callable[[Crops], Heatmaps]:
-    """Return the function whose heatmaps are the mean of a crop's and of the mirrored crop's, mirrored back."""
-
-    def mean_of_both(crops: Crops) -> Heatmaps:
-        mirrored = heatmaps_of(np.ascontiguousarray(crops[:, :, ::-1]))[:, skeleton.flip_indices, :, ::-1]
-        return (heatmaps_of(crops) + mirrored) / 2
-
-    return mean_of_both
 
 
 def teach(
@@ -54,7 +43,7 @@ def teach(
         batch: How many at a time.
         on_progress: Told how many are done, of how many.
     """
-    look = both_ways(heatmaps_of, people.skeleton)
+    look = heatmap.both_ways(heatmaps_of, people.skeleton)
     found = [np.zeros((0, len(people.skeleton.joints), PEAKS, 3), np.float32)]
     for first in range(0, len(who), batch):
         now = who[first : first + batch]

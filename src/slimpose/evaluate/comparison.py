@@ -122,14 +122,14 @@ def plot(entries: Sequence[Entry], path: Path, *, threads: int) -> None:
     pyplot = new_pyplot()
     if not any(_ap(entry) for entry in entries):
         raise ValueError("there is no AP to draw: give --annotations and --images, or systems with a published one")
-    figure, panels = pyplot.subplots(1, 3, figsize=(14, 6.4), width_ratios=(5, 5, 2.6))
+    figure, (*panels, beside) = pyplot.subplots(1, 3, figsize=(14, 6.4), width_ratios=(5, 5, 2.6))
     panels[1].sharey(panels[0])
     drawn = [(entry, *found) for entry in entries if entry.gmac or entry.ms for found in _ap(entry)]
     horizontal = (
         ("true GMAC of one input", lambda entry: entry.gmac),
         (f"ms a person, {threads} thread{'s' * (threads > 1)}", lambda entry: entry.ms.get(threads)),
     )
-    for axes, (label, cost_of) in zip(panels, horizontal, strict=False):
+    for axes, (label, cost_of) in zip(panels, horizontal, strict=True):
         for number, (entry, ap, is_measured) in enumerate(drawn, start=1):
             cost = cost_of(entry)
             if cost is None:
@@ -144,14 +144,14 @@ def plot(entries: Sequence[Entry], path: Path, *, threads: int) -> None:
         axes.set_axisbelow(True)
         axes.margins(x=0.08, y=0.08)
     for mark, fill, _, told in (_OURS, _MEASURED, _PUBLISHED):
-        panels[2].plot([], [], mark, color="black", markerfacecolor=fill, label=told)
-    panels[2].legend(frameon=False, loc="lower left", fontsize=8, borderaxespad=0)
-    panels[2].set_axis_off()
+        beside.plot([], [], mark, color="black", markerfacecolor=fill, label=told)
+    beside.legend(frameon=False, loc="lower left", fontsize=8, borderaxespad=0)
+    beside.set_axis_off()
     key = [
         f"{number}  {entry.system}" + ("" if is_measured else f" {entry.size}")
         for number, (entry, _, is_measured) in enumerate(drawn, start=1)
     ]
-    panels[2].text(0, 1, transform=panels[2].transAxes, s="\n".join(key), fontsize=8, va="top", linespacing=1.5)
+    beside.text(0, 1, transform=beside.transAxes, s="\n".join(key), fontsize=8, va="top", linespacing=1.5)
     save(figure, path)
 
 

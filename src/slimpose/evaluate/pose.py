@@ -50,14 +50,10 @@ def by_heatmaps(
             checkpoints' maps are brought there: these need no shift, and lose by it.
         decoding: How a map becomes a point.
     """
+    look = heatmap.both_ways(heatmaps_of, skeleton, shift=flip_shift) if flip else heatmaps_of
 
     def predict(crops: Crops) -> tuple[Points, Scores]:
-        heatmaps = heatmaps_of(crops)
-        if flip:
-            mirrored = heatmaps_of(np.ascontiguousarray(crops[:, :, ::-1]))[:, skeleton.flip_indices, :, ::-1]
-            if flip_shift:
-                mirrored = np.concatenate([mirrored[..., :1], mirrored[..., :-1]], axis=3)
-            heatmaps = (heatmaps + mirrored) / 2
+        heatmaps = look(crops)
         if decoding == "quarter":
             points, scores = quarter_decode(heatmaps)
         else:

@@ -19,7 +19,7 @@ from torch import nn
 
 from slimpose.arrays import Crops, Size
 from slimpose.formats.files import write_bytes
-from slimpose.network.baselines.net import BaselineNet, BaselineSpec, PartsNet
+from slimpose.network.baselines.net import BaselineNet, PartsNet
 from slimpose.network.build import Net, Spec, build, net_of
 from slimpose.network.cost import cost_of
 from slimpose.network.dark import PoseDecoder
@@ -77,7 +77,7 @@ def untrained(spec: Spec, *, task: str = "") -> Loaded:
     Its task is the one it was made for, unless another is given.
     """
     net = build(spec).eval()
-    task = task or (spec.task if isinstance(spec, BaselineSpec) else "pose" if spec.joints else "detect")
+    task = task or spec.task
     metadata = {"task": task, "net": spec.to_json(), "start": "random weights, untrained"}
     if task == "bottom-up":
         metadata["skeleton"] = OPENPOSE18.to_json()

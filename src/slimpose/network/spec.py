@@ -64,6 +64,11 @@ class NetSpec:
             raise ValueError(f"round_to is {self.round_to}; expected a multiple of 4, such as 8, 12 or 16 channels")
 
     @property
+    def task(self) -> str:
+        """What the net is for: without joints it is a person detector."""
+        return "pose" if self.joints else "detect"
+
+    @property
     def stride(self) -> int:
         """Crop pixels a heatmap cell."""
         return self.encoder_stride // 2 ** len(self.deconv_widths)

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from slimpose import heatmap
 from slimpose.arrays import Crops, Heatmaps
 from slimpose.data.order import Order
 from slimpose.data.people import load_people
 from slimpose.data.pose_batches import PoseBatch, PoseBatches
-from slimpose.data.taught import both_ways
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
 from slimpose.formats import coco
@@ -98,7 +98,7 @@ def pose_task(
     )
     look = teacher.heatmaps_of if teacher is not None else None
     if look is not None and recipe.mirrored_teacher:
-        look = both_ways(look, train.skeleton)
+        look = heatmap.both_ways(look, train.skeleton)
     boxes = ground_truth_boxes(val)
 
     def batch_at(step: int, part: Part = WHOLE) -> PoseBatch:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.arrays import Size
+from slimpose.arrays import Image, Size
 from slimpose.runtime.adapters.contract import OUTPUTS, answer, check_batch, check_outputs, describe
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.skeleton import COCO17
@@ -20,6 +20,37 @@ _MANY = [6, 56]
 _MANY_SIZE = Size(256, 256)
 _LEAST_SCORE = 0.1
 """MultiPose always gives six people; who scores less is none."""
+
+
+class _Graph:
+    """A MoveNet file: a picture in, the answer of a shape that tells which MoveNet it is.
+
+    Args:
+        path: The file.
+        threads: CPU threads.
+        answer: The last two sides of that shape.
+        expected: The kind in words, for the error.
+        free_size: What a file of free height and width is run at; None refuses such a file.
+    """
+
+    def __init__(
+        self, path: Path, threads: int, *, answer: list[int], expected: str, free_size: Size | None = None
+    ) -> None:
+        self._session = open_onnx_file(path, threads=threads)
+        given = self._session.get_inputs()
+        answers = [put.name for put in self._session.get_outputs() if put.shape[-2:] == answer]
+        shape = given[0].shape
+        fits = len(given) == 1 and len(shape) == 4 and shape[3] == 3
+        size = Size(shape[1], shape[2]) if fits and all(isinstance(side, int) for side in shape[1:3]) else free_size
+        if not fits or size is None or given[0].type not in _TYPES or not answers:
+            raise ValueError(
+                f"{path} takes {[(put.name, put.type, put.shape) for put in given]}; expected MoveNet {expected}"
+            )
+        self._input, self._type, self._answer, self.size = given[0].name, _TYPES[given[0].type], answers[0], size
+
+    def __call__(self, picture: Image) -> np.ndarray:
+        (answered,) = self._session.run([self._answer], {self._input: picture[None].astype(self._type)})
+        return np.asarray(answered)
 
 
 class MoveNet:
@@ -38,21 +69,12 @@ class MoveNet:
     """
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
-        self._session = open_onnx_file(path, threads=threads)
-        given = self._session.get_inputs()
-        answers = [put.name for put in self._session.get_outputs() if put.shape[-2:] == _ANSWER]
-        shape = given[0].shape
-        fits = len(given) == 1 and len(shape) == 4 and shape[3] == 3 and all(isinstance(n, int) for n in shape[1:])
-        if not fits or given[0].type not in _TYPES or not answers:
-            raise ValueError(
-                f"{path} takes {[(put.name, put.type, put.shape) for put in given]}; expected MoveNet SinglePose: one "
-                "input (1, height, width, 3), and an output (1, 1, 17, 3)"
-            )
-        self._input, self._type, self._answer = given[0].name, _TYPES[given[0].type], answers[0]
+        expected = "SinglePose: one input (1, height, width, 3), and an output (1, 1, 17, 3)"
+        self._graph = _Graph(path, threads, answer=_ANSWER, expected=expected)
         self.outputs: tuple[str, ...] = OUTPUTS
         self.info = describe(
             path,
-            size=Size(shape[1], shape[2]),
+            size=self._graph.size,
             stride=_STRIDE,
             skeleton=COCO17,
             origin="MoveNet SinglePose, Google, Apache-2.0",
@@ -67,8 +89,7 @@ class MoveNet:
         check_batch(self.info, batch)
         found = np.zeros((len(batch), 17, 3), np.float32)
         for row, crop in enumerate(batch):
-            (triples,) = self._session.run([self._answer], {self._input: crop[None].astype(self._type)})
-            found[row] = np.asarray(triples).reshape(17, 3)
+            found[row] = self._graph(crop).reshape(17, 3)
         height, width = self.info.size
         points = found[:, :, 1::-1] * np.array([width, height], np.float32) - np.float32(0.5)
         return answer(self.info, points, found[:, :, 2], outputs)
@@ -92,21 +113,12 @@ class MultiPose:
     """
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
-        self._session = open_onnx_file(path, threads=threads)
-        given = self._session.get_inputs()
-        answers = [put.name for put in self._session.get_outputs() if put.shape[-2:] == _MANY]
-        shape = given[0].shape
-        if len(given) != 1 or len(shape) != 4 or shape[3] != 3 or given[0].type not in _TYPES or not answers:
-            raise ValueError(
-                f"{path} takes {[(put.name, put.type, put.shape) for put in given]}; expected MoveNet MultiPose: one "
-                "input (1, height, width, 3), and an output (1, 6, 56)"
-            )
-        self._input, self._type, self._answer = given[0].name, _TYPES[given[0].type], answers[0]
+        expected = "MultiPose: one input (1, height, width, 3), and an output (1, 6, 56)"
+        self._graph = _Graph(path, threads, answer=_MANY, expected=expected, free_size=_MANY_SIZE)
         self.outputs: tuple[str, ...] = ("points", "scores", "person_scores")
-        is_fixed = all(isinstance(side, int) for side in shape[1:3])
         self.info = describe(
             path,
-            size=Size(shape[1], shape[2]) if is_fixed else _MANY_SIZE,
+            size=self._graph.size,
             stride=_STRIDE,
             skeleton=COCO17,
             origin="MoveNet MultiPose, Google, Apache-2.0",
@@ -123,8 +135,7 @@ class MultiPose:
         check_outputs(self.info, outputs, known=self.outputs)
         people = np.zeros((len(batch), *_MANY), np.float32)
         for row, image in enumerate(batch):
-            (answered,) = self._session.run([self._answer], {self._input: image[None].astype(self._type)})
-            people[row] = np.asarray(answered)[0]
+            people[row] = self._graph(image)[0]
         triples = people[..., :51].reshape(len(batch), 6, 17, 3)
         is_someone = people[..., 55] >= _LEAST_SCORE
         height, width = self.info.size
