@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import re
+import weakref
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +17,14 @@ from torch import Tensor, nn  # noqa: E402
 
 import tiny_training  # noqa: E402
 from slimpose.arrays import Crops, Heatmaps, Size  # noqa: E402
+from slimpose.cli import train as verb  # noqa: E402
 from slimpose.formats import coco  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.skeleton import COCO17, Skeleton  # noqa: E402
 from slimpose.train import checkpoint, distil  # noqa: E402
 from slimpose.train.pose_task import heatmap_loss, pose_task  # noqa: E402
 from slimpose.train.recipe import Recipe  # noqa: E402
-from slimpose.train.run import run  # noqa: E402
+from slimpose.train.run import BEST, run  # noqa: E402
 from slimpose.train.task import Task  # noqa: E402
 from tiny_training import tiny_recipe  # noqa: E402
 
@@ -46,6 +50,18 @@ class Silent(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         return torch.zeros(len(crops), 17, crops.shape[1] // 4, crops.shape[2] // 4)
+
+
+class Answering(nn.Module):
+    """Gives these heatmaps."""
+
+    def __init__(self, maps: Tensor) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(1))
+        self.maps = maps
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.maps[: len(crops)]
 
 
 def constant_teacher(value: float, name: str = "constant", skeleton: Skeleton = COCO17) -> distil.Teacher:
@@ -101,6 +117,41 @@ def test_a_phase_says_whether_the_teacher_looks_once_or_at_every_crop(pictures: 
     assert looks == before
     task.loss_of(task.model, each)
     assert looks == before + 1
+
+
+def test_a_teacher_that_is_done_looking_leaves_memory(pictures: Path) -> None:
+    recipe = dataclasses.replace(tiny_recipe(), alpha=0.5)
+
+    def is_kept(recipe: Recipe) -> bool:
+        teacher = constant_teacher(0.5)
+        net = weakref.ref(teacher.heatmaps_of)
+        task = task_with(recipe, pictures, teacher)
+        del teacher
+        gc.collect()
+        assert float(task.loss_of(Silent(), task.batch_at(0))) > 0
+        return net() is not None
+
+    assert is_kept(recipe)
+    assert not is_kept(recipe.taught_once())
+
+
+def test_joints_without_a_label_are_taught_by_choice(pictures: Path) -> None:
+    recipe = dataclasses.replace(tiny_recipe(), alpha=1.0)
+    everything, labelled = (
+        task_with(dataclasses.replace(recipe, teach_unlabelled=taught), pictures, constant_teacher(0.5))
+        for taught in (True, False)
+    )
+    batch = everything.batch_at(0)
+    batch.weights[:, 3:] = 0
+
+    def gradient(task: Task) -> Tensor:
+        maps = torch.zeros(batch.heatmaps.shape, requires_grad=True)
+        task.loss_of(Answering(maps), batch).backward()
+        assert maps.grad is not None
+        return maps.grad.abs().amax(dim=(2, 3))
+
+    assert (gradient(everything) > 0).all()
+    np.testing.assert_array_equal((gradient(labelled) > 0).numpy(), batch.weights > 0)
 
 
 def test_a_teacher_may_see_every_crop_mirrored_too(pictures: Path) -> None:
@@ -228,3 +279,22 @@ def test_a_file_that_is_no_teacher_is_named(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "bare.safetensors", {"a": torch.ones(1)}, {})
     with pytest.raises(ValueError, match="does not say which net it is of"):
         distil.open_teacher(tmp_path / "bare.safetensors")
+
+
+# the verb
+
+
+def test_the_verb_has_the_teacher_look_once_and_teach_labelled_joints(
+    pictures: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(verb.RECIPES, "tiny", tiny_recipe)
+    monkeypatch.setattr(verb, "keep_freed_memory", lambda: None)  # that would be for the rest of the suite
+    file = pictures / "people.json"
+    told = partial(verb.train, "tiny", out=tmp_path, train=file, images=pictures, val=file, val_images=pictures)
+    with pytest.raises(ValueError, match="--taught-once and --labelled-only are for pose nets that learn from a"):
+        told(labelled_only=True)
+    assert told(teacher=weights, taught_once=True, labelled_only=True, threads=1) == 0
+    peaks = checkpoint.load(tmp_path / distil.TAUGHT).tensors["peaks"]
+    assert tuple(peaks.shape) == (6, 17, 2, 3)
+    recipe = Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"])
+    assert recipe == dataclasses.replace(tiny_recipe().taught_once(), alpha=0.5, teach_unlabelled=False)

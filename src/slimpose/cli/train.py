@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -25,13 +26,14 @@ from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
 from slimpose.train.detector_task import detector_task
 from slimpose.train.devices import Precision, open_devices
-from slimpose.train.distil import TAUGHT, open_teacher
-from slimpose.train.distil_boxes import open_box_teacher
+from slimpose.train.distil import TAUGHT, Teacher, open_teacher
+from slimpose.train.distil_boxes import BoxTeacher, open_box_teacher
 from slimpose.train.pose_task import pose_task
 from slimpose.train.processes import world_size
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import IMAGENET, check_folder, load_start, run
+from slimpose.train.task import Task
 
 RANDOM = "random"
 
@@ -66,6 +68,8 @@ def train(
     start: str | None = None,
     teacher: Path | None = None,
     alpha: float | None = None,
+    taught_once: bool = False,
+    labelled_only: bool = False,
     unlabelled: Path | None = None,
     resume: bool = False,
     length: float = 1.0,
@@ -91,6 +95,10 @@ def train(
         teacher: Net to distil from: a run's best.safetensors, or an ONNX file that gives heatmaps; for a detector a
             YOLOX ONNX file.
         alpha: Share of the loss that compares with it; the recipe's by default, 0.5 where it has none.
+        taught_once: The teacher looks at every person once, beforehand, mirrored too, and then leaves memory: in place
+            of the heatmaps of every crop, the two highest peaks of each joint are kept in the run's folder (24 bytes a
+            joint, 61 MB for COCO).
+        labelled_only: Learn from the teacher only the joints that have a label.
         unlabelled: Folder of further pictures, for the detector's teacher to label.
         resume: Go on from the checkpoint in the run's folder, exactly.
         length: Multiplies the recipe's samples; 0.01 is a quick try.
@@ -128,6 +136,10 @@ def train(
         plan = dataclasses.replace(plan, alpha=plan.alpha or 0.5 if alpha is None else alpha)
     elif plan.alpha or alpha is not None:
         raise ValueError(f"{recipe} with alpha {alpha or plan.alpha:g} learns from a teacher; pass --teacher FILE")
+    if (taught_once or labelled_only) and (teacher is None or plan.task != "pose"):
+        raise ValueError("--taught-once and --labelled-only are for pose nets that learn from a --teacher")
+    plan = plan.taught_once() if taught_once else plan
+    plan = dataclasses.replace(plan, teach_unlabelled=False) if labelled_only else plan
     torch.manual_seed(plan.seed)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     columns = *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}")
@@ -142,23 +154,23 @@ def train(
         if is_pose:
             net = dataclasses.replace(plan.net, joints=len(people.skeleton.joints))
             plan = dataclasses.replace(plan, net=net)
-        if is_pose:
-            taught_by = open_teacher(teacher) if teacher else None
-            make_task = partial(pose_task, plan, teacher=taught_by, cache=out / TAUGHT)
-        else:
-            taught_by = open_box_teacher(teacher) if teacher else None
-            make_task = partial(detector_task, plan, teacher=taught_by, unlabelled=unlabelled)
-        if taught_by and devices.is_main:
-            bar.console.print(f"teacher: {taught_by.name} on {taught_by.runs_on}")
-        task = make_task(
-            train=people,
-            train_images=files.train_images,
-            val=coco.read(files.val, keypoints=is_pose),
-            val_images=files.val_images,
-            on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
+        make_task = partial(pose_task, cache=out / TAUGHT) if is_pose else partial(detector_task, unlabelled=unlabelled)
+        open_any = open_teacher if is_pose else open_box_teacher
+        task, taught_by = _taught(
+            partial(
+                make_task,
+                plan,
+                train=people,
+                train_images=files.train_images,
+                val=coco.read(files.val, keypoints=is_pose),
+                val_images=files.val_images,
+                on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
+            ),
+            partial(open_any, teacher) if teacher else None,
+            tell=bar.console.print if devices.is_main else lambda text: None,
         )
         notes = {"train_file": files.train.name, "val_file": files.val.name, "skeleton": people.skeleton.to_json()}
-        notes |= {"teacher": taught_by.name} if taught_by else {}
+        notes |= {"teacher": taught_by} if taught_by else {}
         begun_from = RANDOM if resume else start or plan.start or RANDOM
         origin = RANDOM if begun_from == RANDOM else load_start(task, plan, begun_from)
         training = bar.add_task(plan.name, total=plan.steps, note="")
@@ -181,6 +193,20 @@ def train(
     if world_size() > 1:
         devices.accelerator.end_training()
     return 0
+
+
+def _taught(
+    make_task: Callable[..., Task],
+    open_it: Callable[[], Teacher | BoxTeacher] | None,
+    *,
+    tell: Callable[[str], None],
+) -> tuple[Task, str]:
+    """Return the task and its teacher's name, "" where there is none; the task alone says whether the net is kept."""
+    if open_it is None:
+        return make_task(teacher=None), ""
+    teacher = open_it()
+    tell(f"teacher: {teacher.name} on {teacher.runs_on}")
+    return make_task(teacher=teacher), teacher.name
 
 
 def _files(

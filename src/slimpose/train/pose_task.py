@@ -61,7 +61,7 @@ def pose_task(
 ) -> Task:
     """Read the data and return the task.
 
-    ``cache`` keeps what a teacher saw who looks only once.
+    ``cache`` keeps what a teacher saw who looks only once; nothing else of such a teacher is kept.
 
     Raises:
         ValueError: If the net or the teacher has other joints than the data, or the recipe wants a teacher and none
@@ -96,9 +96,11 @@ def pose_task(
         trust=np.array([recipe.label_trust.get(source, 1.0) for source in people.sources], np.float32),
         taught=taught,
     )
-    look = teacher.heatmaps_of if teacher is not None else None
-    if look is not None and recipe.mirrored_teacher:
-        look = heatmap.both_ways(look, train.skeleton)
+    look = None  # a teacher that is done looking need not stay in memory
+    if teacher is not None and not all(phase.taught_once for phase in recipe.phases):
+        look = (
+            heatmap.both_ways(teacher.heatmaps_of, train.skeleton) if recipe.mirrored_teacher else teacher.heatmaps_of
+        )
     boxes = ground_truth_boxes(val)
 
     def batch_at(step: int, part: Part = WHOLE) -> PoseBatch:
@@ -111,10 +113,11 @@ def pose_task(
         sigma_px = recipe.sigma_share * predicted.shape[2]
         weights = placed(batch.weights, model)
         loss = heatmap_loss(predicted, placed(batch.heatmaps, model), weights, sigma_px=sigma_px)
-        if look is None:
+        seen = look(batch.crops) if batch.taught is None and look is not None else batch.taught
+        if seen is None:
             return loss
-        seen = look(batch.crops) if batch.taught is None else batch.taught
-        distilled = heatmap_loss(predicted, placed(seen, model), torch.ones_like(weights), sigma_px=sigma_px)
+        believed = torch.ones_like(weights) if recipe.teach_unlabelled else (weights > 0).to(weights.dtype)
+        distilled = heatmap_loss(predicted, placed(seen, model), believed, sigma_px=sigma_px)
         return (1 - recipe.alpha) * loss + recipe.alpha * distilled
 
     def evaluate(model: nn.Module, step: int) -> dict[str, float]:

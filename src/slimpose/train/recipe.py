@@ -55,6 +55,7 @@ class Recipe:
         alpha: Share of the loss that compares with a teacher's heatmaps (pose only); 0 trains without a teacher.
         mirrored_teacher: Show a teacher that looks at every crop the mirrored crop too and learn from the mean: it then
             costs twice as much, and is a better teacher by what a flip test gives it.
+        teach_unlabelled: Whether the teacher is believed about joints without a label too (pose only).
         teacher_labels: Whether to believe guesses for joints nobody annotated (pose only).
         sigma_share: Target Gaussian's standard deviation as a share of the heatmap's height (pose only).
         evaluations: How often the averaged weights are evaluated during the run, evenly spread.
@@ -80,6 +81,7 @@ class Recipe:
     label_trust: dict[str, float] = field(default_factory=dict)
     alpha: float = 0.0
     mirrored_teacher: bool = False
+    teach_unlabelled: bool = True
     teacher_labels: TeacherLabels = TeacherLabels()
     sigma_share: float = 1 / 32
     evaluations: int = 12
@@ -146,6 +148,11 @@ class Recipe:
             else phase
             for phase in self.phases
         )
+        return dataclasses.replace(self, phases=phases)
+
+    def taught_once(self) -> Recipe:
+        """Return the same run with a teacher that looks at every person once, beforehand."""
+        phases = tuple(dataclasses.replace(phase, taught_once=True) for phase in self.phases)
         return dataclasses.replace(self, phases=phases)
 
     def scaled(self, factor: float) -> Recipe:
