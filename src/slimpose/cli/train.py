@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -26,14 +25,13 @@ from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
 from slimpose.train.detector_task import detector_task
 from slimpose.train.devices import Precision, open_devices
-from slimpose.train.distil import TAUGHT, Teacher, open_teacher
-from slimpose.train.distil_boxes import BoxTeacher, open_box_teacher
+from slimpose.train.distil import TAUGHT, open_teacher
+from slimpose.train.distil_boxes import open_box_teacher
 from slimpose.train.pose_task import pose_task
 from slimpose.train.processes import world_size
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import IMAGENET, check_folder, load_start, run
-from slimpose.train.task import Task
 
 RANDOM = "random"
 
@@ -154,23 +152,24 @@ def train(
         if is_pose:
             net = dataclasses.replace(plan.net, joints=len(people.skeleton.joints))
             plan = dataclasses.replace(plan, net=net)
-        make_task = partial(pose_task, cache=out / TAUGHT) if is_pose else partial(detector_task, unlabelled=unlabelled)
-        open_any = open_teacher if is_pose else open_box_teacher
-        task, taught_by = _taught(
-            partial(
-                make_task,
-                plan,
-                train=people,
-                train_images=files.train_images,
-                val=coco.read(files.val, keypoints=is_pose),
-                val_images=files.val_images,
-                on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
-            ),
-            partial(open_any, teacher) if teacher else None,
-            tell=bar.console.print if devices.is_main else lambda text: None,
+        if is_pose:
+            taught_by = open_teacher(teacher) if teacher else None
+            make_task = partial(pose_task, plan, teacher=taught_by, cache=out / TAUGHT)
+        else:
+            taught_by = open_box_teacher(teacher) if teacher else None
+            make_task = partial(detector_task, plan, teacher=taught_by, unlabelled=unlabelled)
+        if taught_by and devices.is_main:
+            bar.console.print(f"teacher: {taught_by.name} on {taught_by.runs_on}")
+        task = make_task(
+            train=people,
+            train_images=files.train_images,
+            val=coco.read(files.val, keypoints=is_pose),
+            val_images=files.val_images,
+            on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
         )
         notes = {"train_file": files.train.name, "val_file": files.val.name, "skeleton": people.skeleton.to_json()}
-        notes |= {"teacher": taught_by} if taught_by else {}
+        notes |= {"teacher": taught_by.name} if taught_by else {}
+        del make_task, taught_by  # a teacher that is done looking leaves memory: the task alone says whether it is
         begun_from = RANDOM if resume else start or plan.start or RANDOM
         origin = RANDOM if begun_from == RANDOM else load_start(task, plan, begun_from)
         training = bar.add_task(plan.name, total=plan.steps, note="")
@@ -193,20 +192,6 @@ def train(
     if world_size() > 1:
         devices.accelerator.end_training()
     return 0
-
-
-def _taught(
-    make_task: Callable[..., Task],
-    open_it: Callable[[], Teacher | BoxTeacher] | None,
-    *,
-    tell: Callable[[str], None],
-) -> tuple[Task, str]:
-    """Return the task and its teacher's name, "" where there is none; the task alone says whether the net is kept."""
-    if open_it is None:
-        return make_task(teacher=None), ""
-    teacher = open_it()
-    tell(f"teacher: {teacher.name} on {teacher.runs_on}")
-    return make_task(teacher=teacher), teacher.name
 
 
 def _files(
