@@ -9,22 +9,27 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+from slimpose.export import onnx
 from slimpose.export.hardware.arithmetic import layers_of_spec, macs_of_spec
 from slimpose.export.hardware.graph import graph_of, read_graph
 from slimpose.export.hardware.judge import Report, Verdict, report_on
 from slimpose.export.hardware.layers import Layer
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target, target_names
-from slimpose.export.hardware.untrained import untrained
 from slimpose.network.family import FAMILY, member
+from slimpose.network.spec import NetSpec
 from slimpose.runtime.models import shipped
 
 BLOCKS_OF_B1 = 23
 
 
+def _untrained(spec: NetSpec) -> list[Layer]:
+    return layers_of(graph_of(onnx.to_onnx(onnx.untrained(spec), name="", card={})))
+
+
 @pytest.fixture(scope="module")
 def b1() -> list[Layer]:
-    return layers_of(graph_of(untrained(member("b1"))))
+    return _untrained(member("b1"))
 
 
 def _leaving(report: Report) -> Counter[tuple[str, str, bool]]:
@@ -111,7 +116,7 @@ def test_the_dpu_nets_have_no_finding_on_their_chips(name: str) -> None:
 @pytest.mark.parametrize("name", DPU_NETS)
 def test_the_arithmetic_says_what_the_exported_file_says(name: str) -> None:
     worked_out = layers_of_spec(FAMILY[name])
-    written = [layer for layer in layers_of(graph_of(untrained(FAMILY[name])))[1:] if layer.part == "body"]
+    written = [layer for layer in _untrained(FAMILY[name])[1:] if layer.part == "body"]
     assert [layer.kind for layer in worked_out] == [layer.kind for layer in written]
     for mine, theirs in zip(worked_out, written, strict=True):
         assert (mine.macs, mine.output) == (theirs.macs, theirs.output)
@@ -128,7 +133,7 @@ def test_the_arithmetic_says_what_the_exported_file_says(name: str) -> None:
 
 @pytest.mark.slow
 def test_the_hardware_portable_net_leaves_the_small_fpga_for_its_wide_5x5_kernels_only() -> None:
-    layers = layers_of(graph_of(untrained(member("lite1"))))
+    layers = _untrained(member("lite1"))
     report = report_on(layers, load_target("dpu-b1024"))
     assert set(_leaving(report)) == {("depthwise-bank", "depthwise-conv", False)}
     assert {verdict.layer.facts["in_channels"] for verdict in report.leaving} == {672, 1152}

@@ -6,6 +6,7 @@ from json import dumps, loads
 from typing import Any
 
 from slimpose.arrays import Size
+from slimpose.export import onnx
 from slimpose.export.hardware import text
 from slimpose.export.hardware.fit import Candidate
 from slimpose.export.hardware.fit import fit as search
@@ -13,7 +14,6 @@ from slimpose.export.hardware.graph import graph_of
 from slimpose.export.hardware.judge import Report, report_on
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import Target, load_target
-from slimpose.export.hardware.untrained import untrained
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.family import FAMILY, member
 from slimpose.network.spec import NetSpec
@@ -38,7 +38,8 @@ def fit(target: str, gmac: float, parent: str = "mnv2", size: str = "256x192", j
     chip = load_target(target)
     found = search(chip, gmac=gmac, parent=member(parent), size=Size.parse(size))
     best = found[0]
-    report = report_on(layers_of(graph_of(untrained(best.spec))), chip)
+    model = onnx.to_onnx(onnx.untrained(best.spec), name="", card={})
+    report = report_on(layers_of(graph_of(model)), chip)
     _check(best, report, chip)
     if json:
         print(dumps(_entry(best, report, parent=parent, others=found[1 : 1 + _OTHERS]), indent=1))

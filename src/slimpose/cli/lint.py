@@ -95,9 +95,9 @@ def _layers(name: str, *, batch: int | None, shapes: Mapping[str, Sequence[int]]
                 f"no model is named {name!r}; expected an ONNX file, one of {', '.join(known)} (shipped), "
                 f"or one of {', '.join(FAMILY)} (the family)"
             )
-        from slimpose.export.hardware.untrained import untrained
+        from slimpose.export import onnx
 
-        graph = graph_of(untrained(member(name)), batch=batch, shapes=shapes)
+        graph = graph_of(onnx.to_onnx(onnx.untrained(member(name)), name=name, card={}), batch=batch, shapes=shapes)
     return layers_of(graph, until=until)
 
 

@@ -122,6 +122,34 @@ def output_names(task: str) -> tuple[str, ...]:
     return _OUTPUTS[task]
 
 
+def to_onnx(loaded: Loaded, *, name: str, card: Mapping[str, Any]) -> onnx.ModelProto:
+    """Return the graph of a network with its decoding and metadata, not yet compared with PyTorch."""
+    example = torch.zeros(2, *loaded.spec.size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            as_module(loaded),
+            (example,),
+            dynamo=True,
+            opset_version=_OPSET,
+            input_names=["crops" if loaded.task == "pose" else "images"],
+            output_names=list(output_names(loaded.task)),
+            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    for key, value in metadata_for(loaded, name=name, card=card, size=loaded.spec.size).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    model.graph.name = name
+    model.doc_string = ""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    return model
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """How far the exported file is from PyTorch: points or boxes in pixels, maps or scores in their own unit."""
@@ -152,37 +180,13 @@ def export(
     Raises:
         RuntimeError: If the file's results differ from PyTorch's; nothing is written then.
     """
-    module = as_module(loaded)
     is_pose = loaded.task == "pose"
-    input_name = "crops" if is_pose else "images"
-    size = loaded.spec.size
-    example = torch.zeros(2, *size, 3, dtype=torch.uint8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            opset_version=_OPSET,
-            input_names=[input_name],
-            output_names=list(output_names(loaded.task)),
-            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
+    model = to_onnx(loaded, name=name, card=card)
     if is_pose and not heatmaps:
         del model.graph.output[3]
-    for key, value in metadata_for(loaded, name=name, card=card, size=size).items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
-    model.graph.name = name
-    model.doc_string = ""
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
     onnx.checker.check_model(model)
-    drift = compare(module, model.SerializeToString(), pictures if pictures is not None else smooth_noise(8, size))
+    pictures = pictures if pictures is not None else smooth_noise(8, loaded.spec.size)
+    drift = compare(as_module(loaded), model.SerializeToString(), pictures)
     check_drift(drift, is_pose=is_pose)
     write_bytes(out, model.SerializeToString())
     return drift
@@ -239,7 +243,7 @@ def smooth_noise(count: int, size: Size) -> Crops:
     return np.stack(enlarged).astype(np.uint8)
 
 
-def metadata_for(loaded: Loaded, *, name: str, card: dict[str, Any], size: Size) -> dict[str, str]:
+def metadata_for(loaded: Loaded, *, name: str, card: Mapping[str, Any], size: Size) -> dict[str, str]:
     """Return what an exported file says of itself."""
     cost = cost_of(loaded.net, size)
     story = {key: loaded.metadata[key] for key in ("start", "train_file", "samples") if key in loaded.metadata}

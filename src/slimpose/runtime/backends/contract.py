@@ -140,3 +140,17 @@ def settle_precision(backend: str, *, own: str, asked: str, offered: Sequence[st
             "(slimpose doctor lists them)"
         )
     return asked if own == "fp32" else f"{own}+{asked}"
+
+
+def written_precision(backend: str, *, own: str, asked: str) -> str:
+    """Return the precision of a file that a backend computes as it was written.
+
+    Raises:
+        BackendError: If another one is asked for.
+    """
+    if asked in ("", own):
+        return own
+    raise BackendError(
+        f"the file is {own}, and {backend} computes it as it was written; expected --precision {own} or none, or "
+        f"another file: slimpose export of what is {asked}, or with --precision {asked}"
+    )

@@ -8,7 +8,6 @@ import numpy as np
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Heatmaps
-from slimpose.runtime.backends.contract import BackendError
 
 OUTPUTS = ("points", "scores", "covariances", "heatmaps")
 INPUTS = (("crops", "tensor(uint8)"),)
@@ -48,17 +47,3 @@ def shape_of(metadata: Mapping[str, str], path: object) -> tuple[int, int, int]:
             f"stride {stride}; expected a pose net, as slimpose export writes it"
         )
     return height, width, stride
-
-
-def settle(name: str, *, own: str, asked: str) -> str:
-    """Return the precision of a file that runs as it was written.
-
-    Raises:
-        BackendError: If another one is asked for.
-    """
-    if asked in ("", own):
-        return own
-    raise BackendError(
-        f"the file is {own}, and {name} computes it as it was written; expected --precision {own} or none, or another "
-        f"file: slimpose export WEIGHTS --precision {asked}"
-    )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_beside
+from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_beside, written_precision
 
 OLDEST = 10
 """TensorRT before this chose precisions by itself; what slimpose promises about them needs the file's own."""
@@ -33,12 +33,8 @@ class TensorRtEngine:
 
     def __init__(self, path: Path, *, threads: int, precision: str = "") -> None:  # noqa: ARG002 - the GPU computes
         self.metadata: Mapping[str, str] = engine_metadata(path)
-        self.precision = self.metadata.get("precision", "fp32")
-        if precision not in ("", self.precision):
-            raise BackendError(
-                f"{path} is {self.precision}, and an engine's layers stay so; expected --precision {self.precision}, "
-                f"or an engine built of a {precision} file"
-            )
+        own = self.metadata.get("precision", "fp32")
+        self.precision = written_precision("TensorRT", own=own, asked=precision)
         self._trt = tensorrt_package()
         self._cuda = _cuda_package()
         logger = self._trt.Logger(self._trt.Logger.ERROR)
