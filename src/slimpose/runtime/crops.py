@@ -15,8 +15,9 @@ _MAX_SIDE_PX = 32_766
 def cut_crops(image: Image, boxes_image: Boxes, crop_size: Size, *, out: Crops | None = None) -> tuple[Crops, Affines]:
     """Return one crop a box, and the affines from image to crop pixels.
 
-    What lies outside the image is black. Where a person is more than twice the crop's size, the surroundings
-    are first shrunk by a whole factor (area mean), so that no pixel is skipped. ``out`` takes the crops if given.
+    What lies outside the image is black. Where a person is larger than the crop, the surroundings are first shrunk
+    by the nearest whole factor (area mean), as training pictures were: sampling between four pixels skips others.
+    ``out`` takes the crops if given.
 
     Raises:
         ValueError: If a box has no area.
@@ -24,9 +25,9 @@ def cut_crops(image: Image, boxes_image: Boxes, crop_size: Size, *, out: Crops |
     affines = geometry.crop_affines(boxes_image, crop_size)
     crops = np.empty((len(boxes_image), *crop_size, 3), np.uint8) if out is None else out
     for crop, affine in zip(crops, affines, strict=True):
-        factor = int(1 / affine[0, 0])
-        whole = factor < 2 and max(image.shape[:2]) <= _MAX_SIDE_PX
-        source, to_crop = (image, affine) if whole else _shrunk(image, affine, crop_size, max(1, factor))
+        factor = max(1, round(1 / float(affine[0, 0])))
+        whole = factor == 1 and max(image.shape[:2]) <= _MAX_SIDE_PX
+        source, to_crop = (image, affine) if whole else _shrunk(image, affine, crop_size, factor)
         cv2.warpAffine(source, to_crop, (crop_size.width, crop_size.height), dst=crop, flags=cv2.INTER_LINEAR)
     return crops, affines
 
