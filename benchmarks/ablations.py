@@ -35,6 +35,7 @@ _SERIES = (
     ("levels", ("levels-2", "base", "levels-4"), "--"),
     ("skips", ("base", "skip-sum"), ":"),
 )
+_LABEL_ON_THE_LEFT = ("base", "levels-2", "widths-320-256", "distilled")
 _MARKERS = dict(zip(NETS, "os^DvPX*d", strict=True))
 
 
@@ -193,10 +194,15 @@ def plot(rows: list[Row], path: Path) -> None:
             axes.plot(*zip(*line, strict=True), style, color="black", linewidth=1, label=name)
     for setting, (gmac, ap) in points.items():
         axes.plot(gmac, ap, _MARKERS[setting], color="black", markerfacecolor="white", markersize=8)
-        axes.annotate(setting, (gmac, ap), xytext=(7, 5), textcoords="offset points", fontsize=8)
+        away, side = (-9, "right") if setting in _LABEL_ON_THE_LEFT else (9, "left")
+        axes.annotate(setting, (gmac, ap), xytext=(away, -17), textcoords="offset points", ha=side, fontsize=8)
+    axes.set_xscale("log")
+    ticks = [0.05, 0.07, 0.1, 0.2, 0.3]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+    axes.minorticks_off()
     axes.set_xlabel("true GMAC of a 128x96 crop")
     axes.set_ylabel("AP, ground-truth boxes, no flip")
-    axes.margins(x=0.12, y=0.1)
+    axes.margins(x=0.15, y=0.1)
     axes.grid(color="0.85")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)

@@ -46,6 +46,20 @@ def test_a_deeper_net_begins_as_the_one_it_grew_from() -> None:
     assert last.weight.grad.abs().max() > 0  # it learns
 
 
+def test_a_net_with_summed_skips_begins_as_the_one_without() -> None:
+    parent, child = shaken(PARENT), shaken(dataclasses.replace(PARENT, skip="sum"))
+    assert grow_into(child, parent.state_dict(), path=Path("parent")) == ["decoder.skips.0", "decoder.skips.1"]
+    crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(child(crops), parent(crops))
+    child(crops).square().sum().backward()
+    skips: Any = child.decoder.skips
+    assert all(skip.weight.grad.abs().max() > 0 for skip in skips)  # they learn
+    mixed = PoseNet(dataclasses.replace(PARENT, skip="concat"))
+    with pytest.raises(ValueError, match=r"lacks decoder\.skips\.0\.weight, .* in no summed skip"):
+        grow_into(mixed, parent.state_dict(), path=Path("parent"))
+
+
 def test_the_dpu_net_holds_the_shipped_one() -> None:
     parent, child = member("mnv2"), member("dpu")
     assert len(grow_into(PoseNet(child), PoseNet(parent).state_dict(), path=Path("mnv2"))) == 9

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 def grow_into(model: nn.Module, tensors: Mapping[str, Tensor], *, path: Path) -> list[str]:
-    """Load a shallower net's weights; return the names of the blocks that it lacks.
+    """Load the weights of a net that lacks blocks or summed skips; return the names of what it lacks.
 
-    Those must be residual, and whole: the batch norm each ends in is set to nought, so that the block passes on what it
-    is given, and learns from there.
+    Blocks must be residual, and whole: the batch norm each ends in is set to nought, so that the block passes on what
+    it is given, and learns from there. A summed skip is set to nought itself.
 
     Raises:
         ValueError: If the weights hold a tensor that the model has not, or has in another shape, or if the model has
@@ -33,18 +33,19 @@ def grow_into(model: nn.Module, tensors: Mapping[str, Tensor], *, path: Path) ->
     missing = [name for name in own if name not in tensors]
     added: dict[str, nn.Module] = {}
     for name in missing:
-        block = _residual_block(model, name)
+        block = _residual_block(model, name) or _summed_skip(model, name)
         if block is None or any(other.startswith(f"{block}.") for other in tensors):
             raise ValueError(
-                f"{path} lacks {name}, which is in no residual block of its own; expected a net with fewer blocks only"
+                f"{path} lacks {name}, which is in no residual block of its own and in no summed skip; expected a net "
+                "with fewer of these only"
             )
         added[block] = model.get_submodule(block)
     model.load_state_dict({**own, **tensors})
     with torch.no_grad():
         for block in added.values():
-            last = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)][-1]
-            last.weight.zero_()
-            last.bias.zero_()
+            norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+            for tensor in (norms[-1] if norms else block).parameters():
+                tensor.zero_()
     return list(added)
 
 
@@ -56,3 +57,9 @@ def _residual_block(model: nn.Module, tensor: str) -> str | None:
         if getattr(model.get_submodule(name), "has_skip", False):
             return name
     return None
+
+
+def _summed_skip(model: nn.Module, tensor: str) -> str | None:
+    """The name of the skip a tensor belongs to, if it is added to the decoder's maps (``Decoder``)."""
+    decoder, found, rest = tensor.partition(".skips.")
+    return f"{decoder}.skips.{rest.partition('.')[0]}" if found and model.get_submodule(decoder).skip == "sum" else None
