@@ -142,7 +142,7 @@ def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
     if "slimpose" not in metadata:
         raise ValueError(
             f"{path} is not a slimpose model: its metadata does not say so; "
-            "expected a file of slimpose export (other people's ONNX files are not read yet)"
+            "expected a file of slimpose export (slimpose compare reads others')"
         )
     if metadata["slimpose"] != FORMAT:
         raise ValueError(f"{path} has format {metadata['slimpose']}; this slimpose reads {FORMAT}: install a newer one")
