@@ -198,7 +198,7 @@ def plot(rows: list[Row], path: Path) -> None:
         axes.annotate(setting, (gmac, ap), xytext=(away, -17), textcoords="offset points", ha=side, fontsize=8)
     axes.set_xscale("log")
     ticks = [0.05, 0.07, 0.1, 0.2, 0.3]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("true GMAC of a 128x96 crop")
     axes.set_ylabel("AP, ground-truth boxes, no flip")

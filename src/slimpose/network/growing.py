@@ -1,4 +1,4 @@
-"""A deeper net that begins as a shallower one: what it has in addition adds nothing at first."""
+"""A net that begins as a smaller one: what it has in addition adds nothing at first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def grow_into(model: nn.Module, tensors: Mapping[str, Tensor], *, path: Path) ->
 
     Raises:
         ValueError: If the weights hold a tensor that the model has not, or has in another shape, or if the model has
-            in addition what is no residual block.
+            in addition what is neither.
 
     Source:
         Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 5.1 (the last batch norm at nought).

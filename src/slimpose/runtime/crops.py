@@ -15,8 +15,8 @@ _MAX_SIDE_PX = 32_766
 def cut_crops(image: Image, boxes_image: Boxes, crop_size: Size, *, out: Crops | None = None) -> tuple[Crops, Affines]:
     """Return one crop a box, and the affines from image to crop pixels.
 
-    What lies outside the image is black. Where a person is larger than the crop, the surroundings are first shrunk
-    by the nearest whole factor (area mean), as training pictures were: sampling between four pixels skips others.
+    What lies outside the image is black. Where a person is 1.5 times the crop's size or more, the surroundings are
+    first shrunk by the nearest whole factor (area mean), as training pictures were: bilinear sampling alone aliases.
     ``out`` takes the crops if given.
 
     Raises:

@@ -55,7 +55,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
 
 
 def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
-    """Load a start: "imagenet", a trunk of ``slimpose import-trunk``, or the weights of this net or a shallower one.
+    """Load a start: "imagenet", a trunk of ``slimpose import-trunk``, or the weights of this net or of a part of it.
 
     Returns:
         What it was.
@@ -69,7 +69,7 @@ def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
     if start is not None and "trunk" not in start.metadata:
         if start.tensors.keys() < task.model.state_dict().keys():
             added = grow_into(task.model, start.tensors, path=path)
-            return f"{path.name} ({start.metadata.get('start', 'start unknown')}), {len(added)} blocks added"
+            return f"{path.name} ({start.metadata.get('start', 'start unknown')}), {len(added)} parts added"
         checkpoint.load_into(task.model, start.tensors, path=path)
         return f"{path.name} ({start.metadata.get('start', 'start unknown')})"
     encoder = task.model.get_submodule("encoder") if isinstance(net, NetSpec) else None

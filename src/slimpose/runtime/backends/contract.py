@@ -151,6 +151,6 @@ def written_precision(backend: str, *, own: str, asked: str) -> str:
     if asked in ("", own):
         return own
     raise BackendError(
-        f"the file is {own}, and {backend} computes it as it was written; expected --precision {own} or none, or "
-        f"another file: slimpose export of what is {asked}, or with --precision {asked}"
+        f"the file is {own}, and {backend} computes it as it was written; expected --precision {own} or none, or a "
+        f"file that slimpose export wrote in {asked}"
     )
