@@ -23,7 +23,7 @@ from onnx.reference import ReferenceEvaluator  # noqa: E402
 from models import CANVAS, HALF_BOX, dot_image, write_detector_model, write_pose_model  # noqa: E402
 from slimpose.cli.main import main  # noqa: E402
 from slimpose.export.quantization import calibration, samples, search  # noqa: E402
-from slimpose.export.quantization.equalise import equalised  # noqa: E402
+from slimpose.export.quantization.equalise import channel_peaks, equalised  # noqa: E402
 from slimpose.export.quantization.graph import (  # noqa: E402
     Parts,
     Runner,
@@ -399,16 +399,40 @@ def test_equalised_channels_compute_the_same_and_have_like_ranges(folder: Path) 
         value = numpy_helper.to_array(weights[name]).copy()
         value[(3,) if name == "c2.weight" else (slice(None), 3)] *= factor
         weights[name].CopyFrom(numpy_helper.from_array(value, name))
-    evened = equalised(network)
     pictures = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
+    evened = equalised(network, channel_peaks(network, pictures, threads=1))
     before, after = (Runner(model, threads=1).maps(pictures)[0] for model in (network, evened))
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3 * np.abs(before).max())
     value = {entry.name: numpy_helper.to_array(entry) for entry in evened.graph.initializer}
     given = np.abs(value["d1.weight"]).max(axis=(0, 2, 3))
     taken = np.abs(value["maps.weight"]).max(axis=(0, 2, 3))
     assert taken[0] == 0  # nothing to balance
+    assert given[0] == 0  # nobody reads it
     np.testing.assert_allclose(given[1:], taken[1:], rtol=1e-3)
     np.testing.assert_array_equal(value["c2.bias"], numpy_helper.to_array(weights["c2.bias"]))  # two read it
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Clip"])
+def test_a_dead_channel_does_not_set_the_scale_of_a_tensor(folder: Path, activation: str) -> None:
+    network = small_bench(folder)[0].network
+    weights = {entry.name: entry for entry in network.graph.initializer}
+    for name, value in (("d1.weight", 1e3), ("d1.bias", -1e9)):  # never fires, with weights like no other's
+        changed = numpy_helper.to_array(weights[name]).copy()
+        changed[(slice(None), 2) if changed.ndim > 1 else 2] = value
+        weights[name].CopyFrom(numpy_helper.from_array(changed, name))
+    if activation == "Clip":
+        limits = [numpy_helper.from_array(np.array(limit, np.float32), f"limit_{limit}") for limit in (0, 6)]
+        network.graph.initializer.extend(limits)
+        node = next(node for node in network.graph.node if node.input[0] == "d1_out")
+        node.op_type = "Clip"
+        node.input.extend(limit.name for limit in limits)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
+    evened = equalised(network, channel_peaks(network, pictures, threads=1))
+    before, after = (Runner(model, threads=1).maps(pictures)[0] for model in (network, evened))
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3 * np.abs(before).max())
+    value = {entry.name: numpy_helper.to_array(entry) for entry in evened.graph.initializer}
+    assert np.abs(value["d1.weight"]).max() < 10
+    assert value["d1.bias"][2] == 0
 
 
 def test_the_verb_rounds_as_the_scheme_says(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from slimpose.arrays import Crops
 from slimpose.export.quantization import samples, search
-from slimpose.export.quantization.equalise import equalised
+from slimpose.export.quantization.equalise import channel_peaks, equalised
 from slimpose.export.quantization.graph import Parts, network_of, read_float, take_apart
 from slimpose.export.quantization.half import halved
 from slimpose.export.quantization.int8 import with_biases
@@ -180,7 +180,7 @@ def _int8(
 ) -> tuple[onnx.ModelProto, str, tuple[str, ...], float]:
     """The graph, how its ranges were found, its float layers, its AP."""
     if request.scheme.power_of_two:
-        model = equalised(model)
+        model = equalised(model, channel_peaks(network_of(model, parts), pictures, threads=request.threads))
     measured = search.bench(network_of(model, parts), parts, pictures, threads=request.threads)
     tell(f"{len(parts.layers)} layers to round; ranges from {len(measured.calibrating)} pictures:")
     rounding = search.choose_rounding(measured, folder=folder, tell=tell, scheme=request.scheme)
