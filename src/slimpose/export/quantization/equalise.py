@@ -75,9 +75,7 @@ def equalised(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray]) -> onnx.M
     return copy
 
 
-def _silence(
-    first: onnx.NodeProto, second: onnx.NodeProto, values: dict[str, np.ndarray], peak: np.ndarray
-) -> None:
+def _silence(first: onnx.NodeProto, second: onnx.NodeProto, values: dict[str, np.ndarray], peak: np.ndarray) -> None:
     """Set the dead channels between two layers to nought, on both sides."""
     weight, reader = values[first.input[1]], values[second.input[1]]
     carried = peak * _by_input(second, reader)

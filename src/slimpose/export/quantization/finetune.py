@@ -24,10 +24,12 @@ from torch import Tensor, nn
 
 from slimpose.arrays import Crops
 from slimpose.export.quantization.graph import Parts, Runner
-from slimpose.export.quantization.int8 import quantised
+from slimpose.export.quantization.int8 import quantised, with_bias_pairs
 from slimpose.export.quantization.schemes import Scheme
 
-_LEARNING_RATE = 3e-5
+_RATE = 0.003
+"""Adam's, in levels a step: tensors differ tenfold in size, and one rate for all would shake the small ones."""
+_LEVELS = 127
 _BATCH = 8
 
 Tell = Callable[[str], None]
@@ -62,9 +64,11 @@ def fine_tuned(
         ValueError: If the graph holds an operator that cannot be trained here.
     """
     trained = dataclasses.replace(scheme, own_pairs=True, rounds_biases=False, reads_pixels=False)
-    net = QdqNet(quantised(network, ranges, parts, parts.layers, trained))
+    graph = quantised(network, ranges, parts, parts.layers, trained)
+    net = QdqNet(with_bias_pairs(graph, parts.layers) if scheme.power_of_two else graph)
     seen = Runner(teacher, threads=threads)
-    optimiser = torch.optim.Adam(net.parameters(), lr=_LEARNING_RATE)
+    sizes = [(value, float(value.detach().abs().max())) for value in net.parameters()]
+    optimiser = torch.optim.Adam([{"params": [value], "lr": _RATE * size / _LEVELS} for value, size in sizes])
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
     total = 0.0
     for step, chosen in zip(range(1, steps + 1), _batches(pictures), strict=False):

@@ -57,6 +57,28 @@ def quantised(
     return without_unused(made)
 
 
+def with_bias_pairs(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
+    """Return a copy with Q/DQ pairs about these layers' biases, by the scale ``quantised`` rounds them with."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    constants = {entry.name: numpy_helper.to_array(entry) for entry in copy.graph.initializer}
+    pairs: list[onnx.NodeProto] = []
+    for node in copy.graph.node:
+        if node.name not in layers or len(node.input) < 3 or node.input[2] not in constants:
+            continue
+        levels, rounded, scale, zero = (f"{node.name}_bias_{word}" for word in ("q", "dq", "scale", "zero_point"))
+        value = np.array(power_of_two(constants[node.input[2]]), np.float32)
+        copy.graph.initializer.append(numpy_helper.from_array(value, scale))
+        copy.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int8), zero))
+        pairs.append(onnx.helper.make_node("QuantizeLinear", [node.input[2], scale, zero], [levels], levels))
+        pairs.append(onnx.helper.make_node("DequantizeLinear", [levels, scale, zero], [rounded], rounded))
+        node.input[2] = rounded
+    nodes = [*pairs, *copy.graph.node]
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    return copy
+
+
 def bias_corrected(
     model: onnx.ModelProto,
     ranges: TensorsData,
