@@ -34,7 +34,7 @@ from slimpose.export.quantization.graph import (  # noqa: E402
     with_outputs,
 )
 from slimpose.export.quantization.half import halved  # noqa: E402
-from slimpose.export.quantization.int8 import bias_corrected, channel_means, quantised  # noqa: E402
+from slimpose.export.quantization.int8 import bias_corrected, channel_means, quantised, with_bias_pairs  # noqa: E402
 from slimpose.export.quantization.pixels import pixel_input  # noqa: E402
 from slimpose.export.quantization.samples import split  # noqa: E402
 from slimpose.export.quantization.schemes import SCHEMES, power_of_two  # noqa: E402
@@ -433,6 +433,24 @@ def test_a_dead_channel_does_not_set_the_scale_of_a_tensor(folder: Path, activat
     value = {entry.name: numpy_helper.to_array(entry) for entry in evened.graph.initializer}
     assert np.abs(value["d1.weight"]).max() < 10
     assert value["d1.bias"][2] == 0
+
+
+def test_pairs_about_biases_round_them_as_the_scheme_does(folder: Path) -> None:
+    network = small_bench(folder)[0].network
+    parts = take_apart(read_float(folder / "small.onnx")[0], deconvolutions=True, maps_too=True)
+    values = {entry.name: numpy_helper.to_array(entry) for entry in network.graph.initializer}
+    rounded = onnx.ModelProto()
+    rounded.CopyFrom(network)
+    for entry in rounded.graph.initializer:
+        if entry.name.endswith(".bias"):
+            scale = power_of_two(values[entry.name])
+            levels = np.clip(np.round(values[entry.name] / scale), -128, 127)
+            entry.CopyFrom(numpy_helper.from_array((levels * scale).astype(np.float32), entry.name))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
+    in_pairs = with_bias_pairs(network, parts.layers)
+    maps, expected = (Runner(model, threads=1).maps(pictures)[0] for model in (in_pairs, rounded))
+    np.testing.assert_allclose(maps, expected, atol=1e-5)
+    assert not np.array_equal(expected, Runner(network, threads=1).maps(pictures)[0])
 
 
 def test_the_verb_rounds_as_the_scheme_says(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
