@@ -27,9 +27,9 @@ from slimpose.export.quantization.graph import Parts, Runner
 from slimpose.export.quantization.int8 import quantised, with_bias_pairs
 from slimpose.export.quantization.schemes import Scheme
 
-_RATE = 0.003
-"""Adam's, in levels a step: tensors differ tenfold in size, and one rate for all would shake the small ones."""
-_LEVELS = 127
+_RATE = 0.003 / 127
+"""Adam's, as a share of a tensor's largest value (0.003 levels): tensors differ tenfold in size, and one rate for all
+would shake the small ones."""
 _BATCH = 8
 
 Tell = Callable[[str], None]
@@ -67,8 +67,9 @@ def fine_tuned(
     graph = quantised(network, ranges, parts, parts.layers, trained)
     net = QdqNet(with_bias_pairs(graph, parts.layers) if scheme.power_of_two else graph)
     seen = Runner(teacher, threads=threads)
-    sizes = [(value, float(value.detach().abs().max())) for value in net.parameters()]
-    optimiser = torch.optim.Adam([{"params": [value], "lr": _RATE * size / _LEVELS} for value, size in sizes])
+    optimiser = torch.optim.Adam(
+        [{"params": [value], "lr": _RATE * float(value.detach().abs().max())} for value in net.parameters()]
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
     total = 0.0
     for step, chosen in zip(range(1, steps + 1), _batches(pictures), strict=False):

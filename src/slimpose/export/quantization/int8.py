@@ -61,21 +61,11 @@ def with_bias_pairs(model: onnx.ModelProto, layers: Collection[str]) -> onnx.Mod
     """Return a copy with Q/DQ pairs about these layers' biases, by the scale ``quantised`` rounds them with."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    constants = {entry.name: numpy_helper.to_array(entry) for entry in copy.graph.initializer}
-    pairs: list[onnx.NodeProto] = []
-    for node in copy.graph.node:
-        if node.name not in layers or len(node.input) < 3 or node.input[2] not in constants:
-            continue
-        levels, rounded, scale, zero = (f"{node.name}_bias_{word}" for word in ("q", "dq", "scale", "zero_point"))
-        value = np.array(power_of_two(constants[node.input[2]]), np.float32)
-        copy.graph.initializer.append(numpy_helper.from_array(value, scale))
-        copy.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int8), zero))
-        pairs.append(onnx.helper.make_node("QuantizeLinear", [node.input[2], scale, zero], [levels], levels))
-        pairs.append(onnx.helper.make_node("DequantizeLinear", [levels, scale, zero], [rounded], rounded))
-        node.input[2] = rounded
-    nodes = [*pairs, *copy.graph.node]
-    del copy.graph.node[:]
-    copy.graph.node.extend(nodes)
+    for node, bias in _biases(copy, [node for node in copy.graph.node if node.name in layers]):
+        scale = np.array(power_of_two(bias), np.float32)
+        source, node.input[2] = node.input[2], f"{node.name}_paired_bias"
+        _add_pair(copy, source, node.input[2], scale=scale, zero_point=np.array(0, np.int8))
+    ONNXModel(copy).topological_sort()
     return copy
 
 
@@ -152,26 +142,35 @@ def channel_means(
 
 def _round_biases(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
     """Give every bias the nearest of 256 multiples of a power of two, in place."""
+    for node, bias in _biases(model, nodes):
+        scale = power_of_two(bias)
+        rounded = (to_levels(bias, scale) * scale).astype(np.float32)
+        node.input[2] = f"{node.name}_rounded_bias"
+        model.graph.initializer.append(numpy_helper.from_array(rounded, node.input[2]))
+
+
+def _biases(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> list[tuple[onnx.NodeProto, np.ndarray]]:
+    """Those of the nodes that have a constant bias, and it."""
     constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
-    for node in nodes:
-        if len(node.input) > 2 and node.input[2] in constants:
-            bias = constants[node.input[2]]
-            scale = power_of_two(bias)
-            rounded = (to_levels(bias, scale) * scale).astype(np.float32)
-            node.input[2] = f"{node.name}_rounded_bias"
-            model.graph.initializer.append(numpy_helper.from_array(rounded, node.input[2]))
+    return [(node, constants[node.input[2]]) for node in nodes if len(node.input) > 2 and node.input[2] in constants]
 
 
 def _round_maps(model: onnx.ModelProto, scales: Mapping[str, Any], maps: Sequence[str]) -> None:
     """Put a Q/DQ pair behind the maps, in place; they keep their names."""
     for name in maps:
-        raw, levels, scale, zero = (f"{name}_{word}" for word in ("raw", "levels", "map_scale", "map_zero_point"))
+        raw = f"{name}_raw"
         for node in model.graph.node:
             node.output[:] = [raw if output == name else output for output in node.output]
-        model.graph.initializer.append(numpy_helper.from_array(scales[name][0]["scale"], scale))
-        model.graph.initializer.append(numpy_helper.from_array(scales[name][0]["zero_point"], zero))
-        model.graph.node.append(onnx.helper.make_node("QuantizeLinear", [raw, scale, zero], [levels], f"{name}_q"))
-        model.graph.node.append(onnx.helper.make_node("DequantizeLinear", [levels, scale, zero], [name], f"{name}_dq"))
+        _add_pair(model, raw, name, scale=scales[name][0]["scale"], zero_point=scales[name][0]["zero_point"])
+
+
+def _add_pair(model: onnx.ModelProto, source: str, output: str, *, scale: np.ndarray, zero_point: np.ndarray) -> None:
+    """Append a Q/DQ pair that rounds one tensor into another, in place."""
+    levels, given = f"{output}_levels", (f"{output}_scale_given", f"{output}_zero_point_given")
+    for name, value in zip(given, (scale, zero_point), strict=True):
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    model.graph.node.append(onnx.helper.make_node("QuantizeLinear", [source, *given], [levels], f"{output}_q"))
+    model.graph.node.append(onnx.helper.make_node("DequantizeLinear", [levels, *given], [output], f"{output}_dq"))
 
 
 def convolutions(model: onnx.ModelProto, layers: Collection[str]) -> Sequence[onnx.NodeProto]:
