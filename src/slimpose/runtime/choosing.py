@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 
 from slimpose.formats.files import write_json
-from slimpose.runtime.backends.contract import BACKENDS, FILES, OF_THEIR_OWN_FILES, PRECISIONS, BackendError
+from slimpose.runtime.backends.contract import (
+    BACKENDS,
+    FILES,
+    OF_THEIR_OWN_FILES,
+    PRECISIONS,
+    BackendError,
+    own_precision,
+)
 from slimpose.runtime.backends.opening import Backend, backends, metadata_of, versions
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import read_machine
@@ -133,7 +140,7 @@ def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> lis
         FileNotFoundError: If there is no such file.
         ValueError: If it is no model file.
     """
-    own = metadata_of(path).get("precision", "fp32")
+    own = own_precision(metadata_of(path))
     its_own = FILES.get(path.suffix.lower())
     if its_own is None:
         return choices(own, precision, {name: one for name, one in found.items() if name not in OF_THEIR_OWN_FILES})

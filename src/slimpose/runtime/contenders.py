@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.runtime.adapters.opening import open_pose_model
-from slimpose.runtime.backends.contract import BackendError
+from slimpose.runtime.backends.contract import BackendError, own_precision
 from slimpose.runtime.backends.opening import Backend, metadata_of
 from slimpose.runtime.choosing import ANY, Choice, choices_for
 from slimpose.runtime.onnx_file import open_onnx_file
@@ -65,7 +65,7 @@ def our_choices(
             raise BackendError(f"no backend is named {name!r}; expected some of {', '.join(found)}")
         if found[name].install:
             raise BackendError(f"{name} is not there: {found[name].install}")
-    own = metadata_of(path).get("precision", "fp32")
+    own = own_precision(metadata_of(path))
     return [
         choice
         for choice in choices_for(path, ANY, found)

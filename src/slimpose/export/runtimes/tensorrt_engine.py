@@ -24,6 +24,7 @@ from slimpose.export.onnx import Loaded, as_file
 from slimpose.export.quantization.graph import read_float, take_apart
 from slimpose.export.quantization.half import halved
 from slimpose.formats.files import write_bytes
+from slimpose.runtime.backends.contract import own_precision
 from slimpose.runtime.backends.opening import metadata_of
 from slimpose.runtime.backends.tensorrt_engine import beside, tensorrt_package
 from slimpose.runtime.cache import cache_folder
@@ -45,7 +46,7 @@ def write(
         ValueError: If the file is not one that TensorRT takes, or it builds none; TensorRT's reasons are told.
     """
     graph = as_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
-    own = metadata_of(graph).get("precision", "fp32")
+    own = own_precision(metadata_of(graph))
     if precision == "fp16" and own == "fp32":
         model, _ = read_float(graph)
         graph = out.with_suffix(".fp16.onnx")

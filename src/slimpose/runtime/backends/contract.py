@@ -111,6 +111,11 @@ def metadata_beside(story: Path, *others: Path, what: str) -> dict[str, str]:
     return metadata_from_json(story.read_bytes(), str(story))
 
 
+def own_precision(metadata: Mapping[str, str]) -> str:
+    """Return the precision a file was written in; files that do not say are FP32."""
+    return metadata.get("precision", "fp32")
+
+
 def settle_precision(backend: str, *, own: str, asked: str, offered: Sequence[str]) -> str:
     """Return the precision a backend will compute a file in.
 

@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 
 from slimpose.runtime.backends import heatmaps_only
-from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_from_json, written_precision
+from slimpose.runtime.backends.contract import (
+    INSTALL,
+    BackendError,
+    metadata_from_json,
+    own_precision,
+    written_precision,
+)
 
 ATTACHED = "slimpose.json"
 
@@ -37,7 +43,7 @@ class LiteRtGraph:
                 f"{path} is not a slimpose model: no {ATTACHED} is attached; expected a file of slimpose export"
             )
         height, width, stride = heatmaps_only.shape_of(self.metadata, path)
-        self.precision = written_precision("LiteRT", own=self.metadata.get("precision", "fp32"), asked=precision)
+        self.precision = written_precision("LiteRT", own=own_precision(self.metadata), asked=precision)
         self._interpreter = open_interpreter(path, threads=threads)
         (put,), (answer,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self._put, self._answer = put["index"], answer["index"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from slimpose.runtime.backends import heatmaps_only
-from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_beside, written_precision
+from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_beside, own_precision, written_precision
 
 SUFFIX = ".ncnn.param"
 _INPUT, _OUTPUT = "in0", "out0"
@@ -33,7 +33,7 @@ class NcnnGraph:
         weights, _ = beside(path)
         self.metadata: Mapping[str, str] = story_of(path)
         self._height, self._width, self._stride = heatmaps_only.shape_of(self.metadata, path)
-        self.precision = written_precision("NCNN", own=self.metadata.get("precision", "fp32"), asked=precision)
+        self.precision = written_precision("NCNN", own=own_precision(self.metadata), asked=precision)
         self._ncnn = _ncnn()
         self._net = self._ncnn.Net()
         if threads:

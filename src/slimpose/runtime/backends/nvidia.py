@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from slimpose.runtime.backends.contract import INSTALL, BackendError, settle_precision
+from slimpose.runtime.backends.contract import INSTALL, BackendError, own_precision, settle_precision
 from slimpose.runtime.backends.onnx_runtime import run_session
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.onnx_file import Provider, file_metadata, open_onnx_file, puts_of
@@ -45,7 +45,7 @@ class NvidiaGraph:
         plain = open_onnx_file(path, is_to_run=False)
         self.metadata: Mapping[str, str] = file_metadata(plain)
         self.inputs, self.outputs = puts_of(plain)
-        own = self.metadata.get("precision", "fp32")
+        own = own_precision(self.metadata)
         self.precision = settle_precision(backend, own=own, asked=precision, offered=OFFERED[backend])
         put = plain.get_inputs()[0]
         self._input = put.name

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from slimpose.runtime.backends.contract import settle_precision
+from slimpose.runtime.backends.contract import own_precision, settle_precision
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file, puts_of
 
 
@@ -31,7 +31,7 @@ class OnnxRuntimeGraph:
         self._session = open_onnx_file(path, threads=threads)
         self.metadata: Mapping[str, str] = file_metadata(self._session)
         self.inputs, self.outputs = puts_of(self._session)
-        own = self.metadata.get("precision", "fp32")
+        own = own_precision(self.metadata)
         self.precision = settle_precision("onnxruntime", own=own, asked=precision, offered=())
         self._input = self.inputs[0][0]
 

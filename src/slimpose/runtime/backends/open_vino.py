@@ -15,7 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_from_json, settle_precision
+from slimpose.runtime.backends.contract import (
+    INSTALL,
+    BackendError,
+    metadata_from_json,
+    own_precision,
+    settle_precision,
+)
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file, puts_of
 
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
@@ -48,7 +54,7 @@ class OpenVinoGraph:
             self.metadata = ir_metadata(self._model)
             self.inputs = [(put.any_name, _TYPES.get(str(put.element_type), "")) for put in self._model.inputs]
             self.outputs = tuple(put.any_name for put in self._model.outputs)
-        own = self.metadata.get("precision", "fp32")
+        own = own_precision(self.metadata)
         self.precision = settle_precision("openvino", own=own, asked=precision, offered=offered(core))
         self._core, self._settings = core, settings_for(self.precision, threads)
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_beside, written_precision
+from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_beside, own_precision, written_precision
 
 OLDEST = 10
 """TensorRT before this chose precisions by itself; what slimpose promises about them needs the file's own."""
@@ -33,7 +33,7 @@ class TensorRtEngine:
 
     def __init__(self, path: Path, *, threads: int, precision: str = "") -> None:  # noqa: ARG002 - the GPU computes
         self.metadata: Mapping[str, str] = engine_metadata(path)
-        own = self.metadata.get("precision", "fp32")
+        own = own_precision(self.metadata)
         self.precision = written_precision("TensorRT", own=own, asked=precision)
         self._trt = tensorrt_package()
         self._cuda = _cuda_package()
