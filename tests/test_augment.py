@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slimpose import geometry
 from slimpose.arrays import Image, Size
-from slimpose.data.augment import Augmentation, change_light, cut_out, draw_affine, end_picture
+from slimpose.data.augment import Augmentation, blend, change_light, cut_out, draw_affine, end_picture
 from slimpose.skeleton import COCO17
 
 CROP = Size(height=96, width=72)
@@ -232,3 +232,19 @@ def test_pictures_end_at_all_sides_and_most_often_below() -> None:
     assert below.min() >= 30 + 0.34 * 100
     assert below.max() <= 30 + 0.91 * 100
     np.testing.assert_array_equal(end_picture(rng, Augmentation(), BOX, size), whole)
+
+
+@given(st.integers(0, 500))
+def test_a_blend_is_a_mean_of_two_crops_or_both_side_by_side(seed: int) -> None:
+    black, white = (np.full((CROP.height, CROP.width, 3), level, np.uint8) for level in (0, 255))
+    levels = np.unique(blend(np.random.default_rng(seed), black, white))
+    assert len(levels) == 1 or levels.tolist() == [0, 255]
+
+
+def test_half_of_the_blends_are_side_by_side_and_either_crop_shows() -> None:
+    black, white = (np.full((CROP.height, CROP.width, 3), level, np.uint8) for level in (0, 255))
+    rng = np.random.default_rng(0)
+    mixed = [blend(rng, black, white) for _ in range(300)]
+    beside = [mix for mix in mixed if len(np.unique(mix)) == 2]
+    assert 0.4 < len(beside) / len(mixed) < 0.6
+    assert all(0.1 < mix.mean() / 255 < 0.9 for mix in beside)

@@ -18,6 +18,7 @@ from torch import Tensor, nn  # noqa: E402
 import tiny_training  # noqa: E402
 from slimpose.arrays import Crops, Heatmaps, Size  # noqa: E402
 from slimpose.cli import train as verb  # noqa: E402
+from slimpose.data.augment import Augmentation  # noqa: E402
 from slimpose.formats import coco  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.skeleton import COCO17, Skeleton  # noqa: E402
@@ -108,6 +109,18 @@ def test_a_phase_says_whether_the_teacher_looks_once_or_at_every_crop(pictures: 
     assert looks == before
     task.loss_of(task.model, each)
     assert looks == before + 1
+
+
+def test_crops_are_blended_only_where_a_teacher_can_label_them(pictures: Path) -> None:
+    taught = dataclasses.replace(tiny_recipe(), alpha=0.5, augmentation=Augmentation(blend=1.0))
+    teacher = constant_teacher(0.5)
+    assert not task_with(taught, pictures, teacher).batch_at(0).weights.any()
+    for recipe, by in (
+        (dataclasses.replace(taught, alpha=0.0), None),
+        (taught.taught_once(), teacher),
+        (dataclasses.replace(taught, teach_unlabelled=False), teacher),
+    ):
+        assert task_with(recipe, pictures, by).batch_at(0).weights.any()
 
 
 def test_a_teacher_that_is_done_looking_leaves_memory(pictures: Path) -> None:

@@ -209,6 +209,21 @@ def test_a_batch_is_a_function_of_its_position(one_dot: People) -> None:
         np.testing.assert_array_equal(together.weights[row], alone.weights[0])
 
 
+def test_a_blend_carries_no_label_and_is_a_function_of_its_position(one_dot: People) -> None:
+    how = Augmentation(blend=0.5)
+    together, unblended = (
+        batches_of(one_dot).batch(0, 20, CROP, how),
+        batches_of(one_dot).batch(0, 20, CROP, Augmentation()),
+    )
+    blended = (together.crops != unblended.crops).any(axis=(1, 2, 3))
+    assert 0 < blended.sum() < 20
+    assert not together.weights[blended].any()
+    labelled = together.weights.any(axis=1)
+    assert labelled.any()
+    np.testing.assert_array_equal(together.weights[labelled], unblended.weights[labelled])
+    np.testing.assert_array_equal(batches_of(one_dot).batch(7, 1, CROP, how).crops[0], together.crops[7])
+
+
 # errors
 
 

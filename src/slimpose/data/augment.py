@@ -34,6 +34,8 @@ class Augmentation:
         cut_out: Probability of an ellipse or rectangle over part of the person, of one colour or (half the time, where
             another picture is at hand) a piece of another person's picture.
         border: Probability that the picture ends within the person's box, as it does for a quarter of COCO's people.
+        blend: Probability of two people's crops in one, see-through or side by side (pose only). Only a teacher that
+            looks at every crop can label it, so it is left out where none does.
         mosaic: Probability of four pictures side by side (detector only).
     """
 
@@ -49,6 +51,7 @@ class Augmentation:
     blur: float = 0.05
     cut_out: float = 0.3
     border: float = 0.0
+    blend: float = 0.0
     mosaic: float = 0.0
 
     def weaker(self, factor: float) -> Augmentation:
@@ -66,6 +69,7 @@ class Augmentation:
             blur=self.blur * factor,
             cut_out=self.cut_out * factor,
             border=self.border * factor,
+            blend=self.blend * factor,
             mosaic=self.mosaic * factor,
         )
 
@@ -150,6 +154,27 @@ def cut_out(rng: np.random.Generator, how: Augmentation, crop: Image, others: Se
     if pasted:
         cv2.copyTo(cv2.resize(others[int(draws[8] * len(others))], (width, height)), canvas, crop)
     return crop
+
+
+def blend(rng: np.random.Generator, crop: Image, other: Image) -> Image:
+    """Return two crops of one size in one: half the time as a mean, else side by side along a line near the middle.
+
+    A teacher's answer to it cannot be learnt by heart, since it is hardly ever drawn twice.
+
+    Source:
+        Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022, section 3
+        (blending); Yun et al., "CutMix", ICCV 2019 (side by side, there a rectangle).
+    """
+    draws = rng.random(4)
+    if draws[0] < 0.5:
+        share = float(draws[1])
+        return cv2.addWeighted(crop, share, other, 1 - share, 0.0)
+    height, width = crop.shape[:2]
+    angle = 2 * np.pi * draws[1]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    centre = (0.25 + 0.5 * draws[2]) * width, (0.25 + 0.5 * draws[3]) * height
+    beyond = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle) > 0
+    return np.where(beyond[..., None], other, crop)
 
 
 def end_picture(

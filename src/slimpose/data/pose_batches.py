@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import cv2
@@ -9,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from slimpose import geometry, heatmap
-from slimpose.arrays import Crops, Heatmaps, Scores, Size
-from slimpose.data.augment import Augmentation, change_light, cut_out, draw_affine, end_picture
+from slimpose.arrays import Crops, Heatmaps, Image, Scores, Size
+from slimpose.data.augment import Augmentation, blend, change_light, cut_out, draw_affine, end_picture
 from slimpose.data.order import Order
 from slimpose.data.people import People
 from slimpose.data.taught import Peaks, draw_peaks
@@ -51,62 +52,81 @@ class PoseBatches:
     def batch(self, first: int, count: int, size: Size, how: Augmentation, *, taught: bool = True) -> PoseBatch:
         """Return the batch of positions first .. first + count - 1.
 
-        ``taught`` says whether what the teacher saw, if it is known, is to be drawn.
+        ``taught`` says whether what the teacher saw, if it is known, is to be drawn; it is not known of blends.
         """
-        skeleton = self.people.skeleton
-        upper = np.isin(skeleton.joints, skeleton.upper_body)
-        crops = np.empty((count, *size, 3), np.uint8)
-        to_crop = np.empty((count, 2, 3), np.float32)
-        points_crop = np.empty((count, len(skeleton.joints), 2), np.float32)
-        peaks_cut: list[Peaks] = []
-        weights = np.empty((count, len(skeleton.joints)), np.float32)
-        for row in range(count):
-            person = self.order.at(first + row)
-            rng = np.random.default_rng((self.seed, first + row))
-            cut, box, points_cut = (
-                self.people.cuts[person],
-                self.people.boxes_cut[person],
-                self.people.points_cut[person],
-            )
-            labels = self.people.weights[person]
-            kept = end_picture(rng, how, box, Size(*cut.shape[:2]))
-            shown = _within(points_cut, kept)
-            if (labels * shown > 0).sum() < min(3, (labels > 0).sum()):
-                kept, shown = end_picture(rng, Augmentation(), box, Size(*cut.shape[:2])), np.ones_like(shown)
-            to_crop[row], mirror = draw_affine(
-                rng,
-                how,
-                box=np.concatenate([np.maximum(box[:2], kept[:2]), np.minimum(box[2:], kept[2:])]),
-                points=points_cut,
-                labelled=labels * shown > 0,
-                upper_body=upper,
-                crop_size=size,
-            )
-            x1, y1, x2, y2 = kept.astype(int)
-            from_kept = to_crop[row].copy()
-            from_kept[:, 2] += from_kept[:, :2] @ kept[:2]
-            crop = cv2.warpAffine(cut[y1:y2, x1:x2], from_kept, (size.width, size.height), flags=cv2.INTER_LINEAR)
-            crops[row] = cut_out(rng, how, change_light(rng, how, crop), self.people.cuts)
-            order = skeleton.flip_indices if mirror else slice(None)
-            points_crop[row] = geometry.transform_points(to_crop[row : row + 1], points_cut[None])[0][order]
-            trust = 1.0 if self.trust is None else self.trust[person]
-            weights[row] = trust * (labels * shown)[order]
-            if self.taught is not None and taught:
-                peaks = self.taught[person].copy()
-                peaks[..., 2] *= _within(peaks[..., :2], kept)
-                peaks_cut.append(peaks[order])
+        rows = [self._drawn(self.order.at(first + row), (self.seed, first + row), size, how) for row in range(count)]
+        to_crop = np.stack([row.to_crop for row in rows])
+        points_crop = np.stack([row.points_crop for row in rows])
+        weights = np.stack([row.weights for row in rows])
         inside = (points_crop > -0.5) & (points_crop < np.array([size.width - 0.5, size.height - 0.5]))
         map_size = Size(size.height // self.stride, size.width // self.stride)
         points_heatmap = geometry.crop_to_heatmap(points_crop, self.stride)
         sigma_px = self.sigma_share * map_size.height
+        peaks = [row.peaks_cut for row in rows if row.peaks_cut is not None] if taught else []
         return PoseBatch(
-            crops=crops,
+            crops=np.stack([row.crop for row in rows]),
             heatmaps=heatmap.encode(points_heatmap, map_size, sigma_px=sigma_px),
             weights=weights * inside.all(axis=2),
-            taught=draw_peaks(np.stack(peaks_cut), to_crop, size, stride=self.stride, sigma_px=sigma_px)
-            if peaks_cut
-            else None,
+            taught=draw_peaks(np.stack(peaks), to_crop, size, stride=self.stride, sigma_px=sigma_px) if peaks else None,
         )
+
+    def _drawn(self, person: int, seed: tuple[int, ...], size: Size, how: Augmentation) -> _Drawn:
+        rng = np.random.default_rng(seed)
+        skeleton = self.people.skeleton
+        cut, box, points_cut = self.people.cuts[person], self.people.boxes_cut[person], self.people.points_cut[person]
+        labels = self.people.weights[person]
+        kept = end_picture(rng, how, box, Size(*cut.shape[:2]))
+        shown = _within(points_cut, kept)
+        if (labels * shown > 0).sum() < min(3, (labels > 0).sum()):
+            kept, shown = end_picture(rng, Augmentation(), box, Size(*cut.shape[:2])), np.ones_like(shown)
+        to_crop, mirror = draw_affine(
+            rng,
+            how,
+            box=np.concatenate([np.maximum(box[:2], kept[:2]), np.minimum(box[2:], kept[2:])]),
+            points=points_cut,
+            labelled=labels * shown > 0,
+            upper_body=np.isin(skeleton.joints, skeleton.upper_body),
+            crop_size=size,
+        )
+        x1, y1, x2, y2 = kept.astype(int)
+        from_kept = to_crop.copy()
+        from_kept[:, 2] += from_kept[:, :2] @ kept[:2]
+        crop = cv2.warpAffine(cut[y1:y2, x1:x2], from_kept, (size.width, size.height), flags=cv2.INTER_LINEAR)
+        crop = cut_out(rng, how, change_light(rng, how, crop), self.people.cuts)
+        order = skeleton.flip_indices if mirror else slice(None)
+        peaks = None
+        if self.taught is not None:
+            peaks = self.taught[person].copy()
+            peaks[..., 2] *= _within(peaks[..., :2], kept)
+            peaks = peaks[order]
+        weights = (1.0 if self.trust is None else self.trust[person]) * (labels * shown)[order]
+        if rng.random() < how.blend:
+            other = int(rng.integers(len(self.people)))
+            alone = dataclasses.replace(how, blend=0.0)
+            beside = self._drawn(other, (*seed, 1 + other), size, alone)  # a last seed of 0 would change nothing
+            crop = blend(rng, crop, beside.crop)
+            weights = np.zeros_like(weights)
+        return _Drawn(
+            crop=crop,
+            to_crop=to_crop,
+            points_crop=geometry.transform_points(to_crop[None], points_cut[None])[0][order],
+            weights=weights.astype(np.float32),
+            peaks_cut=peaks,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawn:
+    """One person's crop (H, W, 3), the affine to it from the cut, joints (J, 2) there and their weights (J,).
+
+    ``peaks_cut`` are the teacher's, in the cut.
+    """
+
+    crop: Image
+    to_crop: Float32[np.ndarray, "2 3"]
+    points_crop: Float32[np.ndarray, "joints 2"]
+    weights: Float32[np.ndarray, " joints"]
+    peaks_cut: Float32[np.ndarray, "joints peaks 3"] | None
 
 
 def _within(points: np.ndarray, part: Float32[np.ndarray, "4"]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +107,8 @@ def pose_task(
     def batch_at(step: int, part: Part = WHOLE) -> PoseBatch:
         phase = recipe.phase_at(step)
         how = recipe.augmentation.weaker(phase.augmentation)
+        if look is None or phase.taught_once or not recipe.teach_unlabelled:
+            how = dataclasses.replace(how, blend=0.0)  # nobody could label it
         return batches.batch(*part.span(step, recipe.batch), phase.size, how, taught=phase.taught_once)
 
     def loss_of(model: nn.Module, batch: PoseBatch) -> Tensor:
