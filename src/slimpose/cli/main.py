@@ -26,6 +26,7 @@ VERBS = {
     "paper": "the paper's tables beside what finished runs measured",
     "import-trunk": "make a training start from a published graph",
     "import-weights": "turn a published checkpoint of a compared net into weights",
+    "prune": "make a smaller net out of a trained one, for training to go on from",
     "lint": "which layers of a model a chip or runtime computes, which not, and why",
     "fit": "find the net that a chip computes whole, near a number of multiply-adds",
     "export": "turn weights into a file for a runtime: ONNX, OpenVINO, LiteRT, NCNN, TensorRT",

@@ -23,6 +23,8 @@ from rich.progress import (
 from slimpose.data.people import trained_on
 from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
+from slimpose.network.build import spec_from_json
+from slimpose.train import checkpoint
 from slimpose.train.detector_task import detector_task
 from slimpose.train.devices import Precision, open_devices
 from slimpose.train.distil import TAUGHT, open_teacher
@@ -31,7 +33,7 @@ from slimpose.train.pose_task import pose_task
 from slimpose.train.processes import world_size
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes import RECIPES
-from slimpose.train.run import IMAGENET, check_folder, load_start, run
+from slimpose.train.run import CHECKPOINT, IMAGENET, check_folder, load_start, run
 
 RANDOM = "random"
 
@@ -151,7 +153,7 @@ def train(
         plan = plan.scaled(length) if length != 1.0 else plan
         if is_pose:
             net = dataclasses.replace(plan.net, joints=len(people.skeleton.joints))
-            plan = dataclasses.replace(plan, net=net)
+            plan = _narrowed(dataclasses.replace(plan, net=net), out / CHECKPOINT if resume else start)
         if is_pose:
             taught_by = open_teacher(teacher) if teacher else None
             make_task = partial(pose_task, plan, teacher=taught_by, cache=out / TAUGHT)
@@ -208,6 +210,14 @@ def _files(
     if train is None or images is None or val is None or val_images is None:
         raise ValueError(f"{', '.join(missing)} missing; expected --coco FOLDER, or {', '.join(given)}")
     return CocoLayout(train=train, train_images=images, val=val, val_images=val_images)
+
+
+def _narrowed(plan: Recipe, begun_from: Path | str | None) -> Recipe:
+    """Return the run for the net it begins from, where that is pruned."""
+    if begun_from in (None, "", IMAGENET, RANDOM):
+        return plan
+    metadata = checkpoint.read_metadata(Path(begun_from))
+    return plan.narrowed_to(spec_from_json(metadata["net"])) if "net" in metadata else plan
 
 
 def _samples_an_epoch(plan: Recipe, people: coco.CocoFile) -> int:

@@ -14,6 +14,7 @@ from timm.models._features import FeatureInfo
 from torch import Tensor, nn
 
 from slimpose.network import scaled
+from slimpose.network.narrowing import narrow
 from slimpose.network.spec import NetSpec
 
 _ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hard-swish": nn.Hardswish}
@@ -62,6 +63,8 @@ class Encoder(nn.Module):
         self.channels: tuple[int, ...] = tuple(maps.channels())
         if not spec.squeeze_excite:
             _replace(self.body, (SqueezeExciteLayer, SqueezeExciteBlock), nn.Identity)
+        if spec.inner_widths:
+            narrow(self.body, spec.inner_widths)
         if spec.activation != "as-trained":
             _replace(self.body, _REPLACED, partial(_ACTIVATIONS[spec.activation], inplace=True))
         if spec.encoder.startswith(_NORMALISED_TO_ONE):

@@ -32,6 +32,8 @@ class NetSpec:
         width_multiplier: Encoder width, for the encoders of ``slimpose.network.scaled``.
         depth_multiplier: Blocks of its stages but the first and the last, likewise.
         round_to: What its channels are a multiple of, likewise: as many as a chip computes at a time.
+        inner_widths: Channels within each of the encoder's inverted residual blocks, from fine to coarse, where
+            ``slimpose prune`` has left fewer than the encoder's own; the first block's are the stem's.
     """
 
     encoder: str
@@ -46,6 +48,7 @@ class NetSpec:
     width_multiplier: float = 1.0
     depth_multiplier: float = 1.0
     round_to: int = 8
+    inner_widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.encoder_stride not in (16, 32):
@@ -97,6 +100,7 @@ class NetSpec:
             fields: dict[str, Any] = json.loads(text)
             fields["size"] = Size(*fields["size"])
             fields["deconv_widths"] = tuple(fields["deconv_widths"])
+            fields["inner_widths"] = tuple(fields.get("inner_widths", ()))
             return cls(**fields)
         except (TypeError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"metadata does not describe a slimpose net: {error}") from error

@@ -12,6 +12,7 @@ from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
 from slimpose.network.build import Spec, spec_from_json
+from slimpose.network.spec import NetSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +155,14 @@ class Recipe:
         """Return the same run with a teacher that looks at every person once, beforehand."""
         phases = tuple(dataclasses.replace(phase, taught_once=True) for phase in self.phases)
         return dataclasses.replace(self, phases=phases)
+
+    def narrowed_to(self, net: Spec) -> Recipe:
+        """Return the same run for this net, if it is the recipe's with some of its channels pruned; else the run."""
+        mine = self.net
+        if not isinstance(net, NetSpec) or not isinstance(mine, NetSpec):
+            return self
+        narrowed = dataclasses.replace(mine, inner_widths=net.inner_widths)
+        return dataclasses.replace(self, net=narrowed) if narrowed.at(net.size) == net else self
 
     def scaled(self, factor: float) -> Recipe:
         """Return the same run with every phase shortened or lengthened by a factor."""

@@ -94,6 +94,37 @@ def dpu() -> Recipe:
     )
 
 
+def pruned() -> Recipe:
+    r"""The teacher with more than half of its multiply-adds taken out, taught by the whole of it.
+
+    slimpose prune models/teacher/weights.safetensors --gmac 0.36 --images DIR --annotations FILE \
+        --out small.safetensors
+    slimpose train pruned --start small.safetensors --teacher models/teacher/weights.safetensors \
+        --train FILE --images DIR --val FILE --val-images DIR --out RUN
+
+    Not run to its end yet (docs/experiments.md). Every stage is trained: the first have lost channels too.
+    """
+    return Recipe(
+        name="pruned",
+        task="pose",
+        net=member("mnv2-wide"),
+        phases=(
+            Phase(size=Size(192, 160), samples=250_000),
+            Phase(size=Size(256, 192), samples=100_000),
+            Phase(size=Size(256, 192), samples=50_000, augmentation=0.6),
+        ),
+        warm_up=0.01,
+        flat=0.6,
+        ema=0.999,
+        augmentation=Augmentation(border=0.2, blend=0.5),
+        alpha=0.7,
+        source_repeats=_SOURCES,
+        label_trust=_LEFT_TO_THE_TEACHER,
+        teacher_labels=TeacherLabels(weight=0.0),
+        evaluations=20,
+    )
+
+
 def detector() -> Recipe:
     r"""Person detector on the MobileNetV2 encoder, taught by YOLOX-nano besides the labels.
 
