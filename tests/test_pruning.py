@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
+
+from torch import Tensor  # noqa: E402
 
 from slimpose.arrays import Crops  # noqa: E402
 from slimpose.cli import train as train_verb  # noqa: E402
@@ -30,20 +34,20 @@ from tiny_training import NET, tiny_recipe, write_people  # noqa: E402
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pictures() -> list[Crops]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (8, *NET.size, 3)).astype(np.uint8) for _ in range(8)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def net(pictures: list[Crops]) -> PoseNet:
     """Random weights, batch norms that have seen the pictures."""
     torch.manual_seed(0)
     net = PoseNet(NET).train()
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # statistics become those of all pictures
+            setattr(module, "momentum", 0.5)  # noqa: B010 - nn.Module takes floats, whatever its stubs say
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, std=0.3)
     with torch.no_grad():
@@ -52,8 +56,13 @@ def net(pictures: list[Crops]) -> PoseNet:
     return net.eval()
 
 
+@pytest.fixture(scope="module")
+def small(net: PoseNet, pictures: list[Crops]) -> PoseNet:
+    return prune(net, pictures, gmac=0.7 * cost_of(net, NET.size).gmac)
+
+
 @torch.no_grad()
-def encoded(net: PoseNet, pictures: list[Crops]) -> torch.Tensor:
+def encoded(net: PoseNet, pictures: list[Crops]) -> Tensor:
     return net.encoder(torch.from_numpy(np.concatenate(pictures)).float().permute(0, 3, 1, 2))[-1]
 
 
@@ -65,6 +74,7 @@ def lost(small: PoseNet, net: PoseNet, pictures: list[Crops]) -> float:
 
 @torch.no_grad()
 def test_channels_that_others_repeat_go_first_and_nothing_is_lost(net: PoseNet, pictures: list[Crops]) -> None:
+    net = copy.deepcopy(net)
     for inner in inners(net.encoder.body):
         half = inner.width // 2
         for module in (inner.expand, inner.expand_norm, inner.depthwise, inner.depthwise_norm):
@@ -78,10 +88,9 @@ def test_channels_that_others_repeat_go_first_and_nothing_is_lost(net: PoseNet, 
 
 
 def test_what_is_left_costs_at_most_what_was_asked_and_is_what_its_spec_says(
-    net: PoseNet, pictures: list[Crops]
+    net: PoseNet, small: PoseNet, pictures: list[Crops]
 ) -> None:
     whole = cost_of(net, NET.size).gmac
-    small = prune(net, pictures, gmac=0.7 * whole)
     assert 0.63 * whole < cost_of(small, NET.size).gmac <= 0.7 * whole
     assert all(width % 8 == 0 for width in small.spec.inner_widths)
     again = PoseNet(NetSpec.from_json(small.spec.to_json())).eval()
@@ -90,8 +99,9 @@ def test_what_is_left_costs_at_most_what_was_asked_and_is_what_its_spec_says(
     assert net.spec.inner_widths == ()  # the net itself is as it was
 
 
-def test_less_is_lost_than_where_the_same_number_of_channels_is_cut_off(net: PoseNet, pictures: list[Crops]) -> None:
-    small = prune(net, pictures, gmac=0.7 * cost_of(net, NET.size).gmac)
+def test_less_is_lost_than_where_the_same_number_of_channels_is_cut_off(
+    net: PoseNet, small: PoseNet, pictures: list[Crops]
+) -> None:
     cut = PoseNet(NET).eval()
     cut.load_state_dict(net.state_dict())
     for inner, width in zip(inners(cut.encoder.body), small.spec.inner_widths, strict=True):
@@ -99,8 +109,8 @@ def test_less_is_lost_than_where_the_same_number_of_channels_is_cut_off(net: Pos
     assert lost(small, net, pictures) < 0.5 * lost(cut, net, pictures)
 
 
-def test_a_pruned_net_learns(net: PoseNet, pictures: list[Crops]) -> None:
-    small = prune(net, pictures, gmac=0.7 * cost_of(net, NET.size).gmac).train()
+def test_a_pruned_net_learns(small: PoseNet, pictures: list[Crops]) -> None:
+    small = copy.deepcopy(small).train()
     small(torch.from_numpy(pictures[0])).square().mean().backward()
     assert all(parameter.grad is not None for parameter in small.encoder.parameters())
 
@@ -149,10 +159,19 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
 
     monkeypatch.setitem(train_verb.RECIPES, "tiny", tiny_recipe)
     run = tmp_path / "run"
-    data = {"train": people, "images": tmp_path, "val": people, "val_images": tmp_path, "out": run}
-    train_verb.train("tiny", start=str(small), length=0.5, **data)
+    begin = partial(
+        train_verb.train,
+        "tiny",
+        out=run,
+        train=people,
+        images=tmp_path,
+        val=people,
+        val_images=tmp_path,
+        length=0.5,
+    )
+    begin(start=str(small))
     (run / BEST).unlink()
-    train_verb.train("tiny", resume=True, length=0.5, **data)
+    begin(resume=True)
     assert net_of(checkpoint.read_metadata(run / CHECKPOINT)).spec == pruned.spec
 
 
