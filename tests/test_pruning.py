@@ -146,7 +146,7 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
     net: PoseNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     people, whole, small = write_people(tmp_path), tmp_path / "whole.safetensors", tmp_path / "small.safetensors"
-    metadata = {"net": NET.to_json(), "skeleton": COCO17.to_json(), "start": "a test"}
+    metadata = {"task": "pose", "net": NET.to_json(), "skeleton": COCO17.to_json(), "start": "a test"}
     checkpoint.save(whole, net.state_dict(), metadata)
     asked = 0.7 * cost_of_spec(NET).gmac
     prune_verb(whole, gmac=asked, images=tmp_path, annotations=people, out=small)

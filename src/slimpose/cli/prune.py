@@ -9,7 +9,7 @@ import tyro
 from rich.progress import Progress
 
 from slimpose.cli.cropping import crops_of_people
-from slimpose.network.build import net_of
+from slimpose.export.onnx import load_weights
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.pruning import prune as pruned
@@ -42,15 +42,12 @@ def prune(
     """
     if people < 1:
         raise ValueError(f"--people is {people}; expected 1 or more, such as 256")
-    saved = checkpoint.load(weights)
-    if "net" not in saved.metadata or "skeleton" not in saved.metadata:
-        raise ValueError(f"{weights} does not say which net it is of; expected best.safetensors of slimpose train")
-    net = net_of(saved.metadata)
+    loaded = load_weights(weights)
+    net = loaded.net
     if not isinstance(net, PoseNet):
         raise ValueError(
             f"{weights} holds no pose net of the family; expected one with a MobileNetV2 encoder or the like"
         )
-    checkpoint.load_into(net, saved.tensors, path=weights)
     crops, _ = crops_of_people(images, annotations, size=net.spec.size, people=people)
     batches = [crops[first : first + _AT_A_TIME] for first in range(0, len(crops), _AT_A_TIME)]
     with Progress() as bar:
@@ -58,9 +55,9 @@ def prune(
         small = pruned(
             net, batches, gmac=gmac, on_progress=lambda done, total: bar.update(refitting, completed=done, total=total)
         )
-    kept = {name: saved.metadata[name] for name in ("skeleton", "alignment", "task") if name in saved.metadata}
+    kept = {name: loaded.metadata[name] for name in ("skeleton", "alignment", "task") if name in loaded.metadata}
     before, after = cost_of_spec(net.spec), cost_of_spec(small.spec)
-    start = f"{weights.name} pruned to {after.gmac:.3f} GMAC ({saved.metadata.get('start', 'start unknown')})"
+    start = f"{weights.name} pruned to {after.gmac:.3f} GMAC ({loaded.metadata.get('start', 'start unknown')})"
     checkpoint.save(out, small.state_dict(), {**kept, "net": small.spec.to_json(), "start": start})
     print(f"{out}: {before.gmac:.3f} -> {after.gmac:.3f} GMAC, {before.params:,} -> {after.params:,} parameters")
     print(f"inner channels: {', '.join(map(str, small.spec.inner_widths))}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Inner:
     """A block's inner channels: ``expand`` makes them, ``depthwise`` filters each by itself, ``project`` mixes them.
 
@@ -58,38 +57,28 @@ def inners(body: nn.Module) -> list[Inner]:
     """
     stages = getattr(body, "blocks", None)
     blocks = [block for stage in stages for block in stage.children()] if isinstance(stages, nn.Sequential) else []
-    found: list[Inner] = []
-    for place, block in enumerate(blocks):
-        plain = isinstance(getattr(block, "se", None), nn.Identity)
-        if type(block) is InvertedResidual and plain:
-            expand, expand_norm, depthwise, depthwise_norm, project, project_norm = (
-                getattr(block, name) for name in ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
-            )
-        elif type(block) is DepthwiseSeparableConv and plain and place == 0:
-            expand, expand_norm = body.get_submodule("conv_stem"), body.get_submodule("bn1")
-            depthwise, depthwise_norm, project, project_norm = (
-                getattr(block, name) for name in ("conv_dw", "bn1", "conv_pw", "bn2")
-            )
-        else:
-            found = []
-            break
-        found.append(
-            Inner(
-                block=block,
-                expand=cast(nn.Conv2d, expand),
-                expand_norm=cast(nn.BatchNorm2d, expand_norm),
-                depthwise=cast(nn.Conv2d, depthwise),
-                depthwise_norm=cast(nn.BatchNorm2d, depthwise_norm),
-                project=cast(nn.Conv2d, project),
-                project_norm=cast(nn.BatchNorm2d, project_norm),
-            )
-        )
-    if not found:
+    found = [_inner(block, body if place == 0 else None) for place, block in enumerate(blocks)]
+    plain = [inner for inner in found if inner is not None]
+    if not plain or len(plain) < len(found):
         raise ValueError(
             "inner channels can be taken out of plain inverted residual blocks only; "
             "expected an encoder such as MobileNetV2 or EfficientNet-Lite, without squeeze-and-excite"
         )
-    return found
+    return plain
+
+
+def _inner(block: nn.Module, stem_of: nn.Module | None) -> Inner | None:
+    """A block's inner channels; those of one that expands nothing come from the stem of ``stem_of``."""
+    if not isinstance(getattr(block, "se", None), nn.Identity):
+        return None
+    if type(block) is InvertedResidual:
+        layers = [(block, name) for name in ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")]
+    elif type(block) is DepthwiseSeparableConv and stem_of is not None:
+        layers = [(stem_of, name) for name in ("conv_stem", "bn1")]
+        layers += [(block, name) for name in ("conv_dw", "bn1", "conv_pw", "bn2")]
+    else:
+        return None
+    return Inner(block, *(getattr(module, name) for module, name in layers))
 
 
 def narrow(body: nn.Module, widths: Sequence[int]) -> None:

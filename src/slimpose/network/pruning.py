@@ -25,7 +25,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from slimpose.arrays import Crops
-from slimpose.network.cost import cost_of
+from slimpose.network.cost import cost_of_spec
 from slimpose.network.narrowing import Inner, inners
 from slimpose.network.pose_net import PoseNet
 
@@ -42,13 +42,11 @@ class _Losses:
     """What a block loses with its channels.
 
     Attributes:
-        order: Its channels, the first to go first.
         errors: The share of its output's variance that is lost once so many of them are gone; 0 for none.
         macs: Multiply-adds a channel.
         cost: The same and its memory traffic.
     """
 
-    order: list[int]
     errors: Float64[np.ndarray, " widths"]
     macs: int
     cost: int
@@ -82,15 +80,18 @@ def prune(
     """
     net = copy.deepcopy(net).eval()
     blocks = inners(net.encoder.body)
-    seen = _gather(net, pictures, [(inner.project, True) for inner in blocks])
-    given = _gather(net, pictures, [(inner.block, False) for inner in blocks])
     costs = _costs(net, pictures[0], blocks)
+    rest = cost_of_spec(net.spec).macs - sum(inner.width * macs for inner, (macs, _) in zip(blocks, costs, strict=True))
+    _check(blocks, costs, rest=rest, gmac=gmac)
+    places = [(inner.project, True) for inner in blocks] + [(inner.block, False) for inner in blocks]
+    seen = _gather(net, pictures, places)
+    seen, given = seen[: len(blocks)], seen[len(blocks) :]
     losses = [
         _losses(inner, inside, output, macs, cost)
         for inner, inside, output, (macs, cost) in zip(blocks, seen, given, costs, strict=True)
     ]
     del seen
-    widths = _widths(losses, macs=cost_of(net, net.spec.size).macs, gmac=gmac)
+    widths = _widths(losses, rest=rest, gmac=gmac)
     for place, (inner, width) in enumerate(zip(blocks, widths, strict=True)):
         _refit(net, pictures, inner, given[place], width)
         on_progress(place + 1, len(blocks))
@@ -148,8 +149,9 @@ def _costs(net: nn.Module, pictures: Crops, blocks: Sequence[Inner]) -> list[tup
 
 
 def _centred(values: Tensor) -> tuple[Tensor, Tensor]:
-    mean = values.double().mean(0)
-    return values.double() - mean, mean
+    values = values.double()
+    mean = values.mean(0)
+    return values - mean, mean
 
 
 def _covariance(centred: Tensor) -> Tensor:
@@ -167,13 +169,12 @@ def _order(inside: Tensor, wanted: Tensor) -> tuple[list[int], list[float]]:
     inside, wanted = _centred(inside)[0], _centred(wanted)[0]
     inverse = torch.linalg.inv(_covariance(inside))
     weights = inverse @ (inside.T @ wanted / len(inside))
-    diagonal = inverse.diagonal().clone()
     order: list[int] = []
     errors: list[float] = []
     error = 0.0
     for _ in range(len(weights)):
-        losses = weights.square().sum(1) / diagonal
-        losses[order] = float("inf")
+        losses = weights.square().sum(1) / inverse.diagonal()
+        losses[order] = float("inf")  # they are nought over nought
         gone = int(losses.argmin())
         error += float(losses[gone])
         column = inverse[:, gone] / inverse[gone, gone]
@@ -181,8 +182,6 @@ def _order(inside: Tensor, wanted: Tensor) -> tuple[list[int], list[float]]:
         inverse = inverse - torch.outer(column, inverse[gone])
         order.append(gone)
         errors.append(error)
-        diagonal = inverse.diagonal().clone()
-        diagonal[order] = 1.0
     return order, errors
 
 
@@ -190,29 +189,33 @@ def _losses(inner: Inner, inside: Tensor, output: Tensor, macs: int, cost: int) 
     norm = inner.project_norm
     assert norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    order, errors = _order(inside, inside @ inner.project.weight[:, :, 0, 0].T * scale)
+    _, errors = _order(inside, inside @ inner.project.weight[:, :, 0, 0].T * scale)
     variance = float(_centred(output)[0].square().sum(1).mean())
     shares = np.array([0.0, *errors[:-1]]) / max(variance, 1e-12)
-    return _Losses(order=order, errors=shares, macs=macs, cost=cost)
+    return _Losses(errors=shares, macs=macs, cost=cost)
 
 
-def _widths(losses: Sequence[_Losses], *, macs: int, gmac: float) -> list[int]:
-    """Return what each block keeps: the price of a channel rises until all are cheap enough together."""
-    rest = macs - sum(len(block.order) * block.macs for block in losses)
-
-    def macs_of(widths: Sequence[int]) -> int:
-        return rest + sum(width * block.macs for width, block in zip(widths, losses, strict=True))
-
-    least = macs_of([min(_ROUND_TO, len(block.order)) for block in losses])
-    if not least / 1e9 < gmac < macs / 1e9:
+def _check(blocks: Sequence[Inner], costs: Sequence[tuple[int, int]], *, rest: int, gmac: float) -> None:
+    """Raise ValueError unless the blocks can become so narrow, and are not so yet; ``rest`` is what all else costs."""
+    pairs = [(inner.width, macs) for inner, (macs, _) in zip(blocks, costs, strict=True)]
+    whole = (rest + sum(width * macs for width, macs in pairs)) / 1e9
+    least = (rest + sum(min(width, _ROUND_TO) * macs for width, macs in pairs)) / 1e9
+    if not least < gmac < whole:
         raise ValueError(
-            f"gmac is {gmac:g}; this net has {macs / 1e9:.3f} and could be pruned to {least / 1e9:.3f}: "
-            "expected a number between"
+            f"gmac is {gmac:g}; this net has {whole:.3f} and could be pruned to {least:.3f}: expected a number between"
         )
+
+
+def _widths(losses: Sequence[_Losses], *, rest: int, gmac: float) -> list[int]:
+    """Return what each block keeps: the price of a channel rises until all are cheap enough together."""
+
+    def gmac_at(price: float) -> float:
+        return (rest + sum(block.width_at(price) * block.macs for block in losses)) / 1e9
+
     low, high = 1e-16, 1.0
     for _ in range(100):
         price = (low * high) ** 0.5
-        if macs_of([block.width_at(price) for block in losses]) / 1e9 > gmac:
+        if gmac_at(price) > gmac:
             low = price
         else:
             high = price
