@@ -22,7 +22,8 @@ from slimpose.data.order import Order  # noqa: E402
 from slimpose.data.scenes import Scene, SceneBatches  # noqa: E402
 from slimpose.network.detector_net import BoxDecoder, DetectorNet  # noqa: E402
 from slimpose.network.family import detector_of, member  # noqa: E402
-from slimpose.train.detector_task import centre_loss, giou_loss  # noqa: E402
+from slimpose.train.box_targets import assign  # noqa: E402
+from slimpose.train.detector_task import giou_loss  # noqa: E402
 
 
 def batches(boxes: list[list[float]], crowd: list[bool]) -> SceneBatches:
@@ -42,26 +43,20 @@ def still(*, flip: float = 0.0, scale: float = 0.0, shift: float = 0.0) -> Augme
     return dataclasses.replace(STILL, flip=flip, scale=scale, shift=shift)
 
 
-def test_a_person_is_one_at_its_centre_and_gives_its_box_there() -> None:
+def test_a_person_is_to_be_found_where_the_picture_shows_them() -> None:
     batch = batches([[8, 16, 40, 64]], [False]).batch(0, 1, Size(64, 64), still())
-    assert batch.people == 1
-    line, column = np.unravel_index(batch.centres[0].argmax(), (8, 8))
-    assert (line, column) == (
-        5,
-        3,
-    )  # the box is clipped to y 63.5; its centre, (24, 39.75) px, lies in that cell
-    np.testing.assert_allclose(batch.boxes[0, :, line, column], [8, 16, 40, 63.5], atol=0.6)
+    np.testing.assert_allclose(batch.boxes[0], [[8, 16, 40, 63.5]], atol=0.6)  # clipped to the picture
+    assert batch.counts.all()
 
 
 def test_a_mirror_moves_the_box_with_the_picture() -> None:
     batch = batches([[8, 16, 24, 48]], [False]).batch(0, 1, Size(64, 64), still(flip=1.0))
-    line, column = np.unravel_index(batch.centres[0].argmax(), (8, 8))
-    np.testing.assert_allclose(batch.boxes[0, :, line, column], [39, 16, 55, 48], atol=0.6)
+    np.testing.assert_allclose(batch.boxes[0], [[39, 16, 55, 48]], atol=0.6)
 
 
 def test_cells_in_a_crowd_are_left_out_of_the_loss() -> None:
     batch = batches([[0, 0, 32, 32]], [True]).batch(0, 1, Size(64, 64), still())
-    assert batch.people == 0
+    assert batch.boxes[0].shape == (0, 4)
     assert (batch.counts[0, :4, :4] == 0).all()
     assert (batch.counts[0, 6:] == 1).all()
 
@@ -75,13 +70,39 @@ def test_right_boxes_cost_nothing_and_far_ones_more_than_near_ones() -> None:
     assert float(giou_loss(far, target, weights)) > 1  # apart: the hull's empty part is charged too
 
 
-def test_a_confident_right_map_costs_less_than_a_wrong_one() -> None:
-    centres = torch.zeros(1, 4, 4)
-    centres[0, 1, 1] = 1
-    right, wrong = torch.full((1, 4, 4), -6.0), torch.full((1, 4, 4), -6.0)
-    right[0, 1, 1] = wrong[0, 3, 3] = 6
-    counts = torch.ones(1, 4, 4)
-    assert float(centre_loss(right, centres, counts, 1)) < 0.01 < float(centre_loss(wrong, centres, counts, 1))
+def test_a_person_gets_the_cells_whose_guesses_are_best_and_the_best_scores_as_its_overlap() -> None:
+    boxes = torch.zeros(1, 4, 8, 8)
+    boxes[0, :, 2, 2] = torch.tensor([8.0, 8, 40, 40])  # exact, and unsure
+    boxes[0, :, 3, 3] = torch.tensor([8.0, 8, 40, 24])  # half of it, and sure
+    boxes[0, :, 7, 7] = torch.tensor([8.0, 8, 40, 40])  # exact, from a cell outside
+    logits = torch.full((1, 8, 8), -2.0)
+    logits[0, 3, 3] = 4.0
+    person = np.array([[8, 8, 40, 40]], np.float32)
+    targets, answers = assign(logits, boxes, [person], None, stride=8)
+    assert float(targets[0, 2, 2]) == 1.0 == float(targets.max())
+    assert 0.01 < float(targets[0, 3, 3]) < 0.1  # by half the overlap to the sixth, and twice as sure
+    assert float(targets[0, 7, 7]) == 0
+    assert answers[0, :, 3, 3].tolist() == [8, 8, 40, 40]
+    sure = [np.array([0.3], np.float32)]
+    assert float(assign(logits, boxes, [person], sure, stride=8)[0].max()) == pytest.approx(0.3)
+
+
+def test_a_cell_that_two_people_would_have_is_the_one_s_whom_its_guess_meets() -> None:
+    boxes = torch.tensor([8.0, 8, 40, 60]).view(1, 4, 1, 1).expand(1, 4, 8, 8)
+    people = np.array([[8, 8, 40, 40], [8, 8, 40, 60]], np.float32)
+    targets, answers = assign(torch.zeros(1, 8, 8), boxes, [people], None, stride=8)
+    assert set(answers[0][:, targets[0] > 0][3].tolist()) == {60.0}
+
+
+def test_nobody_is_too_small_or_too_badly_guessed_for_a_cell() -> None:
+    boxes = torch.tensor([50.0, 50, 60, 60]).view(1, 4, 1, 1).expand(1, 4, 8, 8)  # meets neither
+    people = np.array([[0, 0, 32, 32], [41, 41, 44, 44]], np.float32)
+    sure = [np.array([0.9, 0.8], np.float32)]
+    targets, _ = assign(torch.zeros(1, 8, 8), boxes, [people], sure, stride=8)
+    assert float(targets[0, :4, :4].max()) == pytest.approx(0.9)
+    assert float(targets[0, 5, 5]) == pytest.approx(0.8)  # its centre, 42.5, lies in that cell
+    nobody, _ = assign(torch.zeros(1, 8, 8), boxes, [people[:0]], None, stride=8)
+    assert not nobody.any()
 
 
 def test_decoder_gives_peaks_best_first() -> None:

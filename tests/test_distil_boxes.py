@@ -18,8 +18,8 @@ from slimpose.data.order import Order  # noqa: E402
 from slimpose.data.scenes import Scene, SceneBatches, load_unlabelled  # noqa: E402
 from slimpose.formats import coco  # noqa: E402
 from slimpose.network.family import detector_of, member  # noqa: E402
-from slimpose.train.detector_task import detector_task, soft_centre_loss  # noqa: E402
-from slimpose.train.distil_boxes import BoxTeacher, decode_yolox, open_box_teacher, soft_targets  # noqa: E402
+from slimpose.train.detector_task import detector_task, quality_loss  # noqa: E402
+from slimpose.train.distil_boxes import BoxTeacher, decode_yolox, guessed_people, open_box_teacher  # noqa: E402
 from slimpose.train.recipe import Phase, Recipe  # noqa: E402
 
 STILL = dataclasses.replace(Augmentation().weaker(0.0), flip=0.0)
@@ -36,23 +36,23 @@ def test_a_guess_is_an_offset_from_its_cells_corner_and_a_log_size_in_strides() 
     np.testing.assert_allclose(boxes[0, -1], [-0.5, 15.5, 31.5, 47.5], atol=1e-4)
 
 
-def test_a_cell_takes_the_surest_guess_whose_centre_it_holds() -> None:
-    boxes = np.array([[[0, 0, 20, 20], [4, 4, 18, 18], [30, 30, 34, 34], [0, 0, 2, 2], [60, 60, 90, 90]]], np.float32)
-    scores = np.array([[0.4, 0.9, 0.5, 0.01, 0.8]], np.float32)
-    centres, targets = soft_targets(boxes, scores, Size(8, 8), 8)
-    assert centres[0, 1, 1] == np.float32(0.9)
-    np.testing.assert_array_equal(targets[0, :, 1, 1], [4, 4, 18, 18])
-    assert centres[0, 4, 4] == np.float32(0.5)  # its centre, 32, is the first pixel of that cell
-    assert centres[0, 0, 0] == 0  # too unsure
-    assert np.count_nonzero(centres) == 2  # one lies outside
+def test_of_guesses_at_one_person_the_surest_is_believed() -> None:
+    boxes = np.array([[4, 4, 18, 18], [4, 4, 19, 18], [30, 30, 34, 34], [0, 0, 2, 2]], np.float32)
+    scores = np.array([0.4, 0.9, 0.5, 0.01], np.float32)
+    people, sure = guessed_people(boxes, scores)
+    np.testing.assert_array_equal(people, boxes[[1, 2]])
+    np.testing.assert_array_equal(sure, scores[[1, 2]])
 
 
 def test_the_loss_against_confidences_is_least_where_they_are_met() -> None:
-    sure = torch.tensor([[[0.0, 0.3], [0.9, 0.0]]])
+    sure, counts = torch.tensor([[[0.0, 0.3], [0.9, 0.0]]]), torch.ones(1, 2, 2)
     met = torch.logit(sure.clamp(1e-4, 1 - 1e-4))
-    assert float(soft_centre_loss(met, sure)) < 1e-4
+    assert float(quality_loss(met, sure, counts)) < 1e-4
     for change in (-1.0, 1.0):
-        assert float(soft_centre_loss(met + change, sure)) > 0.01
+        assert float(quality_loss(met + change, sure, counts)) > 0.01
+    elsewhere = torch.tensor([[[5.0, 0], [0, 0]]])
+    counts[0, 0, 0] = 0
+    assert float(quality_loss(met + elsewhere, sure, counts)) < 1e-4
 
 
 def coloured(level: int, *, labelled: bool = True) -> Scene:
@@ -70,9 +70,7 @@ def test_a_mosaic_shows_four_pictures_with_their_people_in_place() -> None:
     scenes = [coloured(level) for level in (40, 80, 160, 240)]
     batches = SceneBatches(scenes=scenes, order=Order(np.ones(4), seed=1), stride=8, seed=3)
     batch = batches.batch(0, 6, Size(128, 128), dataclasses.replace(STILL, mosaic=1.0))
-    assert batch.people == 24
-    for image, boxes, weights in zip(batch.images, batch.boxes, batch.box_weights, strict=True):
-        people = np.unique(boxes[:, weights > 0].T.round(2), axis=0)
+    for image, people in zip(batch.images, batch.boxes, strict=True):
         assert len(people) == 4
         for x1, y1, x2, y2 in people:
             inside = image[int(np.ceil(y1)) : int(y2), int(np.ceil(x1)) : int(x2)]
@@ -82,9 +80,8 @@ def test_a_mosaic_shows_four_pictures_with_their_people_in_place() -> None:
 def test_pictures_without_labels_ask_nothing_of_the_net_by_themselves() -> None:
     batches = SceneBatches(scenes=[coloured(90, labelled=False)], order=Order(np.ones(1), seed=0), stride=8, seed=0)
     batch = batches.batch(0, 2, Size(64, 64), STILL)
-    assert batch.people == 0
+    assert [len(people) for people in batch.boxes] == [0, 0]
     assert not batch.counts.any()
-    assert not batch.box_weights.any()
 
 
 def test_a_folder_of_pictures_becomes_scenes_packed_where_memory_is_short(

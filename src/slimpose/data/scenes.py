@@ -22,7 +22,6 @@ from slimpose.formats import coco
 from slimpose.runtime.images import decode_image, picture_files, read_image
 from slimpose.runtime.letterbox import CANVAS_GREY
 
-_CENTRE_SHARE = 0.54  # TTFNet's alpha: the share of a box that counts as its centre
 _LEAST_VISIBLE = 0.3
 _LEAST_SIDE_PX = 4.0
 _Entry = TypeVar("_Entry")
@@ -133,19 +132,15 @@ def _load_all(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneBatch:
-    """Pictures (n, H, W, 3) and what each cell should say.
+    """Pictures (n, H, W, 3), the people to be found in each, and where the labels may be believed.
 
-    ``centres`` (n, h, w) is 1 at a box's centre, falling off as a Gaussian; ``counts`` (n, h, w) is 0 in crowds and
-    in pictures without labels;
-    ``boxes`` (n, 4, h, w) in input pixels, counted by ``box_weights`` (n, h, w); ``people`` is the number of boxes.
+    ``boxes`` holds x1, y1, x2, y2 (people, 4) in input pixels for each picture; ``counts`` (n, h, w) is 0 at cells in
+    crowds and in pictures without labels, 1 elsewhere.
     """
 
     images: Crops
-    centres: Float32[np.ndarray, "n h w"]
+    boxes: list[Float32[np.ndarray, "_ 4"]]
     counts: Float32[np.ndarray, "n h w"]
-    boxes: Float32[np.ndarray, "n 4 h w"]
-    box_weights: Float32[np.ndarray, "n h w"]
-    people: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,33 +154,19 @@ class SceneBatches:
 
     def batch(self, first: int, count: int, size: Size, how: Augmentation) -> SceneBatch:
         """Return the batch of positions first .. first + count - 1."""
-        h, w = size.height // self.stride, size.width // self.stride
         images = np.full((count, *size, 3), CANVAS_GREY, np.uint8)
-        centres, weights = np.zeros((count, h, w), np.float32), np.zeros((count, h, w), np.float32)
-        counts, boxes = np.ones((count, h, w), np.float32), np.zeros((count, 4, h, w), np.float32)
-        people = 0
+        counts = np.ones((count, size.height // self.stride, size.width // self.stride), np.float32)
+        boxes: list[Boxes] = []
         for row in range(count):
             rng = np.random.default_rng((self.seed, first + row))
-            people += self._draw(
-                rng, how, first + row, images[row], centres[row], counts[row], boxes[row], weights[row]
-            )
+            boxes.append(self._draw(rng, how, first + row, images[row], counts[row]))
             images[row] = change_light(rng, how, images[row])
-        return SceneBatch(
-            images=images, centres=centres, counts=counts, boxes=boxes, box_weights=weights, people=people
-        )
+        return SceneBatch(images=images, boxes=boxes, counts=counts)
 
     def _draw(
-        self,
-        rng: np.random.Generator,
-        how: Augmentation,
-        position: int,
-        image: Image,
-        centres: np.ndarray,
-        counts: np.ndarray,
-        boxes: np.ndarray,
-        weights: np.ndarray,
-    ) -> int:
-        """Fill one row with a scene, or with four side by side; return how many people are to be found."""
+        self, rng: np.random.Generator, how: Augmentation, position: int, image: Image, counts: np.ndarray
+    ) -> Boxes:
+        """Fill one row with a scene, or with four side by side; return the people to be found."""
         height, width = image.shape[:2]
         places = [((0, 0, width, height), self.order.at(position))]
         if how.mosaic and rng.random() < how.mosaic:
@@ -194,7 +175,7 @@ class SceneBatches:
             tiles = [(0, 0, split_x, split_y), (split_x, 0, width, split_y), (0, split_y, split_x, height)]
             tiles.append((split_x, split_y, width, height))
             places = list(zip(tiles, [places[0][1], *others], strict=True))
-        people = 0
+        people: list[Boxes] = []
         for (x1, y1, x2, y2), number in places:
             scene, tile = self.scenes[number], Size(y2 - y1, x2 - x1)
             picture = scene.image()
@@ -207,14 +188,8 @@ class SceneBatches:
             if not scene.is_labelled:
                 _mark_ignored(counts, np.array([[x1, y1, x2, y2]], np.float32), self.stride)
             _mark_ignored(counts, seen[~is_person], self.stride)
-            for box in sorted(seen[is_person], key=_area, reverse=True):
-                _mark_person(box, centres, counts, boxes, weights, self.stride)
-            people += int(is_person.sum())
-        return people
-
-
-def _area(box: np.ndarray) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))
+            people.append(seen[is_person])
+        return np.concatenate(people)
 
 
 def _draw_view(
@@ -250,29 +225,3 @@ def _see(scene: Scene, affine: np.ndarray, size: Size) -> tuple[Boxes, Bool[np.n
 def _mark_ignored(counts: np.ndarray, boxes: np.ndarray, stride: int) -> None:
     for x1, y1, x2, y2 in np.round((boxes - (stride - 1) / 2) / stride).astype(int):
         counts[max(0, y1) : y2 + 1, max(0, x1) : x2 + 1] = 0
-
-
-def _mark_person(
-    box: np.ndarray,
-    centres: np.ndarray,
-    counts: np.ndarray,
-    boxes: np.ndarray,
-    weights: np.ndarray,
-    stride: int,
-) -> None:
-    """Draw one person's Gaussian, and let the cells near its centre predict its box."""
-    h, w = centres.shape
-    cells = (box - (stride - 1) / 2) / stride
-    centre_x, centre_y = (cells[:2] + cells[2:]) / 2
-    column, line = int(np.clip(round(centre_x), 0, w - 1)), int(np.clip(round(centre_y), 0, h - 1))
-    radius = _CENTRE_SHARE * (cells[2:] - cells[:2]) / 2
-    sigma_x, sigma_y = (2 * radius + 1) / 6
-    x, y = np.arange(w) - column, np.arange(h) - line
-    near_x, near_y = np.abs(x) <= max(radius[0], 0.5), np.abs(y) <= max(radius[1], 0.5)
-    gaussian = np.exp(-(y[:, None] ** 2) / (2 * sigma_y**2) - x[None] ** 2 / (2 * sigma_x**2))
-    gaussian = (gaussian * near_y[:, None] * near_x[None]).astype(np.float32)
-    np.maximum(centres, gaussian, out=centres)
-    counts[line, column] = 1
-    mine = gaussian > 0
-    boxes[:, mine] = box[:, None]
-    weights[mine] = gaussian[mine] / gaussian.sum() * np.log1p(_area(box) / stride**2)

@@ -1,4 +1,4 @@
-"""The person detector: the same encoder and shrunk deconvolutions, to a centre map and four distances a cell."""
+"""The person detector: the same encoder and shrunk deconvolutions, to a score and four distances a cell."""
 
 from __future__ import annotations
 
@@ -13,14 +13,34 @@ from slimpose.network.spec import NetSpec
 _UNIT_PX = 32.0
 """Distances are predicted as logarithms in this unit, so that an untrained net guesses boxes of 64 px."""
 _RARE = -4.6
-"""Initial logit of a cell being a centre: 1 in 100, so that the first steps are not spent on the background."""
+"""Initial logit of a cell's score: 1 in 100, so that the first steps are not spent on the background."""
+
+
+class _WideBlock(nn.Module):
+    """A wide depthwise and a 1x1 convolution, added to what comes in: it sees far for few multiply-adds."""
+
+    has_skip = True
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, side, padding=side // 2, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.layers(features)
 
 
 class DetectorNet(nn.Module):
-    """uint8 images (n, H, W, 3) RGB to centre logits (n, h, w) and boxes (n, 4, h, w) in input pixels.
+    """uint8 images (n, H, W, 3) RGB to logits of a cell's box being a person's (n, h, w) and boxes (n, 4, h, w) in px.
 
     Source:
         Liu et al., "Training-Time-Friendly Network for Real-Time Object Detection", AAAI 2020: one map, no anchors.
+        Ge et al., "YOLOX", arXiv:2107.08430: what is there and where it ends are asked of separate branches.
     """
 
     def __init__(self, spec: NetSpec) -> None:
@@ -28,25 +48,31 @@ class DetectorNet(nn.Module):
         self.spec = spec
         self.encoder = Encoder(spec)
         self.decoder = Decoder(spec, self.encoder.channels)
-        width = self.decoder.channels
+        coarsest, width = self.encoder.channels[-1], self.decoder.channels
+        self.context = nn.Sequential(_WideBlock(coarsest, 7), _WideBlock(coarsest, 7))
         self.mix = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
-        self.to_outputs = nn.Conv2d(width, 5, 1)
-        nn.init.normal_(self.to_outputs.weight, std=1e-3)
-        with torch.no_grad():
-            self.to_outputs.bias.copy_(torch.tensor([_RARE, 0, 0, 0, 0]))  # pyright: ignore[reportOptionalMemberAccess]
+        self.towards_score = _WideBlock(width, 5)
+        self.towards_box = _WideBlock(width, 5)
+        self.to_logit, self.to_edges = nn.Conv2d(width, 1, 1), nn.Conv2d(width, 4, 1)
+        for last, guess in ((self.to_logit, _RARE), (self.to_edges, 0.0)):
+            nn.init.normal_(last.weight, std=1e-3)
+            nn.init.constant_(last.bias, guess)  # pyright: ignore[reportArgumentType]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return centre logits and x1, y1, x2, y2 of each cell's box."""
-        outputs = self.to_outputs(self.mix(self.decoder(self.encoder(images.float().permute(0, 3, 1, 2)))))
-        stride, (height, width) = self.spec.stride, outputs.shape[2:]
-        x = torch.arange(width, device=outputs.device, dtype=outputs.dtype) * stride + (stride - 1) / 2
-        y = torch.arange(height, device=outputs.device, dtype=outputs.dtype) * stride + (stride - 1) / 2
-        distances = torch.exp(outputs[:, 1:].clamp(-4, 4)) * _UNIT_PX
+        """Return logits and x1, y1, x2, y2 of each cell's box."""
+        *finer, coarsest = self.encoder(images.float().permute(0, 3, 1, 2))
+        mixed = self.mix(self.decoder([*finer, self.context(coarsest)]))
+        logits = self.to_logit(self.towards_score(mixed))[:, 0]
+        edges = self.to_edges(self.towards_box(mixed))
+        stride, (height, width) = self.spec.stride, logits.shape[1:]
+        x = torch.arange(width, device=edges.device, dtype=edges.dtype) * stride + (stride - 1) / 2
+        y = torch.arange(height, device=edges.device, dtype=edges.dtype) * stride + (stride - 1) / 2
+        distances = torch.exp(edges.clamp(-4, 4)) * _UNIT_PX
         left, top, right, bottom = distances.unbind(1)
         boxes = torch.stack([x - left, y[:, None] - top, x + right, y[:, None] + bottom], dim=1)
-        return outputs[:, 0], boxes
+        return logits, boxes
 
 
 class BoxDecoder(nn.Module):

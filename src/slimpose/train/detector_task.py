@@ -1,4 +1,4 @@
-"""Training the person detector: focal loss on centres, GIoU on boxes, person AP."""
+"""Training the person detector: quality focal loss on scores, GIoU on boxes, person AP."""
 
 from __future__ import annotations
 
@@ -10,43 +10,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slimpose.arrays import Crops, Size
+from slimpose.arrays import Crops
 from slimpose.data.order import Order
 from slimpose.data.scenes import SceneBatch, SceneBatches, load_scenes, load_unlabelled
 from slimpose.evaluate.detector import box_ap, detected_boxes
 from slimpose.formats import coco
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
 from slimpose.network.spec import NetSpec
-from slimpose.train.distil_boxes import BoxTeacher, soft_targets
+from slimpose.train.box_targets import assign
+from slimpose.train.distil_boxes import BoxTeacher, guessed_people
 from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
 from slimpose.train.recipe import Recipe
 from slimpose.train.task import Task, placed
 
-_BOX_WEIGHT = 5.0
-_SURE_ENOUGH = 0.1
-"""A teacher's box counts from this confidence on."""
+_BOX_WEIGHT = 2.0
 
 
-def centre_loss(logits: Tensor, centres: Tensor, counts: Tensor, people: float) -> Tensor:
-    """Return the focal loss a person; cells of ``counts`` 0 are left out.
+def quality_loss(logits: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+    """Return the focal loss of scores (n, h, w) against targets 0..1, for each unit of the targets.
 
-    Source:
-        Law & Deng, "CornerNet", ECCV 2018, equation 1 (alpha 2, beta 4).
-    """
-    probability = torch.sigmoid(logits)
-    found = -((1 - probability) ** 2) * F.logsigmoid(logits)
-    false = -((1 - centres) ** 4) * probability**2 * F.logsigmoid(-logits)
-    return (torch.where(centres >= 1, found, false) * counts).sum() / max(1, people)
-
-
-def soft_centre_loss(logits: Tensor, sure: Tensor) -> Tensor:
-    """Return the focal loss against a teacher's confidences (n, h, w), for each unit of its confidence.
+    Cells of ``counts`` 0 are left out.
 
     Source:
         Li et al., "Generalized Focal Loss", NeurIPS 2020, equation 6 (quality focal loss, beta 2).
     """
-    entropy = F.binary_cross_entropy_with_logits(logits, sure, reduction="none")
-    return ((sure - torch.sigmoid(logits)) ** 2 * entropy).sum() / mean_of_all(sure.sum()).clamp_min(1)
+    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    losses = (targets - torch.sigmoid(logits)) ** 2 * entropy * counts
+    return losses.sum() / mean_of_all(targets.sum()).clamp_min(1)
 
 
 def giou_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
@@ -56,7 +46,7 @@ def giou_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
         Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019.
     """
     counted = weights > 0
-    total = mean_of_all(weights[counted].sum())
+    total = mean_of_all(weights[counted].sum()).clamp_min(1)
     if not counted.any():
         return predicted.sum() * 0
     a, b = predicted.permute(0, 2, 3, 1)[counted], target.permute(0, 2, 3, 1)[counted]
@@ -106,20 +96,22 @@ def detector_task(
         how = recipe.augmentation.weaker(phase.augmentation)
         return batches.batch(*part.span(step, recipe.batch), phase.size, how)
 
+    def loss_against(
+        logits: Tensor, boxes: Tensor, people: list[np.ndarray], sure: list[np.ndarray] | None, counts: Tensor
+    ) -> Tensor:
+        targets, target_boxes = assign(logits, boxes, people, sure, stride=net.stride)
+        found = quality_loss(logits, targets, torch.where(targets > 0, 1, counts))
+        return found + _BOX_WEIGHT * giou_loss(boxes, target_boxes, targets)
+
     def loss_of(model: nn.Module, batch: SceneBatch) -> Tensor:
         logits, boxes = model(placed(batch.images, model))
-        located = giou_loss(boxes, placed(batch.boxes, model), placed(batch.box_weights, model))
-        people = float(mean_of_all(torch.tensor(float(batch.people), device=logits.device)))
-        centred = centre_loss(logits, placed(batch.centres, model), placed(batch.counts, model), people)
-        labelled = centred + _BOX_WEIGHT * located
+        counts = placed(batch.counts, model)
+        labelled = loss_against(logits, boxes, batch.boxes, None, counts)
         if teacher is None:
             return labelled
-        stride = recipe.net.stride
-        guessed, guessed_boxes = soft_targets(*teacher.guesses_of(batch.images), Size(*logits.shape[1:]), stride)
-        sure = placed(guessed, model)
-        learnt = soft_centre_loss(logits, sure) + _BOX_WEIGHT * giou_loss(
-            boxes, placed(guessed_boxes, model), torch.where(sure > _SURE_ENOUGH, sure, 0)
-        )
+        guesses = [guessed_people(*guess) for guess in zip(*teacher.guesses_of(batch.images), strict=True)]
+        people, sure = map(list, zip(*guesses, strict=True))
+        learnt = loss_against(logits, boxes, people, sure, torch.ones_like(counts))
         return (1 - recipe.alpha) * labelled + recipe.alpha * learnt
 
     def evaluate(model: nn.Module, step: int) -> dict[str, float]:

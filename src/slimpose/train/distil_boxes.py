@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
 
-from slimpose.arrays import Crops, Size
+from slimpose.arrays import Boxes, Crops, PersonScores, Size
+from slimpose.runtime.detector import box_nms
 from slimpose.runtime.letterbox import CANVAS_GREY
 
-_LEAST_SCORE = 0.02
+_LEAST_SCORE = 0.05
+_SAME_PERSON_IOU = 0.65  # what its authors suppress from
 _PERSON = 0
 _STRIDES = (8, 16, 32)
 
@@ -104,19 +106,11 @@ def decode_yolox(outputs: Float32[np.ndarray, "n cells values"], size: Size) -> 
     return np.concatenate([centres - halves, centres + halves], axis=2)
 
 
-def soft_targets(
-    boxes: Float32[np.ndarray, "n guesses 4"], scores: Float32[np.ndarray, "n guesses"], map_size: Size, stride: int
-) -> tuple[Float32[np.ndarray, "n h w"], Float32[np.ndarray, "n 4 h w"]]:
-    """Return each cell's best score among the guesses whose centre lies in it, and that guess's box."""
-    centres = np.zeros((len(boxes), *map_size), np.float32)
-    targets = np.zeros((len(boxes), 4, *map_size), np.float32)
-    for row in range(len(boxes)):
-        chosen = np.flatnonzero(scores[row] > _LEAST_SCORE)
-        chosen = chosen[np.argsort(scores[row][chosen])]  # the best of a cell is written last
-        middle = (boxes[row, chosen, :2] + boxes[row, chosen, 2:]) / 2
-        column, line = np.floor((middle + 0.5) / stride).astype(int).T
-        inside = (column >= 0) & (column < map_size.width) & (line >= 0) & (line < map_size.height)
-        chosen, column, line = chosen[inside], column[inside], line[inside]
-        centres[row, line, column] = scores[row, chosen]
-        targets[row, :, line, column] = boxes[row, chosen]
-    return centres, targets
+def guessed_people(
+    boxes: Float32[np.ndarray, "guesses 4"], scores: Float32[np.ndarray, " guesses"]
+) -> tuple[Boxes, PersonScores]:
+    """Return one picture's guesses, one a person, and how sure the teacher is of each."""
+    chosen = scores > _LEAST_SCORE
+    boxes, scores = boxes[chosen], scores[chosen]
+    kept = box_nms(boxes, scores, iou=_SAME_PERSON_IOU)
+    return boxes[kept], scores[kept]

@@ -17,6 +17,7 @@ _ACTIVATIONS = frozenset(
 )
 _IN_A_GATE = _ACTIVATIONS | {"HardSigmoid", "conv", "fully-connected", "reshape", "batch-norm", "transpose"}
 _LONGEST_GATE = 10
+_DETECTOR_ENDS = ("to_logit.weight", "to_edges.weight")
 _WEIGHT_SUFFIXES = (".weight", "_weight", "/kernel", ".weight_quantized")
 
 
@@ -60,12 +61,10 @@ def network_ends(graph: Graph) -> tuple[str, ...]:
     """Return the maps behind which a slimpose file decodes: heatmaps, or the person detector's outputs; else none."""
     if "slimpose" not in graph.metadata:
         return ()
-    for node in reversed(graph.nodes):
-        if "heatmaps" in node.outputs:
-            return ("heatmaps",)
-        if node.operator == "Conv" and node.inputs[1].endswith("to_outputs.weight"):
-            return node.outputs[:1]
-    return ()
+    if any("heatmaps" in node.outputs for node in graph.nodes):
+        return ("heatmaps",)
+    convolutions = [node for node in graph.nodes if node.operator == "Conv"]
+    return tuple(node.outputs[0] for node in convolutions if node.inputs[1].endswith(_DETECTOR_ENDS))
 
 
 def _parts(graph: Graph, ends: tuple[str, ...]) -> dict[str, Part]:
