@@ -27,6 +27,7 @@ VERBS = {
     "import-trunk": "make a training start from a published graph",
     "import-weights": "turn a published checkpoint of a compared net into weights",
     "prune": "make a smaller net out of a trained one, for training to go on from",
+    "average": "make one net of several runs of it: the mean of their weights",
     "lint": "which layers of a model a chip or runtime computes, which not, and why",
     "fit": "find the net that a chip computes whole, near a number of multiply-adds",
     "export": "turn weights into a file for a runtime: ONNX, OpenVINO, LiteRT, NCNN, TensorRT",
