@@ -26,7 +26,12 @@ def written(path: Path, *, seed: int, spec: NetSpec = SPEC) -> Path:
     torch.manual_seed(seed)
     net = json.loads(spec.to_json())
     del net["inner_widths"]  # as files of before that field are
-    notes = {"task": "pose", "net": spec.to_json() if seed % 2 else json.dumps(net), "teacher": "one", "seed": str(seed)}
+    notes = {
+        "task": "pose",
+        "net": spec.to_json() if seed % 2 else json.dumps(net),
+        "teacher": "one",
+        "seed": str(seed),
+    }
     figures = {"figures": json.dumps({"AP": 0.1 * seed}), "samples": "64", "start": f"seed {seed}"}
     path.parent.mkdir(exist_ok=True)
     checkpoint.save(path, build(spec).state_dict(), notes | figures)

@@ -35,7 +35,9 @@ def average(
             raise ValueError(f"{path} holds another net than {weights[0]}; expected runs of the same net")
     parts = [first, *others]
     tensors = {name: _mean([part.net.state_dict()[name] for part in parts]) for name in first.net.state_dict()}
-    told = ", ".join(f"{path.parent.name}/{path.name} {part.sha256[:12]}" for path, part in zip(weights, parts, strict=True))
+    told = ", ".join(
+        f"{path.parent.name}/{path.name} {part.sha256[:12]}" for path, part in zip(weights, parts, strict=True)
+    )
     what = {"task": first.task, "net": first.spec.to_json(), "start": f"mean of {told}"}
     checkpoint.save(out, tensors, {**_shared(parts), **what})
     print(f"{out}: the mean of {len(parts)}; its accuracy: slimpose export, then slimpose evaluate")
