@@ -34,7 +34,8 @@ def average(
         if (other.task, other.spec) != (first.task, first.spec):
             raise ValueError(f"{path} holds another net than {weights[0]}; expected runs of the same net")
     parts = [first, *others]
-    tensors = {name: _mean([part.net.state_dict()[name] for part in parts]) for name in first.net.state_dict()}
+    states = [part.net.state_dict() for part in parts]
+    tensors = {name: _mean([state[name] for state in states]) for name in states[0]}
     told = ", ".join(
         f"{path.parent.name}/{path.name} {part.sha256[:12]}" for path, part in zip(weights, parts, strict=True)
     )

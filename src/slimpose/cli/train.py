@@ -154,7 +154,6 @@ def train(
         if is_pose:
             net = dataclasses.replace(plan.net, joints=len(people.skeleton.joints))
             plan = _narrowed(dataclasses.replace(plan, net=net), out / CHECKPOINT if resume else start)
-        if is_pose:
             taught_by = open_teacher(teacher) if teacher else None
             make_task = partial(pose_task, plan, teacher=taught_by, cache=out / TAUGHT)
         else:

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor
+from torchvision.ops import box_iou
+
+from slimpose import geometry
 
 _CELLS_A_PERSON = 10
 _SCORE_POWER, _OVERLAP_POWER = 0.5, 6.0
@@ -42,15 +45,15 @@ def assign(
         alpha and beta of YOLOv8).
     """
     (height, width), device = logits.shape[1:], logits.device
-    lines, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    cells = (torch.stack([columns, lines]).flatten(1).T.to(device) + 0.5) * stride - 0.5
-    guesses, scores = boxes.detach().flatten(2).transpose(1, 2), torch.sigmoid(logits.detach()).flatten(1)
+    columns_lines = np.indices((height, width), np.float32)[::-1].reshape(1, 2, -1).swapaxes(1, 2)
+    cells = torch.from_numpy(geometry.heatmap_to_crop(columns_lines, stride)[0]).to(device)
+    guesses, scores = boxes.flatten(2).transpose(1, 2), torch.sigmoid(logits).flatten(1)
     targets, target_boxes = torch.zeros_like(scores), torch.zeros_like(guesses)
     for row, found in enumerate(people):
         if len(found) == 0:
             continue
         wanted = torch.from_numpy(found).to(device)
-        overlap = _iou(wanted, guesses[row])
+        overlap = box_iou(wanted, guesses[row])
         fit = scores[row] ** _SCORE_POWER * overlap.clamp_min(_TINY) ** _OVERLAP_POWER * _holds(wanted, cells, stride)
         least = fit.topk(min(_CELLS_A_PERSON, fit.shape[1]), dim=1).values[:, -1:]
         fit = torch.where(fit >= least, fit, 0)
@@ -68,14 +71,3 @@ def _holds(people: Tensor, cells: Tensor, stride: int) -> Tensor:
     """Whether each person's box, or one a cell wide around its centre if it is smaller, holds each cell's centre."""
     centres, halves = (people[:, :2] + people[:, 2:]) / 2, (people[:, 2:] - people[:, :2]) / 2
     return ((cells[None] - centres[:, None]).abs() <= halves.clamp_min(stride / 2)[:, None]).all(2)
-
-
-def _iou(people: Tensor, guesses: Tensor) -> Tensor:
-    """Intersection over union of boxes (a, 4) and (b, 4)."""
-    low, high = (
-        torch.maximum(people[:, None, :2], guesses[None, :, :2]),
-        torch.minimum(people[:, None, 2:], guesses[None, :, 2:]),
-    )
-    shared = (high - low).clamp_min(0).prod(2)
-    areas = (people[:, 2:] - people[:, :2]).prod(1)[:, None] + (guesses[:, 2:] - guesses[:, :2]).prod(1)
-    return shared / (areas - shared).clamp_min(1e-6)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import generalized_box_iou_loss
 
 from slimpose.arrays import Crops
 from slimpose.data.order import Order
@@ -49,12 +50,8 @@ def giou_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     total = mean_of_all(weights[counted].sum()).clamp_min(1)
     if not counted.any():
         return predicted.sum() * 0
-    a, b = predicted.permute(0, 2, 3, 1)[counted], target.permute(0, 2, 3, 1)[counted]
-    overlap = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp_min(0).prod(1)
-    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(1)
-    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - overlap
-    giou = overlap / union.clamp_min(1e-6) - (hull - union) / hull.clamp_min(1e-6)
-    return ((1 - giou) * weights[counted]).sum() / total
+    losses = generalized_box_iou_loss(predicted.permute(0, 2, 3, 1)[counted], target.permute(0, 2, 3, 1)[counted])
+    return (losses * weights[counted]).sum() / total
 
 
 def detector_task(

@@ -18,7 +18,8 @@ from slimpose.runtime.detector import box_nms
 from slimpose.runtime.letterbox import CANVAS_GREY
 
 _LEAST_SCORE = 0.05
-_SAME_PERSON_IOU = 0.65  # what its authors suppress from
+SAME_PERSON_IOU = 0.65
+"""What YOLOX's authors suppress boxes from."""
 _PERSON = 0
 _STRIDES = (8, 16, 32)
 
@@ -112,5 +113,5 @@ def guessed_people(
     """Return one picture's guesses, one a person, and how sure the teacher is of each."""
     chosen = scores > _LEAST_SCORE
     boxes, scores = boxes[chosen], scores[chosen]
-    kept = box_nms(boxes, scores, iou=_SAME_PERSON_IOU)
+    kept = box_nms(boxes, scores, iou=SAME_PERSON_IOU)
     return boxes[kept], scores[kept]

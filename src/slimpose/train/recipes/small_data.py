@@ -133,7 +133,7 @@ def detector() -> Recipe:
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
     240,000 pictures; about three and a half hours on two quiet Zen 4 cores. After a stop, ``--resume`` in place of
-    ``--start``. The shipped one saw its first 120,000 by other targets (docs/experiments.md): person AP 36.9
+    ``--start``. The shipped one saw its first 110,000 by other targets (docs/experiments.md): person AP 36.9
     on dev.
     """
     return Recipe(
