@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,16 @@ from slimpose import heatmap
 from slimpose.arrays import Size
 from slimpose.cli.benchmark import _share
 from slimpose.cli.main import main
-from slimpose.runtime import peak
+from slimpose.runtime import contenders, peak
 from slimpose.runtime.backends.contract import BackendError
 from slimpose.runtime.backends.opening import Backend
 from slimpose.runtime.choosing import Choice
-from slimpose.runtime.contenders import our_choices, our_contender, peer
+from slimpose.runtime.contenders import names_of, our_choices, our_contender, peer
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.made_film import drawn_person, make_film, people_of
 from slimpose.runtime.pipeline_speed import STAGES, time_pipeline
 from slimpose.runtime.session import Session
+from slimpose.runtime.timing import Times, in_turn
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 NOT_THERE = Backend(name="openvino", version="", precisions=(), providers=(), install="pip install it")
@@ -119,15 +122,26 @@ def test_only_backends_that_are_there_take_part(pose: Path) -> None:
         our_choices(pose, found, backends=("tpu",))
 
 
+def test_files_of_one_stem_are_told_apart() -> None:
+    mine, yours, other = Path("a/best.onnx"), Path("b/best.onnx"), Path("b/net.onnx")
+    assert names_of([mine, yours, other]) == {mine: str(mine), yours: str(yours), other: "net"}
+    assert names_of([other, other]) == {other: "net"}
+
+
+def test_a_measurement_of_memory_that_does_not_end_is_none(pose: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders, "_MEMORY_S", 0.01)
+    assert contenders.memory_mb(pose, Choice(), threads=1, people=1) is None
+
+
 def test_any_graph_can_be_a_peer_for_one_input(tmp_path: Path) -> None:
-    contender = peer(raw_graph(tmp_path / "raw.onnx"), threads=1)
+    contender = peer(raw_graph(tmp_path / "raw.onnx"), name="raw", threads=1)
     assert contender.call(2) is None
     call = contender.call(1)
     assert call is not None
     call()
     (tmp_path / "notes.onnx").write_text("no model")
     with pytest.raises(ValueError, match="not an ONNX file"):
-        peer(tmp_path / "notes.onnx", threads=1)
+        peer(tmp_path / "notes.onnx", name="notes", threads=1)
 
 
 def run(*words: str | Path) -> int:
@@ -159,6 +173,30 @@ def test_the_last_line_holds_every_figure(
         assert told["memory"][0]["peak_mb"] >= told["memory"][0]["before_mb"] > 10
 
 
+def test_files_of_one_name_are_both_timed_as_often_as_asked(
+    pose: Path, detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = tmp_path / "twin" / pose.name
+    twin.parent.mkdir()
+    shutil.copyfile(pose, twin)
+    asked: list[int] = []
+
+    def counted(calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, Times]:
+        asked.append(rounds)
+        return in_turn(calls, rounds=rounds)
+
+    monkeypatch.setattr("slimpose.cli.benchmark.in_turn", counted)
+    options = "--quick", "--rounds", "5", "--people", "1", "--threads", "1", "--backend", "onnxruntime"
+    assert run("--model", pose, twin, "--detector", detector, "--no-pipeline", "--no-memory", *options) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["name"] for row in told["alone"]] == [
+        f"{pose} onnxruntime fp32",
+        f"{twin} onnxruntime fp32",
+        "detector onnxruntime fp32",
+    ]
+    assert asked == [5]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -181,7 +219,7 @@ def test_bad_options_are_refused(
 
 def test_a_shares_peak_is_that_of_its_precision(tmp_path: Path) -> None:
     path = write_pose_model(tmp_path / "int8.onnx", metadata=metadata_of("pose", CROP, precision="int8", gmac="0.5"))
-    contender = our_contender(path, Choice(), threads=1)
+    contender = our_contender(path, Choice(), name="int8", threads=1)
     # Two people of 0.5 GMAC in 10 ms are 100 GMAC a second.
     assert _share(contender, 2, 10.0, {"fp32": 200.0, "int8": 400.0}) == 0.25
 

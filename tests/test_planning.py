@@ -148,6 +148,12 @@ def test_the_command_says_all_that_is_not_the_default() -> None:
     assert "--detector mine.onnx" in command_of(plan, "mine.onnx")
 
 
+def test_the_command_names_a_backend_that_the_detector_can_have_too() -> None:
+    own = replace(GOOD, path=Path("net.tflite"), choice=Choice(backend="litert"))
+    command = command_of(Plan(setup=own, detect_every=6, step_ms=1.0, share=0.1), models.DEFAULT_DETECTOR)
+    assert "--model net.tflite --backend onnxruntime --threads" in command
+
+
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
     pose, detector = write_pose_model(tmp_path / "pose.onnx"), write_detector_model(tmp_path / "detector.onnx")

@@ -85,6 +85,17 @@ def test_it_tells_what_it_is_and_leaves_nothing_else_behind(file: Path) -> None:
     assert {other.name for other in file.parent.iterdir()} == {file.name} | belongs[file.name]
 
 
+def test_a_benchmark_times_it_the_whole_way(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--quick", "--people", "1", "--threads", "1", "--precision", "fp32", "--seconds", "0.1", "--no-memory"
+    with pytest.raises(SystemExit) as ended:
+        main(["benchmark", "--model", str(file), *options])
+    assert ended.value.code == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (row,) = told["pipeline"]
+    assert row["name"] == f"{file.stem} {FILES[file.suffix]} fp32"
+    assert row["detector"].startswith("detector ")
+
+
 def test_it_runs_in_its_own_backend_whatever_the_default_is(file: Path) -> None:
     own = FILES[file.suffix]
     assert Session(file, threads=1).backend == own

@@ -19,17 +19,18 @@ from rich.table import Table
 import slimpose
 from slimpose.cli.doctor import machine_lines
 from slimpose.runtime import models
-from slimpose.runtime.backends.opening import Backend, backends, versions
-from slimpose.runtime.choosing import Choice
-from slimpose.runtime.contenders import Contender, memory_mb, our_choices, our_contender, peer
+from slimpose.runtime.backends.opening import backends, versions
+from slimpose.runtime.choosing import Choice, beside
+from slimpose.runtime.contenders import Contender, memory_mb, names_of, our_choices, our_contender, peer
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.machine import peak_memory_bytes, read_machine
-from slimpose.runtime.made_film import FRAMES, MadeFilm, Patch, drawn_person, make_film, people_of, photos_folder
+from slimpose.runtime.made_film import FRAMES, MadeFilm, cast_of, make_film
 from slimpose.runtime.peak import SIDE, peak_gmac_per_s
 from slimpose.runtime.pipeline_speed import STAGES, time_pipeline
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import in_turn
 
+ROUNDS, FILM_S = 50, 4.0
 QUICK_ROUNDS, QUICK_S, QUICK_SIDE, QUICK_FRAMES = 3, 0.3, 256, 4
 
 
@@ -63,8 +64,8 @@ def benchmark(
     precision: tuple[str, ...] = (),
     photos: Path | None = None,
     detect_every: int = 8,
-    rounds: int = 50,
-    seconds: float = 4.0,
+    rounds: int | None = None,
+    seconds: float | None = None,
     pipeline: bool = True,
     memory: bool = True,
     quick: bool = False,
@@ -74,7 +75,7 @@ def benchmark(
     Whatever computes is told the number of threads, OpenCV too. The last line is JSON.
 
     Args:
-        model: Pose models: shipped names or ONNX files; all shipped ones by default.
+        model: Pose models: shipped names or files of slimpose export; all shipped ones by default.
         detector: The person detector.
         peers: Files to time beside them (MoveNet, SimCC, heatmap nets, BlazePose; any other ONNX file for one input).
         people: Numbers of people in a call, and in a picture.
@@ -83,15 +84,22 @@ def benchmark(
         precision: Only these (fp32, bf16, int8, ...); all that are there by default.
         photos: Folder of photos whose people the films show; the sample photos, or a drawn figure where they are not.
         detect_every: The detector looks at every so-manieth picture of a film (at the latest).
-        rounds: Timed calls of each model.
-        seconds: How long each film is gone through.
+        rounds: Timed calls of each model; 50 by default.
+        seconds: How long each film is gone through; 4 by default.
         pipeline: Whether to measure the whole way.
         memory: Whether to measure the most memory of each, in a process of its own.
-        quick: A fast look: few calls, short films, a small matrix product; its figures are not for a table.
+        quick: A fast look, whose figures are not for a table: short films, a small matrix product, and, unless told
+            otherwise, 3 calls and 0.3 seconds.
     """
-    _check(people=people, threads=threads, detect_every=(detect_every,), rounds=(rounds,))
-    if not seconds > 0:
-        raise ValueError(f"--seconds is {seconds:g}; expected a number over 0")
+    bounds = _Bounds(
+        rounds=rounds if rounds is not None else QUICK_ROUNDS if quick else ROUNDS,
+        seconds=seconds if seconds is not None else QUICK_S if quick else FILM_S,
+        side=QUICK_SIDE if quick else SIDE,
+        frames=QUICK_FRAMES if quick else FRAMES,
+    )
+    _check(people=people, threads=threads, detect_every=(detect_every,), rounds=(bounds.rounds,))
+    if not bounds.seconds > 0:
+        raise ValueError(f"--seconds is {bounds.seconds:g}; expected a number over 0")
     paths = [models.resolve(name) for name in model] or _shipped_pose_models()
     finder, found, machine = models.resolve(detector), backends(), read_machine()
     tried = {path: our_choices(path, found, backends=backend, precisions=precision) for path in paths}
@@ -99,9 +107,6 @@ def benchmark(
         raise ValueError(
             f"nothing here runs {', '.join(map(str, paths))} in {', '.join(precision)}; see slimpose doctor"
         )
-    bounds = _Bounds(rounds=rounds, seconds=seconds, side=SIDE, frames=FRAMES)
-    if quick:
-        bounds = _Bounds(rounds=QUICK_ROUNDS, seconds=QUICK_S, side=QUICK_SIDE, frames=QUICK_FRAMES)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, 130)
     for line in machine_lines(machine):
@@ -114,7 +119,7 @@ def benchmark(
     try:
         for count in threads:
             cv2.setNumThreads(count)
-            _measure(results, tried, finder, peers, films, found, people, count, detect_every, bounds)
+            _measure(results, tried, finder, peers, films, people, count, detect_every, bounds)
     finally:
         cv2.setNumThreads(before)
     if memory:
@@ -166,49 +171,38 @@ def _films(
     return films, cast
 
 
-def cast_of(photos: Path | None, detector: Detector) -> tuple[list[Patch], str]:
-    """Return the people for films, and in words who they are."""
-    folder = photos or photos_folder()
-    if folder is None:
-        return [drawn_person()], "a drawn figure (no photos: give --photos)"
-    patches = people_of(folder, detector)
-    return patches, f"{len(patches)} people cut out of the photos in {folder}"
-
-
 def _measure(
     results: _Results,
     tried: Mapping[Path, Sequence[Choice]],
     detector: Path,
     peers: Sequence[Path],
     films: Mapping[int, MadeFilm],
-    found: Mapping[str, Backend],
     people: Sequence[int],
     threads: int,
     detect_every: int,
     bounds: _Bounds,
 ) -> None:
     """All of one number of threads."""
-    ours = [our_contender(path, choice, threads=threads) for path, some in tried.items() for choice in some]
-    wanted = {(one.session.backend, one.session.precision) for one in ours if one.session is not None}
+    called = names_of([*tried, detector, *peers])
+    choices = [(path, choice) for path, some in tried.items() for choice in some]
+    ours = [our_contender(path, choice, name=called[path], threads=threads) for path, choice in choices]
     finders = {
-        (one.session.backend, one.session.precision): one
-        for choice in our_choices(detector, found)
-        if choice.backend in {backend for backend, _ in wanted}
-        and (one := our_contender(detector, choice, threads=threads)).session is not None
+        choice: our_contender(detector, choice, name=called[detector], threads=threads)
+        for choice in dict.fromkeys(beside(choice) for _, choice in choices)
     }
-    others = [peer(path, threads=threads) for path in peers]
+    others = [peer(path, name=called[path], threads=threads) for path in peers]
     results.peak[threads] = {
         name: round(gmac, 2)
         for name, gmac in peak_gmac_per_s(threads, side=bounds.side, rounds=max(3, bounds.rounds // 4)).items()
     }
-    every = [*ours, *others, *(one for key, one in finders.items() if key in wanted)]
+    every = [*ours, *others, *finders.values()]
     for count in people:
-        calls = {one.name: call for one in every if (call := one.call(count)) is not None}
-        for name, times in in_turn(calls, rounds=bounds.rounds).items():
-            one = next(one for one in every if one.name == name)
+        calls = {str(place): call for place, one in enumerate(every) if (call := one.call(count)) is not None}
+        for place, times in in_turn(calls, rounds=bounds.rounds).items():
+            one = every[int(place)]
             results.alone.append(
                 {
-                    "name": name,
+                    "name": one.name,
                     "threads": threads,
                     "people": count,
                     "median_ms": round(times.median_ms, 3),
@@ -217,11 +211,9 @@ def _measure(
                 }
             )
     for count, film in films.items():
-        for one in ours:
+        for one, (_, choice) in zip(ours, choices, strict=True):
+            finder = finders[beside(choice)]
             assert one.session is not None
-            key = one.session.backend, one.session.precision
-            # A detector that has not this precision, such as INT8, is run in its own.
-            finder = finders.get(key) or next(entry for name, entry in finders.items() if name[0] == key[0])
             assert finder.session is not None
             times = time_pipeline(one.session, finder.session, film, detect_every=detect_every, seconds=bounds.seconds)
             results.pipeline.append(
@@ -250,13 +242,14 @@ def _share(one: Contender, people: int, median_ms: float, peak: Mapping[str, flo
 
 
 def _measure_memory(results: _Results, tried: Mapping[Path, Sequence[Choice]], *, threads: int, people: int) -> None:
+    called = names_of(tried)
     for path, some in tried.items():
         for choice in some:
             found = memory_mb(path, choice, threads=threads, people=people)
             if found is not None:
                 results.memory.append(
                     {
-                        "name": f"{path.stem} {choice}",
+                        "name": f"{called[path]} {choice}",
                         "threads": threads,
                         "people": people,
                         "before_mb": round(found[0], 1),

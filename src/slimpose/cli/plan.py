@@ -12,15 +12,14 @@ import cv2
 from rich.console import Console
 from rich.table import Table
 
-from slimpose.cli.benchmark import cast_of
 from slimpose.runtime import models
-from slimpose.runtime.backends.contract import OF_THEIR_OWN_FILES, BackendError
+from slimpose.runtime.backends.contract import BackendError
 from slimpose.runtime.backends.opening import Backend, backends
-from slimpose.runtime.choosing import AUTO, DEFAULT, Choice, check_names, choices_for
+from slimpose.runtime.choosing import AUTO, Choice, beside, check_names, choices_for
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import MOST_CROPS
 from slimpose.runtime.machine import read_machine
-from slimpose.runtime.made_film import MadeFilm, make_film
+from slimpose.runtime.made_film import MadeFilm, cast_of, make_film
 from slimpose.runtime.pipeline_speed import PipelineTimes, random_crops, time_pipeline
 from slimpose.runtime.planning import Load, Plan, Setup, from_two_calls, longest, plans, reach
 from slimpose.runtime.session import Session
@@ -55,7 +54,7 @@ def plan(
         people: In every picture.
         cameras: At once.
         fps: Pictures a second of each camera.
-        model: Pose models to choose from: shipped names or ONNX files; all shipped ones by default.
+        model: Pose models to choose from: shipped names or files of slimpose export; all shipped ones by default.
         detector: The person detector.
         backend: Only this one; auto tries all that are there.
         precision: What may be chosen beside the files' own, at a loss of accuracy: bf16, fp16, or any.
@@ -153,7 +152,7 @@ def measure(
                 pose = _open(path, choice, count)
                 if pose.info.task != "pose":
                     continue
-                finder = _open(detector, _for_detector(choice), count)
+                finder = _open(detector, beside(choice), count)
                 if around is None:
                     around = time_pipeline(pose, finder, film, seconds=TRIAL_S)
                 setups.append(_setup(path, pose, finder, choice, around, load))
@@ -164,11 +163,6 @@ def _choices(path: Path, precision: str, found: dict[str, Backend]) -> list[Choi
     """The file's own precision always, and what is allowed beside it."""
     wanted = choices_for(path, precision, found)
     return list(dict.fromkeys([*choices_for(path, "", found), *wanted]))
-
-
-def _for_detector(choice: Choice) -> Choice:
-    """How the detector, an ONNX file, runs beside a pose net that runs so."""
-    return DEFAULT if choice.backend in OF_THEIR_OWN_FILES else choice
 
 
 def _open(path: Path, choice: Choice, threads: int) -> Session:
@@ -217,7 +211,7 @@ def _prove(
         setup = candidate.setup
         cv2.setNumThreads(setup.threads)
         pose = _open(setup.path, setup.choice, setup.threads)
-        finder = _open(detector, _for_detector(setup.choice), setup.threads)
+        finder = _open(detector, beside(setup.choice), setup.threads)
         times = time_pipeline(
             pose, finder, film, cameras=load.cameras, detect_every=candidate.detect_every, seconds=seconds
         )
@@ -234,7 +228,7 @@ def command_of(found: Plan, detector: str) -> str:
     words = ["slimpose live SOURCE ...", "--model", setup.path.stem if is_shipped else str(setup.path)]
     if detector != models.DEFAULT_DETECTOR:
         words += ["--detector", detector]
-    words += ["--backend", setup.choice.backend]
+    words += ["--backend", beside(setup.choice).backend]  # a file with a backend of its own finds it
     if setup.choice.precision:
         words += ["--precision", setup.choice.precision]
     return " ".join([*words, "--threads", str(setup.threads), "--detect-every", str(found.detect_every)])

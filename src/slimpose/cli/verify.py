@@ -11,15 +11,13 @@ from typing import Annotated
 
 import tyro
 
-import slimpose
 from slimpose.cli.cropping import crops_of_people
 from slimpose.evaluate.drift import broken_limits, compare
+from slimpose.runtime.made_film import photos_folder
 from slimpose.runtime.models import resolve
 from slimpose.runtime.session import Session
 
 _HOW = re.compile(r"(?P<model>.+)@(?P<backend>[a-z]+)(:(?P<precision>[a-z0-9+]+))?")
-_PHOTOS = Path(slimpose.__file__).resolve().parents[2] / "examples" / "photos"
-"""In a checkout; the installed package has none."""
 
 
 def verify(
@@ -64,15 +62,14 @@ def verify(
         raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
     if annotations is not None and images is None:
         raise ValueError("--annotations names pictures; expected --images, the folder they are in, too")
-    if images is None and not _PHOTOS.is_dir():
+    folder = images or photos_folder()
+    if folder is None:
         raise ValueError("the sample photos come with a checkout, not with the installed package; expected --images")
     models = [opened(text, threads) for text in (a, b)]
     for text, model in zip((a, b), models, strict=True):
         if model.info.task != "pose":
             raise ValueError(f"{text} is a {model.info.task} model; expected a pose model")
-    crops, areas = crops_of_people(
-        images or _PHOTOS, annotations, size=models[0].info.size, people=people, threads=threads
-    )
+    crops, areas = crops_of_people(folder, annotations, size=models[0].info.size, people=people, threads=threads)
     drift = compare(models[0], models[1], crops, areas, min_score=min_score)
     broken = broken_limits(drift, max_px=max_px, max_p95_px=max_p95_px)
     if json:

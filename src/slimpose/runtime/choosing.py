@@ -56,6 +56,11 @@ class Choice:
 DEFAULT = Choice()
 
 
+def beside(choice: Choice) -> Choice:
+    """Return how an ONNX file, such as the detector's, runs beside a file that runs so."""
+    return DEFAULT if choice.backend in OF_THEIR_OWN_FILES else choice
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What a trial found.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,9 @@ from slimpose.runtime.adapters.opening import open_pose_model
 from slimpose.runtime.backends.contract import BackendError, own_precision
 from slimpose.runtime.backends.opening import Backend, metadata_of
 from slimpose.runtime.choosing import ANY, Choice, choices_for
-from slimpose.runtime.onnx_file import open_onnx_file
+from slimpose.runtime.onnx_file import INPUT_TYPES, open_onnx_file
 from slimpose.runtime.session import Model, Session
 
-_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
 MakeCall = Callable[[int], Callable[[], object] | None]
 """Gives what is to be timed for a number of people; None where it cannot take so many."""
 
@@ -58,7 +58,7 @@ def our_choices(
     Raises:
         BackendError: If one of ``backends`` is not there.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file.
+        ValueError: If it is no model file.
     """
     for name in backends:
         if name not in found:
@@ -73,7 +73,13 @@ def our_choices(
     ]
 
 
-def our_contender(path: Path, choice: Choice, *, threads: int) -> Contender:
+def names_of(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return what to call each file: its stem, or its whole path where several have that stem."""
+    stems = Counter(path.stem for path in set(paths))
+    return {path: path.stem if stems[path.stem] == 1 else str(path) for path in paths}
+
+
+def our_contender(path: Path, choice: Choice, *, name: str, threads: int) -> Contender:
     """Return a file of ours, opened.
 
     Raises:
@@ -82,7 +88,7 @@ def our_contender(path: Path, choice: Choice, *, threads: int) -> Contender:
     """
     session = Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
     return Contender(
-        name=f"{path.stem} {session.backend} {session.precision}",
+        name=f"{name} {session.backend} {session.precision}",
         threads=threads,
         gmac=session.info.gmac,
         precision=session.precision,
@@ -91,13 +97,12 @@ def our_contender(path: Path, choice: Choice, *, threads: int) -> Contender:
     )
 
 
-def peer(path: Path, *, threads: int) -> Contender:
+def peer(path: Path, *, name: str, threads: int) -> Contender:
     """Return somebody else's file, opened: a pose model that an adapter knows, or else any ONNX graph, of one input.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        RuntimeError: If it needs a package that is not installed.
-        ValueError: If it is no model file.
+        ValueError: If it is no model file, or needs a package that is not installed.
     """
     try:
         model = open_pose_model(path, threads=threads)
@@ -107,9 +112,7 @@ def peer(path: Path, *, threads: int) -> Contender:
         call = _raw_call(path, threads)
     else:
         call = _call_of(model)
-    return Contender(
-        name=path.stem, threads=threads, gmac=float("nan"), precision="as published", call=call, session=None
-    )
+    return Contender(name=name, threads=threads, gmac=float("nan"), precision="as published", call=call, session=None)
 
 
 def _call_of(model: Model) -> MakeCall:
@@ -130,10 +133,10 @@ def _raw_call(path: Path, threads: int) -> MakeCall:
     rng = np.random.default_rng(0)
     inputs: dict[str, np.ndarray] = {}
     for put in session.get_inputs():
-        if put.type not in _TYPES:
-            raise ValueError(f"{path} takes {put.name} of {put.type}; expected one of {', '.join(_TYPES)}")
+        if put.type not in INPUT_TYPES:
+            raise ValueError(f"{path} takes {put.name} of {put.type}; expected one of {', '.join(INPUT_TYPES)}")
         shape = [size if isinstance(size, int) else 1 for size in put.shape]
-        inputs[put.name] = rng.integers(0, 256, shape).astype(_TYPES[put.type])
+        inputs[put.name] = rng.integers(0, 256, shape).astype(INPUT_TYPES[put.type])
 
     def call(people: int) -> Callable[[], object] | None:
         return None if people > 1 else lambda: session.run(None, inputs)
@@ -141,6 +144,7 @@ def _raw_call(path: Path, threads: int) -> MakeCall:
     return call
 
 
+_MEMORY_S = 600.0
 _MEMORY_PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -161,12 +165,14 @@ def memory_mb(path: Path, choice: Choice, *, threads: int, people: int) -> tuple
     """Return the most memory, in 1e6 bytes, of a process that runs a file: before it opens it, and in all.
 
     A process of its own each, since what one backend leaves behind would count for the next. None where the system
-    does not tell, or it cannot be run.
+    does not tell, it cannot be run, or it is not done after ten minutes.
     """
     words = [str(path), str(threads), choice.backend, choice.precision, str(people)]
-    done = subprocess.run(
-        [sys.executable, "-c", _MEMORY_PROGRAM, *words], capture_output=True, text=True, check=False, timeout=600
-    )
+    program = [sys.executable, "-c", _MEMORY_PROGRAM, *words]
+    try:
+        done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=_MEMORY_S)
+    except subprocess.TimeoutExpired:
+        return None
     if done.returncode != 0:
         return None
     before, after = json.loads(done.stdout.splitlines()[-1])

@@ -89,6 +89,15 @@ def people_of(photos: Path, detector: Detector) -> list[Patch]:
     return sorted(people, key=lambda patch: -len(patch.rgb))
 
 
+def cast_of(photos: Path | None, detector: Detector) -> tuple[list[Patch], str]:
+    """Return the people for films, and in words who they are: the photos', the sample photos', or a drawn figure."""
+    folder = photos or photos_folder()
+    if folder is None:
+        return [drawn_person()], "a drawn figure (no photos: give --photos)"
+    patches = people_of(folder, detector)
+    return patches, f"{len(patches)} people cut out of the photos in {folder}"
+
+
 def drawn_person() -> Patch:
     """Return a drawn figure, for where there are no photos: the networks take as long for it."""
     rgb = np.full((260, 110, 3), 150, np.uint8)
