@@ -18,6 +18,7 @@ from torch import Tensor, nn  # noqa: E402
 import tiny_training  # noqa: E402
 from slimpose.arrays import Crops, Heatmaps, Size  # noqa: E402
 from slimpose.cli import train as verb  # noqa: E402
+from slimpose.cli.main import main  # noqa: E402
 from slimpose.data.augment import Augmentation  # noqa: E402
 from slimpose.formats import coco  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
@@ -218,6 +219,19 @@ def test_without_openvino_pytorch_computes_the_same(weights: Path, monkeypatch: 
         )
 
 
+def test_on_a_processor_without_bf16_openvino_computes_in_fp32(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("slimpose.train.inference.offered", lambda core: ("fp32",))
+    teacher = distil.open_teacher(weights)
+    assert teacher.runs_on == "OpenVINO FP32"
+    net = PoseNet(tiny_training.NET).eval()
+    checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(crops)).numpy()
+    assert np.abs(teacher.heatmaps_of(crops) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
 def test_a_shipped_model_teaches_at_the_students_size() -> None:
     from slimpose.runtime import models
 
@@ -302,3 +316,16 @@ def test_the_verb_has_the_teacher_look_once_and_teach_labelled_joints(
     assert tuple(peaks.shape) == (6, 17, 2, 3)
     recipe = Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"])
     assert recipe == dataclasses.replace(tiny_recipe().taught_once(), alpha=0.5, teach_unlabelled=False)
+
+
+def test_an_alpha_that_is_no_share_ends_the_verb(
+    pictures: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(verb.RECIPES, "tiny", tiny_recipe)
+    monkeypatch.setattr(verb, "keep_freed_memory", lambda: None)
+    file, folder = str(pictures / "people.json"), str(pictures)
+    words = ["train", "tiny", "--out", str(tmp_path), "--train", file, "--images", folder, "--val", file]
+    words += ["--val-images", folder, "--teacher", str(weights), "--alpha", "1.5"]
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "slimpose: alpha is 1.5; expected 0 to 1" in capsys.readouterr().err

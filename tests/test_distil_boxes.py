@@ -2,22 +2,26 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from torch import Tensor, nn  # noqa: E402
 
+from lint_graphs import Sketch  # noqa: E402
 from slimpose.arrays import Crops, Size  # noqa: E402
 from slimpose.data.augment import Augmentation  # noqa: E402
 from slimpose.data.order import Order  # noqa: E402
 from slimpose.data.scenes import Scene, SceneBatches, load_unlabelled  # noqa: E402
 from slimpose.formats import coco  # noqa: E402
 from slimpose.network.family import detector_of, member  # noqa: E402
+from slimpose.runtime.backends.contract import BackendError  # noqa: E402
 from slimpose.train.detector_task import detector_task, quality_loss  # noqa: E402
 from slimpose.train.distil_boxes import BoxTeacher, decode_yolox, guessed_people, open_box_teacher  # noqa: E402
 from slimpose.train.recipe import Phase, Recipe  # noqa: E402
@@ -90,8 +94,9 @@ def test_a_folder_of_pictures_becomes_scenes_packed_where_memory_is_short(
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((60, 120, 3), 50 * number, np.uint8))
     (tmp_path / "notes.txt").write_text("no picture")
-    for memory, kind in ((1 << 40, np.ndarray), (1, bytes)):
-        monkeypatch.setattr("slimpose.data.scenes.physical_memory_bytes", lambda memory=memory: memory)
+    raw_bytes = 3 * 3 * 0.75 * 60**2  # as many again may be labelled
+    for memory, kind in ((2 * int(raw_bytes) + 1, np.ndarray), (2 * int(raw_bytes) - 1, bytes)):
+        monkeypatch.setattr("slimpose.data.scenes.memory_for_process", lambda memory=memory: memory)
         scenes = load_unlabelled(tmp_path, largest_side=60)
         assert [type(scene.stored) for scene in scenes] == [kind] * 3
         assert [scene.image().shape for scene in scenes] == [(30, 60, 3)] * 3
@@ -174,7 +179,32 @@ def test_what_does_not_go_together_is_said(
         )
 
 
-# a real file
+# a file
+
+
+def write_yolox(path: Path) -> Path:
+    """A file of YOLOX's inputs and outputs that guesses noughts: 32x32 pixels, 4x4, 2x2 and 1x1 cells."""
+    sketch = Sketch((1, 3, 32, 32)).conv(21 * 6, 3, (32, 32))
+    onnx.save(sketch.node("Reshape", "*", sketch.constant([0, 21, 6], np.int64)).model(), path)
+    return path
+
+
+@pytest.mark.parametrize(("offered", "runs_on"), [(("fp32",), "OpenVINO FP32"), (("fp32", "bf16"), "OpenVINO BF16")])
+def test_a_box_teacher_says_the_precision_it_computes_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offered: tuple[str, ...], runs_on: str
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("slimpose.train.inference.offered", lambda core: offered)
+    teacher = open_box_teacher(write_yolox(tmp_path / "yolox.onnx"))
+    assert teacher.runs_on == runs_on
+    boxes, scores = teacher.guesses_of(np.zeros((2, 64, 64, 3), np.uint8))
+    assert (boxes.shape, scores.shape) == ((2, 21, 4), (2, 21))
+
+
+def test_without_openvino_a_box_teacher_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendError, match="OpenVINO is not installed: pip install"):
+        open_box_teacher(write_yolox(tmp_path / "yolox.onnx"))
 
 
 def test_a_file_that_is_no_yolox_is_refused(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 from slimpose.arrays import Image, Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.order import Order
-from slimpose.data.people import People, TeacherLabels, load_people
+from slimpose.data.people import People, TeacherLabels, load_people, memory_for_process
 from slimpose.data.pose_batches import PoseBatches
 from slimpose.formats import coco
 from slimpose.runtime.images import ImageError
+from slimpose.runtime.machine import read_machine
 
 Document = dict[str, Any]
 Write = Callable[[Any], Path]
@@ -246,16 +247,31 @@ def test_a_labelled_person_with_an_empty_box_is_named(document: Document, write_
 
 
 def test_cuts_that_do_not_fit_in_memory_are_kept_compressed_and_look_the_same(
-    tmp_path: Path, document: Document, write_coco: Write
+    tmp_path: Path, document: Document, write_coco: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture(tmp_path / "a.jpg", Size(96, 96), (40, 40), radius=8)
     document["images"] = [{"id": 1, "file_name": "a.jpg", "height": 96, "width": 96}]
     document["annotations"] = [person(1, [20.0, 20.0, 40.0, 50.0], (40.0, 40.0))]
-    annotations = coco.read(write_coco(document), keypoints=True)
-    raw, packed = (
-        load_people(annotations, tmp_path, crop_size=CROP, teacher=TeacherLabels(), memory_bytes=memory_bytes)
-        for memory_bytes in (1 << 30, 0)
-    )
+    raw = load(document, write_coco, tmp_path)
+    monkeypatch.setattr("slimpose.data.people.memory_for_process", lambda: 0)
+    packed = load(document, write_coco, tmp_path)
     assert raw.cuts[0].shape == packed.cuts[0].shape
     assert np.abs(raw.cuts[0].astype(int) - packed.cuts[0]).mean() < 3
     np.testing.assert_array_equal(raw.points_cut, packed.points_cut)
+
+
+def test_processes_of_a_machine_share_half_of_what_its_control_group_grants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slimpose.data.people.read_machine", lambda: read_machine(tmp_path))
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert memory_for_process() == 4 << 30  # nothing is known
+    for name, content in {"proc/meminfo": "MemTotal: 8000000 kB", "proc/self/cgroup": "0::/"}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert memory_for_process() == 4_096_000_000
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/memory.max").write_text("1000000000\n")
+    assert memory_for_process() == 500_000_000
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert memory_for_process() == 125_000_000

@@ -49,6 +49,15 @@ def test_a_shortened_recipe_keeps_a_step_of_every_phase() -> None:
     assert tiny_recipe().scaled(2.0).steps == 24
 
 
+@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
+def test_an_alpha_that_is_no_share_is_refused(alpha: float) -> None:
+    with pytest.raises(ValueError, match=f"alpha is {alpha:g}; expected 0 to 1"):
+        dataclasses.replace(tiny_recipe(), alpha=alpha)
+    written = json.loads(tiny_recipe().to_json()) | {"alpha": alpha}
+    with pytest.raises(ValueError, match=f"alpha is {alpha:g}; expected 0 to 1"):
+        Recipe.from_json(json.dumps(written))
+
+
 # as JSON
 
 

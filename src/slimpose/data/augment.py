@@ -55,7 +55,7 @@ class Augmentation:
     mosaic: float = 0.0
 
     def weaker(self, factor: float) -> Augmentation:
-        """Return the same with everything but the mirror scaled by ``factor``."""
+        """Return the same with all strengths and shares scaled by ``factor``; how it turns and mirrors stays."""
         return Augmentation(
             flip=self.flip,
             scale=self.scale * factor,

@@ -16,6 +16,7 @@ from slimpose import geometry
 from slimpose.arrays import Affines, Boxes, Image, Points, Size
 from slimpose.formats import coco
 from slimpose.runtime.images import decode_image, read_image
+from slimpose.runtime.machine import read_machine
 from slimpose.skeleton import Skeleton
 
 MARGIN = 1.6
@@ -85,14 +86,12 @@ def load_people(
     *,
     crop_size: Size,
     teacher: TeacherLabels,
-    memory_bytes: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> People:
     """Cut every labelled person out of its picture, shrunk so that a crop of it fills at most ``crop_size``.
 
     A cut takes at most the memory of MARGIN/BOX_PADDING squared crops: 36 GB for COCO's 149,813 people at 256x192.
-    Where all together might take more than ``memory_bytes`` (by default half of what the machine has, shared by
-    torchrun's processes on it), they are kept compressed: about 3 GB for those.
+    Where all together might take more than ``memory_for_process``, they are kept compressed: about 3 GB for those.
 
     Raises:
         ImageError: If a picture is missing or broken.
@@ -103,9 +102,7 @@ def load_people(
         raise ValueError(f"{annotations.path}: nobody has a labelled joint")
 
     raw_bytes = 3 * crop_size.height * crop_size.width * (MARGIN / geometry.BOX_PADDING) ** 2
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    budget = physical_memory_bytes() // 2 // processes if memory_bytes is None else memory_bytes
-    fits = raw_bytes * sum(map(len, by_image.values())) <= budget
+    fits = raw_bytes * sum(map(len, by_image.values())) <= memory_for_process()
 
     def cut_all(image_id: int) -> list[tuple[coco.Person, Image | bytes, Affines]]:
         image = read_image(image_folder / annotations.images[image_id].file_name)
@@ -131,9 +128,12 @@ def load_people(
     )
 
 
-def physical_memory_bytes() -> int:
-    """Return the machine's memory; 8 GiB where it does not say."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 << 30
+def memory_for_process() -> int:
+    """Return how many bytes of pictures this process may keep: half of the memory, shared by torchrun's on the machine.
+
+    Where the memory is unknown it is taken to be 8 GiB.
+    """
+    return (read_machine().memory_bytes or 8 << 30) // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def pack_image(cut: Image) -> bytes:

@@ -17,7 +17,7 @@ from slimpose import geometry
 from slimpose.arrays import Boxes, Crops, Image, Size
 from slimpose.data.augment import Augmentation, change_light
 from slimpose.data.order import Order
-from slimpose.data.people import pack_image, physical_memory_bytes
+from slimpose.data.people import memory_for_process, pack_image
 from slimpose.formats import coco
 from slimpose.runtime.images import decode_image, picture_files, read_image
 from slimpose.runtime.letterbox import CANVAS_GREY
@@ -106,8 +106,11 @@ def load_unlabelled(
 
 
 def _fit_in_memory(pictures: int, largest_side: int) -> bool:
-    """Whether so many pictures take less than a quarter of the memory as they are, were all 4:3."""
-    return pictures * 3 * 0.75 * largest_side**2 < physical_memory_bytes() / 4
+    """Whether so many pictures take less than half of this process's memory as they are, were all 4:3.
+
+    The other half is for those of the other kind: with labels, or without.
+    """
+    return pictures * 3 * 0.75 * largest_side**2 < memory_for_process() / 2
 
 
 def _read(path: Path, largest_side: int) -> tuple[Image, float]:

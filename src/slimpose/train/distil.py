@@ -126,7 +126,8 @@ def _torch_teacher(path: Path, name: str) -> Teacher:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fast = compiled(net) if device.type == "cpu" else None
     if fast is not None:
-        return Teacher(name=name, runs_on="OpenVINO BF16", skeleton=skeleton, heatmaps_of=lambda crops: fast(crops)[0])
+        outputs_of, runs_on = fast
+        return Teacher(name=name, runs_on=runs_on, skeleton=skeleton, heatmaps_of=lambda crops: outputs_of(crops)[0])
 
     net.to(device)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from jaxtyping import Float32
 from slimpose.arrays import Boxes, Crops, PersonScores, Size
 from slimpose.runtime.detector import box_nms
 from slimpose.runtime.letterbox import CANVAS_GREY
+from slimpose.train.inference import open_core
 
 _LEAST_SCORE = 0.05
 SAME_PERSON_IOU = 0.65
@@ -46,13 +48,11 @@ def open_box_teacher(path: Path) -> BoxTeacher:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not such a file.
-        ModuleNotFoundError: If OpenVINO, which runs it at the student's batch size, is not installed.
+        BackendError: If OpenVINO, which runs it at the student's batch size, is not installed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no teacher {path}; expected a YOLOX detector's ONNX file")
-    import openvino
-
-    core = openvino.Core()
+    core, hints, runs_on = open_core()
     try:
         graph = core.read_model(path)
         _, _, height, width = graph.inputs[0].partial_shape.get_min_shape()
@@ -64,10 +64,9 @@ def open_box_teacher(path: Path) -> BoxTeacher:
         raise ValueError(
             f"{path} gives {list(outputs)}; expected YOLOX's (1, {cells}, 5 + classes) for its input, {height}x{width}"
         )
-    hints = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
 
     @lru_cache(maxsize=2)
-    def compiled(count: int) -> openvino.CompiledModel:
+    def compiled(count: int) -> Any:
         sized = core.read_model(path)
         sized.reshape([count, 3, height, width])
         return core.compile_model(sized, "CPU", hints)
@@ -86,7 +85,7 @@ def open_box_teacher(path: Path) -> BoxTeacher:
         return (boxes + 0.5) * np.array([x_scale, y_scale] * 2, np.float32) - np.float32(0.5), scores
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return BoxTeacher(name=f"{path.name} {digest}", runs_on="OpenVINO BF16", guesses_of=guesses_of)
+    return BoxTeacher(name=f"{path.name} {digest}", runs_on=runs_on, guesses_of=guesses_of)
 
 
 def decode_yolox(outputs: Float32[np.ndarray, "n cells values"], size: Size) -> Float32[np.ndarray, "n cells 4"]:

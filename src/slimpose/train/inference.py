@@ -1,35 +1,51 @@
-"""What is not trained, as a compiled function: OpenVINO in BF16 is several times as fast as PyTorch on a CPU."""
+"""What is not trained, in OpenVINO: in BF16 it is several times as fast as PyTorch on a CPU."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from slimpose.network.encoder import Encoder, Front
+from slimpose.runtime.backends.contract import BackendError
+from slimpose.runtime.backends.open_vino import new_core, offered
 
 Compiled = Callable[[np.ndarray], list[np.ndarray]]
 
 
-def compiled(module: nn.Module) -> Compiled | None:
-    """Return a module of one input as a NumPy function of any shape; None where OpenVINO is not installed.
+def open_core() -> tuple[Any, dict[str, Any], str]:
+    """Return an OpenVINO core, how to compile with it, and what it computes in: BF16 if the processor does, else FP32.
+
+    Unlike a session's, its threads may be bound to cores: training calls one model after another.
+
+    Raises:
+        BackendError: If OpenVINO is not installed.
+    """
+    core = new_core()
+    hint, name = ("bf16", "OpenVINO BF16") if "bf16" in offered(core) else ("f32", "OpenVINO FP32")
+    hints = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return core, hints, name
+
+
+def compiled(module: nn.Module) -> tuple[Compiled, str] | None:
+    """Return a module of one input as a NumPy function of any shape, and what computes it; None without OpenVINO.
 
     The module is taken as it is now, in evaluation mode; each new shape costs some seconds once.
     """
     try:
-        import openvino
-    except ModuleNotFoundError:
+        core, hints, runs_on = open_core()
+    except BackendError:
         return None
-    core = openvino.Core()
-    hints = {
-        "INFERENCE_PRECISION_HINT": "bf16",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
+    import openvino
 
     @lru_cache(maxsize=4)
     def of(shape: tuple[int, ...], kind: np.dtype[np.generic]) -> openvino.CompiledModel:
@@ -39,22 +55,23 @@ def compiled(module: nn.Module) -> Compiled | None:
     def function(inputs: np.ndarray) -> list[np.ndarray]:
         return [np.array(output, np.float32) for output in of(inputs.shape, inputs.dtype)(inputs).values()]
 
-    return function
+    return function, runs_on
 
 
 def frozen_front(encoder: Encoder, stages: int) -> Front | None:
     """Return an encoder's frozen first stages as they are now, compiled; None where there is nothing to gain.
 
-    The features then carry BF16's rounding (a few thousandths), in training alone.
+    Where the processor computes BF16, the features then carry its rounding (a few thousandths), in training alone.
     """
     if not stages or next(encoder.parameters()).device.type != "cpu":
         return None
     fast = compiled(copy.deepcopy(encoder.front_module(stages)).eval())
     if fast is None:
         return None
+    outputs_of, _ = fast
 
     def maps_of(images: Tensor) -> list[Tensor]:
         pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
-        return [torch.from_numpy(found).to(memory_format=torch.channels_last) for found in fast(pixels)]
+        return [torch.from_numpy(found).to(memory_format=torch.channels_last) for found in outputs_of(pixels)]
 
     return Front(stages, maps_of)

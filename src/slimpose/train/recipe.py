@@ -53,7 +53,7 @@ class Recipe:
         augmentation: How strongly samples are changed.
         source_repeats: How often a sample of a source is drawn in an epoch (1 where not named).
         label_trust: Factor of a source's own labels (1 where not named); 0 leaves its people to the teacher's heatmaps.
-        alpha: Share of the loss that compares with a teacher's heatmaps (pose only); 0 trains without a teacher.
+        alpha: Share 0..1 of the loss that compares with a teacher's heatmaps or boxes; 0 trains without a teacher.
         mirrored_teacher: Show a teacher that looks at every crop the mirrored crop too and learn from the mean: it then
             costs twice as much, and is a better teacher by what a flip test gives it.
         teach_unlabelled: Whether the teacher is believed about joints without a label too (pose only).
@@ -61,6 +61,9 @@ class Recipe:
         sigma_share: Target Gaussian's standard deviation as a share of the heatmap's height (pose only).
         evaluations: How often the averaged weights are evaluated during the run, evenly spread.
         seed: Fixes order, augmentation and initial weights.
+
+    Raises:
+        ValueError: If alpha is no share.
     """
 
     name: str
@@ -87,6 +90,10 @@ class Recipe:
     sigma_share: float = 1 / 32
     evaluations: int = 12
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha is {self.alpha:g}; expected 0 to 1: the teacher's share of the loss")
 
     @property
     def samples(self) -> int:
@@ -125,7 +132,7 @@ class Recipe:
         """Return the recipe that ``to_json`` wrote, here or in an earlier version: what it lacks is at its default.
 
         Raises:
-            ValueError: If the text is not a recipe's.
+            ValueError: If the text is not a recipe's, or its alpha is no share.
         """
         try:
             fields: dict[str, Any] = json.loads(text)
