@@ -123,6 +123,23 @@ def test_lines_on_standard_output_come_alone(predict: Predict, capsys: pytest.Ca
     assert "Where the time went" in said.err
 
 
+def test_a_reader_that_closes_the_pipe_takes_nothing_from_the_other_outputs(tmp_path: Path) -> None:
+    options = write_models(tmp_path / "models")
+    for name in ("a.avi", "b.avi"):
+        write_walk(tmp_path / name, 30)
+    process = start("predict", "a.avi", "b.avi", *options, "--jsonl", "-", "--json", "p.json", folder=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["frame"] == 0
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    said = process.stderr.read()
+    assert said.endswith("written: out, p.json\nslimpose: standard output was closed by the program that read it\n")
+    assert "failed" not in said
+    frames = {(record["file_name"], record["frame"]) for record in json_records(tmp_path / "p.json")}
+    assert frames == {(name, frame) for name in ("a.avi", "b.avi") for frame in range(30)}
+
+
 def test_openpose_files_of_videos_with_one_name_are_kept_apart(predict: Predict) -> None:
     for folder in ("one", "two"):
         Path(folder).mkdir()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from slimpose.arrays import Image, Size
-from slimpose.runtime.images import ImageError, decode_image, read_image
+from slimpose.runtime.images import ImageError, check_image, decode_image, read_image
 from slimpose.runtime.recording import Recording
 from slimpose.runtime.sources import BrokenOffError, DamagedError, Frame, SourceError, expand, open_media
 
@@ -170,6 +170,8 @@ def test_a_file_with_brackets_in_its_name_is_itself(tmp_path: Path) -> None:
     ("source", "message"),
     [
         ("nothing.jpg", r"nothing\.jpg: no such file or folder"),
+        ("0", r"^0: no such file or folder \(a camera\? slimpose live 0\)"),
+        ("https://h/x.JPG?y=1.5", r"^https://h/x\.JPG\?y=1\.5: an address, not a file \(download it first\)"),
         ("*.jpg", "no file matches this pattern"),
         (".", r"no picture or video in this folder \(1 other files\); subfolders are not searched"),
         ("rtsp://u:geheim@h/x", r"^rtsp://\*\*\*@h/x: an address, not a file \(slimpose live watches streams\)"),
@@ -198,6 +200,30 @@ def test_a_picture_is_one_frame() -> None:
     media = open_media(PHOTOS / "000000544444.jpg")
     assert not media.is_video
     assert [(frame.index, frame.image.shape) for frame in media.frames] == [(0, (640, 427, 3))]
+
+
+@pytest.mark.skipif(not hasattr(cv2, "imwriteanimation"), reason="this OpenCV knows no GIFs")
+def test_a_gif_of_one_frame_is_a_picture(tmp_path: Path) -> None:
+    animation = cv2.Animation()
+    animation.frames = [noise(), noise()]
+    animation.durations = [100, 100]
+    assert cv2.imwriteanimation(str(tmp_path / "two.gif"), animation)
+    assert cv2.imwrite(str(tmp_path / "one.gif"), noise())
+    assert open_media(tmp_path / "two.gif").is_video
+    media = open_media(tmp_path / "one.gif")
+    assert not media.is_video
+    (frame,) = media.frames
+    np.testing.assert_array_equal(frame.image, read_image(tmp_path / "one.gif"))
+
+
+def test_what_is_no_picture_in_python_is_told_with_a_cure() -> None:
+    class LikePil:
+        def convert(self) -> None: ...
+
+    with pytest.raises(ImageError, match=r'np\.asarray\(image\.convert\("RGB"\)\)'):
+        check_image(LikePil())
+    with pytest.raises(ImageError, match=r"^https://\*\*\*@h/x\.jpg: an address, not a file; download it first"):
+        read_image("https://u:geheim@h/x.jpg")
 
 
 def test_a_video_that_breaks_off_gives_its_sound_frames_first(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -10,7 +11,7 @@ from pathlib import Path
 import cv2
 
 from slimpose.arrays import Image, Size
-from slimpose.cli.writing import identities
+from slimpose.cli.targets import identities
 from slimpose.formats.files import write_bytes
 from slimpose.runtime.recording import Recording
 from slimpose.runtime.sources import Media
@@ -23,11 +24,16 @@ WriteDrawn = Callable[[Image, float], None]
 
 
 class DrawnFolder:
-    """A folder for drawn pictures and films: no two names the same, none an input's."""
+    """A folder for drawn pictures and films, called as their inputs are; what a former run drew is replaced.
+
+    In a folder of the inputs they are called NAME.pose.SUFFIX, and there, as wherever a number is put behind a name to
+    tell two inputs apart, no file is replaced: it may be a picture of the user's.
+    """
 
     def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
         self.folder = folder
-        self._inputs = identities(inputs)
+        parents = {parent for file in inputs for parent in (file.parent, file.resolve().parent)}
+        self._is_inputs = bool(identities(parents) & identities([folder]))
         self._taken: set[str] = set()
 
     @contextmanager
@@ -66,11 +72,13 @@ class DrawnFolder:
 
     def _claim(self, media: Media) -> Path:
         suffix = ".mp4" if media.is_video else ".jpg" if media.path.suffix.lower() in _LOSSY_SUFFIXES else ".png"
+        stem = f"{media.path.stem}.pose" if self._is_inputs else media.path.stem
         for number in count(1):
-            name = f"{media.path.stem}{f'-{number}' if number > 1 else ''}{suffix}"
-            if name.lower() not in self._taken and not identities([self.folder / name]) & self._inputs:
-                self._taken.add(name.lower())
-                return self.folder / name
+            target = self.folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
+            is_kept = (number > 1 or self._is_inputs) and os.path.lexists(target)
+            if target.name.lower() not in self._taken and not is_kept:
+                self._taken.add(target.name.lower())
+                return target
         raise AssertionError("count ended")
 
 

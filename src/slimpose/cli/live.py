@@ -20,7 +20,8 @@ from rich.live import Live
 import slimpose
 from slimpose.cli.films import Films
 from slimpose.cli.meter import Meter
-from slimpose.cli.writing import STANDARD_OUTPUT, Found, Records, Targets, check_targets
+from slimpose.cli.targets import check_targets
+from slimpose.cli.writing import STANDARD_OUTPUT, Found, Records, Targets
 from slimpose.formats.openpose import Order
 from slimpose.runtime import addresses, capture
 from slimpose.runtime.following import Follower
@@ -71,7 +72,7 @@ def live(
         jsonl: File for the poses as JSON lines, one a frame; - is standard output.
         openpose: Folder for the poses as OpenPose's JSON, one file a frame.
         openpose_order: Its joints; the neck is the middle of the shoulders, the feet of BODY_25 stay 0.
-        model: A shipped pose model's name (slimpose models lists them), or an ONNX file.
+        model: A shipped pose model's name (slimpose models lists them), or a file of slimpose export.
         detector: The same for the person detector.
         threads: CPU threads for the networks; 0 leaves the choice to the backend.
         backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the fastest here, by a
@@ -194,6 +195,7 @@ class _Run:
                         poses=seen.poses,
                     )
                 )
+        self._records.check_reader()
         with self._meter.stages.timed("draw and film"):
             self._films.write(batch, cameras.statuses())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         verb = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
         code = tyro.cli(verb, args=words[1:], prog=f"slimpose {words[0]}")
+        sys.stdout.flush()
     except BAD_INPUT as error:
         _fail(str(error), code=2)
     except ModuleNotFoundError as error:
@@ -74,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"slimpose {words[0]} needs {error.name}, which is not installed: pip install 'slimpose[{extra}]'",
             code=1,
         )
+    except BrokenPipeError:  # head, or less that was left: nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or what Python still holds would fail once more at exit
+        code = 1
     except (RuntimeError, OSError, FloatingPointError) as error:
         _fail(str(error), code=1)
     except KeyboardInterrupt:

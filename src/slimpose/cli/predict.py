@@ -21,10 +21,12 @@ import slimpose
 from slimpose.arrays import Boxes, PersonScores
 from slimpose.cli.drawing import DrawnFolder
 from slimpose.cli.tallies import Stages
-from slimpose.cli.writing import STANDARD_OUTPUT, Found, Records, Stems, Targets, check_targets
+from slimpose.cli.targets import check_targets
+from slimpose.cli.writing import STANDARD_OUTPUT, Found, Records, Stems, Targets
 from slimpose.draw import draw_poses
 from slimpose.formats import boxes as box_files
 from slimpose.formats.openpose import Order
+from slimpose.formats.results import image_number
 from slimpose.poses import Poses
 from slimpose.runtime import capture
 from slimpose.runtime.addresses import redacted
@@ -65,16 +67,19 @@ def predict(
 
     Args:
         sources: Pictures, videos, folders of them, or quoted patterns such as 'photos/**/*.jpg'.
-        out: Folder for the drawn pictures and videos (videos become mp4, without sound).
-        json: File for the poses as COCO results: a list with one record a person.
+        out: Folder for the drawn pictures and videos (videos become mp4, without sound). They are called as the inputs
+            are and replace what has that name there; in a folder of the inputs they are called NAME.pose.jpg, and
+            there, as where a number tells two of one name apart, no file is replaced.
+        json: File for the poses as COCO results: a list with one record a person; pictures that are called by their
+            numbers (000000000139.jpg) get the image_id that COCO's tools want.
         csv: File for the poses as CSV: one row a person a frame a joint.
         jsonl: File for the poses as JSON lines, one a frame; - is standard output.
         openpose: Folder for the poses as OpenPose's JSON, one file a frame.
         openpose_order: Its joints; the neck is the middle of the shoulders, the feet of BODY_25 stay 0.
-        model: A shipped pose model's name (slimpose models lists them), or an ONNX file.
+        model: A shipped pose model's name (slimpose models lists them), or a file of slimpose export.
         detector: The same for the person detector.
         boxes: Boxes to look at instead of the detector's: a COCO annotation file, or a list of results; nobody is
-            followed then.
+            followed then, and nobody found in inputs that it does not mention.
         threads: CPU threads for the networks; 0 leaves the choice to the backend.
         backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the fastest here, by a
             short trial that is remembered.
@@ -95,6 +100,14 @@ def predict(
     if detect_every < 1:
         raise ValueError(f"--detect-every is {detect_every}; expected 1 or more")
     given = box_files.read(boxes) if boxes is not None else None
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    failures = _Failures(console)
+    files = _expanded(sources, failures)
+    if not files:
+        return failures.summarise(done=0)
+    unmentioned = given.unmentioned(files) if given is not None else 0
+    if unmentioned:
+        console.print(f"slimpose: {boxes} does not mention {unmentioned} of {len(files)} inputs; nobody is found there")
     pipeline = slimpose.load(
         model, None if given else detector, threads, score_threshold, backend=backend, precision=precision
     )
@@ -103,16 +116,14 @@ def predict(
         return Follower(pipeline, detect_every=detect_every, track=track, smooth=smooth)
 
     started = perf_counter()
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     run = _Run(
         pipeline=pipeline,
         new_follower=new_follower,
-        console=console,
+        failures=failures,
         given=given,
         least_box_score=score_threshold or 0.0,
         is_tracked=track,
     )
-    files = run.expanded(sources)
     targets = Targets(json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order)
     check_targets(
         targets.files(),
@@ -130,6 +141,8 @@ def predict(
                 progress.update(task, description=file.name)
                 name = file.name if names[file.name] == 1 else file.as_posix()
                 run.look_at(file, name, stems.claim(file.stem), records, drawn, progress, task)
+                if drawn is None and records.is_all_unread:
+                    break
         if run.done:
             records.finish()
         else:
@@ -147,11 +160,45 @@ def predict(
     run.summarise(report, places=places, threads=threads)
     if profile:
         report.print(run.stages.table(perf_counter() - started))
-    if run.failed:
-        console.print(f"slimpose: {len(run.failed)} of {len(run.failed) + run.done_whole} inputs failed:")
-        for name in run.failed:
-            console.print(f"  {name}")
-    return run.exit_code if run.failed else 0
+    code = failures.summarise(done=run.done_whole)
+    records.check_reader()
+    return code
+
+
+@dataclass(slots=True)
+class _Failures:
+    """The inputs that something is wrong with."""
+
+    console: Console
+    names: list[str] = field(default_factory=list)
+    exit_code: int = 2
+
+    def add(self, name: str, error: Exception) -> None:
+        """Tell what is wrong with an input, and remember it."""
+        reason = str(error)
+        self.console.print(f"slimpose: {reason if reason.startswith(name) else f'{name}: {reason}'}")
+        self.names.append(name)
+
+    def summarise(self, *, done: int) -> int:
+        """List them, where there were other inputs too; return the exit code."""
+        inputs = len(self.names) + done
+        if self.names and inputs > 1:
+            self.console.print(f"slimpose: {len(self.names)} of {inputs} inputs failed:")
+            for name in self.names:
+                self.console.print(f"  {name}")
+        return self.exit_code if self.names else 0
+
+
+def _expanded(sources: Iterable[str], failures: _Failures) -> list[Path]:
+    """The files that the sources name, each once."""
+    files: dict[Path, Path] = {}
+    for source in sources:
+        try:
+            for file in expand(source):
+                files.setdefault(file.resolve(), file)
+        except SourceError as error:
+            failures.add(redacted(source), error)
+    return list(files.values())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,12 +207,10 @@ class _Run:
 
     pipeline: Pipeline
     new_follower: Callable[[], Follower]
-    console: Console
+    failures: _Failures
     given: box_files.GivenBoxes | None
     least_box_score: float
     is_tracked: bool
-    exit_code: int = 2
-    failed: list[str] = field(default_factory=list)
     done: int = 0
     done_whole: int = 0
     pictures: int = 0
@@ -174,17 +219,6 @@ class _Run:
     people: int = 0
     detections: int = 0
     stages: Stages = field(default_factory=Stages)
-
-    def expanded(self, sources: Iterable[str]) -> list[Path]:
-        """The files that the sources name, each once."""
-        files: dict[Path, Path] = {}
-        for source in sources:
-            try:
-                for file in expand(source):
-                    files.setdefault(file.resolve(), file)
-            except SourceError as error:
-                self.fail(redacted(source), error)
-        return list(files.values())
 
     def look_at(
         self,
@@ -207,12 +241,12 @@ class _Run:
         except (ImageError, SourceError, RuntimeError, OSError, OverflowError, MemoryError, cv2.error) as error:
             records.roll_back(mark)
             self.frames, self.people = frames, people
-            self.fail(str(file), error)
+            self.failures.add(str(file), error)
             if not isinstance(error, ImageError | SourceError):
-                self.exit_code = 1
+                self.failures.exit_code = 1
             return
         self.done += 1
-        self.done_whole += str(file) not in self.failed
+        self.done_whole += str(file) not in self.failures.names
         self.videos += media.is_video
         self.pictures += not media.is_video
 
@@ -242,12 +276,15 @@ class _Run:
                             frame=frame.index,
                             timestamp_s=frame.timestamp_s,
                             poses=poses,
+                            image_id=None if media.is_video else image_number(media.path),
                         )
                     )
                     if write_drawn is not None:
                         picture = draw_poses(frame.image, poses, boxes=is_numbered, ids=is_numbered)
                         write_drawn(picture, frame.timestamp_s)
                 advance()
+                if drawn is None and records.is_all_unread:
+                    break
         self.detections += follower.detections if follower is not None else 0
 
     def _poses(self, media: Media, frame: Frame, follower: Follower | None) -> Poses:
@@ -283,13 +320,7 @@ class _Run:
                 yield frame
                 started = perf_counter()
         except IncompleteError as error:
-            self.fail(str(media.path), error)
-
-    def fail(self, name: str, error: Exception) -> None:
-        """Tell what is wrong with an input, and remember it."""
-        reason = str(error)
-        self.console.print(f"slimpose: {reason if reason.startswith(name) else f'{name}: {reason}'}")
-        self.failed.append(name)
+            self.failures.add(str(media.path), error)
 
     def summarise(self, report: Console, *, places: list[str], threads: int) -> None:
         """Tell what was done, by what, how fast and where it is."""

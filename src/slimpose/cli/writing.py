@@ -5,8 +5,7 @@ from __future__ import annotations
 import json as json_text
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -32,6 +31,7 @@ class Found:
         frame: The picture's number.
         timestamp_s: When it was taken.
         poses: The people.
+        image_id: The picture's number in COCO, if it has one.
     """
 
     source: str
@@ -40,6 +40,7 @@ class Found:
     frame: int
     timestamp_s: float
     poses: Poses
+    image_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +111,14 @@ class Records:
 
     def __init__(self, targets: Targets) -> None:
         self._sinks: list[Sink] = []
+        self._piped = _Piped() if targets.jsonl == STANDARD_OUTPUT else None
         try:
             if targets.json is not None:
                 self._sinks.append(_FileSink(targets.json, _coco, head=b"[\n", between=b",\n", tail=b"\n]\n"))
             if targets.csv is not None:
                 self._sinks.append(_FileSink(targets.csv, _tidy, head=tidy.header()))
-            if targets.jsonl == STANDARD_OUTPUT:
-                self._sinks.append(_Piped())
+            if self._piped is not None:
+                self._sinks.append(self._piped)
             elif targets.jsonl is not None:
                 self._sinks.append(_FileSink(Path(targets.jsonl), _line))
             if targets.openpose is not None:
@@ -134,6 +136,16 @@ class Records:
         """Write one picture's people everywhere."""
         for sink in self._sinks:
             sink.write(found)
+
+    @property
+    def is_all_unread(self) -> bool:
+        """Whether standard output is all there is, and was closed."""
+        return self._piped is not None and self._piped.is_closed and len(self._sinks) == 1
+
+    def check_reader(self) -> None:
+        """Raise RuntimeError if standard output was closed; the other outputs are not touched by that."""
+        if self._piped is not None and self._piped.is_closed:
+            raise RuntimeError("standard output was closed by the program that read it")
 
     def mark(self) -> list[int]:
         """Return the place after the last record, for ``roll_back``."""
@@ -161,7 +173,7 @@ class Records:
 
 
 def _coco(found: Found) -> Iterator[bytes]:
-    for record in results.records(found.poses, file_name=found.source, frame=found.frame):
+    for record in results.records(found.poses, file_name=found.source, frame=found.frame, image_id=found.image_id):
         yield json_text.dumps(record).encode()
 
 
@@ -204,19 +216,24 @@ class _FileSink:
 
 
 class _Piped:
-    """JSON lines on standard output, each handed on at once."""
+    """JSON lines on standard output, each handed on at once, until its reader closes it."""
 
     place = ""
 
+    def __init__(self) -> None:
+        self.is_closed = False
+
     def write(self, found: Found) -> None:
+        if self.is_closed:
+            return
         try:
             for line in _line(found):
                 sys.stdout.write(line.decode())
             sys.stdout.flush()
-        except BrokenPipeError as error:
+        except BrokenPipeError:
+            self.is_closed = True
             # What Python still holds for it would fail once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            raise RuntimeError("standard output was closed by the program that read it") from error
 
     def mark(self) -> int:
         return 0
@@ -274,42 +291,3 @@ class Stems:
                 self._taken.add(stem.lower())
                 return stem
         raise AssertionError("count ended")
-
-
-def identities(files: Iterable[Path]) -> set[tuple[int, int]]:
-    """What tells files apart, whatever links and spellings lead to them."""
-    return {(status.st_dev, status.st_ino) for file in files if file.exists() for status in [file.stat()]}
-
-
-def check_targets(files: Mapping[str, Path], folders: Mapping[str, Path], inputs: Iterable[Path]) -> None:
-    """Refuse what could never be written, before hours of work; make the folders.
-
-    Args:
-        files: Files to be written, by the option that names them.
-        folders: Folders to write into, by the option that names them.
-        inputs: What must not be overwritten.
-
-    Raises:
-        ValueError: If a file is an input, or named twice.
-        NotADirectoryError: If a folder is a file.
-        IsADirectoryError: If a file is a folder.
-        RuntimeError: If a folder cannot be made or written to.
-    """
-    for option, folder in folders.items():
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"{option} {folder} is a file; expected a folder")
-    inputs = list(inputs)
-    for option, file in files.items():
-        if file.is_dir():
-            raise IsADirectoryError(f"{option} {file} is a folder; expected a file to write")
-        if identities([file]) & identities(inputs):
-            raise ValueError(f"{option} {file} is an input of this call; it would be overwritten")
-    if len({file.absolute() for file in files.values()}) < len(files):
-        raise ValueError(f"{' and '.join(files)}: two of them are one file; it would be overwritten")
-    for folder in [*folders.values(), *(file.parent for file in files.values())]:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise RuntimeError(f"cannot write to {folder}: {error.strerror or error}") from error

@@ -12,7 +12,7 @@ import numpy as np
 from slimpose.arrays import Boxes, PersonScores
 from slimpose.formats import coco
 from slimpose.formats.files import read_json
-from slimpose.formats.results import PERSON_CATEGORY
+from slimpose.formats.results import PERSON_CATEGORY, image_number
 
 _Rows = list[list[float]]
 
@@ -45,21 +45,42 @@ class GivenBoxes:
         Raises:
             ValueError: If that does not tell which one.
         """
+        if names := self._names(file):
+            if len(names) > 1:
+                raise ValueError(
+                    f"{self.path} has boxes for {' and '.join(names[:3])}; cannot tell which of them it is"
+                )
+            frames = self.by_name[names[0]]
+        else:
+            number = image_number(file) if image_id is None else image_id
+            frames = {} if number is None else self.by_image_id.get(number, {})
+        table = np.array(frames.get(frame, []), np.float32).reshape(-1, 5)
+        return table[:, :4], table[:, 4]
+
+    def unmentioned(self, files: Sequence[Path]) -> int:
+        """Return how many of the files, one or more, have no entry.
+
+        Raises:
+            ValueError: If none has one.
+        """
+        count = sum(not self._names(file) and image_number(file) not in self.by_image_id for file in files)
+        if count == len(files):
+            held = [*self.by_name, *(f"image {number}" for number in self.by_image_id)]
+            has = (
+                f"; it has boxes for {', '.join(held[:3])}{', ...' * (len(held) > 3)}" if held else ": it has no boxes"
+            )
+            inputs = files[0].name if count == 1 else f"any of the {count} inputs"
+            raise ValueError(f"{self.path} does not mention {inputs}{has}")
+        return count
+
+    def _names(self, file: Path) -> list[str]:
+        """The names that may mean a file."""
         parts = file.absolute().parts
         shared = {
             name: _shared_tail(PurePosixPath(name).parts, parts) for name in self._names_by_last_part.get(file.name, [])
         }
         most = max(shared.values(), default=0)
-        names = [name for name, count in shared.items() if count == most > 0]
-        if len(names) > 1:
-            raise ValueError(f"{self.path} has boxes for {' and '.join(names[:3])}; cannot tell which of them it is")
-        if names:
-            frames = self.by_name[names[0]]
-        else:
-            named = int(file.stem) if file.stem.isdecimal() else -1
-            frames = self.by_image_id.get(named if image_id is None else image_id, {})
-        table = np.array(frames.get(frame, []), np.float32).reshape(-1, 5)
-        return table[:, :4], table[:, 4]
+        return [name for name, count in shared.items() if count == most > 0]
 
 
 def read(path: Path) -> GivenBoxes:
@@ -94,6 +115,11 @@ def _of_records(path: Path, records: list[Any]) -> GivenBoxes:
     by_name: dict[str, dict[int, _Rows]] = {}
     by_image_id: dict[int, dict[int, _Rows]] = {}
     for number, record in enumerate(records):
+        if not isinstance(record, dict):
+            kind = type(record).__name__
+            raise ValueError(
+                f"{path}: record {number} is a {kind}; expected an object with bbox, and file_name or image_id"
+            )
         try:
             if record.get("category_id", PERSON_CATEGORY) != PERSON_CATEGORY:
                 continue
@@ -107,7 +133,7 @@ def _of_records(path: Path, records: list[Any]) -> GivenBoxes:
             raise ValueError(
                 f"{path}: record {number} lacks {error}; expected bbox, and file_name or image_id"
             ) from error
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{path}: record {number}: {error}") from error
     return GivenBoxes(path=path, by_name=by_name, by_image_id=by_image_id)
 

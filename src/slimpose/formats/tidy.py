@@ -31,7 +31,10 @@ def header() -> bytes:
 
 
 def rows(poses: Poses, *, source: str, camera: int, frame: int, timestamp_s: float) -> bytes:
-    """Return a frame's rows: people in their order, each with every joint in the skeleton's order."""
+    """Return a frame's rows: people in their order, each with every joint in the skeleton's order.
+
+    Bytes of the source's name that are not UTF-8 are written as JSON escapes them.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for person, track in enumerate(poses.ids):
@@ -48,4 +51,4 @@ def rows(poses: Poses, *, source: str, camera: int, frame: int, timestamp_s: flo
                 f"{xy:.3f}",
             )
             writer.writerow((*start, joint, *numbers))
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="backslashreplace")

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from slimpose.arrays import Image, Size
+from slimpose.runtime.addresses import is_url, redacted
 
 MAX_PIXELS = 256_000_000
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"})
@@ -41,7 +42,7 @@ def picture_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: str | Path) -> Image:
     """Read a picture as RGB uint8 (height, width, 3).
 
     Grey becomes RGB, 16 bits become 8, transparency is dropped, EXIF rotation is applied.
@@ -49,6 +50,9 @@ def read_image(path: Path) -> Image:
     Raises:
         ImageError: If there is no such file, or it holds no whole picture that OpenCV can decode.
     """
+    if isinstance(path, str) and is_url(path):
+        raise ImageError(f"{redacted(path)}: an address, not a file; download it first")
+    path = Path(path)
     if not path.is_file():
         raise ImageError(f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}")
     try:
@@ -83,10 +87,12 @@ def decode_image(data: bytes, *, name: str) -> Image:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)  # in place: a large picture is not held twice
 
 
-def check_image(image: np.ndarray) -> None:
-    """Raise ImageError unless the array is an RGB uint8 image (height, width, 3) with a pixel in it."""
+def check_image(image: object) -> None:
+    """Raise ImageError unless it is an array: an RGB uint8 image (height, width, 3) with a pixel in it."""
     if not isinstance(image, np.ndarray):
-        raise ImageError(f"the image is a {type(image).__name__}; expected a NumPy array, RGB uint8 (height, width, 3)")
+        cause = ' (from PIL? np.asarray(image.convert("RGB")) makes it one)' if hasattr(image, "convert") else ""
+        kind = type(image).__name__
+        raise ImageError(f"the image is a {kind}; expected a NumPy array, RGB uint8 (height, width, 3){cause}")
     cause = ""
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
         cause = " (grey? cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) makes it RGB)"

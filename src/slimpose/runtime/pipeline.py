@@ -55,7 +55,7 @@ class Pipeline:
         box_scores: np.ndarray | None = None,
     ) -> Timed:
         """Return the same with the time of each stage; ``box_scores`` (n,) go with given boxes, else 1."""
-        pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
+        pixels = read_image(image) if isinstance(image, str | Path) else image
         check_image(pixels)
         started = time.perf_counter()
         if boxes_image is not None:
@@ -103,7 +103,7 @@ def load(
     """Open the models and return the pipeline.
 
     Args:
-        model: A shipped pose model's name, or an ONNX file of ``slimpose export``.
+        model: A shipped pose model's name, or a file of ``slimpose export``.
         detector: The same for the person detector; None if boxes will always be given.
         threads: CPU threads; 0 leaves the choice to the backend.
         score_threshold: Least score of a person's box; the detector's own by default.

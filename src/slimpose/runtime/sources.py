@@ -96,7 +96,9 @@ def expand(source: str) -> list[Path]:
         SourceError: If there is nothing.
     """
     if is_url(source):
-        raise SourceError(f"{redacted(source)}: an address, not a file (slimpose live watches streams)")
+        is_picture = Path(source.partition("?")[0]).suffix.lower() in IMAGE_SUFFIXES
+        cure = "download it first" if is_picture else "slimpose live watches streams"
+        raise SourceError(f"{redacted(source)}: an address, not a file ({cure})")
     path = Path(source)
     if path.is_dir():
         return _media_in(path)
@@ -110,7 +112,8 @@ def expand(source: str) -> list[Path]:
         if not files:
             raise SourceError(f"{source}: no file matches this pattern")
         return files
-    raise SourceError(f"{source}: no such file or folder")
+    camera = f" (a camera? slimpose live {source})" if source.isdecimal() else ""
+    raise SourceError(f"{source}: no such file or folder{camera}")
 
 
 def _media_in(folder: Path) -> list[Path]:
@@ -129,7 +132,7 @@ def _media_in(folder: Path) -> list[Path]:
 
 
 def open_media(path: Path) -> Media:
-    """Open a picture or a video; where the suffix says neither, try both.
+    """Open a picture or a video; where the suffix says neither, try both. A GIF of one frame is a picture.
 
     Raises:
         SourceError: If it cannot be opened as a video, or as either.
@@ -144,12 +147,23 @@ def open_media(path: Path) -> Media:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     if size_bytes == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
-    if suffix in VIDEO_SUFFIXES:
+    if suffix in VIDEO_SUFFIXES and not (suffix == ".gif" and _is_still(path)):
         return _open_video(path, head, "no frame of a video can be read (damaged, truncated, or another kind of file?)")
     if suffix in IMAGE_SUFFIXES or cv2.haveImageReader(str(path)):
         return _open_image(path)
     unknown = f"neither a picture nor a video that OpenCV can open (its suffix {suffix or 'is missing'})"
     return _open_video(path, head, unknown)
+
+
+def _is_still(path: Path) -> bool:
+    """Whether a GIF has a first frame and no second; never in OpenCV 4.10, which does not read GIFs as pictures."""
+    if not cv2.haveImageReader(str(path)):
+        return False
+    capture = captures.open_file(path)
+    try:
+        return _next_frame(capture)[0] is not None and _next_frame(capture)[0] is None
+    finally:
+        capture.release()
 
 
 def _open_image(path: Path) -> Media:
