@@ -13,11 +13,10 @@ import json
 from pathlib import Path
 
 import machine
-import numpy as np
 import tyro
 
-from slimpose.arrays import Crops, Size
-from slimpose.evaluate.detector import DetectImages, box_ap, detected_boxes, recall_and_false
+from slimpose.arrays import Size
+from slimpose.evaluate.detector import DetectImages, box_ap, boxes_of, detected_boxes, recall_and_false
 from slimpose.formats import coco
 from slimpose.runtime.models import resolve
 from slimpose.runtime.session import Session
@@ -45,11 +44,7 @@ def main(
     truth = coco.read(annotations, keypoints=False)
     ours = Session(resolve(model))
 
-    def detect(canvas: Crops) -> tuple[np.ndarray, np.ndarray]:
-        boxes, scores = ours.run(canvas, ("boxes", "scores"))
-        return boxes, scores
-
-    systems: dict[str, tuple[DetectImages, Size, float]] = {model: (detect, ours.info.size, ours.info.nms_iou)}
+    systems: dict[str, tuple[DetectImages, Size, float]] = {model: (boxes_of(ours), ours.info.size, ours.info.nms_iou)}
     systems |= {path.name: (open_box_teacher(path).guesses_of, _YOLOX_SIZE, SAME_PERSON_IOU) for path in yolox}
     figures = []
     for name, (look, size, iou) in systems.items():

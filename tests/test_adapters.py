@@ -118,7 +118,7 @@ def test_simcc_bins_become_pixels_and_the_less_sure_axis_scores(tmp_path: Path, 
     np.testing.assert_allclose(scores, 0.6)
 
 
-@pytest.mark.parametrize("cells", ["first", "corners", "centres"])
+@pytest.mark.parametrize("cells", ["multiples", "corners", "centres"])
 def test_heatmaps_are_decoded_in_the_convention_the_net_was_taught(tmp_path: Path, cells: Cells) -> None:
     model = HeatmapNet(write_heatmaps(tmp_path / "net.onnx", cells), cells=cells)
     points, scores, covariances = model.run(CROPS, ("points", "scores", "covariances"))
@@ -155,7 +155,7 @@ def test_nets_of_the_pytorch_world_get_normalised_red_first(tmp_path: Path) -> N
     [
         (write_movenet, MoveNet),
         (write_simcc, SimccNet),
-        (lambda path: write_heatmaps(path, "first"), HeatmapNet),
+        (lambda path: write_heatmaps(path, "multiples"), HeatmapNet),
         (write_pose_model, Session),
     ],
 )

@@ -65,3 +65,11 @@ def test_one_file_and_other_nets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{wider} holds another net than {one}")):
         average([one, wider], out=out)
     assert not out.exists()
+
+
+def test_a_file_that_goes_into_the_mean_is_not_overwritten(tmp_path: Path) -> None:
+    files = [written(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (1, 2)]
+    before = files[1].read_bytes()
+    with pytest.raises(ValueError, match=r"--out .*2\.safetensors is an input of this call"):
+        average(files, out=files[1])
+    assert files[1].read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,11 +12,15 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+from slimpose.cli.compare import random_weights
 from slimpose.cli.main import main
 from slimpose.evaluate.comparison import Entry, as_markdown, plot
+from slimpose.formats.files import write_bytes
 from slimpose.network.baselines import published
+from slimpose.runtime.adapters.contract import describe
 from slimpose.runtime.session import Session
-from small_nets import self_labelled, small_net
+from slimpose.skeleton import COCO17
+from small_nets import SIZE, self_labelled, small_net
 
 
 def run_main(*words: object) -> int:
@@ -65,11 +70,12 @@ def test_named_ones_are_measured_and_timed_in_the_order_wanted(
     assert (unknown["measured"], known["measured"]["AP"]) == ({}, pytest.approx(1.0, abs=1e-3))
     assert (unknown["published_ap"], known["published_ap"]) == (66.5, None)
     assert unknown["ms"]["1"] > known["ms"]["1"] > 0
+    assert [system["runs_in"] for system in systems] == ["onnxruntime, fp32"] * 2
     assert "4 people in 4 pictures" in table
     assert (tmp_path / "out" / "compare.md").read_text().strip() == table.strip()
     assert json.loads((tmp_path / "out" / "compare.json").read_text())["systems"] == systems
     assert b"<svg" in (tmp_path / "out" / "compare.svg").read_bytes()
-    (kept,) = (tmp_path / "cache" / "slimpose" / "untrained").glob("*.onnx")
+    (kept,) = (tmp_path / "cache" / "slimpose" / "exported").glob("*.onnx")
     assert Session(kept).info.name == "efficientpose-a"
     written = kept.stat().st_mtime_ns
     told(capsys, "efficientpose-a", "--rounds", 1, "--threads", 1)
@@ -81,14 +87,46 @@ def test_the_commonest_protocol_stands_below_and_others_with_their_rows() -> Non
         Entry(system="a", published_ap=70.0, protocol="usual"),
         Entry(system="b", published_ap=71.0, protocol="usual"),
         Entry(system="c", published_ap=42.0, protocol="odd", note="Bottom-up."),
-        Entry(system="d", weights="d.onnx", gmac=0.5, ms={1: 8.0}, measured={"AP": 0.5}),
+        Entry(system="d", weights="d.onnx", runs_in="litert, int8", gmac=0.5, ms={1: 8.0}, measured={"AP": 0.5}),
     ]
     lines = as_markdown(entries, threads=(1,), measured_on="5 people", machine="a chip").splitlines()
-    assert lines[2] == "| a |  | - | - | - | - | no weights | 70.0 |"
+    assert lines[2] == "| a |  | - | - | - | - | - | no weights | 70.0 |"
     assert lines[4].startswith("| c [1] |")
-    assert lines[5] == "| d |  | - | 0.500 | - | 8.0 | 50.0 | - |"
+    assert lines[5] == "| d |  | litert, int8 | - | 0.500 | - | 8.0 | 50.0 | - |"
     assert "[1] Published AP: odd. Bottom-up." in lines
     assert any(line.startswith("Published AP: usual, unless") for line in lines)
+
+
+def test_each_row_says_what_runs_it(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [tmp_path / "blazepose.tflite", tmp_path / "tf-pose.pb"]
+    for path in others:
+        path.touch()
+
+    def opened(path: Path, *, threads: int) -> Any:
+        info = describe(path, size=SIZE, stride=4, skeleton=COCO17, origin="a test")
+        return SimpleNamespace(info=info) if path in others else Session(path, threads=threads)
+
+    monkeypatch.setattr("slimpose.cli.compare.open_pose_model", opened)
+    file = small_net(tmp_path / "rounded.onnx", precision="int8")
+    table, systems = told(capsys, file, *others, "b1", "--rounds", 0)
+    expected = ["onnxruntime, int8", "litert, as published", "openvino, as published", ""]
+    assert [system["runs_in"] for system in systems] == expected
+    assert "| onnxruntime, int8 |" in table
+    assert "FP32" not in table
+
+
+@pytest.mark.parametrize("changed", ["slimpose.__version__", "torch.__version__", "slimpose.export.onnx.GRAPH"])
+def test_a_graph_of_another_exporter_is_not_taken_from_the_cache(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("slimpose.export.onnx.export", lambda loaded, out, **_: write_bytes(out, b"graph"))
+    before = random_weights("b1")
+    assert random_weights("b1") == before
+    monkeypatch.setattr(changed, "another")
+    after = random_weights("b1")
+    assert after != before
+    assert after.read_bytes() == b"graph"
 
 
 def test_a_picture_needs_something_to_draw(tmp_path: Path) -> None:
@@ -112,6 +150,7 @@ def test_files_stand_beside_all_the_others(capsys: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ((), "or the word all: everything there is"),
         (("resnet-99",), "no net is named 'resnet-99'"),
         (("/nowhere/a.onnx",), "no model file /nowhere/a.onnx"),
         (("b1", "--annotations", "a.json"), "--annotations and --images go together"),

@@ -280,6 +280,10 @@ def test_dark_is_nearer_than_a_quarter_cell_and_that_within_half_a_cell(x: float
         (("--boxes", "nowhere.json"), "no box file nowhere.json"),
         (("--boxes", "other.json"), "holds no box of an image of truth.json (of another data set?)"),
         (("--boxes", "detector", "--detector", "pose.onnx"), "is a pose model; expected a person detector"),
+        (("--box-threshold", "0.05"), "--boxes is gt, expected FILE or detector"),
+        (("--detector", "pose.onnx"), "--detector is the one of --boxes detector; --boxes is gt"),
+        (("--detector", "pose.onnx", "--boxes", "other.json"), "--boxes is other.json, expected detector"),
+        (("--results", "out.json"), "--json and --results: two of them are one file"),
     ],
 )
 def test_what_cannot_be_measured_is_told(
@@ -296,6 +300,43 @@ def test_what_cannot_be_measured_is_told(
     assert run("evaluate", model, "--annotations", scene.name, "--images", tmp_path, "--json", "out.json", *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--boxes", "detector"), "--boxes"),
+        (("--detector", "other.onnx"), "--detector"),
+        (("--flip", "--flip-shift"), "--flip, --flip-shift"),
+        (("--decoding", "quarter", "--box-threshold", "0.5"), "--decoding"),
+        (("--analyse", "page"), "--analyse"),
+    ],
+)
+def test_a_detector_takes_no_options_about_poses(
+    scene: Path, tmp_path: Path, words: tuple[str, ...], told: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = write_detector_model(tmp_path / "model.onnx")
+    assert run("evaluate", model, "--annotations", scene.name, "--images", tmp_path, "--json", "out.json", *words) == 2
+    assert f"{told}: about poses; synthetic-detect is a person detector" in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--json", "--results"])
+@pytest.mark.parametrize("name", ["truth.json", "boxes.json", "pose.onnx", "detector.onnx"])
+def test_what_is_read_is_not_overwritten(
+    scene: Path, tmp_path: Path, option: str, name: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pose_model(tmp_path / "pose.onnx")
+    write_detector_model(tmp_path / "detector.onnx")
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": BOX, "score": 0.5}]))
+    boxes = ("detector", "--detector", "detector.onnx") if name == "detector.onnx" else ("boxes.json",)
+    words = ("evaluate", "pose.onnx", "--annotations", scene.name, "--images", ".", "--boxes", *boxes)
+    before = (tmp_path / name).read_bytes()
+    assert run(*words, option, tmp_path / name) == 2
+    assert "is an input of this call; it would be overwritten" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == before
 
 
 # parity

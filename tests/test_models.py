@@ -10,6 +10,7 @@ import pytest
 
 import slimpose
 from models import CARD, write_detector_model, write_pose_model
+from running_verbs import start
 from slimpose.cli.main import main
 from slimpose.runtime import models
 
@@ -41,7 +42,7 @@ def test_a_path_means_that_file(weights: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("weights")
 def test_an_unknown_name_is_told_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no model is named 'mnv3'; expected one of detector, mnv2, or an ONNX file"):
+    with pytest.raises(ValueError, match="no model is named 'mnv3'; expected one of detector, mnv2, or a model file"):
         models.resolve("mnv3")
 
 
@@ -79,6 +80,15 @@ def test_the_list_for_people_shows_the_cards(capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     assert "mnv2" in text
     assert "licence: Apache-2.0" in text
+
+
+def test_a_reader_that_wants_no_more_is_told_nothing(tmp_path: Path) -> None:
+    process = start("models", "--json", folder=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    assert process.stderr.read() == ""
 
 
 def test_importing_slimpose_is_light() -> None:

@@ -175,6 +175,16 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
     assert net_of(checkpoint.read_metadata(run / CHECKPOINT)).spec == pruned.spec
 
 
+@pytest.mark.parametrize("name", ["whole.safetensors", "people.json"])
+def test_what_it_reads_is_not_overwritten(name: str, tmp_path: Path) -> None:
+    whole, people = tmp_path / "whole.safetensors", tmp_path / "people.json"
+    for path in (whole, people):
+        path.write_bytes(b"is read")
+    with pytest.raises(ValueError, match=f"--out .*{name} is an input of this call"):
+        prune_verb(whole, gmac=0.1, images=tmp_path, annotations=people, out=tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"is read"
+
+
 def test_a_file_of_another_net_does_not_narrow_a_recipes() -> None:
     recipe = tiny_recipe()
     other = dataclasses.replace(NET, head_width=24, inner_widths=(8,) * 17)

@@ -286,6 +286,19 @@ def test_what_will_not_do_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("option", "name"), [("--out", "small.onnx"), ("--json", "small.onnx"), ("--json", "pictures/people.json")]
+)
+def test_what_it_reads_is_not_overwritten(
+    folder: Path, tmp_path: Path, option: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (folder / name).read_bytes()
+    assert run(*words(folder, tmp_path / "int8.onnx", option, folder / name)) == 2
+    assert "is an input of this call; it would be overwritten" in capsys.readouterr().err
+    assert (folder / name).read_bytes() == before
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_empty_folder_names_the_picture_it_lacks(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,11 +15,23 @@ from slimpose.poses import Poses
 from slimpose.skeleton import COCO17, Skeleton
 
 if TYPE_CHECKING:
+    from slimpose.draw import draw_poses
     from slimpose.runtime.following import CameraFrame, Follower
     from slimpose.runtime.images import ImageError
     from slimpose.runtime.pipeline import Pipeline, load
 
-__all__ = ["COCO17", "CameraFrame", "Follower", "ImageError", "Pipeline", "Poses", "Skeleton", "__version__", "load"]
+__all__ = [
+    "COCO17",
+    "CameraFrame",
+    "Follower",
+    "ImageError",
+    "Pipeline",
+    "Poses",
+    "Skeleton",
+    "__version__",
+    "draw_poses",
+    "load",
+]
 __version__ = "0.1.0"
 
 _LAZY = {
@@ -27,6 +39,7 @@ _LAZY = {
     "Follower": "slimpose.runtime.following",
     "ImageError": "slimpose.runtime.images",
     "Pipeline": "slimpose.runtime.pipeline",
+    "draw_poses": "slimpose.draw",
     "load": "slimpose.runtime.pipeline",
 }
 """What needs OpenCV and ONNX Runtime is imported when first asked for: ``import slimpose`` stays light."""
@@ -36,3 +49,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'slimpose' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -32,11 +32,6 @@ def check_boxes(boxes_image: Boxes) -> None:
         )
 
 
-def boxes_from_xywh(xywh: Boxes) -> Boxes:
-    """Return COCO's x, y, width, height as x1, y1, x2, y2."""
-    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
-
-
 def boxes_to_xywh(boxes_image: Boxes) -> Boxes:
     """Return x1, y1, x2, y2 as COCO's x, y, width, height."""
     return np.concatenate([boxes_image[:, :2], boxes_image[:, 2:] - boxes_image[:, :2]], axis=1)

@@ -9,6 +9,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from slimpose.cli.targets import check_targets
 from slimpose.export.onnx import Loaded, load_weights
 from slimpose.train import checkpoint
 
@@ -29,6 +30,7 @@ def average(
     """
     if len(weights) < 2:
         raise ValueError(f"got {len(weights)} weights file; expected two or more to average")
+    check_targets({"--out": out}, {}, weights)
     first, *others = (load_weights(path) for path in weights)
     for path, other in zip(weights[1:], others, strict=True):
         if (other.task, other.spec) != (first.task, first.spec):

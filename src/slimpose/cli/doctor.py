@@ -40,7 +40,7 @@ def doctor(
     """Tell what this machine has for pose estimation, and which backend and precision would run a model fastest.
 
     Args:
-        model: The model to try the backends with: a shipped name, or an ONNX file.
+        model: The model to try the backends with: a shipped name, or a file of slimpose export.
         threads: CPU threads to try with; 0 leaves each backend's choice.
         precision: What may be chosen: any, bf16, fp16; or int8 and fp32, a file's own.
         try_backends: Whether to try them (a second or two, remembered); without, nothing is chosen.

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from slimpose.arrays import Crops, Points, Scores
+from slimpose.arrays import Crops
+from slimpose.cli.targets import check_targets
 from slimpose.evaluate import analysis, analysis_findings, analysis_page
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
@@ -96,7 +96,7 @@ def evaluate(
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     results: Path | None = None,
     analyse: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
-    detector: str = "detector",
+    detector: str = models.DEFAULT_DETECTOR,
     threads: int = 0,
     backend: str = "onnxruntime",
     precision: str = "",
@@ -133,18 +133,33 @@ def evaluate(
         raise ValueError(f"--box-threshold is {box_threshold:g}; expected a number 0..1")
     if flip_shift and not flip:
         raise ValueError("--flip-shift says how --flip averages; expected both")
-    for option, path in (("--json", json_file), ("--results", results)):
-        if path is not None and path.is_dir():
-            raise IsADirectoryError(f"{option} {path} is a folder; expected a file to write")
-    if analyse is not None:
-        analysis_page.check_folder(analyse)
+    check_targets(
+        {"--json": json_file, "--results": results},
+        {"--analyse": analyse},
+        [annotations, *map(Path, (model, boxes, detector))],
+    )
     opened = Opening(threads=threads, backend=backend, precision=precision)
     loaded, given = opened(model), None
     if loaded.info.task == "detect":
-        if analyse is not None:
-            raise ValueError(f"--analyse takes poses apart; {loaded.info.name} is a person detector")
+        about_poses = {
+            "--boxes": boxes != "gt",
+            "--detector": detector != models.DEFAULT_DETECTOR,
+            "--flip": flip,
+            "--flip-shift": flip_shift,
+            "--decoding": decoding != "dark",
+            "--analyse": analyse is not None,
+        }
+        if any(about_poses.values()):
+            useless = ", ".join(option for option, is_given in about_poses.items() if is_given)
+            raise ValueError(f"{useless}: about poses; {loaded.info.name} is a person detector, expected a pose net")
         figures, records = _evaluate_detector(loaded, annotations, images, box_threshold)
     else:
+        if boxes == "gt" and box_threshold is not None:
+            raise ValueError(
+                "--box-threshold leaves out boxes that were found; --boxes is gt, expected FILE or detector"
+            )
+        if boxes != "detector" and detector != models.DEFAULT_DETECTOR:
+            raise ValueError(f"--detector is the one of --boxes detector; --boxes is {boxes}, expected detector")
         given = _truth(annotations, loaded, boxes=boxes, results=results)
         if analyse is not None and not given.is_labelled:
             raise ValueError(f"--analyse compares with annotations; {annotations} has none")
@@ -197,7 +212,7 @@ def _evaluate_detector(
         found = detector_evaluation.detected_boxes(
             truth,
             images,
-            watch.timed(_detect(loaded)),
+            watch.timed(detector_evaluation.boxes_of(loaded)),
             canvas=loaded.info.size,
             nms_iou=loaded.info.nms_iou,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
@@ -284,12 +299,8 @@ def _evaluate_pose(
 def _predictor(
     model: Model, *, flip: bool, flip_shift: bool, decoding: pose_evaluation.Decoding
 ) -> pose_evaluation.PredictCrops:
-    def predict(batch: Crops) -> tuple[Points, Scores]:
-        points, scores = model.run(batch, ("points", "scores"))
-        return points, scores
-
     if not flip and decoding == "dark":
-        return predict
+        return pose_evaluation.points_of(model)
     if "heatmaps" not in model.outputs:
         what = "--flip averages" if flip else f"--decoding {decoding} reads"
         raise ValueError(f"{model.info.name} gives no heatmaps, which {what}; export it with --heatmaps")
@@ -311,14 +322,6 @@ def _boxes(boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, ope
         if finder.info.task != "detect":
             raise ValueError(f"{detector} is a {finder.info.task} model; expected a person detector")
         return detector_evaluation.detected_boxes(
-            truth, images, _detect(finder), canvas=finder.info.size, nms_iou=finder.info.nms_iou
+            truth, images, detector_evaluation.boxes_of(finder), canvas=finder.info.size, nms_iou=finder.info.nms_iou
         )
     return boxes_in_file(truth, Path(boxes))
-
-
-def _detect(model: Model) -> detector_evaluation.DetectImages:
-    def detect(batch: Crops) -> tuple[np.ndarray, np.ndarray]:
-        boxes, scores = model.run(batch, ("boxes", "scores"))
-        return boxes, scores
-
-    return detect

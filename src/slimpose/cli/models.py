@@ -17,7 +17,7 @@ def models(json: bool = False) -> int:
     """List the models inside the package: what each is, where it lies, and its card.
 
     Args:
-        json: Print a JSON list instead.
+        json: Print a JSON list instead, with the whole recipe and the figures of the training run.
     """
     entries = [_entry(name) for name in shipped()]
     if json:
@@ -39,9 +39,17 @@ def models(json: bool = False) -> int:
     for entry in entries:
         console.print(Text(f"\n{entry['name']}", style="bold"))
         console.print(f"  file: {entry['path']}")
-        for key, value in entry["card"].items():
+        for key, value in _in_short(entry["card"]).items():
             console.print(f"  {key}: {value if isinstance(value, str) else json_format.dumps(value)}")
     return 0
+
+
+def _in_short(card: dict[str, Any]) -> dict[str, Any]:
+    """The recipe by name; the training run's figures only where no "measured" says what the file itself reaches."""
+    shown = {key: value for key, value in card.items() if key != "figures" or "measured" not in card}
+    if isinstance(recipe := shown.get("recipe"), dict):
+        shown["recipe"] = f"{recipe.get('name')} (--json tells the whole)"
+    return shown
 
 
 def _entry(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import tyro
 from rich.progress import Progress
 
 from slimpose.cli.cropping import crops_of_people
+from slimpose.cli.targets import check_targets
 from slimpose.export.onnx import load_weights
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.pose_net import PoseNet
@@ -42,6 +43,7 @@ def prune(
     """
     if people < 1:
         raise ValueError(f"--people is {people}; expected 1 or more, such as 256")
+    check_targets({"--out": out}, {}, [weights, annotations])
     loaded = load_weights(weights)
     net = loaded.net
     if not isinstance(net, PoseNet):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from slimpose.cli.targets import check_targets
 from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.formats.files import write_json
 from slimpose.runtime.models import resolve
@@ -79,12 +80,11 @@ def quantize(
     if scheme != "affine" and deconvolutions == "float":
         raise ValueError(f"the {scheme} scheme is for chips that compute deconvolutions in int8; expected them so")
     path = resolve(model)
-    if out.is_dir() or out.suffix.lower() != ".onnx":
+    if out.suffix.lower() != ".onnx":
         raise ValueError(f"--out is {out}; expected an ONNX file to write")
-    if out.exists() and out.samefile(path):
-        raise ValueError(f"--out {out} is the model itself; expected another file")
     if threads < 0:
         raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
+    check_targets({"--out": out, "--json": json_file}, {}, [path, annotations])
     require_pycocotools()
     from slimpose.export.quantization.promise import Request, make
     from slimpose.export.quantization.schemes import SCHEMES

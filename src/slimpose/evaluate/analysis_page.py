@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -35,23 +34,6 @@ class Subject:
 
     model: str
     protocol: str
-
-
-def check_folder(folder: Path) -> None:
-    """Make the folder, so that what stands in the way is told before any work is done.
-
-    Raises:
-        NotADirectoryError: If there is a file of that name.
-        ValueError: If it cannot be made or written to.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; expected a folder for the analysis")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"cannot write the analysis to {folder}: {error.strerror or error}") from error
 
 
 def write(

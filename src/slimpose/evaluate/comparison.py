@@ -21,6 +21,7 @@ class Entry:
         model: The net's name or the model's file; empty if there is nothing to run.
         size: Input height and width.
         weights: Where its weights are from; empty if there are none.
+        runs_in: The backend and the precision it computes in; empty if it was not opened.
         params: Parameters.
         gmac: True multiply-adds of one input in 1e9.
         tool: The paper's way of counting them.
@@ -35,6 +36,7 @@ class Entry:
     model: str = ""
     size: str = ""
     weights: str = ""
+    runs_in: str = ""
     params: int | None = None
     gmac: float | None = None
     tool: float | None = None
@@ -55,7 +57,7 @@ def as_markdown(entries: Sequence[Entry], *, threads: Sequence[int], measured_on
         machine: What the times were taken on.
     """
     timed = [f"ms, {count} thr." for count in threads]
-    head = ["system", "input", "M params", "GMAC", "tool", *timed, "AP here", "published AP"]
+    head = ["system", "input", "runs in", "M params", "GMAC", "tool", *timed, "AP here", "published AP"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     notes: list[str] = []
     protocols = {entry.protocol for entry in entries if entry.protocol}
@@ -73,6 +75,7 @@ def as_markdown(entries: Sequence[Entry], *, threads: Sequence[int], measured_on
         cells = [
             entry.system + mark,
             entry.size,
+            entry.runs_in or "-",
             _number(entry.params and entry.params / 1e6, 2),
             _number(entry.gmac, 3),
             _number(entry.tool, 2),
@@ -83,11 +86,9 @@ def as_markdown(entries: Sequence[Entry], *, threads: Sequence[int], measured_on
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        f"Milliseconds a person, from a cut crop to points, batch 1, FP32, in turn in one process: {machine}.",
+        f"Milliseconds a person, from a cut crop to points, batch 1, in turn in one process: {machine}.",
+        "GMAC: true multiply-adds in 1e9; tool: the paper's count. Nets without weights are timed with random ones.",
     ]
-    lines.append(
-        "GMAC: true multiply-adds in 1e9; tool: the paper's count. Nets without weights are timed with random ones."
-    )
     if measured_on:
         lines.append(f"AP here: {measured_on}, ground-truth boxes, no flip test.")
     if most_common:

@@ -14,16 +14,26 @@ from slimpose.arrays import Crops, Size
 from slimpose.evaluate.boxes import PeopleBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
-from slimpose.runtime.detector import MIN_BOX_PX, NMS_IOU, boxes_in_image
+from slimpose.runtime.detector import NMS_IOU, boxes_in_image
 from slimpose.runtime.images import read_image
 from slimpose.runtime.letterbox import letterbox
-
-DetectImages = Callable[[Crops], tuple[np.ndarray, np.ndarray]]
-"""uint8 canvases (n, H, W, 3) to boxes (n, k, 4) in canvas pixels and scores (n, k)."""
+from slimpose.runtime.session import Model
 
 TALL_PX = 96.0
 _LEAST_SCORE = 0.005
 _MATCH_IOU = 0.5
+DetectImages = Callable[[Crops], tuple[np.ndarray, np.ndarray]]
+"""uint8 canvases (n, H, W, 3) to boxes (n, k, 4) in canvas pixels and scores (n, k)."""
+
+
+def boxes_of(model: Model) -> DetectImages:
+    """Return a detector as what ``detected_boxes`` looks with."""
+
+    def detect(canvases: Crops) -> tuple[np.ndarray, np.ndarray]:
+        boxes, scores = model.run(canvases, ("boxes", "scores"))
+        return boxes, scores
+
+    return detect
 
 
 def detected_boxes(
@@ -38,8 +48,6 @@ def detected_boxes(
 ) -> dict[int, PeopleBoxes]:
     """Return what a detector finds in every image of the file, or those of ``image_ids``, by image id.
 
-    As the runtime does, it leaves out boxes with a side under MIN_BOX_PX.
-
     Raises:
         ImageError: If a picture is missing or broken.
     """
@@ -50,8 +58,7 @@ def detected_boxes(
         picture, to_canvas = letterbox(image, canvas)
         boxes, scores = (output[0] for output in detect(picture[None]))
         boxes, scores = boxes_in_image(boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou=nms_iou)
-        large = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PX).all(axis=1)
-        found[image_id] = PeopleBoxes(boxes_image=boxes[large], scores=scores[large])
+        found[image_id] = PeopleBoxes(boxes_image=boxes, scores=scores)
         on_progress(done, len(looked_at))
     return found
 
@@ -75,9 +82,7 @@ def box_ap(annotations: CocoFile, boxes: dict[int, PeopleBoxes]) -> dict[str, fl
     return average_precision(annotations, box_records(annotations, boxes), kind="bbox")
 
 
-def recall_and_false(
-    annotations: CocoFile, boxes: dict[int, PeopleBoxes], *, threshold: float, iou: float = _MATCH_IOU
-) -> dict[str, float]:
+def recall_and_false(annotations: CocoFile, boxes: dict[int, PeopleBoxes], *, threshold: float) -> dict[str, float]:
     """Return ``recall_tall`` and ``false_per_image`` of the boxes that score over ``threshold``.
 
     People taller than TALL_PX are to be found; each box may find one. A box that finds nobody of any height, and lies
@@ -93,13 +98,13 @@ def recall_and_false(
             continue
         mine = boxes[image_id].over(threshold)
         best_first = mine.boxes_image[np.argsort(-mine.scores, kind="stable")]
-        matched = _match(best_first, true_boxes, iou)
+        matched = _match(best_first, true_boxes)
         found_tall += int((is_tall & np.isin(np.arange(len(true_boxes)), matched[matched >= 0])).sum())
         false += int(((matched < 0) & ~_inside_crowd(best_first, crowds)).sum())
     return {"recall_tall": found_tall / max(1, tall), "false_per_image": false / max(1, len(annotations.images))}
 
 
-def _match(boxes: Float32[np.ndarray, "a 4"], true_boxes: Float32[np.ndarray, "b 4"], iou: float) -> np.ndarray:
+def _match(boxes: Float32[np.ndarray, "a 4"], true_boxes: Float32[np.ndarray, "b 4"]) -> np.ndarray:
     """For each box, best first, the free true box it overlaps most, or -1."""
     matched = np.full(len(boxes), -1)
     if len(true_boxes) == 0:
@@ -107,7 +112,7 @@ def _match(boxes: Float32[np.ndarray, "a 4"], true_boxes: Float32[np.ndarray, "b
     overlap = geometry.box_iou(boxes, true_boxes)
     for row in range(len(boxes)):
         best = int(overlap[row].argmax())
-        if overlap[row, best] >= iou:
+        if overlap[row, best] >= _MATCH_IOU:
             matched[row] = best
             overlap[:, best] = 0
     return matched

@@ -18,6 +18,7 @@ from slimpose.oks import oks_nms
 from slimpose.poses import Poses, person_scores
 from slimpose.runtime.crops import cut_crops
 from slimpose.runtime.images import read_image
+from slimpose.runtime.session import Model
 from slimpose.skeleton import Skeleton
 
 PredictCrops = Callable[[Crops], tuple[Points, Scores]]
@@ -26,6 +27,16 @@ PredictCrops = Callable[[Crops], tuple[Points, Scores]]
 
 Decoding = Literal["dark", "quarter"]
 """DARK, or what it replaced: the maximum's cell, a quarter cell towards its higher neighbour."""
+
+
+def points_of(model: Model) -> PredictCrops:
+    """Return a pose model as what ``pose_records`` looks with: its own points."""
+
+    def predict(crops: Crops) -> tuple[Points, Scores]:
+        points, scores = model.run(crops, ("points", "scores"))
+        return points, scores
+
+    return predict
 
 
 def by_heatmaps(

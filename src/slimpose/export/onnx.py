@@ -30,6 +30,8 @@ from slimpose.runtime.session import FORMAT, read_info
 from slimpose.skeleton import COCO17
 from slimpose.train import checkpoint
 
+GRAPH = 1
+"""Raised when the exported graph changes, its decoding included: graphs kept in caches are made anew then."""
 MAX_POINT_DRIFT_PX = 0.05
 MAX_HEATMAP_DRIFT = 1e-3
 _COMPARED_SCORE = 0.1

@@ -13,6 +13,8 @@ from slimpose.runtime.session import Session
 SCORE_THRESHOLD = 0.3
 NMS_IOU = 0.6
 """What a detector's file says unless its card says otherwise."""
+MIN_BOX_PX = 4.0
+"""A box with a shorter side holds nobody whose pose could be told."""
 
 
 def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou: float) -> list[int]:
@@ -34,20 +36,16 @@ def boxes_in_image(
     threshold: float,
     iou: float,
 ) -> tuple[Boxes, PersonScores]:
-    """Return a detector's boxes in image pixels: over the threshold, clipped, one a person, best first."""
+    """Return a detector's boxes in image pixels: over the threshold, clipped, not tiny, one a person, best first."""
     counted = scores > threshold
     corners = geometry.transform_points(geometry.invert_affines(to_canvas), boxes_canvas[counted].reshape(1, -1, 2))
     limits = np.array([image.shape[1], image.shape[0]], np.float32) - 0.5
     boxes = np.clip(corners, np.float32(-0.5), limits).reshape(-1, 4).astype(np.float32)
     scores = scores[counted]
-    with_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    boxes, scores = boxes[with_area], scores[with_area]
+    large = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PX).all(axis=1)
+    boxes, scores = boxes[large], scores[large]
     kept = box_nms(boxes, scores, iou=iou)
     return boxes[kept], scores[kept]
-
-
-MIN_BOX_PX = 4.0
-"""A box with a shorter side holds nobody whose pose could be told."""
 
 
 class Detector:
@@ -69,7 +67,7 @@ class Detector:
         """Return the people's boxes (n, 4) in image pixels, best first, and their scores (n,)."""
         canvas, to_canvas = letterbox(image, self.session.info.size)
         boxes, scores = self.session.run(canvas[None], ("boxes", "scores"))
-        boxes, scores = boxes_in_image(
+        return boxes_in_image(
             boxes[0],
             scores[0],
             to_canvas,
@@ -77,5 +75,3 @@ class Detector:
             threshold=self.score_threshold,
             iou=self.session.info.nms_iou,
         )
-        large = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PX).all(axis=1)
-        return boxes[large], scores[large]

@@ -18,7 +18,7 @@ def resolve(name_or_path: str | Path) -> Path:
     """Return the file of a shipped model's name, or the path that was given.
 
     Raises:
-        ValueError: If it is neither a shipped name nor a path of an ONNX file.
+        ValueError: If it is neither a shipped name nor a path.
         FileNotFoundError: If there is no such file.
     """
     known = shipped()
@@ -28,6 +28,6 @@ def resolve(name_or_path: str | Path) -> Path:
     if path.is_file():
         return path
     names = f"one of {', '.join(known)}" if known else "a name (but this package was built without weights)"
-    if isinstance(name_or_path, str) and path.suffix.lower() != ".onnx" and len(path.parts) == 1:
-        raise ValueError(f"no model is named {name_or_path!r}; expected {names}, or an ONNX file")
-    raise FileNotFoundError(f"no model file {path}; expected {names}, or an ONNX file")
+    if isinstance(name_or_path, str) and not path.suffix and len(path.parts) == 1:
+        raise ValueError(f"no model is named {name_or_path!r}; expected {names}, or a model file")
+    raise FileNotFoundError(f"no model file {path}; expected {names}, or a file of slimpose export")

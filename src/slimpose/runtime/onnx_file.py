@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 
 CPU = ("CPUExecutionProvider",)
 Provider = str | tuple[str, dict[str, Any]]
+INPUT_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+"""Of other people's files that may be run here."""
 
 
 def open_onnx_file(

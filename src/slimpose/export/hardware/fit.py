@@ -43,9 +43,7 @@ class Candidate:
     imbalance: float
 
 
-def fit(
-    target: Target, *, gmac: float, parent: NetSpec, size: Size = Size(256, 192), joints: int = 17
-) -> list[Candidate]:
+def fit(target: Target, *, gmac: float, parent: NetSpec, size: Size = Size(256, 192)) -> list[Candidate]:
     """Return the nets without a finding near the multiply-adds asked for, best first.
 
     Every encoder design, at widths of 0.5 to 1.75 and depths of 0.5 to 2, ReLU, no squeeze-and-excite, no dilation,
@@ -57,7 +55,6 @@ def fit(
         gmac: 1e9 true multiply-adds to come near to.
         parent: The net whose weights training may start from.
         size: Input size.
-        joints: Heatmaps.
 
     Raises:
         ValueError: If ``gmac`` is not positive.
@@ -65,7 +62,7 @@ def fit(
     """
     if not gmac > 0:
         raise ValueError(f"--gmac is {gmac:g}; expected 1e9 multiply-adds, for example 0.43")
-    macs = {spec: macs_of_spec(spec) for spec in _specs(target, size=size, joints=joints)}
+    macs = {spec: macs_of_spec(spec) for spec in _specs(target, size=size)}
     by_distance = sorted(macs, key=lambda spec: abs(macs[spec] - gmac * 1e9))
     near = [spec for spec in by_distance if abs(macs[spec] - gmac * 1e9) <= NEAR * gmac * 1e9]
     found = [spec for spec in near if not has_finding(layers_of_spec(spec), target)]
@@ -74,7 +71,7 @@ def fit(
         found = [spec for spec in (next(rest, None),) if spec is not None]
     if not found:
         raise RuntimeError(f"none of {len(macs)} nets fits {target.name} at {size}")
-    inherited = parent_layers(dataclasses.replace(parent, size=size, joints=joints))
+    inherited = parent_layers(dataclasses.replace(parent, size=size))
     candidates = [
         Candidate(
             spec=spec,
@@ -120,7 +117,7 @@ def _weights(layer: Layer) -> tuple[object, ...]:
     return (layer.kind, *(layer.facts[name] for name in names))
 
 
-def _specs(target: Target, *, size: Size, joints: int) -> Iterator[NetSpec]:
+def _specs(target: Target, *, size: Size) -> Iterator[NetSpec]:
     """Every different net of the search, named by the least width and depth that give it."""
     multiple = int(target.parameters.get("channel_multiple", 8))
     multiple = multiple if multiple % 4 == 0 and multiple >= 8 else 8
@@ -135,7 +132,6 @@ def _specs(target: Target, *, size: Size, joints: int) -> Iterator[NetSpec]:
                     activation="relu",
                     squeeze_excite=False,
                     size=size,
-                    joints=joints,
                     width_multiplier=width,
                     depth_multiplier=depth,
                     round_to=multiple,

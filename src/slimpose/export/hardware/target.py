@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -204,12 +205,4 @@ def _no_twins(document: Mapping[str, Any], file: Path) -> None:
 
 
 def _without(rule: Rule, kind: str) -> Rule:
-    return Rule(
-        id=rule.id,
-        on=tuple(name for name in rule.on if name != kind),
-        holds=rule.holds,
-        because=rule.because,
-        mend=rule.mend,
-        source=rule.source,
-        level=rule.level,
-    )
+    return dataclasses.replace(rule, on=tuple(name for name in rule.on if name != kind))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.arrays import Crops, Points, Scores
+from slimpose.arrays import Crops
 from slimpose.evaluate.boxes import ground_truth_boxes
-from slimpose.evaluate.detector import box_ap, detected_boxes
-from slimpose.evaluate.pose import pose_ap, pose_records
+from slimpose.evaluate.detector import box_ap, boxes_of, detected_boxes
+from slimpose.evaluate.pose import points_of, pose_ap, pose_records
 from slimpose.formats.coco import CocoFile
 from slimpose.runtime.crops import cut_crops
 from slimpose.runtime.images import read_image
@@ -71,21 +71,12 @@ def pictures(annotations: CocoFile, folder: Path, info: ModelInfo) -> Crops:
 
 def average_precision(model: Model, annotations: CocoFile, folder: Path) -> float:
     """Return AP in points (0..100): of keypoints in ground-truth boxes without flip test, or of a detector's boxes."""
-
-    def points_of(batch: Crops) -> tuple[Points, Scores]:
-        points, scores = model.run(batch, ("points", "scores"))
-        return points, scores
-
-    def boxes_of(batch: Crops) -> tuple[np.ndarray, np.ndarray]:
-        boxes, scores = model.run(batch, ("boxes", "scores"))
-        return boxes, scores
-
     info = model.info
     if info.task == "pose":
         boxes = ground_truth_boxes(annotations)
-        records = pose_records(annotations, folder, boxes, points_of, crop_size=info.size, batch=16)
+        records = pose_records(annotations, folder, boxes, points_of(model), crop_size=info.size, batch=16)
         return 100 * pose_ap(annotations, records)["AP"]
-    found = detected_boxes(annotations, folder, boxes_of, canvas=info.size, nms_iou=info.nms_iou)
+    found = detected_boxes(annotations, folder, boxes_of(model), canvas=info.size, nms_iou=info.nms_iou)
     return 100 * box_ap(annotations, found)["AP"]
 
 

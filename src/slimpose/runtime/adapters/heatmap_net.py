@@ -14,10 +14,10 @@ from slimpose.runtime.adapters.imagenet import input_of, normalised
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.skeleton import COCO17, Skeleton
 
-Cells = Literal["first", "corners", "centres"]
-"""Where a net was taught that heatmap cells lie. "first": cell 0 on pixel 0, the next a stride further (the published
-HRNet and SimpleBaseline, and mmpose's plain codec); "corners": first and last cell on first and last pixel (UDP:
-ViTPose); "centres": each cell on the middle of its square of pixels (slimpose)."""
+Cells = Literal["multiples", "corners", "centres"]
+"""Where a net was taught that heatmap cells lie. "multiples": cell 0 on pixel 0, the next a stride further (the
+published HRNet and SimpleBaseline, and mmpose's plain codec); "corners": first and last cell on first and last pixel
+(UDP: ViTPose); "centres": each cell on the middle of its square of pixels (slimpose)."""
 
 
 class HeatmapNet:
@@ -28,7 +28,9 @@ class HeatmapNet:
         ValueError: If it is no such model, or has another number of joints than the skeleton.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0, skeleton: Skeleton = COCO17, cells: Cells = "first") -> None:
+    def __init__(
+        self, path: Path, *, threads: int = 0, skeleton: Skeleton = COCO17, cells: Cells = "multiples"
+    ) -> None:
         self._session = open_onnx_file(path, threads=threads)
         self._input, size = input_of(self._session, path)
         given = self._session.get_outputs()

@@ -9,10 +9,9 @@ import numpy as np
 
 from slimpose.arrays import Image, Size
 from slimpose.runtime.adapters.contract import OUTPUTS, answer, check_batch, check_outputs, describe
-from slimpose.runtime.onnx_file import open_onnx_file
+from slimpose.runtime.onnx_file import INPUT_TYPES, open_onnx_file
 from slimpose.skeleton import COCO17
 
-_TYPES = {"tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 _STRIDE = 4
 _ANSWER = [17, 3]
 _MANY = [6, 56]
@@ -42,11 +41,11 @@ class _Graph:
         shape = given[0].shape
         fits = len(given) == 1 and len(shape) == 4 and shape[3] == 3
         size = Size(shape[1], shape[2]) if fits and all(isinstance(side, int) for side in shape[1:3]) else free_size
-        if not fits or size is None or given[0].type not in _TYPES or not answers:
+        if not fits or size is None or given[0].type not in INPUT_TYPES or not answers:
             raise ValueError(
                 f"{path} takes {[(put.name, put.type, put.shape) for put in given]}; expected MoveNet {expected}"
             )
-        self._input, self._type, self._answer, self.size = given[0].name, _TYPES[given[0].type], answers[0], size
+        self._input, self._type, self._answer, self.size = given[0].name, INPUT_TYPES[given[0].type], answers[0], size
 
     def __call__(self, picture: Image) -> np.ndarray:
         (answered,) = self._session.run([self._answer], {self._input: picture[None].astype(self._type)})

@@ -15,6 +15,7 @@ from jaxtyping import Float32, Int64
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores, Size
 from slimpose.poses import Poses
+from slimpose.runtime.detector import MIN_BOX_PX
 from slimpose.runtime.tracking.appearance import BINS, clothes_colours, colour_likeness
 from slimpose.runtime.tracking.assignment import assign
 from slimpose.runtime.tracking.association import pose_similarity
@@ -22,7 +23,6 @@ from slimpose.runtime.tracking.boxes import joint_extents, pose_quality, samenes
 from slimpose.runtime.tracking.tracks import DEFAULT_RULES, Rules, State, Track
 from slimpose.skeleton import Skeleton
 
-_MIN_BOX_PX = 4.0
 _LEAST_RUNS_MISSED = 4
 """How often in a row the detector must miss a person before its patience can end."""
 _NEW_RUNS_MISSED = 2
@@ -102,7 +102,7 @@ class Tracker:
             if lost and (track.only_detected or timestamp_s - track.told_s > self.rules.guess_s):
                 continue
             box = np.clip(track.box_ahead(timestamp_s), np.float32(-0.5), limit)
-            if (box[2:] - box[:2] >= _MIN_BOX_PX).all():
+            if (box[2:] - box[:2] >= MIN_BOX_PX).all():
                 boxes.append(box)
                 scores.append(track.box_score)
                 origins.append(Origin.GUESSED if lost else Origin.CARRIED)
