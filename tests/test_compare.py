@@ -37,7 +37,7 @@ def told(capsys: Any, *words: object) -> tuple[str, list[dict[str, Any]]]:
 
 
 def test_every_system_of_the_paper_has_a_row_or_a_sentence(capsys: Any) -> None:
-    table, systems = told(capsys, "--rounds", 0)
+    table, systems = told(capsys, "all", "--rounds", 0)
     assert {row.system for row in published.ROWS} <= {system["system"] for system in systems}
     by_size = {(system["system"], system["size"]): system for system in systems}
     for row in published.ROWS:
@@ -138,7 +138,7 @@ def test_a_picture_needs_something_to_draw(tmp_path: Path) -> None:
 
 def test_files_stand_beside_all_the_others(capsys: Any, tmp_path: Path) -> None:
     file = small_net(tmp_path / "small.onnx")
-    _, alone = told(capsys, "--rounds", 0)
+    _, alone = told(capsys, "all", "--rounds", 0)
     _, beside = told(capsys, file, "all", "--rounds", 0)
     hints = [system["system"] for system in alone if "give their files" in system["note"]]
     assert hints == ["MoveNet, BlazePose"]
