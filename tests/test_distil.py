@@ -191,16 +191,25 @@ def test_a_source_that_is_not_trusted_is_left_to_the_teacher(pictures: Path) -> 
     np.testing.assert_array_equal(left.crops, trusted.crops)
 
 
-def test_weights_of_a_run_teach_what_they_predict_at_any_size(weights: Path) -> None:
-    teacher = distil.open_teacher(weights)
+def random_crops(count: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3)).astype(np.uint8)
+
+
+def by_pytorch(weights: Path, crops: np.ndarray) -> np.ndarray:
+    """The heatmaps of a run's net, in FP32."""
     net = PoseNet(tiny_training.NET).eval()
     checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
+    with torch.inference_mode():
+        return net(torch.from_numpy(crops)).numpy()
+
+
+def test_weights_of_a_run_teach_what_they_predict_at_any_size(weights: Path) -> None:
+    teacher = distil.open_teacher(weights)
     assert teacher.skeleton.joints == COCO17.joints
     assert re.fullmatch(r"best\.safetensors [0-9a-f]{12}", teacher.name)
     for size in ((64, 64), (96, 64)):
-        crops = np.random.default_rng(0).integers(0, 256, (3, *size, 3)).astype(np.uint8)
-        with torch.inference_mode():
-            expected = net(torch.from_numpy(crops)).numpy()
+        crops = random_crops(3, *size)
+        expected = by_pytorch(weights, crops)
         given = teacher.heatmaps_of(crops)
         assert given.shape == expected.shape
         assert np.abs(given - expected).max() < 0.02 * np.abs(expected).max() + 1e-3  # BF16 keeps 8 bits
@@ -210,13 +219,8 @@ def test_without_openvino_pytorch_computes_the_same(weights: Path, monkeypatch: 
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     teacher = distil.open_teacher(weights)
     assert teacher.runs_on == "PyTorch FP32, cpu"
-    net = PoseNet(tiny_training.NET).eval()
-    checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
-    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
-    with torch.inference_mode():
-        np.testing.assert_allclose(
-            teacher.heatmaps_of(crops), net(torch.from_numpy(crops)).numpy(), atol=1e-5, rtol=1e-4
-        )
+    crops = random_crops(2, 64, 64)
+    np.testing.assert_allclose(teacher.heatmaps_of(crops), by_pytorch(weights, crops), atol=1e-5, rtol=1e-4)
 
 
 def test_on_a_processor_without_bf16_openvino_computes_in_fp32(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,11 +228,8 @@ def test_on_a_processor_without_bf16_openvino_computes_in_fp32(weights: Path, mo
     monkeypatch.setattr("slimpose.train.inference.offered", lambda core: ("fp32",))
     teacher = distil.open_teacher(weights)
     assert teacher.runs_on == "OpenVINO FP32"
-    net = PoseNet(tiny_training.NET).eval()
-    checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
-    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
-    with torch.inference_mode():
-        expected = net(torch.from_numpy(crops)).numpy()
+    crops = random_crops(2, 64, 64)
+    expected = by_pytorch(weights, crops)
     assert np.abs(teacher.heatmaps_of(crops) - expected).max() < 1e-4 * np.abs(expected).max()
 
 

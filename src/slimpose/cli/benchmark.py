@@ -113,17 +113,17 @@ def benchmark(
         console.print(line)
     if max(threads) > machine.threads:
         console.print(f"NOTE: {max(threads)} threads share {machine.threads} processors")
-    results = _Results()
+    results, called = _Results(), names_of([*paths, finder, *peers])
     films, cast = _films(photos, finder, people, bounds) if pipeline else ({}, "")
     before = cv2.getNumThreads()
     try:
         for count in threads:
             cv2.setNumThreads(count)
-            _measure(results, tried, finder, peers, films, people, count, detect_every, bounds)
+            _measure(results, tried, finder, peers, called, films, people, count, detect_every, bounds)
     finally:
         cv2.setNumThreads(before)
     if memory:
-        _measure_memory(results, tried, threads=min(threads), people=max(people))
+        _measure_memory(results, tried, called, threads=min(threads), people=max(people))
     _show(console, results, cast, detect_every)
     document = {
         "slimpose": slimpose.__version__,
@@ -176,6 +176,7 @@ def _measure(
     tried: Mapping[Path, Sequence[Choice]],
     detector: Path,
     peers: Sequence[Path],
+    called: Mapping[Path, str],
     films: Mapping[int, MadeFilm],
     people: Sequence[int],
     threads: int,
@@ -183,7 +184,6 @@ def _measure(
     bounds: _Bounds,
 ) -> None:
     """All of one number of threads."""
-    called = names_of([*tried, detector, *peers])
     choices = [(path, choice) for path, some in tried.items() for choice in some]
     ours = [our_contender(path, choice, name=called[path], threads=threads) for path, choice in choices]
     finders = {
@@ -241,8 +241,14 @@ def _share(one: Contender, people: int, median_ms: float, peak: Mapping[str, flo
     )
 
 
-def _measure_memory(results: _Results, tried: Mapping[Path, Sequence[Choice]], *, threads: int, people: int) -> None:
-    called = names_of(tried)
+def _measure_memory(
+    results: _Results,
+    tried: Mapping[Path, Sequence[Choice]],
+    called: Mapping[Path, str],
+    *,
+    threads: int,
+    people: int,
+) -> None:
     for path, some in tried.items():
         for choice in some:
             found = memory_mb(path, choice, threads=threads, people=people)

@@ -30,11 +30,11 @@ from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper import ROWS as PAPER_ROWS
 from slimpose.runtime import models
 from slimpose.runtime.adapters.opening import open_pose_model
-from slimpose.runtime.backends.contract import backend_of
+from slimpose.runtime.backends.contract import backend_of, own_precision
+from slimpose.runtime.backends.opening import metadata_of
 from slimpose.runtime.bottom_up import BottomUp
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import read_machine
-from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 from slimpose.runtime.session import Model, Session
 from slimpose.runtime.timing import in_turn
 
@@ -213,24 +213,23 @@ def _cached(name: str, key: str, make: Callable[[], onnx.Loaded]) -> Path:
 
 def _complete(entry: Entry, path: Path) -> None:
     """Add what a file tells of itself, and what runs it."""
-    model = open_pose_model(path, threads=1)
-    entry.runs_in = _runs_in(model, path)
-    if entry.params is not None:
+    if entry.params is not None:  # a net of ours, exported for this: what is known need not be opened to run
+        entry.runs_in = _runs_in(path, own_precision(metadata_of(path)))
         return
+    model = open_pose_model(path, threads=1)
+    entry.runs_in = _runs_in(path, model.info.precision)
     entry.size = str(model.info.size)
     if path.suffix == ".onnx":
         counted = cost_of_onnx(path)
         entry.params, entry.gmac = counted.params, round(counted.gmac, 4)
-        spec = file_metadata(open_onnx_file(path, is_to_run=False)).get("net")
+        spec = metadata_of(path).get("net")
         if spec is not None:
             entry.tool = round(cost_of_spec(spec_from_json(spec)).tool_number, 4)
 
 
-def _runs_in(model: Model, path: Path) -> str:
-    if isinstance(model, Session):
-        return f"{model.backend}, {model.precision}"
+def _runs_in(path: Path, precision: str) -> str:
     backend = "openvino" if path.suffix.lower() == ".pb" else backend_of(path, "onnxruntime")
-    return f"{backend}, {model.info.precision}"
+    return f"{backend}, {precision}"
 
 
 def _times(files: Mapping[int, Path], *, threads: int, rounds: int, seconds: float) -> dict[int, float]:

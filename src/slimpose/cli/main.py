@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -11,6 +10,7 @@ from typing import NoReturn
 import tyro
 from rich.console import Console
 
+from slimpose.cli.targets import leave_standard_output
 from slimpose.runtime.addresses import redacted
 
 VERBS = {
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code=1,
         )
     except BrokenPipeError:  # head, or less that was left: nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or what Python still holds would fail once more at exit
+        leave_standard_output()
         code = 1
     except (RuntimeError, OSError, FloatingPointError) as error:
         _fail(str(error), code=1)

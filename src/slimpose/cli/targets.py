@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -48,3 +49,8 @@ def check_targets(
                 pass
         except OSError as error:
             raise RuntimeError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def leave_standard_output() -> None:
+    """Let what Python still holds for standard output go nowhere, once its reader is gone: it would fail at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_text
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
+from slimpose.cli.targets import leave_standard_output
 from slimpose.formats import lines, openpose, results, tidy
 from slimpose.formats.files import write_json
 from slimpose.formats.openpose import Order
@@ -232,8 +232,7 @@ class _Piped:
             sys.stdout.flush()
         except BrokenPipeError:
             self.is_closed = True
-            # What Python still holds for it would fail once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            leave_standard_output()
 
     def mark(self) -> int:
         return 0
