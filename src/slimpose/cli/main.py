@@ -51,20 +51,8 @@ BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError,
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``slimpose VERB ...``."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(_usage())
-        raise SystemExit(0 if words else 2)
-    if words[0] in ("-V", "--version"):
-        import slimpose
-
-        print(f"slimpose {slimpose.__version__}")
-        raise SystemExit(0)
-    if words[0] not in VERBS:
-        _fail(f"no verb is named {redacted(words[0])!r}; expected one of {', '.join(VERBS)}", code=2)
-    name = words[0].replace("-", "_")
     try:
-        verb = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
-        code = tyro.cli(verb, args=words[1:], prog=f"slimpose {words[0]}")
+        code = _called(words)
         sys.stdout.flush()
     except BAD_INPUT as error:
         _fail(str(error), code=2)
@@ -83,7 +71,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error), code=1)
     except KeyboardInterrupt:
         _fail("interrupted", code=130)
-    raise SystemExit(code or 0)
+    raise SystemExit(code)
+
+
+def _called(words: Sequence[str]) -> int:
+    """Do what the command says; return its exit code."""
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        import slimpose
+
+        print(f"slimpose {slimpose.__version__}")
+        return 0
+    if words[0] not in VERBS:
+        raise ValueError(f"no verb is named {redacted(words[0])!r}; expected one of {', '.join(VERBS)}")
+    name = words[0].replace("-", "_")
+    verb = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
+    try:
+        return tyro.cli(verb, args=words[1:], prog=f"slimpose {words[0]}") or 0
+    except SystemExit as leaving:  # tyro has printed a verb's help, or what is wrong with its options
+        return leaving.code if isinstance(leaving.code, int) else 0
 
 
 def _usage() -> str:
