@@ -14,16 +14,19 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from slimpose.arrays import Crops, Heatmaps, Size
 from slimpose.data.people import People
 from slimpose.data.taught import Peaks, teach
 from slimpose.network.build import net_of
 from slimpose.network.detector_net import DetectorNet
+from slimpose.network.pose_net import PoseNet
 from slimpose.runtime.session import Session
 from slimpose.skeleton import Skeleton
 from slimpose.train import checkpoint
-from slimpose.train.inference import compiled
+from slimpose.train.imitation import Imitated, WithMaps
+from slimpose.train.inference import Compiled, compiled
 from slimpose.train.processes import gathered, my_share, rank
 
 TAUGHT = "taught.safetensors"
@@ -38,12 +41,14 @@ class Teacher:
         runs_on: What computes it.
         skeleton: Its joints.
         heatmaps_of: uint8 crops (n, H, W, 3) of any size to heatmaps (n, J, h, w) of its own stride.
+        imitated: It as a net whose head a student may imitate; None for other kinds.
     """
 
     name: str
     runs_on: str
     skeleton: Skeleton
     heatmaps_of: Callable[[Crops], Heatmaps]
+    imitated: Imitated | None = None
 
 
 def open_teacher(path: Path) -> Teacher:
@@ -123,16 +128,31 @@ def _torch_teacher(path: Path, name: str) -> Teacher:
         raise ValueError(f"{path} holds a person detector; expected a pose net, which gives heatmaps")
     checkpoint.load_into(net, saved.tensors, path=path)
     net.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    outputs_of, runs_on = _computed(net)
+    imitated = None
+    if isinstance(net, PoseNet) and net.spec.head_width:
+        maps_of, _ = _computed(WithMaps(net))
+        imitated = Imitated(net=net, maps_of=maps_of)
+    return Teacher(
+        name=name,
+        runs_on=runs_on,
+        skeleton=skeleton,
+        heatmaps_of=lambda crops: outputs_of(crops)[0],
+        imitated=imitated,
+    )
+
+
+def _computed(net: nn.Module) -> tuple[Compiled, str]:
+    """Return a net as a NumPy function, and what computes it: a GPU, OpenVINO, or else PyTorch."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fast = compiled(net) if device.type == "cpu" else None
     if fast is not None:
-        outputs_of, runs_on = fast
-        return Teacher(name=name, runs_on=runs_on, skeleton=skeleton, heatmaps_of=lambda crops: outputs_of(crops)[0])
-
+        return fast
     net.to(device)
 
     @torch.inference_mode()
-    def heatmaps_of(crops: Crops) -> Heatmaps:
-        return net(torch.from_numpy(crops).to(device)).float().cpu().numpy()
+    def outputs_of(crops: Crops) -> list[np.ndarray]:
+        outputs = net(torch.from_numpy(crops).to(device))
+        return [output.float().cpu().numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
-    return Teacher(name=name, runs_on=f"PyTorch FP32, {device.type}", skeleton=skeleton, heatmaps_of=heatmaps_of)
+    return outputs_of, f"PyTorch FP32, {device.type}"

@@ -21,6 +21,7 @@ from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
 from slimpose.formats import coco
 from slimpose.network.build import build
 from slimpose.train.distil import Teacher, taught_once
+from slimpose.train.imitation import imitation_loss
 from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
 from slimpose.train.recipe import Recipe
 from slimpose.train.task import Task, placed
@@ -66,11 +67,16 @@ def pose_task(
 
     Raises:
         ValueError: If the net or the teacher has other joints than the data, or the recipe wants a teacher and none
-            is given, or one is given in vain.
+            is given, or one is given in vain, or it wants one to imitate and its head or what is behind it is another.
     """
     if (teacher is not None) != (recipe.alpha > 0):
         told = "was given" if teacher else "is missing"
         raise ValueError(f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither")
+    if recipe.imitation and (teacher is None or teacher.imitated is None):
+        raise ValueError(
+            f"recipe {recipe.name} imitates its teacher's head; got {teacher.name if teacher else 'no teacher'}; "
+            "expected weights (.safetensors) of a net of this family"
+        )
     if teacher is not None and teacher.skeleton.joints != train.skeleton.joints:
         raise ValueError(
             f"the teacher's joints are {teacher.skeleton.joints}; {train.path} has {train.skeleton.joints}"
@@ -103,6 +109,10 @@ def pose_task(
             heatmap.both_ways(teacher.heatmaps_of, train.skeleton) if recipe.mirrored_teacher else teacher.heatmaps_of
         )
     boxes = ground_truth_boxes(val)
+    student = build(recipe.net)
+    imitated = teacher.imitated if teacher is not None and recipe.imitation else None
+    if imitated is not None:
+        imitated.hand_over(student)
 
     def batch_at(step: int, part: Part = WHOLE) -> PoseBatch:
         phase = recipe.phase_at(step)
@@ -112,15 +122,25 @@ def pose_task(
         return batches.batch(*part.span(step, recipe.batch), phase.size, how, taught=phase.taught_once)
 
     def loss_of(model: nn.Module, batch: PoseBatch) -> Tensor:
-        predicted = model(placed(batch.crops, model))
+        crops = placed(batch.crops, model)
+        if imitated is None:
+            seen = look(batch.crops) if batch.taught is None and look is not None else batch.taught
+            return heatmaps_loss(model(crops), batch, seen)
+        predicted, *maps = model(crops, with_maps=True)
+        seen, *theirs = imitated.maps_of(batch.crops)
+        of_heatmaps = heatmaps_loss(predicted, batch, seen if batch.taught is None else batch.taught)
+        of_maps = imitation_loss(maps, [placed(array, model) for array in theirs])
+        return recipe.imitation * of_maps + (1 - recipe.imitation) * of_heatmaps
+
+    def heatmaps_loss(predicted: Tensor, batch: PoseBatch, seen: Heatmaps | None) -> Tensor:
+        """Against the labels and against what the teacher has seen."""
         sigma_px = recipe.sigma_share * predicted.shape[2]
-        weights = placed(batch.weights, model)
-        loss = heatmap_loss(predicted, placed(batch.heatmaps, model), weights, sigma_px=sigma_px)
-        seen = look(batch.crops) if batch.taught is None and look is not None else batch.taught
+        target, weights = (torch.from_numpy(array).to(predicted.device) for array in (batch.heatmaps, batch.weights))
+        loss = heatmap_loss(predicted, target, weights, sigma_px=sigma_px)
         if seen is None:
             return loss
         believed = torch.ones_like(weights) if recipe.teach_unlabelled else (weights > 0).to(weights.dtype)
-        distilled = heatmap_loss(predicted, placed(seen, model), believed, sigma_px=sigma_px)
+        distilled = heatmap_loss(predicted, torch.from_numpy(seen).to(predicted.device), believed, sigma_px=sigma_px)
         return (1 - recipe.alpha) * loss + recipe.alpha * distilled
 
     def evaluate(model: nn.Module, step: int) -> dict[str, float]:
@@ -130,7 +150,7 @@ def pose_task(
         return pose_ap(val, gathered(records))
 
     return Task(
-        model=build(recipe.net),
+        model=student,
         batch_at=batch_at,
         pictures_of=lambda batch: batch.crops,
         loss_of=loss_of,
