@@ -1,7 +1,8 @@
 """Imitation: a student's narrow head learns the teacher's maps, and begins with what the teacher has behind them.
 
 All that a net of the family knows about a person passes its head's 40 channels. Learning those is a dense regression,
-where heatmaps are zero nearly everywhere: a random head soon says "nobody" to every crop, and stays there.
+where heatmaps are zero nearly everywhere: a random head soon says "nobody" to every crop, and stays there. Of a pruned
+net the maps between its blocks are as wide as the teacher's: then they are learnt too, each stage by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _LEAST_SPREAD = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imitated:
-    """A net whose head can be imitated.
+    """A net that can be imitated.
 
     Attributes:
         net: It, in evaluation mode.
@@ -36,7 +37,7 @@ class Imitated:
         """Give the student what this net has behind its head.
 
         Raises:
-            ValueError: If the student has another head or other deconvolutions, or skips around the head.
+            ValueError: If the student has another head or other deconvolutions, or either has skips around the head.
         """
         ours, theirs = (_narrow_part(net) for net in (self.net, student))
         if ours != theirs or self.net.spec.skip != "none":
@@ -78,5 +79,6 @@ def _error(predicted: Tensor, target: Tensor) -> Tensor:
 def _narrow_part(net: nn.Module) -> str:
     if not isinstance(net, PoseNet):
         return "no head"
-    widths = "-".join(map(str, net.spec.deconv_widths))
-    return f"a head of {net.spec.head_width}, deconvolutions {widths}, skips: {net.spec.skip}, {net.spec.joints} joints"
+    spec, widths = net.spec, "-".join(map(str, net.spec.deconv_widths))
+    told = f"a head of {spec.head_width}, deconvolutions {widths}, skips {spec.skip}, {spec.joints} joints"
+    return f"{told} at {net.alignment}"

@@ -74,7 +74,7 @@ def pose_task(
         raise ValueError(f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither")
     if recipe.imitation and (teacher is None or teacher.imitated is None):
         raise ValueError(
-            f"recipe {recipe.name} imitates its teacher's head; got {teacher.name if teacher else 'no teacher'}; "
+            f"recipe {recipe.name} imitates its teacher; got {teacher.name if teacher else 'no teacher'}; "
             "expected weights (.safetensors) of a net of this family"
         )
     if teacher is not None and teacher.skeleton.joints != train.skeleton.joints:

@@ -54,10 +54,9 @@ class Recipe:
         source_repeats: How often a sample of a source is drawn in an epoch (1 where not named).
         label_trust: Factor of a source's own labels (1 where not named); 0 leaves its people to the teacher's heatmaps.
         alpha: Share 0..1 of the loss that compares with a teacher's heatmaps or boxes; 0 trains without a teacher.
-        imitation: Share 0..1 of the loss, beside all that compares heatmaps, that compares the head's maps with a
-            teacher's of the same head and deconvolutions; the student's deconvolutions begin as the teacher's (pose
-            only). For an encoder that knows nothing of people: forty dense maps teach it sooner than heatmaps, which
-            are nearly empty.
+        imitation: Share 0..1 of the loss, beside all that compares heatmaps, that compares the head's maps, and those
+            of the encoder's that are as wide in both nets, with the teacher's (pose only, ``train/imitation.py``). The
+            student's deconvolutions begin as the teacher's.
         mirrored_teacher: Show a teacher that looks at every crop the mirrored crop too and learn from the mean: it then
             costs twice as much, and is a better teacher by what a flip test gives it.
         teach_unlabelled: Whether the teacher is believed about joints without a label too (pose only).
