@@ -20,15 +20,14 @@ from slimpose.arrays import Crops, Heatmaps, Size  # noqa: E402
 from slimpose.cli import train as verb  # noqa: E402
 from slimpose.cli.main import main  # noqa: E402
 from slimpose.data.augment import Augmentation  # noqa: E402
-from slimpose.formats import coco  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.skeleton import COCO17, Skeleton  # noqa: E402
 from slimpose.train import checkpoint, distil  # noqa: E402
-from slimpose.train.pose_task import heatmap_loss, pose_task  # noqa: E402
+from slimpose.train.pose_task import heatmap_loss  # noqa: E402
 from slimpose.train.recipe import Recipe  # noqa: E402
 from slimpose.train.run import BEST, run  # noqa: E402
 from slimpose.train.task import Task  # noqa: E402
-from tiny_training import tiny_recipe  # noqa: E402
+from tiny_training import tiny_recipe, tiny_task  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -65,16 +64,10 @@ def constant_teacher(value: float, name: str = "constant", skeleton: Skeleton = 
     return distil.Teacher(name=name, runs_on="a constant", skeleton=skeleton, heatmaps_of=heatmaps_of)
 
 
-def task_with(recipe: Recipe, folder: Path, teacher: distil.Teacher | None) -> Task:
-    torch.manual_seed(0)
-    people = coco.read(folder / "people.json", keypoints=True)
-    return pose_task(recipe, train=people, train_images=folder, val=people, val_images=folder, teacher=teacher)
-
-
 @pytest.mark.parametrize("alpha", [0.25, 1.0])
 def test_the_loss_is_the_share_of_the_labels_and_of_the_teacher(pictures: Path, alpha: float) -> None:
     recipe = dataclasses.replace(tiny_recipe(), alpha=alpha)
-    task = task_with(recipe, pictures, constant_teacher(0.5))
+    task = tiny_task(recipe, pictures, constant_teacher(0.5))
     batch = task.batch_at(0)
     predicted = torch.zeros(batch.heatmaps.shape)
     sigma_px = recipe.sigma_share * predicted.shape[2]
@@ -99,7 +92,7 @@ def test_a_phase_says_whether_the_teacher_looks_once_or_at_every_crop(pictures: 
         tiny_recipe(), alpha=0.5, phases=(dataclasses.replace(first, taught_once=True), second)
     )
     teacher = distil.Teacher(name="counting", runs_on="NumPy", skeleton=COCO17, heatmaps_of=heatmaps_of)
-    task = task_with(recipe, pictures, teacher)
+    task = tiny_task(recipe, pictures, teacher)
     before = looks
     assert before > 0
     once, each = task.batch_at(0), task.batch_at(recipe.steps - 1)
@@ -115,13 +108,13 @@ def test_a_phase_says_whether_the_teacher_looks_once_or_at_every_crop(pictures: 
 def test_crops_are_blended_only_where_a_teacher_can_label_them(pictures: Path) -> None:
     taught = dataclasses.replace(tiny_recipe(), alpha=0.5, augmentation=Augmentation(blend=1.0))
     teacher = constant_teacher(0.5)
-    assert not task_with(taught, pictures, teacher).batch_at(0).weights.any()
+    assert not tiny_task(taught, pictures, teacher).batch_at(0).weights.any()
     for recipe, by in (
         (dataclasses.replace(taught, alpha=0.0), None),
         (taught.taught_once(), teacher),
         (dataclasses.replace(taught, teach_unlabelled=False), teacher),
     ):
-        assert task_with(recipe, pictures, by).batch_at(0).weights.any()
+        assert tiny_task(recipe, pictures, by).batch_at(0).weights.any()
 
 
 def test_a_teacher_that_is_done_looking_leaves_memory(pictures: Path) -> None:
@@ -130,7 +123,7 @@ def test_a_teacher_that_is_done_looking_leaves_memory(pictures: Path) -> None:
     def is_kept(recipe: Recipe) -> bool:
         teacher = constant_teacher(0.5)
         net = weakref.ref(teacher.heatmaps_of)
-        task = task_with(recipe, pictures, teacher)
+        task = tiny_task(recipe, pictures, teacher)
         del teacher
         gc.collect()
         assert task.loss_of(Silent(), task.batch_at(0)).item() > 0
@@ -143,7 +136,7 @@ def test_a_teacher_that_is_done_looking_leaves_memory(pictures: Path) -> None:
 def test_joints_without_a_label_are_taught_by_choice(pictures: Path) -> None:
     recipe = dataclasses.replace(tiny_recipe(), alpha=1.0)
     everything, labelled = (
-        task_with(dataclasses.replace(recipe, teach_unlabelled=taught), pictures, constant_teacher(0.5))
+        tiny_task(dataclasses.replace(recipe, teach_unlabelled=taught), pictures, constant_teacher(0.5))
         for taught in (True, False)
     )
     batch = everything.batch_at(0)
@@ -171,7 +164,7 @@ def test_a_teacher_may_see_every_crop_mirrored_too(pictures: Path) -> None:
     recipe = dataclasses.replace(tiny_recipe(), alpha=1.0)
     teacher = distil.Teacher(name="left", runs_on="NumPy", skeleton=COCO17, heatmaps_of=heatmaps_of)
     once, both = (
-        task_with(dataclasses.replace(recipe, mirrored_teacher=is_mirrored), pictures, teacher)
+        tiny_task(dataclasses.replace(recipe, mirrored_teacher=is_mirrored), pictures, teacher)
         for is_mirrored in (False, True)
     )
     batch = once.batch_at(0)
@@ -184,8 +177,8 @@ def test_a_teacher_may_see_every_crop_mirrored_too(pictures: Path) -> None:
 
 def test_a_source_that_is_not_trusted_is_left_to_the_teacher(pictures: Path) -> None:
     recipe = dataclasses.replace(tiny_recipe(), alpha=0.5, label_trust={"": 0.0})
-    trusted = task_with(dataclasses.replace(recipe, label_trust={}), pictures, constant_teacher(0)).batch_at(0)
-    left = task_with(recipe, pictures, constant_teacher(0)).batch_at(0)
+    trusted = tiny_task(dataclasses.replace(recipe, label_trust={}), pictures, constant_teacher(0)).batch_at(0)
+    left = tiny_task(recipe, pictures, constant_teacher(0)).batch_at(0)
     assert trusted.weights.max() == 1
     assert left.weights.max() == 0
     np.testing.assert_array_equal(left.crops, trusted.crops)
@@ -274,19 +267,19 @@ def test_alpha_and_teacher_come_together(
     pictures: Path, alpha: float, teacher: distil.Teacher | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        task_with(dataclasses.replace(tiny_recipe(), alpha=alpha), pictures, teacher)
+        tiny_task(dataclasses.replace(tiny_recipe(), alpha=alpha), pictures, teacher)
 
 
 def test_a_teacher_of_other_joints_is_refused(pictures: Path) -> None:
     other = Skeleton(name="one", joints=("nose",), limbs=(), sigmas=(0.1,), upper_body=())
     recipe = dataclasses.replace(tiny_recipe(), alpha=0.5)
     with pytest.raises(ValueError, match="the teacher's joints are"):
-        task_with(recipe, pictures, constant_teacher(0, skeleton=other))
+        tiny_task(recipe, pictures, constant_teacher(0, skeleton=other))
 
 
 def test_a_run_does_not_go_on_under_another_teacher(pictures: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(tiny_recipe(), alpha=0.5)
-    task = task_with(recipe, pictures, constant_teacher(0))
+    task = tiny_task(recipe, pictures, constant_teacher(0))
     list(run(task, recipe, tmp_path, resume=False, notes={"teacher": "one"}, stop_after_s=0.0))
     with pytest.raises(ValueError, match="was taught by one; got two; pass the same --teacher to resume"):
         next(run(task, recipe, tmp_path, resume=True, notes={"teacher": "two"}))

@@ -16,16 +16,14 @@ from torch import nn  # noqa: E402
 
 import tiny_training  # noqa: E402
 from slimpose.arrays import Size  # noqa: E402
-from slimpose.formats import coco  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.skeleton import COCO17  # noqa: E402
 from slimpose.train import checkpoint, distil  # noqa: E402
 from slimpose.train.imitation import imitation_loss  # noqa: E402
-from slimpose.train.pose_task import heatmap_loss, pose_task  # noqa: E402
+from slimpose.train.pose_task import heatmap_loss  # noqa: E402
 from slimpose.train.recipe import Phase, Recipe  # noqa: E402
 from slimpose.train.run import BEST, run  # noqa: E402
-from slimpose.train.task import Task  # noqa: E402
-from tiny_training import tiny_recipe  # noqa: E402
+from tiny_training import tiny_recipe, tiny_task  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,19 +44,13 @@ def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> distil.Teacher:
     return distil.open_teacher(path)
 
 
-def task_with(recipe: Recipe, folder: Path, teacher: distil.Teacher | None) -> Task:
-    torch.manual_seed(0)
-    people = coco.read(folder / "people.json", keypoints=True)
-    return pose_task(recipe, train=people, train_images=folder, val=people, val_images=folder, teacher=teacher)
-
-
 def imitating(share: float, **settings: object) -> Recipe:
     return dataclasses.replace(tiny_recipe(), alpha=0.5, imitation=share, **settings)  # pyright: ignore[reportArgumentType]
 
 
 def imitated_net(teacher: distil.Teacher) -> PoseNet:
-    assert teacher.imitated is not None
-    return teacher.imitated.net
+    assert teacher.net is not None
+    return teacher.net
 
 
 def test_maps_cost_nothing_if_alike_and_one_if_only_their_means_are() -> None:
@@ -80,7 +72,7 @@ def test_a_channel_that_does_not_vary_costs_no_infinity() -> None:
 def test_a_student_begins_with_what_is_behind_the_teachers_head(pictures: Path, teacher: distil.Teacher) -> None:
     net = imitated_net(teacher)
     for share in (0.0, 0.5):
-        student = task_with(imitating(share), pictures, teacher).model
+        student = tiny_task(imitating(share), pictures, teacher).model
         assert isinstance(student, PoseNet)
         theirs = {name: tensor for name, tensor in net.state_dict().items() if "deconv" in name or "to_heat" in name}
         assert theirs
@@ -91,7 +83,7 @@ def test_a_student_begins_with_what_is_behind_the_teachers_head(pictures: Path, 
 
 def test_the_loss_is_the_share_of_the_maps_and_of_the_heatmaps(pictures: Path, teacher: distil.Teacher) -> None:
     recipe = imitating(0.25)
-    task = task_with(recipe, pictures, teacher)
+    task = tiny_task(recipe, pictures, teacher)
     batch = task.batch_at(0)
     net = imitated_net(teacher)
     with torch.inference_mode():
@@ -108,7 +100,7 @@ def test_the_loss_is_the_share_of_the_maps_and_of_the_heatmaps(pictures: Path, t
 
 def test_wider_nets_are_imitated_where_they_are_alike(pictures: Path, teacher: distil.Teacher) -> None:
     wider = dataclasses.replace(tiny_training.NET, width_multiplier=0.5)
-    task = task_with(imitating(1.0, net=wider), pictures, teacher)
+    task = tiny_task(imitating(1.0, net=wider), pictures, teacher)
     loss = task.loss_of(task.model, task.batch_at(0))
     loss.backward()
     assert loss.item() > 0.5
@@ -119,7 +111,7 @@ def test_wider_nets_are_imitated_where_they_are_alike(pictures: Path, teacher: d
 
 def test_a_student_comes_near_its_teacher(pictures: Path, teacher: distil.Teacher, tmp_path: Path) -> None:
     recipe = imitating(1.0, phases=(Phase(size=Size(64, 64), samples=320),), learning_rate=1e-2, evaluations=1)
-    task = task_with(recipe, pictures, teacher)
+    task = tiny_task(recipe, pictures, teacher)
     losses = [progress.step.loss for progress in run(task, recipe, tmp_path, resume=False, notes={})]
     assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
     assert Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"]) == recipe
@@ -138,13 +130,13 @@ def test_a_student_of_another_kind_is_refused(
 ) -> None:
     net = dataclasses.replace(tiny_training.NET, **change)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=f"the student has .*{re.escape(told)}.*, its teacher a head of 16"):
-        task_with(imitating(0.5, net=net), pictures, teacher)
+        tiny_task(imitating(0.5, net=net), pictures, teacher)
 
 
 def test_only_weights_of_the_family_are_imitated(pictures: Path, teacher: distil.Teacher) -> None:
-    bare = dataclasses.replace(teacher, imitated=None, name="graph.onnx 1234")
+    bare = dataclasses.replace(teacher, net=None, name="graph.onnx 1234")
     with pytest.raises(ValueError, match=r"recipe tiny imitates its teacher; got graph.onnx 1234; expected weights"):
-        task_with(imitating(0.5), pictures, bare)
+        tiny_task(imitating(0.5), pictures, bare)
     with pytest.raises(ValueError, match=r"imitation is 1\.5; expected 0 to 1"):
         imitating(1.5)
     with pytest.raises(ValueError, match="expected no mirrored_teacher beside imitation"):

@@ -15,6 +15,7 @@ from slimpose.arrays import Size
 from slimpose.formats import coco
 from slimpose.network.spec import NetSpec
 from slimpose.skeleton import COCO17
+from slimpose.train.distil import Teacher
 from slimpose.train.pose_task import pose_task
 from slimpose.train.recipe import Phase, Recipe
 from slimpose.train.run import run
@@ -69,12 +70,12 @@ def tiny_recipe(*, seed: int = 0) -> Recipe:
     )
 
 
-def tiny_task(recipe: Recipe, folder: Path) -> Task:
+def tiny_task(recipe: Recipe, folder: Path, teacher: Teacher | None = None) -> Task:
     """Build the task the same way every time, on one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
     people = coco.read(folder / "people.json", keypoints=True)
-    return pose_task(recipe, train=people, train_images=folder, val=people, val_images=folder)
+    return pose_task(recipe, train=people, train_images=folder, val=people, val_images=folder, teacher=teacher)
 
 
 def _stall(folder: Path, out: Path, *, stall_at: int) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from slimpose.arrays import Crops, Heatmaps, Size
 from slimpose.data.people import People
@@ -25,8 +24,7 @@ from slimpose.network.pose_net import PoseNet
 from slimpose.runtime.session import Session
 from slimpose.skeleton import Skeleton
 from slimpose.train import checkpoint
-from slimpose.train.imitation import Imitated, WithMaps
-from slimpose.train.inference import Compiled, compiled
+from slimpose.train.inference import computed
 from slimpose.train.processes import gathered, my_share, rank
 
 TAUGHT = "taught.safetensors"
@@ -41,14 +39,14 @@ class Teacher:
         runs_on: What computes it.
         skeleton: Its joints.
         heatmaps_of: uint8 crops (n, H, W, 3) of any size to heatmaps (n, J, h, w) of its own stride.
-        imitated: It as a net whose head a student may imitate; None for other kinds.
+        net: It in evaluation mode, where it is of this family: a student may imitate it.
     """
 
     name: str
     runs_on: str
     skeleton: Skeleton
     heatmaps_of: Callable[[Crops], Heatmaps]
-    imitated: Imitated | None = None
+    net: PoseNet | None = None
 
 
 def open_teacher(path: Path) -> Teacher:
@@ -128,31 +126,11 @@ def _torch_teacher(path: Path, name: str) -> Teacher:
         raise ValueError(f"{path} holds a person detector; expected a pose net, which gives heatmaps")
     checkpoint.load_into(net, saved.tensors, path=path)
     net.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    outputs_of, runs_on = _computed(net)
-    imitated = None
-    if isinstance(net, PoseNet) and net.spec.head_width:
-        maps_of, _ = _computed(WithMaps(net))
-        imitated = Imitated(net=net, maps_of=maps_of)
+    outputs_of, runs_on = computed(net)
     return Teacher(
         name=name,
         runs_on=runs_on,
         skeleton=skeleton,
         heatmaps_of=lambda crops: outputs_of(crops)[0],
-        imitated=imitated,
+        net=net if isinstance(net, PoseNet) else None,
     )
-
-
-def _computed(net: nn.Module) -> tuple[Compiled, str]:
-    """Return a net as a NumPy function, and what computes it: a GPU, OpenVINO, or else PyTorch."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fast = compiled(net) if device.type == "cpu" else None
-    if fast is not None:
-        return fast
-    net.to(device)
-
-    @torch.inference_mode()
-    def outputs_of(crops: Crops) -> list[np.ndarray]:
-        outputs = net(torch.from_numpy(crops).to(device))
-        return [output.float().cpu().numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
-
-    return outputs_of, f"PyTorch FP32, {device.type}"

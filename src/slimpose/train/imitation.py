@@ -8,49 +8,45 @@ net the maps between its blocks are as wide as the teacher's: then they are lear
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from slimpose.network.pose_net import PoseNet
-from slimpose.train.inference import Compiled
+from slimpose.train.inference import Compiled, computed
 
 _LEAST_SPREAD = 0.01
 """Of the channels' mean variance: what a channel that hardly varies is measured by."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Imitated:
-    """A net that can be imitated.
+def hand_over(teacher: PoseNet, student: nn.Module) -> None:
+    """Give the student what the teacher has behind its head.
 
-    Attributes:
-        net: It, in evaluation mode.
-        maps_of: uint8 crops (n, H, W, 3) to its heatmaps (n, J, h, w), the encoder's maps (n, channels, h, w), finest
-            first, and the head's before their activation.
+    Raises:
+        ValueError: If the student has another head or other deconvolutions, or either has skips around the head.
     """
-
-    net: PoseNet
-    maps_of: Compiled
-
-    def hand_over(self, student: nn.Module) -> None:
-        """Give the student what this net has behind its head.
-
-        Raises:
-            ValueError: If the student has another head or other deconvolutions, or either has skips around the head.
-        """
-        ours, theirs = (_narrow_part(net) for net in (self.net, student))
-        if ours != theirs or self.net.spec.skip != "none":
-            raise ValueError(
-                f"the student has {theirs}, its teacher {ours}; to be imitated, head and deconvolutions must be the "
-                "same in both, with no skips around the head"
-            )
-        assert isinstance(student, PoseNet)
-        student.decoder.deconvolutions.load_state_dict(self.net.decoder.deconvolutions.state_dict())
-        student.to_heatmaps.load_state_dict(self.net.to_heatmaps.state_dict())
+    ours, theirs = (_narrow_part(net) for net in (teacher, student))
+    if ours != theirs or teacher.spec.skip != "none" or not teacher.spec.head_width:
+        raise ValueError(
+            f"the student has {theirs}, its teacher {ours}; to be imitated, head and deconvolutions must be the "
+            "same in both, with no skips around the head"
+        )
+    assert isinstance(student, PoseNet)
+    student.decoder.deconvolutions.load_state_dict(teacher.decoder.deconvolutions.state_dict())
+    student.to_heatmaps.load_state_dict(teacher.to_heatmaps.state_dict())
 
 
-class WithMaps(nn.Module):
+def maps_with(teacher: PoseNet) -> Compiled:
+    """Return the teacher as a NumPy function of uint8 crops (n, H, W, 3).
+
+    It gives heatmaps (n, J, h, w), the encoder's maps (n, channels, h, w), finest first, and the head's before their
+    activation.
+    """
+    maps_of, _ = computed(_WithMaps(teacher))
+    return maps_of
+
+
+class _WithMaps(nn.Module):
     """A pose net that gives heatmaps and what they come from."""
 
     def __init__(self, net: PoseNet) -> None:

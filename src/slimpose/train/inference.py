@@ -58,6 +58,22 @@ def compiled(module: nn.Module) -> tuple[Compiled, str] | None:
     return function, runs_on
 
 
+def computed(net: nn.Module) -> tuple[Compiled, str]:
+    """Return a net of one input as a NumPy function, and what computes it: a GPU, OpenVINO, or else PyTorch."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    fast = compiled(net) if device.type == "cpu" else None
+    if fast is not None:
+        return fast
+    net.to(device)
+
+    @torch.inference_mode()
+    def outputs_of(inputs: np.ndarray) -> list[np.ndarray]:
+        outputs = net(torch.from_numpy(inputs).to(device))
+        return [output.float().cpu().numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+    return outputs_of, f"PyTorch FP32, {device.type}"
+
+
 def frozen_front(encoder: Encoder, stages: int) -> Front | None:
     """Return an encoder's frozen first stages as they are now, compiled; None where there is nothing to gain.
 

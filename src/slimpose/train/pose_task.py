@@ -21,7 +21,7 @@ from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
 from slimpose.formats import coco
 from slimpose.network.build import build
 from slimpose.train.distil import Teacher, taught_once
-from slimpose.train.imitation import imitation_loss
+from slimpose.train.imitation import hand_over, imitation_loss, maps_with
 from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
 from slimpose.train.recipe import Recipe
 from slimpose.train.task import Task, placed
@@ -72,7 +72,7 @@ def pose_task(
     if (teacher is not None) != (recipe.alpha > 0):
         told = "was given" if teacher else "is missing"
         raise ValueError(f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither")
-    if recipe.imitation and (teacher is None or teacher.imitated is None):
+    if recipe.imitation and (teacher is None or teacher.net is None):
         raise ValueError(
             f"recipe {recipe.name} imitates its teacher; got {teacher.name if teacher else 'no teacher'}; "
             "expected weights (.safetensors) of a net of this family"
@@ -110,9 +110,10 @@ def pose_task(
         )
     boxes = ground_truth_boxes(val)
     student = build(recipe.net)
-    imitated = teacher.imitated if teacher is not None and recipe.imitation else None
-    if imitated is not None:
-        imitated.hand_over(student)
+    maps_of = None
+    if recipe.imitation and teacher is not None and teacher.net is not None:
+        hand_over(teacher.net, student)
+        maps_of = maps_with(teacher.net)
 
     def batch_at(step: int, part: Part = WHOLE) -> PoseBatch:
         phase = recipe.phase_at(step)
@@ -123,24 +124,24 @@ def pose_task(
 
     def loss_of(model: nn.Module, batch: PoseBatch) -> Tensor:
         crops = placed(batch.crops, model)
-        if imitated is None:
+        if maps_of is None:
             seen = look(batch.crops) if batch.taught is None and look is not None else batch.taught
-            return heatmaps_loss(model(crops), batch, seen)
+            return heatmaps_loss(model, model(crops), batch, seen)
         predicted, *maps = model(crops, with_maps=True)
-        seen, *theirs = imitated.maps_of(batch.crops)
-        of_heatmaps = heatmaps_loss(predicted, batch, seen if batch.taught is None else batch.taught)
+        seen, *theirs = maps_of(batch.crops)
+        of_heatmaps = heatmaps_loss(model, predicted, batch, seen if batch.taught is None else batch.taught)
         of_maps = imitation_loss(maps, [placed(array, model) for array in theirs])
         return recipe.imitation * of_maps + (1 - recipe.imitation) * of_heatmaps
 
-    def heatmaps_loss(predicted: Tensor, batch: PoseBatch, seen: Heatmaps | None) -> Tensor:
+    def heatmaps_loss(model: nn.Module, predicted: Tensor, batch: PoseBatch, seen: Heatmaps | None) -> Tensor:
         """Against the labels and against what the teacher has seen."""
         sigma_px = recipe.sigma_share * predicted.shape[2]
-        target, weights = (torch.from_numpy(array).to(predicted.device) for array in (batch.heatmaps, batch.weights))
-        loss = heatmap_loss(predicted, target, weights, sigma_px=sigma_px)
+        weights = placed(batch.weights, model)
+        loss = heatmap_loss(predicted, placed(batch.heatmaps, model), weights, sigma_px=sigma_px)
         if seen is None:
             return loss
         believed = torch.ones_like(weights) if recipe.teach_unlabelled else (weights > 0).to(weights.dtype)
-        distilled = heatmap_loss(predicted, torch.from_numpy(seen).to(predicted.device), believed, sigma_px=sigma_px)
+        distilled = heatmap_loss(predicted, placed(seen, model), believed, sigma_px=sigma_px)
         return (1 - recipe.alpha) * loss + recipe.alpha * distilled
 
     def evaluate(model: nn.Module, step: int) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
@@ -9,8 +11,16 @@ from slimpose.network.family import detector_of, member
 from slimpose.train.recipe import Phase, Recipe
 
 _SOURCES = {"coco": 2.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5}
-_LEFT_TO_THE_TEACHER = {"stanford40": 0.0, "pedestrian": 0.0}
-"""Their labels are MoveNet's; the teacher knows better."""
+
+
+def _guesses_left_to_the_teacher(recipe: Recipe) -> Recipe:
+    """Return the run on all sources, without what MoveNet guessed of their people: the teacher knows better."""
+    return dataclasses.replace(
+        recipe,
+        source_repeats=_SOURCES,
+        label_trust={"stanford40": 0.0, "pedestrian": 0.0},
+        teacher_labels=TeacherLabels(weight=0.0),
+    )
 
 
 def mnv2() -> Recipe:
@@ -24,7 +34,7 @@ def mnv2() -> Recipe:
     What an encoder that knows people has learnt last is trained; three of its stages stay (they take half of a step).
     At 256x192 the teacher looks at every crop: dearer by half than once, and worth 1.2 AP (docs/experiments.md).
     """
-    return Recipe(
+    recipe = Recipe(
         name="mnv2",
         task="pose",
         net=member("mnv2"),
@@ -40,11 +50,9 @@ def mnv2() -> Recipe:
         ema=0.999,
         augmentation=Augmentation(border=0.2),
         alpha=0.5,
-        source_repeats=_SOURCES,
-        label_trust=_LEFT_TO_THE_TEACHER,
-        teacher_labels=TeacherLabels(weight=0.0),
         evaluations=26,
     )
+    return _guesses_left_to_the_teacher(recipe)
 
 
 def teacher() -> Recipe:
@@ -76,7 +84,7 @@ def dpu() -> Recipe:
     A small budget: 112,000 crops, about an hour and a half on two quiet Zen 4 cores. Its additional blocks pass on
     what they are given at first, and ReLU6 becomes ReLU. AP 56.5 on dev (docs/experiments.md).
     """
-    return Recipe(
+    recipe = Recipe(
         name="dpu",
         task="pose",
         net=member("dpu"),
@@ -87,11 +95,9 @@ def dpu() -> Recipe:
         learning_rate=5e-4,
         alpha=0.5,
         augmentation=Augmentation(border=0.2),
-        source_repeats=_SOURCES,
-        label_trust=_LEFT_TO_THE_TEACHER,
-        teacher_labels=TeacherLabels(weight=0.0),
         evaluations=6,
     )
+    return _guesses_left_to_the_teacher(recipe)
 
 
 def lite1() -> Recipe:
@@ -104,7 +110,7 @@ def lite1() -> Recipe:
     A small budget: 91,000 crops, about an hour on two quiet Zen 4 cores. As many, the head's maps first and the
     heatmaps after them, gave AP 44.0 on dev; together, as here, they were run for 8,000 (docs/experiments.md).
     """
-    return Recipe(
+    recipe = Recipe(
         name="lite1",
         task="pose",
         net=member("lite1"),
@@ -119,11 +125,9 @@ def lite1() -> Recipe:
         alpha=0.5,
         imitation=0.5,
         augmentation=Augmentation(border=0.2),
-        source_repeats=_SOURCES,
-        label_trust=_LEFT_TO_THE_TEACHER,
-        teacher_labels=TeacherLabels(weight=0.0),
         evaluations=10,
     )
+    return _guesses_left_to_the_teacher(recipe)
 
 
 def pruned() -> Recipe:
@@ -136,7 +140,7 @@ def pruned() -> Recipe:
 
     Not run to its end yet (docs/experiments.md).
     """
-    return Recipe(
+    recipe = Recipe(
         name="pruned",
         task="pose",
         net=member("mnv2-wide"),
@@ -150,11 +154,9 @@ def pruned() -> Recipe:
         augmentation=Augmentation(border=0.2, blend=0.3),
         alpha=0.7,
         imitation=0.5,
-        source_repeats=_SOURCES,
-        label_trust=_LEFT_TO_THE_TEACHER,
-        teacher_labels=TeacherLabels(weight=0.0),
         evaluations=20,
     )
+    return _guesses_left_to_the_teacher(recipe)
 
 
 def detector() -> Recipe:
