@@ -103,6 +103,19 @@ def test_a_bottom_up_file_gives_what_people_are_made_of(tmp_path: Path) -> None:
     assert len(found.scores) == 0  # it has learnt nothing
 
 
+def test_a_bottom_up_net_is_compared_by_its_maps(tmp_path: Path) -> None:
+    """In another runtime's file too."""
+    pytest.importorskip("openvino")
+    out = tmp_path / "openpose.xml"
+    assert _run("lightweight-openpose", "--untrained", "--size", "64x96", "--out", out) == 0
+    pictures = onnx_export.smooth_noise(2, Size(64, 96))
+    heatmaps, affinities = Session(out).run(pictures, ("heatmaps", "affinities"))
+    maps = {"heatmaps": heatmaps, "affinities": affinities}
+    assert onnx_export.drift_of(maps, maps).maps == 0
+    moved = {**maps, "affinities": affinities + np.float32(0.25)}
+    assert onnx_export.drift_of(maps, moved).maps == pytest.approx(0.25, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -147,3 +147,24 @@ def test_found_and_false_boxes_are_counted_as_they_are(tmp_path: Path) -> None:
     )
     figures = recall_and_false(coco.read(path, keypoints=False), {1: found}, threshold=0.3)
     assert figures == {"recall_tall": 0.5, "false_per_image": 2.0}
+
+
+def test_a_mosaic_s_pictures_are_of_its_own_epoch() -> None:
+    """Where pictures are drawn by lot, the others of a mosaic are not always the first epoch's."""
+    scenes = [
+        Scene(
+            stored=np.full((64, 64, 3), number, np.uint8),
+            boxes_image=np.zeros((0, 4), np.float32),
+            is_crowd=np.zeros(0, bool),
+            source="",
+        )
+        for number in range(100)
+    ]
+    drawn = SceneBatches(scenes=scenes, order=Order(np.full(100, 0.1), seed=0), stride=8, seed=0)
+    order, mosaics = drawn.order, dataclasses.replace(STILL, mosaic=1.0)
+    for position in (0, 57):
+        epoch = {order.at(position - position % 10 + other) for other in range(10)}
+        seen = {int(pixel) for pixel in np.unique(drawn.batch(position, 1, Size(64, 64), mosaics).images)}
+        assert len(epoch) == 10
+        assert len(seen & epoch) > 1
+        assert seen <= {*epoch, 114}  # the canvas around a picture of another shape

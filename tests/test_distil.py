@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import re
 import weakref
 from functools import partial
@@ -16,16 +17,19 @@ pytest.importorskip("pycocotools")
 from torch import Tensor, nn  # noqa: E402
 
 import tiny_training  # noqa: E402
+from models import write_detector_model  # noqa: E402
 from slimpose.arrays import Crops, Heatmaps, Size  # noqa: E402
 from slimpose.cli import train as verb  # noqa: E402
 from slimpose.cli.main import main  # noqa: E402
 from slimpose.data.augment import Augmentation  # noqa: E402
+from slimpose.network.build import net_of  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.skeleton import COCO17, Skeleton  # noqa: E402
 from slimpose.train import checkpoint, distil  # noqa: E402
 from slimpose.train.pose_task import heatmap_loss  # noqa: E402
 from slimpose.train.recipe import Recipe  # noqa: E402
-from slimpose.train.run import BEST, run  # noqa: E402
+from slimpose.train.recipes import RECIPES  # noqa: E402
+from slimpose.train.run import BEST, METRICS  # noqa: E402
 from slimpose.train.task import Task  # noqa: E402
 from tiny_training import tiny_recipe, tiny_task  # noqa: E402
 
@@ -61,7 +65,7 @@ def constant_teacher(value: float, name: str = "constant", skeleton: Skeleton = 
         n, height, width, _ = crops.shape
         return np.full((n, 17, height // 4, width // 4), value, np.float32)
 
-    return distil.Teacher(name=name, runs_on="a constant", skeleton=skeleton, heatmaps_of=heatmaps_of)
+    return distil.Teacher(name=name, runs_on="a constant", skeleton=skeleton, stride=4, heatmaps_of=heatmaps_of)
 
 
 @pytest.mark.parametrize("alpha", [0.25, 1.0])
@@ -91,7 +95,7 @@ def test_a_phase_says_whether_the_teacher_looks_once_or_at_every_crop(pictures: 
     recipe = dataclasses.replace(
         tiny_recipe(), alpha=0.5, phases=(dataclasses.replace(first, taught_once=True), second)
     )
-    teacher = distil.Teacher(name="counting", runs_on="NumPy", skeleton=COCO17, heatmaps_of=heatmaps_of)
+    teacher = distil.Teacher(name="counting", runs_on="NumPy", skeleton=COCO17, stride=4, heatmaps_of=heatmaps_of)
     task = tiny_task(recipe, pictures, teacher)
     before = looks
     assert before > 0
@@ -162,7 +166,7 @@ def test_a_teacher_may_see_every_crop_mirrored_too(pictures: Path) -> None:
         return maps
 
     recipe = dataclasses.replace(tiny_recipe(), alpha=1.0)
-    teacher = distil.Teacher(name="left", runs_on="NumPy", skeleton=COCO17, heatmaps_of=heatmaps_of)
+    teacher = distil.Teacher(name="left", runs_on="NumPy", skeleton=COCO17, stride=4, heatmaps_of=heatmaps_of)
     once, both = (
         tiny_task(dataclasses.replace(recipe, mirrored_teacher=is_mirrored), pictures, teacher)
         for is_mirrored in (False, True)
@@ -277,12 +281,14 @@ def test_a_teacher_of_other_joints_is_refused(pictures: Path) -> None:
         tiny_task(recipe, pictures, constant_teacher(0, skeleton=other))
 
 
-def test_a_run_does_not_go_on_under_another_teacher(pictures: Path, tmp_path: Path) -> None:
+def test_a_teacher_whose_cells_are_of_another_size_is_refused(pictures: Path) -> None:
     recipe = dataclasses.replace(tiny_recipe(), alpha=0.5)
-    task = tiny_task(recipe, pictures, constant_teacher(0))
-    list(run(task, recipe, tmp_path, resume=False, notes={"teacher": "one"}, stop_after_s=0.0))
-    with pytest.raises(ValueError, match="was taught by one; got two; pass the same --teacher to resume"):
-        next(run(task, recipe, tmp_path, resume=True, notes={"teacher": "two"}))
+    coarse = dataclasses.replace(constant_teacher(0), stride=8)
+    with pytest.raises(
+        ValueError, match="the teacher's heatmaps have cells of 8 px, tiny's net of 4; expected the same"
+    ):
+        tiny_task(recipe, pictures, coarse)
+    assert tiny_task(recipe.taught_once(), pictures, coarse).batch_at(0).taught.shape == (4, 17, 8, 8)
 
 
 def test_a_file_that_is_no_teacher_is_named(tmp_path: Path) -> None:
@@ -291,6 +297,11 @@ def test_a_file_that_is_no_teacher_is_named(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "bare.safetensors", {"a": torch.ones(1)}, {})
     with pytest.raises(ValueError, match="does not say which net it is of"):
         distil.open_teacher(tmp_path / "bare.safetensors")
+    checkpoint.save(tmp_path / "checkpoint.safetensors", {"model.a": torch.ones(1)}, {"step": "4"})
+    with pytest.raises(ValueError, match=r"checkpoint to resume from; expected the run's best\.safetensors"):
+        distil.open_teacher(tmp_path / "checkpoint.safetensors")
+    with pytest.raises(ValueError, match=r"detector\.onnx is a detect model; expected a pose net"):
+        distil.open_teacher(write_detector_model(tmp_path / "detector.onnx"))
 
 
 # the verb
@@ -299,7 +310,7 @@ def test_a_file_that_is_no_teacher_is_named(tmp_path: Path) -> None:
 def test_the_verb_has_the_teacher_look_once_and_teach_labelled_joints(
     pictures: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(verb.RECIPES, "tiny", tiny_recipe)
+    monkeypatch.setitem(RECIPES, "tiny", tiny_recipe)
     monkeypatch.setattr(verb, "keep_freed_memory", lambda: None)  # that would be for the rest of the suite
     file = pictures / "people.json"
     told = partial(verb.train, "tiny", out=tmp_path, train=file, images=pictures, val=file, val_images=pictures)
@@ -315,7 +326,7 @@ def test_the_verb_has_the_teacher_look_once_and_teach_labelled_joints(
 def test_an_alpha_that_is_no_share_ends_the_verb(
     pictures: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(verb.RECIPES, "tiny", tiny_recipe)
+    monkeypatch.setitem(RECIPES, "tiny", tiny_recipe)
     monkeypatch.setattr(verb, "keep_freed_memory", lambda: None)
     file, folder = str(pictures / "people.json"), str(pictures)
     words = ["train", "tiny", "--out", str(tmp_path), "--train", file, "--images", folder, "--val", file]
@@ -323,3 +334,38 @@ def test_an_alpha_that_is_no_share_ends_the_verb(
     with pytest.raises(SystemExit, match="2"):
         main(words)
     assert "slimpose: alpha is 1.5; expected 0 to 1" in capsys.readouterr().err
+
+
+def test_a_recipe_that_distils_can_do_without_a_teacher_if_told_so(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught = dataclasses.replace(tiny_recipe(), alpha=0.5, imitation=0.5)
+    monkeypatch.setitem(RECIPES, "tiny", lambda: taught)
+    monkeypatch.setattr(verb, "keep_freed_memory", lambda: None)
+    file = pictures / "people.json"
+    told = partial(verb.train, "tiny", out=tmp_path, train=file, images=pictures, val=file, val_images=pictures)
+    for alpha, share in ((None, "0.5"), (0.7, "0.7")):
+        with pytest.raises(ValueError, match=f"tiny with alpha {share} learns from a teacher; pass --teacher FILE, or"):
+            told(alpha=alpha)
+    assert told(alpha=0.0, threads=1) == 0
+    assert Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"]) == tiny_recipe()
+
+
+def test_a_run_keeps_to_the_cells_of_the_weights_it_begins_with(
+    pictures: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, "tiny", tiny_recipe)
+    monkeypatch.setattr(verb, "keep_freed_memory", lambda: None)
+    start = checkpoint.load(weights)
+    checkpoint.save(tmp_path / "start.safetensors", start.tensors, start.metadata | {"alignment": "multiples"})
+    file, out = pictures / "people.json", tmp_path / "run"
+    told = partial(verb.train, "tiny", out=out, train=file, images=pictures, val=file, val_images=pictures, threads=1)
+    assert told(start=str(tmp_path / "start.safetensors"), stop_after_minutes=0) == 0
+    assert told(resume=True) == 0
+    saved = checkpoint.load(out / BEST)
+    assert saved.metadata["alignment"] == "multiples"
+    net = net_of(saved.metadata)
+    assert isinstance(net, PoseNet)
+    assert net.alignment == "multiples"
+    logged = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
+    assert len(logged) == tiny_recipe().steps

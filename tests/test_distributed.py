@@ -109,6 +109,12 @@ def test_evaluation_sees_each_image_once(alone: Path, together: Path) -> None:
     assert len(figures) == 2
 
 
+def test_maps_are_imitated_by_the_spread_of_the_whole_batch(together: Path) -> None:
+    losses = [json.loads((together.parent / f"shares-{rank}.json").read_text())["imitated"] for rank in (0, 1)]
+    assert np.mean(losses) == pytest.approx(two_processes.imitated(0, 8), rel=1e-5)
+    assert losses[1] > 2 * losses[0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stall_at", [12, 17])
 def test_two_processes_that_were_killed_go_on_as_if_they_had_not_been(

@@ -276,6 +276,8 @@ def test_a_target_of_ones_own_is_read(tmp_path: Path) -> None:
         ('because = "small"', 'because = "{small +}"', "'small \\+' is no condition"),
         ('mend = "smaller"', 'mend = "smaller"\nlevel = "loud"', "level 'loud'; expected leaves or advice"),
         ('mend = "smaller"', 'mend = "smaller"\ncolour = "red"', "unknown colour"),
+        ('on = ["conv"]\nholds', 'on = ["depthwise_conv"]\nholds', "kernel is on 'depthwise_conv', no kind of layer"),
+        ('on = ["conv"]\nsource', 'on = ["convolution"]\nsource', "runs is on 'convolution', no kind .* concat, conv,"),
         ("[[limits]]", "[[limit]]", "unknown limit; expected"),
         ("[[limits]]", "[[limits", "is not TOML"),
     ],

@@ -28,6 +28,7 @@ from slimpose.network.pruning import prune  # noqa: E402
 from slimpose.network.spec import NetSpec  # noqa: E402
 from slimpose.skeleton import COCO17  # noqa: E402
 from slimpose.train import checkpoint  # noqa: E402
+from slimpose.train.recipes import RECIPES  # noqa: E402
 from slimpose.train.run import BEST, CHECKPOINT  # noqa: E402
 from tiny_training import NET, tiny_recipe, write_people  # noqa: E402
 
@@ -157,7 +158,7 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
     assert cost_of(pruned, NET.size).gmac <= asked
     assert "whole.safetensors pruned to" in written.metadata["start"]
 
-    monkeypatch.setitem(train_verb.RECIPES, "tiny", tiny_recipe)
+    monkeypatch.setitem(RECIPES, "tiny", tiny_recipe)
     run = tmp_path / "run"
     begin = partial(
         train_verb.train,

@@ -149,7 +149,7 @@ def test_what_was_seen_is_kept_and_asked_for_once(people: People, tmp_path: Path
         asked += 1
         return bright_places(crops)
 
-    teacher = distil.Teacher(name="one", runs_on="NumPy", skeleton=COCO17, heatmaps_of=counting)
+    teacher = distil.Teacher(name="one", runs_on="NumPy", skeleton=COCO17, stride=4, heatmaps_of=counting)
     cache = tmp_path / "run" / distil.TAUGHT
     first = distil.taught_once(people, teacher, size=SIZE, cache=cache)
     assert asked == 2  # one batch, plain and mirrored

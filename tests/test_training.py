@@ -20,6 +20,7 @@ pytest.importorskip("pycocotools")
 from torch import nn  # noqa: E402
 
 import tiny_training  # noqa: E402
+from slimpose.formats import coco  # noqa: E402
 from slimpose.network.encoder import Encoder  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.network.spec import NetSpec  # noqa: E402
@@ -354,7 +355,6 @@ def test_a_folded_trunk_gets_statistics_from_the_first_batches(pictures: Path, t
 
 
 def test_a_net_for_other_joints_is_refused(pictures: Path) -> None:
-    from slimpose.formats import coco
 
     recipe = dataclasses.replace(tiny_recipe(), net=dataclasses.replace(tiny_recipe().net, joints=5))
     people = coco.read(pictures / "people.json", keypoints=True)
@@ -405,3 +405,38 @@ def test_nothing_frozen_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> No
     assert frozen_front(encoder, 0) is None
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     assert frozen_front(encoder, 2) is None
+
+
+def test_a_run_whose_data_cannot_tell_which_weights_are_best_is_refused(pictures: Path) -> None:
+    people = coco.read(pictures / "people.json", keypoints=True)
+    nobody = dataclasses.replace(people, people=())
+    with pytest.raises(ValueError, match=r"people\.json: nobody has a labelled joint; expected people to measure"):
+        pose_task(tiny_recipe(), train=people, train_images=pictures, val=nobody, val_images=pictures)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("train_file", "--train"), ("val_file", "--val"), ("unlabelled", "--unlabelled"), ("teacher", "--teacher")],
+)
+def test_a_run_does_not_go_on_with_other_data(pictures: Path, tmp_path: Path, name: str, option: str) -> None:
+    recipe = tiny_recipe()
+    begun = run(tiny_task(recipe, pictures), recipe, tmp_path, resume=False, notes={name: "a.json"}, stop_after_s=0)
+    assert len(list(begun)) == 1
+    for now, told in (({name: "b.json"}, "b.json"), ({}, "nothing")):
+        with pytest.raises(ValueError, match=f"begun with {option} a.json; got {told}; pass the same {option}"):
+            next(run(tiny_task(recipe, pictures), recipe, tmp_path, resume=True, notes=now))
+    resumed = run(tiny_task(recipe, pictures), recipe, tmp_path, resume=True, notes={name: "a.json"})
+    assert len(list(resumed)) == recipe.steps - 1
+
+
+def test_a_phase_without_a_step_is_refused(pictures: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(tiny_recipe(), batch=64)
+    with pytest.raises(ValueError, match="a phase of 24 samples at 32x32 makes no step with a batch of 64"):
+        next(run(tiny_task(recipe, pictures), recipe, tmp_path / "run", resume=False, notes={}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_state_to_resume_from_is_no_start(pictures: Path, whole: Path) -> None:
+    recipe = tiny_recipe()
+    with pytest.raises(ValueError, match=r"checkpoint to resume from; expected the run's best\.safetensors"):
+        load_start(tiny_task(recipe, pictures), recipe, str(whole / CHECKPOINT))

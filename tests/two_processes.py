@@ -8,13 +8,23 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from slimpose.train.devices import Devices, open_devices
+from slimpose.train.imitation import imitation_loss
 from slimpose.train.processes import gathered, my_share, rank
 from slimpose.train.recipe import Phase, Recipe
 from slimpose.train.run import run
 from tiny_training import SIZE, tiny_recipe, tiny_task
 
 IMAGES = list(range(7))
+
+
+def imitated(first: int, last: int) -> float:
+    """Return the loss of some of eight samples' maps, of which the second half vary more."""
+    drawn = torch.randn(8, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    drawn *= torch.arange(1, 9).reshape(8, 1, 1, 1)
+    return imitation_loss([torch.zeros(last - first, 2, 4, 4)], [drawn[first:last]]).item()
 
 
 def recipe_of_20_steps() -> Recipe:
@@ -45,6 +55,7 @@ if __name__ == "__main__":
     folder, out, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "-1"
     here = open_devices()
     train(folder, out, here, stall_at=-1 if how == "resume" else int(how), resume=how == "resume")
-    shares = {"mine": my_share(IMAGES), "all": gathered(my_share(IMAGES))}
+    half = imitated(4 * rank(), 4 * rank() + 4)
+    shares = {"mine": my_share(IMAGES), "all": gathered(my_share(IMAGES)), "imitated": half}
     (out.parent / f"shares-{rank()}.json").write_text(json.dumps(shares))
     here.accelerator.end_training()

@@ -10,6 +10,7 @@ import tyro
 
 from slimpose.arrays import Crops, Size
 from slimpose.cli.cropping import crops_of_people
+from slimpose.cli.targets import check_targets
 from slimpose.export import onnx as onnx_export
 from slimpose.export.onnx import smooth_noise
 from slimpose.export.runtimes import writing as runtimes
@@ -66,6 +67,7 @@ def export(
     if size is not None and not untrained:
         raise ValueError("--size is for --untrained; weights are exported at the size they were trained for")
     source = _source(weights, untrained=untrained, size=size)
+    check_targets({"--out": out}, {}, [Path(weights), card, annotations])
     if annotations is not None and images is None:
         raise ValueError("--annotations names pictures; expected --images, the folder they are in, too")
     if precision == "int8" and images is None:
@@ -73,7 +75,9 @@ def export(
     facts = read_json(card, kind="card") if card else {}
     if not isinstance(facts, dict):
         raise ValueError(f"{card} holds a JSON {type(facts).__name__}; expected an object")
-    is_onnx = out.suffix.lower() not in FILES
+    is_onnx = out.suffix.lower() == ".onnx"
+    if not (is_onnx or out.suffix.lower() in FILES):
+        raise ValueError(f"--out is {out}; expected a name that ends in .onnx, {', '.join(FILES)}")
     if is_onnx and precision != "fp32":
         raise ValueError(
             f"ONNX files are exported in fp32; slimpose quantize --precision {precision} makes one of those"

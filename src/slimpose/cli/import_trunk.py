@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from slimpose.cli.targets import check_targets
 from slimpose.network.encoder import Encoder
 from slimpose.network.family import member
 from slimpose.network.trunk import import_trunk as load_trunk
@@ -26,6 +27,7 @@ def import_trunk(
     """
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
+    check_targets({"--out": out}, {}, [file])
     spec = member(net)
     encoder = Encoder(spec)
     load_trunk(file, encoder)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from slimpose.arrays import Size
+from slimpose.cli.targets import check_targets
 from slimpose.network.build import build, named
 from slimpose.network.published_weights import PUBLISHED, Colours, own_weights, read_checkpoint
 from slimpose.runtime.affinity import OPENPOSE18
@@ -35,6 +36,7 @@ def import_weights(
         alignment: corners if it was trained with UDP (mmpose's names say udp); what the papers did by default.
         colours: The channel order it was trained in; what is known of the layout by default.
     """
+    check_targets({"--out": out}, {}, [file])
     spec = named(net, size=Size.parse(size) if size is not None else None)
     tensors = own_weights(read_checkpoint(file), net, path=file, colours=colours)
     checkpoint.load_into(build(spec), tensors, path=file)

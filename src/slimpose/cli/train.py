@@ -23,7 +23,8 @@ from rich.progress import (
 from slimpose.data.people import trained_on
 from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
-from slimpose.network.build import spec_from_json
+from slimpose.network.build import alignment_of, spec_from_json
+from slimpose.runtime.images import picture_files
 from slimpose.train import checkpoint
 from slimpose.train.detector_task import detector_task
 from slimpose.train.devices import Precision, open_devices
@@ -32,7 +33,7 @@ from slimpose.train.distil_boxes import open_box_teacher
 from slimpose.train.pose_task import pose_task
 from slimpose.train.processes import world_size
 from slimpose.train.recipe import Recipe
-from slimpose.train.recipes import RECIPES
+from slimpose.train.recipes import recipe_of
 from slimpose.train.run import CHECKPOINT, IMAGENET, check_folder, load_start, run
 
 RANDOM = "random"
@@ -83,7 +84,8 @@ def train(
     """Train a pose net or a person detector; under torchrun, on several GPUs and machines.
 
     Args:
-        recipe: Name of the recipe; a wrong one lists them.
+        recipe: Name of the recipe (a wrong one lists them), FILE.toml with a recipe of your own, or a weights file, for
+            the run that made it.
         out: Folder of the run: metrics.jsonl, checkpoint.safetensors, best.safetensors.
         coco_folder: Folder of COCO 2017 as it is usually unpacked, in place of the next four.
         train: COCO annotation file to train on.
@@ -94,7 +96,8 @@ def train(
             random; what the recipe says by default.
         teacher: Net to distil from: a run's best.safetensors, or an ONNX file that gives heatmaps; for a detector a
             YOLOX ONNX file.
-        alpha: Share of the loss that compares with it; the recipe's by default, 0.5 where it has none.
+        alpha: Share of the loss that compares with it; the recipe's by default, 0.5 where it has none. 0 trains without
+            a teacher.
         taught_once: The teacher looks at every person once, beforehand, mirrored too, and then leaves memory: in place
             of the heatmaps of every crop, the two highest peaks of each joint are kept in the run's folder (24 bytes a
             joint, 61 MB for COCO).
@@ -109,8 +112,7 @@ def train(
         threads: CPU threads; 0 leaves PyTorch's choice.
         stop_after_minutes: Stop with a checkpoint after so long.
     """
-    if recipe not in RECIPES:
-        raise ValueError(f"no recipe is named {recipe!r}; expected one of {', '.join(RECIPES)}")
+    plan = recipe_of(recipe)
     if threads < 0 or batch < 0 or length <= 0:
         raise ValueError(
             f"--threads is {threads}, --batch {batch}, --length {length:g}; expected 0 or more, and more than 0"
@@ -128,18 +130,24 @@ def train(
     devices = open_devices(precision=precision, accumulate=accumulate, workers=workers)
     if threads:
         torch.set_num_threads(threads)
-    plan = RECIPES[recipe]()
     plan = dataclasses.replace(plan, batch=batch) if batch else plan
     if unlabelled is not None and plan.task == "pose":
-        raise ValueError(f"{recipe} trains a pose net; --unlabelled pictures are for detectors")
+        raise ValueError(f"{plan.name} trains a pose net; --unlabelled pictures are for detectors")
     if teacher is not None:
         plan = dataclasses.replace(plan, alpha=plan.alpha or 0.5 if alpha is None else alpha)
+    elif alpha == 0:
+        plan = dataclasses.replace(plan, alpha=0.0, imitation=0.0)
     elif plan.alpha or alpha is not None:
-        raise ValueError(f"{recipe} with alpha {alpha or plan.alpha:g} learns from a teacher; pass --teacher FILE")
+        share = plan.alpha if alpha is None else alpha
+        raise ValueError(
+            f"{plan.name} with alpha {share:g} learns from a teacher; pass --teacher FILE, or --alpha 0 to do without"
+        )
     if (taught_once or labelled_only) and (teacher is None or plan.task != "pose"):
         raise ValueError("--taught-once and --labelled-only are for pose nets that learn from a --teacher")
     plan = plan.taught_once() if taught_once else plan
     plan = dataclasses.replace(plan, teach_unlabelled=False) if labelled_only else plan
+    begun_from = str(out / CHECKPOINT) if resume else start or plan.start or RANDOM
+    begun = {} if begun_from in (IMAGENET, RANDOM) else checkpoint.read_metadata(Path(begun_from))
     torch.manual_seed(plan.seed)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     columns = *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}")
@@ -153,9 +161,12 @@ def train(
         plan = plan.scaled(length) if length != 1.0 else plan
         if is_pose:
             net = dataclasses.replace(plan.net, joints=len(people.skeleton.joints))
-            plan = _narrowed(dataclasses.replace(plan, net=net), out / CHECKPOINT if resume else start)
+            plan = dataclasses.replace(plan, net=net)
+            if "net" in begun:
+                plan = plan.narrowed_to(spec_from_json(begun["net"]))
             taught_by = open_teacher(teacher) if teacher else None
-            make_task = partial(pose_task, plan, teacher=taught_by, cache=out / TAUGHT)
+            alignment = alignment_of(begun)
+            make_task = partial(pose_task, plan, teacher=taught_by, alignment=alignment, cache=out / TAUGHT)
         else:
             taught_by = open_box_teacher(teacher) if teacher else None
             make_task = partial(detector_task, plan, teacher=taught_by, unlabelled=unlabelled)
@@ -169,10 +180,11 @@ def train(
             on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
         )
         notes = {"train_file": files.train.name, "val_file": files.val.name, "skeleton": people.skeleton.to_json()}
+        notes |= {"alignment": begun["alignment"]} if "alignment" in begun else {}
         notes |= {"teacher": taught_by.name} if taught_by else {}
+        notes |= {"unlabelled": f"{unlabelled.name}, {len(picture_files(unlabelled))} pictures"} if unlabelled else {}
         del make_task, taught_by  # a teacher that is done looking leaves memory: the task alone says whether it is
-        begun_from = RANDOM if resume else start or plan.start or RANDOM
-        origin = RANDOM if begun_from == RANDOM else load_start(task, plan, begun_from)
+        origin = RANDOM if resume or begun_from == RANDOM else load_start(task, plan, begun_from)
         training = bar.add_task(plan.name, total=plan.steps, note="")
         best = ""
         for progress in run(
@@ -209,14 +221,6 @@ def _files(
     if train is None or images is None or val is None or val_images is None:
         raise ValueError(f"{', '.join(missing)} missing; expected --coco FOLDER, or {', '.join(given)}")
     return CocoLayout(train=train, train_images=images, val=val, val_images=val_images)
-
-
-def _narrowed(plan: Recipe, begun_from: Path | str | None) -> Recipe:
-    """Return the run for the net it begins from, where that is pruned."""
-    if begun_from in (None, "", IMAGENET, RANDOM):
-        return plan
-    metadata = checkpoint.read_metadata(Path(begun_from))
-    return plan.narrowed_to(spec_from_json(metadata["net"])) if "net" in metadata else plan
 
 
 def _samples_an_epoch(plan: Recipe, people: coco.CocoFile) -> int:

@@ -21,19 +21,21 @@ class Augmentation:
     Attributes:
         flip: Probability of a mirror.
         scale: Largest relative change of the person's size, both ways.
-        rotation_deg: Largest rotation, both ways.
-        rotate: Probability of any rotation.
+        rotation_deg: Largest rotation, both ways (pose only).
+        rotate: Probability of any rotation (pose only).
         normal: Scale and rotation are drawn from normal distributions with the above as standard deviations, cut at
-            one and at two of them, as the SimpleBaseline, HRNet and DARK repositories do; else evenly.
-        shift: Largest shift as a share of the box, both ways.
+            one and at two of them, as the SimpleBaseline, HRNet and DARK repositories do; else evenly (pose only).
+        shift: Largest shift as a share of the box, both ways; of a whole picture, a quarter of how far it may lie from
+            the canvas's corner, as a share of the room there.
         half_body: Probability of showing only the upper or the lower body, where 3 or more of its joints are
-            labelled.
+            labelled (pose only).
         light: Largest relative change of brightness, contrast and of each colour channel.
         grey: Probability of a grey picture.
         blur: Probability of a Gaussian blur.
         cut_out: Probability of an ellipse or rectangle over part of the person, of one colour or (half the time, where
-            another picture is at hand) a piece of another person's picture.
-        border: Probability that the picture ends within the person's box, as it does for a quarter of COCO's people.
+            another picture is at hand) a piece of another person's picture (pose only).
+        border: Probability that the picture ends within the person's box, as it does for a quarter of COCO's people
+            (pose only).
         blend: Probability of two people's crops in one, see-through or side by side (pose only). Only a teacher that
             looks at every crop can label it, so it is left out where none does.
         mosaic: Probability of four pictures side by side (detector only).

@@ -95,7 +95,7 @@ def load_people(
 
     Raises:
         ImageError: If a picture is missing or broken.
-        ValueError: If nobody is labelled, or a labelled person's box has no area.
+        ValueError: If nobody is labelled, or a labelled person's box has no area or lies outside the picture.
     """
     by_image = trained_on(annotations, teacher)
     if not by_image:
@@ -154,6 +154,11 @@ def _cut(image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size) -> 
     to_crop = geometry.crop_affines(box_image[None], crop_size)[0]
     scale = min(1.0, float(to_crop[0, 0]))
     height, width = image.shape[:2]
+    if (box_image[2:] <= 0).any() or (box_image[:2] >= (width - 1, height - 1)).any():
+        raise ValueError(
+            f"box {box_image.round(1).tolist()} lies outside its picture of {width}x{height}; expected x1, y1, x2, y2 "
+            "in pixels of that very file"
+        )
     half = np.array([crop_size.width, crop_size.height]) / to_crop[0, 0] * (MARGIN / geometry.BOX_PADDING) / 2
     centre = (box_image[:2] + box_image[2:]) / 2
     x1, y1 = np.clip(np.floor(centre - half), 0, (width - 1, height - 1)).astype(int)
@@ -167,21 +172,14 @@ def _cut(image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size) -> 
     return np.ascontiguousarray(piece), affine
 
 
-def _from_teacher(person: coco.Person, teacher: TeacherLabels) -> np.ndarray:
-    """Which joints nobody annotated but the teacher may label."""
-    if person.teacher_keypoints is None or person.keypoints is None or teacher.weight == 0:
-        return np.zeros(0 if person.keypoints is None else len(person.keypoints), bool)
-    believed = person.teacher_agreement >= teacher.min_agreement
-    return believed & (person.keypoints[:, 2] == 0) & (person.teacher_keypoints[:, 2] >= teacher.min_score)
-
-
 def _weights(person: coco.Person, teacher: TeacherLabels) -> Float32[np.ndarray, " joints"]:
     if person.keypoints is None or person.joint_weights is None:
         return np.zeros(0, np.float32)
-    weights = np.where(person.keypoints[:, 2] > 0, person.joint_weights, 0)
-    guessed = _from_teacher(person, teacher)
-    if person.teacher_keypoints is not None:
-        weights = np.where(guessed, teacher.weight * person.teacher_keypoints[:, 2], weights)
+    is_labelled = person.keypoints[:, 2] > 0
+    weights = np.where(is_labelled, person.joint_weights, 0)
+    if person.teacher_keypoints is not None and person.teacher_agreement >= teacher.min_agreement:
+        scores = person.teacher_keypoints[:, 2]
+        weights = np.where(~is_labelled & (scores >= teacher.min_score), teacher.weight * scores, weights)
     return weights.astype(np.float32)
 
 

@@ -174,7 +174,8 @@ class SceneBatches:
         places = [((0, 0, width, height), self.order.at(position))]
         if how.mosaic and rng.random() < how.mosaic:
             split_x, split_y = (np.array([width, height]) * rng.uniform(0.3, 0.7, 2)).astype(int).tolist()
-            others = [self.order.at(int(other)) for other in rng.integers(0, self.order.epoch_length, 3)]
+            epoch = position - position % self.order.epoch_length  # by its lot: not always the same few
+            others = [self.order.at(epoch + int(other)) for other in rng.integers(0, self.order.epoch_length, 3)]
             tiles = [(0, 0, split_x, split_y), (split_x, 0, width, split_y), (0, split_y, split_x, height)]
             tiles.append((split_x, split_y, width, height))
             places = list(zip(tiles, [places[0][1], *others], strict=True))

@@ -62,11 +62,9 @@ def load_weights(path: Path) -> Loaded:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no weights file of a slimpose net.
     """
-    saved = checkpoint.load(path)
+    saved = checkpoint.load_weights(path)
     if not {"task", "net"} <= saved.metadata.keys():
         raise ValueError(f"{path} does not say which net it holds; expected best.safetensors written by slimpose train")
-    if "step" in saved.metadata:
-        raise ValueError(f"{path} is a checkpoint to resume from; expected the run's best.safetensors")
     net = net_of(saved.metadata)
     checkpoint.load_into(net, saved.tensors, path=path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -212,15 +210,14 @@ def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
     theirs = dict(zip(names, answers, strict=True))
     with torch.inference_mode():
         mine = [output.numpy() for output in module(torch.from_numpy(pictures))]
-    if "affinities" in theirs:
-        apart = [np.abs(mine[0] - theirs["heatmaps"]).max(), np.abs(mine[1] - theirs["affinities"]).max()]
-        return Drift(pixels=0.0, maps=float(np.max(apart)))
-    task = "pose" if "points" in theirs else "detect"
+    task = "pose" if "points" in theirs else "bottom-up" if "affinities" in theirs else "detect"
     return drift_of(dict(zip(output_names(task), mine, strict=True)), theirs)
 
 
 def drift_of(mine: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> Drift:
     """Return the largest differences between two answers for the same pictures, in what both hold."""
+    if "affinities" in theirs:
+        return Drift(pixels=0.0, maps=float(max(np.abs(mine[name] - theirs[name]).max() for name in theirs)))
     counted = mine["scores"] > _COMPARED_SCORE
     places, maps = "points" if "points" in theirs else "boxes", "heatmaps" if "heatmaps" in theirs else "scores"
     pixels = np.abs(mine[places] - theirs[places])[counted]

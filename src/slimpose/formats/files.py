@@ -1,4 +1,4 @@
-"""Reading JSON, and writing files whole: to a temporary name beside the target, then renamed."""
+"""Reading JSON and TOML, and writing files whole: to a temporary name beside the target, then renamed."""
 
 from __future__ import annotations
 
@@ -61,3 +61,15 @@ def read_json(path: Path, *, kind: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not JSON: {error} ({kind} expected)") from error
+
+
+def read_toml(path: Path, *, kind: str) -> dict[str, Any]:
+    """Read a TOML file; as ``read_json``."""
+    import tomli
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no {kind} {path}")
+    try:
+        return tomli.loads(path.read_text(encoding="utf-8"))
+    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error} ({kind} expected)") from error

@@ -70,7 +70,16 @@ def net_of(metadata: Mapping[str, str]) -> Net:
         KeyError: If the metadata has no ``net``.
         ValueError: If it describes none.
     """
+    return build(spec_from_json(metadata["net"]), alignment=alignment_of(metadata))
+
+
+def alignment_of(metadata: Mapping[str, str]) -> Alignment:
+    """Return where the cells lay when a file's weights were trained: here, unless its metadata says otherwise.
+
+    Raises:
+        ValueError: If it says nothing known.
+    """
     alignment = metadata.get("alignment", "centres")
     if alignment not in ALIGNMENTS:
         raise ValueError(f"metadata has the alignment {alignment!r}; expected one of {', '.join(ALIGNMENTS)}")
-    return build(spec_from_json(metadata["net"]), alignment=alignment)
+    return alignment

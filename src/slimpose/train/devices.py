@@ -31,7 +31,7 @@ class Devices:
     Attributes:
         accelerator: Places, averages gradients, scales losses.
         accumulate: Parts that a process computes one after another, to fit its memory, before weights move. Batch
-            norm's statistics are then each part's own.
+            norm's statistics are then each part's own, and so is what a loss is divided by: the number of its labels.
         workers: Threads that make batches.
     """
 

@@ -38,6 +38,7 @@ class Teacher:
         name: File and start of its SHA-256, for the run's metadata.
         runs_on: What computes it.
         skeleton: Its joints.
+        stride: Crop pixels a cell of its heatmaps.
         heatmaps_of: uint8 crops (n, H, W, 3) of any size to heatmaps (n, J, h, w) of its own stride.
         net: It in evaluation mode, where it is of this family: a student may imitate it.
     """
@@ -45,6 +46,7 @@ class Teacher:
     name: str
     runs_on: str
     skeleton: Skeleton
+    stride: int
     heatmaps_of: Callable[[Crops], Heatmaps]
     net: PoseNet | None = None
 
@@ -92,6 +94,8 @@ def taught_once(
 
 def _onnx_teacher(path: Path, name: str) -> Teacher:
     session = Session(path, threads=torch.get_num_threads())
+    if session.info.task != "pose":
+        raise ValueError(f"{path} is a {session.info.task} model; expected a pose net, which gives a person's heatmaps")
     if "heatmaps" not in session.outputs:
         raise ValueError(f"{path} gives no heatmaps to learn from; export it with --heatmaps")
     own_size = session.info.size
@@ -106,8 +110,13 @@ def _onnx_teacher(path: Path, name: str) -> Teacher:
         shrunk = F.interpolate(torch.from_numpy(grown), wanted, mode="bilinear", antialias=True)
         return shrunk.numpy()
 
-    runs_on = "ONNX Runtime FP32"
-    return Teacher(name=name, runs_on=runs_on, skeleton=session.info.skeleton, heatmaps_of=heatmaps_of)
+    return Teacher(
+        name=name,
+        runs_on=f"ONNX Runtime {session.precision.upper()}",
+        skeleton=session.info.skeleton,
+        stride=session.info.stride,
+        heatmaps_of=heatmaps_of,
+    )
 
 
 def _resized(crops: Crops, size: Size) -> Crops:
@@ -117,7 +126,7 @@ def _resized(crops: Crops, size: Size) -> Crops:
 
 
 def _torch_teacher(path: Path, name: str) -> Teacher:
-    saved = checkpoint.load(path)
+    saved = checkpoint.load_weights(path)
     if "net" not in saved.metadata or "skeleton" not in saved.metadata:
         raise ValueError(f"{path} does not say which net it is of; expected best.safetensors of slimpose train")
     skeleton = Skeleton.from_json(saved.metadata["skeleton"])
@@ -131,6 +140,7 @@ def _torch_teacher(path: Path, name: str) -> Teacher:
         name=name,
         runs_on=runs_on,
         skeleton=skeleton,
+        stride=net.spec.stride,
         heatmaps_of=lambda crops: outputs_of(crops)[0],
         net=net if isinstance(net, PoseNet) else None,
     )

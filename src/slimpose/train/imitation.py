@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from slimpose.network.pose_net import PoseNet
 from slimpose.train.inference import Compiled, computed
+from slimpose.train.processes import mean_of_all
 
 _LEAST_SPREAD = 0.01
 """Of the channels' mean variance: what a channel that hardly varies is measured by."""
@@ -68,7 +69,8 @@ def imitation_loss(predicted: Sequence[Tensor], target: Sequence[Tensor]) -> Ten
 
 
 def _error(predicted: Tensor, target: Tensor) -> Tensor:
-    spread = target.var(dim=(0, 2, 3), keepdim=True)
+    middle = mean_of_all(target.mean(dim=(0, 2, 3), keepdim=True))
+    spread = mean_of_all(((target - middle) ** 2).mean(dim=(0, 2, 3), keepdim=True))
     return ((predicted - target) ** 2 / spread.clamp_min(_LEAST_SPREAD * float(spread.mean()))).mean()
 
 
@@ -77,4 +79,4 @@ def _narrow_part(net: nn.Module) -> str:
         return "no head"
     spec, widths = net.spec, "-".join(map(str, net.spec.deconv_widths))
     told = f"a head of {spec.head_width}, deconvolutions {widths}, skips {spec.skip}, {spec.joints} joints"
-    return f"{told} at {net.alignment}"
+    return f"{told} at {net.alignment}, stride {spec.stride}"

@@ -39,7 +39,7 @@ def open_core() -> tuple[Any, dict[str, Any], str]:
 def compiled(module: nn.Module) -> tuple[Compiled, str] | None:
     """Return a module of one input as a NumPy function of any shape, and what computes it; None without OpenVINO.
 
-    The module is taken as it is now, in evaluation mode; each new shape costs some seconds once.
+    The module, in evaluation mode, is taken as it is when a shape is seen first, which costs some seconds.
     """
     try:
         core, hints, runs_on = open_core()

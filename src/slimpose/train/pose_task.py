@@ -19,6 +19,7 @@ from slimpose.data.pose_batches import PoseBatch, PoseBatches
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
 from slimpose.formats import coco
+from slimpose.network.alignment import Alignment
 from slimpose.network.build import build
 from slimpose.train.distil import Teacher, taught_once
 from slimpose.train.imitation import hand_over, imitation_loss, maps_with
@@ -58,16 +59,19 @@ def pose_task(
     val: coco.CocoFile,
     val_images: Path,
     teacher: Teacher | None = None,
+    alignment: Alignment = "centres",
     cache: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Task:
     """Read the data and return the task.
 
-    ``cache`` keeps what a teacher saw who looks only once; nothing else of such a teacher is kept.
+    ``cache`` keeps what a teacher saw who looks only once; nothing else of such a teacher is kept. ``alignment`` is
+    where the heatmaps' cells lay when the weights that are begun from were trained.
 
     Raises:
-        ValueError: If the net or the teacher has other joints than the data, or the recipe wants a teacher and none
-            is given, or one is given in vain, or it wants one to imitate and its head or what is behind it is another.
+        ValueError: If the net or the teacher has other joints than the data, or nobody in the validation set has any;
+            if the recipe wants a teacher and none is given, or one is given in vain; if the teacher's cells are of
+            another size, or its head, or what is behind it, is another and it is to be imitated.
     """
     if (teacher is not None) != (recipe.alpha > 0):
         told = "was given" if teacher else "is missing"
@@ -86,6 +90,15 @@ def pose_task(
         raise ValueError(f"{train.path} has {joints} joints; the net gives {recipe.net.joints} heatmaps")
     if val.skeleton.joints != train.skeleton.joints:
         raise ValueError(f"{val.path} has the joints {val.skeleton.joints}; {train.path} has {train.skeleton.joints}")
+    boxes = ground_truth_boxes(val)
+    if not boxes:
+        raise ValueError(f"{val.path}: nobody has a labelled joint; expected people to measure AP on")
+    looks = teacher is not None and not all(phase.taught_once for phase in recipe.phases)
+    if teacher is not None and looks and teacher.stride != recipe.net.stride:
+        raise ValueError(
+            f"the teacher's heatmaps have cells of {teacher.stride} px, {recipe.name}'s net of {recipe.net.stride}; "
+            "expected the same, or a teacher that looks once (--taught-once)"
+        )
     val.check_images(val_images)
     largest = max((phase.size for phase in recipe.phases), key=lambda size: size.height)
     people = load_people(train, train_images, crop_size=largest, teacher=recipe.teacher_labels, on_progress=on_progress)
@@ -104,12 +117,11 @@ def pose_task(
         taught=taught,
     )
     look = None  # a teacher that is done looking need not stay in memory
-    if teacher is not None and not all(phase.taught_once for phase in recipe.phases):
+    if teacher is not None and looks:
         look = (
             heatmap.both_ways(teacher.heatmaps_of, train.skeleton) if recipe.mirrored_teacher else teacher.heatmaps_of
         )
-    boxes = ground_truth_boxes(val)
-    student = build(recipe.net)
+    student = build(recipe.net, alignment=alignment)
     maps_of = None
     if recipe.imitation and teacher is not None and teacher.net is not None:
         hand_over(teacher.net, student)

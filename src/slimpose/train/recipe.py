@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +53,8 @@ class Recipe:
         ema: Decay a step of the averaged weights, which are what is evaluated and kept; 0 keeps the last.
         augmentation: How strongly samples are changed.
         source_repeats: How often a sample of a source is drawn in an epoch (1 where not named).
-        label_trust: Factor of a source's own labels (1 where not named); 0 leaves its people to the teacher's heatmaps.
+        label_trust: Factor of a source's own labels (1 where not named); 0 leaves its people to the teacher's heatmaps
+            (pose only).
         alpha: Share 0..1 of the loss that compares with a teacher's heatmaps or boxes; 0 trains without a teacher.
         imitation: Share 0..1 of the loss, beside all that compares heatmaps, that compares the head's maps, and those
             of the encoder's that are as wide in both nets, with the teacher's (pose only, ``train/imitation.py``). The
@@ -148,15 +150,21 @@ class Recipe:
             fields: dict[str, Any] = json.loads(text)
             fields["net"] = spec_from_json(json.dumps(fields["net"]))
             once = {"taught_once": fields.pop("taught_once", False)}  # of all phases, before 2026-11-23
-            fields["phases"] = tuple(
-                Phase(**{**once, **phase, "size": Size(*phase["size"])}) for phase in fields["phases"]
-            )
+            fields["phases"] = tuple(_phase({**once, **phase}) for phase in fields["phases"])
             fields["augmentation"] = Augmentation(**fields["augmentation"])
             fields["teacher_labels"] = TeacherLabels(**fields["teacher_labels"])
             fields["drops"] = tuple(fields.get("drops", ()))
             return cls(**fields)
         except (TypeError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"metadata does not describe a recipe: {error}") from error
+            raise ValueError(f"this does not describe a recipe: {error}") from error
+
+    def changed(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return the same run with some settings changed: named as here, tables within tables, sizes as "256x192".
+
+        Raises:
+            ValueError: If a setting is unknown or of another kind.
+        """
+        return Recipe.from_json(json.dumps(_merged(json.loads(self.to_json()), changes)))
 
     def counted(self, samples_an_epoch: int) -> Recipe:
         """Return the same run with every phase's epochs counted in samples."""
@@ -187,3 +195,31 @@ class Recipe:
             dataclasses.replace(phase, samples=max(self.batch, int(phase.samples * factor))) for phase in self.phases
         )
         return dataclasses.replace(self, phases=phases)
+
+
+_OPEN = ("source_repeats", "label_trust")
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a table"}
+
+
+def _merged(mine: Mapping[str, Any], changes: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Return JSON's fields with some changed, each to a value of the same kind."""
+    merged = dict(mine)
+    for name, value in changes.items():
+        where = f"{within}.{name}" if within else name
+        if name not in mine and within not in _OPEN:  # those are named by the data
+            raise ValueError(f"there is no setting {where}; expected one of {', '.join(mine)}")
+        kind = type(mine.get(name, 1.0))
+        if type(value) is not kind and (type(value), kind) != (int, float):
+            raise ValueError(f"{where} is {value!r}; expected {_KINDS[kind]}")
+        merged[name] = _merged(mine[name], value, name) if isinstance(value, dict) else value
+    return merged
+
+
+def _phase(fields: Mapping[str, Any]) -> Phase:
+    size = fields.get("size")
+    if size is None:
+        raise ValueError("a phase has no size; expected for example 256x192")
+    phase = Phase(size=Size.parse(size) if isinstance(size, str) else Size(*size))
+    settings = {name: getattr(phase, name) for name in Phase.__slots__ if name != "size"}
+    changes = {name: value for name, value in fields.items() if name != "size"}
+    return dataclasses.replace(phase, **_merged(settings, changes, "phases"))

@@ -35,6 +35,8 @@ BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
 _UNFOLD_SAMPLES = 320
 IMAGENET = "imagenet"
+_RESUMED_WITH = {"teacher": "--teacher", "train_file": "--train", "val_file": "--val", "unlabelled": "--unlabelled"}
+"""What must stay the same for the run to be the same one: note to option."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
         RuntimeError: If ImageNet weights are asked for and cannot be had.
     """
     net, path = recipe.net, Path(start_from)
-    start = None if start_from == IMAGENET else checkpoint.load(path)
+    start = None if start_from == IMAGENET else checkpoint.load_weights(path)
     if start is not None and "trunk" not in start.metadata:
         if start.tensors.keys() < task.model.state_dict().keys():
             added = grow_into(task.model, start.tensors, path=path)
@@ -117,11 +119,17 @@ def run(
 
     Raises:
         FileExistsError: If the folder holds a run and ``resume`` is off.
-        ValueError: If the checkpoint is another recipe's, or the batch cannot be cut into the devices' parts.
+        ValueError: If the checkpoint is another recipe's or was begun with other data; if a phase is shorter than a
+            batch, or a batch cannot be cut into the devices' parts.
     """
     check_folder(out, resume=resume)
     devices = devices or open_devices()
     devices.check(recipe)
+    if short := [phase for phase in recipe.phases if phase.samples < recipe.batch]:
+        raise ValueError(
+            f"a phase of {short[0].samples} samples at {short[0].size} makes no step with a batch of {recipe.batch}; "
+            "expected a smaller --batch, or a longer run"
+        )
     parts, scaler = devices.accumulate, devices.accelerator.scaler
     out.mkdir(parents=True, exist_ok=True)
     model = task.model.to(device=devices.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -134,11 +142,12 @@ def run(
             raise ValueError(
                 f"{out / CHECKPOINT} was written by another recipe or other options; use the same ones to resume"
             )
-        if saved.metadata.get("teacher") != notes.get("teacher"):
-            raise ValueError(
-                f"{out / CHECKPOINT} was taught by {saved.metadata.get('teacher', 'nobody')}; "
-                f"got {notes.get('teacher', 'no teacher')}; pass the same --teacher to resume"
-            )
+        for name, option in _RESUMED_WITH.items():
+            before, now = (noted.get(name, "nothing") for noted in (saved.metadata, notes))
+            if before != now:
+                raise ValueError(
+                    f"{out / CHECKPOINT} was begun with {option} {before}; got {now}; pass the same {option} to resume"
+                )
         done = checkpoint.unpack_training(saved, model, averaged, optimizer, path=out / CHECKPOINT)
         best = float(saved.metadata["best"])
         if scaler is not None and "scaler" in saved.metadata:

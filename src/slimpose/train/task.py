@@ -29,7 +29,7 @@ class Task:
         model: Its ``encoder``, where it has one, is what a trunk is loaded into.
         batch_at: The batch of a step, or a part of it.
         pictures_of: A batch's pictures, for giving a folded trunk its statistics.
-        loss_of: The loss of a batch; of a part, so that the parts' mean is the batch's.
+        loss_of: The loss of a batch; of a part, so that the mean over processes is the batch's.
         evaluate: The given model's figures on the validation set at a step's input size, each process having looked
             at its share; "AP" decides what is best.
     """

@@ -9,8 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import onnx
+
 from slimpose.export.hardware.expressions import Expression, placeholders
+from slimpose.export.hardware.facts import DERIVED_KINDS, KINDS
 from slimpose.export.hardware.layers import Fact
+from slimpose.formats.files import read_toml
 
 TARGETS = Path(__file__).parent.parent / "targets"
 ANY_KIND = "*"
@@ -122,7 +126,7 @@ def read_target(file: Path) -> Target:
     for document in chain:
         _no_twins(document, file)
         for entry in document.get("runs", ()):
-            for kind in entry["on"]:
+            for kind in _kinds(entry, file):
                 runs[kind] = _source(entry, sources, file)
                 refusals = {key: _without(rule, kind) for key, rule in refusals.items() if rule.on != (kind,)}
         for entry in document.get("refuses", ()):
@@ -146,14 +150,7 @@ def read_target(file: Path) -> Target:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    import tomli
-
-    if not file.is_file():
-        raise FileNotFoundError(f"no target file {file}")
-    try:
-        document = tomli.loads(file.read_text(encoding="utf-8"))
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not TOML: {error}") from error
+    document = read_toml(file, kind="target file")
     if unknown := document.keys() - _KEYS:
         raise ValueError(f"{file.name}: unknown {', '.join(sorted(unknown))}; expected {', '.join(sorted(_KEYS))}")
     if "title" not in document:
@@ -177,13 +174,23 @@ def _rule(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> R
         raise ValueError(f"{where}: {error}") from error
     return Rule(
         id=entry["id"],
-        on=tuple(entry["on"]),
+        on=_kinds(entry, file),
         holds=holds,
         because=entry["because"],
         mend=entry["mend"],
         source=_source(entry, sources, file),
         level=level,
     )
+
+
+def _kinds(entry: Mapping[str, Any], file: Path) -> tuple[str, ...]:
+    for kind in entry["on"]:
+        if kind not in (ANY_KIND, MODEL_KIND, *KINDS.values(), *DERIVED_KINDS) and not onnx.defs.has(kind):
+            raise ValueError(
+                f"{file.name}: {entry.get('id', 'runs')} is on {kind!r}, no kind of layer and no ONNX operator; "
+                f"the kinds are {', '.join(sorted({*KINDS.values(), *DERIVED_KINDS}))}"
+            )
+    return tuple(entry["on"])
 
 
 def _source(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> str:
