@@ -205,6 +205,7 @@ def test_files_of_one_name_are_both_timed_as_often_as_asked(
         (("--seconds", "0"), "--seconds is 0; expected a number over 0"),
         (("--rounds", "0"), "--rounds is 0"),
         (("--backend", "tpu"), "no backend is named 'tpu'"),
+        (("--backend", "ncnn"), r"(ncnn does not read .*; expected a \.ncnn\.param file|ncnn is not there)"),
         (("--precision", "fp7"), "nothing here runs .* in fp7; see slimpose doctor"),
         (("--peers", "/nowhere.onnx"), "no model file /nowhere.onnx"),
     ],

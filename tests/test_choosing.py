@@ -97,8 +97,10 @@ def test_a_precision_that_nothing_computes_says_what_could_be_installed() -> Non
         BackendError, match="computes a file of fp32 in bf16; not installed: openvino: pip install openv"
     ):
         choices("fp32", "bf16", found(openvino=""))
-    with pytest.raises(BackendError, match="computes a file of fp32 in int8"):
+    with pytest.raises(BackendError, match="the file is fp32; expected an INT8 file for int8, in any backend"):
         choices("fp32", "int8", found())
+    with pytest.raises(BackendError, match="the file is int8, and its layers stay so; expected an FP32 file"):
+        choices("int8", "fp32", found(openvino=""))
 
 
 @pytest.mark.parametrize(

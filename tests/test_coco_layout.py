@@ -87,6 +87,7 @@ def test_an_image_list_has_images_and_nobody(document: dict[str, Any]) -> None:
         (lambda document: document["images"][0].pop("height"), "lacks the field 'height'"),
         (lambda document: document["images"].append(document["images"][0]), "image id 7 stands twice"),
         (lambda document: document.update(images=[3]), "list.json"),
+        (lambda document: document.update(categories=[{"name": "car"}, {"name": "bus"}]), "list.json: no category is"),
     ],
 )
 def test_a_broken_image_list_is_refused(document: dict[str, Any], change: Any, message: str) -> None:

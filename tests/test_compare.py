@@ -147,6 +147,14 @@ def test_files_stand_beside_all_the_others(capsys: Any, tmp_path: Path) -> None:
     assert rest == {"tf-pose", "MoveNet, BlazePose"}  # they only say that files can be given
 
 
+def test_a_folder_that_cannot_be_is_told_before_the_work(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "file").touch()
+    assert run_main("compare", "b1", "--rounds", 0, "--out", tmp_path / "file") == 2
+    said = capsys.readouterr()
+    assert "file is a file; expected a folder" in said.err
+    assert not said.out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -303,6 +303,39 @@ def test_what_cannot_be_measured_is_told(
 
 
 @pytest.mark.parametrize(
+    "boxes", [(), ("--boxes", "detector", "--detector", "detector.onnx"), ("--boxes", "boxes.json")]
+)
+def test_a_missing_picture_is_told_before_any_is_looked_at(
+    scene: Path, tmp_path: Path, boxes: tuple[str, ...], capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pose_model(tmp_path / "pose.onnx")
+    write_detector_model(tmp_path / "detector.onnx")
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 2, "category_id": 1, "bbox": BOX, "score": 0.5}]))
+    document = json.loads(scene.read_text())
+    document["annotations"].append(document["annotations"][0] | {"id": 2, "image_id": 2})
+    scene.write_text(json.dumps(document))
+    (tmp_path / "b.png").unlink()
+    words = ("evaluate", "pose.onnx", "--annotations", scene.name, *boxes, "--results", "out.json")
+    looked_at: list[Path] = []
+    monkeypatch.setattr("slimpose.evaluate.pose.read_image", looked_at.append)
+    monkeypatch.setattr("slimpose.evaluate.detector.read_image", looked_at.append)
+    assert run(*words, "--images", ".") == 2
+    assert "truth.json names b.png, which is not in . (another folder?)" in capsys.readouterr().err
+    assert run(*words, "--images", "nowhere") == 2
+    assert "no image folder nowhere" in capsys.readouterr().err
+    assert not looked_at
+
+
+def test_nobody_to_look_at_is_no_ap_of_nought(scene: Path, tmp_path: Path, capsys: Any) -> None:
+    document = json.loads(scene.read_text())
+    scene.write_text(json.dumps(document | {"annotations": []}))
+    model = write_pose_model(tmp_path / "pose.onnx")
+    assert run("evaluate", model, "--annotations", scene, "--images", tmp_path) == 2
+    assert "truth.json: nobody has a labelled joint; expected people to look at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
         (("--boxes", "detector"), "--boxes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from slimpose.arrays import Size
 torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
+from slimpose.cli.main import main  # noqa: E402
 from slimpose.export import onnx as onnx_export  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.network.spec import NetSpec  # noqa: E402
@@ -97,3 +99,29 @@ def test_a_trunk_is_no_net(tmp_path: Path) -> None:
     checkpoint.save(path, {"a": torch.zeros(1)}, {"trunk": "mobilenetv2_100"})
     with pytest.raises(ValueError, match="does not say which net"):
         onnx_export.load_weights(path)
+
+
+@pytest.mark.parametrize("verb", ["export", "import-trunk", "import-weights --net hrnet-w32"])
+def test_what_is_read_is_not_written_over(
+    weights: Path, tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "weights.safetensors"
+    shutil.copy(weights, file)
+    assert run(*verb.split(), file, "--out", file) == 2
+    assert "--out" in (said := capsys.readouterr().err)
+    assert "is an input of this call; it would be overwritten" in said
+    assert file.read_bytes() == weights.read_bytes()
+
+
+def test_a_name_that_tells_no_runtime_is_refused(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("export", weights, "--out", tmp_path / "net.safetensors") == 2
+    assert "expected a name that ends in .onnx, .xml, .tflite, .ncnn.param, .engine" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return int(str(ended.value.code))

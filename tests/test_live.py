@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -131,6 +132,9 @@ def test_a_bounded_number_of_frames(live: Live, capsys: pytest.CaptureFixture[st
         (["a.avi", "--score-threshold", "2"], "--score-threshold is 2; expected a number 0..1"),
         (["a.avi", "--detect-every", "0"], "detect_every is 0; expected 1 or more"),
         (["a.avi", "--mosaic", "a.avi"], "--mosaic a.avi is an input of this call"),
+        (["a.avi", "camera-1.mp4", "--out", "."], "--out (camera 1) camera-1.mp4 is an input of this call"),
+        (["a.avi", "--json", "-"], "--json is -; expected a file (--jsonl - is standard output)"),
+        (["a.avi", "--openpose-order", "COCO_18"], "--openpose-order COCO_18 is about --openpose; expected both"),
         (["a.avi", "--out", "a.avi"], "--out a.avi is a file; expected a folder"),
         (["a.avi", "--json", "."], "--json . is a folder"),
         (["ftp://u:geheim@host/x"], "ftp://***@host/x: cannot open ftp://"),
@@ -142,11 +146,13 @@ def test_what_cannot_be_done_is_told_before_anything_starts(
     live: Live, capfd: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     write_walk(Path("a.avi"), 2)
+    shutil.copy("a.avi", "camera-1.mp4")
     assert live(*words) == 2
     said = capfd.readouterr()
     assert message in said.out + said.err
     assert "geheim" not in said.out + said.err
-    assert all_files() == ["a.avi"]
+    assert all_files() == ["a.avi", "camera-1.mp4"]
+    assert Path("a.avi").read_bytes() == Path("camera-1.mp4").read_bytes()
 
 
 def test_an_address_in_the_verbs_place_keeps_its_password(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,6 @@ def test_importing_slimpose_is_light() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not {"mnv2", "detector"} <= models.shipped().keys(), reason="the weights are not there yet")
 def test_the_shipped_weights_find_the_skier() -> None:
     poses = slimpose.load(threads=1)(PHOTOS / "000000544444.jpg")
     best = int(poses.person_scores.argmax())

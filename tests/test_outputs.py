@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slimpose.cli.targets import check_targets
 from slimpose.formats import lines, openpose, results, tidy
+from slimpose.formats.files import write_bytes
 from slimpose.formats.running import RunningFile
 from slimpose.poses import Poses
 from slimpose.skeleton import COCO17, Skeleton
@@ -201,8 +204,6 @@ def test_what_a_killed_run_left_is_never_written_over(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_records_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     file = json_file(tmp_path / "a.json")
     file.append(b"1")
     write, full = os.write, [True]
@@ -219,6 +220,33 @@ def test_a_full_disk_leaves_the_records_before_it(tmp_path: Path, monkeypatch: p
     with pytest.raises(RuntimeError, match=r"cannot write .*a\.json: No space left on device"):
         file.append(b"12345678901234567890")
     assert json.loads(file.partial.read_bytes()) == [1]
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "true.json").write_text("old")
+    for name, leads_to in (("a.json", "true.json"), ("b.json", "new.json")):
+        (tmp_path / name).symlink_to(tmp_path / "there" / leads_to)
+        file = json_file(tmp_path / name)
+        file.append(b"1")
+        file.finish()
+        assert (tmp_path / name).is_symlink()
+        assert json.loads((tmp_path / "there" / leads_to).read_bytes()) == [1]
+        write_bytes(tmp_path / name, b"2")
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "there" / leads_to).read_bytes() == b"2"
+    assert len([*tmp_path.iterdir(), *(tmp_path / "there").iterdir()]) == 5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_no_file_comes_to_stand_in_a_devices_place(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for write in (json_file, lambda path: write_bytes(path, b"1"), lambda path: check_targets({"--csv": path}, {}, [])):
+        with pytest.raises(ValueError, match=r"pipe is a device or a pipe; expected a file to write \(--jsonl - is"):
+            write(pipe)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -193,6 +193,7 @@ def test_what_cannot_be_kept_up_with_says_what_could(words: list[str], capsys: p
         (["--people", "2", "--headroom", "1"], "--headroom is 1; expected a share 0..0.9"),
         (["--people", "2", "--seconds", "0"], "--seconds is 0"),
         (["--people", "2", "--backend", "tpu"], "no backend is named 'tpu'"),
+        (["--people", "2", "--backend", "ncnn"], "pose.onnx; expected a .ncnn.param file: slimpose export"),
         (["--people", "2", "--photos", "/nowhere"], "no image folder /nowhere"),
     ],
 )

@@ -402,6 +402,9 @@ def test_a_broken_boxes_file_is_told(
         (["a.png", "--detector", "mnv2"], 2, "is a pose model; expected a person detector"),
         (["a.png", "--model", "missing.onnx"], 2, "no model file missing.onnx"),
         (["a.png", "--boxes", "missing.json"], 2, "no box file missing.json"),
+        (["a.png", "--boxes", "b.json", "--detector", "x.onnx"], 2, "--boxes are looked at instead of a detector's"),
+        (["a.png", "--openpose-order", "COCO_18"], 2, "--openpose-order COCO_18 is about --openpose; expected both"),
+        (["a.png", "--csv", "-"], 2, "--csv is -; expected a file (--jsonl - is standard output)"),
         (["a.png", "--score-threshold", "2"], 2, "--score-threshold is 2; expected a number 0..1"),
         (["a.png", "--out", "a.png"], 2, "--out a.png is a file; expected a folder"),
         (["a.png", "--json", "."], 2, "--json . is a folder"),
@@ -441,7 +444,6 @@ def test_a_higher_threshold_finds_fewer(predict: Predict) -> None:
     assert records_of() == []
 
 
-@pytest.mark.skipif(not {"mnv2", "detector"} <= models.shipped().keys(), reason="the weights are not there yet")
 def test_the_shipped_weights_find_people_in_the_street(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:

@@ -190,7 +190,7 @@ def test_each_backend_reads_its_own_files(tmp_path: Path) -> None:
         "onnxruntime", "openvino", "ncnn", "litert",
     ]  # fmt: skip
     assert backend_of(Path("a.onnx"), "openvino") == "openvino"
-    for backend, suffix in (("litert", ".tflite"), ("ncnn", ".param")):
+    for backend, suffix in (("litert", ".tflite"), ("ncnn", ".ncnn.param")):
         with pytest.raises(BackendError, match=rf"{backend} does not read a\.onnx; expected a \{suffix} file"):
             backend_of(Path("a.onnx"), backend)
     with pytest.raises(BackendError, match=r"no backend is named 'tpu'; expected one of onnxruntime, .*ncnn"):

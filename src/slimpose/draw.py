@@ -53,11 +53,11 @@ def draw_poses(
             for a, b in poses.skeleton.limb_indices:
                 if shown[a] and shown[b]:
                     colour = _OUTLINE if outline else _limb_colour(sides[a], sides[b])
-                    _line(canvas, points[a], points[b], colour, width + _rim(width) if outline else width)
+                    line(canvas, points[a], points[b], colour, width + _rim(width) if outline else width)
             for joint in np.flatnonzero(shown):
                 colour = _OUTLINE if outline else _lighter(sides[joint] or CENTRE)
                 radius = 0.75 * width + 0.5
-                _dot(canvas, points[joint], colour, radius + _rim(width) / 2 if outline else radius)
+                dot(canvas, points[joint], colour, radius + _rim(width) / 2 if outline else radius)
     return canvas
 
 
@@ -159,15 +159,17 @@ def _rim(width: float) -> float:
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:
-    x, y = np.clip(point.astype(np.float64), -_FURTHEST_PX, _FURTHEST_PX)
+    x, y = np.clip(np.nan_to_num(point.astype(np.float64)), -_FURTHEST_PX, _FURTHEST_PX)
     return round(x * 2**_SHIFT), round(y * 2**_SHIFT)
 
 
-def _line(canvas: Image, a: np.ndarray, b: np.ndarray, colour: RGB, width: float) -> None:
+def line(canvas: Image, a: np.ndarray, b: np.ndarray, colour: RGB, width: float) -> None:
+    """Draw a line between two points (2,), x and y in pixels, onto the canvas."""
     cv2.line(canvas, _fixed(a), _fixed(b), colour, max(1, round(width)), cv2.LINE_AA, _SHIFT)
 
 
-def _dot(canvas: Image, centre: np.ndarray, colour: RGB, radius: float) -> None:
+def dot(canvas: Image, centre: np.ndarray, colour: RGB, radius: float) -> None:
+    """Draw a filled circle around a point (2,), x and y in pixels, onto the canvas."""
     cv2.circle(canvas, _fixed(centre), round(radius * 2**_SHIFT), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json as json_format
 import math
 import os
@@ -19,6 +20,7 @@ from rich.table import Table
 import slimpose
 from slimpose.cli.doctor import machine_lines
 from slimpose.runtime import models
+from slimpose.runtime.backends.contract import backend_of
 from slimpose.runtime.backends.opening import backends, versions
 from slimpose.runtime.choosing import Choice, beside
 from slimpose.runtime.contenders import Contender, memory_mb, names_of, our_choices, our_contender, peer
@@ -104,6 +106,8 @@ def benchmark(
     finder, found, machine = models.resolve(detector), backends(), read_machine()
     tried = {path: our_choices(path, found, backends=backend, precisions=precision) for path in paths}
     if not any(tried.values()) and not peers:
+        for path, name in itertools.product(paths, backend):
+            backend_of(path, name)  # tells what it reads
         raise ValueError(
             f"nothing here runs {', '.join(map(str, paths))} in {', '.join(precision)}; see slimpose doctor"
         )

@@ -17,6 +17,7 @@ from rich.console import Console
 
 import slimpose
 from slimpose.arrays import Size
+from slimpose.cli.targets import check_targets
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.comparison import Entry, as_markdown, plot
 from slimpose.evaluate.pose import image_records, points_of, pose_ap, pose_records
@@ -80,6 +81,7 @@ def compare(
             f"--rounds {rounds}, --seconds {seconds:g}, --threads {threads}; expected 0 or more, more than 0, 1 or more"
         )
     if out is not None:
+        check_targets({}, {"--out": out}, [])
         importlib.import_module("matplotlib")  # missed before minutes of work, not behind them
     truth = None if annotations is None else coco.read(annotations, keypoints=True)
     if truth is not None and images is not None:
@@ -114,7 +116,6 @@ def compare(
     table = as_markdown(entries, threads=timed_threads, measured_on=people, machine=machine.cpu)
     print(table)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_bytes(out / "compare.md", table.encode())
         about: dict[str, Any] = {"slimpose": slimpose.__version__, "cpu": machine.cpu, "measured_on": people}
         write_json(out / "compare.json", {**about, "systems": [asdict(entry) for entry in entries]})

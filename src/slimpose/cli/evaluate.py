@@ -205,6 +205,7 @@ def _evaluate_detector(
     loaded: Model, annotations: Path, images: Path, threshold: float | None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     truth = coco.read(annotations, keypoints=False)
+    truth.check_images(images)
     threshold = loaded.info.score_threshold if threshold is None else threshold
     watch = Stopwatch()
     with Progress(transient=True) as bar:
@@ -274,6 +275,9 @@ def _evaluate_pose(
         sure = {image_id: found.over(box_threshold) for image_id, found in looked_at.items()}
         looked_at = {image_id: found for image_id, found in sure.items() if len(found.scores)}
     people = sum(len(found.scores) for found in looked_at.values())
+    if boxes == "gt" and not people:
+        raise ValueError(f"{truth.path}: nobody has a labelled joint; expected people to look at, or --boxes detector")
+    truth.check_images(images, looked_at)
     with Progress(transient=True) as bar:
         task = bar.add_task("people", total=people)
         records = pose_evaluation.pose_records(
@@ -318,6 +322,7 @@ def _boxes(boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, ope
     if boxes == "gt":
         return ground_truth_boxes(truth)
     if boxes == "detector":
+        truth.check_images(images)
         finder = opened(detector)
         if finder.info.task != "detect":
             raise ValueError(f"{detector} is a {finder.info.task} model; expected a person detector")

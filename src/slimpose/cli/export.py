@@ -16,7 +16,7 @@ from slimpose.export.onnx import smooth_noise
 from slimpose.export.runtimes import writing as runtimes
 from slimpose.formats.files import read_json
 from slimpose.network.build import named
-from slimpose.runtime.backends.contract import FILES
+from slimpose.runtime.backends.contract import ENDINGS, FILES
 from slimpose.runtime.backends.ncnn_net import SUFFIX as NCNN_SUFFIX
 from slimpose.runtime.backends.ncnn_net import beside as ncnn_files
 from slimpose.runtime.backends.opening import metadata_of
@@ -77,7 +77,7 @@ def export(
         raise ValueError(f"{card} holds a JSON {type(facts).__name__}; expected an object")
     is_onnx = out.suffix.lower() == ".onnx"
     if not (is_onnx or out.suffix.lower() in FILES):
-        raise ValueError(f"--out is {out}; expected a name that ends in .onnx, {', '.join(FILES)}")
+        raise ValueError(f"--out is {out}; expected a name that ends in .onnx, {', '.join(ENDINGS.values())}")
     if is_onnx and precision != "fp32":
         raise ValueError(
             f"ONNX files are exported in fp32; slimpose quantize --precision {precision} makes one of those"

@@ -17,6 +17,11 @@ _MOSAIC_FPS = 25.0
 _CAMERA_FPS = 25.0
 
 
+def camera_film(folder: Path, camera: int) -> Path:
+    """Return the file of a camera's film."""
+    return folder / f"camera-{camera}.mp4"
+
+
 class Films:
     """Any of them at once; with neither a folder nor a mosaic's file, nothing.
 
@@ -63,7 +68,7 @@ class Films:
     def _of_camera(self, seen: Seen, fps: float) -> Recording:
         assert self._folder is not None
         if seen.camera not in self._cameras:
-            target = self._folder / f"camera-{seen.camera}.mp4"
+            target = camera_film(self._folder, seen.camera)
             self._cameras[seen.camera] = Recording(target, Size(*seen.image.shape[:2]), fps=fps or _CAMERA_FPS)
         return self._cameras[seen.camera]
 

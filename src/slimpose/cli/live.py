@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 import slimpose
-from slimpose.cli.films import Films
+from slimpose.cli.films import Films, camera_film
 from slimpose.cli.meter import Meter
 from slimpose.cli.targets import check_targets
 from slimpose.cli.writing import STANDARD_OUTPUT, Found, Records, Targets
@@ -65,7 +65,7 @@ def live(
 
     Args:
         sources: Cameras' numbers (0), rtsp:// or http:// addresses, and video files (each of their frames is seen).
-        out: Folder for a drawn film of each camera: camera-0.mp4, ...
+        out: Folder for a drawn film of each camera: camera-0.mp4, ..., in place of what is called so there.
         mosaic: File for a drawn film of all cameras side by side.
         json: File for the poses as COCO results: a list with one record a person.
         csv: File for the poses as CSV: one row a person a frame a joint.
@@ -98,8 +98,9 @@ def live(
     capture.quieten(strictly=any(address.kind == "network" for address in watched))
     cameras = Cameras(watched, realtime=realtime, loop=loop)
     targets = Targets(json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order)
+    films = {f"--out (camera {number})": camera_film(out, number) for number in range(len(watched))} if out else {}
     check_targets(
-        {**targets.files(), **({"--mosaic": mosaic} if mosaic is not None else {})},
+        {**targets.files(), **({"--mosaic": mosaic} if mosaic is not None else {}), **films},
         {**({"--out": out} if out is not None else {}), **targets.folders()},
         [Path(address.target) for address in watched if address.kind == "file"],
     )
@@ -108,7 +109,7 @@ def live(
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     is_clocked = realtime or any(address.kind != "file" for address in watched)
     films = Films(out, mosaic, names=[address.name for address in watched], is_clocked=is_clocked, ids=track)
-    meter = Meter([address.name for address in watched])
+    meter = Meter(len(watched))
     records = Records(targets)
     try:
         run = _Run(records=records, films=films, meter=meter)

@@ -24,13 +24,12 @@ class Meter:
         stages: The time of every stage.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
+    def __init__(self, cameras: int) -> None:
         self._started_s = time.monotonic()
-        self._seen_s: list[deque[float]] = [deque(maxlen=1024) for _ in names]
-        self._people = [0 for _ in names]
-        self._frames = [0 for _ in names]
-        self._latency = [Tally() for _ in names]
+        self._seen_s: list[deque[float]] = [deque(maxlen=1024) for _ in range(cameras)]
+        self._people = [0] * cameras
+        self._frames = [0] * cameras
+        self._latency = [Tally() for _ in range(cameras)]
         self.poses = 0
         self.stages = Stages()
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from slimpose.runtime import models
-from slimpose.runtime.backends.contract import BackendError
+from slimpose.runtime.backends.contract import BackendError, backend_of
 from slimpose.runtime.backends.opening import Backend, backends
 from slimpose.runtime.choosing import AUTO, Choice, beside, check_names, choices_for
 from slimpose.runtime.detector import Detector
@@ -78,6 +78,8 @@ def plan(
     machine, finder = read_machine(), models.resolve(detector)
     counts = [threads] if threads else sorted({1, machine.threads})
     paths = [models.resolve(name) for name in model] or list(models.shipped().values())
+    for path in paths if backend != AUTO else ():
+        backend_of(path, backend)
     patches, cast = cast_of(photos, Detector(Session(finder)))
     film = make_film(patches, people)
     console.print(

@@ -28,7 +28,7 @@ from slimpose.formats import boxes as box_files
 from slimpose.formats.openpose import Order
 from slimpose.formats.results import image_number
 from slimpose.poses import Poses
-from slimpose.runtime import capture
+from slimpose.runtime import capture, models
 from slimpose.runtime.addresses import redacted
 from slimpose.runtime.following import CameraFrame, Follower
 from slimpose.runtime.images import ImageError
@@ -99,6 +99,9 @@ def predict(
         raise ValueError(f"--score-threshold is {score_threshold:g}; expected a number 0..1")
     if detect_every < 1:
         raise ValueError(f"--detect-every is {detect_every}; expected 1 or more")
+    if boxes is not None and detector != models.DEFAULT_DETECTOR:
+        raise ValueError(f"--boxes are looked at instead of a detector's; expected no --detector {detector}")
+    targets = Targets(json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order)
     given = box_files.read(boxes) if boxes is not None else None
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     failures = _Failures(console)
@@ -124,7 +127,6 @@ def predict(
         least_box_score=score_threshold or 0.0,
         is_tracked=track,
     )
-    targets = Targets(json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order)
     check_targets(
         targets.files(),
         {**({"--out": out} if draw else {}), **targets.folders()},

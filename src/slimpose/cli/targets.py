@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from slimpose.formats.files import written_to
+
 
 def identities(files: Iterable[Path]) -> set[tuple[int, int]]:
     """What tells files apart, whatever links and spellings lead to them."""
@@ -24,7 +26,7 @@ def check_targets(
         inputs: What must not be overwritten.
 
     Raises:
-        ValueError: If a file is an input, or named twice.
+        ValueError: If a file is an input, a device, or named twice.
         NotADirectoryError: If a folder is a file.
         IsADirectoryError: If a file is a folder.
         RuntimeError: If a folder cannot be made or written to.
@@ -38,6 +40,7 @@ def check_targets(
     for option, file in files.items():
         if file.is_dir():
             raise IsADirectoryError(f"{option} {file} is a folder; expected a file to write")
+        written_to(file)
         if identities([file]) & read:
             raise ValueError(f"{option} {file} is an input of this call; it would be overwritten")
     if len({file.absolute() for file in files.values()}) < len(files):

@@ -53,6 +53,9 @@ class Targets:
         jsonl: A file for JSON lines, or "-": standard output.
         openpose: A folder for OpenPose's JSON, a file a frame.
         openpose_order: Its order of joints.
+
+    Raises:
+        ValueError: If an option says nothing without another, or "-" is given where only a file can be written.
     """
 
     json: Path | None = None
@@ -60,6 +63,13 @@ class Targets:
     jsonl: str | None = None
     openpose: Path | None = None
     openpose_order: Order = "BODY_25"
+
+    def __post_init__(self) -> None:
+        if self.openpose is None and self.openpose_order != "BODY_25":
+            raise ValueError(f"--openpose-order {self.openpose_order} is about --openpose; expected both")
+        for option, path in (("--json", self.json), ("--csv", self.csv)):
+            if str(path) == STANDARD_OUTPUT:
+                raise ValueError(f"{option} is -; expected a file (--jsonl - is standard output)")
 
     def files(self) -> dict[str, Path]:
         """The files by the option that names them."""

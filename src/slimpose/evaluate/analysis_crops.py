@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from slimpose import geometry
 from slimpose.arrays import Image, Size
-from slimpose.draw import RGB, draw_poses
+from slimpose.draw import RGB, dot, draw_poses, line
 from slimpose.evaluate.analysis import WorstPerson
 from slimpose.evaluate.analysis_errors import GOOD, INVERSION, JITTER, MISS, NOT_FOUND, SWAP, UNLABELLED
 from slimpose.poses import NOT_TRACKED, Poses
@@ -27,7 +27,6 @@ KIND_COLOURS: dict[int, RGB] = {
 """Okabe and Ito's colours, which the colour-blind can tell apart."""
 _GAP_PX = 4
 _SHOWN_FROM = 0.2
-_SHIFT = 4  # OpenCV takes coordinates in sixteenths of a pixel
 _JPEG_QUALITY = 85
 
 
@@ -42,7 +41,7 @@ def side_by_side(image: Image, person: WorstPerson, skeleton: Skeleton) -> Image
     true = _poses(person.points_true, labelled.astype(np.float64), to_crop, skeleton)
     left = draw_poses(crops[0], true, joint_threshold=0.5)
     for joint in np.flatnonzero(person.visibility == 1):
-        _dot(left, true.points_image[0, joint], (18, 18, 22), 1.5)
+        dot(left, true.points_image[0, joint], (18, 18, 22), 1.5)
     right = crops[0]
     if person.points_found is not None and person.joint_scores is not None:
         shown = labelled | (person.joint_scores >= _SHOWN_FROM)
@@ -93,15 +92,6 @@ def _poses(
 
 def _lead(canvas: Image, found: np.ndarray, true: np.ndarray, colour: RGB) -> None:
     for shade, width in (((18, 18, 22), 3), (colour, 1)):
-        cv2.line(canvas, _fixed(found), _fixed(true), shade, width, cv2.LINE_AA, _SHIFT)
-    _dot(canvas, true, (18, 18, 22), 4.0)
-    _dot(canvas, true, colour, 3.0)
-
-
-def _dot(canvas: Image, centre: np.ndarray, colour: RGB, radius: float) -> None:
-    cv2.circle(canvas, _fixed(centre), round(radius * 2**_SHIFT), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-
-
-def _fixed(point: np.ndarray) -> tuple[int, int]:
-    x, y = np.clip(np.nan_to_num(point.astype(np.float64)), -100_000, 100_000)
-    return round(x * 2**_SHIFT), round(y * 2**_SHIFT)
+        line(canvas, found, true, shade, width)
+    dot(canvas, true, (18, 18, 22), 4.0)
+    dot(canvas, true, colour, 3.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -42,8 +42,6 @@ def write(
     subject: Subject,
     annotations: CocoFile,
     image_folder: Path,
-    *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the page, its pictures inside, and the figures beside it; return the page's path.
 
@@ -51,10 +49,7 @@ def write(
         ImageError: If a picture is missing or broken.
         ValueError: If the folder cannot be written to.
     """
-    figures = []
-    for done, person in enumerate(analysis.worst, start=1):
-        figures.append(_figure(person, annotations, image_folder))
-        on_progress(done, len(analysis.worst))
+    figures = [_figure(person, annotations, image_folder) for person in analysis.worst]
     about = {"model": subject.model, "protocol": subject.protocol, "annotations": str(annotations.path)}
     write_json(folder / FIGURES, about | analysis.to_json())
     write_bytes(folder / PAGE, _page(analysis, subject, annotations, figures).encode())

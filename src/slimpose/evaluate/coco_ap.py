@@ -33,6 +33,8 @@ def average_precision(
 ) -> dict[str, float]:
     """Return AP and its relatives as fractions; -1 where the file holds nobody of that kind (COCO's own sign).
 
+    Without any record all are 0.
+
     Args:
         annotations: The truth; its skeleton's sigmas are used.
         records: COCO result records.

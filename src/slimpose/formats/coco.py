@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -64,11 +65,12 @@ class CocoFile:
     skeleton: Skeleton
     category_id: int
 
-    def check_images(self, folder: Path) -> None:
-        """Raise ValueError, naming the first, unless every image of the file is in the folder."""
+    def check_images(self, folder: Path, image_ids: Iterable[int] | None = None) -> None:
+        """Raise ValueError, naming the first, unless every image of the file, or each of those, is in the folder."""
         if not folder.is_dir():
             raise NotADirectoryError(f"no image folder {folder}")
-        for image in self.images.values():
+        for image_id in self.images if image_ids is None else image_ids:
+            image = self.images[image_id]
             if not (folder / image.file_name).is_file():
                 raise ValueError(f"{self.path} names {image.file_name}, which is not in {folder} (another folder?)")
 
@@ -136,12 +138,13 @@ def parse_images(document: Any, path: Path) -> CocoFile:
     try:
         category = _person_category(document["categories"])
         images = {int(entry["id"]): _image(entry) for entry in document["images"]}
-        _check_unique(path, "image", [int(entry["id"]) for entry in document["images"]])
-        return CocoFile(path=path, images=images, people=(), skeleton=COCO17, category_id=int(category["id"]))
+        category_id = int(category["id"])
     except KeyError as error:
         raise ValueError(f"{path}: an entry lacks the field {error}; is it a COCO image list?") from error
-    except (TypeError, AttributeError, OverflowError) as error:
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
+    _check_unique(path, "image", [int(entry["id"]) for entry in document["images"]])
+    return CocoFile(path=path, images=images, people=(), skeleton=COCO17, category_id=category_id)
 
 
 def _check_unique(path: Path, kind: str, ids: list[int]) -> None:

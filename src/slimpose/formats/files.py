@@ -11,13 +11,25 @@ from pathlib import Path
 from typing import Any
 
 
+def written_to(path: Path) -> Path:
+    """Return where a file is written: behind a link, what it leads to.
+
+    Raises:
+        ValueError: If it is a device or a pipe, in whose place a file would come to stand.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path} is a device or a pipe; expected a file to write (--jsonl - is standard output)")
+    return path.resolve() if path.is_symlink() else path
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path with the same suffix beside ``path``; rename it there at the end, remove it on an error.
 
     Raises:
-        ValueError: If the folder cannot be made or written to.
+        ValueError: If the folder cannot be made or written to, or the path is a device.
     """
+    path = written_to(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from slimpose.formats.files import written_to
+
 
 def partial_names(target: Path) -> Iterator[Path]:
     """The names a file may have while it is written: ``poses.partial.json``, ``poses.partial-2.json``, ..."""
@@ -40,10 +42,11 @@ class RunningFile:
 
     Raises:
         RuntimeError: If it cannot be made or written to (a full disk); what was whole before stays.
+        ValueError: If it is a device.
     """
 
     def __init__(self, target: Path, *, head: bytes = b"", between: bytes = b"", tail: bytes = b"") -> None:
-        self.target = target
+        self.target = target = written_to(target)
         self._between, self._tail = between, tail
         self._handle, self.partial = open_partial(target)
         self._closed = self._named = False

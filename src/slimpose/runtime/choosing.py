@@ -24,6 +24,7 @@ from slimpose.runtime.backends.contract import (
     PRECISIONS,
     BackendError,
     own_precision,
+    settle_precision,
 )
 from slimpose.runtime.backends.opening import Backend, backends, metadata_of, versions
 from slimpose.runtime.cache import cache_folder
@@ -128,6 +129,8 @@ def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[Choi
     ]
     if precision == ANY:
         return [Choice(backend=backend.name) for backend in there] + wanted
+    if not wanted and precision in ("fp32", "int8"):
+        settle_precision("", own=own, asked=precision, offered=())  # tells which file it takes
     if not wanted:
         absent = [f"{backend.name}: {backend.install}" for backend in found.values() if backend.install]
         raise BackendError(

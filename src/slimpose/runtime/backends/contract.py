@@ -13,6 +13,8 @@ BACKENDS = ("onnxruntime", "openvino", "tensorrt", "cuda", "litert", "ncnn", "te
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 FILES = {".xml": "openvino", ".tflite": "litert", ".param": "ncnn", ".engine": "tensorrt-engine"}
 """Suffix to the one backend that reads such a file; any other file is ONNX."""
+ENDINGS = {backend: ".ncnn.param" if backend == "ncnn" else suffix for suffix, backend in FILES.items()}
+"""What the names of such files end in."""
 OF_THEIR_OWN_FILES = ("litert", "ncnn", "tensorrt-engine")
 """Backends that read no ONNX."""
 
@@ -67,9 +69,9 @@ def backend_of(path: Path, asked: str) -> str:
         raise BackendError(f"no backend is named {asked!r}; expected one of {', '.join(BACKENDS)}")
     own = FILES.get(path.suffix.lower())
     if own is None and asked in OF_THEIR_OWN_FILES:
-        suffix = next(suffix for suffix, backend in FILES.items() if backend == asked)
+        ending = ENDINGS[asked]
         raise BackendError(
-            f"{asked} does not read {path}; expected a {suffix} file: slimpose export WEIGHTS --out FILE{suffix}"
+            f"{asked} does not read {path}; expected a {ending} file: slimpose export WEIGHTS --out FILE{ending}"
         )
     if own is not None and asked not in (own, "onnxruntime"):
         raise BackendError(f"{path} runs in {own} only; expected --backend {own}, or an ONNX file for {asked}")

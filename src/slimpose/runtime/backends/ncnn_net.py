@@ -13,9 +13,16 @@ from typing import Any
 import numpy as np
 
 from slimpose.runtime.backends import heatmaps_only
-from slimpose.runtime.backends.contract import INSTALL, BackendError, metadata_beside, own_precision, written_precision
+from slimpose.runtime.backends.contract import (
+    ENDINGS,
+    INSTALL,
+    BackendError,
+    metadata_beside,
+    own_precision,
+    written_precision,
+)
 
-SUFFIX = ".ncnn.param"
+SUFFIX = ENDINGS["ncnn"]
 _INPUT, _OUTPUT = "in0", "out0"
 _HALF = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
 
