@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from models import write_detector_model, write_pose_model
 from slimpose.cli.main import main
-from slimpose.cli.plan import command_of
+from slimpose.cli.plan import command_of, quality_of
 from slimpose.runtime import models
 from slimpose.runtime.choosing import Choice
 from slimpose.runtime.planning import Load, Plan, Setup, from_two_calls, intervals, longest, plans, reach
+from slimpose.runtime.session import Session
 
 LOAD = Load(people=5, cameras=2, fps=10.0)
 GOOD = Setup(
@@ -152,6 +153,17 @@ def test_the_command_names_a_backend_that_the_detector_can_have_too() -> None:
     own = replace(GOOD, path=Path("net.tflite"), choice=Choice(backend="litert"))
     command = command_of(Plan(setup=own, detect_every=6, step_ms=1.0, share=0.1), models.DEFAULT_DETECTOR)
     assert "--model net.tflite --backend onnxruntime --threads" in command
+
+
+def test_shipped_models_tell_their_ap_and_a_smaller_file_what_it_lost() -> None:
+    opened = {name: Session(path, threads=1) for name, path in models.shipped().items()}
+    quality = {name: quality_of(model) for name, model in opened.items() if model.info.task == "pose"}
+    assert set(quality) == {"mnv2", "mnv2-int8"}
+    assert 0.5 < quality["mnv2-int8"] < quality["mnv2"] < quality["mnv2-int8"] + 0.005  # the promise of quantize
+
+
+def test_a_model_that_does_not_tell_has_no_quality(tmp_path: Path) -> None:
+    assert quality_of(Session(write_pose_model(tmp_path / "pose.onnx"))) == 0
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def _setup(path: Path, pose: Session, finder: Session, choice: Choice, around: P
     return Setup(
         path=path,
         model=pose.info.name,
-        quality=_quality(pose),
+        quality=quality_of(pose),
         choice=choice,
         precision=pose.precision,
         threads=pose.threads,
@@ -197,11 +197,12 @@ def _setup(path: Path, pose: Session, finder: Session, choice: Choice, around: P
     )
 
 
-def _quality(pose: Session) -> float:
-    """The AP in the model's card; a model that does not tell comes after those that do."""
-    figures = pose.info.card.get("figures")
+def quality_of(pose: Session) -> float:
+    """Return the AP in the model's card, less what quantisation lost; 0 where it does not tell."""
+    figures, quantised = (pose.info.card.get(name) for name in ("figures", "quantised"))
     ap = figures.get("AP") if isinstance(figures, dict) else None
-    return float(ap) if isinstance(ap, int | float) else 0.0
+    lost = quantised["ap_fp32"] - quantised[f"ap_{quantised['precision']}"] if isinstance(quantised, dict) else 0.0
+    return float(ap) - lost / 100 if isinstance(ap, int | float) else 0.0
 
 
 def _prove(
