@@ -138,7 +138,8 @@ def pruned() -> Recipe:
     slimpose train pruned --start small.safetensors --teacher models/teacher/weights.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    Not run to its end yet (docs/experiments.md).
+    300,000 crops; about two and a half hours on two quiet Zen 4 cores, after 8,000 with all stages trained: AP 53.0 on
+    dev, where ``mnv2`` has 57.4 after five times as many (docs/experiments.md).
     """
     recipe = Recipe(
         name="pruned",
