@@ -37,8 +37,9 @@ def in_a_work_folder(verb: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(work)
 
     def run(*words: str | Path) -> int:
+        given = options if "--boxes" not in words else [*options[:2], *options[4:]]  # they take no detector
         with pytest.raises(SystemExit) as ended:
-            main([verb, *map(str, words), *options])
+            main([verb, *map(str, words), *given])
         assert isinstance(ended.value.code, int)
         return ended.value.code
 
