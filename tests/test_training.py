@@ -355,7 +355,6 @@ def test_a_folded_trunk_gets_statistics_from_the_first_batches(pictures: Path, t
 
 
 def test_a_net_for_other_joints_is_refused(pictures: Path) -> None:
-
     recipe = dataclasses.replace(tiny_recipe(), net=dataclasses.replace(tiny_recipe().net, joints=5))
     people = coco.read(pictures / "people.json", keypoints=True)
     with pytest.raises(ValueError, match=re.escape("has 17 joints; the net gives 5 heatmaps")):

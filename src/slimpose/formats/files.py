@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,21 +67,20 @@ def read_json(path: Path, *, kind: str) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not JSON.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no {kind} {path}")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error} ({kind} expected)") from error
+    return _parsed(path, json.loads, language="JSON", kind=kind)
 
 
 def read_toml(path: Path, *, kind: str) -> dict[str, Any]:
     """Read a TOML file; as ``read_json``."""
     import tomli
 
+    return _parsed(path, tomli.loads, language="TOML", kind=kind)
+
+
+def _parsed(path: Path, parse: Callable[[str], Any], *, language: str, kind: str) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no {kind} {path}")
     try:
-        return tomli.loads(path.read_text(encoding="utf-8"))
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error} ({kind} expected)") from error
+        return parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of the parser, or of the decoder of UTF-8
+        raise ValueError(f"{path} is not {language}: {error} ({kind} expected)") from error

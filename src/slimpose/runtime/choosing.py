@@ -129,15 +129,15 @@ def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[Choi
     ]
     if precision == ANY:
         return [Choice(backend=backend.name) for backend in there] + wanted
-    if not wanted and precision in ("fp32", "int8"):
+    if wanted:
+        return wanted
+    if precision in ("fp32", "int8"):
         settle_precision("", own=own, asked=precision, offered=())  # tells which file it takes
-    if not wanted:
-        absent = [f"{backend.name}: {backend.install}" for backend in found.values() if backend.install]
-        raise BackendError(
-            f"no backend here computes a file of {own} in {precision}"
-            + (f"; not installed: {'; '.join(absent)}" if absent else " (this processor has no instructions for it)")
-        )
-    return wanted
+    absent = [f"{backend.name}: {backend.install}" for backend in found.values() if backend.install]
+    raise BackendError(
+        f"no backend here computes a file of {own} in {precision}"
+        + (f"; not installed: {'; '.join(absent)}" if absent else " (this processor has no instructions for it)")
+    )
 
 
 def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> list[Choice]:

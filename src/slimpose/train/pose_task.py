@@ -93,10 +93,10 @@ def pose_task(
     boxes = ground_truth_boxes(val)
     if not boxes:
         raise ValueError(f"{val.path}: nobody has a labelled joint; expected people to measure AP on")
-    looks = teacher is not None and not all(phase.taught_once for phase in recipe.phases)
-    if teacher is not None and looks and teacher.stride != recipe.net.stride:
+    beside = None if all(phase.taught_once for phase in recipe.phases) else teacher  # looks at the crops in the run
+    if beside is not None and beside.stride != recipe.net.stride:
         raise ValueError(
-            f"the teacher's heatmaps have cells of {teacher.stride} px, {recipe.name}'s net of {recipe.net.stride}; "
+            f"the teacher's heatmaps have cells of {beside.stride} px, {recipe.name}'s net of {recipe.net.stride}; "
             "expected the same, or a teacher that looks once (--taught-once)"
         )
     val.check_images(val_images)
@@ -117,10 +117,8 @@ def pose_task(
         taught=taught,
     )
     look = None  # a teacher that is done looking need not stay in memory
-    if teacher is not None and looks:
-        look = (
-            heatmap.both_ways(teacher.heatmaps_of, train.skeleton) if recipe.mirrored_teacher else teacher.heatmaps_of
-        )
+    if beside is not None:
+        look = heatmap.both_ways(beside.heatmaps_of, train.skeleton) if recipe.mirrored_teacher else beside.heatmaps_of
     student = build(recipe.net, alignment=alignment)
     maps_of = None
     if recipe.imitation and teacher is not None and teacher.net is not None:
