@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32
 
-from slimpose.arrays import Affines, Boxes, Points, Size
+from slimpose.arrays import Affines, Boxes, Image, Points, Size
 
 BOX_PADDING = 1.25
 """How much a person's box is grown before it is cut (SimpleBaseline's choice, and everyone's since)."""
@@ -29,6 +29,22 @@ def check_boxes(boxes_image: Boxes) -> None:
         raise ValueError(
             f"box has no area: x1={x1:g} y1={y1:g} x2={x2:g} y2={y2:g}; "
             "expected finite x1 < x2 and y1 < y2 in pixels (is it x, y, width, height?)"
+        )
+
+
+def check_boxes_in_image(boxes_image: np.ndarray, image: Image) -> None:
+    """Raise ValueError, naming the first bad box, unless all have an area and show a part of the image."""
+    if boxes_image.ndim != 2 or boxes_image.shape[1] != 4:
+        raise ValueError(f"boxes have shape {boxes_image.shape}; expected (n, 4): x1, y1, x2, y2 in pixels")
+    check_boxes(boxes_image)
+    height, width = image.shape[:2]
+    outside = (boxes_image[:, :2] >= (width - 0.5, height - 0.5)) | (boxes_image[:, 2:] <= -0.5)
+    if outside.any():
+        x1, y1, x2, y2 = boxes_image[int(np.argmax(outside.any(axis=1)))]
+        raise ValueError(
+            f"box lies outside the image: x1={x1:g} y1={y1:g} x2={x2:g} y2={y2:g}, the image is "
+            f"{width} wide and {height} high; expected some overlap "
+            "(boxes of another picture, or of this one in another size?)"
         )
 
 

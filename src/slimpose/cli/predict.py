@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 import slimpose
+from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores
 from slimpose.cli.drawing import DrawnFolder
 from slimpose.cli.tallies import Stages
@@ -32,7 +33,7 @@ from slimpose.runtime import capture, models
 from slimpose.runtime.addresses import redacted
 from slimpose.runtime.following import CameraFrame, Follower
 from slimpose.runtime.images import ImageError
-from slimpose.runtime.pipeline import Pipeline, check_boxes
+from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
 from slimpose.runtime.sources import Frame, IncompleteError, Media, SourceError, expand, open_media
 
@@ -306,7 +307,7 @@ class _Run:
             return ()
         try:
             boxes, scores = self.given.of(file, frame.index)
-            check_boxes(boxes, frame.image)
+            geometry.check_boxes_in_image(boxes, frame.image)
         except ValueError as error:
             raise SourceError(f"{file}: {error}") from error
         counted = scores >= self.least_box_score

@@ -151,14 +151,10 @@ def _cut_person(image: Image, person: coco.Person, crop_size: Size) -> tuple[Ima
 
 
 def _cut(image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size) -> tuple[Image, Affines]:
+    geometry.check_boxes_in_image(box_image[None], image)
+    height, width = image.shape[:2]
     to_crop = geometry.crop_affines(box_image[None], crop_size)[0]
     scale = min(1.0, float(to_crop[0, 0]))
-    height, width = image.shape[:2]
-    if (box_image[2:] <= 0).any() or (box_image[:2] >= (width - 1, height - 1)).any():
-        raise ValueError(
-            f"box {box_image.round(1).tolist()} lies outside its picture of {width}x{height}; expected x1, y1, x2, y2 "
-            "in pixels of that very file"
-        )
     half = np.array([crop_size.width, crop_size.height]) / to_crop[0, 0] * (MARGIN / geometry.BOX_PADDING) / 2
     centre = (box_image[:2] + box_image[2:]) / 2
     x1, y1 = np.clip(np.floor(centre - half), 0, (width - 1, height - 1)).astype(int)

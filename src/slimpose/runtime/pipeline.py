@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from slimpose import geometry
-from slimpose.arrays import Image
 from slimpose.poses import Poses
 from slimpose.runtime import models
 from slimpose.runtime.choosing import open_session
@@ -61,7 +60,7 @@ class Pipeline:
         if boxes_image is not None:
             boxes = np.asarray(boxes_image, np.float32)
             boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-            check_boxes(boxes, pixels)
+            geometry.check_boxes_in_image(boxes, pixels)
             scores = np.asarray(np.ones(len(boxes)) if box_scores is None else box_scores, np.float32)
             if scores.shape != (len(boxes),):
                 raise ValueError(f"box scores have shape {scores.shape}; expected ({len(boxes)},), one a box")
@@ -73,22 +72,6 @@ class Pipeline:
         poses = self.estimator(pixels, boxes, scores)
         finished = time.perf_counter()
         return Timed(poses=poses, detect_ms=1e3 * (detected - started), pose_ms=1e3 * (finished - detected))
-
-
-def check_boxes(boxes_image: np.ndarray, image: Image) -> None:
-    """Raise ValueError, naming the first bad box, unless all have an area and show a part of the image."""
-    if boxes_image.ndim != 2 or boxes_image.shape[1] != 4:
-        raise ValueError(f"boxes have shape {boxes_image.shape}; expected (n, 4): x1, y1, x2, y2 in pixels")
-    geometry.check_boxes(boxes_image)
-    height, width = image.shape[:2]
-    outside = (boxes_image[:, :2] >= (width - 0.5, height - 0.5)) | (boxes_image[:, 2:] <= -0.5)
-    if outside.any():
-        x1, y1, x2, y2 = boxes_image[int(np.argmax(outside.any(axis=1)))]
-        raise ValueError(
-            f"box lies outside the image: x1={x1:g} y1={y1:g} x2={x2:g} y2={y2:g}, the image is "
-            f"{width} wide and {height} high; expected some overlap "
-            "(boxes of another picture, or of this one in another size?)"
-        )
 
 
 def load(
