@@ -283,6 +283,7 @@ def test_dark_is_nearer_than_a_quarter_cell_and_that_within_half_a_cell(x: float
         (("--box-threshold", "0.05"), "--boxes is gt, expected FILE or detector"),
         (("--detector", "pose.onnx"), "--detector is the one of --boxes detector; --boxes is gt"),
         (("--detector", "pose.onnx", "--boxes", "other.json"), "--boxes is other.json, expected detector"),
+        (("--boxes", "boxes.onnx"), "--boxes is boxes.onnx, a model; expected --boxes detector --detector boxes.onnx"),
         (("--results", "out.json"), "--json and --results: two of them are one file"),
     ],
 )

@@ -160,6 +160,8 @@ def evaluate(
             )
         if boxes != "detector" and detector != models.DEFAULT_DETECTOR:
             raise ValueError(f"--detector is the one of --boxes detector; --boxes is {boxes}, expected detector")
+        if Path(boxes).suffix in (".onnx", ".safetensors"):
+            raise ValueError(f"--boxes is {boxes}, a model; expected --boxes detector --detector {boxes}")
         given = _truth(annotations, loaded, boxes=boxes, results=results)
         if analyse is not None and not given.is_labelled:
             raise ValueError(f"--analyse compares with annotations; {annotations} has none")
