@@ -32,13 +32,14 @@ def check_boxes(boxes_image: Boxes) -> None:
         )
 
 
-def check_boxes_in_image(boxes_image: np.ndarray, image: Image) -> None:
-    """Raise ValueError, naming the first bad box, unless all have an area and show a part of the image."""
+def check_boxes_in_image(boxes_image: np.ndarray, image: Image, *, over_px: float = 0.0) -> None:
+    """Raise ValueError, naming the first bad box, unless all have an area and show over ``over_px`` of the image."""
     if boxes_image.ndim != 2 or boxes_image.shape[1] != 4:
         raise ValueError(f"boxes have shape {boxes_image.shape}; expected (n, 4): x1, y1, x2, y2 in pixels")
     check_boxes(boxes_image)
     height, width = image.shape[:2]
-    outside = (boxes_image[:, :2] >= (width - 0.5, height - 0.5)) | (boxes_image[:, 2:] <= -0.5)
+    edge = over_px - 0.5
+    outside = (boxes_image[:, :2] >= (width - 1 - edge, height - 1 - edge)) | (boxes_image[:, 2:] <= edge)
     if outside.any():
         x1, y1, x2, y2 = boxes_image[int(np.argmax(outside.any(axis=1)))]
         raise ValueError(
