@@ -100,6 +100,7 @@ def test_a_file_changes_a_recipe_and_nothing_else(tmp_path: Path) -> None:
         augmentation.blend = 0.3
         source_repeats.mine = 3
         net.head_width = 48
+        net.size = "288x224"
         [[phases]]
         size = "192x160"
         samples = 640
@@ -117,7 +118,7 @@ def test_a_file_changes_a_recipe_and_nothing_else(tmp_path: Path) -> None:
         mirrored_teacher=True,
         augmentation=dataclasses.replace(base.augmentation, blend=0.3),
         source_repeats=base.source_repeats | {"mine": 3},
-        net=dataclasses.replace(base.net, head_width=48),  # pyright: ignore[reportArgumentType]
+        net=dataclasses.replace(base.net, head_width=48, size=Size(288, 224)),  # pyright: ignore[reportArgumentType]
         phases=(
             Phase(size=Size(192, 160), samples=640, augmentation=0.5),
             Phase(size=Size(256, 192), epochs=2.5),

@@ -105,7 +105,7 @@ from slimpose.runtime.recording import Recording
 film = Recording(Path(sys.argv[1]), Size(48, 64), fps=10.0)
 for number in range(10_000):
     film.write(np.full((48, 64, 3), number % 20 * 10, np.uint8), number / 10)
-    time.sleep(0.001)
+    time.sleep(0.02)  # twice as fast as a camera; the film is written by another thread, milliseconds later
     print(number, flush=True)
 """
 

@@ -208,6 +208,8 @@ def _merged(mine: Mapping[str, Any], changes: Mapping[str, Any], within: str = "
         where = f"{within}.{name}" if within else name
         if name not in mine and within not in _OPEN:  # those are named by the data
             raise ValueError(f"there is no setting {where}; expected one of {', '.join(mine)}")
+        if name == "size" and isinstance(value, str):
+            value = [*Size.parse(value)]
         kind = type(mine.get(name, 1.0))
         if type(value) is not kind and (type(value), kind) != (int, float):
             raise ValueError(f"{where} is {value!r}; expected {_KINDS[kind]}")
