@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 import slimpose
 from models import CROP, metadata_of, write_detector_model, write_pose_model
 from slimpose.runtime import models
-from slimpose.runtime.backends import nvidia
+from slimpose.runtime.backends import nvidia, open_vino
 from slimpose.runtime.backends.contract import BackendError, settle_precision
 from slimpose.runtime.backends.open_vino import MANY
 from slimpose.runtime.backends.opening import backends, versions
 from slimpose.runtime.images import read_image
+from slimpose.runtime.machine import read_machine
 from slimpose.runtime.session import Session
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
@@ -192,6 +194,34 @@ class TestOpenVino:
         path.write_text("no model")
         with pytest.raises(ValueError, match="not an ONNX file"):
             Session(path, backend="openvino")
+
+    @pytest.mark.parametrize(
+        ("features", "precision", "is_refused"),
+        [
+            ({"avx2": True, "vnni": False}, "int8", True),
+            ({"avx2": True, "vnni": True}, "int8", False),
+            ({"avx2": True, "vnni": False}, "fp32", False),
+            ({"dotprod": False}, "int8", False),  # ARM
+            ({}, "int8", False),  # not to be learnt
+        ],
+    )
+    def test_int8_is_refused_where_its_sums_overflow(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        features: dict[str, bool],
+        precision: str,
+        is_refused: bool,
+    ) -> None:
+        monkeypatch.setattr(open_vino, "read_machine", lambda: dataclasses.replace(read_machine(), features=features))
+        path = write_pose_model(tmp_path / "some.onnx", metadata=metadata_of("pose", CROP, precision=precision))
+        if is_refused:
+            with pytest.raises(
+                BackendError, match=r"some\.onnx is INT8.* without VNNI.*expected --backend onnxruntime"
+            ):
+                Session(path, backend="openvino")
+        else:
+            assert Session(path, backend="openvino").precision == precision
 
     def test_the_shipped_models_give_the_same_within_a_twentieth_of_a_pixel(self) -> None:
         if not models.shipped():

@@ -56,6 +56,11 @@ def test_a_truncated_file_is_no_onnx_file_or_not_ours(pose: Path, share: float) 
         Session(pose)
 
 
+def test_int8_sums_overflow_on_no_processor(pose: Path) -> None:
+    options = open_onnx_file(pose).get_session_options()
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+
+
 def test_a_text_file_is_no_onnx_file(tmp_path: Path) -> None:
     path = tmp_path / "notes.onnx"
     path.write_text("version https://git-lfs.github.com/spec/v1")

@@ -13,6 +13,7 @@ import onnxruntime
 from onnx.utils import Extractor
 
 from slimpose.arrays import Crops
+from slimpose.runtime.onnx_file import CPU, session_options
 from slimpose.runtime.session import ModelInfo, read_info
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -138,12 +139,7 @@ class Runner:
     """A graph in memory, run on the CPU one picture at a time, which bounds memory."""
 
     def __init__(self, model: onnx.ModelProto, *, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(model.SerializeToString(), session_options(threads), providers=CPU)
         self._input = self._session.get_inputs()[0].name
 
     def outputs(self, picture: Crops) -> list[np.ndarray]:

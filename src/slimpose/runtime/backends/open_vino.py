@@ -22,6 +22,7 @@ from slimpose.runtime.backends.contract import (
     own_precision,
     settle_precision,
 )
+from slimpose.runtime.machine import read_machine
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file, puts_of
 
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
@@ -37,7 +38,8 @@ class OpenVinoGraph:
     """A model file in OpenVINO: a ``Graph``.
 
     Raises:
-        BackendError: If OpenVINO is not installed, or does not compute in that precision on this processor.
+        BackendError: If OpenVINO is not installed, or does not compute in that precision, or INT8 without overflow, on
+            this processor.
         FileNotFoundError: If there is no such file.
         ValueError: If it is no such file.
     """
@@ -55,6 +57,11 @@ class OpenVinoGraph:
             self.inputs = [(put.any_name, _TYPES.get(str(put.element_type), "")) for put in self._model.inputs]
             self.outputs = tuple(put.any_name for put in self._model.outputs)
         own = own_precision(self.metadata)
+        if own == "int8" and read_machine().features.get("vnni") is False:
+            raise BackendError(
+                f"{path} is INT8, and on an x86 processor without VNNI, such as this one, OpenVINO adds its products "
+                "in 16 bits: sums overflow, and points are off by pixels; expected --backend onnxruntime, or the FP32 file"
+            )
         self.precision = settle_precision("openvino", own=own, asked=precision, offered=offered(core))
         self._core, self._settings = core, settings_for(self.precision, threads)
         try:
