@@ -1,4 +1,4 @@
-"""INT8 on an x86 processor without VNNI (Debian's ``qemu-user`` plays it): ``pytest -m slow tests/test_older_processor.py``."""
+"""INT8 on an x86 processor without VNNI, as Debian's ``qemu-user`` plays it: ``pytest -m slow`` of this file."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class OpenVinoGraph:
         if own == "int8" and read_machine().features.get("vnni") is False:
             raise BackendError(
                 f"{path} is INT8, and on an x86 processor without VNNI, such as this one, OpenVINO adds its products "
-                "in 16 bits: sums overflow, and points are off by pixels; expected --backend onnxruntime, or the FP32 file"
+                "in 16 bits: sums overflow, points are off by pixels; expected --backend onnxruntime, or the FP32 file"
             )
         self.precision = settle_precision("openvino", own=own, asked=precision, offered=offered(core))
         self._core, self._settings = core, settings_for(self.precision, threads)
