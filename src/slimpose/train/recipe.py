@@ -218,10 +218,8 @@ def _merged(mine: Mapping[str, Any], changes: Mapping[str, Any], within: str = "
 
 
 def _phase(fields: Mapping[str, Any]) -> Phase:
-    size = fields.get("size")
-    if size is None:
+    if fields.get("size") is None:
         raise ValueError("a phase has no size; expected for example 256x192")
-    phase = Phase(size=Size.parse(size) if isinstance(size, str) else Size(*size))
-    settings = {name: getattr(phase, name) for name in Phase.__slots__ if name != "size"}
-    changes = {name: value for name, value in fields.items() if name != "size"}
-    return dataclasses.replace(phase, **_merged(settings, changes, "phases"))
+    settings = dataclasses.asdict(Phase(size=Size(0, 0))) | {"size": []}
+    merged = _merged(settings, fields, "phases")
+    return Phase(**{**merged, "size": Size(*merged["size"])})
