@@ -26,6 +26,7 @@ from slimpose.network.dark import PoseDecoder
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
 from slimpose.runtime.affinity import OPENPOSE18
 from slimpose.runtime.detector import NMS_IOU, SCORE_THRESHOLD
+from slimpose.runtime.onnx_file import CPU, session_options
 from slimpose.runtime.session import FORMAT, read_info
 from slimpose.skeleton import COCO17
 from slimpose.train import checkpoint
@@ -202,9 +203,7 @@ def as_file(source: Loaded | Path, path: Path, *, name: str, card: Mapping[str, 
 
 def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
     """Return the largest differences between a torch module and its file on the same pictures."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, session_options(0), providers=CPU)
     names = [output.name for output in session.get_outputs()]
     answers = [np.asarray(answer) for answer in session.run(None, {session.get_inputs()[0].name: pictures})]
     theirs = dict(zip(names, answers, strict=True))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import onnxruntime
 
+from slimpose.runtime.onnx_file import CPU, session_options
 from slimpose.runtime.timing import in_turn
 
 SIDE = 1024
@@ -44,11 +45,7 @@ def peak_gmac_per_s(threads: int, *, side: int = SIDE, rounds: int = 15) -> dict
 
 def _product(kind: str, right: np.ndarray, types: tuple[int, int, int], threads: int) -> onnxruntime.InferenceSession:
     """``y = a @ right``; the right matrix is a constant, as weights are, which may be laid out beforehand."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(_model(kind, right, types), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(_model(kind, right, types), session_options(threads), providers=CPU)
 
 
 def _model(kind: str, right: np.ndarray, types: tuple[int, int, int]) -> bytes:
