@@ -12,10 +12,11 @@ import pytest
 import slimpose
 from models import CROP, metadata_of, write_detector_model, write_pose_model
 from slimpose.runtime import models
-from slimpose.runtime.backends import nvidia, open_vino
+from slimpose.runtime.backends import nvidia, open_vino, opening
 from slimpose.runtime.backends.contract import BackendError, settle_precision
 from slimpose.runtime.backends.open_vino import MANY
 from slimpose.runtime.backends.opening import backends, versions
+from slimpose.runtime.choosing import choices_for
 from slimpose.runtime.images import read_image
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.session import Session
@@ -196,25 +197,31 @@ class TestOpenVino:
             Session(path, backend="openvino")
 
     @pytest.mark.parametrize(
-        ("features", "precision", "is_refused"),
+        ("architecture", "features", "precision", "is_refused"),
         [
-            ({"avx2": True, "vnni": False}, "int8", True),
-            ({"avx2": True, "vnni": True}, "int8", False),
-            ({"avx2": True, "vnni": False}, "fp32", False),
-            ({"dotprod": False}, "int8", False),  # ARM
-            ({}, "int8", False),  # not to be learnt
+            ("x86_64", {"avx2": True, "vnni": False}, "int8", True),
+            ("x86_64", {"avx2": True, "vnni": True}, "int8", False),
+            ("x86_64", {"avx2": True, "vnni": False}, "fp32", False),
+            ("aarch64", {"dotprod": False}, "int8", False),
+            ("x86_64", {}, "int8", False),  # not to be learnt
         ],
     )
     def test_int8_is_refused_where_its_sums_overflow(
         self,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
+        architecture: str,
         features: dict[str, bool],
         precision: str,
         is_refused: bool,
     ) -> None:
-        monkeypatch.setattr(open_vino, "read_machine", lambda: dataclasses.replace(read_machine(), features=features))
+        machine = dataclasses.replace(read_machine(), features=features, architecture=architecture)
+        for module in (open_vino, opening):
+            monkeypatch.setattr(module, "read_machine", lambda: machine)
         path = write_pose_model(tmp_path / "some.onnx", metadata=metadata_of("pose", CROP, precision=precision))
+        for asked in ("", "any"):
+            tried = {choice.backend for choice in choices_for(path, asked, backends())}
+            assert ("openvino" in tried) is not is_refused
         if is_refused:
             with pytest.raises(
                 BackendError, match=r"some\.onnx is INT8.* without VNNI.*expected --backend onnxruntime"

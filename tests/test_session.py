@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,10 @@ import pytest
 import slimpose
 from models import CANVAS, CARD, CROP, dot_image, metadata_of, write_detector_model, write_pose_model
 from slimpose.arrays import Size
+from slimpose.runtime import onnx_file
 from slimpose.runtime.detector import MIN_BOX_PX, Detector
 from slimpose.runtime.estimator import MOST_CROPS, PoseEstimator
+from slimpose.runtime.machine import read_machine
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 from slimpose.runtime.session import Session
 from slimpose.skeleton import COCO17, Skeleton
@@ -56,9 +59,27 @@ def test_a_truncated_file_is_no_onnx_file_or_not_ours(pose: Path, share: float) 
         Session(pose)
 
 
-def test_int8_sums_overflow_on_no_processor(pose: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "features", "is_careful"),
+    [
+        ("x86_64", {"avx2": True, "vnni": False}, True),
+        ("x86_64", {"avx2": True, "vnni": True}, False),
+        ("AMD64", {}, True),  # not to be learnt
+        ("aarch64", {"dotprod": False}, False),
+        ("arm64", {}, False),
+    ],
+)
+def test_int8_sums_overflow_on_no_processor(
+    pose: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, features: dict[str, bool], is_careful: bool
+) -> None:
+    machine = dataclasses.replace(read_machine(), architecture=architecture, features=features)
+    monkeypatch.setattr(onnx_file, "read_machine", lambda: machine)
     options = open_onnx_file(pose).get_session_options()
-    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    if is_careful:
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    else:
+        with pytest.raises(RuntimeError, match="does not have configuration"):
+            options.get_session_config_entry("session.x64quantprecision")
 
 
 def test_a_text_file_is_no_onnx_file(tmp_path: Path) -> None:

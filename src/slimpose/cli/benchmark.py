@@ -109,7 +109,7 @@ def benchmark(
         for path, name in itertools.product(paths, backend):
             backend_of(path, name)  # tells what it reads
         raise ValueError(
-            f"nothing here runs {', '.join(map(str, paths))} in {', '.join(precision)}; see slimpose doctor"
+            f"nothing here runs {', '.join(map(str, paths))} in {', '.join([*backend, *precision])}; see slimpose doctor"
         )
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, 130)

@@ -151,7 +151,12 @@ def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> lis
     own = own_precision(metadata_of(path))
     its_own = FILES.get(path.suffix.lower())
     if its_own is None:
-        return choices(own, precision, {name: one for name, one in found.items() if name not in OF_THEIR_OWN_FILES})
+        able = {
+            name: one
+            for name, one in found.items()
+            if name not in OF_THEIR_OWN_FILES and (own != "int8" or one.runs_int8)
+        }
+        return choices(own, precision, able)
     if found[its_own].install:
         raise BackendError(f"{path} runs in {its_own} only, which is not there: {found[its_own].install}")
     return choices(own, precision, {its_own: found[its_own]})

@@ -100,6 +100,14 @@ def read_machine(root: Path = Path("/"), architecture: str = "") -> Machine:
     )
 
 
+def overflows_int8(machine: Machine) -> bool | None:
+    """Return whether the processor adds products of INT8 in 16 bits, x86 without VNNI; None where that is unknown."""
+    if _is_arm(machine.architecture):
+        return False
+    has_vnni = machine.features.get("vnni")
+    return None if has_vnni is None else not has_vnni
+
+
 def _fields(path: Path) -> dict[str, str]:
     """The first value of every key of a ``key : value`` file; empty if there is none."""
     fields: dict[str, str] = {}
@@ -123,13 +131,17 @@ def _name(root: Path, cpuinfo: Mapping[str, str]) -> str:
 
 
 def _features(cpuinfo: Mapping[str, str], architecture: str) -> dict[str, bool]:
-    is_arm = architecture.lower().startswith(("arm", "aarch64"))
+    is_arm = _is_arm(architecture)
     said = cpuinfo.get("Features" if is_arm else "flags")
     if said is None:
         return {}
     words = set(said.split())
     wanted = ARM_FEATURES if is_arm else X86_FEATURES
     return {feature: not words.isdisjoint(names) for feature, names in wanted.items()}
+
+
+def _is_arm(architecture: str) -> bool:
+    return architecture.lower().startswith(("arm", "aarch64"))
 
 
 def _bytes_of(kilobytes: str | None) -> int | None:

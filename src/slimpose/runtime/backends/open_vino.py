@@ -22,7 +22,7 @@ from slimpose.runtime.backends.contract import (
     own_precision,
     settle_precision,
 )
-from slimpose.runtime.machine import read_machine
+from slimpose.runtime.machine import overflows_int8, read_machine
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file, puts_of
 
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
@@ -57,7 +57,7 @@ class OpenVinoGraph:
             self.inputs = [(put.any_name, _TYPES.get(str(put.element_type), "")) for put in self._model.inputs]
             self.outputs = tuple(put.any_name for put in self._model.outputs)
         own = own_precision(self.metadata)
-        if own == "int8" and read_machine().features.get("vnni") is False:
+        if own == "int8" and overflows_int8(read_machine()):
             raise BackendError(
                 f"{path} is INT8, and on an x86 processor without VNNI, such as this one, OpenVINO adds its products "
                 "in 16 bits: sums overflow, points are off by pixels; expected --backend onnxruntime, or the FP32 file"

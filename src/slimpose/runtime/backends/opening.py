@@ -16,6 +16,7 @@ from slimpose.runtime.backends.nvidia import OFFERED, PROVIDERS, NvidiaGraph
 from slimpose.runtime.backends.onnx_runtime import OnnxRuntimeGraph
 from slimpose.runtime.backends.open_vino import OpenVinoGraph, ir_metadata, new_core, offered, read_ir
 from slimpose.runtime.backends.tensorrt_engine import TensorRtEngine, engine_metadata
+from slimpose.runtime.machine import overflows_int8, read_machine
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 
 _PACKAGES = {"litert": "ai-edge-litert", "ncnn": "ncnn", "tensorrt-engine": "tensorrt"}
@@ -55,7 +56,8 @@ class Backend:
     Attributes:
         name: One of ``BACKENDS``.
         version: Of its package; "" if it is absent.
-        precisions: What it computes a file of float layers in; an INT8 file runs in any backend.
+        precisions: What it computes a file of float layers in.
+        runs_int8: Whether it computes INT8 ONNX files too, on this processor.
         providers: What computes, in its own words.
         install: How to get it; "" if it is there.
     """
@@ -65,6 +67,7 @@ class Backend:
     precisions: tuple[str, ...]
     providers: tuple[str, ...]
     install: str
+    runs_int8: bool = True
 
 
 def backends() -> dict[str, Backend]:
@@ -139,6 +142,7 @@ def _openvino() -> Backend:
         precisions=offered(core),
         providers=tuple(core.available_devices),
         install="",
+        runs_int8=not overflows_int8(read_machine()),
     )
 
 
