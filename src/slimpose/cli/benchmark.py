@@ -108,9 +108,8 @@ def benchmark(
     if not any(tried.values()) and not peers:
         for path, name in itertools.product(paths, backend):
             backend_of(path, name)  # tells what it reads
-        raise ValueError(
-            f"nothing here runs {', '.join(map(str, paths))} in {', '.join([*backend, *precision])}; see slimpose doctor"
-        )
+        asked = ", ".join([*backend, *precision])
+        raise ValueError(f"nothing here runs {', '.join(map(str, paths))} in {asked}; see slimpose doctor")
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, 130)
     for line in machine_lines(machine):
