@@ -19,7 +19,7 @@ check: .venv/installed
 	$(FULL)/ruff check src tests benchmarks
 	$(FULL)/basedpyright --pythonpath $(FULL)/python
 	$(FULL)/lint-imports
-	$(FULL)/pytest
+	$(FULL)/pytest --numprocesses 2 --dist loadfile
 	$(FULL)/slimpose verify mnv2 mnv2@openvino --max-px 0.05
 	$(FULL)/slimpose verify mnv2 mnv2-int8 --max-p95-px 3
 	-$(FULL)/slimpose verify mnv2 mnv2@openvino:bf16  # not every processor computes it

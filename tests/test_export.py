@@ -21,7 +21,13 @@ from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.network.spec import NetSpec  # noqa: E402
 from slimpose.train import checkpoint  # noqa: E402
 
-SPEC = NetSpec(encoder="mobilenetv2_100", size=Size(64, 64), head_width=8, deconv_widths=(8, 8, 8))
+SPEC = NetSpec(
+    encoder="mobilenetv2_100",
+    depth_multiplier=0.3,  # exporting takes its time by the layer
+    size=Size(64, 64),
+    head_width=8,
+    deconv_widths=(8, 8, 8),
+)
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,15 @@ def test_what_cannot_be_learnt_is_said(tmp_path: Path) -> None:
         assert word in said
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "architecture", "is_told"),
+    [(X86, "x86_64", False), (X86.replace("avx512_vnni", "sse4_2"), "x86_64", True), (ARM, "aarch64", False)],
+)
+def test_where_int8_saves_no_time_it_is_told(tmp_path: Path, cpuinfo: str, architecture: str, is_told: bool) -> None:
+    machine = read_machine(linux(tmp_path, cpuinfo=cpuinfo), architecture=architecture)
+    assert any("INT8 files save memory here, not time" in line for line in machine_lines(machine)) == is_told
+
+
 def test_this_process_has_held_some_memory() -> None:
     peak = peak_memory_bytes()
     assert peak is None or peak > 10_000_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from models import write_detector_model, write_pose_model
 from slimpose.cli.main import main
 from slimpose.cli.plan import command_of, quality_of
 from slimpose.runtime import models
+from slimpose.runtime.backends.contract import BackendError
 from slimpose.runtime.choosing import Choice
 from slimpose.runtime.planning import Load, Plan, Setup, from_two_calls, intervals, longest, plans, reach
 from slimpose.runtime.session import Session
@@ -24,6 +26,8 @@ GOOD = Setup(
     path=Path("good.onnx"),
     model="good",
     quality=0.5,
+    detector=models.resolve(models.DEFAULT_DETECTOR),
+    detector_quality=0.3,
     choice=Choice(),
     precision="fp32",
     threads=2,
@@ -60,6 +64,16 @@ def test_the_shortest_interval_that_leaves_the_headroom_is_taken() -> None:
 )
 def test_the_better_model_comes_first_where_it_keeps_up(setups: list[Setup], fps: float, expected: str) -> None:
     assert plans(setups, replace(LOAD, fps=fps), headroom=0.0)[0].setup.model == expected
+
+
+def test_of_two_detectors_the_better_comes_first_and_the_faster_of_equals() -> None:
+    small = replace(GOOD, detector=Path("small.onnx"), detect_ms=10.0)
+    assert plans([GOOD, small], LOAD, headroom=0.1)[0].setup.detector == Path("small.onnx")  # detects more often
+    lesser = replace(small, detector_quality=0.2)
+    assert plans([lesser, GOOD], LOAD, headroom=0.1)[0].setup.detector == GOOD.detector
+    assert plans([lesser, GOOD], replace(LOAD, fps=15.0), headroom=0.0)[0].setup.detector == GOOD.detector
+    no_time_left = replace(LOAD, fps=15.3)  # 65.4 ms: 61, and at the shortest 40/12 or 20/12, beyond GOOD_INTERVAL
+    assert plans([GOOD, lesser], no_time_left, headroom=0.0)[0].setup.detector == Path("small.onnx")
 
 
 def test_the_files_own_precision_comes_first_where_the_interval_is_the_same() -> None:
@@ -143,15 +157,16 @@ def test_a_load_out_of_bounds_is_refused(changes: dict[str, float], message: str
 
 def test_the_command_says_all_that_is_not_the_default() -> None:
     plan = Plan(setup=BF16, detect_every=6, step_ms=1.0, share=0.1)
-    assert command_of(plan, models.DEFAULT_DETECTOR) == (
+    assert command_of(plan) == (
         "slimpose live SOURCE ... --model good.onnx --backend openvino --precision bf16 --threads 2 --detect-every 6"
     )
-    assert "--detector mine.onnx" in command_of(plan, "mine.onnx")
+    mine = replace(plan, setup=replace(BF16, detector=Path("mine.onnx")))
+    assert "--detector mine.onnx --backend" in command_of(mine)
 
 
 def test_the_command_names_a_backend_that_the_detector_can_have_too() -> None:
     own = replace(GOOD, path=Path("net.tflite"), choice=Choice(backend="litert"))
-    command = command_of(Plan(setup=own, detect_every=6, step_ms=1.0, share=0.1), models.DEFAULT_DETECTOR)
+    command = command_of(Plan(setup=own, detect_every=6, step_ms=1.0, share=0.1))
     assert "--model net.tflite --backend onnxruntime --threads" in command
 
 
@@ -169,7 +184,7 @@ def test_a_model_that_does_not_tell_has_no_quality(tmp_path: Path) -> None:
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
     pose, detector = write_pose_model(tmp_path / "pose.onnx"), write_detector_model(tmp_path / "detector.onnx")
-    return ["plan", "--model", str(pose), "--detector", str(detector), "--threads", "1", "--backend", "onnxruntime"]
+    return ["plan", "--model", str(pose), "--threads", "1", "--backend", "onnxruntime", "--detector", str(detector)]
 
 
 def exit_code(words: list[str]) -> int:
@@ -195,6 +210,25 @@ def test_what_cannot_be_kept_up_with_says_what_could(words: list[str], capsys: p
     assert "This cannot be kept up with here" in text
     assert "10 people, 2 cameras: " in text
     assert "slimpose live" not in text
+
+
+def test_a_detector_that_a_backend_refuses_is_left_out(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Choosy(Session):
+        def __init__(self, path: Path, **options: Any) -> None:
+            if path.name == "int8.onnx" and options:  # not where the film's people are looked for
+                raise BackendError("int8.onnx: not on this processor")
+            super().__init__(path, **options)
+
+    refused = str(write_detector_model(tmp_path / "int8.onnx"))
+    monkeypatch.setattr("slimpose.cli.plan.Session", Choosy)
+    load = ["--people", "1", "--fps", "1", "--seconds", "0.2"]
+    assert exit_code([*words, refused, *load, "--json"]) == 0
+    assert {Path(one["detector"]).name for one in json.loads(capsys.readouterr().out)["plans"]} == {"detector.onnx"}
+    only_refused = [refused if word.endswith("detector.onnx") else word for word in words]
+    assert exit_code([*only_refused, *load]) == 2
+    assert "not on this processor" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

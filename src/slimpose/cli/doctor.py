@@ -16,7 +16,7 @@ from slimpose.runtime import models
 from slimpose.runtime.backends.contract import BackendError
 from slimpose.runtime.backends.opening import Backend, backends
 from slimpose.runtime.choosing import CLEARLY_FASTER, DEFAULT, Verdict, check_names, choose
-from slimpose.runtime.machine import Machine, read_machine
+from slimpose.runtime.machine import Machine, overflows_int8, read_machine
 
 PACKAGES = {
     "numpy": "",
@@ -106,6 +106,8 @@ def machine_lines(machine: Machine) -> list[str]:
     lines = [f"processor: {machine.cpu} ({machine.architecture})"]
     if machine.features:
         lines.append(f"  has {', '.join(has) or 'none'} of what matters here; lacks {', '.join(lacks) or 'nothing'}")
+    if overflows_int8(machine):
+        lines.append("  INT8 files save memory here, not time: without VNNI they are slower than FP32")
     lines.append(f"threads: {machine.threads} ({', '.join(bounds)})")
     if machine.memory_bytes is not None:
         free = f", {machine.available_bytes / 2**30:.1f} free" if machine.available_bytes is not None else ""

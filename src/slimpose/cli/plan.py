@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from slimpose.runtime import models
 from slimpose.runtime.backends.contract import BackendError, backend_of
-from slimpose.runtime.backends.opening import Backend, backends
+from slimpose.runtime.backends.opening import Backend, backends, metadata_of
 from slimpose.runtime.choosing import AUTO, Choice, beside, check_names, choices_for
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import MOST_CROPS
@@ -22,7 +23,7 @@ from slimpose.runtime.machine import read_machine
 from slimpose.runtime.made_film import MadeFilm, cast_of, make_film
 from slimpose.runtime.pipeline_speed import PipelineTimes, random_crops, time_pipeline
 from slimpose.runtime.planning import Load, Plan, Setup, from_two_calls, longest, plans, reach
-from slimpose.runtime.session import Session
+from slimpose.runtime.session import Session, read_info
 from slimpose.runtime.timing import in_turn
 
 PROOFS = 3
@@ -36,7 +37,7 @@ def plan(
     cameras: int = 1,
     fps: float = 25.0,
     model: tuple[str, ...] = (),
-    detector: str = models.DEFAULT_DETECTOR,
+    detector: tuple[str, ...] = (),
     backend: str = AUTO,
     precision: str = "",
     threads: int = 0,
@@ -45,7 +46,7 @@ def plan(
     seconds: float = 3.0,
     json: bool = False,
 ) -> int:
-    """Find the model, backend, threads and detection interval that keep up here, and prove it on a made film.
+    """Find the models, backend, threads and detection interval that keep up here, and prove it on a made film.
 
     Measures what this machine takes for the parts of the work (some seconds), works out what fits, and goes through a
     1280x720 film of so many people with it. The exit code is 1 if nothing keeps up.
@@ -55,7 +56,7 @@ def plan(
         cameras: At once.
         fps: Pictures a second of each camera.
         model: Pose models to choose from: shipped names or files of slimpose export; all shipped ones by default.
-        detector: The person detector.
+        detector: Person detectors to choose from, likewise.
         backend: Only this one; auto tries all that are there.
         precision: What may be chosen beside the files' own, at a loss of accuracy: bf16, fp16, or any.
         threads: CPU threads; 0 tries one and all there are.
@@ -75,12 +76,13 @@ def plan(
     check_names(backend, "")
     console = Console(stderr=json, highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, 130)
-    machine, finder = read_machine(), models.resolve(detector)
+    machine = read_machine()
     counts = [threads] if threads else sorted({1, machine.threads})
-    paths = [models.resolve(name) for name in model] or list(models.shipped().values())
+    paths = _of_task("pose", model, "a pose net")
+    finders = _of_task("detect", detector, "a person detector")
     for path in paths if backend != AUTO else ():
         backend_of(path, backend)
-    patches, cast = cast_of(photos, Detector(Session(finder)))
+    patches, cast = cast_of(photos, Detector(Session(finders[0])))
     film = make_film(patches, people)
     console.print(
         f"{machine.cpu}, {machine.threads} threads: {people} people, {cameras} cameras, {fps:g} pictures a second: "
@@ -88,14 +90,12 @@ def plan(
     )
     before = cv2.getNumThreads()
     try:
-        setups = measure(paths, finder, film, load, backend=backend, precision=precision, threads=counts)
-        if not setups:
-            raise ValueError(f"no pose model among {', '.join(map(str, paths))}; expected one (see slimpose models)")
-        proven, tried = _prove(plans(setups, load, headroom=headroom), finder, film, load, seconds)
+        setups = measure(paths, finders, film, load, backend=backend, precision=precision, threads=counts)
+        proven, tried = _prove(plans(setups, load, headroom=headroom), film, load, seconds)
     finally:
         cv2.setNumThreads(before)
     told = [one for one, _ in tried] or longest(setups, load)[:PROOFS]
-    command = "" if proven is None else command_of(proven, detector)
+    command = "" if proven is None else command_of(proven)
     could = None if proven is not None else reach(setups, load, headroom=headroom)
     if json:
         document: dict[str, Any] = {
@@ -126,9 +126,18 @@ def plan(
     return 1
 
 
+def _of_task(task: str, names: Sequence[str], wanted: str) -> list[Path]:
+    """Return the files of the given names that do this, of all shipped ones where none is given."""
+    paths = [models.resolve(name) for name in names] or list(models.shipped().values())
+    found = [path for path in paths if read_info(path, metadata_of(path)).task == task]
+    if not found:
+        raise ValueError(f"no {wanted} among {', '.join(map(str, paths))}; expected one (see slimpose models)")
+    return found
+
+
 def measure(
     paths: Sequence[Path],
-    detector: Path,
+    detectors: Sequence[Path],
     film: MadeFilm,
     load: Load,
     *,
@@ -136,7 +145,7 @@ def measure(
     precision: str,
     threads: Sequence[int],
 ) -> list[Setup]:
-    """Return the measured times of every pose model among the files, in all that may run it.
+    """Return the measured times of every pose model with every detector, in all that may run both.
 
     Raises:
         BackendError: If the backend asked for is not there, or nothing computes in the precision asked for.
@@ -146,18 +155,26 @@ def measure(
         raise BackendError(f"{backend} is not there: {found[backend].install}")
     allowed = {name: one for name, one in found.items() if backend in (AUTO, name)}
     setups: list[Setup] = []
+    refused: BackendError | None = None
     for count in threads:
         cv2.setNumThreads(count)
         around: PipelineTimes | None = None
         for path in paths:
             for choice in _choices(path, precision, allowed):
                 pose = _open(path, choice, count)
-                if pose.info.task != "pose":
+                finders: dict[Path, Session] = {}
+                for detector in detectors:
+                    try:
+                        finders[detector] = _open(detector, beside(choice), count)
+                    except BackendError as error:  # a file that this backend does not take on this processor
+                        refused = error
+                if not finders:
                     continue
-                finder = _open(detector, beside(choice), count)
                 if around is None:
-                    around = time_pipeline(pose, finder, film, seconds=TRIAL_S)
-                setups.append(_setup(path, pose, finder, choice, around, load))
+                    around = time_pipeline(pose, next(iter(finders.values())), film, seconds=TRIAL_S)
+                setups += _setups(path, pose, finders, choice, around, load)
+    if not setups and refused is not None:
+        raise refused
     return setups
 
 
@@ -171,42 +188,50 @@ def _open(path: Path, choice: Choice, threads: int) -> Session:
     return Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
 
 
-def _setup(path: Path, pose: Session, finder: Session, choice: Choice, around: PipelineTimes, load: Load) -> Setup:
+def _setups(
+    path: Path, pose: Session, finders: Mapping[Path, Session], choice: Choice, around: PipelineTimes, load: Load
+) -> list[Setup]:
     many = min(load.people * load.cameras, MOST_CROPS)
-    crops, canvas = random_crops(pose, many), random_crops(finder, 1)
+    crops = random_crops(pose, many)
     outputs = ("points", "scores", "covariances")
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "one": lambda: pose.run(crops[:1], outputs),
         "many": lambda: pose.run(crops, outputs),
-        "detect": lambda: finder.run(canvas, ("boxes", "scores")),
     }
+    for detector, finder in finders.items():
+        calls[str(detector)] = partial(finder.run, random_crops(finder, 1), ("boxes", "scores"))
     times = in_turn(calls, rounds=_ROUNDS, seconds=TRIAL_S)
     call_ms, person_ms = from_two_calls(times["one"].median_ms, times["many"].median_ms, many)
-    return Setup(
-        path=path,
-        model=pose.info.name,
-        quality=quality_of(pose),
-        choice=choice,
-        precision=pose.precision,
-        threads=pose.threads,
-        call_ms=call_ms,
-        person_ms=person_ms,
-        detect_ms=times["detect"].median_ms,
-        picture_ms=around.stages_ms["decode"] + around.stages_ms["track"],
-        crop_ms=around.stages_ms["crop"] / max(around.people, 1.0),
-    )
+    return [
+        Setup(
+            path=path,
+            model=pose.info.name,
+            quality=quality_of(pose),
+            detector=detector,
+            detector_quality=quality_of(finder),
+            choice=choice,
+            precision=pose.precision,
+            threads=pose.threads,
+            call_ms=call_ms,
+            person_ms=person_ms,
+            detect_ms=times[str(detector)].median_ms,
+            picture_ms=around.stages_ms["decode"] + around.stages_ms["track"],
+            crop_ms=around.stages_ms["crop"] / max(around.people, 1.0),
+        )
+        for detector, finder in finders.items()
+    ]
 
 
-def quality_of(pose: Session) -> float:
-    """Return the AP in the model's card, less what quantisation lost; 0 where it does not tell."""
-    figures, quantised = (pose.info.card.get(name) for name in ("figures", "quantised"))
+def quality_of(model: Session) -> float:
+    """Return the AP in the model's card, less what quantisation lost, if anything; 0 where it does not tell."""
+    figures, quantised = (model.info.card.get(name) for name in ("figures", "quantised"))
     ap = figures.get("AP") if isinstance(figures, dict) else None
     lost = quantised["ap_fp32"] - quantised[f"ap_{quantised['precision']}"] if isinstance(quantised, dict) else 0.0
-    return float(ap) - lost / 100 if isinstance(ap, int | float) else 0.0
+    return float(ap) - max(0.0, lost) / 100 if isinstance(ap, int | float) else 0.0
 
 
 def _prove(
-    candidates: Sequence[Plan], detector: Path, film: MadeFilm, load: Load, seconds: float
+    candidates: Sequence[Plan], film: MadeFilm, load: Load, seconds: float
 ) -> tuple[Plan | None, list[tuple[Plan, PipelineTimes]]]:
     """The first plan that keeps up with the film, and all that were tried."""
     tried: list[tuple[Plan, PipelineTimes]] = []
@@ -214,7 +239,7 @@ def _prove(
         setup = candidate.setup
         cv2.setNumThreads(setup.threads)
         pose = _open(setup.path, setup.choice, setup.threads)
-        finder = _open(detector, beside(setup.choice), setup.threads)
+        finder = _open(setup.detector, beside(setup.choice), setup.threads)
         times = time_pipeline(
             pose, finder, film, cameras=load.cameras, detect_every=candidate.detect_every, seconds=seconds
         )
@@ -224,17 +249,20 @@ def _prove(
     return None, tried
 
 
-def command_of(found: Plan, detector: str) -> str:
+def command_of(found: Plan) -> str:
     """Return the command that runs a plan."""
     setup = found.setup
-    is_shipped = models.shipped().get(setup.path.stem) == setup.path
-    words = ["slimpose live SOURCE ...", "--model", setup.path.stem if is_shipped else str(setup.path)]
-    if detector != models.DEFAULT_DETECTOR:
+    words = ["slimpose live SOURCE ...", "--model", _name_of(setup.path)]
+    if (detector := _name_of(setup.detector)) != models.DEFAULT_DETECTOR:
         words += ["--detector", detector]
     words += ["--backend", beside(setup.choice).backend]  # a file with a backend of its own finds it
     if setup.choice.precision:
         words += ["--precision", setup.choice.precision]
     return " ".join([*words, "--threads", str(setup.threads), "--detect-every", str(found.detect_every)])
+
+
+def _name_of(path: Path) -> str:
+    return path.stem if models.shipped().get(path.stem) == path else str(path)
 
 
 def _as_json(one: Plan) -> dict[str, Any]:
@@ -244,8 +272,8 @@ def _as_json(one: Plan) -> dict[str, Any]:
 
 def _table(told: Sequence[Plan], proofs: Sequence[PipelineTimes], load: Load) -> Table:
     heading = f"{1e3 / load.fps:.1f} ms a step; the film must reach {load.fps:g} pictures a second"
-    table = Table("model", "backend", "precision", title=heading, title_justify="left", box=None)
-    for column in ("threads", "detector every", "ms expected", "of the time", "film: median ms", "p95", "reached"):
+    table = Table("model", "detector", "backend", "precision", title=heading, title_justify="left", box=None)
+    for column in ("threads", "every", "ms expected", "of the time", "film: median ms", "p95", "reached"):
         table.add_column(column, justify="right")
     for place, one in enumerate(told):
         proof = proofs[place] if place < len(proofs) else None
@@ -254,6 +282,7 @@ def _table(told: Sequence[Plan], proofs: Sequence[PipelineTimes], load: Load) ->
             proven = (f"{proof.step.median_ms:.1f}", f"{proof.step.p95_ms:.1f}", f"{proof.fps:.1f}")
         table.add_row(
             one.setup.model,
+            one.setup.detector.stem,
             one.setup.choice.backend,
             one.setup.precision,
             str(one.setup.threads),

@@ -11,7 +11,7 @@ DEFAULT_DETECTOR = "detector"
 
 def shipped() -> dict[str, Path]:
     """Return the shipped models' files by name."""
-    return {file.stem: file for file in sorted(WEIGHTS.glob("*.onnx"))}
+    return {file.stem: file for file in sorted(WEIGHTS.glob("*.onnx"), key=lambda file: file.stem)}
 
 
 def resolve(name_or_path: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Which model, precision, backend, threads and detection interval keep up with so many people, cameras, pictures.
+"""Which models, precision, backend, threads and detection interval keep up with so many people, cameras, pictures.
 
 Everything follows from a few measured times: a step (one picture of every camera) takes
 
@@ -48,9 +48,11 @@ class Setup:
     """A pose model in a backend and precision with so many threads, and what was measured of it, in milliseconds.
 
     Attributes:
-        path: The model's file.
+        path: The pose model's file.
         model: Its name.
-        quality: The higher, the more accurate the model is taken to be.
+        quality: The higher, the more accurate the pose model is taken to be.
+        detector: The detector's file.
+        detector_quality: As ``quality``.
         choice: Backend and precision, of the detector too.
         precision: As computed, such as "fp32".
         threads: CPU threads.
@@ -64,6 +66,8 @@ class Setup:
     path: Path
     model: str
     quality: float
+    detector: Path
+    detector_quality: float
     choice: Choice
     precision: str
     threads: int
@@ -114,8 +118,8 @@ def intervals(fps: float) -> list[int]:
 def plans(setups: Sequence[Setup], load: Load, *, headroom: float) -> list[Plan]:
     """Return, the best first, a plan for every setup that keeps up, with its shortest interval.
 
-    The better model first; then the shorter interval, the file's own precision, and the faster. Plans with an
-    interval over ``GOOD_INTERVAL`` come last.
+    The better pose model first, then the better detector; then the shorter interval, the file's own precision, and
+    the faster. Plans with an interval over ``GOOD_INTERVAL`` come last.
 
     Args:
         setups: What was measured.
@@ -126,11 +130,12 @@ def plans(setups: Sequence[Setup], load: Load, *, headroom: float) -> list[Plan]
     return sorted(found, key=_rank)
 
 
-def _rank(plan: Plan) -> tuple[bool, float, int, bool, float]:
+def _rank(plan: Plan) -> tuple[bool, float, float, int, bool, float]:
     setup = plan.setup
     return (
         plan.detect_every > GOOD_INTERVAL,
         -setup.quality,
+        -setup.detector_quality,
         plan.detect_every,
         bool(setup.choice.precision),
         plan.step_ms,
