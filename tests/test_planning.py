@@ -238,6 +238,8 @@ def test_a_detector_that_a_backend_refuses_is_left_out(
         (["--people", "2", "--fps", "-3"], "fps is -3"),
         (["--people", "2", "--headroom", "1"], "--headroom is 1; expected a share 0..0.9"),
         (["--people", "2", "--seconds", "0"], "--seconds is 0"),
+        (["--people", "2", "--detector", "mnv2"], "no person detector among /"),
+        (["--people", "2", "--model", "detector", "detector-int8"], "no pose net among /"),
         (["--people", "2", "--backend", "tpu"], "no backend is named 'tpu'"),
         (["--people", "2", "--backend", "ncnn"], "pose.onnx; expected a .ncnn.param file: slimpose export"),
         (["--people", "2", "--photos", "/nowhere"], "no image folder /nowhere"),

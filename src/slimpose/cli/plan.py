@@ -26,7 +26,7 @@ from slimpose.runtime.planning import Load, Plan, Setup, from_two_calls, longest
 from slimpose.runtime.session import Session, read_info
 from slimpose.runtime.timing import in_turn
 
-PROOFS = 3
+PROOFS = 6
 """Plans that are tried, the best first, before it is said that nothing keeps up."""
 TRIAL_S = 0.8
 _ROUNDS = 20
@@ -78,8 +78,8 @@ def plan(
     console.width = max(console.width, 130)
     machine = read_machine()
     counts = [threads] if threads else sorted({1, machine.threads})
-    paths = _of_task("pose", model, "a pose net")
-    finders = _of_task("detect", detector, "a person detector")
+    paths = _of_task("pose", model, "pose net")
+    finders = _of_task("detect", detector, "person detector")
     for path in paths if backend != AUTO else ():
         backend_of(path, backend)
     patches, cast = cast_of(photos, Detector(Session(finders[0])))
