@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slimpose.arrays import Size
-
 torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
@@ -20,14 +18,7 @@ from slimpose.export import onnx as onnx_export  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
 from slimpose.network.spec import NetSpec  # noqa: E402
 from slimpose.train import checkpoint  # noqa: E402
-
-SPEC = NetSpec(
-    encoder="mobilenetv2_100",
-    depth_multiplier=0.3,  # exporting takes its time by the layer
-    size=Size(64, 64),
-    head_width=8,
-    deconv_widths=(8, 8, 8),
-)
+from tiny_training import SHALLOW as SPEC  # noqa: E402
 
 
 @pytest.fixture(scope="module")

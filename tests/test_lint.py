@@ -393,7 +393,10 @@ def test_a_table_has_a_row_a_target_and_a_column_a_model(swishing: Path, capsys:
         (("mnv2", "--target", "dpu-b3"), "no target is named 'dpu-b3'; expected one of dpu-b1024,"),
         (("mnv2", "--target", "none.toml"), "no target file none.toml"),
         (("nothing.onnx", "--target", "ncnn"), "no model nothing.onnx"),
-        (("nothing", "--target", "ncnn"), "no model is named 'nothing'; expected an ONNX file, one of detector, "),
+        (
+            ("nothing", "--target", "ncnn"),
+            "no model is named 'nothing'; expected an ONNX file, one of detector, detector-int8, mnv2",
+        ),
         (("--list", "mnv2"), "--list tells the targets"),
         (("mnv2", "--table", "--target", "ncnn"), "--table is about all targets"),
         (("mnv2", "--target", "ncnn", "--shape", "crops"), "--shape 'crops' is not INPUT=NUMBERS"),

@@ -28,16 +28,10 @@ torch = pytest.importorskip("torch")
 from slimpose.export import onnx as onnx_export  # noqa: E402
 from slimpose.export.runtimes import writing  # noqa: E402
 from slimpose.network.pose_net import PoseNet  # noqa: E402
-from slimpose.network.spec import NetSpec  # noqa: E402
 from slimpose.train import checkpoint  # noqa: E402
+from tiny_training import SHALLOW  # noqa: E402
 
-SPEC = NetSpec(
-    encoder="mobilenetv2_100",
-    depth_multiplier=0.3,  # exporting takes its time by the layer
-    size=Size(96, 64),
-    head_width=8,
-    deconv_widths=(8, 8, 8),
-)
+SPEC = dataclasses.replace(SHALLOW, size=Size(96, 64))
 NAMES = {"openvino": "net.xml", "ncnn": "net.ncnn.param", "litert": "net.tflite"}
 PACKAGES = {"openvino": ("openvino",), "ncnn": ("ncnn", "pnnx"), "litert": ("litert_torch", "ai_edge_litert")}
 

@@ -1,4 +1,4 @@
-"""A training run that a test can afford; as a program (FOLDER OUT STALL_AT) one that a test can kill."""
+"""Nets and a training run that a test can afford; as a program (FOLDER OUT STALL_AT) one that a test can kill."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from slimpose.train.task import Task
 
 SIZE = Size(64, 64)
 NET = NetSpec(encoder="mobilenetv2_100", width_multiplier=0.35, head_width=16, deconv_widths=(16, 16, 16), size=SIZE)
+SHALLOW = NetSpec(encoder="mobilenetv2_100", depth_multiplier=0.3, head_width=8, deconv_widths=(8, 8, 8), size=SIZE)
+"""For what is exported, which takes its time by the layer."""
 
 
 def write_people(folder: Path) -> Path:

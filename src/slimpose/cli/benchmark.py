@@ -29,7 +29,7 @@ from slimpose.runtime.machine import peak_memory_bytes, read_machine
 from slimpose.runtime.made_film import FRAMES, MadeFilm, cast_of, make_film
 from slimpose.runtime.peak import SIDE, peak_gmac_per_s
 from slimpose.runtime.pipeline_speed import STAGES, time_pipeline
-from slimpose.runtime.session import Session
+from slimpose.runtime.session import Session, of_task
 from slimpose.runtime.timing import in_turn
 
 ROUNDS, FILM_S = 50, 4.0
@@ -157,7 +157,7 @@ def _check(**numbers: Sequence[int]) -> None:
 
 
 def _shipped_pose_models() -> list[Path]:
-    paths = [path for path in models.shipped().values() if Session(path, threads=1).info.task == "pose"]
+    paths = of_task("pose", models.shipped().values())
     if not paths:
         raise RuntimeError(f"no pose models in {models.WEIGHTS}: this package was built without weights; give --model")
     return paths

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from slimpose.runtime import models
 from slimpose.runtime.backends.contract import BackendError, backend_of
-from slimpose.runtime.backends.opening import Backend, backends, metadata_of
+from slimpose.runtime.backends.opening import Backend, backends
 from slimpose.runtime.choosing import AUTO, Choice, beside, check_names, choices_for
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import MOST_CROPS
@@ -23,7 +23,7 @@ from slimpose.runtime.machine import read_machine
 from slimpose.runtime.made_film import MadeFilm, cast_of, make_film
 from slimpose.runtime.pipeline_speed import PipelineTimes, random_crops, time_pipeline
 from slimpose.runtime.planning import Load, Plan, Setup, from_two_calls, longest, plans, reach
-from slimpose.runtime.session import Session, read_info
+from slimpose.runtime.session import Session, of_task
 from slimpose.runtime.timing import in_turn
 
 PROOFS = 6
@@ -129,10 +129,9 @@ def plan(
 def _of_task(task: str, names: Sequence[str], wanted: str) -> list[Path]:
     """Return the files of the given names that do this, of all shipped ones where none is given."""
     paths = [models.resolve(name) for name in names] or list(models.shipped().values())
-    found = [path for path in paths if read_info(path, metadata_of(path)).task == task]
-    if not found:
-        raise ValueError(f"no {wanted} among {', '.join(map(str, paths))}; expected one (see slimpose models)")
-    return found
+    if found := of_task(task, paths):
+        return found
+    raise ValueError(f"no {wanted} among {', '.join(map(str, paths))}; expected one (see slimpose models)")
 
 
 def measure(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +12,7 @@ import numpy as np
 
 from slimpose.arrays import Size
 from slimpose.runtime.backends.contract import backend_of
-from slimpose.runtime.backends.opening import open_graph
+from slimpose.runtime.backends.opening import metadata_of, open_graph
 from slimpose.skeleton import COCO17, Skeleton
 
 FORMAT = "1"
@@ -131,6 +131,15 @@ class Session:
         except Exception as error:  # onnxruntime's errors share no public base
             reason = str(error).partition("\n")[0]
             raise RuntimeError(f"{self.info.name} failed on a batch of {len(batch)}: {reason}") from error
+
+
+def of_task(task: str, paths: Iterable[Path]) -> list[Path]:
+    """Return those of the model files that are for a task: "pose", "detect" or "bottom-up".
+
+    Raises:
+        ValueError: If one is no model file of slimpose.
+    """
+    return [path for path in paths if read_info(path, metadata_of(path)).task == task]
 
 
 def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
