@@ -1,11 +1,12 @@
 """The paper's orderings on small data: runs every ablation recipe, measures it, writes the table and the plot.
 
-    D=../shared/data; python benchmarks/ablations.py --train $D/pose/person_keypoints.json --images $D/pose/images \
+    D=../shared/data; python benchmarks/ablations.py --train $D/pose/person_keypoints.json --images
+    $D/pose/images \
         --val $D/dev/person_keypoints.json --val-images $D/dev/images \
         --start runs/lightning-trunk.safetensors --teacher models/teacher/weights.safetensors
 
-Nine runs of 60,000 crops at 128x96, one after another. What is finished is not run again, what was interrupted goes on:
-start the same command once more after a stop. Needs matplotlib.
+Nine runs of 60,000 crops at 128x96, one after another. What is finished is not run again, what was
+interrupted goes on: start the same command once more after a stop. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any
 
 import tyro
 
+from slimpose.compare.finished_runs import RunFolder, runs_in
 from slimpose.evaluate.figures import new_pyplot, save
 from slimpose.formats.files import read_json, write_bytes
 from slimpose.network.cost import cost_of_spec
-from slimpose.train.finished import RunFolder, runs_in
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes.ablation import NETS, ablation
 from slimpose.train.run import BEST, CHECKPOINT
@@ -89,7 +90,11 @@ def main(
         how = ["--start", start, *(["--teacher", teacher] if setting == TAUGHT else [])]
         _train(setting, runs, length, [*data, "--length", length, "--threads", threads], how)
         for decoding in DECODINGS:
-            _measure(runs / setting, decoding, ["--annotations", val, "--images", val_images, "--threads", threads])
+            _measure(
+                runs / setting,
+                decoding,
+                ["--annotations", val, "--images", val_images, "--threads", threads],
+            )
     rows = collect(runs, length)
     write_bytes(docs / "ablations.md", as_markdown(rows, length).encode())
     plot(rows, docs / "images" / "ablations.svg")
@@ -126,9 +131,13 @@ def _finished(setting: str, runs: Path, length: float) -> RunFolder | None:
     if found is None or not found.is_finished:
         return None
     wanted = _recipe(setting, length)
-    wanted = dataclasses.replace(wanted, net=dataclasses.replace(wanted.net, joints=found.recipe.net.joints))
+    wanted = dataclasses.replace(
+        wanted, net=dataclasses.replace(wanted.net, joints=found.recipe.net.joints)
+    )
     if found.recipe != wanted:
-        raise ValueError(f"{found.folder} holds a run of other settings or length; expected {wanted.samples} crops")
+        raise ValueError(
+            f"{found.folder} holds a run of other settings or length; expected {wanted.samples} crops"
+        )
     return found
 
 
@@ -143,10 +152,18 @@ def collect(runs: Path, length: float) -> list[Row]:
         cost = cost_of_spec(net)
         row = Row(setting=setting, gmac=cost.gmac, params=cost.params)
         files = [runs / setting / f"{decoding}.json" for decoding in DECODINGS]
-        if runs.is_dir() and _finished(setting, runs, length) and all(path.is_file() for path in files):
+        if (
+            runs.is_dir()
+            and _finished(setting, runs, length)
+            and all(path.is_file() for path in files)
+        ):
             dark, quarter = (read_json(path, kind="figures") for path in files)
-            measured_on = f"{dark['people']} people in {dark['images']} pictures of {dark['annotations']}"
-            row = dataclasses.replace(row, dark=_percent(dark), quarter=_percent(quarter), measured_on=measured_on)
+            measured_on = (
+                f"{dark['people']} people in {dark['images']} pictures of {dark['annotations']}"
+            )
+            row = dataclasses.replace(
+                row, dark=_percent(dark), quarter=_percent(quarter), measured_on=measured_on
+            )
         rows.append(row)
     return rows
 
@@ -178,7 +195,10 @@ def as_markdown(rows: list[Row], length: float) -> str:
     by_setting = {row.setting: row.dark for row in rows if row.dark}
     if {"base", "seed-1"} <= by_setting.keys():
         noise = abs(by_setting["base"]["AP"] - by_setting["seed-1"]["AP"])
-        lines += ["", f"Two seeds of `base` differ by {noise:.1f} AP: smaller differences say nothing."]
+        lines += [
+            "",
+            f"Two seeds of `base` differ by {noise:.1f} AP: smaller differences say nothing.",
+        ]
     if by_setting:
         lines += ["", "![AP against GMAC](images/ablations.svg)"]
     return "\n".join(lines) + "\n"
@@ -195,7 +215,9 @@ def plot(rows: list[Row], path: Path) -> None:
     for setting, (gmac, ap) in points.items():
         axes.plot(gmac, ap, _MARKERS[setting], color="black", markerfacecolor="white", markersize=8)
         away, side = (-9, "right") if setting in _LABEL_ON_THE_LEFT else (9, "left")
-        axes.annotate(setting, (gmac, ap), xytext=(away, -17), textcoords="offset points", ha=side, fontsize=8)
+        axes.annotate(
+            setting, (gmac, ap), xytext=(away, -17), textcoords="offset points", ha=side, fontsize=8
+        )
     axes.set_xscale("log")
     ticks = [0.05, 0.07, 0.1, 0.2, 0.3]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

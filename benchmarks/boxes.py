@@ -3,8 +3,9 @@
     python benchmarks/boxes.py --yolox yolox-nano.onnx \
         --annotations ../shared/data/dev/person_keypoints.json --images ../shared/data/dev/images
 
-YOLOX is shown the picture at its own input's size (OpenVINO, BF16 where the processor has it) and keeps one of boxes
-that overlap by 0.65; ours as it ships. The last line is JSON: figures, versions, commit.
+YOLOX is shown the picture at its own input's size (OpenVINO, BF16 where the processor has it) and
+keeps one of boxes that overlap by 0.65; ours as it ships. The last line is JSON: figures, versions,
+commit.
 """
 
 from __future__ import annotations
@@ -16,11 +17,17 @@ import machine
 import tyro
 
 from slimpose.arrays import Size
-from slimpose.evaluate.detector import DetectImages, box_ap, boxes_of, detected_boxes, recall_and_false
+from slimpose.evaluate.detector import (
+    DetectImages,
+    box_ap,
+    boxes_of,
+    detected_boxes,
+    recall_and_false,
+)
 from slimpose.formats import coco
 from slimpose.runtime.models import resolve
 from slimpose.runtime.session import Session
-from slimpose.train.distil_boxes import SAME_PERSON_IOU, open_box_teacher
+from slimpose.train.box_distillation import SAME_PERSON_IOU, open_box_teacher
 
 _YOLOX_SIZE = Size(416, 416)
 
@@ -44,17 +51,27 @@ def main(
     truth = coco.read(annotations, keypoints=False)
     ours = Session(resolve(model))
 
-    systems: dict[str, tuple[DetectImages, Size, float]] = {model: (boxes_of(ours), ours.info.size, ours.info.nms_iou)}
-    systems |= {path.name: (open_box_teacher(path).guesses_of, _YOLOX_SIZE, SAME_PERSON_IOU) for path in yolox}
+    systems: dict[str, tuple[DetectImages, Size, float]] = {
+        model: (boxes_of(ours), ours.info.size, ours.info.nms_iou)
+    }
+    systems |= {
+        path.name: (open_box_teacher(path).guesses_of, _YOLOX_SIZE, SAME_PERSON_IOU)
+        for path in yolox
+    }
     figures = []
     for name, (look, size, iou) in systems.items():
         found = detected_boxes(truth, images, look, canvas=size, nms_iou=iou)
         accuracy = box_ap(truth, found)
-        told = {f"{threshold:g}": recall_and_false(truth, found, threshold=threshold) for threshold in thresholds}
+        told = {
+            f"{threshold:g}": recall_and_false(truth, found, threshold=threshold)
+            for threshold in thresholds
+        }
         figures.append({"model": name, "nms_iou": iou, **accuracy, "at": told})
         print(f"{name}: person AP {100 * accuracy['AP']:.1f}")
         for threshold, at in told.items():
-            print(f"  {threshold}: {at['recall_tall']:.1%} of the tall, {at['false_per_image']:.2f} false an image")
+            print(
+                f"  {threshold}: {at['recall_tall']:.1%} of the tall, {at['false_per_image']:.2f} false an image"
+            )
     print(json.dumps({**machine.about(), "boxes": figures}))
 
 

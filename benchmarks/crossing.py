@@ -1,11 +1,13 @@
 """Bottom-up against top-down: milliseconds a picture by people in it, and from how many people on the other is faster.
 
-    python benchmarks/crossing.py --bottom-up graph_opt.pb lightweight-openpose --out docs/images/crossing.svg
+    python benchmarks/crossing.py --bottom-up graph_opt.pb lightweight-openpose --out
+    docs/images/crossing.svg
 
-Top-down: the shipped detector and pose model, the detector in every picture or in one of eight, as videos are gone
-through. Bottom-up: files that ``slimpose compare`` takes, grouping included; a name of ``slimpose cost`` is made with
-random weights, and timed without grouping, which would find nobody. Pictures are 1280x720, with people cut out of
-photos; all calls take turns in one process. The last line is JSON: figures, processor, versions, commit.
+Top-down: the shipped detector and pose model, the detector in every picture or in one of eight, as
+videos are gone through. Bottom-up: files that ``slimpose compare`` takes, grouping included; a name
+of ``slimpose cost`` is made with random weights, and timed without grouping, which would find
+nobody. Pictures are 1280x720, with people cut out of photos; all calls take turns in one process.
+The last line is JSON: figures, processor, versions, commit.
 """
 
 from __future__ import annotations
@@ -20,16 +22,16 @@ import machine
 import numpy as np
 import tyro
 
+from slimpose.adapters.bottom_up import BottomUp
+from slimpose.adapters.open_model import open_pose_model
 from slimpose.arrays import Image
 from slimpose.cli.compare import random_weights
 from slimpose.evaluate.figures import new_pyplot, save
+from slimpose.measure.synthetic_video import make_film, people_of, photos_folder
 from slimpose.runtime import models
-from slimpose.runtime.adapters.opening import open_pose_model
-from slimpose.runtime.bottom_up import BottomUp
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.letterbox import letterbox
-from slimpose.runtime.made_film import make_film, people_of, photos_folder
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import in_turn
 
@@ -58,7 +60,9 @@ def main(
         out: SVG or PNG file to draw (needs matplotlib).
     """
     if rounds < 1 or not people or list(people) != sorted(set(people)) or people[0] < 1:
-        sys.exit(f"--rounds {rounds}, --people {people}; expected 1 or more, and rising numbers of 1 or more")
+        sys.exit(
+            f"--rounds {rounds}, --people {people}; expected 1 or more, and rising numbers of 1 or more"
+        )
     folder = photos or photos_folder()
     if folder is None:
         sys.exit("there are no sample photos here; expected --photos DIR")
@@ -74,26 +78,46 @@ def main(
         for name in bottom_up:
             calls[f"{name} {count}"] = functools.partial(_bottom_up(name, threads), image)
     timed = in_turn(calls, rounds=rounds, warm_up=2, seconds=seconds)
-    ms = {name: [timed[f"{name} {count}"].median_ms for count in people] for name in (_FIND, _LOOK, *bottom_up)}
+    ms = {
+        name: [timed[f"{name} {count}"].median_ms for count in people]
+        for name in (_FIND, _LOOK, *bottom_up)
+    }
     lines = {
         "top-down, detector in every picture": np.add(ms[_FIND], ms[_LOOK]),
         f"top-down, in 1 of {_ONE_IN}": np.add(np.divide(ms[_FIND], _ONE_IN), ms[_LOOK]),
         **{_told(name): np.array(ms[name]) for name in bottom_up},
     }
-    print(f"| ms a picture, {threads} thread{'s' * (threads > 1)} | {' | '.join(map(str, people))} |")
+    print(
+        f"| ms a picture, {threads} thread{'s' * (threads > 1)} | {' | '.join(map(str, people))} |"
+    )
     print("|---" * (len(people) + 1) + "|")
     for name, values in lines.items():
         print(f"| {name} | {' | '.join(f'{value:.1f}' for value in values)} |")
     ours = list(lines)[:2]
     crossings = {
-        f"{other}; {mine}": _crossing(people, lines[mine], lines[other]) for other in list(lines)[2:] for mine in ours
+        f"{other}; {mine}": _crossing(people, lines[mine], lines[other])
+        for other in list(lines)[2:]
+        for mine in ours
     }
     for name, count in crossings.items():
-        print(f"{name}: " + (f"as fast at {count:.1f} people" if count else f"not up to {people[-1]} people"))
+        print(
+            f"{name}: "
+            + (f"as fast at {count:.1f} people" if count else f"not up to {people[-1]} people")
+        )
     if out is not None:
         _plot(people, lines, out, threads)
     figures = {name: [round(float(value), 2) for value in values] for name, values in lines.items()}
-    print(json.dumps({**machine.about(), "people": people, "threads": threads, "ms": figures, "crossings": crossings}))
+    print(
+        json.dumps(
+            {
+                **machine.about(),
+                "people": people,
+                "threads": threads,
+                "ms": figures,
+                "crossings": crossings,
+            }
+        )
+    )
 
 
 @functools.cache
@@ -122,12 +146,16 @@ def _crossing(people: tuple[int, ...], mine: np.ndarray, other: np.ndarray) -> f
     if first == 0:
         return float(people[0])
     gap = (other - mine)[first - 1 : first + 1]
-    return float(people[first - 1] + (people[first] - people[first - 1]) * gap[0] / (gap[0] - gap[1]))
+    return float(
+        people[first - 1] + (people[first] - people[first - 1]) * gap[0] / (gap[0] - gap[1])
+    )
 
 
 def _plot(people: tuple[int, ...], lines: dict[str, np.ndarray], path: Path, threads: int) -> None:
     figure, axes = new_pyplot().subplots(figsize=(8, 5))
-    for (name, values), style in zip(lines.items(), ("-o", "--o", "-s", "--^", ":d", "-.v"), strict=False):
+    for (name, values), style in zip(
+        lines.items(), ("-o", "--o", "-s", "--^", ":d", "-.v"), strict=False
+    ):
         axes.plot(people, values, style, color="black", markerfacecolor="white", label=name)
     axes.set_xlabel("people in the picture")
     axes.set_ylabel(f"ms a picture, {threads} thread{'s' * (threads > 1)}")

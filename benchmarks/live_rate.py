@@ -2,11 +2,12 @@
 
     python benchmarks/live_rate.py --sources 3 --people 3
 
-Each source is the video file of the made film that the benchmark goes through (1280x720, Motion JPEG, people cut out
-of photos). The prediction is the benchmark's for one camera: three cameras share its frames. ``live`` runs as users run
-it, in a process of its own, with drawing off and JSON lines on; its rate is that between two of its frames, start-up
-left out. Predicted before and after, for a noisy machine. The detector's own boxes count in ``live``, the film's in the
-prediction, so the people looked at are told too. The last line is JSON: figures, processor, versions, commit.
+Each source is the video file of the made film that the benchmark goes through (1280x720, Motion
+JPEG, people cut out of photos). The prediction is the benchmark's for one camera: three cameras
+share its frames. ``live`` runs as users run it, in a process of its own, with drawing off and JSON
+lines on; its rate is that between two of its frames, start-up left out. Predicted before and after,
+for a noisy machine. The detector's own boxes count in ``live``, the film's in the prediction, so
+the people looked at are told too. The last line is JSON: figures, processor, versions, commit.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import cv2
 import machine
 import tyro
 
+from slimpose.measure.pipeline_latency import time_pipeline
+from slimpose.measure.synthetic_video import SIZE, MadeFilm, make_film, people_of, photos_folder
 from slimpose.runtime import models
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.made_film import SIZE, MadeFilm, make_film, people_of, photos_folder
-from slimpose.runtime.pipeline_speed import time_pipeline
 from slimpose.runtime.session import Session
 
 _FPS = 25
@@ -34,7 +35,11 @@ _ROUNDS = 20
 
 
 def main(
-    sources: int = 3, people: int = 3, threads: int = 2, seconds: float = 20.0, photos: Path | None = None
+    sources: int = 3,
+    people: int = 3,
+    threads: int = 2,
+    seconds: float = 20.0,
+    photos: Path | None = None,
 ) -> None:
     """Measure.
 
@@ -68,12 +73,18 @@ def main(
     print(f"predicted {before:.1f} and {after:.1f} frames/s, {people} people in each")
     print(f"live, {sources} sources: {rate:.1f} frames/s together, {looked_at:.2f} people in each")
     print(f"{rate / expected:.2f} of what was predicted")
-    figures = {"predicted_fps": [round(before, 2), round(after, 2)], "live_fps": round(rate, 2), "people": looked_at}
+    figures = {
+        "predicted_fps": [round(before, 2), round(after, 2)],
+        "live_fps": round(rate, 2),
+        "people": looked_at,
+    }
     print(json.dumps({**machine.about(), "sources": sources, "threads": threads, **figures}))
 
 
 def _written(film: MadeFilm, path: Path) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), _FPS, (SIZE.width, SIZE.height))
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter.fourcc(*"MJPG"), _FPS, (SIZE.width, SIZE.height)
+    )
     for number in range(_ROUNDS * len(film.jpegs)):
         writer.write(cv2.cvtColor(film.picture(number), cv2.COLOR_RGB2BGR))
     writer.release()
@@ -96,7 +107,9 @@ def _live(files: list[Path], *, threads: int, seconds: float) -> tuple[list[floa
         arrivals.append(time.monotonic())
         people.append(len(json.loads(line)["people"]))
     if process.wait() or len(arrivals) < 10:
-        sys.exit(f"slimpose {' '.join(words)} ended with {process.returncode} after {len(arrivals)} frames")
+        sys.exit(
+            f"slimpose {' '.join(words)} ended with {process.returncode} after {len(arrivals)} frames"
+        )
     kept = len(arrivals) // 5
     return arrivals[kept:], sum(people[kept:]) / len(people[kept:])
 

@@ -19,7 +19,11 @@ def about() -> dict[str, Any]:
     """Return processor, cores, versions and commit; ``-dirty`` says that the sources were changed since."""
     machine, here = read_machine(), Path(__file__).parent
     commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=here, capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return {
         "cpu": machine.cpu,

@@ -1,8 +1,8 @@
 """Films with known truth: real people, cut out of labelled pictures, moved along known paths over real backgrounds.
 
-A film is a pure function of its seed. What is real: the people's looks, the backgrounds, the labels of the joints.
-What is not: people glide (with a small bob) instead of moving their limbs, so a "moving wrist" is the wrist of a person
-who swings from side to side as a whole.
+A film is a pure function of its seed. What is real: the people's looks, the backgrounds, the labels
+of the joints. What is not: people glide (with a small bob) instead of moving their limbs, so a
+"moving wrist" is the wrist of a person who swings from side to side as a whole.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from slimpose.runtime.images import read_image
+from slimpose.media.images import read_image
 from slimpose.skeleton import COCO17
 
 WIDTH, HEIGHT = 640, 480
@@ -56,7 +56,10 @@ class Path2D:
 
     def at(self, time_s: float) -> tuple[float, float, float]:
         """Return x, y of the feet and the height in pixels."""
-        x, y = float(np.interp(time_s, self.times_s, self.x)), float(np.interp(time_s, self.times_s, self.y))
+        x, y = (
+            float(np.interp(time_s, self.times_s, self.x)),
+            float(np.interp(time_s, self.times_s, self.y)),
+        )
         height = person_height(y)
         ahead = float(np.interp(time_s + 0.01, self.times_s, self.x))
         walking = abs(ahead - x) > 1e-6
@@ -122,9 +125,15 @@ class Film:
         for _, layer in sorted(layers, key=lambda entry: entry[0]):
             if isinstance(layer, Actor):
                 affine = _place(layer, time_s)
-                alpha = cv2.warpAffine(layer.cutout.alpha, affine, (WIDTH, HEIGHT), flags=cv2.INTER_AREA)
+                alpha = cv2.warpAffine(
+                    layer.cutout.alpha, affine, (WIDTH, HEIGHT), flags=cv2.INTER_AREA
+                )
                 rgb = cv2.warpAffine(
-                    layer.cutout.rgb, affine, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+                    layer.cutout.rgb,
+                    affine,
+                    (WIDTH, HEIGHT),
+                    flags=cv2.INTER_LINEAR,
+                    borderMode=cv2.BORDER_REPLICATE,
                 )
                 if not alpha.any():
                     continue
@@ -133,7 +142,9 @@ class Film:
                 image += alpha[:, :, None] * (rgb.astype(np.float32) - image)
             else:
                 x, width, _ = layer
-                shade = 60 + 50 * np.sin(np.linspace(0.4, 2.8, width))[None, :, None] * np.array([1.0, 0.98, 0.92])
+                shade = 60 + 50 * np.sin(np.linspace(0.4, 2.8, width))[None, :, None] * np.array(
+                    [1.0, 0.98, 0.92]
+                )
                 image[:, x : x + width] = shade
                 for _, mask, _ in masks:
                     mask[:, x : x + width] = 0
@@ -171,12 +182,16 @@ def _truth(actor: Actor, visible_mask: np.ndarray, to_image: np.ndarray) -> Trut
 def _as_filmed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Sensor noise, a little flicker of the light, JPEG."""
     light = 1 + 0.004 * rng.standard_normal()
-    noisy = np.clip(image * light + _NOISE * rng.standard_normal(image.shape, np.float32), 0, 255).astype(np.uint8)
+    noisy = np.clip(
+        image * light + _NOISE * rng.standard_normal(image.shape, np.float32), 0, 255
+    ).astype(np.uint8)
     _, code = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
 
 
-def crossings(cutouts: Sequence[Cutout], background: np.ndarray, seed: int, *, fps: float = 12.5) -> Film:
+def crossings(
+    cutouts: Sequence[Cutout], background: np.ndarray, seed: int, *, fps: float = 12.5
+) -> Film:
     """Return 18 s of people who cross, overtake, pass behind a pillar and before standing people, turn, come and go."""
     rng = np.random.default_rng([seed, 1])
     people = iter([cutouts[index] for index in rng.permutation(len(cutouts))[:9]])
@@ -186,12 +201,27 @@ def crossings(cutouts: Sequence[Cutout], background: np.ndarray, seed: int, *, f
     def add(role: str, *way: tuple[float, float, float]) -> None:
         """An actor who is at (time, x, y), and at each next."""
         times_s, x, y = zip(*way, strict=True)
-        actors.append(Actor(number=len(actors), cutout=next(people), path=Path2D(times_s=times_s, x=x, y=y), role=role))
+        actors.append(
+            Actor(
+                number=len(actors),
+                cutout=next(people),
+                path=Path2D(times_s=times_s, x=x, y=y),
+                role=role,
+            )
+        )
 
     for start_s in (-0.5, 9.0):  # two who meet
         y, seconds, late_s = rng.uniform(360, 440), rng.uniform(6.5, 8.0), rng.uniform(-0.5, 0.5)
-        add("crossing", (start_s, -out, y), (start_s + seconds, WIDTH + out, y + rng.uniform(-12, 12)))
-        add("crossing", (start_s + late_s, WIDTH + out, y + 14), (start_s + late_s + seconds, -out, y + 14))
+        add(
+            "crossing",
+            (start_s, -out, y),
+            (start_s + seconds, WIDTH + out, y + rng.uniform(-12, 12)),
+        )
+        add(
+            "crossing",
+            (start_s + late_s, WIDTH + out, y + 14),
+            (start_s + late_s + seconds, -out, y + 14),
+        )
     y = rng.uniform(330, 400)
     add("overtaken", (3.0, -out, y), (14.0, WIDTH + out, y))
     add("overtaking", (5.5, -out, y + 16), (12.5, WIDTH + out, y + 16))
@@ -213,7 +243,12 @@ def crossings(cutouts: Sequence[Cutout], background: np.ndarray, seed: int, *, f
 
 
 def still_and_swinging(
-    cutouts: Sequence[Cutout], background: np.ndarray, seed: int, *, fps: float = 25.0, swing_hz: float = 1.0
+    cutouts: Sequence[Cutout],
+    background: np.ndarray,
+    seed: int,
+    *,
+    fps: float = 25.0,
+    swing_hz: float = 1.0,
 ) -> Film:
     """Return 6 s of two people who stand and two who swing by a quarter of their size (root of the box's area)."""
     rng = np.random.default_rng([seed, 2])
@@ -231,16 +266,27 @@ def still_and_swinging(
             swing_px=0.25 * height * math.sqrt(aspect) if swings else 0.0,
             swing_hz=swing_hz if swings else 0.0,
         )
-        actors.append(Actor(number=number, cutout=cutout, path=path, role="swinging" if swings else "standing"))
-    return Film(background=background, actors=tuple(actors), pillars=(), fps=fps, frame_count=round(6 * fps), seed=seed)
+        actors.append(
+            Actor(
+                number=number, cutout=cutout, path=path, role="swinging" if swings else "standing"
+            )
+        )
+    return Film(
+        background=background,
+        actors=tuple(actors),
+        pillars=(),
+        fps=fps,
+        frame_count=round(6 * fps),
+        seed=seed,
+    )
 
 
 def read_cast(annotations: Path, images: Path) -> tuple[list[Cutout], list[np.ndarray]]:
     """Return the whole, free-standing people of a COCO keypoints file and the backgrounds its pictures offer.
 
-    People: 13 and more labelled joints, both ankles, upright, 170 and more pixels tall, inside the picture, hardly
-    touched by anybody else's box. Backgrounds: the largest 4:3 part of a picture without any person, if it is 320
-    pixels high.
+    People: 13 and more labelled joints, both ankles, upright, 170 and more pixels tall, inside the
+    picture, hardly touched by anybody else's box. Backgrounds: the largest 4:3 part of a picture
+    without any person, if it is 320 pixels high.
     """
     document = json.loads(annotations.read_text(encoding="utf-8"))
     by_image: dict[int, list[dict]] = {}
@@ -273,14 +319,23 @@ def read_cast(annotations: Path, images: Path) -> tuple[list[Cutout], list[np.nd
 
 def _is_whole(person: dict, boxes: np.ndarray, index: int, *, width: int, height: int) -> bool:
     x1, y1, x2, y2 = boxes[index]
-    if person.get("iscrowd") or person["num_keypoints"] < 13 or y2 - y1 < 170 or min(person["keypoints"][47::3]) == 0:
+    if (
+        person.get("iscrowd")
+        or person["num_keypoints"] < 13
+        or y2 - y1 < 170
+        or min(person["keypoints"][47::3]) == 0
+    ):
         return False
-    shoulders, hips, ankles = (np.mean(person["keypoints"][first : first + 6 : 3]) for first in (16, 34, 46))
+    shoulders, hips, ankles = (
+        np.mean(person["keypoints"][first : first + 6 : 3]) for first in (16, 34, 46)
+    )
     if x2 - x1 > 0.6 * (y2 - y1) or not shoulders < hips < ankles:
         return False
     if x1 < 2 or y1 < 2 or x2 > width - 2 or y2 > height - 2:
         return False
-    shared = np.clip(np.minimum(boxes[:, 2:], (x2, y2)) - np.maximum(boxes[:, :2], (x1, y1)), 0, None).prod(axis=1)
+    shared = np.clip(
+        np.minimum(boxes[:, 2:], (x2, y2)) - np.maximum(boxes[:, :2], (x1, y1)), 0, None
+    ).prod(axis=1)
     shared[index] = 0
     return bool(shared.max() < 0.05 * (x2 - x1) * (y2 - y1))
 
@@ -321,26 +376,38 @@ def cut_out(image: np.ndarray, box: np.ndarray, joints: np.ndarray) -> Cutout:
     mask[_body(part.shape[:2], moved, 0.15 * size) & (mask == cv2.GC_PR_BGD)] = cv2.GC_PR_FGD
     mask[_body(part.shape[:2], moved, 0.045 * size)] = cv2.GC_FGD
     cv2.setRNGSeed(0)
-    cv2.grabCut(part, mask, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(
+        part, mask, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK
+    )
     person = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
     person = cv2.morphologyEx(person, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    alpha = cv2.GaussianBlur(cv2.erode(person, np.ones((3, 3), np.uint8)).astype(np.float32), (0, 0), 1.2)
+    alpha = cv2.GaussianBlur(
+        cv2.erode(person, np.ones((3, 3), np.uint8)).astype(np.float32), (0, 0), 1.2
+    )
     return Cutout(rgb=part, alpha=alpha, joints=moved, box=inner)
 
 
 def _body(shape: tuple[int, int], joints: np.ndarray, width_px: float) -> np.ndarray:
     """The limbs drawn this thick, the trunk filled, a disc for the head."""
     drawn = np.zeros(shape, np.uint8)
-    points = {name: joint[:2] for name, joint in zip(COCO17.joints, joints, strict=True) if joint[2] > 0}
+    points = {
+        name: joint[:2] for name, joint in zip(COCO17.joints, joints, strict=True) if joint[2] > 0
+    }
     for a, b in COCO17.limbs:
         if a in points and b in points:
             cv2.line(drawn, _pixel(points[a]), _pixel(points[b]), 1, max(1, round(width_px)))
-    corners = [points[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip") if name in points]
+    corners = [
+        points[name]
+        for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
+        if name in points
+    ]
     if len(corners) >= 3:
         cv2.fillConvexPoly(drawn, cv2.convexHull(np.array(corners, np.float32)).astype(np.int32), 1)
     head = [points[name] for name in COCO17.joints[:5] if name in points]
     if head:
-        cv2.circle(drawn, _pixel(np.mean(head, axis=0)), max(1, round(0.9 * width_px)), 1, cv2.FILLED)
+        cv2.circle(
+            drawn, _pixel(np.mean(head, axis=0)), max(1, round(0.9 * width_px)), 1, cv2.FILLED
+        )
     return drawn.astype(bool)
 
 

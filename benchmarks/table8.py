@@ -1,12 +1,14 @@
 """The paper's Table VIII for this machine: a net in FP32, FP16 or BF16, and INT8: AP, milliseconds a person, megabytes.
 
-    python benchmarks/table8.py --model mnv2 mnv2@openvino:bf16 mnv2-int8.onnx mnv2-int8.onnx@openvino \
+    python benchmarks/table8.py --model mnv2 mnv2@openvino:bf16 mnv2-int8.onnx
+    mnv2-int8.onnx@openvino \
         --annotations ../shared/data/dev/person_keypoints.json --images ../shared/data/dev/images
 
-Models are shipped names or files of ``slimpose export`` and ``slimpose quantize``, each with @BACKEND:PRECISION behind
-it if it is to run so. Times are medians (and 95th percentiles) of calls that take turns in one process, from a cut
-crop to points, batch 1, so that a noisy machine is noisy for all. AP is COCO's with ground-truth boxes and without
-flip test. The last line is JSON: figures, processor, versions, commit.
+Models are shipped names or files of ``slimpose export`` and ``slimpose quantize``, each with
+@BACKEND:PRECISION behind it if it is to run so. Times are medians (and 95th percentiles) of calls
+that take turns in one process, from a cut crop to points, batch 1, so that a noisy machine is noisy
+for all. AP is COCO's with ground-truth boxes and without flip test. The last line is JSON: figures,
+processor, versions, commit.
 """
 
 from __future__ import annotations
@@ -54,10 +56,18 @@ def main(
     others = [text for text, session in sessions.items() if session.info.task != "pose"]
     if others:
         sys.exit(f"{', '.join(others)}: no pose model; expected pose models")
-    times = in_turn({text: _call(session) for text, session in sessions.items()}, rounds=rounds, warm_up=_WARM_UP)
+    times = in_turn(
+        {text: _call(session) for text, session in sessions.items()},
+        rounds=rounds,
+        warm_up=_WARM_UP,
+    )
     figures = []
     for text, session in sessions.items():
-        file = Path(text) if Path(text).is_file() else resolve(text.rpartition("@")[0] if "@" in text else text)
+        file = (
+            Path(text)
+            if Path(text).is_file()
+            else resolve(text.rpartition("@")[0] if "@" in text else text)
+        )
         row = {
             "model": text,
             "precision": session.precision,

@@ -3,17 +3,18 @@
     pip install --no-deps trackeval && pip install scipy matplotlib tabulate     # see below
     python benchmarks/tracking.py --annotations person_keypoints.json --images images/
 
-Ids: films of people who cross, overtake, hide behind others and behind a pillar (``scene.crossings``). Three trackers
-on the same poses of the same boxes, in every frame: plain box overlap, the same with as long a memory as ours, ours;
-then the whole ``Follower``, whose detector looks at every eighth frame. Once with the detector's boxes, once with true
-ones (of everybody a quarter of whom is to be seen). IDF1, HOTA and id switches are TrackEval's: "box" at box IoU 0.5,
-"pose" at OKS 0.5, where whoever is given a neighbour's pose is not found. People less than a quarter of whom is to be
-seen count neither as missed nor, where they are found, as wrong. ``trackeval`` asks for opencv-python, which quarrels
-with the headless one here: hence --no-deps.
+Ids: films of people who cross, overtake, hide behind others and behind a pillar
+(``scene.crossings``). Three trackers on the same poses of the same boxes, in every frame: plain box
+overlap, the same with as long a memory as ours, ours; then the whole ``Follower``, whose detector
+looks at every eighth frame. Once with the detector's boxes, once with true ones (of everybody a
+quarter of whom is to be seen). IDF1, HOTA and id switches are TrackEval's: "box" at box IoU 0.5,
+"pose" at OKS 0.5, where whoever is given a neighbour's pose is not found. People less than a
+quarter of whom is to be seen count neither as missed nor, where they are found, as wrong.
+``trackeval`` asks for opencv-python, which quarrels with the headless one here: hence --no-deps.
 
-Jitter: mean length of the second difference of the joints of people who stand, in pixels. Lag: how much later the
-wrists of people who swing are than they should be, by the phase of their swing. Both of labelled joints that the net
-finds within a fifth of the person's size.
+Jitter: mean length of the second difference of the joints of people who stand, in pixels. Lag: how
+much later the wrists of people who swing are than they should be, by the phase of their swing. Both
+of labelled joints that the net finds within a fifth of the person's size.
 
 Prints a table and, last, one JSON line.
 """
@@ -36,7 +37,7 @@ from slimpose import geometry
 from slimpose.oks import oks_matrix
 from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.following import CameraFrame, Follower
+from slimpose.runtime.follower import CameraFrame, Follower
 from slimpose.runtime.pipeline import Pipeline, load
 from slimpose.runtime.tracking.assignment import assign
 from slimpose.runtime.tracking.smoothing import Smoother
@@ -105,7 +106,9 @@ def shoot(film: Film) -> list[Shot]:
     return [Shot(time_s=time_s, image=image, truth=truth) for time_s, image, truth in film.frames()]
 
 
-def pose_all(shots: Sequence[Shot], pipeline: Pipeline, true_boxes: TrueBoxes | None) -> list[Poses]:
+def pose_all(
+    shots: Sequence[Shot], pipeline: Pipeline, true_boxes: TrueBoxes | None
+) -> list[Poses]:
     """Return the poses of every frame, each with all its boxes: the detector's, or the true ones."""
     results = []
     for shot in shots:
@@ -118,7 +121,11 @@ def pose_all(shots: Sequence[Shot], pipeline: Pipeline, true_boxes: TrueBoxes | 
 
 
 def follow_all(
-    shots: Sequence[Shot], pipeline: Pipeline, true_boxes: TrueBoxes | None, *, detect_every: int = DETECT_EVERY
+    shots: Sequence[Shot],
+    pipeline: Pipeline,
+    true_boxes: TrueBoxes | None,
+    *,
+    detect_every: int = DETECT_EVERY,
 ) -> list[Poses]:
     """Return what ``Follower`` says of a film, unsmoothed."""
     if true_boxes is not None:
@@ -144,7 +151,9 @@ def scores(runs: Runs) -> dict[str, float]:
     by_pose = [_for_trackeval(shots, results, _oks) for shots, results in runs]
 
     def over(metric: Any, films: list[dict[str, Any]]) -> dict[str, Any]:
-        return metric.combine_sequences({str(index): metric.eval_sequence(film) for index, film in enumerate(films)})
+        return metric.combine_sequences(
+            {str(index): metric.eval_sequence(film) for index, film in enumerate(films)}
+        )
 
     clear = over(CLEAR(quiet), by_box)
     return {
@@ -166,11 +175,15 @@ def _oks(truth: Sequence[Truth], poses: Poses) -> np.ndarray:
     joints = np.array([person.joints_image for person in truth], np.float32).reshape(-1, 17, 3)
     boxes = np.array([person.box_image for person in truth], np.float32).reshape(-1, 4)
     areas = (COCO_AREA * geometry.box_areas(boxes)).astype(np.float32)
-    return oks_matrix(joints[:, :, :2], poses.points_image, areas, poses.skeleton, counted_a=joints[:, :, 2] > 0)
+    return oks_matrix(
+        joints[:, :, :2], poses.points_image, areas, poses.skeleton, counted_a=joints[:, :, 2] > 0
+    )
 
 
 def _for_trackeval(
-    shots: Sequence[Shot], results: Sequence[Poses], likeness: Callable[[Sequence[Truth], Poses], np.ndarray]
+    shots: Sequence[Shot],
+    results: Sequence[Poses],
+    likeness: Callable[[Sequence[Truth], Poses], np.ndarray],
 ) -> dict[str, Any]:
     """The dictionary that TrackEval's metrics take."""
     people: dict[int, int] = {}
@@ -181,8 +194,14 @@ def _for_trackeval(
         shown = [place for place, person in enumerate(shot.truth) if person.visible >= VISIBLE]
         hidden = {row for place, row in assign(alike, 0.5) if place not in shown}
         rows = [row for row in range(len(poses)) if row not in hidden]
-        gt_ids.append(np.array([people.setdefault(shot.truth[place].number, len(people)) for place in shown], int))
-        tracker_ids.append(np.array([tracks.setdefault(int(poses.ids[row]), len(tracks)) for row in rows], int))
+        gt_ids.append(
+            np.array(
+                [people.setdefault(shot.truth[place].number, len(people)) for place in shown], int
+            )
+        )
+        tracker_ids.append(
+            np.array([tracks.setdefault(int(poses.ids[row]), len(tracks)) for row in rows], int)
+        )
         similarities.append(alike[np.ix_(shown, rows)].astype(np.float64))
     return {
         "gt_ids": gt_ids,
@@ -201,7 +220,9 @@ def smoothed(shots: Sequence[Shot], results: Sequence[Poses], smoother: Smoother
     return [smoother(poses, shot.time_s) for shot, poses in zip(shots, results, strict=True)]
 
 
-def joint_tracks(shots: Sequence[Shot], results: Sequence[Poses], role: str) -> list[tuple[np.ndarray, np.ndarray]]:
+def joint_tracks(
+    shots: Sequence[Shot], results: Sequence[Poses], role: str
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return, for each person of the role, found and true joints (frames, 17, 2); NaN where there are none."""
     found: dict[int, np.ndarray] = {}
     true: dict[int, np.ndarray] = {}
@@ -226,7 +247,9 @@ def jitter_px(shots: Sequence[Shot], results: Sequence[Poses]) -> float:
     return float(np.nanmean(np.linalg.norm(np.concatenate(bends, axis=1), axis=2)))
 
 
-def lag_frames(shots: Sequence[Shot], results: Sequence[Poses], *, fps: float, swing_hz: float) -> float:
+def lag_frames(
+    shots: Sequence[Shot], results: Sequence[Poses], *, fps: float, swing_hz: float
+) -> float:
     """Return how many frames the wrists of swinging people are behind the truth, by the phase of the swing."""
     lags = []
     for found, true in joint_tracks(shots, results, "swinging"):
@@ -257,7 +280,10 @@ def by_tracker(shots: Sequence[Shot], poses: Sequence[Poses], update: Update) ->
 def ours(shots: Sequence[Shot], poses: Sequence[Poses]) -> list[Poses]:
     """Return what ``Tracker`` makes of them; it sees the pictures, for the colours."""
     tracker = Tracker(poses[0].skeleton)
-    return [tracker.update(found, shot.time_s, image=shot.image) for shot, found in zip(shots, poses, strict=True)]
+    return [
+        tracker.update(found, shot.time_s, image=shot.image)
+        for shot, found in zip(shots, poses, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,12 +297,16 @@ class Steadiness:
     lag_smoothed_frames: float
 
 
-def steadiness(film: Film, pipeline: Pipeline, *, swing_hz: float, smoother: Smoother) -> Steadiness:
+def steadiness(
+    film: Film, pipeline: Pipeline, *, swing_hz: float, smoother: Smoother
+) -> Steadiness:
     """Follow a film of ``scene.still_and_swinging`` with true boxes and return how steady the joints are."""
     shots = shoot(film)
     raw = follow_all(shots, pipeline, TrueBoxes())
     smooth = smoothed(shots, raw, smoother)
-    lags = [lag_frames(shots, results, fps=film.fps, swing_hz=swing_hz) for results in (raw, smooth)]
+    lags = [
+        lag_frames(shots, results, fps=film.fps, swing_hz=swing_hz) for results in (raw, smooth)
+    ]
     return Steadiness(
         swing_hz=swing_hz,
         jitter_px=jitter_px(shots, raw),
@@ -286,7 +316,9 @@ def steadiness(film: Film, pipeline: Pipeline, *, swing_hz: float, smoother: Smo
     )
 
 
-def all_trackers(shots: Sequence[Shot], pipeline: Pipeline, true_boxes: TrueBoxes | None) -> dict[str, list[Poses]]:
+def all_trackers(
+    shots: Sequence[Shot], pipeline: Pipeline, true_boxes: TrueBoxes | None
+) -> dict[str, list[Poses]]:
     """Return what each tracker makes of a film, by the tracker's name."""
     poses = pose_all(shots, pipeline, true_boxes)
     return {
@@ -319,7 +351,9 @@ def main(
     for seed in seeds:
         shots = shoot(scene.crossings(cutouts, backgrounds[seed % len(backgrounds)], seed))
         nothing = np.zeros((0, 0, 3), np.uint8)
-        blind = [replace(shot, image=nothing) for shot in shots]  # a film is 200 MB; its truth is enough
+        blind = [
+            replace(shot, image=nothing) for shot in shots
+        ]  # a film is 200 MB; its truth is enough
         for boxes, true_boxes in (("detector", None), ("true", TrueBoxes())):
             for name, results in all_trackers(shots, pipeline, true_boxes).items():
                 runs.setdefault((boxes, name), []).append((blind, results))

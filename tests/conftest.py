@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from slimpose.skeleton import COCO17
+from coco_documents import CocoDocument, coco_document
+
+collect_ignore = [] if find_spec("torch") else ["network", "train", "export", "compare"]
+"""Folders whose subject is PyTorch; everything else runs without it."""
 
 settings.register_profile(
     "slimpose",
@@ -20,29 +24,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("slimpose")
-
-CocoDocument = dict[str, Any]
-
-
-def coco_document() -> CocoDocument:
-    """One picture of 64x48 pixels (width x height) with one person whose 17 joints are all visible."""
-    keypoints = [value for joint in range(17) for value in (12.0 + joint, 10.0 + joint, 2)]
-    return {
-        "images": [{"id": 7, "file_name": "street.png", "height": 48, "width": 64}],
-        "annotations": [
-            {
-                "id": 70,
-                "image_id": 7,
-                "category_id": 1,
-                "bbox": [10.0, 8.0, 30.0, 32.0],
-                "area": 960.0,
-                "iscrowd": 0,
-                "num_keypoints": 17,
-                "keypoints": keypoints,
-            }
-        ],
-        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.joints), "skeleton": [[1, 2]]}],
-    }
 
 
 @pytest.fixture
@@ -56,7 +37,9 @@ def write_coco(tmp_path: Path) -> Callable[[Any], Path]:
 
     def write(content: object) -> Path:
         path = tmp_path / "annotations.json"
-        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        path.write_text(
+            content if isinstance(content, str) else json.dumps(content), encoding="utf-8"
+        )
         return path
 
     return write

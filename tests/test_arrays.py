@@ -41,5 +41,7 @@ def test_a_size_reads_back_what_it_prints(height: int, width: int) -> None:
     ],
 )
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match=re.escape("is not HEIGHTxWIDTH; expected for example 256x192")):
+    with pytest.raises(
+        ValueError, match=re.escape("is not HEIGHTxWIDTH; expected for example 256x192")
+    ):
         Size.parse(text)

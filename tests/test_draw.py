@@ -14,7 +14,13 @@ from slimpose.skeleton import COCO17
 
 def person(*, scale: float = 1.0, score: float = 1.0, track: int = -1) -> Poses:
     """Someone upright in a box of 100x200 pixels (times the scale), seen from the front."""
-    places = {"eye": (10, 20), "ear": (15, 22), "shoulder": (30, 50), "elbow": (40, 80), "wrist": (40, 110)}
+    places = {
+        "eye": (10, 20),
+        "ear": (15, 22),
+        "shoulder": (30, 50),
+        "elbow": (40, 80),
+        "wrist": (40, 110),
+    }
     places |= {"hip": (20, 110), "knee": (20, 150), "ankle": (20, 190)}
     points = np.zeros((1, 17, 2), np.float32)
     for row, joint in enumerate(COCO17.joints):
@@ -115,7 +121,11 @@ def test_a_box_has_its_tracks_colour() -> None:
 
 @pytest.mark.parametrize(
     ("given", "rows", "columns"),
-    [((50, 100), (25, 75), (0, 100)), ((100, 50), (0, 100), (25, 75)), ((7, 7), (0, 100), (0, 100))],
+    [
+        ((50, 100), (25, 75), (0, 100)),
+        ((100, 50), (0, 100), (25, 75)),
+        ((7, 7), (0, 100), (0, 100)),
+    ],
 )
 def test_a_picture_is_fitted_in_the_middle_of_black(
     given: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
@@ -126,7 +136,9 @@ def test_a_picture_is_fitted_in_the_middle_of_black(
     np.testing.assert_array_equal(fitted, expected)
 
 
-@pytest.mark.parametrize(("cameras", "shape"), [(1, (90, 160)), (2, (90, 320)), (3, (180, 320)), (5, (180, 480))])
+@pytest.mark.parametrize(
+    ("cameras", "shape"), [(1, (90, 160)), (2, (90, 320)), (3, (180, 320)), (5, (180, 480))]
+)
 def test_a_mosaic_has_a_place_for_each_camera(cameras: int, shape: tuple[int, int]) -> None:
     tiles = [
         draw.Tile(image=np.full((90, 160, 3), 40 * number + 40, np.uint8), name=f"{number}")

@@ -22,8 +22,12 @@ def points(*rows: tuple[float, float]) -> Points:
     return np.array([rows], np.float32)
 
 
-any_box = st.tuples(st.floats(-300, 4000), st.floats(-300, 4000), st.floats(2, 2000), st.floats(2, 2000)).map(
-    lambda numbers: boxes((numbers[0], numbers[1], numbers[0] + numbers[2], numbers[1] + numbers[3]))
+any_box = st.tuples(
+    st.floats(-300, 4000), st.floats(-300, 4000), st.floats(2, 2000), st.floats(2, 2000)
+).map(
+    lambda numbers: boxes(
+        (numbers[0], numbers[1], numbers[0] + numbers[2], numbers[1] + numbers[3])
+    )
 )
 any_size = st.tuples(st.integers(8, 400), st.integers(8, 400)).map(lambda sides: Size(*sides))
 
@@ -36,7 +40,8 @@ def test_corners_become_xywh() -> None:
 
 
 def test_a_box_of_the_crops_shape_and_size_is_moved_not_scaled_when_nothing_is_added() -> None:
-    # A box of 48x64 about (100, 50) fills a 48x64 crop: its centre lands between the two middle pixels.
+    # A box of 48x64 about (100, 50) fills a 48x64 crop: its centre lands between the two middle
+    # pixels.
     affine = geometry.crop_affines(boxes((76, 18, 124, 82)), CROP, padding=1.0)
     assert affine[0].tolist() == [[1, 0, 23.5 - 100], [0, 1, 31.5 - 50]]
 
@@ -60,7 +65,9 @@ def test_a_crop_keeps_the_aspect_ratio_and_shows_the_whole_padded_box(
 
 def test_a_heatmap_cell_lies_at_the_middle_of_its_stride_by_stride_crop_pixels() -> None:
     # Cell 0 of stride 4 covers crop pixels 0, 1, 2, 3, whose middle is 1.5; cell 1 covers 4..7.
-    assert geometry.heatmap_to_crop(points((0, 0), (1, 1)), 4).tolist() == [[[1.5, 1.5], [5.5, 5.5]]]
+    assert geometry.heatmap_to_crop(points((0, 0), (1, 1)), 4).tolist() == [
+        [[1.5, 1.5], [5.5, 5.5]]
+    ]
 
 
 def test_the_middle_of_the_heatmap_is_the_middle_of_the_crop() -> None:
@@ -71,8 +78,18 @@ def test_the_middle_of_the_heatmap_is_the_middle_of_the_crop() -> None:
 @pytest.mark.parametrize(
     ("image_size", "canvas", "corner_of_image", "corner_on_canvas"),
     [
-        (Size(100, 200), Size(100, 100), (199.5, 99.5), (99.5, 49.5)),  # wide: the bottom half stays empty
-        (Size(200, 100), Size(100, 100), (99.5, 199.5), (49.5, 99.5)),  # high: the right half stays empty
+        (
+            Size(100, 200),
+            Size(100, 100),
+            (199.5, 99.5),
+            (99.5, 49.5),
+        ),  # wide: the bottom half stays empty
+        (
+            Size(200, 100),
+            Size(100, 100),
+            (99.5, 199.5),
+            (49.5, 99.5),
+        ),  # high: the right half stays empty
         (Size(50, 50), Size(100, 100), (49.5, 49.5), (99.5, 99.5)),  # small: enlarged
     ],
 )
@@ -95,17 +112,23 @@ def test_a_letterbox_puts_the_images_border_on_the_canvas_border(
         ((0, 0, 10, 10), (5, 0, 15, 10), 1 / 3),  # half of each: 50 of 150
         ((0, 0, 10, 10), (2, 2, 7, 7), 0.25),  # one inside the other
         ((0, 0, 10, 10), (10, 0, 20, 10), 0.0),  # they only touch
-        ((0, 0, 10, 10), (30, 30, 40, 40), 0.0),  # apart both ways: two negatives do not make an area
+        (
+            (0, 0, 10, 10),
+            (30, 30, 40, 40),
+            0.0,
+        ),  # apart both ways: two negatives do not make an area
         ((0, 0, 0, 0), (0, 0, 0, 0), 0.0),  # no area: no division by zero
     ],
 )
-def test_iou_of(a: tuple[float, float, float, float], b: tuple[float, float, float, float], iou: float) -> None:
+def test_iou_of(
+    a: tuple[float, float, float, float], b: tuple[float, float, float, float], iou: float
+) -> None:
     assert geometry.box_iou(boxes(a), boxes(b))[0, 0] == pytest.approx(iou)
 
 
 def test_a_covariance_turns_with_the_map() -> None:
-    # A quarter turn with a doubling: 4 times as large along x becomes along y, and everything grows by 2
-    # squared.
+    # A quarter turn with a doubling: 4 times as large along x becomes along y, and everything grows
+    # by 2 squared.
     turn = np.array([[[0, -2, 5], [2, 0, 7]]], np.float32)
     covariance = np.array([[[[4, 0], [0, 1]]]], np.float32)
     assert geometry.transform_covariances(turn, covariance).tolist() == [[[[4, 0], [0, 16]]]]
@@ -121,7 +144,9 @@ def test_the_map_says_where_warping_puts_a_pixel() -> None:
     crop = cv2.warpAffine(image, affine[0], (CROP.width, CROP.height)).astype(float)[..., 0]
     y, x = np.mgrid[: CROP.height, : CROP.width]
     seen = (x * crop).sum() / crop.sum(), (y * crop).sum() / crop.sum()
-    np.testing.assert_allclose(seen, geometry.transform_points(affine, points((41, 31)))[0, 0], atol=0.05)
+    np.testing.assert_allclose(
+        seen, geometry.transform_points(affine, points((41, 31)))[0, 0], atol=0.05
+    )
 
 
 def test_the_letterbox_says_where_shrinking_puts_a_pixel() -> None:
@@ -130,7 +155,9 @@ def test_the_letterbox_says_where_shrinking_puts_a_pixel() -> None:
     shrunk = cv2.resize(image, (40, 30), interpolation=cv2.INTER_AREA)
     y, x = np.mgrid[:30, :40]
     seen = (x * shrunk).sum() / shrunk.sum(), (y * shrunk).sum() / shrunk.sum()
-    mapped = geometry.transform_points(geometry.letterbox_affine(Size(120, 160), Size(40, 40)), points((103.5, 59.5)))
+    mapped = geometry.transform_points(
+        geometry.letterbox_affine(Size(120, 160), Size(40, 40)), points((103.5, 59.5))
+    )
     np.testing.assert_allclose(mapped[0, 0], seen, atol=1e-4)
 
 
@@ -141,7 +168,9 @@ def test_the_letterbox_says_where_shrinking_puts_a_pixel() -> None:
 def test_the_middle_of_every_box_lands_in_the_middle_of_its_crop(box: Boxes, size: Size) -> None:
     centre = points((float(box[0, 0] + box[0, 2]) / 2, float(box[0, 1] + box[0, 3]) / 2))
     mapped = geometry.transform_points(geometry.crop_affines(box, size), centre)
-    np.testing.assert_allclose(mapped[0, 0], [(size.width - 1) / 2, (size.height - 1) / 2], atol=0.2)
+    np.testing.assert_allclose(
+        mapped[0, 0], [(size.width - 1) / 2, (size.height - 1) / 2], atol=0.2
+    )
 
 
 @given(any_box, any_size)
@@ -149,11 +178,15 @@ def test_every_box_lies_wholly_inside_its_crop(box: Boxes, size: Size) -> None:
     corners = geometry.transform_points(geometry.crop_affines(box, size), box.reshape(1, 2, 2))[0]
     extent = corners[1] - corners[0]
     assert (extent <= np.array([size.width, size.height]) / geometry.BOX_PADDING * (1 + 1e-3)).all()
-    assert max(extent / [size.width, size.height]) * geometry.BOX_PADDING == pytest.approx(1, rel=1e-2)
+    assert max(extent / [size.width, size.height]) * geometry.BOX_PADDING == pytest.approx(
+        1, rel=1e-2
+    )
 
 
 @given(any_box, any_size, st.floats(0, 1), st.floats(0, 1))
-def test_a_point_goes_to_the_crop_and_back(box: Boxes, size: Size, across: float, down: float) -> None:
+def test_a_point_goes_to_the_crop_and_back(
+    box: Boxes, size: Size, across: float, down: float
+) -> None:
     point = points(
         (
             float(box[0, 0] + across * (box[0, 2] - box[0, 0])),
@@ -177,7 +210,9 @@ def test_a_point_goes_to_the_heatmap_and_back(x: float, y: float, stride: int) -
 def test_mirroring_the_heatmap_is_mirroring_the_crop(cell: float, stride: int) -> None:
     cells = 12
     mirrored_map = geometry.heatmap_to_crop(points((cells - 1 - cell, 0)), stride)[0, 0, 0]
-    mirrored_crop = stride * cells - 1 - geometry.heatmap_to_crop(points((cell, 0)), stride)[0, 0, 0]
+    mirrored_crop = (
+        stride * cells - 1 - geometry.heatmap_to_crop(points((cell, 0)), stride)[0, 0, 0]
+    )
     assert mirrored_map == pytest.approx(mirrored_crop, abs=1e-3)
 
 

@@ -52,12 +52,17 @@ def test_the_fit_is_exact_for_every_quadratic() -> None:
         (np.full((9, 9), -0.5), 0.0),  # a net may give nothing but negative values
         (np.full((9, 9), np.nan), 0.0),  # broken
         (np.full((9, 9), np.inf), 0.0),  # overflown in half precision
-        (np.tile(np.exp(-((np.arange(9) - 4.0) ** 2)), (9, 1)), 1.0),  # a ridge has no top along itself
+        (
+            np.tile(np.exp(-((np.arange(9) - 4.0) ** 2)), (9, 1)),
+            1.0,
+        ),  # a ridge has no top along itself
         (np.eye(9), 1.0),  # a diagonal ridge
         (np.full((9, 9), 7.0), 1.0),  # scores end at 1
     ],
 )
-def test_a_map_without_a_top_keeps_its_cell_and_admits_not_to_know(values: np.ndarray, score: float) -> None:
+def test_a_map_without_a_top_keeps_its_cell_and_admits_not_to_know(
+    values: np.ndarray, score: float
+) -> None:
     decoded = heatmap.decode(one_map(values))
     clean = np.nan_to_num(values, nan=0.0, posinf=0.0)
     y, x = np.unravel_index(clean.argmax(), clean.shape)
@@ -91,7 +96,9 @@ def test_the_higher_of_two_people_in_one_map_is_taken_and_the_other_does_not_pul
 
 def test_a_peak_on_the_border_is_found_between_the_border_cells() -> None:
     for x, y in [(0.3, 5.4), (11.0, 7.7), (5.5, 0.2), (6.1, 14.9), (0.1, 0.1)]:
-        found = heatmap.decode(heatmap.encode(one_point(x, y), Size(16, 12), sigma_px=2.0)).points_heatmap[0, 0]
+        found = heatmap.decode(
+            heatmap.encode(one_point(x, y), Size(16, 12), sigma_px=2.0)
+        ).points_heatmap[0, 0]
         np.testing.assert_allclose(found, [x, y], atol=0.02)
 
 
@@ -99,19 +106,28 @@ def test_a_peak_on_the_border_is_found_between_the_border_cells() -> None:
 
 
 @given(st.data(), st.integers(8, 80), st.integers(8, 80), st.floats(1, 3))
-def test_encode_then_decode_returns_the_point(data: st.DataObject, height: int, width: int, sigma_px: float) -> None:
+def test_encode_then_decode_returns_the_point(
+    data: st.DataObject, height: int, width: int, sigma_px: float
+) -> None:
     x, y = data.draw(st.floats(2, width - 3)), data.draw(st.floats(2, height - 3))
-    decoded = heatmap.decode(heatmap.encode(one_point(x, y), Size(height, width), sigma_px=sigma_px))
+    decoded = heatmap.decode(
+        heatmap.encode(one_point(x, y), Size(height, width), sigma_px=sigma_px)
+    )
     np.testing.assert_allclose(decoded.points_heatmap[0, 0], [x, y], atol=0.05)
 
 
 @given(st.floats(6, 17), st.floats(6, 25), st.floats(1, 3), st.floats(0.2, 1))
-def test_the_covariance_of_a_gaussian_is_its_own(x: float, y: float, sigma_px: float, height: float) -> None:
+def test_the_covariance_of_a_gaussian_is_its_own(
+    x: float, y: float, sigma_px: float, height: float
+) -> None:
     made = heatmap.encode(one_point(x, y), Size(32, 24), sigma_px=sigma_px) * np.float32(height)
     decoded = heatmap.decode(made)
     variance = sigma_px**2
     np.testing.assert_allclose(
-        decoded.covariances_heatmap[0, 0], [[variance, 0], [0, variance]], atol=0.02 * variance, rtol=0.02
+        decoded.covariances_heatmap[0, 0],
+        [[variance, 0], [0, variance]],
+        atol=0.02 * variance,
+        rtol=0.02,
     )
     assert decoded.scores[0, 0] == made.max()
 
@@ -143,7 +159,10 @@ def test_no_map_whatever_gives_nan_or_leaves_its_maximum(maps: Heatmaps) -> None
     peak_y, peak_x = np.divmod(clean.argmax(axis=2), width)
     assert np.isfinite(decoded.points_heatmap).all()
     assert np.isfinite(decoded.covariances_heatmap).all()
-    assert (np.abs(decoded.points_heatmap - np.stack([peak_x, peak_y], axis=-1)) <= heatmap.MAX_JUMP_CELLS).all()
+    assert (
+        np.abs(decoded.points_heatmap - np.stack([peak_x, peak_y], axis=-1))
+        <= heatmap.MAX_JUMP_CELLS
+    ).all()
     assert ((decoded.scores >= 0) & (decoded.scores <= 1)).all()
     assert (np.linalg.det(decoded.covariances_heatmap.astype(np.float64)) > 0).all()
 
@@ -169,7 +188,9 @@ def test_decoding_leaves_the_maps_as_they_were() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(4, 12), (12, 4), (1, 1)])
 def test_a_map_smaller_than_the_window_is_refused(height: int, width: int) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"heatmaps are {height}x{width}; expected at least 5x5 cells")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"heatmaps are {height}x{width}; expected at least 5x5 cells")
+    ):
         heatmap.decode(np.zeros((1, 1, height, width), np.float32))
 
 

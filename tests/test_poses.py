@@ -35,7 +35,11 @@ def test_nobody_is_a_result_of_the_right_shapes() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("points_image", np.zeros((17, 2), np.float32), "one person alone still needs the first axis"),
+        (
+            "points_image",
+            np.zeros((17, 2), np.float32),
+            "one person alone still needs the first axis",
+        ),
         (
             "points_image",
             np.zeros((2, 16, 2), np.float32),
@@ -43,8 +47,16 @@ def test_nobody_is_a_result_of_the_right_shapes() -> None:
         ),
         ("scores", np.ones((1, 17), np.float32), r"scores has shape \(1, 17\); expected \(2, 17\)"),
         ("covariances_image", np.zeros((2, 17, 2), np.float32), r"expected \(2, 17, 2, 2\)"),
-        ("boxes_image", np.zeros((2, 5), np.float32), r"boxes_image has shape \(2, 5\); expected \(2, 4\)"),
-        ("person_scores", np.ones((2, 1), np.float32), r"expected \(2,\) for 2 people and 17 joints"),
+        (
+            "boxes_image",
+            np.zeros((2, 5), np.float32),
+            r"boxes_image has shape \(2, 5\); expected \(2, 4\)",
+        ),
+        (
+            "person_scores",
+            np.ones((2, 1), np.float32),
+            r"expected \(2,\) for 2 people and 17 joints",
+        ),
         ("ids", np.zeros(2, np.float32), "ids are float32; expected int64"),
     ],
 )
@@ -60,4 +72,6 @@ def test_a_wrong_shape_is_named(field: str, value: np.ndarray, message: str) -> 
 def test_a_persons_score_is_the_boxs_times_the_mean_of_the_joints_that_count() -> None:
     joints = np.array([[0.8, 0.4, 0.1], [0.1, 0.0, 0.2]], np.float32)
     scores = person_scores(joints, np.array([0.5, 1.0], np.float32))
-    np.testing.assert_allclose(scores, [0.3, 0.0], atol=1e-6)  # 0.5 (0.8 + 0.4) / 2; nobody's joint counts
+    np.testing.assert_allclose(
+        scores, [0.3, 0.0], atol=1e-6
+    )  # 0.5 (0.8 + 0.4) / 2; nobody's joint counts

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from pycocotools import cocoeval
 
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -27,7 +28,7 @@ def test_coco_has_its_seventeen_joints_in_its_order() -> None:
 
 
 def test_coco_sigmas_are_those_of_its_evaluation_code() -> None:
-    params = pytest.importorskip("pycocotools.cocoeval").Params(iouType="keypoints")
+    params = cocoeval.Params(iouType="keypoints")
     np.testing.assert_allclose(COCO17.sigma_array, params.kpt_oks_sigmas, rtol=1e-6)
 
 
@@ -35,7 +36,9 @@ def test_a_mirror_swaps_left_and_right_and_keeps_the_nose() -> None:
     flip = COCO17.flip_indices
     for joint, name in enumerate(COCO17.joints):
         partner = COCO17.joints[flip[joint]]
-        assert partner == name.replace("left_", "RIGHT_").replace("right_", "left_").replace("RIGHT_", "right_")
+        assert partner == name.replace("left_", "RIGHT_").replace("right_", "left_").replace(
+            "RIGHT_", "right_"
+        )
 
 
 def test_two_mirrors_change_nothing() -> None:

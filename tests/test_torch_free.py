@@ -52,14 +52,24 @@ print("imported", len(names))
 
 @pytest.mark.parametrize("module", [*ROOMS, *(f"slimpose.cli.{verb}" for verb in VERBS)])
 def test_it_is_imported_where_there_is_no_pytorch(module: str) -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, module], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, module], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("imported")
 
 
 def test_a_verb_that_needs_pytorch_says_how_to_get_it() -> None:
-    program = PROGRAM.partition("room = ")[0] + "from slimpose.cli.main import main; main(['train', '--help'])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    program = (
+        PROGRAM.partition("room = ")[0]
+        + "from slimpose.cli.main import main; main(['train', '--help'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
-    assert "slimpose train needs torch, which is not installed: pip install 'slimpose[train]'" in done.stderr
+    assert (
+        "slimpose train needs torch, which is not installed: pip install 'slimpose[train]'"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr

@@ -16,8 +16,8 @@ from slimpose.skeleton import COCO17, Skeleton
 
 if TYPE_CHECKING:
     from slimpose.draw import draw_poses
-    from slimpose.runtime.following import CameraFrame, Follower
-    from slimpose.runtime.images import ImageError
+    from slimpose.media.images import ImageError
+    from slimpose.runtime.follower import CameraFrame, Follower
     from slimpose.runtime.pipeline import Pipeline, load
 
 __all__ = [
@@ -35,9 +35,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
-    "CameraFrame": "slimpose.runtime.following",
-    "Follower": "slimpose.runtime.following",
-    "ImageError": "slimpose.runtime.images",
+    "CameraFrame": "slimpose.runtime.follower",
+    "Follower": "slimpose.runtime.follower",
+    "ImageError": "slimpose.media.images",
     "Pipeline": "slimpose.runtime.pipeline",
     "draw_poses": "slimpose.draw",
     "load": "slimpose.runtime.pipeline",

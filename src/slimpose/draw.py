@@ -28,7 +28,12 @@ _FURTHEST_PX = 200_000.0
 
 
 def draw_poses(
-    image: Image, poses: Poses, *, joint_threshold: float = 0.3, boxes: bool = False, ids: bool = False
+    image: Image,
+    poses: Poses,
+    *,
+    joint_threshold: float = 0.3,
+    boxes: bool = False,
+    ids: bool = False,
 ) -> Image:
     """Return a copy of the image with the poses on it, the best person on top.
 
@@ -53,7 +58,13 @@ def draw_poses(
             for a, b in poses.skeleton.limb_indices:
                 if shown[a] and shown[b]:
                     colour = _OUTLINE if outline else _limb_colour(sides[a], sides[b])
-                    line(canvas, points[a], points[b], colour, width + _rim(width) if outline else width)
+                    line(
+                        canvas,
+                        points[a],
+                        points[b],
+                        colour,
+                        width + _rim(width) if outline else width,
+                    )
             for joint in np.flatnonzero(shown):
                 colour = _OUTLINE if outline else _lighter(sides[joint] or CENTRE)
                 radius = 0.75 * width + 0.5
@@ -78,7 +89,9 @@ def fitted(image: Image, size: Size) -> Image:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     canvas = np.zeros((*size, 3), np.uint8)
     top, left = (size.height - height) // 2, (size.width - width) // 2
-    canvas[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=how)
+    canvas[top : top + height, left : left + width] = cv2.resize(
+        image, (width, height), interpolation=how
+    )
     return canvas
 
 
@@ -117,7 +130,11 @@ def mosaic(tiles: Sequence[Tile], tile_size: Size) -> Image:
 
 def _write(canvas: Image, text: str, place: tuple[int, int], scale: float, colour: RGB) -> None:
     """Text on a dark ground, its middle left out where it is too long; OpenCV's letters are ASCII."""
-    text, font, stroke = text.encode("ascii", "replace").decode(), cv2.FONT_HERSHEY_SIMPLEX, max(1, round(2 * scale))
+    text, font, stroke = (
+        text.encode("ascii", "replace").decode(),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        max(1, round(2 * scale)),
+    )
     shown, room = text, canvas.shape[1] - 2 * place[0]
     while shown and cv2.getTextSize(shown, font, scale, stroke)[0][0] > room:
         kept = (len(shown) - 5) // 2
@@ -170,10 +187,14 @@ def line(canvas: Image, a: np.ndarray, b: np.ndarray, colour: RGB, width: float)
 
 def dot(canvas: Image, centre: np.ndarray, colour: RGB, radius: float) -> None:
     """Draw a filled circle around a point (2,), x and y in pixels, onto the canvas."""
-    cv2.circle(canvas, _fixed(centre), round(radius * 2**_SHIFT), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+    cv2.circle(
+        canvas, _fixed(centre), round(radius * 2**_SHIFT), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT
+    )
 
 
-def _draw_box(canvas: Image, poses: Poses, person: int, width: float, *, with_box: bool, with_id: bool) -> None:
+def _draw_box(
+    canvas: Image, poses: Poses, person: int, width: float, *, with_box: bool, with_id: bool
+) -> None:
     track = int(poses.ids[person])
     colour = track_colour(track)
     low, high = _fixed(poses.boxes_image[person, :2]), _fixed(poses.boxes_image[person, 2:])

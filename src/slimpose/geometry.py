@@ -1,12 +1,13 @@
 """Where pixels are, and the maps between image, crop and heatmap.
 
-One convention everywhere: pixel centres lie at whole numbers, so an image of width W covers -0.5 .. W-0.5.
-A crop is cut about its centre (W-1)/2 with no half-pixel left over, flipping a crop is x -> W-1-x, and a
-heatmap cell covers a square of ``stride`` crop pixels: x_crop = stride * x_heatmap + (stride - 1) / 2.
+One convention everywhere: pixel centres lie at whole numbers, so an image of width W covers -0.5 ..
+W-0.5. A crop is cut about its centre (W-1)/2 with no half-pixel left over, flipping a crop is x ->
+W-1-x, and a heatmap cell covers a square of ``stride`` crop pixels: x_crop = stride * x_heatmap +
+(stride - 1) / 2.
 
 UDP (Huang et al., "The Devil Is in the Details", CVPR 2020) aligns the corner pixels instead (scale
-(W-1)/(w-1)); both are unbiased under flip and round trip, but only the one here moves the heatmap by exactly
-one cell when the crop moves by one stride, which is what a convolution does by itself.
+(W-1)/(w-1)); both are unbiased under flip and round trip, but only the one here moves the heatmap
+by exactly one cell when the crop moves by one stride, which is what a convolution does by itself.
 """
 
 from __future__ import annotations
@@ -35,11 +36,15 @@ def check_boxes(boxes_image: Boxes) -> None:
 def check_boxes_in_image(boxes_image: np.ndarray, image: Image, *, over_px: float = 0.0) -> None:
     """Raise ValueError, naming the first bad box, unless all have an area and show over ``over_px`` of the image."""
     if boxes_image.ndim != 2 or boxes_image.shape[1] != 4:
-        raise ValueError(f"boxes have shape {boxes_image.shape}; expected (n, 4): x1, y1, x2, y2 in pixels")
+        raise ValueError(
+            f"boxes have shape {boxes_image.shape}; expected (n, 4): x1, y1, x2, y2 in pixels"
+        )
     check_boxes(boxes_image)
     height, width = image.shape[:2]
     edge = over_px - 0.5
-    outside = (boxes_image[:, :2] >= (width - 1 - edge, height - 1 - edge)) | (boxes_image[:, 2:] <= edge)
+    outside = (boxes_image[:, :2] >= (width - 1 - edge, height - 1 - edge)) | (
+        boxes_image[:, 2:] <= edge
+    )
     if outside.any():
         x1, y1, x2, y2 = boxes_image[int(np.argmax(outside.any(axis=1)))]
         raise ValueError(
@@ -57,13 +62,15 @@ def boxes_to_xywh(boxes_image: Boxes) -> Boxes:
 def crop_affines(boxes_image: Boxes, crop_size: Size, *, padding: float = BOX_PADDING) -> Affines:
     """Return the affine maps from image pixels to crop pixels, one a box.
 
-    Each box is grown to the crop's aspect ratio, then by ``padding`` about its centre: nothing is stretched.
+    Each box is grown to the crop's aspect ratio, then by ``padding`` about its centre: nothing is
+    stretched.
 
     Raises:
         ValueError: If a box has no area.
 
     Source:
-        Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section 3.
+        Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section
+        3.
     """
     check_boxes(boxes_image)
     extent = (boxes_image[:, 2:] - boxes_image[:, :2]).astype(np.float64)
@@ -106,7 +113,9 @@ def resize_affine(size: Size, resized: Size) -> Affines:
 def letterbox_affine(image_size: Size, canvas_size: Size) -> Affines:
     """Return the one map (1, 2, 3) that fits a whole image into the canvas's top left, aspect ratio kept."""
     scale = min(canvas_size.height / image_size.height, canvas_size.width / image_size.width)
-    shift = (scale - 1) / 2  # pixel centres: the image's border, not its first pixel's centre, meets the canvas's
+    shift = (
+        scale - 1
+    ) / 2  # pixel centres: the image's border, not its first pixel's centre, meets the canvas's
     return np.array([[[scale, 0, shift], [0, scale, shift]]], np.float32)
 
 
@@ -134,7 +143,9 @@ def box_intersections(
     return np.clip(high - low, 0, None).prod(axis=2)
 
 
-def box_iou(boxes_a: Float32[np.ndarray, "a 4"], boxes_b: Float32[np.ndarray, "b 4"]) -> Float32[np.ndarray, "a b"]:
+def box_iou(
+    boxes_a: Float32[np.ndarray, "a 4"], boxes_b: Float32[np.ndarray, "b 4"]
+) -> Float32[np.ndarray, "a b"]:
     """Return the intersection over union of every pair."""
     intersection = box_intersections(boxes_a, boxes_b)
     union = box_areas(boxes_a)[:, None] + box_areas(boxes_b)[None] - intersection

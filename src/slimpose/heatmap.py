@@ -1,11 +1,11 @@
 """Heatmaps: unbiased Gaussian targets, and DARK decoding in NumPy (the reference of the in-graph twin).
 
-DARK (Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020) smooths a
-heatmap with a Gaussian, takes its logarithm near the maximum, where a Gaussian is an exact quadratic, and jumps to
-that quadratic's top by finite differences. Two changes: the quadratic is the least-squares fit to 5x5 cells; and only
-those cells are smoothed, along each axis by a kernel that is cut, evenly on both sides, where the map ends. So
-smoothing never pulls a point inwards: encoded points come back up to the border. docs/experiments.md has what each
-change gives.
+DARK (Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR
+2020) smooths a heatmap with a Gaussian, takes its logarithm near the maximum, where a Gaussian is
+an exact quadratic, and jumps to that quadratic's top by finite differences. Two changes: the
+quadratic is the least-squares fit to 5x5 cells; and only those cells are smoothed, along each axis
+by a kernel that is cut, evenly on both sides, where the map ends. So smoothing never pulls a point
+inwards: encoded points come back up to the border. docs/experiments.md has what each change gives.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def both_ways(
     """
 
     def mean_of_both(crops: Crops) -> Heatmaps:
-        mirrored = heatmaps_of(np.ascontiguousarray(crops[:, :, ::-1]))[:, skeleton.flip_indices, :, ::-1]
+        mirrored = heatmaps_of(np.ascontiguousarray(crops[:, :, ::-1]))[
+            :, skeleton.flip_indices, :, ::-1
+        ]
         if shift:
             mirrored = np.concatenate([mirrored[..., :1], mirrored[..., :-1]], axis=3)
         return (heatmaps_of(crops) + mirrored) / 2
@@ -61,16 +63,20 @@ def encode(points_heatmap: Points, size: Size, *, sigma_px: float) -> Heatmaps:
         sigma_px: The Gaussian's standard deviation in heatmap cells.
     """
     variance = 2 * sigma_px**2
-    along_x = np.exp(-((np.arange(size.width, dtype=np.float32) - points_heatmap[..., :1]) ** 2) / variance)
-    along_y = np.exp(-((np.arange(size.height, dtype=np.float32) - points_heatmap[..., 1:]) ** 2) / variance)
+    along_x = np.exp(
+        -((np.arange(size.width, dtype=np.float32) - points_heatmap[..., :1]) ** 2) / variance
+    )
+    along_y = np.exp(
+        -((np.arange(size.height, dtype=np.float32) - points_heatmap[..., 1:]) ** 2) / variance
+    )
     return (along_y[..., :, None] * along_x[..., None, :]).astype(np.float32)
 
 
 def quadratic_fit_matrix() -> Float64[np.ndarray, "25 5"]:
     """Return the matrix from 25 cells (row by row) to gradient x, y and Hessian xx, xy, yy at their centre.
 
-    The columns follow from least squares on the orthogonal polynomials 1, x, y, x^2-2, xy, y^2-2 over
-    {-2..2}^2.
+    The columns follow from least squares on the orthogonal polynomials 1, x, y, x^2-2, xy, y^2-2
+    over {-2..2}^2.
     """
     y, x = np.mgrid[-2:3, -2:3].reshape(2, -1).astype(np.float64)
     return np.stack([x / 50, y / 50, (x * x - 2) / 35, x * y / 100, (y * y - 2) / 35], axis=1)
@@ -121,16 +127,18 @@ _KERNELS = blur_kernels().astype(np.float32)
 def decode(heatmaps: Heatmaps) -> Decoded:
     """Return the sub-cell maxima of heatmaps.
 
-    The covariance is minus the inverse Hessian of the log-heatmap: for a Gaussian heatmap, its own. Where the
-    neighbourhood has no top (flat, a ridge, a saddle) the point stays on the maximum's cell, and the
-    covariance is that of "anywhere in the map".
+    The covariance is minus the inverse Hessian of the log-heatmap: for a Gaussian heatmap, its own.
+    Where the neighbourhood has no top (flat, a ridge, a saddle) the point stays on the maximum's
+    cell, and the covariance is that of "anywhere in the map".
 
     Raises:
         ValueError: If the maps are smaller than 5x5.
     """
     n, joints, height, width = heatmaps.shape
     if height < WINDOW or width < WINDOW:
-        raise ValueError(f"heatmaps are {height}x{width}; expected at least {WINDOW}x{WINDOW} cells")
+        raise ValueError(
+            f"heatmaps are {height}x{width}; expected at least {WINDOW}x{WINDOW} cells"
+        )
     flat = heatmaps.reshape(n, joints, height * width)
     if not np.isfinite(flat).all():  # half of the whole time, if it were done unasked
         flat = np.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
@@ -145,15 +153,26 @@ def decode(heatmaps: Heatmaps) -> Decoded:
     around = np.arange(-2 - BLUR_RADIUS, 3 + BLUR_RADIUS)
     patch_x = (centre_x[..., None] + around).clip(0, width - 1)
     patch_y = (centre_y[..., None] + around).clip(0, height - 1)
-    cells = (patch_y[..., :, None] * width + patch_x[..., None, :]).reshape(n, joints, len(around) ** 2)
+    cells = (patch_y[..., :, None] * width + patch_x[..., None, :]).reshape(
+        n, joints, len(around) ** 2
+    )
     patch = np.take_along_axis(flat, cells, axis=2).reshape(n, joints, len(around), len(around))
-    smooth = _fit((_KERNELS[radius_y] @ patch @ _KERNELS[radius_x].swapaxes(2, 3)).reshape(n, joints, WINDOW**2))
+    smooth = _fit(
+        (_KERNELS[radius_y] @ patch @ _KERNELS[radius_x].swapaxes(2, 3)).reshape(
+            n, joints, WINDOW**2
+        )
+    )
     top_x = centre_x - (smooth.yy * smooth.x - smooth.xy * smooth.y) / smooth.determinant
     top_y = centre_y - (smooth.xx * smooth.y - smooth.xy * smooth.x) / smooth.determinant
-    top_x = np.where(smooth.has_top, top_x, peak_x).clip(peak_x - MAX_JUMP_CELLS, peak_x + MAX_JUMP_CELLS)
-    top_y = np.where(smooth.has_top, top_y, peak_y).clip(peak_y - MAX_JUMP_CELLS, peak_y + MAX_JUMP_CELLS)
+    top_x = np.where(smooth.has_top, top_x, peak_x).clip(
+        peak_x - MAX_JUMP_CELLS, peak_x + MAX_JUMP_CELLS
+    )
+    top_y = np.where(smooth.has_top, top_y, peak_y).clip(
+        peak_y - MAX_JUMP_CELLS, peak_y + MAX_JUMP_CELLS
+    )
 
-    # The spread is read off the cells as they are: smoothing widens it. Never wider than uniform over the map.
+    # The spread is read off the cells as they are: smoothing widens it. Never wider than uniform
+    # over the map.
     middle = slice(BLUR_RADIUS, BLUR_RADIUS + WINDOW)
     raw = _fit(patch[:, :, middle, middle].reshape(n, joints, WINDOW**2))
     widest_x, widest_y = width**2 / 12.0, height**2 / 12.0

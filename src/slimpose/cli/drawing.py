@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 
 from slimpose.arrays import Image, Size
-from slimpose.cli.targets import identities
+from slimpose.cli.output_paths import identities
 from slimpose.formats.files import write_bytes
-from slimpose.runtime.recording import Recording
-from slimpose.runtime.sources import Media
+from slimpose.media.sources import Media
+from slimpose.media.video_writer import Recording
 
 JPEG_QUALITY = 92
 _LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".jp2"})
@@ -26,8 +26,9 @@ WriteDrawn = Callable[[Image, float], None]
 class DrawnFolder:
     """A folder for drawn pictures and films, called as their inputs are; what a former run drew is replaced.
 
-    In a folder of the inputs they are called NAME.pose.SUFFIX, and there, as wherever a number is put behind a name to
-    tell two inputs apart, no file is replaced: it may be a picture of the user's.
+    In a folder of the inputs they are called NAME.pose.SUFFIX, and there, as wherever a number is
+    put behind a name to tell two inputs apart, no file is replaced: it may be a picture of the
+    user's.
     """
 
     def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
@@ -40,8 +41,8 @@ class DrawnFolder:
     def writer(self, media: Media) -> Iterator[WriteDrawn]:
         """Give the function that takes the drawn pictures of one input.
 
-        A film gets its name at the end. An error takes it away; an interruption leaves it, as a kill would, under its
-        partial name.
+        A film gets its name at the end. An error takes it away; an interruption leaves it, as a
+        kill would, under its partial name.
 
         Raises:
             RuntimeError: If it cannot be written.
@@ -71,7 +72,13 @@ class DrawnFolder:
                 film.close()
 
     def _claim(self, media: Media) -> Path:
-        suffix = ".mp4" if media.is_video else ".jpg" if media.path.suffix.lower() in _LOSSY_SUFFIXES else ".png"
+        suffix = (
+            ".mp4"
+            if media.is_video
+            else ".jpg"
+            if media.path.suffix.lower() in _LOSSY_SUFFIXES
+            else ".png"
+        )
         stem = f"{media.path.stem}.pose" if self._is_inputs else media.path.stem
         for number in count(1):
             target = self.folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"

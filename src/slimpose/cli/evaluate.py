@@ -15,16 +15,16 @@ from rich.progress import Progress
 from rich.table import Table
 
 from slimpose.arrays import Crops
-from slimpose.cli.targets import check_targets
-from slimpose.evaluate import analysis, analysis_findings, analysis_page
+from slimpose.cli.output_paths import check_targets
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
 from slimpose.evaluate.boxes import PeopleBoxes, boxes_in_file, ground_truth_boxes
 from slimpose.evaluate.coco_ap import require_pycocotools
+from slimpose.evaluate.error_analysis import analysis, findings, page
 from slimpose.formats import coco
 from slimpose.formats.files import read_json, write_json
 from slimpose.runtime import models
-from slimpose.runtime.choosing import open_session
+from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.session import Model, Session
 
 BOX_FLOOR = 0.05
@@ -44,11 +44,15 @@ class Opening:
         """Return a model by a shipped name, from an ONNX file, or from training weights, which PyTorch runs.
 
         Raises:
-            ValueError: If weights were to be run by another backend or in another precision than PyTorch's FP32.
+            ValueError: If weights were to be run by another backend or in another precision than
+                PyTorch's FP32.
         """
         if not model.endswith(".safetensors"):
             return open_session(
-                models.resolve(model), threads=self.threads, backend=self.backend, precision=self.precision
+                models.resolve(model),
+                threads=self.threads,
+                backend=self.backend,
+                precision=self.precision,
             )
         if (self.backend, self.precision) not in (("onnxruntime", ""), ("onnxruntime", "fp32")):
             raise ValueError(
@@ -108,23 +112,29 @@ def evaluate(
         annotations: COCO annotation file with the truth; or a list of images without, such as
             image_info_test-dev2017.json, with --boxes and --results: nothing is measured then.
         images: Folder of its images.
-        boxes: gt for the file's own boxes, detector for those of --detector, or a COCO box results file.
-        box_threshold: Leave out boxes of a file or a detector that score no more: 0.05 by default. Of a detector that
-            is measured itself: the score from which people found and false boxes are counted, its own by default.
+        boxes: gt for the file's own boxes, detector for those of --detector, or a COCO box results
+            file.
+        box_threshold: Leave out boxes of a file or a detector that score no more: 0.05 by default.
+            Of a detector that is measured itself: the score from which people found and false boxes
+            are counted, its own by default.
         flip: Average the heatmaps with those of the mirrored crops (twice the work).
-        flip_shift: With --flip, move the mirrored maps one cell to the right first, as the published protocol does
-            for maps in the biased pixel convention. Maps here, those of imported checkpoints included, need none.
-        decoding: dark, or quarter: the maximum's cell and a quarter cell towards its neighbour, as before DARK.
+        flip_shift: With --flip, move the mirrored maps one cell to the right first, as the
+            published protocol does for maps in the biased pixel convention. Maps here, those of
+            imported checkpoints included, need none.
+        decoding: dark, or quarter: the maximum's cell and a quarter cell towards its neighbour, as
+            before DARK.
         json_file: Where to write the figures.
-        results: Where to write the poses (a detector's boxes) as COCO results, ready for COCO's test server.
-        analyse: Where to write a page about a pose net's errors (index.html) and their figures (analysis.json): by
-            joint, size, crowding and occlusion, of which kind, and the worst people in pictures.
+        results: Where to write the poses (a detector's boxes) as COCO results, ready for COCO's
+            test server.
+        analyse: Where to write a page about a pose net's errors (index.html) and their figures
+            (analysis.json): by joint, size, crowding and occlusion, of which kind, and the worst
+            people in pictures.
         detector: The detector of --boxes detector.
         threads: CPU threads; 0 leaves the backend's choice.
-        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the fastest here, by a
-            short trial that is remembered.
-        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets --backend auto choose; by
-            default the files' own.
+        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the
+            fastest here, by a short trial that is remembered.
+        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets
+            --backend auto choose; by default the files' own.
     """
     require_pycocotools()
     if threads < 0:
@@ -151,7 +161,9 @@ def evaluate(
         }
         if any(about_poses.values()):
             useless = ", ".join(option for option, is_given in about_poses.items() if is_given)
-            raise ValueError(f"{useless}: about poses; {loaded.info.name} is a person detector, expected a pose net")
+            raise ValueError(
+                f"{useless}: about poses; {loaded.info.name} is a person detector, expected a pose net"
+            )
         figures, records = _evaluate_detector(loaded, annotations, images, box_threshold)
     else:
         if boxes == "gt" and box_threshold is not None:
@@ -159,9 +171,13 @@ def evaluate(
                 "--box-threshold leaves out boxes that were found; --boxes is gt, expected FILE or detector"
             )
         if boxes != "detector" and detector != models.DEFAULT_DETECTOR:
-            raise ValueError(f"--detector is the one of --boxes detector; --boxes is {boxes}, expected detector")
+            raise ValueError(
+                f"--detector is the one of --boxes detector; --boxes is {boxes}, expected detector"
+            )
         if Path(boxes).suffix in (".onnx", ".safetensors"):
-            raise ValueError(f"--boxes is {boxes}, a model; expected --boxes detector --detector {boxes}")
+            raise ValueError(
+                f"--boxes is {boxes}, a model; expected --boxes detector --detector {boxes}"
+            )
         given = _truth(annotations, loaded, boxes=boxes, results=results)
         if analyse is not None and not given.is_labelled:
             raise ValueError(f"--analyse compares with annotations; {annotations} has none")
@@ -193,14 +209,22 @@ def evaluate(
 
 
 def _analyse(
-    folder: Path, truth: coco.CocoFile, records: list[dict[str, Any]], figures: dict[str, Any], images: Path
+    folder: Path,
+    truth: coco.CocoFile,
+    records: list[dict[str, Any]],
+    figures: dict[str, Any],
+    images: Path,
 ) -> None:
     taken_apart = analysis.analyse(truth, records)
-    boxes = {"gt": "ground-truth boxes", "detector": "the detector's boxes"}.get(figures["boxes"], figures["boxes"])
+    boxes = {"gt": "ground-truth boxes", "detector": "the detector's boxes"}.get(
+        figures["boxes"], figures["boxes"]
+    )
     flip = "flip test" if figures["flip"] else "no flip test"
-    subject = analysis_page.Subject(model=figures["model"], protocol=f"{boxes}, {flip}, {figures['decoding']} decoding")
-    page = analysis_page.write(folder, taken_apart, subject, truth, images)
-    print(analysis_findings.short_table(taken_apart), *analysis_findings.findings(taken_apart), page, sep="\n")
+    subject = page.Subject(
+        model=figures["model"], protocol=f"{boxes}, {flip}, {figures['decoding']} decoding"
+    )
+    page_file = page.write(folder, taken_apart, subject, truth, images)
+    print(findings.short_table(taken_apart), *findings.findings(taken_apart), page_file, sep="\n")
 
 
 def _evaluate_detector(
@@ -250,7 +274,9 @@ def _truth(annotations: Path, loaded: Model, *, boxes: str, results: Path | None
                 "FILE to write poses for COCO's test server, or a file with annotations"
             )
         images = coco.parse_images(document, annotations)
-        return Truth(file=dataclasses.replace(images, skeleton=loaded.info.skeleton), is_labelled=False)
+        return Truth(
+            file=dataclasses.replace(images, skeleton=loaded.info.skeleton), is_labelled=False
+        )
     truth = coco.parse(document, annotations, keypoints=True)
     if truth.skeleton.joints != loaded.info.skeleton.joints:
         raise ValueError(
@@ -278,7 +304,9 @@ def _evaluate_pose(
         looked_at = {image_id: found for image_id, found in sure.items() if len(found.scores)}
     people = sum(len(found.scores) for found in looked_at.values())
     if boxes == "gt" and not people:
-        raise ValueError(f"{truth.path}: nobody has a labelled joint; expected people to look at, or --boxes detector")
+        raise ValueError(
+            f"{truth.path}: nobody has a labelled joint; expected people to look at, or --boxes detector"
+        )
     truth.check_images(images, looked_at)
     with Progress(transient=True) as bar:
         task = bar.add_task("people", total=people)
@@ -291,7 +319,9 @@ def _evaluate_pose(
             nms_oks=None if boxes == "gt" else POSE_NMS_OKS,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    figures: dict[str, Any] = {**pose_evaluation.pose_ap(truth, records)} if given.is_labelled else {}
+    figures: dict[str, Any] = (
+        {**pose_evaluation.pose_ap(truth, records)} if given.is_labelled else {}
+    )
     figures |= {
         "boxes": boxes if boxes in ("gt", "detector") else Path(boxes).name,
         "images": len(truth.images),
@@ -309,7 +339,9 @@ def _predictor(
         return pose_evaluation.points_of(model)
     if "heatmaps" not in model.outputs:
         what = "--flip averages" if flip else f"--decoding {decoding} reads"
-        raise ValueError(f"{model.info.name} gives no heatmaps, which {what}; export it with --heatmaps")
+        raise ValueError(
+            f"{model.info.name} gives no heatmaps, which {what}; export it with --heatmaps"
+        )
     return pose_evaluation.by_heatmaps(
         lambda batch: model.run(batch, ("heatmaps",))[0],
         model.info.skeleton,
@@ -320,15 +352,23 @@ def _predictor(
     )
 
 
-def _boxes(boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, opened: Opening) -> dict[int, PeopleBoxes]:
+def _boxes(
+    boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, opened: Opening
+) -> dict[int, PeopleBoxes]:
     if boxes == "gt":
         return ground_truth_boxes(truth)
     if boxes == "detector":
         truth.check_images(images)
         finder = opened(detector)
         if finder.info.task != "detect":
-            raise ValueError(f"{detector} is a {finder.info.task} model; expected a person detector")
+            raise ValueError(
+                f"{detector} is a {finder.info.task} model; expected a person detector"
+            )
         return detector_evaluation.detected_boxes(
-            truth, images, detector_evaluation.boxes_of(finder), canvas=finder.info.size, nms_iou=finder.info.nms_iou
+            truth,
+            images,
+            detector_evaluation.boxes_of(finder),
+            canvas=finder.info.size,
+            nms_iou=finder.info.nms_iou,
         )
     return boxes_in_file(truth, Path(boxes))

@@ -9,18 +9,18 @@ import numpy as np
 import tyro
 
 from slimpose.arrays import Crops, Size
-from slimpose.cli.cropping import crops_of_people
-from slimpose.cli.targets import check_targets
+from slimpose.cli.output_paths import check_targets
+from slimpose.cli.sample_crops import crops_of_people
 from slimpose.export import onnx as onnx_export
 from slimpose.export.onnx import smooth_noise
-from slimpose.export.runtimes import writing as runtimes
+from slimpose.export.runtimes import convert as runtimes
 from slimpose.formats.files import read_json
+from slimpose.media.images import picture_files, read_image
 from slimpose.network.build import named
-from slimpose.runtime.backends.contract import ENDINGS, FILES
-from slimpose.runtime.backends.ncnn_net import SUFFIX as NCNN_SUFFIX
-from slimpose.runtime.backends.ncnn_net import beside as ncnn_files
-from slimpose.runtime.backends.opening import metadata_of
-from slimpose.runtime.images import picture_files, read_image
+from slimpose.runtime.backends.available import metadata_of
+from slimpose.runtime.backends.base import ENDINGS, FILES
+from slimpose.runtime.backends.ncnn import SUFFIX as NCNN_SUFFIX
+from slimpose.runtime.backends.ncnn import beside as ncnn_files
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.models import resolve, shipped
 from slimpose.runtime.session import read_info
@@ -44,40 +44,51 @@ def export(
 ) -> int:
     """Turn weights into a file that a runtime opens: pixels in, points or boxes out.
 
-    The name of --out says for which: FILE.onnx (ONNX Runtime, OpenVINO, TensorRT), FILE.xml (OpenVINO), FILE.tflite
-    (LiteRT), FILE.ncnn.param (NCNN), FILE.engine (TensorRT, on the machine with the GPU). predict, live, evaluate,
-    benchmark and verify take all of them. LiteRT's and NCNN's graphs end in the heatmaps, which slimpose decodes.
+    The name of --out says for which: FILE.onnx (ONNX Runtime, OpenVINO, TensorRT), FILE.xml
+    (OpenVINO), FILE.tflite (LiteRT), FILE.ncnn.param (NCNN), FILE.engine (TensorRT, on the machine
+    with the GPU). predict, live, evaluate, benchmark and verify take all of them. LiteRT's and
+    NCNN's graphs end in the heatmaps, which slimpose decodes.
 
     Args:
-        weights: best.safetensors of a run, or what slimpose import-weights wrote; with --untrained a net's name. For
-            FILE.xml and FILE.engine also a shipped model's name or an ONNX file, INT8 too.
+        weights: best.safetensors of a run, or what slimpose import-weights wrote; with --untrained
+            a net's name. For FILE.xml and FILE.engine also a shipped model's name or an ONNX file,
+            INT8 too.
         out: The file to write.
         name: The model's name; the file's by default.
         card: JSON object with facts for the metadata: data, licences, measured accuracy.
-        precision: Of FILE.xml, FILE.tflite (int8 too), FILE.ncnn.param and FILE.engine; slimpose quantize makes
-            smaller ONNX files.
-        images: Folder of pictures of people to compare with PyTorch on, smooth noise by default; int8 needs some
-            hundred people, who give the ranges of values.
-        annotations: COCO file that says where in the pictures the people are; the shipped detector by default.
+        precision: Of FILE.xml, FILE.tflite (int8 too), FILE.ncnn.param and FILE.engine; slimpose
+            quantize makes smaller ONNX files.
+        images: Folder of pictures of people to compare with PyTorch on, smooth noise by default;
+            int8 needs some hundred people, who give the ranges of values.
+        annotations: COCO file that says where in the pictures the people are; the shipped detector
+            by default.
         heatmaps: Whether a pose net's FILE.onnx also gives its heatmaps, for flip tests.
-        untrained: Random weights, to time a net that nobody has weights of; lightweight-openpose then takes whole
-            images and gives the maps that people are grouped from.
+        untrained: Random weights, to time a net that nobody has weights of; lightweight-openpose
+            then takes whole images and gives the maps that people are grouped from.
         size: Input HEIGHTxWIDTH of an untrained net; the one of its paper by default.
     """
     if size is not None and not untrained:
-        raise ValueError("--size is for --untrained; weights are exported at the size they were trained for")
+        raise ValueError(
+            "--size is for --untrained; weights are exported at the size they were trained for"
+        )
     source = _source(weights, untrained=untrained, size=size)
     check_targets({"--out": out}, {}, [Path(weights), card, annotations])
     if annotations is not None and images is None:
-        raise ValueError("--annotations names pictures; expected --images, the folder they are in, too")
+        raise ValueError(
+            "--annotations names pictures; expected --images, the folder they are in, too"
+        )
     if precision == "int8" and images is None:
-        raise ValueError("int8 takes its ranges of values from real people; expected --images, a folder of pictures")
+        raise ValueError(
+            "int8 takes its ranges of values from real people; expected --images, a folder of pictures"
+        )
     facts = read_json(card, kind="card") if card else {}
     if not isinstance(facts, dict):
         raise ValueError(f"{card} holds a JSON {type(facts).__name__}; expected an object")
     is_onnx = out.suffix.lower() == ".onnx"
     if not (is_onnx or out.suffix.lower() in FILES):
-        raise ValueError(f"--out is {out}; expected a name that ends in .onnx, {', '.join(ENDINGS.values())}")
+        raise ValueError(
+            f"--out is {out}; expected a name that ends in .onnx, {', '.join(ENDINGS.values())}"
+        )
     if is_onnx and precision != "fp32":
         raise ValueError(
             f"ONNX files are exported in fp32; slimpose quantize --precision {precision} makes one of those"
@@ -98,12 +109,18 @@ def export(
         crops = _letterboxed(images, shape)
     called = name or out.name.removesuffix(NCNN_SUFFIX).removesuffix(out.suffix)
     if is_onnx and isinstance(source, onnx_export.Loaded):
-        drift = onnx_export.export(source, out, name=called, card=facts, pictures=crops, heatmaps=heatmaps)
+        drift = onnx_export.export(
+            source, out, name=called, card=facts, pictures=crops, heatmaps=heatmaps
+        )
     else:
-        drift = runtimes.export(source, out, name=called, card=facts, precision=precision, pictures=crops)
+        drift = runtimes.export(
+            source, out, name=called, card=facts, precision=precision, pictures=crops
+        )
     said = "PyTorch" if isinstance(source, onnx_export.Loaded) else weights
     on = f"{len(crops)} people" if images is not None else "noise"
-    print(f"{out}: {_megabytes(out):.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} of {said} on {on}")
+    print(
+        f"{out}: {_megabytes(out):.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} of {said} on {on}"
+    )
     return 0
 
 
@@ -125,9 +142,13 @@ def _task_and_size(source: onnx_export.Loaded | Path) -> tuple[str, Size]:
 
 def _megabytes(out: Path) -> float:
     """Of the file and, where there are some, the weights beside it."""
-    weights = {".xml": out.with_suffix(".bin"), ".param": ncnn_files(out)[0]}.get(out.suffix.lower())
+    weights = {".xml": out.with_suffix(".bin"), ".param": ncnn_files(out)[0]}.get(
+        out.suffix.lower()
+    )
     return (out.stat().st_size + (weights.stat().st_size if weights is not None else 0)) / 1e6
 
 
 def _letterboxed(folder: Path, size: Size) -> Crops:
-    return np.stack([letterbox(read_image(file), size)[0] for file in picture_files(folder)[:_COMPARED]])
+    return np.stack(
+        [letterbox(read_image(file), size)[0] for file in picture_files(folder)[:_COMPARED]]
+    )

@@ -7,11 +7,11 @@ from typing import Any
 
 from slimpose.arrays import Size
 from slimpose.export import onnx
-from slimpose.export.hardware import text
+from slimpose.export.hardware import report_text
+from slimpose.export.hardware.check import Report, report_on
 from slimpose.export.hardware.fit import Candidate
 from slimpose.export.hardware.fit import fit as search
 from slimpose.export.hardware.graph import graph_of
-from slimpose.export.hardware.judge import Report, report_on
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import Target, load_target
 from slimpose.network.cost import cost_of_spec
@@ -21,12 +21,15 @@ from slimpose.network.spec import NetSpec
 _OTHERS = 4
 
 
-def fit(target: str, gmac: float, parent: str = "mnv2", size: str = "256x192", json: bool = False) -> int:
+def fit(
+    target: str, gmac: float, parent: str = "mnv2", size: str = "256x192", json: bool = False
+) -> int:
     """Find the net that a chip computes whole, near a number of multiply-adds.
 
-    Widths and depths of MobileNetV2 and EfficientNet-Lite are gone through by arithmetic; the best is made, untrained,
-    and its file judged as ``slimpose lint`` does. Best: what can start from most of the parent's weights, then what is
-    balanced between width and depth, then what is nearest.
+    Widths and depths of MobileNetV2 and EfficientNet-Lite are gone through by arithmetic; the best
+    is made, untrained, and its file judged as ``slimpose lint`` does. Best: what can start from
+    most of the parent's weights, then what is balanced between width and depth, then what is
+    nearest.
 
     Args:
         target: The chip or runtime; slimpose lint --list tells them.
@@ -48,14 +51,18 @@ def fit(target: str, gmac: float, parent: str = "mnv2", size: str = "256x192", j
     print(f"{_named(best.spec)}{_describe(best.spec)}")
     print(f"net: {best.spec.to_json()}")
     print(f"{cost.gmac:.3f} GMAC, tool number {cost.tool_number:.3f}, {cost.params:,} parameters")
-    print(f"{best.inherited:.0%} of the layers of {parent}, from the pixels on, have their like in it to start from")
+    print(
+        f"{best.inherited:.0%} of the layers of {parent}, from the pixels on, have their like in it to start from"
+    )
     print()
-    for line in text.lines(report, name=_name(best.spec) or "the net"):
+    for line in report_text.lines(report, name=_name(best.spec) or "the net"):
         print(line)
     if len(found) > 1:
         print(f"\nalso without a finding, {len(found) - 1} in all:")
         for other in found[1 : 1 + _OTHERS]:
-            print(f"  {other.macs / 1e9:.3f} GMAC, {other.inherited:.0%} of {parent}: {_describe(other.spec)}")
+            print(
+                f"  {other.macs / 1e9:.3f} GMAC, {other.inherited:.0%} of {parent}: {_describe(other.spec)}"
+            )
     return 0
 
 
@@ -86,7 +93,9 @@ def _describe(spec: NetSpec) -> str:
     )
 
 
-def _entry(best: Candidate, report: Report, *, parent: str, others: list[Candidate]) -> dict[str, Any]:
+def _entry(
+    best: Candidate, report: Report, *, parent: str, others: list[Candidate]
+) -> dict[str, Any]:
     cost = cost_of_spec(best.spec)
     return {
         "name": _name(best.spec),
@@ -96,7 +105,7 @@ def _entry(best: Candidate, report: Report, *, parent: str, others: list[Candida
         "params": cost.params,
         "parent": parent,
         "inherited": round(best.inherited, 4),
-        "verdict": text.cell_json(report, name=_name(best.spec) or "the net"),
+        "verdict": report_text.cell_json(report, name=_name(best.spec) or "the net"),
         "others": [
             {
                 "net": loads(other.spec.to_json()),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from slimpose.cli.targets import check_targets
+from slimpose.cli.output_paths import check_targets
 from slimpose.network.encoder import Encoder
 from slimpose.network.family import member
 from slimpose.network.trunk import import_trunk as load_trunk
@@ -16,7 +16,10 @@ from slimpose.train import checkpoint
 
 
 def import_trunk(
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")], /, out: Path, net: str = "mnv2"
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+    /,
+    out: Path,
+    net: str = "mnv2",
 ) -> int:
     """Make a training start out of the encoder in a published ONNX graph, such as MoveNet's.
 

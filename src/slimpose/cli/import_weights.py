@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Size
-from slimpose.cli.targets import check_targets
+from slimpose.cli.output_paths import check_targets
+from slimpose.compare.published_weights import PUBLISHED, Colours, own_weights, read_checkpoint
 from slimpose.network.build import build, named
-from slimpose.network.published_weights import PUBLISHED, Colours, own_weights, read_checkpoint
-from slimpose.runtime.affinity import OPENPOSE18
 from slimpose.skeleton import COCO17
 from slimpose.train import checkpoint
 
@@ -30,10 +30,12 @@ def import_weights(
 
     Args:
         file: The checkpoint, in the layout of the paper's repository or of mmpose.
-        net: Whose it is: hrnet-w32, hrnet-w48, simplebaseline-r50, -r101, -r152, or lightweight-openpose.
+        net: Whose it is: hrnet-w32, hrnet-w48, simplebaseline-r50, -r101, -r152, or
+            lightweight-openpose.
         out: The safetensors file to write.
         size: Input HEIGHTxWIDTH it was trained at; the paper's by default.
-        alignment: corners if it was trained with UDP (mmpose's names say udp); what the papers did by default.
+        alignment: corners if it was trained with UDP (mmpose's names say udp); what the papers did
+            by default.
         colours: The channel order it was trained in; what is known of the layout by default.
     """
     check_targets({"--out": out}, {}, [file])
@@ -50,5 +52,7 @@ def import_weights(
         "start": f"published weights {file.name} sha256 {digest}",
     }
     checkpoint.save(out, tensors, metadata)
-    print(f"{out}: {len(tensors)} tensors of {net} from {file.name}, cells at {metadata['alignment']}")
+    print(
+        f"{out}: {len(tensors)} tensors of {net} from {file.name}, cells at {metadata['alignment']}"
+    )
     return 0

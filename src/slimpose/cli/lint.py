@@ -36,24 +36,28 @@ def lint(
     The exit code is 1 if any layer would leave the accelerator.
 
     Args:
-        models: An ONNX file, a shipped model's name, or a net of the family (made untrained, which needs PyTorch).
+        models: An ONNX file, a shipped model's name, or a net of the family (made untrained, which
+            needs PyTorch).
         target: The chip or runtime, or your own .toml file; --list tells them.
         json: Print JSON, with every layer and the numbers of every limit.
         listed: List the targets instead.
         every_layer: Tell every layer, not only those with a finding.
         batch: What a free first dimension of an input becomes; 1 by default.
         shape: INPUT=1x3x256x192 for an input with other free dimensions.
-        allow: Operators or kinds that the target's table does not know and that you answer for; without it
-            they count as leaving.
-        until: Tensors that end the network in a file that is not ours: what lies behind is decoding. Ours tell it.
+        allow: Operators or kinds that the target's table does not know and that you answer for;
+            without it they count as leaving.
+        until: Tensors that end the network in a file that is not ours: what lies behind is
+            decoding. Ours tell it.
         whole: Count the preparation of the pixels and the decoding too.
         table: Print a Markdown table of models (the family's by default) on all targets.
     """
     if listed:
         if models or target or table:
-            raise ValueError("--list tells the targets; expected no MODEL, no --target, no --table with it")
+            raise ValueError(
+                "--list tells the targets; expected no MODEL, no --target, no --table with it"
+            )
         return _list(json=json)
-    shapes = dict(_shape(text) for text in shape)
+    shapes = dict(_shape(report_text) for report_text in shape)
     if table:
         if target is not None:
             raise ValueError("--table is about all targets; expected no --target")
@@ -61,23 +65,27 @@ def lint(
         read = {name: _layers(name, batch=batch, shapes=shapes, until=until) for name in names}
         return _table(read, json=json, allow=allow, whole=whole)
     if len(models) != 1 or target is None:
-        raise ValueError("expected one MODEL and --target NAME, for example: slimpose lint mnv2 --target dpu-b1024")
-    from slimpose.export.hardware import text
-    from slimpose.export.hardware.judge import report_on
+        raise ValueError(
+            "expected one MODEL and --target NAME, for example: slimpose lint mnv2 --target dpu-b1024"
+        )
+    from slimpose.export.hardware import report_text
+    from slimpose.export.hardware.check import report_on
     from slimpose.export.hardware.target import load_target
 
     chip = load_target(target)
     layers = _layers(models[0], batch=batch, shapes=shapes, until=until)
     report = report_on(layers, chip, allowed=set(allow), whole=whole)
     if json:
-        print(dumps(text.as_json(report, name=models[0]), indent=1))
+        print(dumps(report_text.as_json(report, name=models[0]), indent=1))
     else:
-        for line in text.lines(report, name=models[0], every_layer=every_layer):
+        for line in report_text.lines(report, name=models[0], every_layer=every_layer):
             print(line)
     return 1 if report.leaving else 0
 
 
-def _layers(name: str, *, batch: int | None, shapes: Mapping[str, Sequence[int]], until: Sequence[str]) -> list[Layer]:
+def _layers(
+    name: str, *, batch: int | None, shapes: Mapping[str, Sequence[int]], until: Sequence[str]
+) -> list[Layer]:
     """The layers of a file, of a shipped model, or of a net made for this."""
     from slimpose.export.hardware.graph import graph_of, read_graph
     from slimpose.export.hardware.patterns import layers_of
@@ -97,7 +105,11 @@ def _layers(name: str, *, batch: int | None, shapes: Mapping[str, Sequence[int]]
             )
         from slimpose.export import onnx
 
-        graph = graph_of(onnx.to_onnx(onnx.untrained(member(name)), name=name, card={}), batch=batch, shapes=shapes)
+        graph = graph_of(
+            onnx.to_onnx(onnx.untrained(member(name)), name=name, card={}),
+            batch=batch,
+            shapes=shapes,
+        )
     return layers_of(graph, until=until)
 
 
@@ -105,7 +117,9 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, numbers = text.rpartition("=")
     parts = numbers.lower().split("x")
     if not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ValueError(f"--shape {text!r} is not INPUT=NUMBERS; expected for example images=1x3x256x192")
+        raise ValueError(
+            f"--shape {text!r} is not INPUT=NUMBERS; expected for example images=1x3x256x192"
+        )
     return name, tuple(int(part) for part in parts)
 
 
@@ -140,21 +154,31 @@ def _list(*, json: bool) -> int:
     return 0
 
 
-def _table(read: Mapping[str, Sequence[Layer]], *, json: bool, allow: Sequence[str], whole: bool) -> int:
-    from slimpose.export.hardware import text
-    from slimpose.export.hardware.judge import report_on
+def _table(
+    read: Mapping[str, Sequence[Layer]], *, json: bool, allow: Sequence[str], whole: bool
+) -> int:
+    from slimpose.export.hardware import report_text
+    from slimpose.export.hardware.check import report_on
     from slimpose.export.hardware.target import all_targets
 
     rows = [
-        (target.name, [report_on(layers, target, allowed=set(allow), whole=whole) for layers in read.values()])
+        (
+            target.name,
+            [
+                report_on(layers, target, allowed=set(allow), whole=whole)
+                for layers in read.values()
+            ],
+        )
         for target in all_targets()
     ]
     if json:
         cells = [
-            text.cell_json(report, name=name) for _, reports in rows for name, report in zip(read, reports, strict=True)
+            report_text.cell_json(report, name=name)
+            for _, reports in rows
+            for name, report in zip(read, reports, strict=True)
         ]
         print(dumps(cells, indent=1))
     else:
-        for line in text.markdown(rows, list(read)):
+        for line in report_text.markdown(rows, list(read)):
             print(line)
     return 0

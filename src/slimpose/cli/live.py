@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.live import Live
 
 import slimpose
-from slimpose.cli.films import Films, camera_film
-from slimpose.cli.meter import Meter
-from slimpose.cli.targets import check_targets
-from slimpose.cli.writing import STANDARD_OUTPUT, Found, Records, Targets
+from slimpose.cli.live_stats import Meter
+from slimpose.cli.output_paths import check_targets
+from slimpose.cli.outputs import STANDARD_OUTPUT, Found, Records, Targets
+from slimpose.cli.video_output import Films, camera_film
 from slimpose.formats.openpose import Order
-from slimpose.runtime import addresses, capture
-from slimpose.runtime.following import Follower
-from slimpose.runtime.watching import Cameras, Seen, watch
+from slimpose.media import addresses, capture
+from slimpose.runtime.follower import Follower
+from slimpose.runtime.multi_camera import Cameras, Seen, watch
 
 _REFRESH_S = 0.5
 _PLAIN_LINE_S = 60.0
@@ -58,32 +58,38 @@ def live(
 ) -> int:
     """Watch cameras and streams, several at once, and follow everyone in them until Ctrl-C.
 
-    Each source has a thread of its own that keeps its newest picture only: whoever is slow or dead holds nobody else,
-    and one that is lost is opened again. All people of all cameras go through the network in one batch. Passwords in
-    addresses are never shown nor written. While it runs, files are called NAME.partial.SUFFIX: whole up to the last
-    record at any time. The exit code is 2 if a source never gave a picture.
+    Each source has a thread of its own that keeps its newest picture only: whoever is slow or dead
+    holds nobody else, and one that is lost is opened again. All people of all cameras go through
+    the network in one batch. Passwords in addresses are never shown nor written. While it runs,
+    files are called NAME.partial.SUFFIX: whole up to the last record at any time. The exit code is
+    2 if a source never gave a picture.
 
     Args:
-        sources: Cameras' numbers (0), rtsp:// or http:// addresses, and video files (each of their frames is seen).
-        out: Folder for a drawn film of each camera: camera-0.mp4, ..., in place of what is called so there.
+        sources: Cameras' numbers (0), rtsp:// or http:// addresses, and video files (each of their
+            frames is seen).
+        out: Folder for a drawn film of each camera: camera-0.mp4, ..., in place of what is called
+            so there.
         mosaic: File for a drawn film of all cameras side by side.
         json: File for the poses as COCO results: a list with one record a person.
         csv: File for the poses as CSV: one row a person a frame a joint.
         jsonl: File for the poses as JSON lines, one a frame; - is standard output.
         openpose: Folder for the poses as OpenPose's JSON, one file a frame.
-        openpose_order: Its joints; the neck is the middle of the shoulders, the feet of BODY_25 stay 0.
-        model: A shipped pose model's name (slimpose models lists them), or a file of slimpose export.
+        openpose_order: Its joints; the neck is the middle of the shoulders, the feet of BODY_25
+            stay 0.
+        model: A shipped pose model's name (slimpose models lists them), or a file of slimpose
+            export.
         detector: The same for the person detector.
         threads: CPU threads for the networks; 0 leaves the choice to the backend.
-        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the fastest here, by a
-            short trial that is remembered.
-        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets --backend auto choose; by
-            default the files' own.
+        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the
+            fastest here, by a short trial that is remembered.
+        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets
+            --backend auto choose; by default the files' own.
         score_threshold: Least score 0..1 of a person's box; the detector's own by default.
         detect_every: The detector looks at least at every so-manieth frame of a camera.
         track: Whether people are numbered and followed.
         smooth: Whether the joints of people who are followed are smoothed.
-        realtime: Whether video files are played by their clock as if they were cameras: frames may be dropped.
+        realtime: Whether video files are played by their clock as if they were cameras: frames may
+            be dropped.
         loop: Whether video files start over at their end.
         seconds: Stop after so many.
         frames: Stop after so many frames of all cameras together.
@@ -97,18 +103,30 @@ def live(
     watched = [addresses.parse(source) for source in sources]
     capture.quieten(strictly=any(address.kind == "network" for address in watched))
     cameras = Cameras(watched, realtime=realtime, loop=loop)
-    targets = Targets(json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order)
-    films = {f"--out (camera {number})": camera_film(out, number) for number in range(len(watched))} if out else {}
+    targets = Targets(
+        json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order
+    )
+    films = (
+        {f"--out (camera {number})": camera_film(out, number) for number in range(len(watched))}
+        if out
+        else {}
+    )
     check_targets(
         {**targets.files(), **({"--mosaic": mosaic} if mosaic is not None else {}), **films},
         {**({"--out": out} if out is not None else {}), **targets.folders()},
         [Path(address.target) for address in watched if address.kind == "file"],
     )
-    pipeline = slimpose.load(model, detector, threads, score_threshold, backend=backend, precision=precision)
-    follower = Follower(pipeline, cameras=len(cameras), detect_every=detect_every, track=track, smooth=smooth)
+    pipeline = slimpose.load(
+        model, detector, threads, score_threshold, backend=backend, precision=precision
+    )
+    follower = Follower(
+        pipeline, cameras=len(cameras), detect_every=detect_every, track=track, smooth=smooth
+    )
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     is_clocked = realtime or any(address.kind != "file" for address in watched)
-    films = Films(out, mosaic, names=[address.name for address in watched], is_clocked=is_clocked, ids=track)
+    films = Films(
+        out, mosaic, names=[address.name for address in watched], is_clocked=is_clocked, ids=track
+    )
     meter = Meter(len(watched))
     records = Records(targets)
     try:
@@ -154,13 +172,19 @@ class _Run:
         meter = self._meter
         started_s = shown_s = time.monotonic()
         waited_s = time.perf_counter()
-        show = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        show = (
+            Live(console=console, auto_refresh=False, transient=True)
+            if console.is_terminal
+            else None
+        )
         if show is not None:
             show.start()
         try:
             for batch in watch(cameras, follower):
                 steps_ms = sum(follower.last_ms.values()) if batch else 0.0
-                meter.stages.add("wait for pictures", max(0.0, 1e3 * (time.perf_counter() - waited_s) - steps_ms))
+                meter.stages.add(
+                    "wait for pictures", max(0.0, 1e3 * (time.perf_counter() - waited_s) - steps_ms)
+                )
                 if batch:
                     meter.count(batch, follower.last_ms.items())
                 self._write(batch, cameras)

@@ -10,8 +10,8 @@ from typing import NoReturn
 import tyro
 from rich.console import Console
 
-from slimpose.cli.targets import leave_standard_output
-from slimpose.runtime.addresses import redacted
+from slimpose.cli.output_paths import leave_standard_output
+from slimpose.media.addresses import redacted
 
 VERBS = {
     "predict": "find everyone in images and videos; draw and write their poses",
@@ -85,21 +85,29 @@ def _called(words: Sequence[str]) -> int:
         print(f"slimpose {slimpose.__version__}")
         return 0
     if words[0] not in VERBS:
-        raise ValueError(f"no verb is named {redacted(words[0])!r}; expected one of {', '.join(VERBS)}")
+        raise ValueError(
+            f"no verb is named {redacted(words[0])!r}; expected one of {', '.join(VERBS)}"
+        )
     name = words[0].replace("-", "_")
     verb = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
     try:
         return tyro.cli(verb, args=words[1:], prog=f"slimpose {words[0]}") or 0
-    except SystemExit as leaving:  # tyro has printed a verb's help, or what is wrong with its options
+    except (
+        SystemExit
+    ) as leaving:  # tyro has printed a verb's help, or what is wrong with its options
         return leaving.code if isinstance(leaving.code, int) else 0
 
 
 def _usage() -> str:
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {what}" for verb, what in VERBS.items()]
-    return "usage: slimpose VERB [options]    (slimpose VERB --help tells them)\n\n" + "\n".join(lines)
+    return "usage: slimpose VERB [options]    (slimpose VERB --help tells them)\n\n" + "\n".join(
+        lines
+    )
 
 
 def _fail(message: str, *, code: int) -> NoReturn:
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"slimpose: {message}")
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
+        f"slimpose: {message}"
+    )
     raise SystemExit(code)

@@ -40,13 +40,17 @@ def models(json: bool = False) -> int:
         console.print(Text(f"\n{entry['name']}", style="bold"))
         console.print(f"  file: {entry['path']}")
         for key, value in _in_short(entry["card"]).items():
-            console.print(f"  {key}: {value if isinstance(value, str) else json_format.dumps(value)}")
+            console.print(
+                f"  {key}: {value if isinstance(value, str) else json_format.dumps(value)}"
+            )
     return 0
 
 
 def _in_short(card: dict[str, Any]) -> dict[str, Any]:
     """The recipe by name; the training run's figures only where no "measured" says what the file itself reaches."""
-    shown = {key: value for key, value in card.items() if key != "figures" or "measured" not in card}
+    shown = {
+        key: value for key, value in card.items() if key != "figures" or "measured" not in card
+    }
     if isinstance(recipe := shown.get("recipe"), dict):
         shown["recipe"] = f"{recipe.get('name')} (--json tells the whole)"
     return shown

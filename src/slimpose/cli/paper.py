@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from slimpose.compare.finished_runs import Measured, RunFolder, runs_in
 from slimpose.network.family import member
-from slimpose.network.paper import ROWS
-from slimpose.train.finished import Measured, RunFolder, runs_in
+from slimpose.network.paper_tables import ROWS
 from slimpose.train.recipes.paper import DISTILLED, DISTILLED_AP, paper_nets, recipe_name
 
 NOT_RUN = "not run"
@@ -20,8 +20,9 @@ NOT_RUN = "not run"
 def paper(runs: Path, json: bool = False) -> int:
     """Print the paper's Tables III to VII, with what runs of the paper's recipes measured beside its own AP.
 
-    A row is measured where a finished run of its recipe lies in the folder: by the run itself (ground-truth boxes, no
-    flip), and by slimpose evaluate --json where that wrote into the run's folder. All else is not run.
+    A row is measured where a finished run of its recipe lies in the folder: by the run itself
+    (ground-truth boxes, no flip), and by slimpose evaluate --json where that wrote into the run's
+    folder. All else is not run.
 
     Args:
         runs: Folder of the runs' folders.
@@ -32,9 +33,13 @@ def paper(runs: Path, json: bool = False) -> int:
     nets = paper_nets()
     ours = [run for run in runs_in(runs) if nets.get(run.recipe.name) == run.recipe.net]
     finished = [run for run in ours if run.is_finished]
-    entries = [_entry(row.table, row.row, recipe_name(row), row.tool, row.ap, finished) for row in ROWS]
+    entries = [
+        _entry(row.table, row.row, recipe_name(row), row.tool, row.ap, finished) for row in ROWS
+    ]
     final = next(row for row in ROWS if row.spec == member("b1"))
-    entries.append(_entry("text", "256x192, distilled", DISTILLED, final.tool, DISTILLED_AP, finished))
+    entries.append(
+        _entry("text", "256x192, distilled", DISTILLED, final.tool, DISTILLED_AP, finished)
+    )
     if json:
         print(dumps(entries, indent=1))
         return 0
@@ -42,11 +47,15 @@ def paper(runs: Path, json: bool = False) -> int:
     console.print(_table(entries))
     for run in ours:
         if not run.is_finished:
-            console.print(f"{run.folder} is left out: unfinished, {run.steps} of {run.recipe.steps} steps")
+            console.print(
+                f"{run.folder} is left out: unfinished, {run.steps} of {run.recipe.steps} steps"
+            )
     return 0
 
 
-def _entry(table: str, row: str, recipe: str, gflops: float, ap: float, finished: list[RunFolder]) -> dict[str, Any]:
+def _entry(
+    table: str, row: str, recipe: str, gflops: float, ap: float, finished: list[RunFolder]
+) -> dict[str, Any]:
     measured = [one for run in finished if run.recipe.name == recipe for one in run.measured]
     return {
         "table": table,
@@ -79,7 +88,12 @@ def _table(entries: list[dict[str, Any]]) -> Table:
     table.add_column("AP here", justify="right", no_wrap=True)
     table.add_column("how it was measured")
     for entry in entries:
-        told = [entry["table"], entry["row"], f"{entry['paper_gflops']:.2f}", f"{entry['paper_ap']:.1f}"]
+        told = [
+            entry["table"],
+            entry["row"],
+            f"{entry['paper_gflops']:.2f}",
+            f"{entry['paper_ap']:.1f}",
+        ]
         if not entry["measured"]:
             table.add_row(*told, NOT_RUN)
         for number, one in enumerate(entry["measured"]):

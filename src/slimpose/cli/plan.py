@@ -13,16 +13,16 @@ import cv2
 from rich.console import Console
 from rich.table import Table
 
+from slimpose.measure.pipeline_latency import PipelineTimes, random_crops, time_pipeline
+from slimpose.measure.planner import Load, Plan, Setup, from_two_calls, longest, plans, reach
+from slimpose.measure.synthetic_video import MadeFilm, cast_of, make_film
 from slimpose.runtime import models
-from slimpose.runtime.backends.contract import BackendError, backend_of
-from slimpose.runtime.backends.opening import Backend, backends
-from slimpose.runtime.choosing import AUTO, Choice, beside, check_names, choices_for
+from slimpose.runtime.auto_backend import AUTO, Choice, beside, check_names, choices_for
+from slimpose.runtime.backends.available import Backend, backends
+from slimpose.runtime.backends.base import BackendError, backend_of
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import MOST_CROPS
 from slimpose.runtime.machine import read_machine
-from slimpose.runtime.made_film import MadeFilm, cast_of, make_film
-from slimpose.runtime.pipeline_speed import PipelineTimes, random_crops, time_pipeline
-from slimpose.runtime.planning import Load, Plan, Setup, from_two_calls, longest, plans, reach
 from slimpose.runtime.session import Session, of_task
 from slimpose.runtime.timing import in_turn
 
@@ -48,17 +48,20 @@ def plan(
 ) -> int:
     """Find the models, backend, threads and detection interval that keep up here, and prove it on a made film.
 
-    Measures what this machine takes for the parts of the work (some seconds), works out what fits, and goes through a
-    1280x720 film of so many people with it. The exit code is 1 if nothing keeps up.
+    Measures what this machine takes for the parts of the work (some seconds), works out what fits,
+    and goes through a 1280x720 film of so many people with it. The exit code is 1 if nothing keeps
+    up.
 
     Args:
         people: In every picture.
         cameras: At once.
         fps: Pictures a second of each camera.
-        model: Pose models to choose from: shipped names or files of slimpose export; all shipped ones by default.
+        model: Pose models to choose from: shipped names or files of slimpose export; all shipped
+            ones by default.
         detector: Person detectors to choose from, likewise.
         backend: Only this one; auto tries all that are there.
-        precision: What may be chosen beside the files' own, at a loss of accuracy: bf16, fp16, or any.
+        precision: What may be chosen beside the files' own, at a loss of accuracy: bf16, fp16, or
+            any.
         threads: CPU threads; 0 tries one and all there are.
         photos: Folder of photos whose people the film shows.
         headroom: Share 0..0.9 of the time that is to stay free.
@@ -90,7 +93,9 @@ def plan(
     )
     before = cv2.getNumThreads()
     try:
-        setups = measure(paths, finders, film, load, backend=backend, precision=precision, threads=counts)
+        setups = measure(
+            paths, finders, film, load, backend=backend, precision=precision, threads=counts
+        )
         proven, tried = _prove(plans(setups, load, headroom=headroom), film, load, seconds)
     finally:
         cv2.setNumThreads(before)
@@ -119,7 +124,9 @@ def plan(
         f"\nThis cannot be kept up with here{proof}. By the times measured, with {headroom:.0%} to spare, could:"
     )
     console.print(f"  {people} people, {cameras} cameras: {could.fps:.1f} pictures a second")
-    console.print(f"  {cameras} cameras, {fps:g} pictures a second: {could.people or 'no'} people in each")
+    console.print(
+        f"  {cameras} cameras, {fps:g} pictures a second: {could.people or 'no'} people in each"
+    )
     console.print(f"  {people} people, {fps:g} pictures a second: {could.cameras or 'no'} cameras")
     if not precision:
         console.print("  or try --precision any, which may cost some accuracy")
@@ -131,7 +138,9 @@ def _of_task(task: str, names: Sequence[str], wanted: str) -> list[Path]:
     paths = [models.resolve(name) for name in names] or list(models.shipped().values())
     if found := of_task(task, paths):
         return found
-    raise ValueError(f"no {wanted} among {', '.join(map(str, paths))}; expected one (see slimpose models)")
+    raise ValueError(
+        f"no {wanted} among {', '.join(map(str, paths))}; expected one (see slimpose models)"
+    )
 
 
 def measure(
@@ -147,7 +156,8 @@ def measure(
     """Return the measured times of every pose model with every detector, in all that may run both.
 
     Raises:
-        BackendError: If the backend asked for is not there, or nothing computes in the precision asked for.
+        BackendError: If the backend asked for is not there, or nothing computes in the precision
+            asked for.
     """
     found = backends()
     if backend != AUTO and found[backend].install:
@@ -165,12 +175,16 @@ def measure(
                 for detector in detectors:
                     try:
                         finders[detector] = _open(detector, beside(choice), count)
-                    except BackendError as error:  # a file that this backend does not take on this processor
+                    except (
+                        BackendError
+                    ) as error:  # a file that this backend does not take on this processor
                         refused = error
                 if not finders:
                     continue
                 if around is None:
-                    around = time_pipeline(pose, next(iter(finders.values())), film, seconds=TRIAL_S)
+                    around = time_pipeline(
+                        pose, next(iter(finders.values())), film, seconds=TRIAL_S
+                    )
                 setups += _setups(path, pose, finders, choice, around, load)
     if not setups and refused is not None:
         raise refused
@@ -188,7 +202,12 @@ def _open(path: Path, choice: Choice, threads: int) -> Session:
 
 
 def _setups(
-    path: Path, pose: Session, finders: Mapping[Path, Session], choice: Choice, around: PipelineTimes, load: Load
+    path: Path,
+    pose: Session,
+    finders: Mapping[Path, Session],
+    choice: Choice,
+    around: PipelineTimes,
+    load: Load,
 ) -> list[Setup]:
     many = min(load.people * load.cameras, MOST_CROPS)
     crops = random_crops(pose, many)
@@ -225,7 +244,11 @@ def quality_of(model: Session) -> float:
     """Return the AP in the model's card, less what quantisation lost, if anything; 0 where it does not tell."""
     figures, quantised = (model.info.card.get(name) for name in ("figures", "quantised"))
     ap = figures.get("AP") if isinstance(figures, dict) else None
-    lost = quantised["ap_fp32"] - quantised[f"ap_{quantised['precision']}"] if isinstance(quantised, dict) else 0.0
+    lost = (
+        quantised["ap_fp32"] - quantised[f"ap_{quantised['precision']}"]
+        if isinstance(quantised, dict)
+        else 0.0
+    )
     return float(ap) - max(0.0, lost) / 100 if isinstance(ap, int | float) else 0.0
 
 
@@ -240,7 +263,12 @@ def _prove(
         pose = _open(setup.path, setup.choice, setup.threads)
         finder = _open(setup.detector, beside(setup.choice), setup.threads)
         times = time_pipeline(
-            pose, finder, film, cameras=load.cameras, detect_every=candidate.detect_every, seconds=seconds
+            pose,
+            finder,
+            film,
+            cameras=load.cameras,
+            detect_every=candidate.detect_every,
+            seconds=seconds,
         )
         tried.append((candidate, times))
         if times.fps >= load.fps and times.people >= load.people - 0.5:
@@ -254,10 +282,15 @@ def command_of(found: Plan) -> str:
     words = ["slimpose live SOURCE ...", "--model", _name_of(setup.path)]
     if (detector := _name_of(setup.detector)) != models.DEFAULT_DETECTOR:
         words += ["--detector", detector]
-    words += ["--backend", beside(setup.choice).backend]  # a file with a backend of its own finds it
+    words += [
+        "--backend",
+        beside(setup.choice).backend,
+    ]  # a file with a backend of its own finds it
     if setup.choice.precision:
         words += ["--precision", setup.choice.precision]
-    return " ".join([*words, "--threads", str(setup.threads), "--detect-every", str(found.detect_every)])
+    return " ".join(
+        [*words, "--threads", str(setup.threads), "--detect-every", str(found.detect_every)]
+    )
 
 
 def _name_of(path: Path) -> str:
@@ -265,14 +298,27 @@ def _name_of(path: Path) -> str:
 
 
 def _as_json(one: Plan) -> dict[str, Any]:
-    setup = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(one.setup).items()}
+    setup = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(one.setup).items()
+    }
     return {**setup, "detect_every": one.detect_every, "step_ms": one.step_ms, "share": one.share}
 
 
 def _table(told: Sequence[Plan], proofs: Sequence[PipelineTimes], load: Load) -> Table:
     heading = f"{1e3 / load.fps:.1f} ms a step; the film must reach {load.fps:g} pictures a second"
-    table = Table("model", "detector", "backend", "precision", title=heading, title_justify="left", box=None)
-    for column in ("threads", "every", "ms expected", "of the time", "film: median ms", "p95", "reached"):
+    table = Table(
+        "model", "detector", "backend", "precision", title=heading, title_justify="left", box=None
+    )
+    for column in (
+        "threads",
+        "every",
+        "ms expected",
+        "of the time",
+        "film: median ms",
+        "p95",
+        "reached",
+    ):
         table.add_column(column, justify="right")
     for place, one in enumerate(told):
         proof = proofs[place] if place < len(proofs) else None

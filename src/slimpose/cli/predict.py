@@ -15,27 +15,35 @@ from typing import Annotated
 import cv2
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 import slimpose
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores
 from slimpose.cli.drawing import DrawnFolder
-from slimpose.cli.tallies import Stages
-from slimpose.cli.targets import check_targets
-from slimpose.cli.writing import STANDARD_OUTPUT, Found, Records, Stems, Targets
+from slimpose.cli.output_paths import check_targets
+from slimpose.cli.outputs import STANDARD_OUTPUT, Found, Records, Stems, Targets
 from slimpose.draw import draw_poses
 from slimpose.formats import boxes as box_files
 from slimpose.formats.openpose import Order
 from slimpose.formats.results import image_number
+from slimpose.media import capture
+from slimpose.media.addresses import redacted
+from slimpose.media.images import ImageError
+from slimpose.media.sources import Frame, IncompleteError, Media, SourceError, expand, open_media
 from slimpose.poses import Poses
-from slimpose.runtime import capture, models
-from slimpose.runtime.addresses import redacted
-from slimpose.runtime.following import CameraFrame, Follower
-from slimpose.runtime.images import ImageError
+from slimpose.runtime import models
+from slimpose.runtime.follower import CameraFrame, Follower
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
-from slimpose.runtime.sources import Frame, IncompleteError, Media, SourceError, expand, open_media
+from slimpose.runtime.stage_timing import Stages
 
 
 def predict(
@@ -62,30 +70,34 @@ def predict(
 ) -> int:
     """Find everyone in pictures and videos, draw their poses, and write them as text.
 
-    People in videos are followed: they keep their numbers and their joints are smoothed. What cannot be read is told
-    at once and again at the end, the rest is done, and the exit code is 2 (1 where it was not the input's fault).
-    While videos are looked at, their files are called NAME.partial.SUFFIX: whole up to the last record at any time.
+    People in videos are followed: they keep their numbers and their joints are smoothed. What
+    cannot be read is told at once and again at the end, the rest is done, and the exit code is 2 (1
+    where it was not the input's fault). While videos are looked at, their files are called
+    NAME.partial.SUFFIX: whole up to the last record at any time.
 
     Args:
         sources: Pictures, videos, folders of them, or quoted patterns such as 'photos/**/*.jpg'.
-        out: Folder for the drawn pictures and videos (videos become mp4, without sound). They are called as the inputs
-            are and replace what has that name there; in a folder of the inputs they are called NAME.pose.jpg, and
-            there, as where a number tells two of one name apart, no file is replaced.
-        json: File for the poses as COCO results: a list with one record a person; pictures that are called by their
-            numbers (000000000139.jpg) get the image_id that COCO's tools want.
+        out: Folder for the drawn pictures and videos (videos become mp4, without sound). They are
+            called as the inputs are and replace what has that name there; in a folder of the inputs
+            they are called NAME.pose.jpg, and there, as where a number tells two of one name apart,
+            no file is replaced.
+        json: File for the poses as COCO results: a list with one record a person; pictures that are
+            called by their numbers (000000000139.jpg) get the image_id that COCO's tools want.
         csv: File for the poses as CSV: one row a person a frame a joint.
         jsonl: File for the poses as JSON lines, one a frame; - is standard output.
         openpose: Folder for the poses as OpenPose's JSON, one file a frame.
-        openpose_order: Its joints; the neck is the middle of the shoulders, the feet of BODY_25 stay 0.
-        model: A shipped pose model's name (slimpose models lists them), or a file of slimpose export.
+        openpose_order: Its joints; the neck is the middle of the shoulders, the feet of BODY_25
+            stay 0.
+        model: A shipped pose model's name (slimpose models lists them), or a file of slimpose
+            export.
         detector: The same for the person detector.
-        boxes: Boxes to look at instead of the detector's: a COCO annotation file, or a list of results; nobody is
-            followed then, and nobody found in inputs that it does not mention.
+        boxes: Boxes to look at instead of the detector's: a COCO annotation file, or a list of
+            results; nobody is followed then, and nobody found in inputs that it does not mention.
         threads: CPU threads for the networks; 0 leaves the choice to the backend.
-        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the fastest here, by a
-            short trial that is remembered.
-        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets --backend auto choose; by
-            default the files' own.
+        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the
+            fastest here, by a short trial that is remembered.
+        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets
+            --backend auto choose; by default the files' own.
         score_threshold: Least score 0..1 of a person's box; the detector's own by default.
         draw: Whether to draw and write pictures.
         detect_every: In videos, the detector looks at least at every so-manieth frame.
@@ -94,15 +106,21 @@ def predict(
         profile: Whether to tell the time of every stage at the end.
     """
     if not sources:
-        raise ValueError("nothing to look at; expected pictures, videos or folders: slimpose predict street.jpg")
+        raise ValueError(
+            "nothing to look at; expected pictures, videos or folders: slimpose predict street.jpg"
+        )
     capture.quieten()  # a broken file gets our line, not the decoder's ten
     if score_threshold is not None and not 0 <= score_threshold <= 1:
         raise ValueError(f"--score-threshold is {score_threshold:g}; expected a number 0..1")
     if detect_every < 1:
         raise ValueError(f"--detect-every is {detect_every}; expected 1 or more")
     if boxes is not None and detector != models.DEFAULT_DETECTOR:
-        raise ValueError(f"--boxes are looked at instead of a detector's; expected no --detector {detector}")
-    targets = Targets(json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order)
+        raise ValueError(
+            f"--boxes are looked at instead of a detector's; expected no --detector {detector}"
+        )
+    targets = Targets(
+        json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order
+    )
     given = box_files.read(boxes) if boxes is not None else None
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     failures = _Failures(console)
@@ -111,9 +129,16 @@ def predict(
         return failures.summarise(done=0)
     unmentioned = given.unmentioned(files) if given is not None else 0
     if unmentioned:
-        console.print(f"slimpose: {boxes} does not mention {unmentioned} of {len(files)} inputs; nobody is found there")
+        console.print(
+            f"slimpose: {boxes} does not mention {unmentioned} of {len(files)} inputs; nobody is found there"
+        )
     pipeline = slimpose.load(
-        model, None if given else detector, threads, score_threshold, backend=backend, precision=precision
+        model,
+        None if given else detector,
+        threads,
+        score_threshold,
+        backend=backend,
+        precision=precision,
     )
 
     def new_follower() -> Follower:
@@ -135,10 +160,17 @@ def predict(
     )
     drawn = DrawnFolder(out, files) if draw else None
     names, stems = Counter(file.name for file in files), Stems()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     records = Records(targets)
     try:
-        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        with Progress(
+            *columns, console=console, disable=not console.is_terminal, transient=True
+        ) as progress:
             task = progress.add_task("", total=len(files))
             for file in files:
                 progress.update(task, description=file.name)
@@ -179,7 +211,9 @@ class _Failures:
     def add(self, name: str, error: Exception) -> None:
         """Tell what is wrong with an input, and remember it."""
         reason = str(error)
-        self.console.print(f"slimpose: {reason if reason.startswith(name) else f'{name}: {reason}'}")
+        self.console.print(
+            f"slimpose: {reason if reason.startswith(name) else f'{name}: {reason}'}"
+        )
         self.names.append(name)
 
     def summarise(self, *, done: int) -> int:
@@ -241,7 +275,15 @@ class _Run:
             if media.is_video and media.frame_count:
                 progress.update(task, total=(progress.tasks[0].total or 0) + media.frame_count - 1)
             self._go_through(media, name, stem, records, drawn, lambda: progress.advance(task))
-        except (ImageError, SourceError, RuntimeError, OSError, OverflowError, MemoryError, cv2.error) as error:
+        except (
+            ImageError,
+            SourceError,
+            RuntimeError,
+            OSError,
+            OverflowError,
+            MemoryError,
+            cv2.error,
+        ) as error:
             records.roll_back(mark)
             self.frames, self.people = frames, people
             self.failures.add(str(file), error)
@@ -296,7 +338,9 @@ class _Run:
             self.stages.add("detect", timed.detect_ms)
             self.stages.add("pose", timed.pose_ms)
             return timed.poses
-        (poses,) = follower.step([CameraFrame(camera=0, image=frame.image, timestamp_s=frame.timestamp_s)])
+        (poses,) = follower.step(
+            [CameraFrame(camera=0, image=frame.image, timestamp_s=frame.timestamp_s)]
+        )
         for stage, ms in follower.last_ms.items():
             self.stages.add(stage, ms)
         return poses
@@ -328,12 +372,21 @@ class _Run:
     def summarise(self, report: Console, *, places: list[str], threads: int) -> None:
         """Tell what was done, by what, how fast and where it is."""
         counted = ((self.pictures, "image"), (self.videos, "video"))
-        seen = " and ".join(f"{number} {kind}{'s' * (number != 1)}" for number, kind in counted if number) or "nothing"
+        seen = (
+            " and ".join(
+                f"{number} {kind}{'s' * (number != 1)}" for number, kind in counted if number
+            )
+            or "nothing"
+        )
         seen += f" ({self.frames} frames)" if self.videos else ""
         found = "pose" if self.videos else "person"
         people = f"{self.people} {found if self.people == 1 else 'people' if found == 'person' else 'poses'}"
         pose = self.pipeline.estimator.session
-        finder = self.pipeline.detector.session.info.name if self.pipeline.detector is not None else "given boxes"
+        finder = (
+            self.pipeline.detector.session.info.name
+            if self.pipeline.detector is not None
+            else "given boxes"
+        )
         by = f", {pose.backend} {pose.precision}" if isinstance(pose, Session) else ""
         workers = f"{threads or f'automatic (of {os.cpu_count()})'} CPU threads"
         report.print(f"{seen}, {people}; {finder} + {pose.info.name}, {workers}{by}")

@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 from rich.progress import Progress
 
-from slimpose.cli.cropping import crops_of_people
-from slimpose.cli.targets import check_targets
+from slimpose.cli.output_paths import check_targets
+from slimpose.cli.sample_crops import crops_of_people
 from slimpose.export.onnx import load_weights
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.pose_net import PoseNet
@@ -30,11 +30,13 @@ def prune(
 ) -> int:
     """Make a smaller net out of a trained one: inner channels of its encoder's blocks go, the others make up for them.
 
-    What comes out has lost much of its accuracy and little of what it knows: slimpose train takes it as --start, of the
-    recipe ``pruned`` or of any whose net it was, and the unpruned one as --teacher.
+    What comes out has lost much of its accuracy and little of what it knows: slimpose train takes
+    it as --start, of the recipe ``pruned`` or of any whose net it was, and the unpruned one as
+    --teacher.
 
     Args:
-        weights: A run's best.safetensors: a pose net of inverted residual blocks (MobileNetV2, EfficientNet-Lite).
+        weights: A run's best.safetensors: a pose net of inverted residual blocks (MobileNetV2,
+            EfficientNet-Lite).
         gmac: True multiply-adds to come down to, in 1e9.
         images: Folder of pictures of people, such as those it was trained on.
         out: The safetensors file to write.
@@ -55,12 +57,21 @@ def prune(
     with Progress() as bar:
         refitting = bar.add_task("blocks", total=None)
         small = pruned(
-            net, batches, gmac=gmac, on_progress=lambda done, total: bar.update(refitting, completed=done, total=total)
+            net,
+            batches,
+            gmac=gmac,
+            on_progress=lambda done, total: bar.update(refitting, completed=done, total=total),
         )
-    kept = {name: loaded.metadata[name] for name in ("skeleton", "alignment", "task") if name in loaded.metadata}
+    kept = {
+        name: loaded.metadata[name]
+        for name in ("skeleton", "alignment", "task")
+        if name in loaded.metadata
+    }
     before, after = cost_of_spec(net.spec), cost_of_spec(small.spec)
     start = f"{weights.name} pruned to {after.gmac:.3f} GMAC ({loaded.metadata.get('start', 'start unknown')})"
     checkpoint.save(out, small.state_dict(), {**kept, "net": small.spec.to_json(), "start": start})
-    print(f"{out}: {before.gmac:.3f} -> {after.gmac:.3f} GMAC, {before.params:,} -> {after.params:,} parameters")
+    print(
+        f"{out}: {before.gmac:.3f} -> {after.gmac:.3f} GMAC, {before.params:,} -> {after.params:,} parameters"
+    )
     print(f"inner channels: {', '.join(map(str, small.spec.inner_widths))}")
     return 0

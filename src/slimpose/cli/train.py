@@ -23,13 +23,13 @@ from rich.progress import (
 from slimpose.data.people import trained_on
 from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
+from slimpose.media.images import picture_files
 from slimpose.network.build import alignment_of, spec_from_json
-from slimpose.runtime.images import picture_files
 from slimpose.train import checkpoint
+from slimpose.train.box_distillation import open_box_teacher
 from slimpose.train.detector_task import detector_task
 from slimpose.train.devices import Precision, open_devices
-from slimpose.train.distil import TAUGHT, open_teacher
-from slimpose.train.distil_boxes import open_box_teacher
+from slimpose.train.distillation import TAUGHT, open_teacher
 from slimpose.train.pose_task import pose_task
 from slimpose.train.processes import world_size
 from slimpose.train.recipe import Recipe
@@ -42,8 +42,9 @@ RANDOM = "random"
 def keep_freed_memory() -> None:
     """Tell glibc to reuse freed memory instead of handing it back: a CPU training step then takes 0.6 of the time.
 
-    PyTorch frees and asks for the same large buffers every step; by default each comes back from the kernel
-    unmapped and is zeroed page by page. Elsewhere than on glibc this does nothing. Numbers: docs/experiments.md.
+    PyTorch frees and asks for the same large buffers every step; by default each comes back from
+    the kernel unmapped and is zeroed page by page. Elsewhere than on glibc this does nothing.
+    Numbers: docs/experiments.md.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -84,29 +85,30 @@ def train(
     """Train a pose net or a person detector; under torchrun, on several GPUs and machines.
 
     Args:
-        recipe: Name of the recipe (a wrong one lists them), FILE.toml with a recipe of your own, or a weights file, for
-            the run that made it.
+        recipe: Name of the recipe (a wrong one lists them), FILE.toml with a recipe of your own, or
+            a weights file, for the run that made it.
         out: Folder of the run: metrics.jsonl, checkpoint.safetensors, best.safetensors.
         coco_folder: Folder of COCO 2017 as it is usually unpacked, in place of the next four.
         train: COCO annotation file to train on.
         images: Folder of its images.
         val: COCO annotation file to evaluate on during the run.
         val_images: Folder of its images.
-        start: What to start from: a file of slimpose import-trunk or of an earlier run, or the words imagenet or
-            random; what the recipe says by default.
-        teacher: Net to distil from: a run's best.safetensors, or an ONNX file that gives heatmaps; for a detector a
-            YOLOX ONNX file.
-        alpha: Share of the loss that compares with it; the recipe's by default, 0.5 where it has none. 0 trains without
-            a teacher.
-        taught_once: The teacher looks at every person once, beforehand, mirrored too, and then leaves memory: in place
-            of the heatmaps of every crop, the two highest peaks of each joint are kept in the run's folder (24 bytes a
-            joint, 61 MB for COCO).
+        start: What to start from: a file of slimpose import-trunk or of an earlier run, or the
+            words imagenet or random; what the recipe says by default.
+        teacher: Net to distil from: a run's best.safetensors, or an ONNX file that gives heatmaps;
+            for a detector a YOLOX ONNX file.
+        alpha: Share of the loss that compares with it; the recipe's by default, 0.5 where it has
+            none. 0 trains without a teacher.
+        taught_once: The teacher looks at every person once, beforehand, mirrored too, and then
+            leaves memory: in place of the heatmaps of every crop, the two highest peaks of each
+            joint are kept in the run's folder (24 bytes a joint, 61 MB for COCO).
         labelled_only: Learn from the teacher only the joints that have a label.
         unlabelled: Folder of further pictures, for the detector's teacher to label.
         resume: Go on from the checkpoint in the run's folder, exactly.
         length: Multiplies the recipe's samples; 0.01 is a quick try.
         batch: Samples a step, of all processes together; 0 leaves the recipe's.
-        accumulate: Compute each process's batch in so many parts one after another, to fit its memory.
+        accumulate: Compute each process's batch in so many parts one after another, to fit its
+            memory.
         precision: fp32, or bf16 or fp16 where that is safe (fp16 on GPUs only).
         workers: Threads a process that make batches; a fast GPU needs several.
         threads: CPU threads; 0 leaves PyTorch's choice.
@@ -123,10 +125,14 @@ def train(
     if start and resume:
         raise ValueError("--resume goes on from the run's own checkpoint; leave --start out")
     if start and start not in (IMAGENET, RANDOM) and not Path(start).is_file():
-        raise FileNotFoundError(f"no start file {start} (expected a file, or the words {IMAGENET} or {RANDOM})")
+        raise FileNotFoundError(
+            f"no start file {start} (expected a file, or the words {IMAGENET} or {RANDOM})"
+        )
     check_folder(out, resume=resume)
     keep_freed_memory()
-    sys.setswitchinterval(2e-4)  # by default the thread that makes batches keeps small calls waiting for 5 ms each
+    sys.setswitchinterval(
+        2e-4
+    )  # by default the thread that makes batches keeps small calls waiting for 5 ms each
     devices = open_devices(precision=precision, accumulate=accumulate, workers=workers)
     if threads:
         torch.set_num_threads(threads)
@@ -143,13 +149,20 @@ def train(
             f"{plan.name} with alpha {share:g} learns from a teacher; pass --teacher FILE, or --alpha 0 to do without"
         )
     if (taught_once or labelled_only) and (teacher is None or plan.task != "pose"):
-        raise ValueError("--taught-once and --labelled-only are for pose nets that learn from a --teacher")
+        raise ValueError(
+            "--taught-once and --labelled-only are for pose nets that learn from a --teacher"
+        )
     plan = plan.taught_once() if taught_once else plan
     plan = dataclasses.replace(plan, teach_unlabelled=False) if labelled_only else plan
     begun_from = str(out / CHECKPOINT) if resume else start or plan.start or RANDOM
     begun = {} if begun_from in (IMAGENET, RANDOM) else checkpoint.read_metadata(Path(begun_from))
     torch.manual_seed(plan.seed)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     columns = *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}")
     with Progress(*columns, disable=not devices.is_main) as bar:
         reading = bar.add_task("reading images", total=None, note="")
@@ -166,7 +179,9 @@ def train(
                 plan = plan.narrowed_to(spec_from_json(begun["net"]))
             taught_by = open_teacher(teacher) if teacher else None
             alignment = alignment_of(begun)
-            make_task = partial(pose_task, plan, teacher=taught_by, alignment=alignment, cache=out / TAUGHT)
+            make_task = partial(
+                pose_task, plan, teacher=taught_by, alignment=alignment, cache=out / TAUGHT
+            )
         else:
             taught_by = open_box_teacher(teacher) if teacher else None
             make_task = partial(detector_task, plan, teacher=taught_by, unlabelled=unlabelled)
@@ -179,11 +194,22 @@ def train(
             val_images=files.val_images,
             on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
         )
-        notes = {"train_file": files.train.name, "val_file": files.val.name, "skeleton": people.skeleton.to_json()}
+        notes = {
+            "train_file": files.train.name,
+            "val_file": files.val.name,
+            "skeleton": people.skeleton.to_json(),
+        }
         notes |= {"alignment": begun["alignment"]} if "alignment" in begun else {}
         notes |= {"teacher": taught_by.name} if taught_by else {}
-        notes |= {"unlabelled": f"{unlabelled.name}, {len(picture_files(unlabelled))} pictures"} if unlabelled else {}
-        del make_task, taught_by  # a teacher that is done looking leaves memory: the task alone says whether it is
+        notes |= (
+            {"unlabelled": f"{unlabelled.name}, {len(picture_files(unlabelled))} pictures"}
+            if unlabelled
+            else {}
+        )
+        del (
+            make_task,
+            taught_by,
+        )  # a teacher that is done looking leaves memory: the task alone says whether it is
         origin = RANDOM if resume or begun_from == RANDOM else load_start(task, plan, begun_from)
         training = bar.add_task(plan.name, total=plan.steps, note="")
         best = ""
@@ -208,7 +234,11 @@ def train(
 
 
 def _files(
-    coco_folder: Path | None, train: Path | None, images: Path | None, val: Path | None, val_images: Path | None
+    coco_folder: Path | None,
+    train: Path | None,
+    images: Path | None,
+    val: Path | None,
+    val_images: Path | None,
 ) -> CocoLayout:
     given = {"--train": train, "--images": images, "--val": val, "--val-images": val_images}
     missing = [option for option, path in given.items() if path is None]
@@ -219,13 +249,17 @@ def _files(
             )
         return coco_layout.find(coco_folder)
     if train is None or images is None or val is None or val_images is None:
-        raise ValueError(f"{', '.join(missing)} missing; expected --coco FOLDER, or {', '.join(given)}")
+        raise ValueError(
+            f"{', '.join(missing)} missing; expected --coco FOLDER, or {', '.join(given)}"
+        )
     return CocoLayout(train=train, train_images=images, val=val, val_images=val_images)
 
 
 def _samples_an_epoch(plan: Recipe, people: coco.CocoFile) -> int:
     """How often an epoch draws: every person (of a detector's data, every picture), by the recipe's weights."""
-    grouped = trained_on(people, plan.teacher_labels) if plan.task == "pose" else people.people_by_image()
+    grouped = (
+        trained_on(people, plan.teacher_labels) if plan.task == "pose" else people.people_by_image()
+    )
     if plan.task == "pose":
         sources = [person.source for found in grouped.values() for person in found]
     else:

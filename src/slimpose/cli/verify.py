@@ -11,9 +11,9 @@ from typing import Annotated
 
 import tyro
 
-from slimpose.cli.cropping import crops_of_people
+from slimpose.cli.sample_crops import crops_of_people
 from slimpose.evaluate.drift import broken_limits, compare
-from slimpose.runtime.made_film import photos_folder
+from slimpose.measure.synthetic_video import photos_folder
 from slimpose.runtime.models import resolve
 from slimpose.runtime.session import Session
 
@@ -35,15 +35,16 @@ def verify(
 ) -> int:
     """Run two pose models on the same people and tell how far apart their points, scores and heatmaps are.
 
-    A and B are shipped names or model files (.onnx, .xml, .tflite, .ncnn.param). With @BACKEND or @BACKEND:PRECISION
-    behind it, one is run so: slimpose verify mnv2 mnv2@openvino:bf16. If a limit is broken, the exit code is 1: meant
-    for CI.
+    A and B are shipped names or model files (.onnx, .xml, .tflite, .ncnn.param). With @BACKEND or
+    @BACKEND:PRECISION behind it, one is run so: slimpose verify mnv2 mnv2@openvino:bf16. If a limit
+    is broken, the exit code is 1: meant for CI.
 
     Args:
         a: The reference.
         b: What is compared with it.
         images: Folder of pictures; a checkout's sample photos by default.
-        annotations: COCO file that says where the people are; the shipped detector finds them by default.
+        annotations: COCO file that says where the people are; the shipped detector finds them by
+            default.
         max_px: Fail if any point is further away, in crop pixels.
         max_p95_px: Fail if more than 5 of 100 points are further away.
         min_score: Joints scored lower in either model do not count.
@@ -61,22 +62,32 @@ def verify(
     if threads < 0:
         raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
     if annotations is not None and images is None:
-        raise ValueError("--annotations names pictures; expected --images, the folder they are in, too")
+        raise ValueError(
+            "--annotations names pictures; expected --images, the folder they are in, too"
+        )
     folder = images or photos_folder()
     if folder is None:
-        raise ValueError("the sample photos come with a checkout, not with the installed package; expected --images")
+        raise ValueError(
+            "the sample photos come with a checkout, not with the installed package; expected --images"
+        )
     models = [opened(text, threads) for text in (a, b)]
     for text, model in zip((a, b), models, strict=True):
         if model.info.task != "pose":
             raise ValueError(f"{text} is a {model.info.task} model; expected a pose model")
-    crops, areas = crops_of_people(folder, annotations, size=models[0].info.size, people=people, threads=threads)
+    crops, areas = crops_of_people(
+        folder, annotations, size=models[0].info.size, people=people, threads=threads
+    )
     drift = compare(models[0], models[1], crops, areas, min_score=min_score)
     broken = broken_limits(drift, max_px=max_px, max_p95_px=max_p95_px)
     if json:
         print(json_text.dumps({"a": a, "b": b, **dataclasses.asdict(drift), "broken": broken}))
     else:
-        print(f"{b} beside {a}: {drift.people} people, {drift.joints} joints over {min_score:g} in both")
-        print(f"  points    mean {drift.mean_px:.3f}  p95 {drift.p95_px:.3f}  max {drift.max_px:.3f} crop pixels")
+        print(
+            f"{b} beside {a}: {drift.people} people, {drift.joints} joints over {min_score:g} in both"
+        )
+        print(
+            f"  points    mean {drift.mean_px:.3f}  p95 {drift.p95_px:.3f}  max {drift.max_px:.3f} crop pixels"
+        )
         print(f"  scores    mean {drift.score_mean:.4f}  max {drift.score_max:.4f}")
         print(f"  OKS       mean {drift.oks_mean:.4f}  min {drift.oks_min:.4f}")
         if drift.map_rms is not None and drift.map_max is not None:

@@ -23,21 +23,23 @@ class Augmentation:
         scale: Largest relative change of the person's size, both ways.
         rotation_deg: Largest rotation, both ways (pose only).
         rotate: Probability of any rotation (pose only).
-        normal: Scale and rotation are drawn from normal distributions with the above as standard deviations, cut at
-            one and at two of them, as the SimpleBaseline, HRNet and DARK repositories do; else evenly (pose only).
-        shift: Largest shift as a share of the box, both ways; of a whole picture, a quarter of how far it may lie from
-            the canvas's corner, as a share of the room there.
-        half_body: Probability of showing only the upper or the lower body, where 3 or more of its joints are
-            labelled (pose only).
+        normal: Scale and rotation are drawn from normal distributions with the above as standard
+            deviations, cut at one and at two of them, as the SimpleBaseline, HRNet and DARK
+            repositories do; else evenly (pose only).
+        shift: Largest shift as a share of the box, both ways; of a whole picture, a quarter of how
+            far it may lie from the canvas's corner, as a share of the room there.
+        half_body: Probability of showing only the upper or the lower body, where 3 or more of its
+            joints are labelled (pose only).
         light: Largest relative change of brightness, contrast and of each colour channel.
         grey: Probability of a grey picture.
         blur: Probability of a Gaussian blur.
-        cut_out: Probability of an ellipse or rectangle over part of the person, of one colour or (half the time, where
-            another picture is at hand) a piece of another person's picture (pose only).
-        border: Probability that the picture ends within the person's box, as it does for a quarter of COCO's people
+        cut_out: Probability of an ellipse or rectangle over part of the person, of one colour or
+            (half the time, where another picture is at hand) a piece of another person's picture
             (pose only).
-        blend: Probability of two people's crops in one, see-through or side by side (pose only). Only a teacher that
-            looks at every crop can label it, so it is left out where none does.
+        border: Probability that the picture ends within the person's box, as it does for a quarter
+            of COCO's people (pose only).
+        blend: Probability of two people's crops in one, see-through or side by side (pose only).
+            Only a teacher that looks at every crop can label it, so it is left out where none does.
         mosaic: Probability of four pictures side by side (detector only).
     """
 
@@ -88,8 +90,8 @@ def draw_affine(
 ) -> tuple[Float32[np.ndarray, "2 3"], bool]:
     """Draw the affine from cut pixels to crop pixels, and whether it mirrors.
 
-    The number of random draws does not depend on the settings' outcome, so that a seed's pictures stay
-    comparable.
+    The number of random draws does not depend on the settings' outcome, so that a seed's pictures
+    stay comparable.
     """
     draws = rng.random(8)
     if draws[0] < how.half_body:
@@ -99,7 +101,10 @@ def draw_affine(
             margin = 0.15 * (high - low).max() + 1
             box = np.concatenate([low - margin, high + margin]).astype(np.float32)
     base = geometry.crop_affines(box[None], crop_size)[0].astype(np.float64)
-    size, turned = (_normal(draws[i], most) if how.normal else 2 * draws[i] - 1 for i, most in ((2, 1.0), (4, 2.0)))
+    size, turned = (
+        _normal(draws[i], most) if how.normal else 2 * draws[i] - 1
+        for i, most in ((2, 1.0), (4, 2.0))
+    )
     scale = 1 + how.scale * size
     angle = np.deg2rad(how.rotation_deg) * turned if draws[3] < how.rotate else 0.0
     extent = (box[2:] - box[:2]) * base[0, 0]
@@ -136,7 +141,9 @@ def change_light(rng: np.random.Generator, how: Augmentation, crop: Image) -> Im
     return crop
 
 
-def cut_out(rng: np.random.Generator, how: Augmentation, crop: Image, others: Sequence[Image] = ()) -> Image:
+def cut_out(
+    rng: np.random.Generator, how: Augmentation, crop: Image, others: Sequence[Image] = ()
+) -> Image:
     """Cover an ellipse or a rectangle anywhere with one colour, or a piece of one of the others: an occluder."""
     draws = rng.random(9)
     if draws[0] >= how.cut_out:
@@ -152,7 +159,9 @@ def cut_out(rng: np.random.Generator, how: Augmentation, crop: Image, others: Se
         cv2.ellipse(canvas, centre, axes, 180 * draws[6], 0, 360, fill, thickness=-1)
     else:
         corner = centre[0] + axes[0], centre[1] + axes[1]
-        cv2.rectangle(canvas, (centre[0] - axes[0], centre[1] - axes[1]), corner, fill, thickness=-1)
+        cv2.rectangle(
+            canvas, (centre[0] - axes[0], centre[1] - axes[1]), corner, fill, thickness=-1
+        )
     if pasted:
         cv2.copyTo(cv2.resize(others[int(draws[8] * len(others))], (width, height)), canvas, crop)
     return crop
@@ -164,8 +173,8 @@ def blend(rng: np.random.Generator, crop: Image, other: Image) -> Image:
     A teacher's answer to it cannot be learnt by heart, since it is hardly ever drawn twice.
 
     Source:
-        Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022, section 3
-        (blending); Yun et al., "CutMix", ICCV 2019 (side by side, there a rectangle).
+        Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022,
+        section 3 (blending); Yun et al., "CutMix", ICCV 2019 (side by side, there a rectangle).
     """
     draws = rng.random(4)
     if draws[0] < 0.5:
@@ -191,7 +200,9 @@ def end_picture(
     if draws[0] >= how.border:
         return kept
     share = np.float32(0.35 + 0.55 * draws[2])
-    side = int(np.searchsorted([0.5, 0.7, 0.9], draws[1], side="right"))  # ends at the bottom, right, left, top
+    side = int(
+        np.searchsorted([0.5, 0.7, 0.9], draws[1], side="right")
+    )  # ends at the bottom, right, left, top
     edge, other = ((3, 1), (2, 0), (0, 2), (1, 3))[side]
     line = np.round(box[other] + share * (box[edge] - box[other]))
     within = (4, size.width - 4) if edge % 2 == 0 else (4, size.height - 4)

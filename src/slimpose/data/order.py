@@ -19,7 +19,9 @@ class Order:
 
     def __init__(self, repeats: Float[np.ndarray, " n"], *, seed: int) -> None:
         if not (repeats >= 0).all() or repeats.sum() < 1:
-            raise ValueError(f"sampling weights sum to {repeats.sum():g}; expected none negative, at least 1 together")
+            raise ValueError(
+                f"sampling weights sum to {repeats.sum():g}; expected none negative, at least 1 together"
+            )
         self._repeats = repeats
         self._seed = seed
         self.epoch_length = round(float(repeats.sum()))

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from slimpose import geometry
 from slimpose.arrays import Affines, Boxes, Image, Points, Size
 from slimpose.formats import coco
-from slimpose.runtime.images import decode_image, read_image
+from slimpose.media.images import decode_image, read_image
 from slimpose.runtime.machine import read_machine
 from slimpose.skeleton import Skeleton
 
@@ -56,8 +56,8 @@ class Cuts(Sequence[Image]):
 class People:
     """n people ready to be drawn for training.
 
-    ``cuts[i]`` is a piece of the picture about person i; boxes and points are in its pixels. ``weights`` is 0
-    where a joint is not labelled.
+    ``cuts[i]`` is a piece of the picture about person i; boxes and points are in its pixels.
+    ``weights`` is 0 where a joint is not labelled.
     """
 
     cuts: Cuts
@@ -74,7 +74,9 @@ class People:
 def trained_on(annotations: coco.CocoFile, teacher: TeacherLabels) -> dict[int, list[coco.Person]]:
     """Return the people who have something to learn from, by image id: with a label, and no crowd."""
     by_image = {
-        image_id: [person for person in people if not person.is_crowd and _weights(person, teacher).any()]
+        image_id: [
+            person for person in people if not person.is_crowd and _weights(person, teacher).any()
+        ]
         for image_id, people in annotations.people_by_image().items()
     }
     return {image_id: people for image_id, people in by_image.items() if people}
@@ -90,12 +92,14 @@ def load_people(
 ) -> People:
     """Cut every labelled person out of its picture, shrunk so that a crop of it fills at most ``crop_size``.
 
-    A cut takes at most the memory of MARGIN/BOX_PADDING squared crops: 36 GB for COCO's 149,813 people at 256x192.
-    Where all together might take more than ``memory_for_process``, they are kept compressed: about 3 GB for those.
+    A cut takes at most the memory of MARGIN/BOX_PADDING squared crops: 36 GB for COCO's 149,813
+    people at 256x192. Where all together might take more than ``memory_for_process``, they are kept
+    compressed: about 3 GB for those.
 
     Raises:
         ImageError: If a picture is missing or broken.
-        ValueError: If nobody is labelled, or a labelled person's box has no area or lies outside the picture.
+        ValueError: If nobody is labelled, or a labelled person's box has no area or lies outside
+            the picture.
     """
     by_image = trained_on(annotations, teacher)
     if not by_image:
@@ -133,12 +137,18 @@ def memory_for_process() -> int:
 
     Where the memory is unknown it is taken to be 8 GiB.
     """
-    return (read_machine().memory_bytes or 8 << 30) // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return (
+        (read_machine().memory_bytes or 8 << 30)
+        // 2
+        // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    )
 
 
 def pack_image(cut: Image) -> bytes:
     """Return RGB pixels as a JPEG of quality 95."""
-    sound, data = cv2.imencode(".jpg", cv2.cvtColor(cut, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    sound, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(cut, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95]
+    )
     assert sound
     return data.tobytes()
 
@@ -150,12 +160,19 @@ def _cut_person(image: Image, person: coco.Person, crop_size: Size) -> tuple[Ima
         raise ValueError(f"annotation {person.id}: {error}") from error
 
 
-def _cut(image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size) -> tuple[Image, Affines]:
+def _cut(
+    image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size
+) -> tuple[Image, Affines]:
     geometry.check_boxes_in_image(box_image[None], image, over_px=0.5)  # nobody is learnt from less
     height, width = image.shape[:2]
     to_crop = geometry.crop_affines(box_image[None], crop_size)[0]
     scale = min(1.0, float(to_crop[0, 0]))
-    half = np.array([crop_size.width, crop_size.height]) / to_crop[0, 0] * (MARGIN / geometry.BOX_PADDING) / 2
+    half = (
+        np.array([crop_size.width, crop_size.height])
+        / to_crop[0, 0]
+        * (MARGIN / geometry.BOX_PADDING)
+        / 2
+    )
     centre = (box_image[:2] + box_image[2:]) / 2
     x1, y1 = np.clip(np.floor(centre - half), 0, (width - 1, height - 1)).astype(int)
     x2, y2 = np.clip(np.ceil(centre + half), (x1 + 1, y1 + 1), (width, height)).astype(int)
@@ -175,7 +192,9 @@ def _weights(person: coco.Person, teacher: TeacherLabels) -> Float32[np.ndarray,
     weights = np.where(is_labelled, person.joint_weights, 0)
     if person.teacher_keypoints is not None and person.teacher_agreement >= teacher.min_agreement:
         scores = person.teacher_keypoints[:, 2]
-        weights = np.where(~is_labelled & (scores >= teacher.min_score), teacher.weight * scores, weights)
+        weights = np.where(
+            ~is_labelled & (scores >= teacher.min_score), teacher.weight * scores, weights
+        )
     return weights.astype(np.float32)
 
 
@@ -184,4 +203,6 @@ def _points(person: coco.Person) -> Float32[np.ndarray, "joints 2"]:
     assert person.keypoints is not None
     if person.teacher_keypoints is None:
         return person.keypoints[:, :2]
-    return np.where(person.keypoints[:, 2:] > 0, person.keypoints[:, :2], person.teacher_keypoints[:, :2])
+    return np.where(
+        person.keypoints[:, 2:] > 0, person.keypoints[:, :2], person.teacher_keypoints[:, :2]
+    )

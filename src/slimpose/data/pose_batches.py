@@ -11,10 +11,17 @@ from jaxtyping import Float32
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Crops, Heatmaps, Image, Scores, Size
-from slimpose.data.augment import Augmentation, blend, change_light, cut_out, draw_affine, end_picture
+from slimpose.data.augment import (
+    Augmentation,
+    blend,
+    change_light,
+    cut_out,
+    draw_affine,
+    end_picture,
+)
 from slimpose.data.order import Order
 from slimpose.data.people import People
-from slimpose.data.taught import Peaks, draw_peaks
+from slimpose.data.teacher_cache import Peaks, draw_peaks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +42,8 @@ class PoseBatches:
         people: Whom to draw.
         order: Whom at which position.
         stride: Crop pixels a heatmap cell.
-        sigma_share: The target's standard deviation as a share of the heatmap's height (2 cells of 64: 1/32).
+        sigma_share: The target's standard deviation as a share of the heatmap's height (2 cells of
+            64: 1/32).
         seed: Fixes every draw, together with the position.
         trust: Factor a person (n,) for its joints' weights; 1 by default.
         taught: What a teacher sees in each person, of ``data/taught.py``.
@@ -49,16 +57,24 @@ class PoseBatches:
     trust: Float32[np.ndarray, " n"] | None = None
     taught: Peaks | None = None
 
-    def batch(self, first: int, count: int, size: Size, how: Augmentation, *, taught: bool = True) -> PoseBatch:
+    def batch(
+        self, first: int, count: int, size: Size, how: Augmentation, *, taught: bool = True
+    ) -> PoseBatch:
         """Return the batch of positions first .. first + count - 1.
 
-        ``taught`` says whether what the teacher saw, if it is known, is to be drawn; it is not known of blends.
+        ``taught`` says whether what the teacher saw, if it is known, is to be drawn; it is not
+        known of blends.
         """
-        rows = [self._drawn(self.order.at(first + row), (self.seed, first + row), size, how) for row in range(count)]
+        rows = [
+            self._drawn(self.order.at(first + row), (self.seed, first + row), size, how)
+            for row in range(count)
+        ]
         to_crop = np.stack([row.to_crop for row in rows])
         points_crop = np.stack([row.points_crop for row in rows])
         weights = np.stack([row.weights for row in rows])
-        inside = (points_crop > -0.5) & (points_crop < np.array([size.width - 0.5, size.height - 0.5]))
+        inside = (points_crop > -0.5) & (
+            points_crop < np.array([size.width - 0.5, size.height - 0.5])
+        )
         map_size = Size(size.height // self.stride, size.width // self.stride)
         points_heatmap = geometry.crop_to_heatmap(points_crop, self.stride)
         sigma_px = self.sigma_share * map_size.height
@@ -67,18 +83,27 @@ class PoseBatches:
             crops=np.stack([row.crop for row in rows]),
             heatmaps=heatmap.encode(points_heatmap, map_size, sigma_px=sigma_px),
             weights=weights * inside.all(axis=2),
-            taught=draw_peaks(np.stack(peaks), to_crop, size, stride=self.stride, sigma_px=sigma_px) if peaks else None,
+            taught=draw_peaks(np.stack(peaks), to_crop, size, stride=self.stride, sigma_px=sigma_px)
+            if peaks
+            else None,
         )
 
     def _drawn(self, person: int, seed: tuple[int, ...], size: Size, how: Augmentation) -> _Drawn:
         rng = np.random.default_rng(seed)
         skeleton = self.people.skeleton
-        cut, box, points_cut = self.people.cuts[person], self.people.boxes_cut[person], self.people.points_cut[person]
+        cut, box, points_cut = (
+            self.people.cuts[person],
+            self.people.boxes_cut[person],
+            self.people.points_cut[person],
+        )
         labels = self.people.weights[person]
         kept = end_picture(rng, how, box, Size(*cut.shape[:2]))
         shown = _within(points_cut, kept)
         if (labels * shown > 0).sum() < min(3, (labels > 0).sum()):
-            kept, shown = end_picture(rng, Augmentation(), box, Size(*cut.shape[:2])), np.ones_like(shown)
+            kept, shown = (
+                end_picture(rng, Augmentation(), box, Size(*cut.shape[:2])),
+                np.ones_like(shown),
+            )
         to_crop, mirror = draw_affine(
             rng,
             how,
@@ -91,7 +116,9 @@ class PoseBatches:
         x1, y1, x2, y2 = kept.astype(int)
         from_kept = to_crop.copy()
         from_kept[:, 2] += from_kept[:, :2] @ kept[:2]
-        crop = cv2.warpAffine(cut[y1:y2, x1:x2], from_kept, (size.width, size.height), flags=cv2.INTER_LINEAR)
+        crop = cv2.warpAffine(
+            cut[y1:y2, x1:x2], from_kept, (size.width, size.height), flags=cv2.INTER_LINEAR
+        )
         crop = cut_out(rng, how, change_light(rng, how, crop), self.people.cuts)
         order = skeleton.flip_indices if mirror else slice(None)
         peaks = None
@@ -103,7 +130,9 @@ class PoseBatches:
         if rng.random() < how.blend:
             other = int(rng.integers(len(self.people)))
             alone = dataclasses.replace(how, blend=0.0)
-            beside = self._drawn(other, (*seed, 1 + other), size, alone)  # a last seed of 0 would change nothing
+            beside = self._drawn(
+                other, (*seed, 1 + other), size, alone
+            )  # a last seed of 0 would change nothing
             crop = blend(rng, crop, beside.crop)
             weights = np.zeros_like(weights)
         return _Drawn(
@@ -131,4 +160,6 @@ class _Drawn:
 
 def _within(points: np.ndarray, part: Float32[np.ndarray, "4"]) -> np.ndarray:
     """Which points (..., 2) lie in a picture's part x1, y1, x2, y2."""
-    return np.all((points > part[:2] - 0.5) & (points < part[2:] - 0.5), axis=-1, keepdims=True)[..., 0]
+    return np.all((points > part[:2] - 0.5) & (points < part[2:] - 0.5), axis=-1, keepdims=True)[
+        ..., 0
+    ]

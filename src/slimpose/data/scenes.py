@@ -19,7 +19,7 @@ from slimpose.data.augment import Augmentation, change_light
 from slimpose.data.order import Order
 from slimpose.data.people import memory_for_process, pack_image
 from slimpose.formats import coco
-from slimpose.runtime.images import decode_image, picture_files, read_image
+from slimpose.media.images import decode_image, picture_files, read_image
 from slimpose.runtime.letterbox import CANVAS_GREY
 
 _LEAST_VISIBLE = 0.3
@@ -42,7 +42,11 @@ class Scene:
 
     def image(self) -> Image:
         """Return the picture's pixels."""
-        return decode_image(self.stored, name="a packed scene") if isinstance(self.stored, bytes) else self.stored
+        return (
+            decode_image(self.stored, name="a packed scene")
+            if isinstance(self.stored, bytes)
+            else self.stored
+        )
 
 
 def load_scenes(
@@ -137,8 +141,8 @@ def _load_all(
 class SceneBatch:
     """Pictures (n, H, W, 3), the people to be found in each, and where the labels may be believed.
 
-    ``boxes`` holds x1, y1, x2, y2 (people, 4) in input pixels for each picture; ``counts`` (n, h, w) is 0 at cells in
-    crowds and in pictures without labels, 1 elsewhere.
+    ``boxes`` holds x1, y1, x2, y2 (people, 4) in input pixels for each picture; ``counts`` (n, h,
+    w) is 0 at cells in crowds and in pictures without labels, 1 elsewhere.
     """
 
     images: Crops
@@ -167,16 +171,32 @@ class SceneBatches:
         return SceneBatch(images=images, boxes=boxes, counts=counts)
 
     def _draw(
-        self, rng: np.random.Generator, how: Augmentation, position: int, image: Image, counts: np.ndarray
+        self,
+        rng: np.random.Generator,
+        how: Augmentation,
+        position: int,
+        image: Image,
+        counts: np.ndarray,
     ) -> Boxes:
         """Fill one row with a scene, or with four side by side; return the people to be found."""
         height, width = image.shape[:2]
         places = [((0, 0, width, height), self.order.at(position))]
         if how.mosaic and rng.random() < how.mosaic:
-            split_x, split_y = (np.array([width, height]) * rng.uniform(0.3, 0.7, 2)).astype(int).tolist()
-            epoch = position - position % self.order.epoch_length  # by its lot: not always the same few
-            others = [self.order.at(epoch + int(other)) for other in rng.integers(0, self.order.epoch_length, 3)]
-            tiles = [(0, 0, split_x, split_y), (split_x, 0, width, split_y), (0, split_y, split_x, height)]
+            split_x, split_y = (
+                (np.array([width, height]) * rng.uniform(0.3, 0.7, 2)).astype(int).tolist()
+            )
+            epoch = (
+                position - position % self.order.epoch_length
+            )  # by its lot: not always the same few
+            others = [
+                self.order.at(epoch + int(other))
+                for other in rng.integers(0, self.order.epoch_length, 3)
+            ]
+            tiles = [
+                (0, 0, split_x, split_y),
+                (split_x, 0, width, split_y),
+                (0, split_y, split_x, height),
+            ]
             tiles.append((split_x, split_y, width, height))
             places = list(zip(tiles, [places[0][1], *others], strict=True))
         people: list[Boxes] = []
@@ -185,7 +205,11 @@ class SceneBatches:
             picture = scene.image()
             affine = _draw_view(rng, how, Size(*picture.shape[:2]), tile)
             image[y1:y2, x1:x2] = cv2.warpAffine(
-                picture, affine, (tile.width, tile.height), flags=cv2.INTER_LINEAR, borderValue=(CANVAS_GREY,) * 3
+                picture,
+                affine,
+                (tile.width, tile.height),
+                flags=cv2.INTER_LINEAR,
+                borderValue=(CANVAS_GREY,) * 3,
             )
             seen, is_person = _see(scene, affine, tile)
             seen += np.array([x1, y1, x1, y1], np.float32)
@@ -204,8 +228,12 @@ def _draw_view(
     draws = rng.random(4)
     scale = np.exp(np.log(1 + 2 * how.scale) * (2 * draws[0] - 1))
     fitted *= scale
-    room = np.array([canvas.width, canvas.height]) - fitted[0, 0] * np.array([image_size.width, image_size.height])
-    place = np.minimum(room, 0) * draws[1:3] + np.maximum(room, 0) * draws[1:3] * min(1.0, 4 * how.shift)
+    room = np.array([canvas.width, canvas.height]) - fitted[0, 0] * np.array(
+        [image_size.width, image_size.height]
+    )
+    place = np.minimum(room, 0) * draws[1:3] + np.maximum(room, 0) * draws[1:3] * min(
+        1.0, 4 * how.shift
+    )
     fitted[:, 2] = (fitted[0, 0] - 1) / 2 + place
     if draws[3] < how.flip:
         fitted[0, 0] *= -1
@@ -215,7 +243,9 @@ def _draw_view(
 
 def _see(scene: Scene, affine: np.ndarray, size: Size) -> tuple[Boxes, Bool[np.ndarray, " n"]]:
     """Return the boxes inside the canvas, clipped, and which are people to find (the loss leaves out the others)."""
-    corners = geometry.transform_points(affine[None], scene.boxes_image.reshape(1, -1, 2)).reshape(-1, 2, 2)
+    corners = geometry.transform_points(affine[None], scene.boxes_image.reshape(1, -1, 2)).reshape(
+        -1, 2, 2
+    )
     whole = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
     limits = np.array([size.width, size.height, size.width, size.height], np.float32) - 0.5
     clipped = np.clip(whole, -0.5, limits)

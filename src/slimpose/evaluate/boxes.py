@@ -39,7 +39,9 @@ def ground_truth_boxes(annotations: CocoFile) -> dict[int, PeopleBoxes]:
         ]
         if labelled:
             stacked = np.stack(labelled)
-            boxes[image_id] = PeopleBoxes(boxes_image=stacked, scores=np.ones(len(stacked), np.float32))
+            boxes[image_id] = PeopleBoxes(
+                boxes_image=stacked, scores=np.ones(len(stacked), np.float32)
+            )
     return boxes
 
 
@@ -58,5 +60,7 @@ def boxes_in_file(annotations: CocoFile, path: Path) -> dict[int, PeopleBoxes]:
         if with_area.any():
             boxes[image_id] = PeopleBoxes(boxes_image=found[with_area], scores=scores[with_area])
     if not boxes:
-        raise ValueError(f"{path} holds no box of an image of {annotations.path} (of another data set?)")
+        raise ValueError(
+            f"{path} holds no box of an image of {annotations.path} (of another data set?)"
+        )
     return boxes

@@ -25,7 +25,9 @@ def require_pycocotools() -> None:
         RuntimeError: If it is not installed.
     """
     if importlib.util.find_spec("pycocotools") is None:
-        raise RuntimeError("evaluation needs pycocotools, which is not installed: pip install pycocotools")
+        raise RuntimeError(
+            "evaluation needs pycocotools, which is not installed: pip install pycocotools"
+        )
 
 
 def average_precision(
@@ -82,4 +84,9 @@ def _dataset(annotations: CocoFile) -> dict[str, Any]:
             }
         )
     images = [{"id": image_id} for image_id in annotations.images]
-    return {"info": {}, "images": images, "annotations": people, "categories": [{"id": annotations.category_id}]}
+    return {
+        "info": {},
+        "images": images,
+        "annotations": people,
+        "categories": [{"id": annotations.category_id}],
+    }

@@ -14,8 +14,8 @@ from slimpose.arrays import Crops, Size
 from slimpose.evaluate.boxes import PeopleBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
+from slimpose.media.images import read_image
 from slimpose.runtime.detector import NMS_IOU, boxes_in_image
-from slimpose.runtime.images import read_image
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Model
 
@@ -57,7 +57,9 @@ def detected_boxes(
         image = read_image(image_folder / annotations.images[image_id].file_name)
         picture, to_canvas = letterbox(image, canvas)
         boxes, scores = (output[0] for output in detect(picture[None]))
-        boxes, scores = boxes_in_image(boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou=nms_iou)
+        boxes, scores = boxes_in_image(
+            boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou=nms_iou
+        )
         found[image_id] = PeopleBoxes(boxes_image=boxes, scores=scores)
         on_progress(done, len(looked_at))
     return found
@@ -82,16 +84,22 @@ def box_ap(annotations: CocoFile, boxes: dict[int, PeopleBoxes]) -> dict[str, fl
     return average_precision(annotations, box_records(annotations, boxes), kind="bbox")
 
 
-def recall_and_false(annotations: CocoFile, boxes: dict[int, PeopleBoxes], *, threshold: float) -> dict[str, float]:
+def recall_and_false(
+    annotations: CocoFile, boxes: dict[int, PeopleBoxes], *, threshold: float
+) -> dict[str, float]:
     """Return ``recall_tall`` and ``false_per_image`` of the boxes that score over ``threshold``.
 
-    People taller than TALL_PX are to be found; each box may find one. A box that finds nobody of any height, and lies
-    not mostly inside a crowd's box, is false.
+    People taller than TALL_PX are to be found; each box may find one. A box that finds nobody of
+    any height, and lies not mostly inside a crowd's box, is false.
     """
     found_tall = tall = false = 0
     for image_id, people in annotations.people_by_image().items():
-        true_boxes = np.array([person.box_image for person in people if not person.is_crowd], np.float32).reshape(-1, 4)
-        crowds = np.array([person.box_image for person in people if person.is_crowd], np.float32).reshape(-1, 4)
+        true_boxes = np.array(
+            [person.box_image for person in people if not person.is_crowd], np.float32
+        ).reshape(-1, 4)
+        crowds = np.array(
+            [person.box_image for person in people if person.is_crowd], np.float32
+        ).reshape(-1, 4)
         is_tall = true_boxes[:, 3] - true_boxes[:, 1] > TALL_PX
         tall += int(is_tall.sum())
         if image_id not in boxes:
@@ -99,9 +107,14 @@ def recall_and_false(annotations: CocoFile, boxes: dict[int, PeopleBoxes], *, th
         mine = boxes[image_id].over(threshold)
         best_first = mine.boxes_image[np.argsort(-mine.scores, kind="stable")]
         matched = _match(best_first, true_boxes)
-        found_tall += int((is_tall & np.isin(np.arange(len(true_boxes)), matched[matched >= 0])).sum())
+        found_tall += int(
+            (is_tall & np.isin(np.arange(len(true_boxes)), matched[matched >= 0])).sum()
+        )
         false += int(((matched < 0) & ~_inside_crowd(best_first, crowds)).sum())
-    return {"recall_tall": found_tall / max(1, tall), "false_per_image": false / max(1, len(annotations.images))}
+    return {
+        "recall_tall": found_tall / max(1, tall),
+        "false_per_image": false / max(1, len(annotations.images)),
+    }
 
 
 def _match(boxes: Float32[np.ndarray, "a 4"], true_boxes: Float32[np.ndarray, "b 4"]) -> np.ndarray:
@@ -118,7 +131,9 @@ def _match(boxes: Float32[np.ndarray, "a 4"], true_boxes: Float32[np.ndarray, "b
     return matched
 
 
-def _inside_crowd(boxes: Float32[np.ndarray, "a 4"], crowds: Float32[np.ndarray, "b 4"]) -> Bool[np.ndarray, " a"]:
+def _inside_crowd(
+    boxes: Float32[np.ndarray, "a 4"], crowds: Float32[np.ndarray, "b 4"]
+) -> Bool[np.ndarray, " a"]:
     if len(crowds) == 0 or len(boxes) == 0:
         return np.zeros(len(boxes), bool)
     shared = geometry.box_intersections(boxes, crowds)

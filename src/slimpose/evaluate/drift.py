@@ -26,7 +26,8 @@ class Drift:
         score_max: Largest.
         oks_mean: Mean similarity of a person's two poses (1 is the same).
         oks_min: Smallest.
-        map_rms: Root of the mean squared difference of the heatmaps; None if a model does not give them.
+        map_rms: Root of the mean squared difference of the heatmaps; None if a model does not give
+            them.
         map_max: Largest difference of the heatmaps; likewise.
     """
 
@@ -44,7 +45,13 @@ class Drift:
 
 
 def compare(
-    a: Model, b: Model, crops: Crops, areas_crop: PersonScores, *, min_score: float = 0.3, batch: int = 16
+    a: Model,
+    b: Model,
+    crops: Crops,
+    areas_crop: PersonScores,
+    *,
+    min_score: float = 0.3,
+    batch: int = 16,
 ) -> Drift:
     """Return the drift of b's answers from a's.
 
@@ -52,7 +59,8 @@ def compare(
         a: The reference.
         b: The model compared with it, of the same input size and joints.
         crops: uint8 (n, H, W, 3).
-        areas_crop: (n,) area of each person's box in square crop pixels: the size that OKS is measured in.
+        areas_crop: (n,) area of each person's box in square crop pixels: the size that OKS is
+            measured in.
         min_score: Joints scored lower in either model do not count.
         batch: Crops a call.
 
@@ -78,11 +86,17 @@ def compare(
         for row in np.flatnonzero(counted.any(axis=1)):
             one = slice(row, row + 1)
             area = areas_crop[rows][one]
-            similarity = oks_matrix(mine[0][one], theirs[0][one], area, a.info.skeleton, counted_a=counted[one])
+            similarity = oks_matrix(
+                mine[0][one], theirs[0][one], area, a.info.skeleton, counted_a=counted[one]
+            )
             similarities.append(float(similarity[0, 0]))
         if len(outputs) == 3:
             gap = np.abs(mine[2] - theirs[2])
-            squared, largest, cells = squared + float((gap**2).sum()), max(largest, float(gap.max())), cells + gap.size
+            squared, largest, cells = (
+                squared + float((gap**2).sum()),
+                max(largest, float(gap.max())),
+                cells + gap.size,
+            )
     every = np.concatenate(distances) if distances else np.zeros(0)
     if len(every) == 0:
         raise ValueError(
@@ -107,7 +121,10 @@ def compare(
 
 def broken_limits(drift: Drift, *, max_px: float | None, max_p95_px: float | None) -> Sequence[str]:
     """Return a sentence for each limit that the drift is over; NaN is over any."""
-    limits = (("the largest distance", drift.max_px, max_px), ("the 95th percentile", drift.p95_px, max_p95_px))
+    limits = (
+        ("the largest distance", drift.max_px, max_px),
+        ("the 95th percentile", drift.p95_px, max_p95_px),
+    )
     return [
         f"{what} is {value:.3f} px; at most {limit:g} is allowed"
         for what, value, limit in limits

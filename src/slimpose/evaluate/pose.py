@@ -14,10 +14,10 @@ from slimpose.evaluate.boxes import PeopleBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats import results
 from slimpose.formats.coco import CocoFile
+from slimpose.media.images import read_image
 from slimpose.oks import oks_nms
 from slimpose.poses import Poses, person_scores
 from slimpose.runtime.crops import cut_crops
-from slimpose.runtime.images import read_image
 from slimpose.runtime.session import Model
 from slimpose.skeleton import Skeleton
 
@@ -55,10 +55,11 @@ def by_heatmaps(
         skeleton: Says which joints change places in a mirror.
         stride: Crop pixels a heatmap cell.
         flip: Average the heatmaps with those of the mirrored crops.
-        flip_shift: First move the mirrored maps one cell to the right, as the published protocol does. It is for nets
-            whose maps put crop pixel x at cell x / stride: mirrored, such a map comes out 3/4 of a cell (at stride
-            4) too far left. Here x is at (x - (stride - 1) / 2) / stride, which a mirror keeps, and imported
-            checkpoints' maps are brought there: these need no shift, and lose by it.
+        flip_shift: First move the mirrored maps one cell to the right, as the published protocol
+            does. It is for nets whose maps put crop pixel x at cell x / stride: mirrored, such a
+            map comes out 3/4 of a cell (at stride 4) too far left. Here x is at (x - (stride - 1) /
+            2) / stride, which a mirror keeps, and imported checkpoints' maps are brought there:
+            these need no shift, and lose by it.
         decoding: How a map becomes a point.
     """
     look = heatmap.both_ways(heatmaps_of, skeleton, shift=flip_shift) if flip else heatmaps_of
@@ -89,8 +90,12 @@ def quarter_decode(heatmaps: Heatmaps) -> tuple[Points, Scores]:
     inside = (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
 
     def towards(step: int) -> np.ndarray:
-        after = np.take_along_axis(flat, np.where(inside, place + step, place)[..., None], axis=2)[..., 0]
-        before = np.take_along_axis(flat, np.where(inside, place - step, place)[..., None], axis=2)[..., 0]
+        after = np.take_along_axis(flat, np.where(inside, place + step, place)[..., None], axis=2)[
+            ..., 0
+        ]
+        before = np.take_along_axis(flat, np.where(inside, place - step, place)[..., None], axis=2)[
+            ..., 0
+        ]
         return 0.25 * np.sign(after - before)
 
     points = np.stack([x + towards(1), y + towards(width)], axis=-1).astype(np.float32)
@@ -117,7 +122,8 @@ def pose_records(
         boxes: Image id to boxes.
         predict: The model.
         crop_size: The model's input size.
-        nms_oks: Drop a pose that is this similar (OKS) to a better one of the image; None keeps all.
+        nms_oks: Drop a pose that is this similar (OKS) to a better one of the image; None keeps
+            all.
         batch: Crops a call.
         on_progress: Told (people done, people in all).
 

@@ -17,6 +17,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Crops, Size
 from slimpose.formats.files import write_bytes
 from slimpose.network.baselines.net import BaselineNet, PartsNet
@@ -24,7 +25,6 @@ from slimpose.network.build import Net, Spec, build, net_of
 from slimpose.network.cost import cost_of
 from slimpose.network.dark import PoseDecoder
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
-from slimpose.runtime.affinity import OPENPOSE18
 from slimpose.runtime.detector import NMS_IOU, SCORE_THRESHOLD
 from slimpose.runtime.onnx_file import CPU, session_options
 from slimpose.runtime.session import FORMAT, read_info
@@ -65,11 +65,19 @@ def load_weights(path: Path) -> Loaded:
     """
     saved = checkpoint.load_weights(path)
     if not {"task", "net"} <= saved.metadata.keys():
-        raise ValueError(f"{path} does not say which net it holds; expected best.safetensors written by slimpose train")
+        raise ValueError(
+            f"{path} does not say which net it holds; expected best.safetensors written by slimpose train"
+        )
     net = net_of(saved.metadata)
     checkpoint.load_into(net, saved.tensors, path=path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Loaded(net=net.eval(), spec=net.spec, task=saved.metadata["task"], metadata=saved.metadata, sha256=digest)
+    return Loaded(
+        net=net.eval(),
+        spec=net.spec,
+        task=saved.metadata["task"],
+        metadata=saved.metadata,
+        sha256=digest,
+    )
 
 
 def untrained(spec: Spec, *, task: str = "") -> Loaded:
@@ -107,7 +115,9 @@ class TorchModel:
     """Weights run by PyTorch as if they were exported: a ``slimpose.runtime.session.Model``."""
 
     def __init__(self, loaded: Loaded, *, name: str = "weights") -> None:
-        self.info = read_info(Path(name), metadata_for(loaded, name=name, card={}, size=loaded.spec.size))
+        self.info = read_info(
+            Path(name), metadata_for(loaded, name=name, card={}, size=loaded.spec.size)
+        )
         self.outputs = output_names(loaded.task)
         self._module = as_module(loaded)
 
@@ -193,7 +203,9 @@ def export(
     return drift
 
 
-def as_file(source: Loaded | Path, path: Path, *, name: str, card: Mapping[str, Any], pictures: Crops) -> Path:
+def as_file(
+    source: Loaded | Path, path: Path, *, name: str, card: Mapping[str, Any], pictures: Crops
+) -> Path:
     """Return an ONNX file as it is; of weights the one written at ``path``."""
     if isinstance(source, Loaded):
         export(source, path, name=name, card=dict(card), pictures=pictures)
@@ -205,7 +217,9 @@ def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
     """Return the largest differences between a torch module and its file on the same pictures."""
     session = onnxruntime.InferenceSession(model, session_options(0), providers=CPU)
     names = [output.name for output in session.get_outputs()]
-    answers = [np.asarray(answer) for answer in session.run(None, {session.get_inputs()[0].name: pictures})]
+    answers = [
+        np.asarray(answer) for answer in session.run(None, {session.get_inputs()[0].name: pictures})
+    ]
     theirs = dict(zip(names, answers, strict=True))
     with torch.inference_mode():
         mine = [output.numpy() for output in module(torch.from_numpy(pictures))]
@@ -216,11 +230,19 @@ def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
 def drift_of(mine: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> Drift:
     """Return the largest differences between two answers for the same pictures, in what both hold."""
     if "affinities" in theirs:
-        return Drift(pixels=0.0, maps=float(max(np.abs(mine[name] - theirs[name]).max() for name in theirs)))
+        return Drift(
+            pixels=0.0, maps=float(max(np.abs(mine[name] - theirs[name]).max() for name in theirs))
+        )
     counted = mine["scores"] > _COMPARED_SCORE
-    places, maps = "points" if "points" in theirs else "boxes", "heatmaps" if "heatmaps" in theirs else "scores"
+    places, maps = (
+        "points" if "points" in theirs else "boxes",
+        "heatmaps" if "heatmaps" in theirs else "scores",
+    )
     pixels = np.abs(mine[places] - theirs[places])[counted]
-    return Drift(pixels=float(pixels.max(initial=0)), maps=float(np.abs(mine[maps] - theirs[maps]).max(initial=0)))
+    return Drift(
+        pixels=float(pixels.max(initial=0)),
+        maps=float(np.abs(mine[maps] - theirs[maps]).max(initial=0)),
+    )
 
 
 def check_drift(drift: Drift, *, is_pose: bool) -> None:
@@ -237,14 +259,23 @@ def smooth_noise(count: int, size: Size) -> Crops:
     """Return pictures of coloured blotches: something with edges, without a data set."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (count, size.height // 16, size.width // 16, 3), dtype=np.uint8)
-    enlarged = [cv2.resize(picture, (size.width, size.height), interpolation=cv2.INTER_CUBIC) for picture in coarse]
+    enlarged = [
+        cv2.resize(picture, (size.width, size.height), interpolation=cv2.INTER_CUBIC)
+        for picture in coarse
+    ]
     return np.stack(enlarged).astype(np.uint8)
 
 
-def metadata_for(loaded: Loaded, *, name: str, card: Mapping[str, Any], size: Size) -> dict[str, str]:
+def metadata_for(
+    loaded: Loaded, *, name: str, card: Mapping[str, Any], size: Size
+) -> dict[str, str]:
     """Return what an exported file says of itself."""
     cost = cost_of(loaded.net, size)
-    story = {key: loaded.metadata[key] for key in ("start", "train_file", "samples") if key in loaded.metadata}
+    story = {
+        key: loaded.metadata[key]
+        for key in ("start", "train_file", "samples")
+        if key in loaded.metadata
+    }
     for key in ("figures", "recipe"):
         if key in loaded.metadata:
             story[key] = json.loads(loaded.metadata[key])

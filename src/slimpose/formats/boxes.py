@@ -24,7 +24,8 @@ class GivenBoxes:
     Attributes:
         path: The file they came from.
         by_name: File name, then frame, to rows of x1, y1, x2, y2, score.
-        by_image_id: The same for records with a COCO image id alone (000000000139.jpg is image 139).
+        by_image_id: The same for records with a COCO image id alone (000000000139.jpg is image
+            139).
     """
 
     path: Path
@@ -36,11 +37,13 @@ class GivenBoxes:
         for name in self.by_name:
             self._names_by_last_part.setdefault(PurePosixPath(name).name, []).append(name)
 
-    def of(self, file: Path, frame: int, *, image_id: int | None = None) -> tuple[Boxes, PersonScores]:
+    def of(
+        self, file: Path, frame: int, *, image_id: int | None = None
+    ) -> tuple[Boxes, PersonScores]:
         """Return the boxes (n, 4) of a file's frame and their scores (n,); n is 0 for what is not mentioned.
 
-        Of several names with the same last part, the one that shares the most folders with ``file`` is meant.
-        Without ``image_id`` a file's name says it, if that is a number.
+        Of several names with the same last part, the one that shares the most folders with ``file``
+        is meant. Without ``image_id`` a file's name says it, if that is a number.
 
         Raises:
             ValueError: If that does not tell which one.
@@ -63,11 +66,15 @@ class GivenBoxes:
         Raises:
             ValueError: If none has one.
         """
-        count = sum(not self._names(file) and image_number(file) not in self.by_image_id for file in files)
+        count = sum(
+            not self._names(file) and image_number(file) not in self.by_image_id for file in files
+        )
         if count == len(files):
             held = [*self.by_name, *(f"image {number}" for number in self.by_image_id)]
             has = (
-                f"; it has boxes for {', '.join(held[:3])}{', ...' * (len(held) > 3)}" if held else ": it has no boxes"
+                f"; it has boxes for {', '.join(held[:3])}{', ...' * (len(held) > 3)}"
+                if held
+                else ": it has no boxes"
             )
             inputs = files[0].name if count == 1 else f"any of the {count} inputs"
             raise ValueError(f"{self.path} does not mention {inputs}{has}")
@@ -77,7 +84,8 @@ class GivenBoxes:
         """The names that may mean a file."""
         parts = file.absolute().parts
         shared = {
-            name: _shared_tail(PurePosixPath(name).parts, parts) for name in self._names_by_last_part.get(file.name, [])
+            name: _shared_tail(PurePosixPath(name).parts, parts)
+            for name in self._names_by_last_part.get(file.name, [])
         }
         most = max(shared.values(), default=0)
         return [name for name, count in shared.items() if count == most > 0]
@@ -86,8 +94,9 @@ class GivenBoxes:
 def read(path: Path) -> GivenBoxes:
     """Read boxes from a COCO annotation file, or a list of results as ``slimpose predict --json`` writes it.
 
-    A record of a list has ``bbox`` (x, y, width, height) and ``file_name`` or ``image_id``; it may have
-    ``score`` (else 1), ``frame`` (else 0) and ``category_id`` (what is not of 1, person, is left out).
+    A record of a list has ``bbox`` (x, y, width, height) and ``file_name`` or ``image_id``; it may
+    have ``score`` (else 1), ``frame`` (else 0) and ``category_id`` (what is not of 1, person, is
+    left out).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -128,7 +137,9 @@ def _of_records(path: Path, records: list[Any]) -> GivenBoxes:
                 name = str(record["file_name"]).replace("\\", "/")
                 by_name.setdefault(name, {}).setdefault(frame, []).append(row)
             else:
-                by_image_id.setdefault(int(record["image_id"]), {}).setdefault(frame, []).append(row)
+                by_image_id.setdefault(int(record["image_id"]), {}).setdefault(frame, []).append(
+                    row
+                )
         except KeyError as error:
             raise ValueError(
                 f"{path}: record {number} lacks {error}; expected bbox, and file_name or image_id"
@@ -141,7 +152,11 @@ def _of_records(path: Path, records: list[Any]) -> GivenBoxes:
 def _row(record: Mapping[str, Any]) -> list[float]:
     """One record as x1, y1, x2, y2, score."""
     bbox = record["bbox"]
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(isinstance(value, int | float) for value in bbox):
+    if (
+        not isinstance(bbox, list)
+        or len(bbox) != 4
+        or not all(isinstance(value, int | float) for value in bbox)
+    ):
         raise ValueError(f"bbox is {bbox}; expected 4 numbers x, y, width, height")
     x, y, width, height = map(float, bbox)
     if not np.isfinite([x, y, x + width, y + height]).all():

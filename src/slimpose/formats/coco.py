@@ -32,12 +32,14 @@ class Person:
         id: The annotation's id.
         image_id: The image's id.
         box_image: x1, y1, x2, y2 in image pixels.
-        keypoints: (joints, 3): x, y in image pixels and v (0 absent, 1 hidden, 2 visible); None in a box-only
-            file.
-        joint_weights: (joints,) 0..1, how far each label is to be trusted; 1 where the file does not say.
-        teacher_keypoints: (joints, 3): x, y and score of another model's guess, where the file holds one.
-        teacher_agreement: Share of the labelled joints that the teacher found too; nan where the file does
+        keypoints: (joints, 3): x, y in image pixels and v (0 absent, 1 hidden, 2 visible); None in
+            a box-only file.
+        joint_weights: (joints,) 0..1, how far each label is to be trusted; 1 where the file does
             not say.
+        teacher_keypoints: (joints, 3): x, y and score of another model's guess, where the file
+            holds one.
+        teacher_agreement: Share of the labelled joints that the teacher found too; nan where the
+            file does not say.
         area: In square image pixels.
         is_crowd: Whether the box stands for a whole crowd.
         source: Name of the data set that the entry came from, "" where the file does not say.
@@ -72,7 +74,9 @@ class CocoFile:
         for image_id in self.images if image_ids is None else image_ids:
             image = self.images[image_id]
             if not (folder / image.file_name).is_file():
-                raise ValueError(f"{self.path} names {image.file_name}, which is not in {folder} (another folder?)")
+                raise ValueError(
+                    f"{self.path} names {image.file_name}, which is not in {folder} (another folder?)"
+                )
 
     def people_by_image(self) -> dict[int, list[Person]]:
         """Return the people of every image, images without any included."""
@@ -98,8 +102,15 @@ def read(path: Path, *, keypoints: bool) -> CocoFile:
 
 def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
     """Check a document that was read from ``path`` already; see ``read``."""
-    if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
-        have = sorted(document)[:8] if isinstance(document, dict) else f"a JSON {type(document).__name__}"
+    if (
+        not isinstance(document, dict)
+        or not {"images", "annotations", "categories"} <= document.keys()
+    ):
+        have = (
+            sorted(document)[:8]
+            if isinstance(document, dict)
+            else f"a JSON {type(document).__name__}"
+        )
         raise ValueError(
             f"{path} is not a COCO annotation file: expected images, annotations, categories; got {have} "
             "(is it a results file?)"
@@ -109,22 +120,30 @@ def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
         category_id = int(category["id"])
         skeleton = _skeleton(category) if keypoints else COCO17
         images = {int(entry["id"]): _image(entry) for entry in document["images"]}
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        with np.errstate(
+            over="ignore"
+        ):  # what float32 cannot hold becomes infinite, and is refused as such
             people = tuple(
                 _person(entry, len(skeleton.joints) if keypoints else 0)
                 for entry in document["annotations"]
                 if entry["category_id"] == category["id"]
             )
     except KeyError as error:
-        raise ValueError(f"{path}: an entry lacks the field {error}; is it a COCO {_kind(keypoints)} file?") from error
+        raise ValueError(
+            f"{path}: an entry lacks the field {error}; is it a COCO {_kind(keypoints)} file?"
+        ) from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
     _check_unique(path, "image", [int(entry["id"]) for entry in document["images"]])
     _check_unique(path, "annotation", [person.id for person in people])
     for person in people:
         if person.image_id not in images:
-            raise ValueError(f"{path}: annotation {person.id} names image {person.image_id}, which is not in images")
-    return CocoFile(path=path, images=images, people=people, skeleton=skeleton, category_id=category_id)
+            raise ValueError(
+                f"{path}: annotation {person.id} names image {person.image_id}, which is not in images"
+            )
+    return CocoFile(
+        path=path, images=images, people=people, skeleton=skeleton, category_id=category_id
+    )
 
 
 def parse_images(document: Any, path: Path) -> CocoFile:
@@ -140,7 +159,9 @@ def parse_images(document: Any, path: Path) -> CocoFile:
         images = {int(entry["id"]): _image(entry) for entry in document["images"]}
         category_id = int(category["id"])
     except KeyError as error:
-        raise ValueError(f"{path}: an entry lacks the field {error}; is it a COCO image list?") from error
+        raise ValueError(
+            f"{path}: an entry lacks the field {error}; is it a COCO image list?"
+        ) from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
     _check_unique(path, "image", [int(entry["id"]) for entry in document["images"]])
@@ -151,7 +172,9 @@ def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
     seen: set[int] = set()
     for one in ids:
         if one in seen:
-            raise ValueError(f"{path}: {kind} id {one} stands twice; expected each once (two files joined?)")
+            raise ValueError(
+                f"{path}: {kind} id {one} stands twice; expected each once (two files joined?)"
+            )
         seen.add(one)
 
 
@@ -178,8 +201,12 @@ def _skeleton(category: dict[str, Any]) -> Skeleton:
         raise ValueError(f"{where} names no keypoints; expected the joints' names")
     pairs = category.get("skeleton", ())
     for pair in pairs:
-        if len(pair) != 2 or not all(isinstance(end, int) and 1 <= end <= len(joints) for end in pair):
-            raise ValueError(f"{where}: skeleton has the limb {pair}; expected two numbers 1..{len(joints)}")
+        if len(pair) != 2 or not all(
+            isinstance(end, int) and 1 <= end <= len(joints) for end in pair
+        ):
+            raise ValueError(
+                f"{where}: skeleton has the limb {pair}; expected two numbers 1..{len(joints)}"
+            )
     limbs = tuple((joints[a - 1], joints[b - 1]) for a, b in pairs)
     return Skeleton(
         name=str(category["name"]),
@@ -194,23 +221,35 @@ def _image(entry: dict[str, Any]) -> ImageRecord:
     name = str(entry["file_name"])
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in name or not name.strip():
-        raise ValueError(f"image {entry['id']}: file_name {name!r} leaves the image folder; expected a path inside it")
-    return ImageRecord(id=int(entry["id"]), file_name=name, height=int(entry["height"]), width=int(entry["width"]))
+        raise ValueError(
+            f"image {entry['id']}: file_name {name!r} leaves the image folder; expected a path inside it"
+        )
+    return ImageRecord(
+        id=int(entry["id"]), file_name=name, height=int(entry["height"]), width=int(entry["width"])
+    )
 
 
 def _person(entry: dict[str, Any], joints: int) -> Person:
     where = f"annotation {entry['id']}"
     box = np.array(entry["bbox"], np.float32)
     if box.shape != (4,) or not np.isfinite(box).all():
-        raise ValueError(f"{where}: bbox is {entry['bbox']}; expected 4 numbers x, y, width, height")
+        raise ValueError(
+            f"{where}: bbox is {entry['bbox']}; expected 4 numbers x, y, width, height"
+        )
     box[2:] += box[:2]
     keypoints = _triples(entry, "keypoints", joints, where) if joints else None
-    teacher = _triples(entry, "teacher_keypoints", joints, where) if joints and "teacher_keypoints" in entry else None
+    teacher = (
+        _triples(entry, "teacher_keypoints", joints, where)
+        if joints and "teacher_keypoints" in entry
+        else None
+    )
     weights = None
     if joints:
         weights = np.array(entry.get("weights", [1.0] * joints), np.float32)
         if weights.shape != (joints,) or not ((weights >= 0) & (weights <= 1)).all():
-            raise ValueError(f"{where}: weights are {entry['weights']}; expected {joints} numbers 0..1")
+            raise ValueError(
+                f"{where}: weights are {entry['weights']}; expected {joints} numbers 0..1"
+            )
     return Person(
         id=int(entry["id"]),
         image_id=int(entry["image_id"]),
@@ -225,8 +264,12 @@ def _person(entry: dict[str, Any], joints: int) -> Person:
     )
 
 
-def _triples(entry: dict[str, Any], field: str, joints: int, where: str) -> Float32[np.ndarray, "joints 3"]:
+def _triples(
+    entry: dict[str, Any], field: str, joints: int, where: str
+) -> Float32[np.ndarray, "joints 3"]:
     values = np.array(entry[field], np.float32)
     if values.shape != (3 * joints,) or not np.isfinite(values).all():
-        raise ValueError(f"{where}: {field} has shape {values.shape}; expected {joints} times x, y, v")
+        raise ValueError(
+            f"{where}: {field} has shape {values.shape}; expected {joints} times x, y, v"
+        )
     return values.reshape(joints, 3)

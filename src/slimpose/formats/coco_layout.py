@@ -25,12 +25,13 @@ class CocoLayout:
 def find(root: Path) -> CocoLayout:
     """Return the parts of COCO in a folder.
 
-    Expected are ``annotations/person_keypoints_{train,val}2017.json``, and ``{train,val}2017/`` there or under
-    ``images/``.
+    Expected are ``annotations/person_keypoints_{train,val}2017.json``, and ``{train,val}2017/``
+    there or under ``images/``.
 
     Raises:
         NotADirectoryError: If there is no such folder.
-        FileNotFoundError: If parts are missing; the message names all of them, and the archives that hold them.
+        FileNotFoundError: If parts are missing; the message names all of them, and the archives
+            that hold them.
     """
     if not root.is_dir():
         raise NotADirectoryError(f"no COCO folder {root}")
@@ -50,7 +51,10 @@ def find(root: Path) -> CocoLayout:
         return root / f"{split}2017"
 
     layout = CocoLayout(
-        train=annotations("train"), train_images=images("train"), val=annotations("val"), val_images=images("val")
+        train=annotations("train"),
+        train_images=images("train"),
+        val=annotations("val"),
+        val_images=images("val"),
     )
     if missing:
         raise FileNotFoundError(f"{root} lacks {'; '.join(missing)}")
@@ -64,7 +68,9 @@ def check_pictures(annotations: CocoFile, folder: Path) -> None:
     """
     with os.scandir(folder) as entries:
         there = {entry.name for entry in entries}
-    lacking = [image.file_name for image in annotations.images.values() if image.file_name not in there]
+    lacking = [
+        image.file_name for image in annotations.images.values() if image.file_name not in there
+    ]
     if lacking:
         raise FileNotFoundError(
             f"{folder} lacks {len(lacking)} of the {len(annotations.images)} pictures of {annotations.path.name}, "

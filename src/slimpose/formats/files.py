@@ -18,7 +18,9 @@ def written_to(path: Path) -> Path:
         ValueError: If it is a device or a pipe, in whose place a file would come to stand.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise ValueError(f"{path} is a device or a pipe; expected a file to write (--jsonl - is standard output)")
+        raise ValueError(
+            f"{path} is a device or a pipe; expected a file to write (--jsonl - is standard output)"
+        )
     return path.resolve() if path.is_symlink() else path
 
 
@@ -32,7 +34,9 @@ def replacing(path: Path) -> Iterator[Path]:
     path = written_to(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
+        )
     except OSError as error:
         raise ValueError(f"cannot write to {path.parent}: {error.strerror or error}") from error
     os.close(handle)

@@ -1,8 +1,9 @@
 """OpenPose's JSON: one file a frame, people as flat lists of x, y, score in OpenPose's order of joints.
 
-OpenPose's order is documented in its ``doc/02_output.md``. Two of its joints are not among COCO's: the neck is the
-point midway between the shoulders, the middle of the hips (BODY_25 only) midway between the hips; each scores as the
-lower of its two. Joints that nobody looks for, the feet of BODY_25, are 0, 0, 0, which is OpenPose's "not found".
+OpenPose's order is documented in its ``doc/02_output.md``. Two of its joints are not among COCO's:
+the neck is the point midway between the shoulders, the middle of the hips (BODY_25 only) midway
+between the hips; each scores as the lower of its two. Joints that nobody looks for, the feet of
+BODY_25, are 0, 0, 0, which is OpenPose's "not found".
 """
 
 from __future__ import annotations
@@ -57,14 +58,22 @@ def document(poses: Poses, order: Order = "BODY_25") -> dict[str, Any]:
     row_of = {joint: row for row, joint in enumerate(poses.skeleton.joints)}
     found: list[dict[str, Any]] = []
     for person, track in enumerate(poses.ids):
-        triples = np.concatenate([poses.points_image[person], poses.scores[person, :, None]], axis=1)
+        triples = np.concatenate(
+            [poses.points_image[person], poses.scores[person, :, None]], axis=1
+        )
         flat: list[float] = []
         for joint in JOINTS[order]:
             rows = [row_of[name] for name in joint.split("+") if name in row_of]
             if rows and len(rows) == joint.count("+") + 1:
                 x, y = triples[rows, :2].mean(axis=0)
-                flat += [round(float(x), 3), round(float(y), 3), round(float(triples[rows, 2].min()), 6)]
+                flat += [
+                    round(float(x), 3),
+                    round(float(y), 3),
+                    round(float(triples[rows, 2].min()), 6),
+                ]
             else:
                 flat += [0.0, 0.0, 0.0]
-        found.append({"person_id": [int(track)], "pose_keypoints_2d": flat, **{key: [] for key in _EMPTY}})
+        found.append(
+            {"person_id": [int(track)], "pose_keypoints_2d": flat, **{key: [] for key in _EMPTY}}
+        )
     return {"version": 1.3, "people": found}

@@ -18,12 +18,18 @@ def image_number(file: Path) -> int | None:
     return int(file.stem) if file.stem.isdecimal() else None
 
 
-def records(poses: Poses, *, file_name: str, frame: int, image_id: int | None = None) -> list[dict[str, Any]]:
+def records(
+    poses: Poses, *, file_name: str, frame: int, image_id: int | None = None
+) -> list[dict[str, Any]]:
     """Return one record a person: bbox x, y, width, height; keypoints x, y, score a joint; image pixels.
 
     COCO's own tools want ``image_id``. People whom a tracker numbered have a ``track_id`` too.
     """
-    image = {"file_name": file_name} if image_id is None else {"file_name": file_name, "image_id": image_id}
+    image = (
+        {"file_name": file_name}
+        if image_id is None
+        else {"file_name": file_name, "image_id": image_id}
+    )
     found: list[dict[str, Any]] = []
     for person, track in zip(people(poses), poses.ids, strict=True):
         record = {**image, "frame": frame, "category_id": PERSON_CATEGORY, **person}

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def key_points(poses: Poses) -> KeyPoints:
     """Return the poses as ``supervision.KeyPoints``: xy, class 0 (person), joint scores.
 
-    ``data`` holds ``track_id`` (n,), -1 where nobody numbers people, ``person_score`` (n,) and ``box`` (n, 4),
-    x1, y1, x2, y2.
+    ``data`` holds ``track_id`` (n,), -1 where nobody numbers people, ``person_score`` (n,) and
+    ``box`` (n, 4), x1, y1, x2, y2.
 
     Raises:
         ModuleNotFoundError: If supervision is not installed.

@@ -2,14 +2,16 @@
 
 With stride s, cell i is centred on crop pixel
 
-- ``centres``, ours (``slimpose.geometry``): s * i + (s - 1) / 2, the middle of the pixels it covers;
-- ``multiples``: s * i, as SimpleBaseline, HRNet, DARK and mmpose's ``MSRAHeatmap`` have it: 1.5 px to the upper left
-  of ours at stride 4;
+- ``centres``, ours (``slimpose.geometry``): s * i + (s - 1) / 2, the middle of the pixels it
+  covers;
+- ``multiples``: s * i, as SimpleBaseline, HRNet, DARK and mmpose's ``MSRAHeatmap`` have it: 1.5 px
+  to the upper left of ours at stride 4;
 - ``corners``: i * (W - 1) / (w - 1), as UDP and mmpose's ``UDPHeatmap`` have it.
 
-A heatmap is smooth (a standard deviation of 2 cells and more), so it is sampled anew at our cells' centres by cubic
-interpolation along each axis; a Gaussian then differs by less than 2 % of its peak from one drawn there, and is found
-within 0.05 px. What is behind it, flip test, DARK, distillation, need not know where the net came from.
+A heatmap is smooth (a standard deviation of 2 cells and more), so it is sampled anew at our cells'
+centres by cubic interpolation along each axis; a Gaussian then differs by less than 2 % of its peak
+from one drawn there, and is found within 0.05 px. What is behind it, flip test, DARK, distillation,
+need not know where the net came from.
 """
 
 from __future__ import annotations
@@ -35,8 +37,12 @@ def _sampling(cells: int, alignment: Alignment, stride: int, like: Tensor) -> Te
     """The matrix (cells, cells) from values at their cells to values at ours, along one axis."""
     index = torch.arange(cells, dtype=like.dtype, device=like.device)
     pixel = index * stride + (stride - 1) / 2
-    place = pixel / stride if alignment == "multiples" else pixel * ((cells - 1) / (cells * stride - 1))
-    before = place.floor().clamp(1, cells - 3)  # at the border, the outermost four cells are continued
+    place = (
+        pixel / stride if alignment == "multiples" else pixel * ((cells - 1) / (cells * stride - 1))
+    )
+    before = place.floor().clamp(
+        1, cells - 3
+    )  # at the border, the outermost four cells are continued
     t = (place - before)[:, None]
     # Lagrange's weights of the cells before - 1 .. before + 2: exact for cubics.
     weights = (

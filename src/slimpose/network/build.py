@@ -20,7 +20,9 @@ Net = PoseNet | DetectorNet | BaselineNet
 COMPARED: dict[str, Spec] = {
     **{f"simplebaseline-r{depth}": simple_baseline(depth) for depth in (50, 101, 152)},
     **{name: BaselineSpec(baseline=name) for name in ARCHITECTURES},
-    "lightweight-openpose": BaselineSpec(baseline="lightweight-openpose", size=Size(368, 368), joints=18),
+    "lightweight-openpose": BaselineSpec(
+        baseline="lightweight-openpose", size=Size(368, 368), joints=18
+    ),
 }
 """The nets that the paper compares itself with, at the sizes of its tables."""
 
@@ -56,7 +58,8 @@ def build(spec: Spec, *, alignment: Alignment = "centres") -> Net:
 
     Args:
         spec: Which.
-        alignment: Where the heatmaps' cells lay when its weights were trained; it gives ours in any case.
+        alignment: Where the heatmaps' cells lay when its weights were trained; it gives ours in any
+            case.
     """
     if isinstance(spec, BaselineSpec):
         return BaselineNet(spec, alignment)
@@ -81,5 +84,7 @@ def alignment_of(metadata: Mapping[str, str]) -> Alignment:
     """
     alignment = metadata.get("alignment", "centres")
     if alignment not in ALIGNMENTS:
-        raise ValueError(f"metadata has the alignment {alignment!r}; expected one of {', '.join(ALIGNMENTS)}")
+        raise ValueError(
+            f"metadata has the alignment {alignment!r}; expected one of {', '.join(ALIGNMENTS)}"
+        )
     return alignment

@@ -1,10 +1,12 @@
 """What a network costs on one input: parameters, true multiply-adds, and the number the paper's tool prints.
 
-Nothing is computed: modules run on PyTorch's ``meta`` device, where tensors have shapes but no values.
+Nothing is computed: modules run on PyTorch's ``meta`` device, where tensors have shapes but no
+values.
 
-Counted are the layers that are modules: convolutions, transposed convolutions (of one to three dimensions
-and any groups) and linear layers. Not counted, as in the field's tables: biases, batch norm, activations,
-additions, pooling, resizing. Nor are calls of functions that are no modules, such as an attention's products.
+Counted are the layers that are modules: convolutions, transposed convolutions (of one to three
+dimensions and any groups) and linear layers. Not counted, as in the field's tables: biases, batch
+norm, activations, additions, pooling, resizing. Nor are calls of functions that are no modules,
+such as an attention's products.
 """
 
 from __future__ import annotations
@@ -31,12 +33,12 @@ class Cost:
 
     Attributes:
         params: Parameters, each once; buffers such as batch norm's statistics are none.
-        params_tool: What the paper's tool prints for them: the parameters of each convolution, batch norm and
-            linear layer, and once more those of the EfficientNet blocks around them.
-        macs: Multiply-adds where they are computed: weight elements times output pixels for a convolution,
-            times INPUT pixels for a transposed one, times vectors for a linear layer.
-        macs_tool: The paper's: weight elements times OUTPUT pixels for both kinds of convolution, so that a
-            transposed one of stride 2 counts 4 times what it computes.
+        params_tool: What the paper's tool prints for them: the parameters of each convolution,
+            batch norm and linear layer, and once more those of the EfficientNet blocks around them.
+        macs: Multiply-adds where they are computed: weight elements times output pixels for a
+            convolution, times INPUT pixels for a transposed one, times vectors for a linear layer.
+        macs_tool: The paper's: weight elements times OUTPUT pixels for both kinds of convolution,
+            so that a transposed one of stride 2 counts 4 times what it computes.
     """
 
     params: int

@@ -33,9 +33,13 @@ class Dark(nn.Module):
         self.height, self.width = spec.heatmap_size
         self.stride = spec.stride
         if min(self.height, self.width) < WINDOW:
-            raise ValueError(f"heatmaps are {spec.heatmap_size}; expected at least {WINDOW}x{WINDOW} cells")
+            raise ValueError(
+                f"heatmaps are {spec.heatmap_size}; expected at least {WINDOW}x{WINDOW} cells"
+            )
         around = torch.arange(-2 - BLUR_RADIUS, 3 + BLUR_RADIUS)
-        self.register_buffer("fit", torch.from_numpy(quadratic_fit_matrix()).float(), persistent=False)
+        self.register_buffer(
+            "fit", torch.from_numpy(quadratic_fit_matrix()).float(), persistent=False
+        )
         self.register_buffer("kernels", torch.from_numpy(blur_kernels()).float(), persistent=False)
         self.register_buffer("around", around, persistent=False)
 
@@ -53,7 +57,9 @@ class Dark(nn.Module):
         patch_y = (centre_y[..., None] + self.around).clamp(0, self.height - 1)
         cells = (patch_y[..., :, None] * self.width + patch_x[..., None, :]).flatten(2)
         patch = flat.gather(2, cells).unflatten(2, (len(self.around), len(self.around)))
-        smooth = self._fit((self.kernels[radius_y] @ patch @ self.kernels[radius_x].transpose(2, 3)).flatten(2))
+        smooth = self._fit(
+            (self.kernels[radius_y] @ patch @ self.kernels[radius_x].transpose(2, 3)).flatten(2)
+        )
         gradient_x, gradient_y, xx, xy, yy, has_top, safe = smooth
         x, y = peak_x.float(), peak_y.float()
         top_x = centre_x.float() - (yy * gradient_x - xy * gradient_y) / safe
@@ -65,9 +71,14 @@ class Dark(nn.Module):
         widest_x, widest_y = self.width**2 / 12.0, self.height**2 / 12.0
         middle = slice(BLUR_RADIUS, BLUR_RADIUS + WINDOW)
         _, _, xx, xy, yy, has_top, safe = self._fit(patch[:, :, middle, middle].flatten(2))
-        spread_x, spread_y = torch.where(has_top, -yy / safe, widest_x), torch.where(has_top, -xx / safe, widest_y)
+        spread_x, spread_y = (
+            torch.where(has_top, -yy / safe, widest_x),
+            torch.where(has_top, -xx / safe, widest_y),
+        )
         across = torch.where(has_top, xy / safe, 0.0)
-        share = torch.minimum(widest_x / spread_x, widest_y / spread_y).clamp_max(1.0) * float(self.stride**2)
+        share = torch.minimum(widest_x / spread_x, widest_y / spread_y).clamp_max(1.0) * float(
+            self.stride**2
+        )
         covariances = torch.stack([spread_x, across, across, spread_y], dim=-1) * share[..., None]
         return points, peak[..., 0].clamp(0, 1), covariances.unflatten(-1, (2, 2))
 

@@ -17,9 +17,10 @@ def _conv_norm(convolution: nn.Module, channels: int) -> nn.Sequential:
 class Decoder(nn.Module):
     """Encoder features to maps of ``spec.stride``; ``channels`` wide.
 
-    Skips come from the encoder's maps of stride 16 and 8 (with a join at stride 4 too, the paper's "concat" would
-    cost more than it prints). ``sum`` adds the map, brought to the deconvolution's width by a 1x1 convolution;
-    ``concat`` puts it beside the deconvolution's output and mixes both down to that width by a 1x1 convolution.
+    Skips come from the encoder's maps of stride 16 and 8 (with a join at stride 4 too, the paper's
+    "concat" would cost more than it prints). ``sum`` adds the map, brought to the deconvolution's
+    width by a 1x1 convolution; ``concat`` puts it beside the deconvolution's output and mixes both
+    down to that width by a 1x1 convolution.
     """
 
     def __init__(self, spec: NetSpec, encoder_channels: tuple[int, ...]) -> None:
@@ -28,16 +29,23 @@ class Decoder(nn.Module):
         width = coarse_to_fine[0]
         self.head: nn.Module = nn.Identity()
         if spec.head_width:
-            self.head = _conv_norm(nn.Conv2d(width, spec.head_width, 1, bias=False), spec.head_width)
+            self.head = _conv_norm(
+                nn.Conv2d(width, spec.head_width, 1, bias=False), spec.head_width
+            )
             width = spec.head_width
         self.skip = spec.skip
         self.deconvolutions = nn.ModuleList()
         self.skips = nn.ModuleList()
         for level, deconv_width in enumerate(spec.deconv_widths):
-            deconvolution = nn.ConvTranspose2d(width, deconv_width, 4, stride=2, padding=1, bias=False)
+            deconvolution = nn.ConvTranspose2d(
+                width, deconv_width, 4, stride=2, padding=1, bias=False
+            )
             self.deconvolutions.append(_conv_norm(deconvolution, deconv_width))
             width = deconv_width
-            if spec.skip != "none" and spec.encoder_stride // 2 ** (level + 1) >= _FINEST_SKIP_STRIDE:
+            if (
+                spec.skip != "none"
+                and spec.encoder_stride // 2 ** (level + 1) >= _FINEST_SKIP_STRIDE
+            ):
                 joined = coarse_to_fine[level + 1] + (width if spec.skip == "concat" else 0)
                 self.skips.append(nn.Conv2d(joined, width, 1))
         self.channels = width

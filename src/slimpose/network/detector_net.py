@@ -38,8 +38,9 @@ class DetectorNet(nn.Module):
     """uint8 images (n, H, W, 3) RGB to logits of a cell's box being a person's (n, h, w) and boxes (n, 4, h, w) in px.
 
     Source:
-        Liu et al., "Training-Time-Friendly Network for Real-Time Object Detection", AAAI 2020: one map, no anchors.
-        Ge et al., "YOLOX", arXiv:2107.08430: what is there and where it ends are asked of separate branches.
+        Liu et al., "Training-Time-Friendly Network for Real-Time Object Detection", AAAI 2020: one
+        map, no anchors. Ge et al., "YOLOX", arXiv:2107.08430: what is there and where it ends are
+        asked of separate branches.
     """
 
     def __init__(self, spec: NetSpec) -> None:
@@ -50,7 +51,9 @@ class DetectorNet(nn.Module):
         coarsest, width = self.encoder.channels[-1], self.decoder.channels
         self.context = nn.Sequential(_WideBlock(coarsest, 7), _WideBlock(coarsest, 7))
         self.mix = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
         )
         self.towards_score = _WideBlock(width, 5)
         self.towards_box = _WideBlock(width, 5)
@@ -77,8 +80,9 @@ class DetectorNet(nn.Module):
 class BoxDecoder(nn.Module):
     """The exported detector: uint8 images to the best ``most`` boxes (n, most, 4) and scores (n, most), best first.
 
-    Several cells may tell of one person: who reads this keeps one of boxes that overlap (``box_nms``). A maximum of
-    each 3x3 cells, which would nearly spare that, loses people who stand close together.
+    Several cells may tell of one person: who reads this keeps one of boxes that overlap
+    (``box_nms``). A maximum of each 3x3 cells, which would nearly spare that, loses people who
+    stand close together.
     """
 
     def __init__(self, net: DetectorNet, *, most: int = 300) -> None:

@@ -26,7 +26,8 @@ _NORMALISED_TO_ONE = ("mobilenetv2",)
 class Front(NamedTuple):
     """Frozen first stages computed elsewhere: how many, and a function of ``Encoder.forward``'s images.
 
-    It gives those of the encoder's maps that lie in them; last of all, in any case, what the next stage takes.
+    It gives those of the encoder's maps that lie in them; last of all, in any case, what the next
+    stage takes.
     """
 
     stages: int
@@ -71,11 +72,19 @@ class Encoder(nn.Module):
             mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
         else:
             config = timm.get_pretrained_cfg(spec.encoder)
-            mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+            mean, std = (
+                (config.mean, config.std)
+                if config
+                else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+            )
         self.map_ends = tuple(maps.module_name())
         self.front: Front | None = None
-        self.register_buffer("mean_pixel", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std_pixel", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean_pixel", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std_pixel", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False
+        )
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps, finest first."""
@@ -85,7 +94,9 @@ class Encoder(nn.Module):
         reached = maps[-1]
         if f"blocks.{self.front.stages - 1}" not in self.map_ends:
             maps = maps[:-1]
-        for number, stage in list(enumerate(cast(nn.Sequential, self.body.blocks)))[self.front.stages :]:
+        for number, stage in list(enumerate(cast(nn.Sequential, self.body.blocks)))[
+            self.front.stages :
+        ]:
             reached = stage(reached)
             if f"blocks.{number}" in self.map_ends:
                 maps.append(reached)
@@ -94,8 +105,8 @@ class Encoder(nn.Module):
     def front_module(self, count: int) -> nn.Module:
         """Return the stem and the first ``count`` stages as a module of their own, for ``Front``.
 
-        It takes pixels 0..255 as (n, H, W, 3) and returns those of the encoder's maps that it reaches; last of all, in
-        any case, what the next stage takes.
+        It takes pixels 0..255 as (n, H, W, 3) and returns those of the encoder's maps that it
+        reaches; last of all, in any case, what the next stage takes.
         """
         return _FrontModule(self, count)
 
@@ -111,7 +122,11 @@ class Encoder(nn.Module):
         if blocks is None or not 0 < count <= len(blocks):
             has = "no stages under that name" if blocks is None else f"{len(blocks)}"
             raise ValueError(f"frozen_stages is {count}; this encoder has {has}")
-        return [self.body.get_submodule("conv_stem"), self.body.get_submodule("bn1"), *blocks[:count]]
+        return [
+            self.body.get_submodule("conv_stem"),
+            self.body.get_submodule("bn1"),
+            *blocks[:count],
+        ]
 
 
 class _FrontModule(nn.Module):

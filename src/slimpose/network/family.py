@@ -15,7 +15,9 @@ FAMILY: dict[str, NetSpec] = {
     **{f"r{depth}": NetSpec(encoder=f"resnet{depth}", head_width=0) for depth in (18, 34, 50)},
     "mnv2": NetSpec(encoder="mobilenetv2_100"),
     "mnv2-wide": NetSpec(encoder="mobilenetv2_100", width_multiplier=1.75),
-    "dpu": NetSpec(encoder="mobilenetv2_100", activation="relu", squeeze_excite=False, depth_multiplier=1.4),
+    "dpu": NetSpec(
+        encoder="mobilenetv2_100", activation="relu", squeeze_excite=False, depth_multiplier=1.4
+    ),
     "dpu-b2304": NetSpec(
         encoder="mobilenetv2_100",
         activation="relu",
@@ -27,8 +29,8 @@ FAMILY: dict[str, NetSpec] = {
     ),
 }
 """b0..b6 the paper's (b1 its choice), r18..r50 its comparison (no head convolution), lite* the hardware-portable
-form of b*, mnv2 the shipped default, mnv2-wide its teacher, dpu* what ``slimpose fit --gmac 0.43`` finds for Xilinx's
-B1024 (and B512) and for B2304."""
+form of b*, mnv2 the shipped default, mnv2-wide its teacher, dpu* what ``slimpose fit --gmac 0.43``
+finds for Xilinx's B1024 (and B512) and for B2304."""
 
 
 def member(name: str, *, size: Size | None = None) -> NetSpec:
@@ -45,6 +47,9 @@ def member(name: str, *, size: Size | None = None) -> NetSpec:
 def detector_of(spec: NetSpec, *, size: Size = DETECTOR_SIZE) -> NetSpec:
     """Return the person detector's spec with the same encoder: two deconvolutions, to stride 8, with sum skips.
 
-    Small people live in the finer maps: skips, which the paper found useless for crops, are what finds them.
+    Small people live in the finer maps: skips, which the paper found useless for crops, are what
+    finds them.
     """
-    return dataclasses.replace(spec, size=size, head_width=96, deconv_widths=(64, 64), skip="sum", joints=0)
+    return dataclasses.replace(
+        spec, size=size, head_width=96, deconv_widths=(64, 64), skip="sum", joints=0
+    )

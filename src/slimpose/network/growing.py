@@ -12,15 +12,16 @@ from torch import Tensor, nn
 def grow_into(model: nn.Module, tensors: Mapping[str, Tensor], *, path: Path) -> list[str]:
     """Load the weights of a net that lacks blocks or summed skips; return the names of what it lacks.
 
-    Blocks must be residual, and whole: the batch norm each ends in is set to nought, so that the block passes on what
-    it is given, and learns from there. A summed skip is set to nought itself.
+    Blocks must be residual, and whole: the batch norm each ends in is set to nought, so that the
+    block passes on what it is given, and learns from there. A summed skip is set to nought itself.
 
     Raises:
-        ValueError: If the weights hold a tensor that the model has not, or has in another shape, or if the model has
-            in addition what is neither.
+        ValueError: If the weights hold a tensor that the model has not, or has in another shape, or
+            if the model has in addition what is neither.
 
     Source:
-        Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 5.1 (the last batch norm at nought).
+        Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 5.1 (the last batch
+        norm at nought).
     """
     own = model.state_dict()
     for name, tensor in tensors.items():
@@ -62,4 +63,8 @@ def _residual_block(model: nn.Module, tensor: str) -> str | None:
 def _summed_skip(model: nn.Module, tensor: str) -> str | None:
     """The name of the skip a tensor belongs to, if it is added to the decoder's maps (``Decoder``)."""
     decoder, found, rest = tensor.partition(".skips.")
-    return f"{decoder}.skips.{rest.partition('.')[0]}" if found and model.get_submodule(decoder).skip == "sum" else None
+    return (
+        f"{decoder}.skips.{rest.partition('.')[0]}"
+        if found and model.get_submodule(decoder).skip == "sum"
+        else None
+    )

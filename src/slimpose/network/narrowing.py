@@ -37,7 +37,10 @@ class Inner:
 
     def keep(self, channels: Tensor) -> None:
         """Take all but these channels (indices) out, in place."""
-        for convolution, norm in ((self.expand, self.expand_norm), (self.depthwise, self.depthwise_norm)):
+        for convolution, norm in (
+            (self.expand, self.expand_norm),
+            (self.depthwise, self.depthwise_norm),
+        ):
             convolution.weight = nn.Parameter(convolution.weight.detach()[channels].clone())
             convolution.out_channels = len(channels)
             for name in ("weight", "bias"):
@@ -45,7 +48,9 @@ class Inner:
             for name in ("running_mean", "running_var"):
                 setattr(norm, name, getattr(norm, name)[channels].clone())
             norm.num_features = len(channels)
-        self.depthwise.groups = self.depthwise.in_channels = self.project.in_channels = len(channels)
+        self.depthwise.groups = self.depthwise.in_channels = self.project.in_channels = len(
+            channels
+        )
         self.project.weight = nn.Parameter(self.project.weight.detach()[:, channels].clone())
 
 
@@ -53,10 +58,15 @@ def inners(body: nn.Module) -> list[Inner]:
     """Return the blocks of a timm encoder, from fine to coarse.
 
     Raises:
-        ValueError: If it is not made of plain inverted residual blocks, as MobileNetV2 and EfficientNet-Lite are.
+        ValueError: If it is not made of plain inverted residual blocks, as MobileNetV2 and
+            EfficientNet-Lite are.
     """
     stages = getattr(body, "blocks", None)
-    blocks = [block for stage in stages for block in stage.children()] if isinstance(stages, nn.Sequential) else []
+    blocks = (
+        [block for stage in stages for block in stage.children()]
+        if isinstance(stages, nn.Sequential)
+        else []
+    )
     found = [_inner(block, body if place == 0 else None) for place, block in enumerate(blocks)]
     plain = [inner for inner in found if inner is not None]
     if not plain or len(plain) < len(found):
@@ -92,5 +102,7 @@ def narrow(body: nn.Module, widths: Sequence[int]) -> None:
         raise ValueError(f"inner_widths names {len(widths)} blocks; this encoder has {len(blocks)}")
     for place, (inner, width) in enumerate(zip(blocks, widths, strict=True)):
         if not 0 < width <= inner.width:
-            raise ValueError(f"inner_widths asks block {place} for {width} channels; expected 1 to {inner.width}")
+            raise ValueError(
+                f"inner_widths asks block {place} for {width} channels; expected 1 to {inner.width}"
+            )
         inner.keep(torch.arange(width))

@@ -31,14 +31,18 @@ class PoseNet(nn.Module):
     def forward(self, crops: Tensor, with_maps: bool = False) -> Tensor | tuple[Tensor, ...]:
         """Return heatmaps; any input size that is a multiple of the encoder's stride is taken.
 
-        ``with_maps`` returns what they come from too: the encoder's maps, finest first, and the head's (n, head_width,
-        h, w) before its activation.
+        ``with_maps`` returns what they come from too: the encoder's maps, finest first, and the
+        head's (n, head_width, h, w) before its activation.
         """
         features = self.encoder(crops.float().permute(0, 3, 1, 2))
         if not with_maps:
             return self._heatmaps(self.decoder(features))
         narrowed = self.decoder.narrowed(features)
-        return self._heatmaps(self.decoder.behind_head(features, narrowed.relu())), *features, narrowed
+        return (
+            self._heatmaps(self.decoder.behind_head(features, narrowed.relu())),
+            *features,
+            narrowed,
+        )
 
     def _heatmaps(self, decoded: Tensor) -> Tensor:
         return to_cell_centres(self.to_heatmaps(decoded), self.alignment, stride=self.spec.stride)

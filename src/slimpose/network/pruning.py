@@ -1,15 +1,16 @@
 """A smaller net out of a trained one: inner channels of its blocks go, and what is left is refitted to give the same.
 
-A block's last convolution mixes its inner channels linearly, so what the block can still give without some of them is a
-least-squares problem with one answer. Channels go one by one, each time the one whose loss the others make good best.
-Which block gives how many: so that for the multiply-adds saved the sum of the blocks' relative errors is least. At last
-the blocks are refitted one after another, each on what those before it now give. Training goes on from there.
+A block's last convolution mixes its inner channels linearly, so what the block can still give
+without some of them is a least-squares problem with one answer. Channels go one by one, each time
+the one whose loss the others make good best. Which block gives how many: so that for the
+multiply-adds saved the sum of the blocks' relative errors is least. At last the blocks are refitted
+one after another, each on what those before it now give. Training goes on from there.
 
 Source:
-    Hassibi and Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon", NeurIPS 1992 (the order;
-    exact here, as the problem is quadratic).
-    He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017 (the refit, block by
-    block, to the unpruned net's maps).
+    Hassibi and Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon",
+    NeurIPS 1992 (the order; exact here, as the problem is quadratic).
+    He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017 (the
+    refit, block by block, to the unpruned net's maps).
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class _Losses:
     """What a block loses with its channels.
 
     Attributes:
-        errors: The share of its output's variance that is lost once so many of them are gone; 0 for none.
+        errors: The share of its output's variance that is lost once so many of them are gone; 0 for
+            none.
         macs: Multiply-adds a channel.
         cost: The same and its memory traffic.
     """
@@ -70,20 +72,25 @@ def prune(
 
     Args:
         net: Trained.
-        pictures: uint8 batches (n, H, W, 3) of its size, a few hundred pictures together; about 3 MB each in memory.
+        pictures: uint8 batches (n, H, W, 3) of its size, a few hundred pictures together; about 3
+            MB each in memory.
         gmac: True multiply-adds, in 1e9.
         on_progress: Told how many blocks are refitted, of how many.
 
     Raises:
-        ValueError: If the encoder's blocks are not plain inverted residuals, or the net cannot become so small, or is
-            so already.
+        ValueError: If the encoder's blocks are not plain inverted residuals, or the net cannot
+            become so small, or is so already.
     """
     net = copy.deepcopy(net).eval()
     blocks = inners(net.encoder.body)
     costs = _costs(net, pictures[0], blocks)
-    rest = cost_of_spec(net.spec).macs - sum(inner.width * macs for inner, (macs, _) in zip(blocks, costs, strict=True))
+    rest = cost_of_spec(net.spec).macs - sum(
+        inner.width * macs for inner, (macs, _) in zip(blocks, costs, strict=True)
+    )
     _check(blocks, costs, rest=rest, gmac=gmac)
-    places = [(inner.project, True) for inner in blocks] + [(inner.block, False) for inner in blocks]
+    places = [(inner.project, True) for inner in blocks] + [
+        (inner.block, False) for inner in blocks
+    ]
     seen = _gather(net, pictures, places)
     seen, given = seen[: len(blocks)], seen[len(blocks) :]
     losses = [
@@ -99,21 +106,28 @@ def prune(
     return net
 
 
-def _gather(net: nn.Module, pictures: Sequence[Crops], wanted: Sequence[tuple[nn.Module, bool]]) -> list[Tensor]:
+def _gather(
+    net: nn.Module, pictures: Sequence[Crops], wanted: Sequence[tuple[nn.Module, bool]]
+) -> list[Tensor]:
     """Return what modules are given (True) or give, at the same random places of each picture: (samples, channels)."""
     found: list[list[Tensor]] = [[] for _ in wanted]
 
     def note(index: int, values: Tensor) -> None:
         rng = torch.Generator().manual_seed(len(found[index]))
         maps = values.flatten(2)
-        places = torch.stack([torch.randperm(maps.shape[2], generator=rng)[:_SAMPLES] for _ in maps])
+        places = torch.stack(
+            [torch.randperm(maps.shape[2], generator=rng)[:_SAMPLES] for _ in maps]
+        )
         chosen = maps.gather(2, places[:, None].expand(-1, maps.shape[1], -1))
         found[index].append(chosen.transpose(1, 2).flatten(0, 1))
 
     def hook(index: int, is_input: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         return lambda _, inputs, output: note(index, inputs[0] if is_input else output)
 
-    hooks = [module.register_forward_hook(hook(index, is_input)) for index, (module, is_input) in enumerate(wanted)]
+    hooks = [
+        module.register_forward_hook(hook(index, is_input))
+        for index, (module, is_input) in enumerate(wanted)
+    ]
     for batch in pictures:
         net(torch.from_numpy(batch))
     for registered in hooks:
@@ -156,7 +170,12 @@ def _centred(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _covariance(centred: Tensor) -> Tensor:
     covariance = centred.T @ centred / len(centred)
-    return covariance + _RIDGE * covariance.diagonal().mean().clamp_min(1e-12) * torch.eye(len(covariance)).double()
+    return (
+        covariance
+        + _RIDGE
+        * covariance.diagonal().mean().clamp_min(1e-12)
+        * torch.eye(len(covariance)).double()
+    )
 
 
 def _order(inside: Tensor, wanted: Tensor) -> tuple[list[int], list[float]]:
@@ -195,7 +214,9 @@ def _losses(inner: Inner, inside: Tensor, output: Tensor, macs: int, cost: int) 
     return _Losses(errors=shares, macs=macs, cost=cost)
 
 
-def _check(blocks: Sequence[Inner], costs: Sequence[tuple[int, int]], *, rest: int, gmac: float) -> None:
+def _check(
+    blocks: Sequence[Inner], costs: Sequence[tuple[int, int]], *, rest: int, gmac: float
+) -> None:
     """Raise ValueError unless the blocks can become so narrow, and are not so yet; ``rest`` is what all else costs."""
     pairs = [(inner.width, macs) for inner, (macs, _) in zip(blocks, costs, strict=True)]
     whole = (rest + sum(width * macs for width, macs in pairs)) / 1e9
@@ -222,7 +243,9 @@ def _widths(losses: Sequence[_Losses], *, rest: int, gmac: float) -> list[int]:
     return [block.width_at(high) for block in losses]
 
 
-def _refit(net: nn.Module, pictures: Sequence[Crops], inner: Inner, output: Tensor, width: int) -> None:
+def _refit(
+    net: nn.Module, pictures: Sequence[Crops], inner: Inner, output: Tensor, width: int
+) -> None:
     """Take a block's channels down to a width, then have it give again what it gave, of what it is given now."""
     inside, entering = _gather(net, pictures, [(inner.project, True), (inner.block, True)])
     wanted = output - entering if inner.is_residual else output

@@ -2,8 +2,9 @@
 
 Source:
     Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, table 2.
-    Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019, table 1 and
-    section 3.3. Lite: the same with ReLU6 and without squeeze-and-excite; stem, first and last stage stay as they are.
+    Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML
+    2019, table 1 and section 3.3. Lite: the same with ReLU6 and without squeeze-and-excite; stem,
+    first and last stage stay as they are.
 """
 
 from __future__ import annotations
@@ -149,7 +150,9 @@ def build(spec: NetSpec, *, out_indices: tuple[int, ...]) -> nn.Module:
     """
     design = _design(spec)
     definition = [
-        [f"{'ds' if s.expansion == 1 else 'ir'}_r1_k{s.kernel}_s{s.stride}_e{s.expansion}_c{s.channels}"]
+        [
+            f"{'ds' if s.expansion == 1 else 'ir'}_r1_k{s.kernel}_s{s.stride}_e{s.expansion}_c{s.channels}"
+        ]
         for s in design.stages
     ]
     block_args = decode_arch_def(definition)
@@ -176,7 +179,10 @@ def build(spec: NetSpec, *, out_indices: tuple[int, ...]) -> nn.Module:
 def _design(spec: NetSpec) -> Design:
     if spec.encoder not in DESIGNS:
         plain = {"width_multiplier": 1.0, "depth_multiplier": 1.0, "round_to": 8}
-        name = next((name for name, value in plain.items() if getattr(spec, name) != value), "width_multiplier")
+        name = next(
+            (name for name, value in plain.items() if getattr(spec, name) != value),
+            "width_multiplier",
+        )
         first, *others = DESIGNS
         raise ValueError(
             f"{name} {getattr(spec, name):g} needs {first}, got {spec.encoder!r} "
@@ -188,7 +194,11 @@ def _design(spec: NetSpec) -> Design:
 def _repeats(spec: NetSpec) -> list[int]:
     """Blocks of each stage: deeper or shallower but for the first and the last."""
     repeats = [stage.repeats for stage in _design(spec).stages]
-    return [repeats[0], *(ceil(count * spec.depth_multiplier - 1e-9) for count in repeats[1:-1]), repeats[-1]]
+    return [
+        repeats[0],
+        *(ceil(count * spec.depth_multiplier - 1e-9) for count in repeats[1:-1]),
+        repeats[-1],
+    ]
 
 
 def _rounded(spec: NetSpec, channels: float) -> int:

@@ -18,22 +18,25 @@ class NetSpec:
     """One member of the family.
 
     Attributes:
-        encoder: Name of any timm model with ``features_only``; those with TF "SAME" padding are named with
-            ``pad_type``.
+        encoder: Name of any timm model with ``features_only``; those with TF "SAME" padding are
+            named with ``pad_type``.
         head_width: Channels of the 1x1 convolution between encoder and deconvolutions; 0 for none.
-        deconv_widths: Channels of each stride-2 deconvolution; their number and ``encoder_stride`` give the
-            output stride.
+        deconv_widths: Channels of each stride-2 deconvolution; their number and ``encoder_stride``
+            give the output stride.
         skip: How encoder features of the same size join a deconvolution's output.
         encoder_stride: 32, or 16 to cut the encoder one stage earlier.
-        activation: The encoder's activation, or ``as-trained`` to leave timm's; the decoder's is ReLU.
+        activation: The encoder's activation, or ``as-trained`` to leave timm's; the decoder's is
+            ReLU.
         squeeze_excite: False removes the encoder's squeeze-and-excite blocks.
         size: Input (height, width), multiples of ``encoder_stride``.
         joints: Heatmaps of a pose net.
         width_multiplier: Encoder width, for the encoders of ``slimpose.network.scaled``.
         depth_multiplier: Blocks of its stages but the first and the last, likewise.
-        round_to: What its channels are a multiple of, likewise: as many as a chip computes at a time.
-        inner_widths: Channels within each of the encoder's inverted residual blocks, from fine to coarse, where
-            ``slimpose prune`` has left fewer than the encoder's own; the first block's are the stem's.
+        round_to: What its channels are a multiple of, likewise: as many as a chip computes at a
+            time.
+        inner_widths: Channels within each of the encoder's inverted residual blocks, from fine to
+            coarse, where ``slimpose prune`` has left fewer than the encoder's own; the first
+            block's are the stem's.
     """
 
     encoder: str
@@ -64,7 +67,9 @@ class NetSpec:
                 f"{self.encoder_stride}; expected 1 to {self.encoder_stride.bit_length() - 1}"
             )
         if self.round_to <= 0 or self.round_to % 4:
-            raise ValueError(f"round_to is {self.round_to}; expected a multiple of 4, such as 8, 12 or 16 channels")
+            raise ValueError(
+                f"round_to is {self.round_to}; expected a multiple of 4, such as 8, 12 or 16 channels"
+            )
 
     @property
     def task(self) -> str:

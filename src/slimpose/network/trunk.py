@@ -32,8 +32,8 @@ def import_trunk(path: Path, encoder: Encoder) -> None:
     ``unfold_batch_norm`` gives it back its statistics.
 
     Raises:
-        ValueError: If the file is no ONNX graph, or a layer differs: its place, name and both shapes are
-            told.
+        ValueError: If the file is no ONNX graph, or a layer differs: its place, name and both
+            shapes are told.
     """
     import onnx
     from onnx import numpy_helper
@@ -56,7 +56,8 @@ def import_trunk(path: Path, encoder: Encoder) -> None:
         (node.name, weight, bias)
         for node in graph.node
         if node.op_type == "Conv" and len(node.input) == 3
-        if (weight := constant(node.input[1])) is not None and (bias := constant(node.input[2])) is not None
+        if (weight := constant(node.input[1])) is not None
+        and (bias := constant(node.input[2])) is not None
     ]
     wanted = _convolutions(encoder)
     for place, (name, convolution, _) in enumerate(wanted):
@@ -85,7 +86,8 @@ def import_trunk(path: Path, encoder: Encoder) -> None:
 def unfold_batch_norm(encoder: Encoder, batches: Iterable[Tensor]) -> None:
     """Give folded batch norms the statistics of real crops, so that training mode computes the same function.
 
-    Each norm's mean and variance become those of its convolution's output; its weight and bias undo them.
+    Each norm's mean and variance become those of its convolution's output; its weight and bias undo
+    them.
 
     Args:
         encoder: As ``import_trunk`` left it.
@@ -95,7 +97,9 @@ def unfold_batch_norm(encoder: Encoder, batches: Iterable[Tensor]) -> None:
 
     def gather(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         values = inputs[0].transpose(0, 1).flatten(1).double()
-        total = torch.stack([values.sum(1), (values**2).sum(1), torch.full((len(values),), values.shape[1])])
+        total = torch.stack(
+            [values.sum(1), (values**2).sum(1), torch.full((len(values),), values.shape[1])]
+        )
         sums.setdefault(norm, []).append(total)
 
     norms = [norm for _, _, norm in _convolutions(encoder)]

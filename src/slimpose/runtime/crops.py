@@ -12,12 +12,14 @@ _MAX_SIDE_PX = 32_766
 """OpenCV's warpAffine counts source pixels in 16 bits."""
 
 
-def cut_crops(image: Image, boxes_image: Boxes, crop_size: Size, *, out: Crops | None = None) -> tuple[Crops, Affines]:
+def cut_crops(
+    image: Image, boxes_image: Boxes, crop_size: Size, *, out: Crops | None = None
+) -> tuple[Crops, Affines]:
     """Return one crop a box, and the affines from image to crop pixels.
 
-    What lies outside the image is black. Where a person is 1.5 times the crop's size or more, the surroundings are
-    first shrunk by the nearest whole factor (area mean), as training pictures were: bilinear sampling alone aliases.
-    ``out`` takes the crops if given.
+    What lies outside the image is black. Where a person is 1.5 times the crop's size or more, the
+    surroundings are first shrunk by the nearest whole factor (area mean), as training pictures
+    were: bilinear sampling alone aliases. ``out`` takes the crops if given.
 
     Raises:
         ValueError: If a box has no area.
@@ -28,11 +30,15 @@ def cut_crops(image: Image, boxes_image: Boxes, crop_size: Size, *, out: Crops |
         factor = max(1, round(1 / float(affine[0, 0])))
         whole = factor == 1 and max(image.shape[:2]) <= _MAX_SIDE_PX
         source, to_crop = (image, affine) if whole else _shrunk(image, affine, crop_size, factor)
-        cv2.warpAffine(source, to_crop, (crop_size.width, crop_size.height), dst=crop, flags=cv2.INTER_LINEAR)
+        cv2.warpAffine(
+            source, to_crop, (crop_size.width, crop_size.height), dst=crop, flags=cv2.INTER_LINEAR
+        )
     return crops, affines
 
 
-def _shrunk(image: Image, affine: np.ndarray, crop_size: Size, factor: int) -> tuple[Image, np.ndarray]:
+def _shrunk(
+    image: Image, affine: np.ndarray, crop_size: Size, factor: int
+) -> tuple[Image, np.ndarray]:
     """The part of the image that the crop shows, a whole factor smaller, and the affine from there."""
     scale, height, width = float(affine[0, 0]), *image.shape[:2]
     low = np.floor(-affine[:, 2] / scale - factor)

@@ -38,7 +38,9 @@ def boxes_in_image(
 ) -> tuple[Boxes, PersonScores]:
     """Return a detector's boxes in image pixels: over the threshold, clipped, not tiny, one a person, best first."""
     counted = scores > threshold
-    corners = geometry.transform_points(geometry.invert_affines(to_canvas), boxes_canvas[counted].reshape(1, -1, 2))
+    corners = geometry.transform_points(
+        geometry.invert_affines(to_canvas), boxes_canvas[counted].reshape(1, -1, 2)
+    )
     limits = np.array([image.shape[1], image.shape[0]], np.float32) - 0.5
     boxes = np.clip(corners, np.float32(-0.5), limits).reshape(-1, 4).astype(np.float32)
     scores = scores[counted]
@@ -57,11 +59,15 @@ class Detector:
 
     def __init__(self, session: Session, *, score_threshold: float | None = None) -> None:
         if session.info.task != "detect":
-            raise ValueError(f"{session.info.name} is a {session.info.task} model; expected a person detector")
+            raise ValueError(
+                f"{session.info.name} is a {session.info.task} model; expected a person detector"
+            )
         if score_threshold is not None and not 0 <= score_threshold <= 1:
             raise ValueError(f"score threshold is {score_threshold:g}; expected a number 0..1")
         self.session = session
-        self.score_threshold = session.info.score_threshold if score_threshold is None else score_threshold
+        self.score_threshold = (
+            session.info.score_threshold if score_threshold is None else score_threshold
+        )
 
     def __call__(self, image: Image) -> tuple[Boxes, PersonScores]:
         """Return the people's boxes (n, 4) in image pixels, best first, and their scores (n,)."""

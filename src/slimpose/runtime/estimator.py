@@ -40,10 +40,14 @@ class PoseEstimator:
 
     def __init__(self, session: Model) -> None:
         if session.info.task != "pose":
-            raise ValueError(f"{session.info.name} is a {session.info.task} model; expected a pose model")
+            raise ValueError(
+                f"{session.info.name} is a {session.info.task} model; expected a pose model"
+            )
         self.session = session
 
-    def __call__(self, image: Image, boxes_image: Boxes, box_scores: PersonScores | None = None) -> Poses:
+    def __call__(
+        self, image: Image, boxes_image: Boxes, box_scores: PersonScores | None = None
+    ) -> Poses:
         """Return the poses of one image's boxes; see ``estimate_many``."""
         scores = np.ones(len(boxes_image), np.float32) if box_scores is None else box_scores
         return self.estimate_many([(image, boxes_image, scores)])[0]
@@ -82,13 +86,19 @@ class PoseEstimator:
         if len(cut.crops) == 0:
             return [Poses.none(skeleton) for _ in cut.to_crop]
         parts = [
-            self.session.run(cut.crops[start : start + MOST_CROPS], ("points", "scores", "covariances"))
+            self.session.run(
+                cut.crops[start : start + MOST_CROPS], ("points", "scores", "covariances")
+            )
             for start in range(0, len(cut.crops), MOST_CROPS)
         ]
-        points, scores, covariances = (np.concatenate(output) for output in zip(*parts, strict=True))
+        points, scores, covariances = (
+            np.concatenate(output) for output in zip(*parts, strict=True)
+        )
         poses: list[Poses] = []
         start = 0
-        for to_crop, boxes, box_scores in zip(cut.to_crop, cut.boxes_image, cut.box_scores, strict=True):
+        for to_crop, boxes, box_scores in zip(
+            cut.to_crop, cut.boxes_image, cut.box_scores, strict=True
+        ):
             rows = slice(start, start + len(boxes))
             start += len(boxes)
             to_image = geometry.invert_affines(to_crop)

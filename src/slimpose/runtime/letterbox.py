@@ -17,7 +17,9 @@ def letterbox(image: Image, canvas_size: Size) -> tuple[Image, Affines]:
     scale = geometry.letterbox_affine(Size(height, width), canvas_size)[0, 0, 0]
     columns = min(canvas_size.width, max(1, round(width * float(scale))))
     rows = min(canvas_size.height, max(1, round(height * float(scale))))
-    affine = geometry.resize_affine(Size(height, width), Size(rows, columns))  # whole pixels: not quite ``scale``
+    affine = geometry.resize_affine(
+        Size(height, width), Size(rows, columns)
+    )  # whole pixels: not quite ``scale``
     shrinks = columns < width or rows < height
     canvas = np.full((*canvas_size, 3), CANVAS_GREY, np.uint8)
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

@@ -35,11 +35,14 @@ class Machine:
         cpu: The processor's name.
         architecture: Such as "x86_64" or "aarch64".
         cores: Logical processors of the machine.
-        threads: How many threads this process may keep busy: the least of cores, affinity and quota.
+        threads: How many threads this process may keep busy: the least of cores, affinity and
+            quota.
         affinity: Processors the process is bound to; None where that cannot be learnt.
         quota_cores: Processor time a control group grants, in processors; None without a limit.
-        features: Which of the architecture's features the processor has; empty where that cannot be learnt.
-        memory_bytes: Memory of the machine, or of the control group where that is less; None if unknown.
+        features: Which of the architecture's features the processor has; empty where that cannot be
+            learnt.
+        memory_bytes: Memory of the machine, or of the control group where that is less; None if
+            unknown.
         available_bytes: Memory that is free for use now; None if unknown.
         unknown: What could not be learnt here.
     """
@@ -69,9 +72,14 @@ def read_machine(root: Path = Path("/"), architecture: str = "") -> Machine:
     cores = os.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     quota_cores = _quota_cores(root)
-    threads = min(cores, affinity or cores, max(1, int(quota_cores)) if quota_cores is not None else cores)
+    threads = min(
+        cores, affinity or cores, max(1, int(quota_cores)) if quota_cores is not None else cores
+    )
     features = _features(cpuinfo, architecture)
-    memory_bytes, available_bytes = _bytes_of(memory.get("MemTotal")), _bytes_of(memory.get("MemAvailable"))
+    memory_bytes, available_bytes = (
+        _bytes_of(memory.get("MemTotal")),
+        _bytes_of(memory.get("MemAvailable")),
+    )
     limit_bytes = _memory_limit(root)
     if memory_bytes is not None and limit_bytes is not None:
         memory_bytes = min(memory_bytes, limit_bytes)

@@ -27,7 +27,11 @@ def resolve(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    names = f"one of {', '.join(known)}" if known else "a name (but this package was built without weights)"
+    names = (
+        f"one of {', '.join(known)}"
+        if known
+        else "a name (but this package was built without weights)"
+    )
     if isinstance(name_or_path, str) and not path.suffix and len(path.parts) == 1:
         raise ValueError(f"no model is named {name_or_path!r}; expected {names}, or a model file")
     raise FileNotFoundError(f"no model file {path}; expected {names}, or a file of slimpose export")

@@ -44,7 +44,9 @@ def open_onnx_file(
         return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors share no public base
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can load (cut off?): {reason}") from error
+        raise ValueError(
+            f"{path} is not an ONNX file that ONNX Runtime can load (cut off?): {reason}"
+        ) from error
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
@@ -52,17 +54,23 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    # Threads that wait by spinning take the cores from another model's: a third of the time, with two.
+    # Threads that wait by spinning take the cores from another model's: a third of the time, with
+    # two.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # INT8 without overflow, which costs two thirds of the time more: left out where it is known to be needless.
+    # INT8 without overflow, which costs two thirds of the time more: left out where it is known to
+    # be needless.
     if overflows_int8(read_machine()) is not False:
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 
-def puts_of(session: onnxruntime.InferenceSession) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
+def puts_of(
+    session: onnxruntime.InferenceSession,
+) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
     """Return name and type of each input, and the names of the outputs."""
-    return [(put.name, put.type) for put in session.get_inputs()], tuple(put.name for put in session.get_outputs())
+    return [(put.name, put.type) for put in session.get_inputs()], tuple(
+        put.name for put in session.get_outputs()
+    )
 
 
 def file_metadata(session: onnxruntime.InferenceSession) -> Mapping[str, str]:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from slimpose import geometry
+from slimpose.media.images import check_image, read_image
 from slimpose.poses import Poses
 from slimpose.runtime import models
-from slimpose.runtime.choosing import open_session
+from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
-from slimpose.runtime.images import check_image, read_image
 from slimpose.runtime.session import Session
 
 
@@ -34,7 +34,9 @@ class Pipeline:
         self.estimator = estimator
         self.detector = detector
 
-    def __call__(self, image: np.ndarray | str | Path, boxes_image: np.ndarray | None = None) -> Poses:
+    def __call__(
+        self, image: np.ndarray | str | Path, boxes_image: np.ndarray | None = None
+    ) -> Poses:
         """Return the people of an image.
 
         Args:
@@ -43,7 +45,8 @@ class Pipeline:
 
         Raises:
             ImageError: If the picture cannot be read, or the array is no RGB uint8 image.
-            ValueError: If a box has no area or lies outside the image, or there is neither detector nor box.
+            ValueError: If a box has no area or lies outside the image, or there is neither detector
+                nor box.
         """
         return self.timed(image, boxes_image).poses
 
@@ -61,9 +64,13 @@ class Pipeline:
             boxes = np.asarray(boxes_image, np.float32)
             boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
             geometry.check_boxes_in_image(boxes, pixels)
-            scores = np.asarray(np.ones(len(boxes)) if box_scores is None else box_scores, np.float32)
+            scores = np.asarray(
+                np.ones(len(boxes)) if box_scores is None else box_scores, np.float32
+            )
             if scores.shape != (len(boxes),):
-                raise ValueError(f"box scores have shape {scores.shape}; expected ({len(boxes)},), one a box")
+                raise ValueError(
+                    f"box scores have shape {scores.shape}; expected ({len(boxes)},), one a box"
+                )
         elif self.detector is not None:
             boxes, scores = self.detector(pixels)
         else:
@@ -71,7 +78,9 @@ class Pipeline:
         detected = time.perf_counter()
         poses = self.estimator(pixels, boxes, scores)
         finished = time.perf_counter()
-        return Timed(poses=poses, detect_ms=1e3 * (detected - started), pose_ms=1e3 * (finished - detected))
+        return Timed(
+            poses=poses, detect_ms=1e3 * (detected - started), pose_ms=1e3 * (finished - detected)
+        )
 
 
 def load(
@@ -90,18 +99,21 @@ def load(
         detector: The same for the person detector; None if boxes will always be given.
         threads: CPU threads; 0 leaves the choice to the backend.
         score_threshold: Least score of a person's box; the detector's own by default.
-        backend: "onnxruntime", "openvino", "tensorrt" or "cuda"; "auto" is the fastest of them here (a trial of two
-            seconds a model, remembered).
-        precision: What it computes in: "" for the files' own; "bf16" or "fp16" where backend and processor have it;
-            "any" lets "auto" choose.
+        backend: "onnxruntime", "openvino", "tensorrt" or "cuda"; "auto" is the fastest of them here
+            (a trial of two seconds a model, remembered).
+        precision: What it computes in: "" for the files' own; "bf16" or "fp16" where backend and
+            processor have it; "any" lets "auto" choose.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a name is unknown, a file is not such a model, or a backend or precision is not to be had.
+        ValueError: If a name is unknown, a file is not such a model, or a backend or precision is
+            not to be had.
     """
 
     def opened(name: str | Path) -> Session:
-        return open_session(models.resolve(name), threads=threads, backend=backend, precision=precision)
+        return open_session(
+            models.resolve(name), threads=threads, backend=backend, precision=precision
+        )
 
     estimator = PoseEstimator(opened(model))
     finder = None

@@ -11,8 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from slimpose.arrays import Size
-from slimpose.runtime.backends.contract import backend_of
-from slimpose.runtime.backends.opening import metadata_of, open_graph
+from slimpose.runtime.backends.available import metadata_of, open_graph
+from slimpose.runtime.backends.base import backend_of
 from slimpose.skeleton import COCO17, Skeleton
 
 FORMAT = "1"
@@ -30,7 +30,8 @@ class ModelInfo:
 
     Attributes:
         name: The model's name.
-        task: "pose", "detect", or "bottom-up": all joints of an image, for ``slimpose.runtime.affinity`` to group.
+        task: "pose", "detect", or "bottom-up": all joints of an image, for
+            ``slimpose.adapters.part_affinity`` to group.
         size: Input height and width.
         stride: Input pixels a heatmap cell.
         precision: Such as "fp32".
@@ -78,18 +79,22 @@ class Session:
     """One model in one backend.
 
     Attributes:
-        backend: Which, one of ``backends.contract.BACKENDS``; a file that is not ONNX runs in its own.
-        precision: What it computes in: ``info.precision`` unless another was asked for; "int8+bf16" where the float
-            layers of an INT8 file are computed in BF16.
+        backend: Which, one of ``backends.contract.BACKENDS``; a file that is not ONNX runs in its
+            own.
+        precision: What it computes in: ``info.precision`` unless another was asked for; "int8+bf16"
+            where the float layers of an INT8 file are computed in BF16.
         threads: CPU threads it was given; 0 is the backend's choice.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no model file, not slimpose's, or its metadata is broken; or (``BackendError``) if the
-            backend is not installed, or does not compute in that precision.
+        ValueError: If it is no model file, not slimpose's, or its metadata is broken; or
+            (``BackendError``) if the backend is not installed, or does not compute in that
+            precision.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0, backend: str = "onnxruntime", precision: str = "") -> None:
+    def __init__(
+        self, path: Path, *, threads: int = 0, backend: str = "onnxruntime", precision: str = ""
+    ) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"no model file {path}")
         if threads < 0:
@@ -130,7 +135,9 @@ class Session:
             return self._graph.run(batch, outputs)
         except Exception as error:  # onnxruntime's errors share no public base
             reason = str(error).partition("\n")[0]
-            raise RuntimeError(f"{self.info.name} failed on a batch of {len(batch)}: {reason}") from error
+            raise RuntimeError(
+                f"{self.info.name} failed on a batch of {len(batch)}: {reason}"
+            ) from error
 
 
 def of_task(task: str, paths: Iterable[Path]) -> list[Path]:
@@ -154,7 +161,9 @@ def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
             "expected a file of slimpose export (slimpose compare reads others')"
         )
     if metadata["slimpose"] != FORMAT:
-        raise ValueError(f"{path} has format {metadata['slimpose']}; this slimpose reads {FORMAT}: install a newer one")
+        raise ValueError(
+            f"{path} has format {metadata['slimpose']}; this slimpose reads {FORMAT}: install a newer one"
+        )
     try:
         card = json.loads(metadata["card"])
         if not isinstance(card, dict):
@@ -177,6 +186,8 @@ def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
             nms_iou=float(metadata.get("nms_iou", "1")),
         )
     except KeyError as error:
-        raise ValueError(f"{path}: its slimpose metadata lacks {error}; expected a file of slimpose export") from error
+        raise ValueError(
+            f"{path}: its slimpose metadata lacks {error}; expected a file of slimpose export"
+        ) from error
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: its slimpose metadata is broken: {error}") from error

@@ -40,7 +40,8 @@ def in_turn(
         calls: What to time, by name.
         rounds: Timed rounds, at least 1.
         warm_up: Rounds before, which do not count.
-        seconds: No further round begins after so long, warm-up included; one timed round there is in any case.
+        seconds: No further round begins after so long, warm-up included; one timed round there is
+            in any case.
         clock_s: The time.
     """
     ms: dict[str, list[float]] = {name: [] for name in calls}

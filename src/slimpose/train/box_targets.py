@@ -29,9 +29,10 @@ def assign(
 ) -> tuple[Tensor, Tensor]:
     """Return what each cell's score should be (n, h, w), 0 where it answers for nobody, and its box (n, 4, h, w).
 
-    A person's cells are the ten in its box whose present guesses, by score and overlap, are best. The best of them
-    should score as the person's best overlap so far or, of people a teacher guessed, as the teacher is sure of them;
-    the others in proportion. A cell two people would have goes to the one its guess overlaps more.
+    A person's cells are the ten in its box whose present guesses, by score and overlap, are best.
+    The best of them should score as the person's best overlap so far or, of people a teacher
+    guessed, as the teacher is sure of them; the others in proportion. A cell two people would have
+    goes to the one its guess overlaps more.
 
     Args:
         logits: The net's (n, h, w).
@@ -41,8 +42,8 @@ def assign(
         stride: Input pixels a cell.
 
     Source:
-        Feng et al., "TOOD: Task-aligned One-stage Object Detection", ICCV 2021, equations 1 and 2 (task alignment;
-        alpha and beta of YOLOv8).
+        Feng et al., "TOOD: Task-aligned One-stage Object Detection", ICCV 2021, equations 1 and 2
+        (task alignment; alpha and beta of YOLOv8).
     """
     (height, width), device = logits.shape[1:], logits.device
     columns_lines = np.indices((height, width), np.float32)[::-1].reshape(1, 2, -1).swapaxes(1, 2)
@@ -54,12 +55,20 @@ def assign(
             continue
         wanted = torch.from_numpy(found).to(device)
         overlap = box_iou(wanted, guesses[row])
-        fit = scores[row] ** _SCORE_POWER * overlap.clamp_min(_TINY) ** _OVERLAP_POWER * _holds(wanted, cells, stride)
+        fit = (
+            scores[row] ** _SCORE_POWER
+            * overlap.clamp_min(_TINY) ** _OVERLAP_POWER
+            * _holds(wanted, cells, stride)
+        )
         least = fit.topk(min(_CELLS_A_PERSON, fit.shape[1]), dim=1).values[:, -1:]
         fit = torch.where(fit >= least, fit, 0)
         owner = torch.where(fit > 0, overlap + 1, 0).argmax(0)
         fit = fit * (torch.arange(len(wanted), device=device)[:, None] == owner)
-        quality = overlap.where(fit > 0, 0).amax(1) if sure is None else torch.from_numpy(sure[row]).to(device)
+        quality = (
+            overlap.where(fit > 0, 0).amax(1)
+            if sure is None
+            else torch.from_numpy(sure[row]).to(device)
+        )
         share = fit / fit.amax(1, keepdim=True).clamp_min(torch.finfo(fit.dtype).tiny)
         targets[row] = (share * quality[:, None]).amax(0)
         target_boxes[row] = wanted[owner]

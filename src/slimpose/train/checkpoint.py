@@ -54,7 +54,9 @@ def load_weights(path: Path) -> Checkpoint:
     """
     saved = load(path)
     if "step" in saved.metadata:
-        raise ValueError(f"{path} is a checkpoint to resume from; expected the run's best.safetensors")
+        raise ValueError(
+            f"{path} is a checkpoint to resume from; expected the run's best.safetensors"
+        )
     return saved
 
 
@@ -84,21 +86,31 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], *, path: Path) -> N
     own = module.state_dict()
     for name, tensor in own.items():
         if name not in tensors:
-            raise ValueError(f"{path} lacks {name} {tuple(tensor.shape)} (another network's weights?)")
+            raise ValueError(
+                f"{path} lacks {name} {tuple(tensor.shape)} (another network's weights?)"
+            )
         if tensors[name].shape != tensor.shape:
-            raise ValueError(f"{path}: {name} is {tuple(tensors[name].shape)}; expected {tuple(tensor.shape)}")
+            raise ValueError(
+                f"{path}: {name} is {tuple(tensors[name].shape)}; expected {tuple(tensor.shape)}"
+            )
     left = tensors.keys() - own.keys()
     if left:
-        raise ValueError(f"{path} holds {min(left)}, which the network has not (another network's weights?)")
+        raise ValueError(
+            f"{path} holds {min(left)}, which the network has not (another network's weights?)"
+        )
     module.load_state_dict(tensors)
 
 
-def pack_training(model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def pack_training(
+    model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
     """Return a run's whole state as flat tensors: ``model.*``, ``ema.*``, ``adam.<parameter>.<moment>``."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"ema.{name}": tensor.clone() for name, tensor in averaged.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{number}.{moment}": torch.as_tensor(value) for moment, value in state.items()}
+        tensors |= {
+            f"adam.{number}.{moment}": torch.as_tensor(value) for moment, value in state.items()
+        }
     return tensors
 
 
@@ -116,7 +128,9 @@ def unpack_training(
         ValueError: If the file holds no training state, or another network's.
     """
     if "step" not in checkpoint.metadata:
-        raise ValueError(f"{path} holds no training state; expected a checkpoint.safetensors written by slimpose train")
+        raise ValueError(
+            f"{path} holds no training state; expected a checkpoint.safetensors written by slimpose train"
+        )
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "adam": {}}
     for name, tensor in checkpoint.tensors.items():
         group, _, rest = name.partition(".")
@@ -127,5 +141,7 @@ def unpack_training(
     for name, tensor in groups["adam"].items():
         number, _, moment = name.partition(".")
         state.setdefault(int(number), {})[moment] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
     return int(json.loads(checkpoint.metadata["step"]))

@@ -18,8 +18,8 @@ from slimpose.evaluate.detector import box_ap, detected_boxes
 from slimpose.formats import coco
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
 from slimpose.network.spec import NetSpec
+from slimpose.train.box_distillation import BoxTeacher, guessed_people
 from slimpose.train.box_targets import assign
-from slimpose.train.distil_boxes import BoxTeacher, guessed_people
 from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
 from slimpose.train.recipe import Recipe
 from slimpose.train.task import Task, placed
@@ -50,7 +50,9 @@ def giou_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     total = mean_of_all(weights[counted].sum()).clamp_min(1)
     if not counted.any():
         return predicted.sum() * 0
-    losses = generalized_box_iou_loss(predicted.permute(0, 2, 3, 1)[counted], target.permute(0, 2, 3, 1)[counted])
+    losses = generalized_box_iou_loss(
+        predicted.permute(0, 2, 3, 1)[counted], target.permute(0, 2, 3, 1)[counted]
+    )
     return (losses * weights[counted]).sum() / total
 
 
@@ -68,12 +70,14 @@ def detector_task(
     """Read the data, and a folder of pictures without labels for a teacher to label, and return the task.
 
     Raises:
-        ValueError: If the recipe wants a teacher and none is given, or one is given in vain; if there is nobody in the
-            validation set.
+        ValueError: If the recipe wants a teacher and none is given, or one is given in vain; if
+            there is nobody in the validation set.
     """
     if (teacher is not None) != (recipe.alpha > 0):
         told = "was given" if teacher else "is missing"
-        raise ValueError(f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither")
+        raise ValueError(
+            f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither"
+        )
     if unlabelled is not None and teacher is None:
         raise ValueError(f"pictures without labels ({unlabelled}) need a teacher")
     net = recipe.net
@@ -83,12 +87,19 @@ def detector_task(
         raise ValueError(f"{val.path}: nobody has a box; expected people to measure AP on")
     val.check_images(val_images)
     largest = max(max(phase.size) for phase in recipe.phases)
-    scenes = load_scenes(train, train_images, largest_side=int(1.5 * largest), on_progress=on_progress)
+    scenes = load_scenes(
+        train, train_images, largest_side=int(1.5 * largest), on_progress=on_progress
+    )
     if unlabelled is not None:
-        scenes += load_unlabelled(unlabelled, largest_side=int(1.5 * largest), on_progress=on_progress)
+        scenes += load_unlabelled(
+            unlabelled, largest_side=int(1.5 * largest), on_progress=on_progress
+        )
     repeats = np.array([recipe.source_repeats.get(scene.source, 1.0) for scene in scenes])
     batches = SceneBatches(
-        scenes=scenes, order=Order(repeats, seed=recipe.seed), stride=recipe.net.stride, seed=recipe.seed
+        scenes=scenes,
+        order=Order(repeats, seed=recipe.seed),
+        stride=recipe.net.stride,
+        seed=recipe.seed,
     )
 
     def batch_at(step: int, part: Part = WHOLE) -> SceneBatch:
@@ -97,7 +108,11 @@ def detector_task(
         return batches.batch(*part.span(step, recipe.batch), phase.size, how)
 
     def loss_against(
-        logits: Tensor, boxes: Tensor, people: list[np.ndarray], sure: list[np.ndarray] | None, counts: Tensor
+        logits: Tensor,
+        boxes: Tensor,
+        people: list[np.ndarray],
+        sure: list[np.ndarray] | None,
+        counts: Tensor,
     ) -> Tensor:
         targets, target_boxes = assign(logits, boxes, people, sure, stride=net.stride)
         found = quality_loss(logits, targets, torch.where(targets > 0, 1, counts))
@@ -109,7 +124,9 @@ def detector_task(
         labelled = loss_against(logits, boxes, batch.boxes, None, counts)
         if teacher is None:
             return labelled
-        guesses = [guessed_people(*guess) for guess in zip(*teacher.guesses_of(batch.images), strict=True)]
+        guesses = [
+            guessed_people(*guess) for guess in zip(*teacher.guesses_of(batch.images), strict=True)
+        ]
         people, sure = map(list, zip(*guesses, strict=True))
         learnt = loss_against(logits, boxes, people, sure, torch.ones_like(counts))
         return (1 - recipe.alpha) * labelled + recipe.alpha * learnt
@@ -124,7 +141,9 @@ def detector_task(
             return boxes.cpu().numpy(), scores.cpu().numpy()
 
         mine = my_share(list(val.images))
-        found = detected_boxes(val, val_images, detect, canvas=recipe.phase_at(step).size, image_ids=mine)
+        found = detected_boxes(
+            val, val_images, detect, canvas=recipe.phase_at(step).size, image_ids=mine
+        )
         return box_ap(val, dict(gathered(list(found.items()))))
 
     return Task(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.network.encoder import Encoder, Front
-from slimpose.runtime.backends.contract import BackendError
-from slimpose.runtime.backends.open_vino import new_core, offered
+from slimpose.runtime.backends.base import BackendError
+from slimpose.runtime.backends.openvino import new_core, offered
 
 Compiled = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -39,7 +39,8 @@ def open_core() -> tuple[Any, dict[str, Any], str]:
 def compiled(module: nn.Module) -> tuple[Compiled, str] | None:
     """Return a module of one input as a NumPy function of any shape, and what computes it; None without OpenVINO.
 
-    The module, in evaluation mode, is taken as it is when a shape is seen first, which costs some seconds.
+    The module, in evaluation mode, is taken as it is when a shape is seen first, which costs some
+    seconds.
     """
     try:
         core, hints, runs_on = open_core()
@@ -50,10 +51,15 @@ def compiled(module: nn.Module) -> tuple[Compiled, str] | None:
     @lru_cache(maxsize=4)
     def of(shape: tuple[int, ...], kind: np.dtype[np.generic]) -> openvino.CompiledModel:
         example = torch.from_numpy(np.zeros(shape, kind))
-        return core.compile_model(openvino.convert_model(torch.export.export(module, (example,))), "CPU", hints)
+        return core.compile_model(
+            openvino.convert_model(torch.export.export(module, (example,))), "CPU", hints
+        )
 
     def function(inputs: np.ndarray) -> list[np.ndarray]:
-        return [np.array(output, np.float32) for output in of(inputs.shape, inputs.dtype)(inputs).values()]
+        return [
+            np.array(output, np.float32)
+            for output in of(inputs.shape, inputs.dtype)(inputs).values()
+        ]
 
     return function, runs_on
 
@@ -69,7 +75,10 @@ def computed(net: nn.Module) -> tuple[Compiled, str]:
     @torch.inference_mode()
     def outputs_of(inputs: np.ndarray) -> list[np.ndarray]:
         outputs = net(torch.from_numpy(inputs).to(device))
-        return [output.float().cpu().numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+        return [
+            output.float().cpu().numpy()
+            for output in (outputs if isinstance(outputs, tuple) else (outputs,))
+        ]
 
     return outputs_of, f"PyTorch FP32, {device.type}"
 
@@ -77,7 +86,8 @@ def computed(net: nn.Module) -> tuple[Compiled, str]:
 def frozen_front(encoder: Encoder, stages: int) -> Front | None:
     """Return an encoder's frozen first stages as they are now, compiled; None where there is nothing to gain.
 
-    Where the processor computes BF16, the features then carry its rounding (a few thousandths), in training alone.
+    Where the processor computes BF16, the features then carry its rounding (a few thousandths), in
+    training alone.
     """
     if not stages or next(encoder.parameters()).device.type != "cpu":
         return None
@@ -88,6 +98,9 @@ def frozen_front(encoder: Encoder, stages: int) -> Front | None:
 
     def maps_of(images: Tensor) -> list[Tensor]:
         pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
-        return [torch.from_numpy(found).to(memory_format=torch.channels_last) for found in outputs_of(pixels)]
+        return [
+            torch.from_numpy(found).to(memory_format=torch.channels_last)
+            for found in outputs_of(pixels)
+        ]
 
     return Front(stages, maps_of)

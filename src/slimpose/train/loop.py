@@ -57,7 +57,9 @@ def average_into(averaged: nn.Module, model: nn.Module, decay: float) -> None:
     """Move the averaged weights towards the model's; counters and the like are copied."""
     mine, theirs = averaged.state_dict(), model.state_dict()
     floating = [name for name, tensor in mine.items() if tensor.is_floating_point()]
-    torch._foreach_lerp_([mine[name] for name in floating], [theirs[name] for name in floating], 1 - decay)
+    torch._foreach_lerp_(
+        [mine[name] for name in floating], [theirs[name] for name in floating], 1 - decay
+    )
     for name in mine.keys() - set(floating):
         mine[name].copy_(theirs[name])
 
@@ -75,14 +77,16 @@ def train(
 ) -> Iterator[Step]:
     """Run the recipe's steps from ``start_step`` on, yielding after each.
 
-    Of several processes each computes its parts of every batch; gradients are averaged, so all hold the same weights.
+    Of several processes each computes its parts of every batch; gradients are averaged, so all hold
+    the same weights.
 
     Args:
         model: Trained in place.
         averaged: A copy that follows it, decayed; warm, so that it is usable early.
         optimizer: Of the model's parameters.
         recipe: Gives the schedule.
-        batches: The batch of ``start_step``, of the next, ...; this process's parts of it, one after another.
+        batches: The batch of ``start_step``, of the next, ...; this process's parts of it, one
+            after another.
         loss_of: The loss of a batch or a part.
         start_step: Steps done already.
         devices: What computes; one process in FP32 by default.
@@ -110,7 +114,9 @@ def train(
             losses.append(loss.detach())
         value = float(mean_of_all(torch.stack(losses).sum()))
         if not math.isfinite(value):
-            raise FloatingPointError(f"loss is {value} at step {number}; the learning rate may be too high")
+            raise FloatingPointError(
+                f"loss is {value} at step {number}; the learning rate may be too high"
+            )
         accelerator.clip_grad_norm_(parallel.parameters(), 5.0)
         stepper.step()
         average_into(averaged, model, min(recipe.ema, (1 + number) / (10 + number)))

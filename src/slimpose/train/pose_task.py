@@ -21,8 +21,8 @@ from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
 from slimpose.formats import coco
 from slimpose.network.alignment import Alignment
 from slimpose.network.build import build
-from slimpose.train.distil import Teacher, taught_once
-from slimpose.train.imitation import hand_over, imitation_loss, maps_with
+from slimpose.train.distillation import Teacher, taught_once
+from slimpose.train.feature_distillation import hand_over, imitation_loss, maps_with
 from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
 from slimpose.train.recipe import Recipe
 from slimpose.train.task import Task, placed
@@ -65,17 +65,21 @@ def pose_task(
 ) -> Task:
     """Read the data and return the task.
 
-    ``cache`` keeps what a teacher saw who looks only once; nothing else of such a teacher is kept. ``alignment`` is
-    where the heatmaps' cells lay when the weights that are begun from were trained.
+    ``cache`` keeps what a teacher saw who looks only once; nothing else of such a teacher is kept.
+    ``alignment`` is where the heatmaps' cells lay when the weights that are begun from were
+    trained.
 
     Raises:
-        ValueError: If the net or the teacher has other joints than the data, or nobody in the validation set has any;
-            if the recipe wants a teacher and none is given, or one is given in vain; if the teacher's cells are of
-            another size, or its head, or what is behind it, is another and it is to be imitated.
+        ValueError: If the net or the teacher has other joints than the data, or nobody in the
+            validation set has any; if the recipe wants a teacher and none is given, or one is given
+            in vain; if the teacher's cells are of another size, or its head, or what is behind it,
+            is another and it is to be imitated.
     """
     if (teacher is not None) != (recipe.alpha > 0):
         told = "was given" if teacher else "is missing"
-        raise ValueError(f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither")
+        raise ValueError(
+            f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither"
+        )
     if recipe.imitation and (teacher is None or teacher.net is None):
         raise ValueError(
             f"recipe {recipe.name} imitates its teacher; got {teacher.name if teacher else 'no teacher'}; "
@@ -87,13 +91,21 @@ def pose_task(
         )
     joints = len(train.skeleton.joints)
     if recipe.net.joints != joints:
-        raise ValueError(f"{train.path} has {joints} joints; the net gives {recipe.net.joints} heatmaps")
+        raise ValueError(
+            f"{train.path} has {joints} joints; the net gives {recipe.net.joints} heatmaps"
+        )
     if val.skeleton.joints != train.skeleton.joints:
-        raise ValueError(f"{val.path} has the joints {val.skeleton.joints}; {train.path} has {train.skeleton.joints}")
+        raise ValueError(
+            f"{val.path} has the joints {val.skeleton.joints}; {train.path} has {train.skeleton.joints}"
+        )
     boxes = ground_truth_boxes(val)
     if not boxes:
-        raise ValueError(f"{val.path}: nobody has a labelled joint; expected people to measure AP on")
-    beside = None if all(phase.taught_once for phase in recipe.phases) else teacher  # looks at the crops in the run
+        raise ValueError(
+            f"{val.path}: nobody has a labelled joint; expected people to measure AP on"
+        )
+    beside = (
+        None if all(phase.taught_once for phase in recipe.phases) else teacher
+    )  # looks at the crops in the run
     if beside is not None and beside.stride != recipe.net.stride:
         raise ValueError(
             f"the teacher's heatmaps have cells of {beside.stride} px, {recipe.name}'s net of {recipe.net.stride}; "
@@ -101,7 +113,13 @@ def pose_task(
         )
     val.check_images(val_images)
     largest = max((phase.size for phase in recipe.phases), key=lambda size: size.height)
-    people = load_people(train, train_images, crop_size=largest, teacher=recipe.teacher_labels, on_progress=on_progress)
+    people = load_people(
+        train,
+        train_images,
+        crop_size=largest,
+        teacher=recipe.teacher_labels,
+        on_progress=on_progress,
+    )
     repeats = np.array([recipe.source_repeats.get(source, 1.0) for source in people.sources])
     stride = recipe.net.stride
     taught = None
@@ -113,12 +131,18 @@ def pose_task(
         stride=stride,
         sigma_share=recipe.sigma_share,
         seed=recipe.seed,
-        trust=np.array([recipe.label_trust.get(source, 1.0) for source in people.sources], np.float32),
+        trust=np.array(
+            [recipe.label_trust.get(source, 1.0) for source in people.sources], np.float32
+        ),
         taught=taught,
     )
     look = None  # a teacher that is done looking need not stay in memory
     if beside is not None:
-        look = heatmap.both_ways(beside.heatmaps_of, train.skeleton) if recipe.mirrored_teacher else beside.heatmaps_of
+        look = (
+            heatmap.both_ways(beside.heatmaps_of, train.skeleton)
+            if recipe.mirrored_teacher
+            else beside.heatmaps_of
+        )
     student = build(recipe.net, alignment=alignment)
     maps_of = None
     if recipe.imitation and teacher is not None and teacher.net is not None:
@@ -130,7 +154,9 @@ def pose_task(
         how = recipe.augmentation.weaker(phase.augmentation)
         if look is None or phase.taught_once or not recipe.teach_unlabelled:
             how = dataclasses.replace(how, blend=0.0)  # nobody could label it
-        return batches.batch(*part.span(step, recipe.batch), phase.size, how, taught=phase.taught_once)
+        return batches.batch(
+            *part.span(step, recipe.batch), phase.size, how, taught=phase.taught_once
+        )
 
     def loss_of(model: nn.Module, batch: PoseBatch) -> Tensor:
         crops = placed(batch.crops, model)
@@ -139,18 +165,24 @@ def pose_task(
             return heatmaps_loss(model, model(crops), batch, seen)
         predicted, *maps = model(crops, with_maps=True)
         seen, *theirs = maps_of(batch.crops)
-        of_heatmaps = heatmaps_loss(model, predicted, batch, seen if batch.taught is None else batch.taught)
+        of_heatmaps = heatmaps_loss(
+            model, predicted, batch, seen if batch.taught is None else batch.taught
+        )
         of_maps = imitation_loss(maps, [placed(array, model) for array in theirs])
         return recipe.imitation * of_maps + (1 - recipe.imitation) * of_heatmaps
 
-    def heatmaps_loss(model: nn.Module, predicted: Tensor, batch: PoseBatch, seen: Heatmaps | None) -> Tensor:
+    def heatmaps_loss(
+        model: nn.Module, predicted: Tensor, batch: PoseBatch, seen: Heatmaps | None
+    ) -> Tensor:
         """Against the labels and against what the teacher has seen."""
         sigma_px = recipe.sigma_share * predicted.shape[2]
         weights = placed(batch.weights, model)
         loss = heatmap_loss(predicted, placed(batch.heatmaps, model), weights, sigma_px=sigma_px)
         if seen is None:
             return loss
-        believed = torch.ones_like(weights) if recipe.teach_unlabelled else (weights > 0).to(weights.dtype)
+        believed = (
+            torch.ones_like(weights) if recipe.teach_unlabelled else (weights > 0).to(weights.dtype)
+        )
         distilled = heatmap_loss(predicted, placed(seen, model), believed, sigma_px=sigma_px)
         return (1 - recipe.alpha) * loss + recipe.alpha * distilled
 

@@ -46,8 +46,8 @@ def _are_several() -> bool:
 def mean_of_all(value: Tensor) -> Tensor:
     """Return the mean over processes of a tensor each has, without gradient.
 
-    What a loss is divided by goes through here: the gradients' mean is then that of the whole batch's loss, however
-    unevenly the labels fall on the parts.
+    What a loss is divided by goes through here: the gradients' mean is then that of the whole
+    batch's loss, however unevenly the labels fall on the parts.
     """
     if world_size() == 1:
         return value

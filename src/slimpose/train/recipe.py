@@ -20,8 +20,9 @@ from slimpose.network.spec import NetSpec
 class Phase:
     """A stretch of the run: so many samples at this input size, augmented so strongly (1: as the recipe).
 
-    Where ``epochs`` is given instead, ``Recipe.counted`` makes it samples once the data are known. With
-    ``taught_once`` the teacher looks at every person once, before the run, in place of every crop (pose only).
+    Where ``epochs`` is given instead, ``Recipe.counted`` makes it samples once the data are known.
+    With ``taught_once`` the teacher looks at every person once, before the run, in place of every
+    crop (pose only).
     """
 
     size: Size
@@ -40,30 +41,39 @@ class Recipe:
         task: "pose" or "detect".
         net: What is trained; its size is the one it is evaluated and exported at.
         phases: In order; the learning rate runs through all of them once.
-        start: What it starts from unless the command says otherwise: "imagenet", or "" for random weights.
+        start: What it starts from unless the command says otherwise: "imagenet", or "" for random
+            weights.
         batch: Samples a step, of all processes together.
         learning_rate: AdamW's peak.
         encoder_rate: The encoder's learning rate as a share of it.
-        frozen_stages: The encoder's stem and so many stages stay as they started: their maps are the largest, so
-            a CPU step is half as long again as fast, and a start that knows people needs no new edges.
+        frozen_stages: The encoder's stem and so many stages stay as they started: their maps are
+            the largest, so a CPU step is half as long again as fast, and a start that knows people
+            needs no new edges.
         weight_decay: AdamW's, on convolution weights only; with 0 it is Adam.
         warm_up: Share of the run in which the rate climbs.
         flat: Share of the run in which it then stays at its peak, before a cosine takes it to zero.
-        drops: Shares of the run behind each of which the rate is a tenth of what it was; instead of the above.
-        ema: Decay a step of the averaged weights, which are what is evaluated and kept; 0 keeps the last.
+        drops: Shares of the run behind each of which the rate is a tenth of what it was; instead of
+            the above.
+        ema: Decay a step of the averaged weights, which are what is evaluated and kept; 0 keeps the
+            last.
         augmentation: How strongly samples are changed.
         source_repeats: How often a sample of a source is drawn in an epoch (1 where not named).
-        label_trust: Factor of a source's own labels (1 where not named); 0 leaves its people to the teacher's heatmaps
-            (pose only).
-        alpha: Share 0..1 of the loss that compares with a teacher's heatmaps or boxes; 0 trains without a teacher.
-        imitation: Share 0..1 of the loss, beside all that compares heatmaps, that compares the head's maps, and those
-            of the encoder's that are as wide in both nets, with the teacher's (pose only, ``train/imitation.py``). The
-            student's deconvolutions begin as the teacher's.
-        mirrored_teacher: Show a teacher that looks at every crop the mirrored crop too and learn from the mean: it then
-            costs twice as much, and is a better teacher by what a flip test gives it.
-        teach_unlabelled: Whether the teacher is believed about joints without a label too (pose only).
+        label_trust: Factor of a source's own labels (1 where not named); 0 leaves its people to the
+            teacher's heatmaps (pose only).
+        alpha: Share 0..1 of the loss that compares with a teacher's heatmaps or boxes; 0 trains
+            without a teacher.
+        imitation: Share 0..1 of the loss, beside all that compares heatmaps, that compares the
+            head's maps, and those of the encoder's that are as wide in both nets, with the
+            teacher's (pose only, ``train/imitation.py``). The student's deconvolutions begin as the
+            teacher's.
+        mirrored_teacher: Show a teacher that looks at every crop the mirrored crop too and learn
+            from the mean: it then costs twice as much, and is a better teacher by what a flip test
+            gives it.
+        teach_unlabelled: Whether the teacher is believed about joints without a label too (pose
+            only).
         teacher_labels: Whether to believe guesses for joints nobody annotated (pose only).
-        sigma_share: Target Gaussian's standard deviation as a share of the heatmap's height (pose only).
+        sigma_share: Target Gaussian's standard deviation as a share of the heatmap's height (pose
+            only).
         evaluations: How often the averaged weights are evaluated during the run, evenly spread.
         seed: Fixes order, augmentation and initial weights.
 
@@ -99,9 +109,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha is {self.alpha:g}; expected 0 to 1: the teacher's share of the loss")
+            raise ValueError(
+                f"alpha is {self.alpha:g}; expected 0 to 1: the teacher's share of the loss"
+            )
         if not 0 <= self.imitation <= 1:
-            raise ValueError(f"imitation is {self.imitation:g}; expected 0 to 1: the head's share of the loss")
+            raise ValueError(
+                f"imitation is {self.imitation:g}; expected 0 to 1: the head's share of the loss"
+            )
         if self.imitation and self.mirrored_teacher:
             raise ValueError(
                 "a teacher is imitated on the crop as it is; expected no mirrored_teacher beside imitation"
@@ -133,7 +147,9 @@ class Recipe:
         if done < self.warm_up:
             return (step + 1) / max(1.0, self.warm_up * self.steps)
         falls_from = self.warm_up + self.flat
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, (done - falls_from) / (1 - falls_from)))))
+        return 0.5 * (
+            1 + math.cos(math.pi * min(1.0, max(0.0, (done - falls_from) / (1 - falls_from))))
+        )
 
     def to_json(self) -> str:
         """Return the recipe as JSON, for metadata."""
@@ -149,7 +165,9 @@ class Recipe:
         try:
             fields: dict[str, Any] = json.loads(text)
             fields["net"] = spec_from_json(json.dumps(fields["net"]))
-            once = {"taught_once": fields.pop("taught_once", False)}  # of all phases, before 2026-11-23
+            once = {
+                "taught_once": fields.pop("taught_once", False)
+            }  # of all phases, before 2026-11-23
             fields["phases"] = tuple(_phase({**once, **phase}) for phase in fields["phases"])
             fields["augmentation"] = Augmentation(**fields["augmentation"])
             fields["teacher_labels"] = TeacherLabels(**fields["teacher_labels"])
@@ -192,16 +210,26 @@ class Recipe:
     def scaled(self, factor: float) -> Recipe:
         """Return the same run with every phase shortened or lengthened by a factor."""
         phases = tuple(
-            dataclasses.replace(phase, samples=max(self.batch, int(phase.samples * factor))) for phase in self.phases
+            dataclasses.replace(phase, samples=max(self.batch, int(phase.samples * factor)))
+            for phase in self.phases
         )
         return dataclasses.replace(self, phases=phases)
 
 
 _OPEN = ("source_repeats", "label_trust")
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a table"}
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a table",
+}
 
 
-def _merged(mine: Mapping[str, Any], changes: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+def _merged(
+    mine: Mapping[str, Any], changes: Mapping[str, Any], within: str = ""
+) -> dict[str, Any]:
     """Return JSON's fields with some changed, each to a value of the same kind."""
     merged = dict(mine)
     for name, value in changes.items():

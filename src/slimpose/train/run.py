@@ -35,7 +35,12 @@ BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
 _UNFOLD_SAMPLES = 320
 IMAGENET = "imagenet"
-_RESUMED_WITH = {"teacher": "--teacher", "train_file": "--train", "val_file": "--val", "unlabelled": "--unlabelled"}
+_RESUMED_WITH = {
+    "teacher": "--teacher",
+    "train_file": "--train",
+    "val_file": "--val",
+    "unlabelled": "--unlabelled",
+}
 """What must stay the same for the run to be the same one: note to option."""
 
 
@@ -53,7 +58,9 @@ def check_folder(out: Path, *, resume: bool) -> None:
     if resume and not (out / CHECKPOINT).is_file():
         raise FileNotFoundError(f"{out} holds no {CHECKPOINT} to resume from")
     if not resume and ((out / CHECKPOINT).exists() or (out / BEST).exists()):
-        raise FileExistsError(f"{out} already holds a run; pass --resume to go on with it, or another --out")
+        raise FileExistsError(
+            f"{out} already holds a run; pass --resume to go on with it, or another --out"
+        )
 
 
 def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
@@ -63,7 +70,8 @@ def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
         What it was.
 
     Raises:
-        ValueError: If the file does not fit the net, or the net has no encoder to begin with something else.
+        ValueError: If the file does not fit the net, or the net has no encoder to begin with
+            something else.
         RuntimeError: If ImageNet weights are asked for and cannot be had.
     """
     net, path = recipe.net, Path(start_from)
@@ -76,12 +84,20 @@ def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
         return f"{path.name} ({start.metadata.get('start', 'start unknown')})"
     encoder = task.model.get_submodule("encoder") if isinstance(net, NetSpec) else None
     if not isinstance(net, NetSpec) or not isinstance(encoder, Encoder):
-        raise ValueError(f"{recipe.name} has no encoder to start from {start_from}; expected a file of its own weights")
+        raise ValueError(
+            f"{recipe.name} has no encoder to start from {start_from}; expected a file of its own weights"
+        )
     if start is None:
         return f"ImageNet, {load_imagenet(encoder, net)}"
     own = encoder.state_dict()
-    cut = {name: tensor for name, tensor in start.tensors.items() if name in own or net.encoder_stride == 32}
-    checkpoint.load_into(encoder, cut, path=path)  # an encoder cut at stride 16 leaves the last stages out
+    cut = {
+        name: tensor
+        for name, tensor in start.tensors.items()
+        if name in own or net.encoder_stride == 32
+    }
+    checkpoint.load_into(
+        encoder, cut, path=path
+    )  # an encoder cut at stride 16 leaves the last stages out
     if start.metadata.get("folded") == "1":
         pictures = (
             torch.from_numpy(task.pictures_of(task.batch_at(step)))
@@ -104,8 +120,8 @@ def run(
 ) -> Iterator[Progress]:
     """Train, yielding progress; evaluate, save the best averaged weights and a checkpoint on the way.
 
-    Of several processes all do the same, each with its part of the data; only the first writes. A run may be resumed
-    with another number of them.
+    Of several processes all do the same, each with its part of the data; only the first writes. A
+    run may be resumed with another number of them.
 
     Args:
         task: Model and data.
@@ -119,8 +135,8 @@ def run(
 
     Raises:
         FileExistsError: If the folder holds a run and ``resume`` is off.
-        ValueError: If the checkpoint is another recipe's or was begun with other data; if a phase is shorter than a
-            batch, or a batch cannot be cut into the devices' parts.
+        ValueError: If the checkpoint is another recipe's or was begun with other data; if a phase
+            is shorter than a batch, or a batch cannot be cut into the devices' parts.
     """
     check_folder(out, resume=resume)
     devices = devices or open_devices()
@@ -152,13 +168,21 @@ def run(
         best = float(saved.metadata["best"])
         if scaler is not None and "scaler" in saved.metadata:
             scaler.load_state_dict(json.loads(saved.metadata["scaler"]))
-        notes = {name: saved.metadata[name] for name in saved.metadata.keys() - {"step", "best", "scaler"}}
+        notes = {
+            name: saved.metadata[name]
+            for name in saved.metadata.keys() - {"step", "best", "scaler"}
+        }
     encoder = getattr(model, "encoder", None)
     if isinstance(encoder, Encoder):
         encoder.front = frozen_front(encoder, recipe.frozen_stages)
     if devices.is_main:
         _cut_metrics(out / METRICS, done)
-    metadata = {**notes, "task": recipe.task, "net": recipe.net.to_json(), "recipe": recipe.to_json()}
+    metadata = {
+        **notes,
+        "task": recipe.task,
+        "net": recipe.net.to_json(),
+        "recipe": recipe.to_json(),
+    }
 
     def save() -> None:
         state = checkpoint.pack_training(model, averaged, optimizer)
@@ -173,7 +197,9 @@ def run(
 
     every = max(1, recipe.steps // recipe.evaluations)
     started = last_saved = time.monotonic()
-    with (out / METRICS).open("a", encoding="utf-8") if devices.is_main else nullcontext() as metrics:
+    with (
+        (out / METRICS).open("a", encoding="utf-8") if devices.is_main else nullcontext() as metrics
+    ):
         steps = train(
             model=model,
             averaged=averaged,
@@ -189,9 +215,16 @@ def run(
             figures = None
             if done % every == 0 or done == recipe.steps:
                 figures = task.evaluate(averaged, step.number)
-                if recipe.phase_at(step.number).size == recipe.phases[-1].size and figures["AP"] > best:
+                if (
+                    recipe.phase_at(step.number).size == recipe.phases[-1].size
+                    and figures["AP"] > best
+                ):
                     best = figures["AP"]
-                    noted = {**metadata, "samples": str(done * recipe.batch), "figures": json.dumps(figures)}
+                    noted = {
+                        **metadata,
+                        "samples": str(done * recipe.batch),
+                        "figures": json.dumps(figures),
+                    }
                     if devices.is_main:
                         checkpoint.save(out / BEST, averaged.state_dict(), noted)
             progress = Progress(step=step, seconds=time.monotonic() - started, figures=figures)

@@ -29,8 +29,9 @@ class _SumOfAll(torch.autograd.Function):
 class SyncedBatchNorm(nn.BatchNorm2d):
     """A batch norm whose statistics are those of all processes; each must hold as many samples.
 
-    PyTorch's own is for GPUs alone. Mean first, then the mean square about it: two messages a layer, and nothing is
-    lost to cancellation. timm's batch norm with its activation is taken over whole.
+    PyTorch's own is for GPUs alone. Mean first, then the mean square about it: two messages a
+    layer, and nothing is lost to cancellation. timm's batch norm with its activation is taken over
+    whole.
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
@@ -45,7 +46,9 @@ class SyncedBatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         """Normalise maps (n, channels, height, width) of this process."""
         if self.training:
-            normalised = self._by_all(input.to(self.weight.dtype)).to(input.dtype)  # statistics of BF16 maps in FP32
+            normalised = self._by_all(input.to(self.weight.dtype)).to(
+                input.dtype
+            )  # statistics of BF16 maps in FP32
         else:
             normalised = super().forward(input)
         return self.act(self.drop(normalised))

@@ -30,8 +30,8 @@ class Task:
         batch_at: The batch of a step, or a part of it.
         pictures_of: A batch's pictures, for giving a folded trunk its statistics.
         loss_of: The loss of a batch; of a part, so that the mean over processes is the batch's.
-        evaluate: The given model's figures on the validation set at a step's input size, each process having looked
-            at its share; "AP" decides what is best.
+        evaluate: The given model's figures on the validation set at a step's input size, each
+            process having looked at its share; "AP" decides what is best.
     """
 
     model: nn.Module

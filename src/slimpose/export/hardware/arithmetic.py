@@ -35,7 +35,9 @@ def layers_of_spec(spec: NetSpec) -> list[Layer]:
         _, inner, out = block.channels
         if block.expands:
             chain.convolve(f"{block.name}.conv_pw", 1, inner)
-        chain.convolve(f"{block.name}.conv_dw", block.kernel, inner, stride=block.stride, depthwise=True)
+        chain.convolve(
+            f"{block.name}.conv_dw", block.kernel, inner, stride=block.stride, depthwise=True
+        )
         last = f"{block.name}.{'conv_pwl' if block.expands else 'conv_pw'}"
         chain.convolve(last, 1, out, activated=False)
         if block.is_residual:
@@ -79,7 +81,14 @@ class _Chain:
         self.tail = "input"
 
     def convolve(
-        self, name: str, kernel: int, channels: int, *, stride: int = 1, depthwise: bool = False, activated: bool = True
+        self,
+        name: str,
+        kernel: int,
+        channels: int,
+        *,
+        stride: int = 1,
+        depthwise: bool = False,
+        activated: bool = True,
     ) -> None:
         """A convolution with TF "SAME" padding, batch norm folded, and its activation."""
         taps, steps = (kernel, kernel), (stride, stride)
@@ -98,11 +107,23 @@ class _Chain:
 
     def add(self) -> None:
         """The addition of an earlier map of the same shape."""
-        facts: dict[str, Fact] = {"operands": "same", "channels": self.channels, "inputs": 2, "after": self.tail}
+        facts: dict[str, Fact] = {
+            "operands": "same",
+            "channels": self.channels,
+            "inputs": 2,
+            "after": self.tail,
+        }
         self._append("add", "add", facts, operators=("Add",))
 
     def _weighted(
-        self, name: str, window: Window, channels: int, *, size: Size, groups: int = 1, transposed: bool = False
+        self,
+        name: str,
+        window: Window,
+        channels: int,
+        *,
+        size: Size,
+        groups: int = 1,
+        transposed: bool = False,
     ) -> None:
         places = self.size if transposed else size
         shape = {"groups": groups, "in_channels": self.channels, "out_channels": channels}
@@ -121,11 +142,22 @@ class _Chain:
         kind = convolution_kind(transposed=transposed, **shape)
         read = (1, self.channels, *self.size)
         self.size, self.channels = size, channels
-        self._append(name, kind, facts, operators=("ConvTranspose" if transposed else "Conv",), macs=macs, read=read)
+        self._append(
+            name,
+            kind,
+            facts,
+            operators=("ConvTranspose" if transposed else "Conv",),
+            macs=macs,
+            read=read,
+        )
 
     def _activate(self) -> None:
         operator = "Relu" if self.activation == "relu" else "Clip"
-        facts: dict[str, Fact] = {"after": self.tail, "constant_bounds": True, "channels": self.channels}
+        facts: dict[str, Fact] = {
+            "after": self.tail,
+            "constant_bounds": True,
+            "channels": self.channels,
+        }
         self._append(self.activation, self.activation, facts, operators=(operator,))
 
     def _append(
@@ -139,7 +171,13 @@ class _Chain:
         read: tuple[int, ...] | None = None,
     ) -> None:
         written = (1, self.channels, *self.size)
-        common: dict[str, Fact] = {"input_type": "float", "output_type": "float", "rank": 4, "outputs": 1, "inputs": 1}
+        common: dict[str, Fact] = {
+            "input_type": "float",
+            "output_type": "float",
+            "rank": 4,
+            "outputs": 1,
+            "inputs": 1,
+        }
         self.layers.append(
             Layer(
                 name=name,

@@ -62,8 +62,8 @@ class Expression:
         """Return the expression.
 
         Raises:
-            ValueError: If it is no expression, or uses more than arithmetic, comparisons, and/or/not, numbers, words,
-                ``ceil_div``, ``max`` and ``min``.
+            ValueError: If it is no expression, or uses more than arithmetic, comparisons,
+                and/or/not, numbers, words, ``ceil_div``, ``max`` and ``min``.
         """
         try:
             tree = ast.parse(text, mode="eval").body
@@ -83,7 +83,9 @@ class Expression:
     def explain(self, facts: Mapping[str, Fact]) -> str:
         """Return the condition with its numbers; where it is not so, only the parts that are not."""
         parts = (
-            self.tree.values if isinstance(self.tree, ast.BoolOp) and isinstance(self.tree.op, ast.And) else [self.tree]
+            self.tree.values
+            if isinstance(self.tree, ast.BoolOp) and isinstance(self.tree.op, ast.And)
+            else [self.tree]
         )
         broken = [part for part in parts if not _value(part, facts)]
         return "; ".join(_explained(part, facts) for part in broken or parts)
@@ -93,7 +95,9 @@ class Expression:
         """Names of facts and parameters in it."""
         called = {id(node.func) for node in ast.walk(self.tree) if isinstance(node, ast.Call)}
         return frozenset(
-            node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and id(node) not in called
+            node.id
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Name) and id(node) not in called
         )
 
 
@@ -144,7 +148,9 @@ def _check(tree: ast.AST, text: str) -> None:
             children = [operand]
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _BINARY:
             children = [left, right]
-        case ast.Compare(left=left, ops=signs, comparators=right) if all(type(sign) in _COMPARE for sign in signs):
+        case ast.Compare(left=left, ops=signs, comparators=right) if all(
+            type(sign) in _COMPARE for sign in signs
+        ):
             children = [left, *right]
         case ast.Tuple(elts=values):
             children = list(values)

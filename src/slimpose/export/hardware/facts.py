@@ -52,10 +52,23 @@ KINDS = {
 """Operators with one meaning; the others' kind depends on their parameters, or is their own name."""
 DERIVED_KINDS = frozenset(
     {
-        *(f"{prefix}{kind}" for kind in ("conv", "deconv") for prefix in ("", "depthwise-", "grouped-", "dynamic-")),
+        *(
+            f"{prefix}{kind}"
+            for kind in ("conv", "deconv")
+            for prefix in ("", "depthwise-", "grouped-", "dynamic-")
+        ),
         *(f"depthwise-{kind}-multiplied" for kind in ("conv", "deconv")),
         *(f"{kind}-{rank}d" for kind in ("conv", "deconv") for rank in (1, 3)),
-        *("relu6", "clip", "swish", "hard-sigmoid", "hard-swish", "global-average-pool", "fully-connected", "matmul"),
+        *(
+            "relu6",
+            "clip",
+            "swish",
+            "hard-sigmoid",
+            "hard-swish",
+            "global-average-pool",
+            "fully-connected",
+            "matmul",
+        ),
         *("resize-nearest", "resize-linear", "resize-cubic"),
     }
 )
@@ -92,7 +105,11 @@ def _describe(graph: Graph, node: Node) -> tuple[str, dict[str, Fact], int]:
     elif node.operator in ("Add", "Sub", "Mul", "Div"):
         facts["operands"] = _operands(graph, node)
     elif node.operator == "Clip":
-        return clip_kind(graph, node), facts | {"constant_bounds": _constant(graph, node.inputs[1:])}, 0
+        return (
+            clip_kind(graph, node),
+            facts | {"constant_bounds": _constant(graph, node.inputs[1:])},
+            0,
+        )
     elif node.operator == "HardSigmoid":
         slope, offset = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
         if abs(slope - 1 / 6) < 1e-3 and abs(offset - 0.5) < 1e-3:
@@ -146,7 +163,10 @@ def data_inputs(graph: Graph, node: Node) -> list[str]:
 
 
 def _common(graph: Graph, node: Node) -> dict[str, Fact]:
-    facts: dict[str, Fact] = {"inputs": len(data_inputs(graph, node)), "outputs": len([o for o in node.outputs if o])}
+    facts: dict[str, Fact] = {
+        "inputs": len(data_inputs(graph, node)),
+        "outputs": len([o for o in node.outputs if o]),
+    }
     name = next(iter(data_inputs(graph, node)), "")
     if name in graph.types:
         facts["input_type"] = graph.types[name]
@@ -159,7 +179,9 @@ def _common(graph: Graph, node: Node) -> dict[str, Fact]:
     return facts
 
 
-def _convolution(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str, dict[str, Fact], int]:
+def _convolution(
+    graph: Graph, node: Node, facts: dict[str, Fact]
+) -> tuple[str, dict[str, Fact], int]:
     transposed = node.operator == "ConvTranspose"
     word = "deconv" if transposed else "conv"
     weights, read = graph.shapes.get(node.inputs[1]), graph.shapes.get(node.inputs[0])
@@ -174,9 +196,17 @@ def _convolution(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str,
     else:
         in_channels, out_channels = weights[1] * groups, weights[0]
     facts |= {"in_channels": in_channels, "out_channels": out_channels}
-    places = prod((read if transposed else graph.shapes.get(node.outputs[0]) or (0, 0))[2:]) if read else 0
+    places = (
+        prod((read if transposed else graph.shapes.get(node.outputs[0]) or (0, 0))[2:])
+        if read
+        else 0
+    )
     macs = convolution_macs(
-        kernel=weights[2:], groups=groups, in_channels=in_channels, out_channels=out_channels, places=places
+        kernel=weights[2:],
+        groups=groups,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        places=places,
     )
     if rank == 2:
         window = _window(node, weights[2:], read, transposed=transposed)
@@ -188,7 +218,9 @@ def _convolution(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str,
         return f"dynamic-{word}", facts, macs
     if rank != 2:
         return f"{word}-{rank}d", facts, macs
-    kind = convolution_kind(transposed=transposed, groups=groups, in_channels=in_channels, out_channels=out_channels)
+    kind = convolution_kind(
+        transposed=transposed, groups=groups, in_channels=in_channels, out_channels=out_channels
+    )
     return kind, facts, macs
 
 
@@ -201,10 +233,14 @@ def _window(node: Node, kernel: Shape, read: Shape | None, *, transposed: bool) 
     if read is not None and (auto.startswith("SAME") or "output_shape" in node.attributes):
         size = Size(*read[2:4])
         if transposed:
-            asked = node.attributes.get("output_shape", [side * step for side, step in zip(size, stride, strict=True)])
+            asked = node.attributes.get(
+                "output_shape", [side * step for side, step in zip(size, stride, strict=True)]
+            )
             totals = [
                 max(step * (side - 1) + (count - 1) * spread + 1 - out, 0)
-                for side, step, count, spread, out in zip(size, stride, taps, dilation, asked[-2:], strict=True)
+                for side, step, count, spread, out in zip(
+                    size, stride, taps, dilation, asked[-2:], strict=True
+                )
             ]
             pads = Pads(totals[0] // 2, totals[1] // 2, -(-totals[0] // 2), -(-totals[1] // 2))
         else:
@@ -230,7 +266,10 @@ def _matrix(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str, dict
     if weights is not None and len(weights) == 2 and written is not None:
         macs = weights[0] * weights[1] * prod(written[:-1])
         swapped = bool(node.attributes.get("transB", 0))
-        facts |= {"in_channels": weights[1] if swapped else weights[0], "out_channels": weights[0 if swapped else 1]}
+        facts |= {
+            "in_channels": weights[1] if swapped else weights[0],
+            "out_channels": weights[0 if swapped else 1],
+        }
     return "fully-connected" if constant else "matmul", facts, macs if constant else 0
 
 
@@ -299,7 +338,9 @@ def _pad(graph: Graph, node: Node) -> dict[str, Fact]:
         ends = [int(amount) for amount in np.asarray(amounts).reshape(-1)]
         half = len(ends) // 2
         facts["least_pad"] = min(ends, default=0)
-        facts["pads_map_only"] = not any(ends[axis] or ends[half + axis] for axis in range(max(half - 2, 0)))
+        facts["pads_map_only"] = not any(
+            ends[axis] or ends[half + axis] for axis in range(max(half - 2, 0))
+        )
     value = node.attributes.get("value", 0.0)
     if len(node.inputs) > 2 and node.inputs[2]:
         value = scalar(graph, node.inputs[2])
@@ -323,7 +364,10 @@ def _others(graph: Graph, node: Node) -> dict[str, Fact]:
         if (count := scalar(graph, node.inputs[1])) is not None:
             facts["k"] = int(count)
     elif node.operator in ("DepthToSpace", "SpaceToDepth"):
-        facts |= {"mode": _text(attributes.get("mode", "DCR")), "block_size": int(attributes["blocksize"])}
+        facts |= {
+            "mode": _text(attributes.get("mode", "DCR")),
+            "block_size": int(attributes["blocksize"]),
+        }
     elif node.operator == "BatchNormalization":
         facts["training_mode"] = int(attributes.get("training_mode", 0))
     elif node.operator == "PRelu":

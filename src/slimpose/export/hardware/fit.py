@@ -9,7 +9,7 @@ from math import log
 
 from slimpose.arrays import Size
 from slimpose.export.hardware.arithmetic import layers_of_spec, macs_of_spec
-from slimpose.export.hardware.judge import judge
+from slimpose.export.hardware.check import judge
 from slimpose.export.hardware.layers import Layer
 from slimpose.export.hardware.target import Target
 from slimpose.network.scaled import DESIGNS, blocks, stem_channels
@@ -32,8 +32,9 @@ class Candidate:
     Attributes:
         spec: The net.
         macs: True multiply-adds.
-        inherited: Share of the parent's layers, in order from the pixels up to the first that differs, that it has
-            with the same name, place and shape: as much of it can start from the parent's weights.
+        inherited: Share of the parent's layers, in order from the pixels up to the first that
+            differs, that it has with the same name, place and shape: as much of it can start from
+            the parent's weights.
         imbalance: Steps between its width and its depth by EfficientNet's rule; 0 is balanced.
     """
 
@@ -43,11 +44,14 @@ class Candidate:
     imbalance: float
 
 
-def fit(target: Target, *, gmac: float, parent: NetSpec, size: Size = Size(256, 192)) -> list[Candidate]:
+def fit(
+    target: Target, *, gmac: float, parent: NetSpec, size: Size = Size(256, 192)
+) -> list[Candidate]:
     """Return the nets without a finding near the multiply-adds asked for, best first.
 
-    Every encoder design, at widths of 0.5 to 1.75 and depths of 0.5 to 2, ReLU, no squeeze-and-excite, no dilation,
-    with the paper's decoder (head 40, deconvolutions 32), all channels in the multiple the target computes at a time.
+    Every encoder design, at widths of 0.5 to 1.75 and depths of 0.5 to 2, ReLU, no
+    squeeze-and-excite, no dilation, with the paper's decoder (head 40, deconvolutions 32), all
+    channels in the multiple the target computes at a time.
     Best: most inherited from the parent; then most balanced; then nearest to ``gmac``.
 
     Args:
@@ -67,7 +71,11 @@ def fit(target: Target, *, gmac: float, parent: NetSpec, size: Size = Size(256, 
     near = [spec for spec in by_distance if abs(macs[spec] - gmac * 1e9) <= NEAR * gmac * 1e9]
     found = [spec for spec in near if not has_finding(layers_of_spec(spec), target)]
     if not found:
-        rest = (spec for spec in by_distance[len(near) :] if not has_finding(layers_of_spec(spec), target))
+        rest = (
+            spec
+            for spec in by_distance[len(near) :]
+            if not has_finding(layers_of_spec(spec), target)
+        )
         found = [spec for spec in (next(rest, None),) if spec is not None]
     if not found:
         raise RuntimeError(f"none of {len(macs)} nets fits {target.name} at {size}")
@@ -81,7 +89,10 @@ def fit(target: Target, *, gmac: float, parent: NetSpec, size: Size = Size(256, 
         )
         for spec in found
     ]
-    return sorted(candidates, key=lambda one: (-one.inherited, round(one.imbalance, 9), abs(one.macs - gmac * 1e9)))
+    return sorted(
+        candidates,
+        key=lambda one: (-one.inherited, round(one.imbalance, 9), abs(one.macs - gmac * 1e9)),
+    )
 
 
 def has_finding(layers: list[Layer], target: Target) -> bool:
@@ -113,7 +124,14 @@ def _weighted(layers: list[Layer]) -> list[Layer]:
 
 
 def _weights(layer: Layer) -> tuple[object, ...]:
-    names = ("kernel_height", "kernel_width", "stride_height", "in_channels", "out_channels", "groups")
+    names = (
+        "kernel_height",
+        "kernel_width",
+        "stride_height",
+        "in_channels",
+        "out_channels",
+        "groups",
+    )
     return (layer.kind, *(layer.facts[name] for name in names))
 
 
@@ -128,7 +146,9 @@ def _specs(target: Target, *, size: Size) -> Iterator[NetSpec]:
                 spec = NetSpec(
                     encoder=encoder,
                     head_width=_nearest(_HEAD, multiple),
-                    deconv_widths=tuple(_nearest(channels, multiple) for channels in _DECONVOLUTIONS),
+                    deconv_widths=tuple(
+                        _nearest(channels, multiple) for channels in _DECONVOLUTIONS
+                    ),
                     activation="relu",
                     squeeze_excite=False,
                     size=size,

@@ -69,7 +69,9 @@ class Graph:
         return self.constants.get(name)
 
 
-def read_graph(path: Path, *, batch: int | None = None, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+def read_graph(
+    path: Path, *, batch: int | None = None, shapes: Mapping[str, Sequence[int]] | None = None
+) -> Graph:
     """Read an ONNX file.
 
     Args:
@@ -79,7 +81,8 @@ def read_graph(path: Path, *, batch: int | None = None, shapes: Mapping[str, Seq
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, or an input's shape is not settled: which dimension, and what to say.
+        ValueError: If it is no ONNX file, or an input's shape is not settled: which dimension, and
+            what to say.
     """
     import onnx
 
@@ -95,7 +98,10 @@ def read_graph(path: Path, *, batch: int | None = None, shapes: Mapping[str, Seq
 
 
 def graph_of(
-    model: onnx.ModelProto, *, batch: int | None = None, shapes: Mapping[str, Sequence[int]] | None = None
+    model: onnx.ModelProto,
+    *,
+    batch: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Graph:
     """Return the graph of a model in memory; it is changed: its free dimensions are bound.
 
@@ -114,8 +120,14 @@ def graph_of(
         raise ValueError(f"the model contradicts itself: {str(error).splitlines()[0]}") from error
     graph = model.graph
     tensors = [*graph.input, *graph.value_info, *graph.output]
-    types = {tensor.name: onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type) for tensor in tensors}
-    types |= {tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in graph.initializer}
+    types = {
+        tensor.name: onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type)
+        for tensor in tensors
+    }
+    types |= {
+        tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type)
+        for tensor in graph.initializer
+    }
     known = {tensor.name: shape for tensor in tensors if (shape := _shape(tensor)) is not None}
     known |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     initializers = {tensor.name for tensor in graph.initializer}
@@ -135,7 +147,9 @@ def graph_of(
     return found
 
 
-def _bind(graph: onnx.GraphProto, *, batch: int | None, shapes: Mapping[str, Sequence[int]]) -> None:
+def _bind(
+    graph: onnx.GraphProto, *, batch: int | None, shapes: Mapping[str, Sequence[int]]
+) -> None:
     """Give every free dimension of an input a number, and put it wherever the dimension's name stands."""
     initializers = {tensor.name for tensor in graph.initializer}
     inputs = [tensor for tensor in graph.input if tensor.name not in initializers]
@@ -150,11 +164,15 @@ def _bind(graph: onnx.GraphProto, *, batch: int | None, shapes: Mapping[str, Seq
         if not tensor.type.tensor_type.HasField("shape"):
             if wanted is None:
                 name = tensor.name
-                raise ValueError(f"input {name!r} has no shape; say --shape {name}=1x3x256x192 or the like")
+                raise ValueError(
+                    f"input {name!r} has no shape; say --shape {name}=1x3x256x192 or the like"
+                )
             for _ in wanted:
                 dims.add()
         if wanted is not None and len(wanted) != len(dims):
-            raise ValueError(f"--shape {tensor.name} has {len(wanted)} dimensions; the model's has {len(dims)}")
+            raise ValueError(
+                f"--shape {tensor.name} has {len(wanted)} dimensions; the model's has {len(dims)}"
+            )
         free = [place for place, dim in enumerate(dims) if not dim.dim_value]
         for place, dim in enumerate(dims):
             number = wanted[place] if wanted is not None else (1 if batch is None else batch)
@@ -167,7 +185,9 @@ def _bind(graph: onnx.GraphProto, *, batch: int | None, shapes: Mapping[str, Seq
                     )
                 continue
             if wanted is None and place > 0:
-                known = "x".join(str(other.dim_value or ("N" if axis else 1)) for axis, other in enumerate(dims))
+                known = "x".join(
+                    str(other.dim_value or ("N" if axis else 1)) for axis, other in enumerate(dims)
+                )
                 raise ValueError(
                     f"dimension {place} of input {tensor.name!r} is free ({dim.dim_param or 'without a name'}); "
                     f"a chip's limits need numbers: say --shape {tensor.name}={known} with a number for each N"
@@ -192,11 +212,15 @@ def _fill(graph: Graph, nodes: Iterable[onnx.NodeProto]) -> None:
     for proto in nodes:
         attributes = {entry.name: helper.get_attribute_value(entry) for entry in proto.attribute}
         inputs = tuple(same.get(name, name) for name in proto.input)
-        operator = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}::{proto.op_type}"
+        operator = (
+            proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}::{proto.op_type}"
+        )
         if operator == "Constant":
             value = attributes.get("value")
             array = (
-                numpy_helper.to_array(value) if value is not None else np.asarray(next(iter(attributes.values()), 0))
+                numpy_helper.to_array(value)
+                if value is not None
+                else np.asarray(next(iter(attributes.values()), 0))
             )
             graph.constants[proto.output[0]] = array
             graph.shapes.setdefault(proto.output[0], array.shape)
@@ -207,7 +231,9 @@ def _fill(graph: Graph, nodes: Iterable[onnx.NodeProto]) -> None:
         if all(name in graph.constants for name in inputs if name):
             first = inputs[0] if inputs else ""
             for name in proto.output:
-                graph.constants[name] = graph.constants.get(first) if operator in _KEEPS_VALUES else None
+                graph.constants[name] = (
+                    graph.constants.get(first) if operator in _KEEPS_VALUES else None
+                )
                 if first in graph.origins:
                     graph.origins[name] = graph.origins[first]
             continue

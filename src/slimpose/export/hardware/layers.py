@@ -21,14 +21,15 @@ class Layer:
 
     Attributes:
         name: What tells it from others, mostly the name of its weights.
-        kind: What it computes in the words of the targets, such as ``depthwise-conv``; an ONNX operator without such
-            a word keeps its own name.
+        kind: What it computes in the words of the targets, such as ``depthwise-conv``; an ONNX
+            operator without such a word keeps its own name.
         operators: ONNX operators it is made of.
         inputs: Shapes of the maps it reads, constants left out; None where the file does not tell.
         output: Shape of what it writes.
         part: Where it stands.
         block: The squeeze-and-excite block it belongs to, or empty.
-        macs: True multiply-adds of convolutions, transposed convolutions and fully connected layers.
+        macs: True multiply-adds of convolutions, transposed convolutions and fully connected
+            layers.
         facts: What the targets' rules speak of; a fact that the file does not tell is absent.
     """
 
@@ -64,13 +65,21 @@ class Window:
     def facts(self) -> dict[str, Fact]:
         """Return the window's facts under the names that rules use."""
         facts: dict[str, Fact] = {}
-        for name, (down, across) in (("kernel", self.kernel), ("stride", self.stride), ("dilation", self.dilation)):
+        for name, (down, across) in (
+            ("kernel", self.kernel),
+            ("stride", self.stride),
+            ("dilation", self.dilation),
+        ):
             facts |= {f"{name}_height": down, f"{name}_width": across}
         return facts | {f"pad_{side}": pad for side, pad in self.pads._asdict().items()}
 
 
 def same_pads(
-    size: Size, kernel: tuple[int, int], stride: tuple[int, int], *, dilation: tuple[int, int] = (1, 1)
+    size: Size,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    *,
+    dilation: tuple[int, int] = (1, 1),
 ) -> Pads:
     """Return TensorFlow's "SAME" padding of a convolution: the odd zero goes to the bottom and to the right."""
     totals = [
@@ -90,6 +99,8 @@ def convolution_kind(*, transposed: bool, groups: int, in_channels: int, out_cha
     return f"depthwise-{kind}" if out_channels == in_channels else f"depthwise-{kind}-multiplied"
 
 
-def convolution_macs(*, kernel: tuple[int, ...], groups: int, in_channels: int, out_channels: int, places: int) -> int:
+def convolution_macs(
+    *, kernel: tuple[int, ...], groups: int, in_channels: int, out_channels: int, places: int
+) -> int:
     """Return multiply-adds where they are computed: weight elements times output pixels, input pixels if transposed."""
     return prod(kernel) * in_channels * out_channels // groups * places

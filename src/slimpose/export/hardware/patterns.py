@@ -13,9 +13,26 @@ from slimpose.export.hardware.target import MODEL_KIND
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _ACTIVATIONS = frozenset(
-    {"relu", "relu6", "leaky-relu", "prelu", "clip", "sigmoid", "swish", "hard-sigmoid", "hard-swish"}
+    {
+        "relu",
+        "relu6",
+        "leaky-relu",
+        "prelu",
+        "clip",
+        "sigmoid",
+        "swish",
+        "hard-sigmoid",
+        "hard-swish",
+    }
 )
-_IN_A_GATE = _ACTIVATIONS | {"HardSigmoid", "conv", "fully-connected", "reshape", "batch-norm", "transpose"}
+_IN_A_GATE = _ACTIVATIONS | {
+    "HardSigmoid",
+    "conv",
+    "fully-connected",
+    "reshape",
+    "batch-norm",
+    "transpose",
+}
 _LONGEST_GATE = 10
 _DETECTOR_ENDS = ("to_logit.weight", "to_edges.weight")
 _WEIGHT_SUFFIXES = (".weight", "_weight", "/kernel", ".weight_quantized")
@@ -36,8 +53,8 @@ def layers_of(graph: Graph, *, until: Sequence[str] = ()) -> list[Layer]:
 
     Args:
         graph: The model.
-        until: Tensors that end the network; what lies behind is decoding. By default what a slimpose file tells;
-            other files count as a whole.
+        until: Tensors that end the network; what lies behind is decoding. By default what a
+            slimpose file tells; other files count as a whole.
 
     Raises:
         ValueError: If a tensor of that name is not computed.
@@ -45,7 +62,9 @@ def layers_of(graph: Graph, *, until: Sequence[str] = ()) -> list[Layer]:
     ends = tuple(until) or network_ends(graph)
     computed = {name for node in graph.nodes for name in node.outputs}
     if missing := [name for name in ends if name not in computed]:
-        raise ValueError(f"no layer computes {', '.join(missing)}; expected the name of a map inside the graph")
+        raise ValueError(
+            f"no layer computes {', '.join(missing)}; expected the name of a map inside the graph"
+        )
     parts = _parts(graph, ends)
     readers = graph.readers()
     made: dict[str, Layer] = {}
@@ -64,7 +83,9 @@ def network_ends(graph: Graph) -> tuple[str, ...]:
     if any("heatmaps" in node.outputs for node in graph.nodes):
         return ("heatmaps",)
     convolutions = [node for node in graph.nodes if node.operator == "Conv"]
-    return tuple(node.outputs[0] for node in convolutions if node.inputs[1].endswith(_DETECTOR_ENDS))
+    return tuple(
+        node.outputs[0] for node in convolutions if node.inputs[1].endswith(_DETECTOR_ENDS)
+    )
 
 
 def _parts(graph: Graph, ends: tuple[str, ...]) -> dict[str, Part]:
@@ -90,12 +111,20 @@ def _pieces(graph: Graph, readers: dict[str, list[Node]]) -> list[_Piece]:
 
     def only_reader(name: str, operator: str) -> Node | None:
         found = readers.get(name, [])
-        return found[0] if len(found) == 1 and found[0].operator == operator and name not in graph.outputs else None
+        return (
+            found[0]
+            if len(found) == 1 and found[0].operator == operator and name not in graph.outputs
+            else None
+        )
 
     def times(node: Node, source: str) -> Node | None:
         """The Mul behind a gate that multiplies what the gate was made from."""
         found = only_reader(node.outputs[0], "Mul")
-        return found if found is not None and source in found.inputs and source != node.outputs[0] else None
+        return (
+            found
+            if found is not None and source in found.inputs and source != node.outputs[0]
+            else None
+        )
 
     pieces: dict[str, _Piece] = {}
     taken: set[str] = set()
@@ -144,14 +173,21 @@ def _sixth_of(graph: Graph, node: Node, only_reader) -> Node | None:
     if divided is not None and read.scalar(graph, divided.inputs[1]) == 6.0:
         return divided
     if multiplied is not None:
-        factor = next((read.scalar(graph, name) for name in multiplied.inputs if name in graph.constants), None)
+        factor = next(
+            (read.scalar(graph, name) for name in multiplied.inputs if name in graph.constants),
+            None,
+        )
         if factor is not None and abs(factor - 1 / 6) < 1e-4:
             return multiplied
     return None
 
 
 def _layer(
-    graph: Graph, piece: _Piece, readers: dict[str, list[Node]], made: dict[str, Layer], parts: dict[str, Part]
+    graph: Graph,
+    piece: _Piece,
+    readers: dict[str, list[Node]],
+    made: dict[str, Layer],
+    parts: dict[str, Part],
 ) -> Layer:
     first, last = piece.nodes[0], piece.nodes[-1]
     kind, facts, macs = read.describe(graph, first)
@@ -177,12 +213,16 @@ def _layer(
     )
 
 
-def _after(graph: Graph, source: str, readers: dict[str, list[Node]], made: dict[str, Layer], piece: _Piece) -> str:
+def _after(
+    graph: Graph, source: str, readers: dict[str, list[Node]], made: dict[str, Layer], piece: _Piece
+) -> str:
     """The kind of the layer in front, "shared ..." if others read it too, so that nothing fuses into it."""
     if source not in made:
         return "input"
     outside = [node for node in readers[source] if node not in piece.nodes]
-    return f"shared {made[source].kind}" if outside or source in graph.outputs else made[source].kind
+    return (
+        f"shared {made[source].kind}" if outside or source in graph.outputs else made[source].kind
+    )
 
 
 def _weighted_upstream(graph: Graph, tensor: str) -> bool:
@@ -201,7 +241,11 @@ def _before(graph: Graph, node: Node, readers: dict[str, list[Node]]) -> str:
 def _name(graph: Graph, piece: _Piece) -> str:
     """Weights have the best names, then nodes, then tensors."""
     node = piece.nodes[-1]
-    weights = graph.origins.get(node.inputs[1], "") if node.operator in WEIGHTED and len(node.inputs) > 1 else ""
+    weights = (
+        graph.origins.get(node.inputs[1], "")
+        if node.operator in WEIGHTED and len(node.inputs) > 1
+        else ""
+    )
     for suffix in _WEIGHT_SUFFIXES:
         if weights.endswith(suffix):
             return weights[: -len(suffix)]
@@ -237,10 +281,15 @@ def _with_blocks(graph: Graph, layers: list[Layer], made: dict[str, Layer]) -> l
                 break
             if follower.kind not in _IN_A_GATE:
                 break
-    return [dataclasses.replace(layer, block=blocks[id(layer)]) if id(layer) in blocks else layer for layer in layers]
+    return [
+        dataclasses.replace(layer, block=blocks[id(layer)]) if id(layer) in blocks else layer
+        for layer in layers
+    ]
 
 
-def _layers_reading(tensor: str, readers: dict[str, list[Node]], owners: dict[str, Layer]) -> list[Layer]:
+def _layers_reading(
+    tensor: str, readers: dict[str, list[Node]], owners: dict[str, Layer]
+) -> list[Layer]:
     """Layers that read a tensor, through the inner operators of a pattern."""
     found: list[Layer] = []
     waiting = list(readers.get(tensor, []))

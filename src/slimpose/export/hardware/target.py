@@ -21,7 +21,17 @@ ANY_KIND = "*"
 MODEL_KIND = "model"
 """What rules about the whole file are on."""
 Level = Literal["leaves", "advice"]
-_KEYS = {"title", "aliases", "family", "extends", "parameters", "sources", "runs", "refuses", "limits"}
+_KEYS = {
+    "title",
+    "aliases",
+    "family",
+    "extends",
+    "parameters",
+    "sources",
+    "runs",
+    "refuses",
+    "limits",
+}
 _RULE_KEYS = {"id", "on", "holds", "because", "mend", "source", "level"}
 
 
@@ -57,7 +67,8 @@ class Target:
         title: The chip, its version.
         aliases: Further names.
         parameters: Numbers of the chip, named in rules.
-        runs: Kinds of layers and ONNX operators that it computes, each with the source that says so.
+        runs: Kinds of layers and ONNX operators that it computes, each with the source that says
+            so.
         refusals: What it is said not to compute.
         limits: Conditions on what it computes.
     """
@@ -79,7 +90,9 @@ class Target:
 
 def target_names() -> list[str]:
     """Return the names of the packaged targets."""
-    return sorted(file.stem for file in TARGETS.glob("*.toml") if not _read(file).get("family", False))
+    return sorted(
+        file.stem for file in TARGETS.glob("*.toml") if not _read(file).get("family", False)
+    )
 
 
 def all_targets() -> list[Target]:
@@ -92,12 +105,17 @@ def load_target(name: str) -> Target:
     """Return a packaged target by name or alias, or one of your own by its file.
 
     Raises:
-        ValueError: If there is none of that name, with the names there are, or if the file is wrong.
+        ValueError: If there is none of that name, with the names there are, or if the file is
+            wrong.
         FileNotFoundError: If a file was named that is not there.
     """
     if name.endswith(".toml"):
         return read_target(Path(name))
-    aliases = {alias: stem for stem in target_names() for alias in _read(TARGETS / f"{stem}.toml").get("aliases", ())}
+    aliases = {
+        alias: stem
+        for stem in target_names()
+        for alias in _read(TARGETS / f"{stem}.toml").get("aliases", ())
+    }
     stem = aliases.get(name, name)
     if stem not in target_names():
         known = ", ".join(sorted([*target_names(), *aliases]))
@@ -128,7 +146,11 @@ def read_target(file: Path) -> Target:
         for entry in document.get("runs", ()):
             for kind in _kinds(entry, file):
                 runs[kind] = _source(entry, sources, file)
-                refusals = {key: _without(rule, kind) for key, rule in refusals.items() if rule.on != (kind,)}
+                refusals = {
+                    key: _without(rule, kind)
+                    for key, rule in refusals.items()
+                    if rule.on != (kind,)
+                }
         for entry in document.get("refuses", ()):
             rule = _rule(entry, sources, file)
             runs = {kind: source for kind, source in runs.items() if kind not in rule.on}
@@ -136,7 +158,9 @@ def read_target(file: Path) -> Target:
         for entry in document.get("limits", ()):
             rule = _rule(entry, sources, file)
             if rule.holds is None:
-                raise ValueError(f'{file.name}: limit {rule.id!r} says no condition; expected holds = "..."')
+                raise ValueError(
+                    f'{file.name}: limit {rule.id!r} says no condition; expected holds = "..."'
+                )
             limits[rule.id] = rule
     return Target(
         name=file.stem,
@@ -152,7 +176,9 @@ def read_target(file: Path) -> Target:
 def _read(file: Path) -> dict[str, Any]:
     document = read_toml(file, kind="target file")
     if unknown := document.keys() - _KEYS:
-        raise ValueError(f"{file.name}: unknown {', '.join(sorted(unknown))}; expected {', '.join(sorted(_KEYS))}")
+        raise ValueError(
+            f"{file.name}: unknown {', '.join(sorted(unknown))}; expected {', '.join(sorted(_KEYS))}"
+        )
     if "title" not in document:
         raise ValueError(f"{file.name}: no title; expected what the chip is called")
     return document
@@ -185,7 +211,12 @@ def _rule(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> R
 
 def _kinds(entry: Mapping[str, Any], file: Path) -> tuple[str, ...]:
     for kind in entry["on"]:
-        if kind not in (ANY_KIND, MODEL_KIND, *KINDS.values(), *DERIVED_KINDS) and not onnx.defs.has(kind):
+        if kind not in (
+            ANY_KIND,
+            MODEL_KIND,
+            *KINDS.values(),
+            *DERIVED_KINDS,
+        ) and not onnx.defs.has(kind):
             raise ValueError(
                 f"{file.name}: {entry.get('id', 'runs')} is on {kind!r}, no kind of layer and no ONNX operator; "
                 f"the kinds are {', '.join(sorted({*KINDS.values(), *DERIVED_KINDS}))}"
@@ -203,7 +234,9 @@ def _source(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) ->
 
 
 def _no_twins(document: Mapping[str, Any], file: Path) -> None:
-    ids: Iterable[str] = [entry.get("id", "") for part in ("refuses", "limits") for entry in document.get(part, ())]
+    ids: Iterable[str] = [
+        entry.get("id", "") for part in ("refuses", "limits") for entry in document.get(part, ())
+    ]
     seen: set[str] = set()
     for rule_id in ids:
         if rule_id in seen:

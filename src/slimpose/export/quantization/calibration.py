@@ -42,8 +42,8 @@ class _Pictures(CalibrationDataReader):
 def ranges(network: onnx.ModelProto, pictures: Crops, *, method: str, folder: Path) -> TensorsData:
     """Return every tensor's range.
 
-    ``minmax`` looks at all pictures; the rules that need histograms look at the first _HISTOGRAM_PICTURES, because a
-    histogram of a tensor costs more than computing it.
+    ``minmax`` looks at all pictures; the rules that need histograms look at the first
+    _HISTOGRAM_PICTURES, because a histogram of a tensor costs more than computing it.
 
     Args:
         network: The float graph from pixels to maps.

@@ -1,10 +1,12 @@
 """Quantisation-aware fine-tuning: weights moved until the rounded graph's maps are those of the float graph again.
 
-The Q/DQ graph itself is what is trained, read into PyTorch operator by operator; no labels are needed, because the
-float graph says what the maps should be. Rounding passes gradients on unchanged, within the range it does not cut.
+The Q/DQ graph itself is what is trained, read into PyTorch operator by operator; no labels are
+needed, because the float graph says what the maps should be. Rounding passes gradients on
+unchanged, within the range it does not cut.
 
-Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-CVPR 2018; the straight-through estimator: Bengio et al., arXiv:1308.3432.
+Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", CVPR 2018; the straight-through estimator: Bengio et al.,
+arXiv:1308.3432.
 """
 
 from __future__ import annotations
@@ -68,21 +70,33 @@ def fine_tuned(
     net = QdqNet(with_bias_pairs(graph, parts.layers) if scheme.power_of_two else graph)
     seen = Runner(teacher, threads=threads)
     optimiser = torch.optim.Adam(
-        [{"params": [value], "lr": _RATE * float(value.detach().abs().max())} for value in net.parameters()]
+        [
+            {"params": [value], "lr": _RATE * float(value.detach().abs().max())}
+            for value in net.parameters()
+        ]
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
     total = 0.0
     for step, chosen in zip(range(1, steps + 1), _batches(pictures), strict=False):
         truth = [torch.from_numpy(maps) for maps in seen.maps(chosen)]
         maps = net(torch.from_numpy(chosen))
-        loss = torch.stack([F.mse_loss(mine, theirs) / theirs.var() for mine, theirs in zip(maps, truth, strict=True)])
+        loss = torch.stack(
+            [
+                F.mse_loss(mine, theirs) / theirs.var()
+                for mine, theirs in zip(maps, truth, strict=True)
+            ]
+        )
         optimiser.zero_grad()
         loss.mean().backward()
         optimiser.step()
         schedule.step()
         total += float(loss.detach().mean())
         if step % 50 == 0 or step == steps:
-            tell(f"  fine-tuning, step {step} of {steps}: error of the maps {total / (step % 50 or 50):.3%}")
+            tell(
+                f"  fine-tuning, step {step} of {steps}: error of the maps {total / (step % 50 or 50):.3%}"
+            )
             total = 0.0
     return net.values()
 
@@ -105,7 +119,8 @@ class QdqNet(nn.Module):
                 f"{', '.join(unknown)} cannot be trained here; expected a graph of {', '.join(sorted(_OPERATORS))}"
             )
         self._constants = {
-            entry.name: torch.from_numpy(np.array(numpy_helper.to_array(entry))) for entry in model.graph.initializer
+            entry.name: torch.from_numpy(np.array(numpy_helper.to_array(entry)))
+            for entry in model.graph.initializer
         }
         maker = {output: node for node in model.graph.node for output in node.output}
         self._limits: dict[str, tuple[Tensor, Tensor]] = {}
@@ -119,11 +134,17 @@ class QdqNet(nn.Module):
                         self._limits[pair.input[0]] = self._range(pair)
                     source = pair.input[0]
                 self._names.append(source)
-        self._trained = nn.ParameterList([nn.Parameter(self._constants[name]) for name in self._names])
+        self._trained = nn.ParameterList(
+            [nn.Parameter(self._constants[name]) for name in self._names]
+        )
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Return the maps of uint8 pixels (n, H, W, 3)."""
-        tensors = {**self._constants, **dict(zip(self._names, self._trained, strict=True)), self._input: pixels}
+        tensors = {
+            **self._constants,
+            **dict(zip(self._names, self._trained, strict=True)),
+            self._input: pixels,
+        }
         for node, attributes in self._nodes:
             put = [tensors[name] if name else None for name in node.input]
             tensors[node.output[0]] = _OPERATORS[node.op_type](attributes, *put)
@@ -160,7 +181,9 @@ def _batches(pictures: Crops) -> Iterator[Crops]:
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return {
+        attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute
+    }
 
 
 def _along(value: Tensor, like: Tensor, axis: int) -> Tensor:
@@ -190,7 +213,9 @@ def _quantize(attributes: Mapping[str, Any], value: Tensor, scale: Tensor, zero:
     return torch.clamp(levels + _along(zero.float(), value, axis), info.min, info.max)
 
 
-def _dequantize(attributes: Mapping[str, Any], levels: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+def _dequantize(
+    attributes: Mapping[str, Any], levels: Tensor, scale: Tensor, zero: Tensor | None = None
+) -> Tensor:
     axis = attributes.get("axis", 1)
     offset = 0.0 if zero is None else _along(zero.float(), levels, axis)
     return (levels.float() - offset) * _along(scale, levels, axis)
@@ -204,7 +229,9 @@ def _padding(attributes: Mapping[str, Any], value: Tensor) -> tuple[Tensor, Sequ
     return F.pad(value, (left, right, top, bottom)), (0, 0)
 
 
-def _conv(attributes: Mapping[str, Any], value: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _conv(
+    attributes: Mapping[str, Any], value: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
     value, padding = _padding(attributes, value)
     return F.conv2d(
         value,
@@ -217,7 +244,9 @@ def _conv(attributes: Mapping[str, Any], value: Tensor, weight: Tensor, bias: Te
     )
 
 
-def _deconv(attributes: Mapping[str, Any], value: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _deconv(
+    attributes: Mapping[str, Any], value: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
     more_rows, more_columns = attributes.get("output_padding", (0, 0))
     return F.conv_transpose2d(
@@ -234,7 +263,9 @@ def _deconv(attributes: Mapping[str, Any], value: Tensor, weight: Tensor, bias: 
 def _max_pool(attributes: Mapping[str, Any], value: Tensor) -> Tensor:
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
     padded = F.pad(value, (left, right, top, bottom), value=-math.inf)
-    return F.max_pool2d(padded, tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", (1, 1))))
+    return F.max_pool2d(
+        padded, tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", (1, 1)))
+    )
 
 
 _OPERATORS: Mapping[str, Callable[..., Tensor]] = {

@@ -26,10 +26,12 @@ class Parts:
     """Names of what a graph consists of.
 
     Attributes:
-        layers: Nodes worth quantising, in the graph's order: convolutions and the sums of two branches.
+        layers: Nodes worth quantising, in the graph's order: convolutions and the sums of two
+            branches.
         passing: Nodes between them that change no value's scale.
-        float_ends: Convolutions that stay float whatever is asked: those that give the maps, whose levels the
-            decoding tells parts of a cell from, and deconvolutions where they are not wanted.
+        float_ends: Convolutions that stay float whatever is asked: those that give the maps, whose
+            levels the decoding tells parts of a cell from, and deconvolutions where they are not
+            wanted.
         outside: Nodes before the first convolution and behind the last.
         maps: The tensors that the decoding begins with.
     """
@@ -55,12 +57,19 @@ def read_float(path: Path) -> tuple[onnx.ModelProto, ModelInfo]:
         onnx.checker.check_model(model)
     except Exception as error:  # onnx's and protobuf's errors share no public base
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path} is not an ONNX file that can be read (cut off?): {reason}") from error
+        raise ValueError(
+            f"{path} is not an ONNX file that can be read (cut off?): {reason}"
+        ) from error
     info = read_info(path, {entry.key: entry.value for entry in model.metadata_props})
-    quantised = any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv") for node in model.graph.node)
+    quantised = any(
+        node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv")
+        for node in model.graph.node
+    )
     if info.precision != "fp32" or quantised:
         precision = "int8" if quantised else info.precision
-        raise ValueError(f"{path} is {precision} already; expected the fp32 file that it was made from")
+        raise ValueError(
+            f"{path} is {precision} already; expected the fp32 file that it was made from"
+        )
     uses = Counter(node.name for node in model.graph.node)
     for number, node in enumerate(model.graph.node):
         if not node.name or uses[node.name] > 1:
@@ -116,7 +125,9 @@ def take_apart(model: onnx.ModelProto, *, deconvolutions: bool, maps_too: bool =
 
 def groups_of(convolution: onnx.NodeProto) -> int:
     """Return how many groups of channels a convolution keeps apart."""
-    return next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)
+    return next(
+        (attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1
+    )
 
 
 def network_of(model: onnx.ModelProto, parts: Parts) -> onnx.ModelProto:
@@ -131,7 +142,9 @@ def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelPr
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.output[:]
-    copy.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in tensors)
+    copy.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in tensors
+    )
     return copy
 
 
@@ -139,7 +152,9 @@ class Runner:
     """A graph in memory, run on the CPU one picture at a time, which bounds memory."""
 
     def __init__(self, model: onnx.ModelProto, *, threads: int) -> None:
-        self._session = onnxruntime.InferenceSession(model.SerializeToString(), session_options(threads), providers=CPU)
+        self._session = onnxruntime.InferenceSession(
+            model.SerializeToString(), session_options(threads), providers=CPU
+        )
         self._input = self._session.get_inputs()[0].name
 
     def outputs(self, picture: Crops) -> list[np.ndarray]:

@@ -16,12 +16,16 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from slimpose.arrays import Crops
 from slimpose.export.quantization.calibration import OP_TYPES
 from slimpose.export.quantization.graph import Parts, Runner, groups_of, with_outputs
-from slimpose.export.quantization.pixels import pixel_input, read_pixels, shift_into_bias
+from slimpose.export.quantization.pixel_input import pixel_input, read_pixels, shift_into_bias
 from slimpose.export.quantization.schemes import AFFINE, Scheme, power_of_two, to_levels
 
 
 def quantised(
-    model: onnx.ModelProto, ranges: TensorsData, parts: Parts, layers: Collection[str], scheme: Scheme = AFFINE
+    model: onnx.ModelProto,
+    ranges: TensorsData,
+    parts: Parts,
+    layers: Collection[str],
+    scheme: Scheme = AFFINE,
 ) -> onnx.ModelProto:
     """Return a copy whose ``layers`` compute in INT8, rounded as the scheme says; everything else stays as it is."""
     copy = onnx.ModelProto()
@@ -34,7 +38,10 @@ def quantised(
     pixels = pixel_input(copy, parts) if scheme.reads_pixels else None
     if pixels is not None and pixels.stem in layers:
         shift_into_bias(copy, pixels)
-        levels = {"scale": np.array(pixels.scale, np.float32), "zero_point": np.array(pixels.zero_point, np.uint8)}
+        levels = {
+            "scale": np.array(pixels.scale, np.float32),
+            "zero_point": np.array(pixels.zero_point, np.uint8),
+        }
         overrides[pixels.normalised] = [levels]
     quantiser = QDQQuantizer(
         copy,
@@ -52,7 +59,9 @@ def quantised(
     if pixels is not None and pixels.normalised in overrides:
         read_pixels(made, pixels)
     if scheme.rounds_maps:
-        _round_maps(made, overrides, [name for node in nodes for name in node.output if name in parts.maps])
+        _round_maps(
+            made, overrides, [name for node in nodes for name in node.output if name in parts.maps]
+        )
     ONNXModel(made).topological_sort()  # the quantiser appends what it adds
     return without_unused(made)
 
@@ -78,8 +87,8 @@ def bias_corrected(
 ) -> dict[str, np.ndarray]:
     """Return new biases by layer: without the mean error that rounding its weights puts on each output channel.
 
-    A channel's mean output moves by the sum of its weights' rounding errors, each times the mean of the input channel
-    it multiplies (padding is taken for such a mean too).
+    A channel's mean output moves by the sum of its weights' rounding errors, each times the mean of
+    the input channel it multiplies (padding is taken for such a mean too).
 
     Args:
         model: The float graph.
@@ -89,7 +98,8 @@ def bias_corrected(
         scheme: How weights are rounded.
 
     Source:
-        Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2.
+        Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
+        2019, section 4.2.
     """
     rounded = _rounded_weights(quantised(model, ranges, parts, parts.layers, scheme))
     weights = {entry.name: entry for entry in model.graph.initializer}
@@ -102,11 +112,15 @@ def bias_corrected(
         by_channel = error.sum(axis=(2, 3)).reshape(groups, -1, error.shape[1])  # (group, out, in)
         mean = inputs_mean[node.input[0]].reshape(groups, -1)
         moved = np.einsum("goi,gi->go", by_channel, mean).ravel()
-        biases[node.name] = (numpy_helper.to_array(weights[node.input[2]]) - moved).astype(np.float32)
+        biases[node.name] = (numpy_helper.to_array(weights[node.input[2]]) - moved).astype(
+            np.float32
+        )
     return biases
 
 
-def with_biases(model: onnx.ModelProto, biases: dict[str, np.ndarray], layers: Collection[str]) -> onnx.ModelProto:
+def with_biases(
+    model: onnx.ModelProto, biases: dict[str, np.ndarray], layers: Collection[str]
+) -> onnx.ModelProto:
     """Return a copy in which these layers have these biases."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -136,7 +150,10 @@ def channel_means(
     total = [np.zeros(1)] * len(names)
     for row in range(len(pictures)):
         tensors = runner.outputs(pictures[row : row + 1])
-        total = [before + tensor.mean(axis=(0, 2, 3)) for before, tensor in zip(total, tensors, strict=True)]
+        total = [
+            before + tensor.mean(axis=(0, 2, 3))
+            for before, tensor in zip(total, tensors, strict=True)
+        ]
     return {name: values / len(pictures) for name, values in zip(names, total, strict=True)}
 
 
@@ -149,10 +166,16 @@ def _round_biases(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> No
         model.graph.initializer.append(numpy_helper.from_array(rounded, node.input[2]))
 
 
-def _biases(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> list[tuple[onnx.NodeProto, np.ndarray]]:
+def _biases(
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]
+) -> list[tuple[onnx.NodeProto, np.ndarray]]:
     """Those of the nodes that have a constant bias, and it."""
     constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
-    return [(node, constants[node.input[2]]) for node in nodes if len(node.input) > 2 and node.input[2] in constants]
+    return [
+        (node, constants[node.input[2]])
+        for node in nodes
+        if len(node.input) > 2 and node.input[2] in constants
+    ]
 
 
 def _round_maps(model: onnx.ModelProto, scales: Mapping[str, Any], maps: Sequence[str]) -> None:
@@ -161,16 +184,28 @@ def _round_maps(model: onnx.ModelProto, scales: Mapping[str, Any], maps: Sequenc
         raw = f"{name}_raw"
         for node in model.graph.node:
             node.output[:] = [raw if output == name else output for output in node.output]
-        _add_pair(model, raw, name, scale=scales[name][0]["scale"], zero_point=scales[name][0]["zero_point"])
+        _add_pair(
+            model,
+            raw,
+            name,
+            scale=scales[name][0]["scale"],
+            zero_point=scales[name][0]["zero_point"],
+        )
 
 
-def _add_pair(model: onnx.ModelProto, source: str, output: str, *, scale: np.ndarray, zero_point: np.ndarray) -> None:
+def _add_pair(
+    model: onnx.ModelProto, source: str, output: str, *, scale: np.ndarray, zero_point: np.ndarray
+) -> None:
     """Append a Q/DQ pair that rounds one tensor into another, in place."""
     levels, given = f"{output}_levels", (f"{output}_scale_given", f"{output}_zero_point_given")
     for name, value in zip(given, (scale, zero_point), strict=True):
         model.graph.initializer.append(numpy_helper.from_array(value, name))
-    model.graph.node.append(onnx.helper.make_node("QuantizeLinear", [source, *given], [levels], f"{output}_q"))
-    model.graph.node.append(onnx.helper.make_node("DequantizeLinear", [levels, *given], [output], f"{output}_dq"))
+    model.graph.node.append(
+        onnx.helper.make_node("QuantizeLinear", [source, *given], [levels], f"{output}_q")
+    )
+    model.graph.node.append(
+        onnx.helper.make_node("DequantizeLinear", [levels, *given], [output], f"{output}_dq")
+    )
 
 
 def convolutions(model: onnx.ModelProto, layers: Collection[str]) -> Sequence[onnx.NodeProto]:

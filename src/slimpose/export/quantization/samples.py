@@ -12,8 +12,8 @@ from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.detector import box_ap, boxes_of, detected_boxes
 from slimpose.evaluate.pose import points_of, pose_ap, pose_records
 from slimpose.formats.coco import CocoFile
+from slimpose.media.images import read_image
 from slimpose.runtime.crops import cut_crops
-from slimpose.runtime.images import read_image
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Model, ModelInfo
 
@@ -23,8 +23,9 @@ def split(
 ) -> tuple[CocoFile, CocoFile]:
     """Return two files of different images: for calibration, and for measuring.
 
-    Images with labelled people (for a detector: with people) are shuffled, always in the same way; the first half is
-    for calibration. Of each half images are taken until they hold as many people as wanted.
+    Images with labelled people (for a detector: with people) are shuffled, always in the same way;
+    the first half is for calibration. Of each half images are taken until they hold as many people
+    as wanted.
 
     Raises:
         ValueError: If there are not two such images.
@@ -47,9 +48,15 @@ def split(
 def people_counts(annotations: CocoFile, *, task: str) -> dict[int, int]:
     """Return how many people count, by image; images without are left out."""
     if task == "pose":
-        return {image_id: len(found.scores) for image_id, found in ground_truth_boxes(annotations).items()}
+        return {
+            image_id: len(found.scores)
+            for image_id, found in ground_truth_boxes(annotations).items()
+        }
     grouped = annotations.people_by_image()
-    counts = {image_id: sum(not person.is_crowd for person in people) for image_id, people in grouped.items()}
+    counts = {
+        image_id: sum(not person.is_crowd for person in people)
+        for image_id, people in grouped.items()
+    }
     return {image_id: count for image_id, count in counts.items() if count}
 
 
@@ -61,7 +68,11 @@ def pictures(annotations: CocoFile, folder: Path, info: ModelInfo) -> Crops:
     """
     if info.task == "pose":
         cut = [
-            cut_crops(read_image(folder / annotations.images[image_id].file_name), found.boxes_image, info.size)[0]
+            cut_crops(
+                read_image(folder / annotations.images[image_id].file_name),
+                found.boxes_image,
+                info.size,
+            )[0]
             for image_id, found in ground_truth_boxes(annotations).items()
         ]
         return np.concatenate(cut)
@@ -74,15 +85,21 @@ def average_precision(model: Model, annotations: CocoFile, folder: Path) -> floa
     info = model.info
     if info.task == "pose":
         boxes = ground_truth_boxes(annotations)
-        records = pose_records(annotations, folder, boxes, points_of(model), crop_size=info.size, batch=16)
+        records = pose_records(
+            annotations, folder, boxes, points_of(model), crop_size=info.size, batch=16
+        )
         return 100 * pose_ap(annotations, records)["AP"]
-    found = detected_boxes(annotations, folder, boxes_of(model), canvas=info.size, nms_iou=info.nms_iou)
+    found = detected_boxes(
+        annotations, folder, boxes_of(model), canvas=info.size, nms_iou=info.nms_iou
+    )
     return 100 * box_ap(annotations, found)["AP"]
 
 
 def _as_many(image_ids: list[int], counts: dict[int, int], people: int) -> list[int]:
     before = np.cumsum([0, *(counts[image_id] for image_id in image_ids)])[:-1]
-    return [image_id for image_id, already in zip(image_ids, before, strict=True) if already < people]
+    return [
+        image_id for image_id, already in zip(image_ids, before, strict=True) if already < people
+    ]
 
 
 def _subset(annotations: CocoFile, image_ids: list[int]) -> CocoFile:

@@ -24,9 +24,11 @@ class Scheme:
         name: Its word in the command and in a file's card.
         symmetric: int8 activations with zero point 0; else uint8 with a zero point.
         reads_pixels: The first convolution reads the pixels as they are; see ``pixels``.
-        power_of_two: Every scale is a power of two, and a tensor has one; else weights have a scale a channel.
+        power_of_two: Every scale is a power of two, and a tensor has one; else weights have a scale
+            a channel.
         rounds_biases: Biases are integers too.
-        own_pairs: Every layer has Q/DQ pairs of its own, float weights too; else they are shared, and weights int8.
+        own_pairs: Every layer has Q/DQ pairs of its own, float weights too; else they are shared,
+            and weights int8.
         deconvolution_axis: Which axis of (C_in, C_out / groups, kh, kw) has a scale each.
         rounds_maps: The convolutions that give the maps, and the maps, are rounded too.
     """
@@ -40,7 +42,9 @@ class Scheme:
     deconvolution_axis: int = 1
     rounds_maps: bool = False
 
-    def options(self, model: onnx.ModelProto, ranges: TensorsData, layers: Iterable[onnx.NodeProto]) -> dict[str, Any]:
+    def options(
+        self, model: onnx.ModelProto, ranges: TensorsData, layers: Iterable[onnx.NodeProto]
+    ) -> dict[str, Any]:
         """Return ONNX Runtime's quantiser's words for it.
 
         Args:
@@ -59,12 +63,20 @@ class Scheme:
             "TensorQuantOverrides": _powers_of_two(model, ranges, layers)
             if self.power_of_two
             else {
-                node.input[1]: [{"quant_type": QuantType.QInt8, "axis": self.deconvolution_axis, "symmetric": True}]
+                node.input[1]: [
+                    {
+                        "quant_type": QuantType.QInt8,
+                        "axis": self.deconvolution_axis,
+                        "symmetric": True,
+                    }
+                ]
                 for node in layers
                 if node.op_type == "ConvTranspose"
             },
         }
-        if self.symmetric:  # an activation is computed with the layer in front of it: no rounding between them
+        if (
+            self.symmetric
+        ):  # an activation is computed with the layer in front of it: no rounding between them
             extra |= {"ActivationSymmetric": True, "WeightSymmetric": True}
             extra["QDQDisableWeightAdjustForInt32Bias"] = True  # scales stay as they are chosen
             extra["OpTypesToExcludeOutputQuantization"] = ["Conv", "ConvTranspose", "Add"]
@@ -75,9 +87,16 @@ SCHEMES: Mapping[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
         Scheme(name="affine", reads_pixels=True),
-        # TensorRT's parser wants zero points of 0, float biases and pairs about float weights, and its kernels a scale
-        # for each input channel of a deconvolution: https://github.com/NVIDIA/TensorRT/issues/2380
-        Scheme(name="symmetric", symmetric=True, rounds_biases=False, own_pairs=True, deconvolution_axis=0),
+        # TensorRT's parser wants zero points of 0, float biases and pairs about float weights, and
+        # its kernels a scale for each input channel of a deconvolution:
+        # https://github.com/NVIDIA/TensorRT/issues/2380
+        Scheme(
+            name="symmetric",
+            symmetric=True,
+            rounds_biases=False,
+            own_pairs=True,
+            deconvolution_axis=0,
+        ),
         # What the DPU computes, as UG1414 (Vitis AI) describes it.
         Scheme(name="power-of-two", symmetric=True, power_of_two=True, rounds_maps=True),
     )
@@ -95,7 +114,9 @@ def power_of_two(values: np.ndarray) -> float:
         return 1.0
     holds = int(np.ceil(np.log2(largest / (_LEVELS - 1))))
     scales = [2.0 ** (holds - less) for less in range(3)]
-    return min(scales, key=lambda scale: float(((to_levels(values, scale) * scale - values) ** 2).sum()))
+    return min(
+        scales, key=lambda scale: float(((to_levels(values, scale) * scale - values) ** 2).sum())
+    )
 
 
 def to_levels(values: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
@@ -117,7 +138,11 @@ def _powers_of_two(
             scales[node.input[1]] = power_of_two(numpy_helper.to_array(constants[node.input[1]]))
     return {
         name: [
-            {"quant_type": QuantType.QInt8, "scale": np.array(scale, np.float32), "zero_point": np.array(0, np.int8)}
+            {
+                "quant_type": QuantType.QInt8,
+                "scale": np.array(scale, np.float32),
+                "zero_point": np.array(0, np.int8),
+            }
         ]
         for name, scale in scales.items()
     }

@@ -14,7 +14,7 @@ import torch
 
 from slimpose.arrays import Crops
 from slimpose.export.onnx import Loaded, metadata_for
-from slimpose.runtime.backends.lite_rt import attach_metadata
+from slimpose.runtime.backends.litert import attach_metadata
 
 _BIAS = 3
 """A TRANSPOSE_CONV's inputs: shape, weights, input, bias."""
@@ -24,7 +24,13 @@ extra of slimpose: pip would have to refuse."""
 
 
 def write(
-    source: Loaded, out: Path, *, name: str, card: Mapping[str, Any], precision: str, pictures: Crops
+    source: Loaded,
+    out: Path,
+    *,
+    name: str,
+    card: Mapping[str, Any],
+    precision: str,
+    pictures: Crops,
 ) -> list[Path]:
     """Write the file.
 
@@ -53,7 +59,9 @@ def write(
             rounding = quantizer.Quantizer(str(out))
             every = TFLOperationName.ALL_SUPPORTED
             if precision == "fp16":
-                rounding.add_weight_only_config(".*", every, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+                rounding.add_weight_only_config(
+                    ".*", every, 16, algorithm_key=AlgorithmName.FLOAT_CASTING
+                )
                 ranges = None
             else:
                 rounding.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
@@ -61,14 +69,17 @@ def write(
             rounded = rounding.quantize(ranges)
             out.unlink()
             rounded.export_model(str(out))
-    attach_metadata(out, {**metadata_for(source, name=name, card=dict(card), size=size), "precision": precision})
+    attach_metadata(
+        out, {**metadata_for(source, name=name, card=dict(card), size=size), "precision": precision}
+    )
     return [out]
 
 
 def _flatten_biases(path: Path) -> None:
     """Give the deconvolutions' biases the shape (c,) in place of the converter's (1, 1, 1, c).
 
-    The quantiser takes scales a channel for them along the first axis; the interpreter refuses that.
+    The quantiser takes scales a channel for them along the first axis; the interpreter refuses
+    that.
     """
     import flatbuffers  # pyright: ignore[reportMissingImports]
     from ai_edge_litert import schema_py_generated as schema  # pyright: ignore[reportMissingImports]
@@ -77,7 +88,8 @@ def _flatten_biases(path: Path) -> None:
     for graph in model.subgraphs:
         for operator in graph.operators:
             is_deconvolution = (
-                model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.TRANSPOSE_CONV
+                model.operatorCodes[operator.opcodeIndex].builtinCode
+                == schema.BuiltinOperator.TRANSPOSE_CONV
             )
             if is_deconvolution and len(operator.inputs) > _BIAS:
                 bias = graph.tensors[operator.inputs[_BIAS]]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from slimpose.arrays import Crops
 from slimpose.export.onnx import Loaded, metadata_for
-from slimpose.runtime.backends.ncnn_net import SUFFIX, beside
+from slimpose.runtime.backends.ncnn import SUFFIX, beside
 
 _INSTALL = 'pip install "slimpose[ncnn]"'
 
@@ -42,7 +42,8 @@ def write(
     """Write the three files; the first returned is the one to open.
 
     Raises:
-        ValueError: If the converter is not installed or fails, or the name does not end as NCNN's do.
+        ValueError: If the converter is not installed or fails, or the name does not end as NCNN's
+            do.
     """
     if not out.name.endswith(SUFFIX):
         raise ValueError(f"--out is {out.name}; expected a name that ends in {SUFFIX}")
@@ -74,7 +75,12 @@ def write(
     )
     if said.returncode or not (out.is_file() and weights.is_file()):
         last = (said.stderr or said.stdout).strip().splitlines()[-1:]
-        raise ValueError(f"pnnx could not convert the network (exit code {said.returncode}): {' '.join(last)}")
-    metadata = {**metadata_for(source, name=name, card=dict(card), size=size), "precision": precision}
+        raise ValueError(
+            f"pnnx could not convert the network (exit code {said.returncode}): {' '.join(last)}"
+        )
+    metadata = {
+        **metadata_for(source, name=name, card=dict(card), size=size),
+        "precision": precision,
+    }
     story.write_text(json.dumps(metadata), encoding="utf-8")
     return [out, weights, story]

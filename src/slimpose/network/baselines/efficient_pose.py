@@ -1,9 +1,10 @@
 """EfficientPose A, B and C: inverted residuals whose kernels and expansions were searched, to stride 16.
 
 Source:
-    Zhang, Fang, Wang and Liu, "EfficientPose: Efficient Human Pose Estimation with Neural Architecture Search", 2020,
-    arXiv:2012.07086 (no relation to the EfficientNet-based pose estimators of the same name). The searched blocks
-    are those of the model definitions the authors publish beside it.
+    Zhang, Fang, Wang and Liu, "EfficientPose: Efficient Human Pose Estimation with Neural
+    Architecture Search", 2020, arXiv:2012.07086 (no relation to the EfficientNet-based pose
+    estimators of the same name). The searched blocks are those of the model definitions the authors
+    publish beside it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ _SEARCHED: dict[str, tuple[int, tuple[_Stage, ...]]] = {
 class _InvertedResidual(nn.Module):
     """1x1 to ``expansion`` times the width, depthwise, 1x1 without activation, and the shortcut where shapes allow."""
 
-    def __init__(self, channels_in: int, channels_out: int, *, kernel: int, expansion: int, stride: int) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, *, kernel: int, expansion: int, stride: int
+    ) -> None:
         super().__init__()
         wide = channels_in * expansion
         self.inner = nn.Sequential(
@@ -89,7 +92,11 @@ class EfficientPose(nn.Module):
                     continue
                 kernel, expansion = map(int, block.split("x"))
                 first = stride if place == 0 else 1
-                blocks.append(_InvertedResidual(channels, width, kernel=kernel, expansion=expansion, stride=first))
+                blocks.append(
+                    _InvertedResidual(
+                        channels, width, kernel=kernel, expansion=expansion, stride=first
+                    )
+                )
                 channels = width
         self.blocks = nn.Sequential(*blocks)
         decoder: list[nn.Module] = []
@@ -98,7 +105,8 @@ class EfficientPose(nn.Module):
             decoder += [deconvolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             channels = width
         self.decoder = nn.Sequential(*decoder)
-        # The authors' correction of where things are, after deconvolutions this narrow: each map by its neighbours.
+        # The authors' correction of where things are, after deconvolutions this narrow: each map by
+        # its neighbours.
         self.correction = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.relu = nn.ReLU(inplace=True)
         self.to_heatmaps = to_heatmaps(channels, joints)

@@ -1,8 +1,9 @@
 """Stacked Hourglass: eight times down to 1/64 of the image and up again, each time a better guess.
 
 Source:
-    Newell, Yang and Deng, "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016, section 3: 256 features
-    throughout, one residual module at each place of figure 3, max pooling down, nearest neighbours up, sums as skips,
+    Newell, Yang and Deng, "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016,
+    section 3: 256 features throughout, one residual module at each place of figure 3, max pooling
+        down, nearest neighbours up, sums as skips,
     and the guess of each hourglass mapped back into the features of the next.
 """
 
@@ -35,7 +36,9 @@ class _Residual(nn.Module):
             nn.Conv2d(half, channels_out, 1),
         )
         same = channels_in == channels_out
-        self.shortcut: nn.Module = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
+        self.shortcut: nn.Module = (
+            nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         return self.inner(features) + self.shortcut(features)
@@ -48,7 +51,9 @@ class _Hourglass(nn.Module):
         super().__init__()
         self.beside = _Residual(_FEATURES, _FEATURES)
         self.down = _Residual(_FEATURES, _FEATURES)
-        self.below: nn.Module = _Hourglass(levels - 1) if levels > 1 else _Residual(_FEATURES, _FEATURES)
+        self.below: nn.Module = (
+            _Hourglass(levels - 1) if levels > 1 else _Residual(_FEATURES, _FEATURES)
+        )
         self.up = _Residual(_FEATURES, _FEATURES)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -80,8 +85,8 @@ class _Stage(nn.Module):
 class StackedHourglass(nn.Module):
     """Images (n, 3, H, W), sides multiples of 64, to the last stage's heatmaps (n, joints, H/4, W/4).
 
-    The paper compares every stage's heatmaps with the labels; only the last stage's are given here, so that training
-    it with ``slimpose train`` is training without that intermediate supervision.
+    The paper compares every stage's heatmaps with the labels; only the last stage's are given here,
+    so that training it with ``slimpose train`` is training without that intermediate supervision.
 
     Args:
         stages: Hourglasses.
@@ -99,7 +104,9 @@ class StackedHourglass(nn.Module):
             _Residual(128, 128),
             _Residual(128, _FEATURES),
         )
-        self.stages = nn.ModuleList(_Stage(joints, is_last=stage == stages - 1) for stage in range(stages))
+        self.stages = nn.ModuleList(
+            _Stage(joints, is_last=stage == stages - 1) for stage in range(stages)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return heatmaps."""

@@ -1,10 +1,11 @@
 """HRNet for poses: branches of four resolutions beside each other that exchange what they see.
 
-Parts carry the names under which the published checkpoints store their weights, so that those load as they are.
+Parts carry the names under which the published checkpoints store their weights, so that those load
+as they are.
 
 Source:
-    Sun, Xiao, Liu and Wang, "Deep High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019,
-    section 3 (figure 1 the network, figure 3 the exchange units).
+    Sun, Xiao, Liu and Wang, "Deep High-Resolution Representation Learning for Human Pose
+    Estimation", CVPR 2019, section 3 (figure 1 the network, figure 3 the exchange units).
 """
 
 from __future__ import annotations
@@ -65,10 +66,14 @@ def _brought_to(target: int, source: int, widths: tuple[int, ...]) -> nn.Module:
         return nn.Identity()
     if source > target:
         mixed = conv_norm(widths[source], widths[target], 1, relu=False)
-        return nn.Sequential(*mixed, nn.Upsample(scale_factor=2 ** (source - target), mode="nearest"))
+        return nn.Sequential(
+            *mixed, nn.Upsample(scale_factor=2 ** (source - target), mode="nearest")
+        )
     steps = target - source
     halvings = [conv_norm(widths[source], widths[source], 3, stride=2) for _ in range(steps - 1)]
-    return nn.Sequential(*halvings, conv_norm(widths[source], widths[target], 3, stride=2, relu=False))
+    return nn.Sequential(
+        *halvings, conv_norm(widths[source], widths[target], 3, stride=2, relu=False)
+    )
 
 
 class _Module(nn.Module):
@@ -115,7 +120,8 @@ class Hrnet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         rest = [_Bottleneck(4 * _STEM_WIDTH, _STEM_WIDTH) for _ in range(_STAGE_1_BLOCKS - 1)]
         self.layer1 = nn.Sequential(_Bottleneck(_STEM_WIDTH, _STEM_WIDTH), *rest)
-        # The published names number a transition's parts by branch; a half-size one is nested once more.
+        # The published names number a transition's parts by branch; a half-size one is nested once
+        # more.
         self.transition1 = nn.ModuleList(
             [
                 conv_norm(4 * _STEM_WIDTH, widths[0], 3),
@@ -127,7 +133,8 @@ class Hrnet(nn.Module):
         self.stage2 = nn.ModuleList(_Module(widths[:2], outputs=2) for _ in range(_MODULES[0]))
         self.stage3 = nn.ModuleList(_Module(widths[:3], outputs=3) for _ in range(_MODULES[1]))
         self.stage4 = nn.ModuleList(
-            _Module(widths, outputs=1 if module == _MODULES[2] - 1 else 4) for module in range(_MODULES[2])
+            _Module(widths, outputs=1 if module == _MODULES[2] - 1 else 4)
+            for module in range(_MODULES[2])
         )
         self.final_layer = to_heatmaps(width, joints)
 
@@ -136,7 +143,11 @@ class Hrnet(nn.Module):
         stem = self.relu(self.bn1(self.conv1(images)))
         stem = self.layer1(self.relu(self.bn2(self.conv2(stem))))
         maps = [transition(stem) for transition in self.transition1]
-        for stage, grow in ((self.stage2, self.transition2), (self.stage3, self.transition3), (self.stage4, None)):
+        for stage, grow in (
+            (self.stage2, self.transition2),
+            (self.stage3, self.transition3),
+            (self.stage4, None),
+        ):
             for module in stage:
                 maps = module(maps)
             if grow is not None:

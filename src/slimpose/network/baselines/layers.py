@@ -6,7 +6,13 @@ from torch import nn
 
 
 def conv_norm(
-    channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, groups: int = 1, relu: bool = True
+    channels_in: int,
+    channels_out: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    relu: bool = True,
 ) -> nn.Sequential:
     """Return a convolution of odd kernel without bias that keeps the size (but for the stride), batch norm, ReLU."""
     padding = kernel // 2

@@ -1,11 +1,13 @@
 """Lightweight OpenPose: MobileNet, and two looks at where joints are and which of them belong together.
 
-It sees whole images: ``parts`` gives every joint's heatmap with all people in it, and for each limb the direction in
-which it runs (part affinities), out of which ``slimpose.runtime.affinity`` makes people.
+It sees whole images: ``parts`` gives every joint's heatmap with all people in it, and for each limb
+the direction in which it runs (part affinities), out of which ``slimpose.adapters.part_affinity``
+makes people.
 
 Source:
-    Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019, section 3, after
-    Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017.
+    Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019,
+    section 3, after Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity
+    Fields", CVPR 2017.
 """
 
 from __future__ import annotations
@@ -25,9 +27,18 @@ _AFTER = 5
 _REFINEMENT_BLOCKS = 5
 
 
-def _separable(channels_in: int, channels_out: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+def _separable(
+    channels_in: int, channels_out: int, *, stride: int = 1, dilation: int = 1
+) -> nn.Sequential:
     depthwise = nn.Conv2d(
-        channels_in, channels_in, 3, stride, dilation, dilation=dilation, groups=channels_in, bias=False
+        channels_in,
+        channels_in,
+        3,
+        stride,
+        dilation,
+        dilation=dilation,
+        groups=channels_in,
+        bias=False,
     )
     across = conv_norm(channels_in, channels_out, 1)
     return nn.Sequential(depthwise, nn.BatchNorm2d(channels_in), nn.ReLU(inplace=True), *across)
@@ -87,8 +98,12 @@ class _Stage(nn.Module):
         super().__init__()
         self.trunk = trunk
         # Nested once more, as the published checkpoint names them.
-        self.heatmaps = nn.Sequential(_biased(_TRUNK_WIDTH, width, 1), nn.Sequential(to_heatmaps(width, joints + 1)))
-        self.pafs = nn.Sequential(_biased(_TRUNK_WIDTH, width, 1), nn.Sequential(to_heatmaps(width, 2 * LIMBS)))
+        self.heatmaps = nn.Sequential(
+            _biased(_TRUNK_WIDTH, width, 1), nn.Sequential(to_heatmaps(width, joints + 1))
+        )
+        self.pafs = nn.Sequential(
+            _biased(_TRUNK_WIDTH, width, 1), nn.Sequential(to_heatmaps(width, 2 * LIMBS))
+        )
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         features = self.trunk(features)
@@ -98,8 +113,8 @@ class _Stage(nn.Module):
 class LightweightOpenPose(nn.Module):
     """Images (n, 3, H, W), sides multiples of 8, to the joints' heatmaps (n, joints, H/8, W/8).
 
-    Trained by those alone (``slimpose train`` makes no targets for affinities), the last stage's affinities learn
-    nothing, and it is a top-down net like the others.
+    Trained by those alone (``slimpose train`` makes no targets for affinities), the last stage's
+    affinities learn nothing, and it is a top-down net like the others.
 
     Args:
         joints: Without the background's map; 18 in the paper, COCO's 17 and the neck.
@@ -112,7 +127,10 @@ class LightweightOpenPose(nn.Module):
         for width, stride in _MOBILENET:
             blocks.append(_separable(channels, width, stride=stride))
             channels = width
-        blocks += [_separable(channels, channels, dilation=2 if block == 0 else 1) for block in range(_AFTER)]
+        blocks += [
+            _separable(channels, channels, dilation=2 if block == 0 else 1)
+            for block in range(_AFTER)
+        ]
         self.model = nn.Sequential(*blocks)
         self.cpm = _Trunk(channels)
         initial = nn.Sequential(*(_biased(_TRUNK_WIDTH, _TRUNK_WIDTH, 3) for _ in range(3)))
@@ -120,7 +138,9 @@ class LightweightOpenPose(nn.Module):
         seen = _TRUNK_WIDTH + joints + 1 + 2 * LIMBS
         rest = [_RefinementBlock(_TRUNK_WIDTH) for _ in range(_REFINEMENT_BLOCKS - 1)]
         refining = nn.Sequential(_RefinementBlock(seen), *rest)
-        self.refinement_stages = nn.ModuleList([_Stage(refining, width=_TRUNK_WIDTH, joints=joints)])
+        self.refinement_stages = nn.ModuleList(
+            [_Stage(refining, width=_TRUNK_WIDTH, joints=joints)]
+        )
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return heatmaps (n, joints + 1, h, w), the last the background's, and affinities (n, 2 * limbs, h, w)."""

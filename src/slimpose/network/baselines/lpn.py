@@ -1,8 +1,9 @@
 """LPN: a ResNet of depthwise convolutions with global context, to stride 16, and grouped deconvolutions.
 
 Source:
-    Zhang, Tang and Wu, "Simple and Lightweight Human Pose Estimation", 2019, arXiv:1911.10346, section 3; the
-    context block is that of Cao et al., "GCNet", 2019, with its softmax pooling and added (not multiplied) context.
+    Zhang, Tang and Wu, "Simple and Lightweight Human Pose Estimation", 2019, arXiv:1911.10346,
+    section 3; the context block is that of Cao et al., "GCNet", 2019, with its softmax pooling and
+    added (not multiplied) context.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ class Lpn(nn.Module):
 def _grow(channels_in: int) -> nn.Sequential:
     """To twice the size: a deconvolution in as many groups as both widths allow, then a 1x1 convolution."""
     groups = math.gcd(channels_in, _DECODER_WIDTH)
-    deconvolution = nn.ConvTranspose2d(channels_in, _DECODER_WIDTH, 4, stride=2, padding=1, groups=groups, bias=False)
+    deconvolution = nn.ConvTranspose2d(
+        channels_in, _DECODER_WIDTH, 4, stride=2, padding=1, groups=groups, bias=False
+    )
     return nn.Sequential(
         deconvolution,
         nn.BatchNorm2d(_DECODER_WIDTH),

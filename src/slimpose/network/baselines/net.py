@@ -51,7 +51,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "efficientpose-a": Architecture(make=partial(EfficientPose, "a"), coarsest=16),
     "efficientpose-b": Architecture(make=partial(EfficientPose, "b"), coarsest=16),
     "efficientpose-c": Architecture(make=partial(EfficientPose, "c"), coarsest=16),
-    "lightweight-openpose": Architecture(make=LightweightOpenPose, coarsest=8, stride=8, task="bottom-up"),
+    "lightweight-openpose": Architecture(
+        make=LightweightOpenPose, coarsest=8, stride=8, task="bottom-up"
+    ),
 }
 """SimpleBaseline is not among them: it is a ``NetSpec``."""
 
@@ -72,7 +74,9 @@ class BaselineSpec:
 
     def __post_init__(self) -> None:
         if self.baseline not in ARCHITECTURES:
-            raise ValueError(f"no baseline is named {self.baseline!r}; expected one of {', '.join(ARCHITECTURES)}")
+            raise ValueError(
+                f"no baseline is named {self.baseline!r}; expected one of {', '.join(ARCHITECTURES)}"
+            )
         if self.joints < 1:
             raise ValueError(f"{self.baseline} has {self.joints} joints; expected at least 1")
         coarsest = ARCHITECTURES[self.baseline].coarsest
@@ -136,8 +140,12 @@ class BaselineNet(nn.Module):
         self.spec = spec
         self.alignment: Alignment = alignment
         self.body = ARCHITECTURES[spec.baseline].make(spec.joints)
-        self.register_buffer("mean_pixel", 255 * torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std_pixel", 255 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean_pixel", 255 * torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std_pixel", 255 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False
+        )
 
     def normalised(self, crops: Tensor) -> Tensor:
         """Return what the body takes: (n, 3, H, W), ImageNet's mean 0 and deviation 1."""
@@ -145,7 +153,9 @@ class BaselineNet(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return heatmaps; any input size that is a multiple of the coarsest stride is taken."""
-        return to_cell_centres(self.body(self.normalised(crops)), self.alignment, stride=self.spec.stride)
+        return to_cell_centres(
+            self.body(self.normalised(crops)), self.alignment, stride=self.spec.stride
+        )
 
 
 class PartsNet(nn.Module):
@@ -161,7 +171,9 @@ class PartsNet(nn.Module):
     def __init__(self, net: BaselineNet) -> None:
         super().__init__()
         if not isinstance(net.body, LightweightOpenPose):
-            raise ValueError(f"{net.spec.baseline} is no bottom-up net; expected lightweight-openpose")
+            raise ValueError(
+                f"{net.spec.baseline} is no bottom-up net; expected lightweight-openpose"
+            )
         self.net = net
         self.parts = net.body.parts
 

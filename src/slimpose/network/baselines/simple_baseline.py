@@ -1,7 +1,8 @@
 """SimpleBaseline: a ResNet and three deconvolutions of 256 channels: a member of our family under its own name.
 
 Source:
-    Xiao, Wu and Wei, "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section 2.
+    Xiao, Wu and Wei, "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section
+    2.
 """
 
 from __future__ import annotations

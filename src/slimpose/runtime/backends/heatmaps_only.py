@@ -14,7 +14,9 @@ INPUTS = (("crops", "tensor(uint8)"),)
 """What such a graph is said to take and give, with the decoding."""
 
 
-def decoded(heatmaps: Heatmaps, metadata: Mapping[str, str], outputs: Sequence[str]) -> list[np.ndarray]:
+def decoded(
+    heatmaps: Heatmaps, metadata: Mapping[str, str], outputs: Sequence[str]
+) -> list[np.ndarray]:
     """Return the named outputs of heatmaps (n, J, h, w): what the ONNX file of the same net answers."""
     if tuple(outputs) == ("heatmaps",):
         return [heatmaps]

@@ -24,7 +24,8 @@ def clothes_colours(image: Image, boxes_image: Boxes) -> Float32[np.ndarray, "n 
     """
     extents = (boxes_image[:, 2:] - boxes_image[:, :2])[:, [0, 1, 0, 1]]
     histograms = [
-        _soft_histograms(image, boxes_image[:, [0, 1, 0, 1]] + share * extents) / len(_PARTS) for share in _PARTS
+        _soft_histograms(image, boxes_image[:, [0, 1, 0, 1]] + share * extents) / len(_PARTS)
+        for share in _PARTS
     ]
     return np.concatenate(histograms, axis=1).astype(np.float32)
 
@@ -32,11 +33,14 @@ def clothes_colours(image: Image, boxes_image: Boxes) -> Float32[np.ndarray, "n 
 def _soft_histograms(image: Image, parts_image: Boxes) -> Float64[np.ndarray, "n bins"]:
     """Each pixel is shared by its two nearest bins of every channel, so that a little more light changes little."""
     steps = np.linspace(0, 1, _SAMPLES)
-    places = parts_image[:, None, :2] + steps[:, None] * (parts_image[:, 2:] - parts_image[:, :2])[:, None]
+    places = (
+        parts_image[:, None, :2]
+        + steps[:, None] * (parts_image[:, 2:] - parts_image[:, :2])[:, None]
+    )
     columns, rows = np.moveaxis(places.round().astype(int), 2, 0)  # each (n, samples)
-    inside = ((rows >= 0) & (rows < image.shape[0]))[:, :, None] & ((columns >= 0) & (columns < image.shape[1]))[
-        :, None
-    ]
+    inside = ((rows >= 0) & (rows < image.shape[0]))[:, :, None] & (
+        (columns >= 0) & (columns < image.shape[1])
+    )[:, None]
     person, row, column = np.nonzero(inside)
     pixels = image[rows[person, row], columns[person, column]].astype(np.float32)
     place = np.clip(pixels * (_LEVELS / 256) - 0.5, 0, _LEVELS - 1)

@@ -11,19 +11,22 @@ def assign(similarity: Float32[np.ndarray, "n m"], minimum: float) -> list[tuple
 
     Args:
         similarity: How well each row goes with each column.
-        minimum: Pairs under it are never made; over 0, so that to stay alone is worth nothing and costs nothing.
+        minimum: Pairs under it are never made; over 0, so that to stay alone is worth nothing and
+            costs nothing.
 
     Raises:
         ValueError: If a similarity is no number, or the minimum is not over 0.
 
     Source:
-        Kuhn, "The Hungarian method for the assignment problem", 1955; grown row by row along shortest
-        paths in reduced costs as Jonker and Volgenant do (Computing 38, 1987).
+        Kuhn, "The Hungarian method for the assignment problem", 1955; grown row by row along
+        shortest paths in reduced costs as Jonker and Volgenant do (Computing 38, 1987).
     """
     if not minimum > 0:
         raise ValueError(f"minimum is {minimum:g}; expected a similarity over 0")
     if np.isnan(similarity).any():
-        raise ValueError("a similarity is NaN; expected numbers (a pose or box that is not finite?)")
+        raise ValueError(
+            "a similarity is NaN; expected numbers (a pose or box that is not finite?)"
+        )
     allowed = similarity >= minimum
     rows, columns = np.flatnonzero(allowed.any(axis=1)), np.flatnonzero(allowed.any(axis=0))
     if len(rows) == 0:
@@ -44,7 +47,9 @@ def _cheapest(cost: Float64[np.ndarray, "n m"]) -> list[int]:
     row_price, column_price = np.zeros(n), np.zeros(m)
     owner = np.full(m, -1)  # of each column: its row
     for new_row in range(n):
-        distance = np.full(m, np.inf)  # of the shortest path from the new row to each column, in reduced costs
+        distance = np.full(
+            m, np.inf
+        )  # of the shortest path from the new row to each column, in reduced costs
         previous = np.full(m, -1)  # the column before it on that path
         done = np.zeros(m, bool)
         row, reached, column = new_row, 0.0, -1

@@ -28,9 +28,9 @@ def pose_similarity(
 ) -> Float32[np.ndarray, "a b"]:
     """Return how alike every pose of a (where it is expected) and every pose of b are, 0..1.
 
-    Only the half of the joints (by weight) that agrees best counts: hands and feet go their own ways, head and trunk
-    tell who it is. Nor does it count if left and right have changed places, as they do in the poses of people seen
-    from the side.
+    Only the half of the joints (by weight) that agrees best counts: hands and feet go their own
+    ways, head and trunk tell who it is. Nor does it count if left and right have changed places, as
+    they do in the poses of people seen from the side.
 
     Args:
         points_a: The expected poses, image pixels.
@@ -40,8 +40,8 @@ def pose_similarity(
         scores_b: Their joints' scores.
         boxes_b: Their boxes.
         skeleton: Gives each joint's sigma and mirror partner.
-        position_variance_a: How unsure each expectation is along x and along y, in square pixels (0 by
-            default): it widens every joint's Gaussian.
+        position_variance_a: How unsure each expectation is along x and along y, in square pixels (0
+            by default): it widens every joint's Gaussian.
     """
     areas = np.maximum(AREA_SHARE * geometry.box_areas(boxes_a), 1)
     spread = (2 * skeleton.sigma_array) ** 2 * areas[:, None]  # (a, joints)

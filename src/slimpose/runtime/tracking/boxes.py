@@ -41,7 +41,8 @@ def fitted_box(
 ) -> Float32[np.ndarray, "4"]:
     """Return the box drawn to a pose: sides that cut it off move out at once, sides too far out come in slowly.
 
-    So a box does not jump when a limb is hidden for a moment. With under three shown joints it stays.
+    So a box does not jump when a limb is hidden for a moment. With under three shown joints it
+    stays.
     """
     if (scores >= SHOWN_SCORE).sum() < 3:
         return box_image
@@ -61,12 +62,15 @@ def pose_quality(scores: Scores) -> PersonScores:
     return ((scores**2).sum(axis=1) / np.maximum(scores.sum(axis=1), 1e-6)).astype(np.float32)
 
 
-def sameness(points_image: Points, scores: Scores, skeleton: Skeleton) -> Float32[np.ndarray, "n n"]:
+def sameness(
+    points_image: Points, scores: Scores, skeleton: Skeleton
+) -> Float32[np.ndarray, "n n"]:
     """Return how sure it is that two poses are one person: OKS over the half of the joints that agree best.
 
-    The head and shoulders of two people are never at one place, but the legs of one person seen twice often are not:
-    where one of the boxes cuts them off. Left and right may have changed places. Of the joints that both show, as many
-    count as are half of what the poorer pose shows, three at least. Measured in the size of the smaller pose.
+    The head and shoulders of two people are never at one place, but the legs of one person seen
+    twice often are not: where one of the boxes cuts them off. Left and right may have changed
+    places. Of the joints that both show, as many count as are half of what the poorer pose shows,
+    three at least. Measured in the size of the smaller pose.
     """
     shown = scores >= SHOWN_SCORE
     areas = AREA_SHARE * np.maximum(geometry.box_areas(joint_extents(points_image, scores)), 1)
@@ -81,5 +85,8 @@ def sameness(points_image: Points, scores: Scores, skeleton: Skeleton) -> Float3
         best_first = -np.sort(-near, axis=2)
         return (best_first * counted).sum(axis=2) / half
 
-    as_it_is, mirrored = agreement(np.arange(points_image.shape[1])), agreement(skeleton.flip_indices)
+    as_it_is, mirrored = (
+        agreement(np.arange(points_image.shape[1])),
+        agreement(skeleton.flip_indices),
+    )
     return np.maximum(as_it_is, mirrored).astype(np.float32)

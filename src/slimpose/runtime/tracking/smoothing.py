@@ -19,12 +19,12 @@ class Smoothing:
 
     Attributes:
         still_hz: Cut-off frequency of a sure joint that does not move; lower is smoother.
-        per_speed_hz: What it gains for each size (root of the person's box area) a second of speed; higher
-            lags less.
+        per_speed_hz: What it gains for each size (root of the person's box area) a second of speed;
+            higher lags less.
         speed_hz: Cut-off of the speed's own filter.
         gap_s: After so long unseen, a person's joints start anew.
-        usual_spread: Standard deviation, in sizes, of a sure joint's heatmap peak: the strength goes with the
-            joint's variance over its square.
+        usual_spread: Standard deviation, in sizes, of a sure joint's heatmap peak: the strength
+            goes with the joint's variance over its square.
         sure_score: Joints that score less are smoothed more, in proportion.
     """
 
@@ -38,7 +38,10 @@ class Smoothing:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not (math.isfinite(value) and (value > 0 or (field.name == "per_speed_hz" and value == 0))):
+            if not (
+                math.isfinite(value)
+                and (value > 0 or (field.name == "per_speed_hz" and value == 0))
+            ):
                 raise ValueError(f"{field.name} is {value:g}; expected a finite number over 0")
 
 
@@ -60,9 +63,9 @@ class Smoother:
     """Smooths the people of one camera, told apart by their ids; those without an id stay as they are.
 
     Along each axis of its covariance a joint has its own cut-off frequency,
-    ``(still_hz + per_speed_hz * speed) / doubt``, where the doubt is the variance along that axis over the usual one,
-    over the joint's score where that is low. So a joint that slides along a limb is held along the limb and followed
-    across it. Time is the frames' own.
+    ``(still_hz + per_speed_hz * speed) / doubt``, where the doubt is the variance along that axis
+    over the usual one, over the joint's score where that is low. So a joint that slides along a
+    limb is held along the limb and followed across it. Time is the frames' own.
 
     Source:
         Casiez et al., "1 Euro Filter", CHI 2012; the doubt is this package's addition.
@@ -87,7 +90,9 @@ class Smoother:
         for row, person in enumerate(poses.ids):
             if person != NOT_TRACKED and row not in known:
                 start = np.zeros_like(points[row])
-                self._people[int(person)] = _Joints(timestamp_s=timestamp_s, points_image=points[row], speed=start)
+                self._people[int(person)] = _Joints(
+                    timestamp_s=timestamp_s, points_image=points[row], speed=start
+                )
         for place, row in enumerate(known):
             joints = _Joints(timestamp_s=timestamp_s, points_image=points[row], speed=speed[place])
             self._people[int(poses.ids[row])] = joints
@@ -103,7 +108,9 @@ class Smoother:
         settings = self.smoothing
         last = np.stack([joints.points_image for joints in before])
         elapsed_s = timestamp_s - np.array([joints.timestamp_s for joints in before])[:, None, None]
-        size_px = np.sqrt(np.maximum(geometry.box_areas(poses.boxes_image[rows]), 1)).astype(np.float64)[:, None]
+        size_px = np.sqrt(np.maximum(geometry.box_areas(poses.boxes_image[rows]), 1)).astype(
+            np.float64
+        )[:, None]
         step = poses.points_image[rows] - last
         speed = np.stack([joints.speed for joints in before])
         speed += _gain(settings.speed_hz, elapsed_s) * (step / elapsed_s - speed)
@@ -111,12 +118,16 @@ class Smoother:
         variances, axes = np.linalg.eigh(poses.covariances_image[rows].astype(np.float64))
         doubt = np.maximum(variances, 0) / (settings.usual_spread * size_px[:, :, None]) ** 2
         doubt /= np.clip(poses.scores[rows] / settings.sure_score, 1e-3, 1)[:, :, None]
-        cutoff_hz = (settings.still_hz + settings.per_speed_hz * sizes_a_second)[:, :, None] / np.clip(doubt, *_DOUBT)
+        cutoff_hz = (settings.still_hz + settings.per_speed_hz * sizes_a_second)[
+            :, :, None
+        ] / np.clip(doubt, *_DOUBT)
         along = np.einsum("njik,nji->njk", axes, step)  # the step along each axis
         return last + np.einsum("njik,njk->nji", axes, _gain(cutoff_hz, elapsed_s) * along), speed
 
 
-def _gain(cutoff_hz: Float64[np.ndarray, "..."] | float, elapsed_s: Float64[np.ndarray, "n 1 1"]) -> np.ndarray:
+def _gain(
+    cutoff_hz: Float64[np.ndarray, "..."] | float, elapsed_s: Float64[np.ndarray, "n 1 1"]
+) -> np.ndarray:
     """The share of a step that a first-order low-pass of this cut-off takes."""
     turn = 2 * math.pi * cutoff_hz * elapsed_s
     return turn / (turn + 1)

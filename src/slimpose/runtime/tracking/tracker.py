@@ -69,17 +69,22 @@ class _Seen:
 class Tracker:
     """Numbers the people of one camera.
 
-    Alone, on the poses of any detector: ``tracker.update(poses, timestamp_s)`` for each frame. With ``expected`` the
-    boxes in between come from the tracks themselves.
+    Alone, on the poses of any detector: ``tracker.update(poses, timestamp_s)`` for each frame. With
+    ``expected`` the boxes in between come from the tracks themselves.
 
     Args:
         skeleton: Of all poses.
         rules: When tracks are born, lost and ended.
-        numbers: Where new people's ids come from; 1, 2, 3, ... by default. Several cameras share one.
+        numbers: Where new people's ids come from; 1, 2, 3, ... by default. Several cameras share
+            one.
     """
 
     def __init__(
-        self, skeleton: Skeleton, *, rules: Rules = DEFAULT_RULES, numbers: Iterator[int] | None = None
+        self,
+        skeleton: Skeleton,
+        *,
+        rules: Rules = DEFAULT_RULES,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self.skeleton = skeleton
         self.rules = rules
@@ -131,7 +136,8 @@ class Tracker:
             detector_ran: Whether the detector saw this frame.
 
         Raises:
-            ValueError: If the time does not advance, or a pose's skeleton or number of origins is another.
+            ValueError: If the time does not advance, or a pose's skeleton or number of origins is
+                another.
         """
         origins = np.full(len(poses), Origin.DETECTED, np.int64) if origins is None else origins
         self._check(poses, timestamp_s, origins)
@@ -173,11 +179,17 @@ class Tracker:
         if not math.isfinite(timestamp_s):
             raise ValueError(f"the time is {timestamp_s}; expected a finite number of seconds")
         if self._now_s is not None and timestamp_s <= self._now_s:
-            raise ValueError(f"the time went from {self._now_s:g} s to {timestamp_s:g} s; expected it to advance")
+            raise ValueError(
+                f"the time went from {self._now_s:g} s to {timestamp_s:g} s; expected it to advance"
+            )
         if poses.skeleton.joints != self.skeleton.joints:
-            raise ValueError(f"poses are of skeleton {poses.skeleton.name!r}; this tracker's is {self.skeleton.name!r}")
+            raise ValueError(
+                f"poses are of skeleton {poses.skeleton.name!r}; this tracker's is {self.skeleton.name!r}"
+            )
         if origins.shape != (len(poses),):
-            raise ValueError(f"origins have shape {origins.shape}; expected ({len(poses)},), one a pose")
+            raise ValueError(
+                f"origins have shape {origins.shape}; expected ({len(poses)},), one a pose"
+            )
 
     def _kept(self, seen: _Seen) -> tuple[list[int], set[int]]:
         """The rows to go on with, good enough and nobody twice, and those of them whom the detector saw."""
@@ -192,7 +204,9 @@ class Tracker:
         for row in np.lexsort((-seen.quality * fit, guessed)):
             if not sound[row]:
                 continue
-            same = next((better for better in kept if alike[row, better] > self.rules.same_similarity), None)
+            same = next(
+                (better for better in kept if alike[row, better] > self.rules.same_similarity), None
+            )
             if same is None:
                 kept.append(int(row))
             if seen.origins[row] == Origin.DETECTED:
@@ -213,7 +227,9 @@ class Tracker:
             free = [row for row in free if row not in taken]
         return pairs
 
-    def _preference(self, tracks: list[Track], seen: _Seen, rows: list[int]) -> Float32[np.ndarray, "a b"]:
+    def _preference(
+        self, tracks: list[Track], seen: _Seen, rows: list[int]
+    ) -> Float32[np.ndarray, "a b"]:
         """How much tracks want poses: their likeness, less for other clothes and for the lost; 0: nobody of theirs."""
         now_s, poses = seen.timestamp_s, seen.poses
         boxes = np.stack([track.box_ahead(now_s) for track in tracks])
@@ -230,7 +246,9 @@ class Tracker:
             ),
         )
         similarity[similarity < self.rules.least_similarity] = 0
-        likeness = colour_likeness(np.stack([track.colours for track in tracks]), seen.colours[rows])
+        likeness = colour_likeness(
+            np.stack([track.colours for track in tracks]), seen.colours[rows]
+        )
         preference = similarity * np.exp(-self.rules.colour_weight * (1 - likeness))
         # Where people overlap, poses slip from one to the other little by little; clothes do not.
         others = np.where(np.eye(len(tracks), dtype=bool), 0, geometry.box_iou(boxes, boxes))
@@ -239,7 +257,9 @@ class Tracker:
         lost = np.array([track.state == State.LOST for track in tracks])
         if lost.any():
             unseen_s = now_s - np.array([track.told_s for track in tracks])
-            handicap = np.where(lost, _LOST_HANDICAP * np.exp(-unseen_s / max(self.rules.lost_s, 1e-6)), 1)
+            handicap = np.where(
+                lost, _LOST_HANDICAP * np.exp(-unseen_s / max(self.rules.lost_s, 1e-6)), 1
+            )
             preference = preference * handicap[:, None]
             undetected = seen.origins[rows] != Origin.DETECTED
             doubtful = undetected & (seen.quality[rows] < self.rules.sure_quality)
@@ -276,8 +296,13 @@ class Tracker:
             if track.detected_s == timestamp_s:
                 continue
             track.runs_missed += 1
-            patience_s = self.rules.patience_s * (3 if track.quality >= self.rules.sure_quality else 1)
-            over = timestamp_s - track.detected_s > patience_s and track.runs_missed >= _LEAST_RUNS_MISSED
+            patience_s = self.rules.patience_s * (
+                3 if track.quality >= self.rules.sure_quality else 1
+            )
+            over = (
+                timestamp_s - track.detected_s > patience_s
+                and track.runs_missed >= _LEAST_RUNS_MISSED
+            )
             if over and track.state == State.FOLLOWED:
                 track.state, track.only_detected = State.LOST, True
 
@@ -300,7 +325,13 @@ class Tracker:
     def _born(self, seen: _Seen, row: int, *, first_frame: bool) -> Track:
         """A new track; in the first frame of all, or after a gap, a sure person needs no confirmation."""
         quality = float(seen.quality[row])
-        track = Track.born(seen.poses, row, quality=quality, colours=seen.colours[row], timestamp_s=seen.timestamp_s)
+        track = Track.born(
+            seen.poses,
+            row,
+            quality=quality,
+            colours=seen.colours[row],
+            timestamp_s=seen.timestamp_s,
+        )
         if self.rules.confirm_frames == 1 or (first_frame and quality >= self.rules.sure_quality):
             self._confirm(track)
         self._tracks.append(track)

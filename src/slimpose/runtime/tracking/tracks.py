@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from slimpose.poses import NOT_TRACKED, Poses, person_scores
 from slimpose.runtime.tracking.boxes import fitted_box, size_px
-from slimpose.runtime.tracking.motion import Motion, rigid_motion
+from slimpose.runtime.tracking.motion_model import Motion, rigid_motion
 
 
 class State(enum.IntEnum):
@@ -33,10 +33,11 @@ class Rules:
         guess_s: How long after the loss it is looked where they should be, without the detector.
         least_similarity: Of a pose to where a track is expected.
         same_similarity: Two poses more alike than this are one person seen twice.
-        least_quality: Of a pose (its joints' scores, averaged with themselves as weights): less is nobody.
+        least_quality: Of a pose (its joints' scores, averaged with themselves as weights): less is
+            nobody.
         sure_quality: A pose at least this good needs less of the detector's word.
-        patience_s: A person whom the detector does not see for so long is lost; a sure one after thrice the
-            time.
+        patience_s: A person whom the detector does not see for so long is lost; a sure one after
+            thrice the time.
         colour_weight: How much other colours count against a pose: exp(-weight * (1 - likeness)).
         least_likeness: Of the colours of the clothes, where somebody else's box overlaps.
     """
@@ -72,9 +73,9 @@ _USUAL_S = 1.5
 class Track:
     """One person; points, scores, box and speed are of the last frame that showed them as well as usual.
 
-    Whoever goes behind a pillar is still found for some frames, in poses squeezed onto what is left of them: those
-    would stop the track at the pillar. So a pose clearly worse than usual is told, but changes nothing of what is
-    expected; after a second or two it has become the usual one.
+    Whoever goes behind a pillar is still found for some frames, in poses squeezed onto what is left
+    of them: those would stop the track at the pillar. So a pose clearly worse than usual is told,
+    but changes nothing of what is expected; after a second or two it has become the usual one.
 
     Attributes:
         number: The person's id; NOT_TRACKED until confirmed.
@@ -92,7 +93,8 @@ class Track:
         frames: In how many frames they were seen.
         detections: In how many of those by the detector.
         runs_missed: How often in a row the detector has now missed them.
-        only_detected: Whether only the detector can bring them back: it was its word that lost them.
+        only_detected: Whether only the detector can bring them back: it was its word that lost
+            them.
     """
 
     number: int
@@ -113,7 +115,9 @@ class Track:
     only_detected: bool = False
 
     @classmethod
-    def born(cls, poses: Poses, row: int, *, quality: float, colours: np.ndarray, timestamp_s: float) -> Track:
+    def born(
+        cls, poses: Poses, row: int, *, quality: float, colours: np.ndarray, timestamp_s: float
+    ) -> Track:
         """Return the track of a pose that continues none."""
         box = poses.boxes_image[row]
         return cls(
@@ -170,7 +174,9 @@ class Track:
             self.detected_s, self.runs_missed, self.only_detected = timestamp_s, 0, False
             self.detections += 1
         steady = quality >= _STEADY_SHARE * self.quality
-        self.quality += (1 - math.exp(-(timestamp_s - self.told_s) / _USUAL_S)) * (quality - self.quality)
+        self.quality += (1 - math.exp(-(timestamp_s - self.told_s) / _USUAL_S)) * (
+            quality - self.quality
+        )
         self.told_s = timestamp_s
         if not steady:
             return
@@ -180,7 +186,9 @@ class Track:
         if box_detected:
             self.box_image, self.box_score = poses.boxes_image[row], _box_score(poses, row)
         else:
-            self.box_image = fitted_box(moved.box(self.box_image), points, scores, elapsed_s=elapsed_s)
+            self.box_image = fitted_box(
+                moved.box(self.box_image), points, scores, elapsed_s=elapsed_s
+            )
         self.motion.measure(moved, elapsed_s, size_px(self.box_image))
         self.points_image, self.scores, self.seen_s = points, scores, timestamp_s
         if colours.any():

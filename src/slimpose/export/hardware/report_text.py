@@ -1,0 +1,209 @@
+"""A report in words, as JSON, and several as one table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from slimpose.export.hardware.check import Finding, Report, Verdict
+from slimpose.export.hardware.layers import Layer, Shape
+from slimpose.export.hardware.target import MODEL_KIND
+
+_LISTED = 6
+
+
+def lines(report: Report, *, name: str, every_layer: bool = False) -> Iterator[str]:
+    """Yield the report: the counts, each finding with the layers it is about, on demand every layer.
+
+    Args:
+        report: What was found.
+        name: What the model is called.
+        every_layer: List the layers that fit too, with the limits they keep.
+    """
+    yield f"{name} on {report.target.name}: {report.target.title}"
+    counted, stay = report.counted, sum(verdict.stays for verdict in report.counted)
+    yield (
+        f"{len(counted)} layers: {stay} fit, {len(counted) - stay} leave the accelerator"
+        + _advised(report)
+    )
+    share = report.macs_staying / report.macs if report.macs else 1.0
+    yield (
+        f"{report.macs / 1e9:.3f} GMAC: {report.macs_staying / 1e9:.3f} on the accelerator, {share:.1%}, "
+        f"in {_pieces(counted)} piece{'' if _pieces(counted) == 1 else 's'}"
+    )
+    blocks = {verdict.layer.block: True for verdict in counted if verdict.layer.block}
+    for verdict in counted:
+        if verdict.layer.block:
+            blocks[verdict.layer.block] &= verdict.stays
+    if blocks:
+        yield f"{len(blocks)} squeeze-and-excite blocks: {sum(blocks.values())} fit, the others leave in part"
+    outside = Counter(verdict.layer.part for verdict in report.verdicts if not verdict.counts)
+    if outside:
+        yield (
+            f"not counted: {outside['before']} layers that prepare the pixels, {outside['decoding']} that decode the "
+            "maps: they run on the CPU by design (--whole counts them)"
+        )
+    for verdicts in _groups(report).values():
+        yield from _group(verdicts, every_layer=every_layer)
+    if every_layer:
+        yield ""
+        yield from (line for verdict in report.verdicts for line in _layer(verdict))
+
+
+def as_json(report: Report, *, name: str) -> dict[str, Any]:
+    """Return everything that was found, each layer with what it keeps and breaks."""
+    return {
+        "model": name,
+        "target": report.target.name,
+        "title": report.target.title,
+        "fits": not report.leaving,
+        "layers_counted": len(report.counted),
+        "layers_leaving": sum(not verdict.stays for verdict in report.counted),
+        "layers_advised": len(report.advised),
+        "macs": report.macs,
+        "macs_on_the_accelerator": report.macs_staying,
+        "pieces": _pieces(report.counted),
+        "layers": [_layer_json(verdict) for verdict in report.verdicts],
+    }
+
+
+def markdown(rows: Sequence[tuple[str, Sequence[Report]]], names: Sequence[str]) -> Iterator[str]:
+    """Yield a table: a row a target, a column a model; layers that stay of all, GMAC that stay of all, pieces.
+
+    Args:
+        rows: Name of each target and its reports, in the order of the models.
+        names: The models.
+    """
+    yield "| target | " + " | ".join(names) + " |"
+    yield "|---" * (len(names) + 1) + "|"
+    for target, reports in rows:
+        yield f"| {target} | " + " | ".join(_cell(report) for report in reports) + " |"
+
+
+def cell_json(report: Report, *, name: str) -> dict[str, Any]:
+    """Return one cell of the table as JSON: the report without its layers."""
+    whole = as_json(report, name=name)
+    del whole["layers"]
+    return whole
+
+
+def shown(shape: Shape | None) -> str:
+    """Return a shape as text."""
+    return "?" if shape is None else "x".join(map(str, shape))
+
+
+def summary_of(layer: Layer) -> str:
+    """Return what the layer does in a few words: window, maps."""
+    facts = layer.facts
+    words: list[str] = []
+    if layer.kind == MODEL_KIND:
+        return ", ".join(f"{name} {value}" for name, value in facts.items())
+    if "kernel_height" in facts:
+        words.append(f"{facts['kernel_height']}x{facts['kernel_width']}")
+        for name in ("stride", "dilation"):
+            if (facts[f"{name}_height"], facts[f"{name}_width"]) != (1, 1):
+                words.append(f"{name} {facts[f'{name}_height']}x{facts[f'{name}_width']}")
+    maps = " + ".join(shown(shape) for shape in layer.inputs)
+    return ", ".join([" ".join(words), f"{maps} -> {shown(layer.output)}"]).removeprefix(", ")
+
+
+def _advised(report: Report) -> str:
+    return f"; {len(report.advised)} fit but waste something" if report.advised else ""
+
+
+def _pieces(counted: Iterable[Verdict]) -> int:
+    """How many pieces the accelerator gets, in the order of computation: each costs a way there and back."""
+    pieces, before = 0, False
+    for verdict in counted:
+        pieces += verdict.stays and not before
+        before = verdict.stays
+    return pieces
+
+
+def _cell(report: Report) -> str:
+    counted = report.counted
+    stay = sum(verdict.stays for verdict in counted)
+    file_refused = any(verdict.layer.kind == MODEL_KIND for verdict in report.leaving)
+    gmac = f"{report.macs_staying / 1e9:.3f}/{report.macs / 1e9:.3f}"
+    text = f"{stay}/{len(counted)}, {gmac}, {_pieces(counted)}"
+    return text + (" (file refused)" if file_refused else "")
+
+
+_Key = tuple[str, str, str]
+
+
+def _groups(report: Report) -> dict[_Key, list[tuple[Verdict, Finding]]]:
+    """Findings by rule and kind, those that leave first."""
+    found: dict[_Key, list[tuple[Verdict, Finding]]] = {}
+    for level in ("leaves", "unknown", "advice"):
+        for verdict in report.verdicts:
+            if verdict.counts:
+                for finding in verdict.findings:
+                    if finding.level == level:
+                        found.setdefault((level, _kind(verdict.layer), finding.rule), []).append(
+                            (verdict, finding)
+                        )
+    return found
+
+
+def _kind(layer: Layer) -> str:
+    return f"squeeze-and-excite: {layer.kind}" if layer.block else layer.kind
+
+
+def _group(found: list[tuple[Verdict, Finding]], *, every_layer: bool) -> Iterator[str]:
+    verdict, finding = found[0]
+    number = f"{len(found)} layer{'s' if len(found) > 1 else ''}"
+    yield ""
+    yield f"{finding.level}: {_kind(verdict.layer)}, {number} (rule {finding.rule})"
+    one_why = len({other.why for _, other in found}) == 1
+    one_mend = len({other.mend for _, other in found}) == 1
+    if one_why:
+        yield f"  why: {finding.why}"
+    if one_mend:
+        yield f"  mend: {finding.mend}"
+    yield f"  source: {finding.source}"
+    for listed, other in found if every_layer else found[:_LISTED]:
+        yield f"  - {listed.layer.name}: {summary_of(listed.layer)}"
+        if not one_why:
+            yield f"    why: {other.why}"
+        if not one_mend:
+            yield f"    mend: {other.mend}"
+    if not every_layer and len(found) > _LISTED:
+        yield f"  - and {len(found) - _LISTED} more (--all lists them)"
+
+
+def _layer(verdict: Verdict) -> Iterator[str]:
+    layer = verdict.layer
+    word = verdict.status if verdict.counts else f"not counted ({layer.part})"
+    operators = f" [{' '.join(layer.operators)}]" if layer.operators else ""
+    block = f" in {layer.block}" if layer.block else ""
+    yield f"{word}: {layer.name}: {layer.kind}{operators}{block}, {summary_of(layer)}"
+    for finding in verdict.findings:
+        yield f"    breaks {finding.rule}: {finding.why}; mend: {finding.mend}"
+    for rule, numbers, _ in verdict.met:
+        yield f"    keeps {rule}: {numbers}"
+
+
+def _layer_json(verdict: Verdict) -> dict[str, Any]:
+    layer = verdict.layer
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "operators": list(layer.operators),
+        "part": layer.part,
+        "block": layer.block or None,
+        "inputs": [None if shape is None else list(shape) for shape in layer.inputs],
+        "output": None if layer.output is None else list(layer.output),
+        "macs": layer.macs,
+        "counts": verdict.counts,
+        "verdict": verdict.status,
+        "breaks": [
+            {"rule": f.rule, "level": f.level, "why": f.why, "mend": f.mend, "source": f.source}
+            for f in verdict.findings
+        ],
+        "keeps": [
+            {"rule": rule, "numbers": numbers, "source": source}
+            for rule, numbers, source in verdict.met
+        ],
+    }

@@ -1,0 +1,174 @@
+"""Channels of neighbouring layers brought to like ranges, so that one scale serves all of a tensor's.
+
+Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
+2019, section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from slimpose.arrays import Crops
+from slimpose.export.quantization.graph import Runner, groups_of, with_outputs
+
+_PASSES = 20
+_MOST = 1e3
+"""How far a channel may be scaled, both ways, in one pass."""
+_NOTHING = 1e-6
+"""A channel that gives its reader at most this share of what the strongest gives is dead."""
+_PICTURES = 256
+
+
+def channel_peaks(
+    network: onnx.ModelProto, pictures: Crops, *, threads: int
+) -> dict[str, np.ndarray]:
+    """Return the largest absolute value of each channel between two convolutions, by tensor; see ``equalised``.
+
+    Args:
+        network: The graph from pixels to maps.
+        pictures: uint8 (n, H, W, 3); the first _PICTURES are looked at.
+        threads: CPU threads; 0 leaves the runtime's choice.
+    """
+    pairs = _pairs(network, {entry.name: entry for entry in network.graph.initializer})
+    names = [second.input[0] for _, second, _ in pairs]
+    if not names:
+        return {}
+    runner = Runner(with_outputs(network, names), threads=threads)
+    peaks = [np.zeros(1)] * len(names)
+    for row in range(min(len(pictures), _PICTURES)):
+        tensors = runner.outputs(pictures[row : row + 1])
+        peaks = [
+            np.maximum(peak, np.abs(one).max(axis=(0, 2, 3)))
+            for peak, one in zip(peaks, tensors, strict=True)
+        ]
+    return dict(zip(names, peaks, strict=True))
+
+
+def equalised(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """Return a copy that computes the same, in which the channels between two convolutions have like ranges.
+
+    A convolution's output channel is divided by what the next one's weights are multiplied by,
+    where only that one reads it, behind a ReLU or nothing. ReLU6 would cut elsewhere: there nothing
+    is scaled. Dead channels, which never fire or which nobody reads, become nought: training leaves
+    them with weights of any size, and one of them would set the whole tensor's scale.
+
+    Args:
+        model: The float graph.
+        peaks: What its channels reach; see ``channel_peaks``.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    constants = {entry.name: entry for entry in copy.graph.initializer}
+    pairs = _pairs(copy, constants)
+    values = {
+        name: numpy_helper.to_array(constants[name]).astype(np.float64)
+        for pair in pairs
+        for node in pair[:2]
+        for name in node.input[1:]
+    }
+    for first, second, _ in reversed(pairs):  # what is only read by the dead is dead
+        _silence(first, second, values, peaks[second.input[0]])
+    for _ in range(_PASSES):
+        for first, second, scales in pairs:
+            if scales:
+                _balance(first, second, values)
+    for name, value in values.items():
+        constants[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
+    return copy
+
+
+def _silence(
+    first: onnx.NodeProto, second: onnx.NodeProto, values: dict[str, np.ndarray], peak: np.ndarray
+) -> None:
+    """Set the dead channels between two layers to nought, on both sides."""
+    weight, reader = values[first.input[1]], values[second.input[1]]
+    carried = peak * _by_input(second, reader)
+    alive = (carried > _NOTHING * carried.max()).astype(np.float64)
+    values[first.input[1]] = weight * _over_outputs(first, alive)
+    for name in first.input[2:]:
+        values[name] = values[name] * alive
+    values[second.input[1]] = reader * _over_inputs(second, alive, reader)
+
+
+def _balance(first: onnx.NodeProto, second: onnx.NodeProto, values: dict[str, np.ndarray]) -> None:
+    """Scale the channels between two layers so that the largest weights on both sides are alike."""
+    weight, reader = values[first.input[1]], values[second.input[1]]
+    given = _by_output(first, weight)
+    taken = _by_input(second, reader)
+    scale = np.sqrt(given / np.where(taken > 0, taken, 1))
+    scale = np.where((given > 0) & (taken > 0), np.clip(scale, 1 / _MOST, _MOST), 1.0)
+    values[first.input[1]] = weight / _over_outputs(first, scale)
+    for name in first.input[2:]:
+        values[name] = values[name] / scale
+    values[second.input[1]] = reader * _over_inputs(second, scale, reader)
+
+
+def _by_output(node: onnx.NodeProto, weight: np.ndarray) -> np.ndarray:
+    """The largest weight that makes each output channel."""
+    return np.abs(weight).max(axis=(1, 2, 3) if node.op_type == "Conv" else (0, 2, 3))
+
+
+def _by_input(node: onnx.NodeProto, weight: np.ndarray) -> np.ndarray:
+    """The largest weight that reads each input channel."""
+    largest = np.abs(weight).max(axis=(2, 3))
+    if node.op_type == "ConvTranspose":
+        return largest.max(axis=1)
+    groups = groups_of(node)
+    return largest.reshape(groups, -1, weight.shape[1]).max(axis=1).ravel()
+
+
+def _over_outputs(node: onnx.NodeProto, factor: np.ndarray) -> np.ndarray:
+    """The factor of each output channel, in the shape of the weights that make it."""
+    return factor[:, None, None, None] if node.op_type == "Conv" else factor[None, :, None, None]
+
+
+def _over_inputs(node: onnx.NodeProto, factor: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The factor of each input channel, in the shape of the weights that read it."""
+    if node.op_type == "ConvTranspose":
+        return factor[:, None, None, None]
+    groups = groups_of(node)
+    by_group = factor.reshape(groups, 1, weight.shape[1])
+    return np.broadcast_to(by_group, (groups, len(weight) // groups, weight.shape[1])).reshape(
+        len(weight), weight.shape[1], 1, 1
+    )
+
+
+def _pairs(
+    model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]
+) -> Sequence[tuple[onnx.NodeProto, onnx.NodeProto, bool]]:
+    """Convolutions that alone read another's output, and whether scaling passes what is between them."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    uses: dict[str, int] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+            uses[name] = uses.get(name, 0) + 1
+    outputs = {put.name for put in model.graph.output}
+
+    def only_reader(name: str) -> onnx.NodeProto | None:
+        found = readers.get(name, [])
+        return found[0] if len(found) == 1 and name not in outputs else None
+
+    def is_layer(node: onnx.NodeProto | None) -> bool:
+        return (
+            node is not None
+            and node.op_type in ("Conv", "ConvTranspose")
+            and all(name in constants and uses[name] == 1 for name in node.input[1:])
+            and (node.op_type == "Conv" or groups_of(node) == 1)
+        )
+
+    pairs: list[tuple[onnx.NodeProto, onnx.NodeProto, bool]] = []
+    for node in model.graph.node:
+        if not is_layer(node):
+            continue
+        after = only_reader(node.output[0])
+        scales = after is None or after.op_type != "Clip"
+        if after is not None and after.op_type in ("Relu", "Clip"):
+            after = only_reader(after.output[0])
+        if after is not None and is_layer(after):
+            pairs.append((node, after, scales))
+    return pairs

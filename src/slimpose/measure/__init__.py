@@ -1,0 +1,1 @@
+"""Benchmarks, the planner and the synthetic video they run on."""

@@ -1,0 +1,1 @@
+"""Images, videos, streams and cameras: read and written."""

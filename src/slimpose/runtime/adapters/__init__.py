@@ -1,1 +1,0 @@
-"""Other people's pose models behind ``slimpose.runtime.session.Model``; the files are the user's."""

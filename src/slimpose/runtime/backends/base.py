@@ -1,0 +1,174 @@
+"""What every backend does alike: which there are, for which files and precisions, and what an opened graph answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+BACKENDS = ("onnxruntime", "openvino", "tensorrt", "cuda", "litert", "ncnn", "tensorrt-engine")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+FILES = {".xml": "openvino", ".tflite": "litert", ".param": "ncnn", ".engine": "tensorrt-engine"}
+"""Suffix to the one backend that reads such a file; any other file is ONNX."""
+ENDINGS = {
+    backend: ".ncnn.param" if backend == "ncnn" else suffix for suffix, backend in FILES.items()
+}
+"""What the names of such files end in."""
+OF_THEIR_OWN_FILES = ("litert", "ncnn", "tensorrt-engine")
+"""Backends that read no ONNX."""
+
+INSTALL = {
+    "onnxruntime": "pip install onnxruntime",
+    "openvino": 'pip install "slimpose[openvino]"',
+    "tensorrt": "pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt",
+    "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+    "litert": "pip install ai-edge-litert",
+    "ncnn": "pip install ncnn",
+    "tensorrt-engine": "pip install tensorrt cuda-python (on a Jetson TensorRT comes with JetPack)",
+}
+"""How to get a backend."""
+
+
+@runtime_checkable
+class Graph(Protocol):
+    """A model file, opened by a backend.
+
+    Attributes:
+        metadata: The file's metadata.
+        inputs: Name and type of each input, such as ("crops", "tensor(uint8)").
+        outputs: The names that ``run`` knows.
+        precision: What the backend computes it in.
+    """
+
+    metadata: Mapping[str, str]
+    inputs: Sequence[tuple[str, str]]
+    outputs: Sequence[str]
+    precision: str
+
+    def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
+        """Return the named outputs of a batch; they are the caller's to keep."""
+        ...
+
+
+class BackendError(ValueError):
+    """A backend or precision that was asked for and is not to be had; the message says how to get it."""
+
+
+def backend_of(path: Path, asked: str) -> str:
+    """Return the backend for a file.
+
+    Args:
+        path: The file.
+        asked: A backend's name; "onnxruntime", the default everywhere, leaves a file that is not
+            ONNX to its own.
+
+    Raises:
+        BackendError: If there is no such backend, or it does not read such a file.
+    """
+    if asked not in BACKENDS:
+        raise BackendError(f"no backend is named {asked!r}; expected one of {', '.join(BACKENDS)}")
+    own = FILES.get(path.suffix.lower())
+    if own is None and asked in OF_THEIR_OWN_FILES:
+        ending = ENDINGS[asked]
+        raise BackendError(
+            f"{asked} does not read {path}; expected a {ending} file: slimpose export WEIGHTS --out FILE{ending}"
+        )
+    if own is not None and asked not in (own, "onnxruntime"):
+        raise BackendError(
+            f"{path} runs in {own} only; expected --backend {own}, or an ONNX file for {asked}"
+        )
+    return own or asked
+
+
+def metadata_from_json(text: str | bytes, where: str) -> dict[str, str]:
+    """Return a file's metadata, kept as one JSON object.
+
+    Args:
+        text: The JSON.
+        where: What holds it, for the message.
+
+    Raises:
+        ValueError: If it is no JSON object.
+    """
+    try:
+        return {str(key): str(value) for key, value in json.loads(text).items()}
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{where} is not the metadata of slimpose export: {error}") from error
+
+
+def metadata_beside(story: Path, *others: Path, what: str) -> dict[str, str]:
+    """Return the metadata in a JSON file that belongs to other files.
+
+    Args:
+        story: The JSON file.
+        others: What must be there too, the one that is opened first.
+        what: The kind of model, for the message.
+
+    Raises:
+        FileNotFoundError: If one of the files is missing.
+        ValueError: If it is no such JSON.
+    """
+    files = (*others, story)
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"no model file {file}; {what} is {', '.join(each.name for each in files)}"
+            )
+    return metadata_from_json(story.read_bytes(), str(story))
+
+
+def own_precision(metadata: Mapping[str, str]) -> str:
+    """Return the precision a file was written in; files that do not say are FP32."""
+    return metadata.get("precision", "fp32")
+
+
+def settle_precision(backend: str, *, own: str, asked: str, offered: Sequence[str]) -> str:
+    """Return the precision a backend will compute a file in.
+
+    Args:
+        backend: Its name.
+        own: The file's own precision.
+        asked: The precision asked for; "" for the file's own.
+        offered: What the backend can compute a file of float layers in, on this machine.
+
+    Raises:
+        BackendError: If it cannot be had.
+    """
+    if asked in ("", own):
+        return own
+    if asked not in PRECISIONS:
+        raise BackendError(
+            f"no precision is named {asked!r}; expected one of {', '.join(PRECISIONS)}"
+        )
+    if asked == "int8":
+        raise BackendError(
+            f"the file is {own}; expected an INT8 file for int8, in any backend: slimpose quantize makes one"
+        )
+    if asked == "fp32":
+        raise BackendError(
+            f"the file is {own}, and its layers stay so; expected an FP32 file for fp32"
+        )
+    if asked not in offered:
+        said = ", ".join(dict.fromkeys((own, *offered)))
+        raise BackendError(
+            f"{backend} does not compute in {asked} on this machine; expected {said}, or another backend "
+            "(slimpose doctor lists them)"
+        )
+    return asked if own == "fp32" else f"{own}+{asked}"
+
+
+def written_precision(backend: str, *, own: str, asked: str) -> str:
+    """Return the precision of a file that a backend computes as it was written.
+
+    Raises:
+        BackendError: If another one is asked for.
+    """
+    if asked in ("", own):
+        return own
+    raise BackendError(
+        f"the file is {own}, and {backend} computes it as it was written; expected --precision {own} or none, or a "
+        f"file that slimpose export wrote in {asked}"
+    )

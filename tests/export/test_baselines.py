@@ -1,0 +1,165 @@
+"""Compared networks as ONNX files: DARK inside, the same as PyTorch, read back by the runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from slimpose.adapters.part_affinity import OPENPOSE18, group_people
+from slimpose.arrays import Size
+from slimpose.cli.main import main
+from slimpose.export import onnx as onnx_export
+from slimpose.network.baselines.net import BaselineNet, BaselineSpec, PartsNet
+from slimpose.network.build import COMPARED, build, named
+from slimpose.runtime.session import Session
+from slimpose.train import checkpoint
+
+SIZE = Size(64, 64)
+
+
+def lively(name: str) -> onnx_export.Loaded:
+    """An untrained net whose heatmaps are large enough to have peaks, as a trained one's are."""
+    torch.manual_seed(0)
+    loaded = onnx_export.untrained(named(name, size=SIZE), task="pose")
+    joints = loaded.spec.joints
+    convolutions = [module for module in loaded.net.modules() if isinstance(module, nn.Conv2d)]
+    last = [
+        convolution
+        for convolution in convolutions
+        if convolution.out_channels in (joints, joints + 1)
+    ][-1]
+    nn.init.normal_(last.weight, std=0.5)
+    with torch.inference_mode():
+        peak = float(loaded.net(torch.from_numpy(onnx_export.smooth_noise(4, SIZE))).amax())
+        last.weight.div_(peak)  # its heatmaps' highest is 1 then
+    return loaded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMPARED)
+def test_the_file_agrees_with_pytorch_and_the_runtime_reads_it(name: str, tmp_path: Path) -> None:
+    loaded = lively(name)
+    out = tmp_path / f"{name}.onnx"
+    onnx_export.export(
+        loaded, out, name=name, card={}
+    )  # refuses to write where points or maps differ
+    session = Session(out)
+    assert session.info.card["start"] == "random weights, untrained"
+    assert (session.info.task, session.info.size, session.info.stride) == (
+        "pose",
+        SIZE,
+        loaded.spec.stride,
+    )
+    assert_same(session, loaded.net)
+
+
+def test_weights_trained_elsewhere_are_exported_with_their_alignment(tmp_path: Path) -> None:
+    net = lively("efficientpose-a").net
+    path = tmp_path / "published.safetensors"
+    metadata = {
+        "task": "pose",
+        "net": net.spec.to_json(),
+        "start": "published weights x.pth",
+        "alignment": "multiples",
+    }
+    checkpoint.save(path, net.state_dict(), metadata)
+    out = tmp_path / "published.onnx"
+    onnx_export.export(onnx_export.load_weights(path), out, name="published", card={})
+    session = Session(out)
+    assert session.info.card["start"] == "published weights x.pth"
+    assert_same(session, onnx_export.load_weights(path).net)
+    pictures = onnx_export.smooth_noise(3, SIZE)
+    with torch.inference_mode():
+        theirs = net(torch.from_numpy(pictures)).numpy()
+    (ours,) = session.run(pictures, ("heatmaps",))
+    # Our cell (8, 6) lies 3/8 of a cell behind theirs of the same number: cubic interpolation
+    # between 7..10 and 5..8.
+    weights = np.array([-0.0634765625, 0.6982421875, 0.4189453125, -0.0537109375])
+    expected = np.einsum("njyx,y,x->nj", theirs[:, :, 7:11, 5:9], weights, weights)
+    np.testing.assert_allclose(ours[:, :, 8, 6], expected, atol=1e-3)
+
+
+def assert_same(session: Session, net: nn.Module) -> None:
+    """The file's heatmaps are the net's, and its points come out of peaks."""
+    pictures = onnx_export.smooth_noise(3, SIZE)
+    points, scores, heatmaps = session.run(pictures, ("points", "scores", "heatmaps"))
+    assert points.shape == (*heatmaps.shape[:2], 2)
+    assert scores.max() > 0.1  # or nothing was compared
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(pictures)).numpy()
+    assert heatmaps.shape == expected.shape
+    np.testing.assert_allclose(heatmaps, expected, atol=1e-3)
+
+
+def _run(*words: object) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(["export", *map(str, words)])
+    return int(str(exit_.value.code))
+
+
+def test_a_bottom_up_file_gives_what_people_are_made_of(tmp_path: Path) -> None:
+    out = tmp_path / "openpose.onnx"
+    assert _run("lightweight-openpose", "--untrained", "--size", "64x96", "--out", out) == 0
+    session = Session(out)
+    assert (session.info.task, session.info.stride) == ("bottom-up", 8)
+    assert session.info.card["start"] == "random weights, untrained"
+    assert session.info.skeleton == OPENPOSE18
+    heatmaps, affinities = session.run(
+        onnx_export.smooth_noise(2, Size(64, 96)), ("heatmaps", "affinities")
+    )
+    assert heatmaps.shape == (2, 18, 8, 12)
+    assert affinities.shape == (2, 38, 8, 12)
+    found = group_people(
+        heatmaps[0], affinities[0], session.info.skeleton, stride=session.info.stride
+    )
+    assert len(found.scores) == 0  # it has learnt nothing
+
+
+def test_a_bottom_up_net_is_compared_by_its_maps(tmp_path: Path) -> None:
+    """In another runtime's file too."""
+    out = tmp_path / "openpose.xml"
+    assert _run("lightweight-openpose", "--untrained", "--size", "64x96", "--out", out) == 0
+    pictures = onnx_export.smooth_noise(2, Size(64, 96))
+    heatmaps, affinities = Session(out).run(pictures, ("heatmaps", "affinities"))
+    maps = {"heatmaps": heatmaps, "affinities": affinities}
+    assert onnx_export.drift_of(maps, maps).maps == 0
+    moved = {**maps, "affinities": affinities + np.float32(0.25)}
+    assert onnx_export.drift_of(maps, moved).maps == pytest.approx(0.25, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("hrnet-w18", "--untrained"), "no net is named 'hrnet-w18'"),
+        (
+            ("hrnet-w32", "--untrained", "--size", "100x100"),
+            "input size 100x100 is not a multiple of 32",
+        ),
+        (("best.safetensors", "--size", "64x64"), "--size is for --untrained"),
+        (("hrnet-w32",), "no weights file hrnet-w32"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(
+    words: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(*words, "--out", tmp_path / "x.onnx") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_bottom_up_file_of_another_net_is_refused() -> None:
+    net = build(BaselineSpec(baseline="efficientpose-a", size=SIZE))
+    assert isinstance(net, BaselineNet)
+    with pytest.raises(
+        ValueError, match="efficientpose-a is no bottom-up net; expected lightweight-openpose"
+    ):
+        PartsNet(net)
+    with pytest.raises(
+        ValueError, match="the task is 'detect', which is none for a BaselineNet of 17 joints"
+    ):
+        onnx_export.as_module(
+            onnx_export.untrained(BaselineSpec(baseline="efficientpose-a"), task="detect")
+        )

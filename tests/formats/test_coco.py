@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slimpose.formats import coco
+from slimpose.skeleton import COCO17
+
+Document = dict[str, Any]
+Write = Callable[[Any], Path]
+
+
+# known values
+
+
+def test_a_keypoint_file_is_read_in_image_pixels(document: Document, write_coco: Write) -> None:
+    read = coco.read(write_coco(document), keypoints=True)
+    (person,) = read.people
+    assert read.images[7] == coco.ImageRecord(id=7, file_name="street.png", height=48, width=64)
+    assert read.skeleton is COCO17
+    assert person.box_image.tolist() == [10, 8, 40, 40]  # x, y, width, height became corners
+    assert person.keypoints is not None
+    assert person.keypoints[3].tolist() == [15, 13, 2]
+    assert person.area == 960
+    assert not person.is_crowd
+
+
+def test_what_a_plain_coco_file_does_not_say_is_filled_in(
+    document: Document, write_coco: Write
+) -> None:
+    del document["annotations"][0]["area"]
+    (person,) = coco.read(write_coco(document), keypoints=True).people
+    assert person.joint_weights is not None
+    assert person.joint_weights.tolist() == [1] * 17
+    assert person.teacher_keypoints is None
+    assert np.isnan(person.teacher_agreement)
+    assert person.source == ""
+    assert person.area == 30 * 32  # the box's
+
+
+def test_our_own_fields_are_read(document: Document, write_coco: Write) -> None:
+    document["annotations"][0] |= {
+        "weights": [0.5] * 17,
+        "teacher_keypoints": [1.0, 2.0, 0.75] * 17,
+        "teacher_agreement": 0.9,
+        "source": "lspet",
+    }
+    (person,) = coco.read(write_coco(document), keypoints=True).people
+    assert person.joint_weights is not None
+    assert person.joint_weights[0] == 0.5
+    assert person.teacher_keypoints is not None
+    assert person.teacher_keypoints[16].tolist() == [1, 2, 0.75]
+    assert (person.teacher_agreement, person.source) == (0.9, "lspet")
+
+
+def test_a_box_file_needs_no_keypoints(document: Document, write_coco: Write) -> None:
+    del document["annotations"][0]["keypoints"], document["categories"][0]["keypoints"]
+    (person,) = coco.read(write_coco(document), keypoints=False).people
+    assert person.keypoints is None
+
+
+def test_what_is_no_person_is_left_out(document: Document, write_coco: Write) -> None:
+    document["categories"].append({"id": 2, "name": "dog"})
+    document["annotations"].append(
+        {"id": 71, "image_id": 7, "category_id": 2, "bbox": [0, 0, 5, 5]}
+    )
+    assert [person.id for person in coco.read(write_coco(document), keypoints=True).people] == [70]
+
+
+def test_images_without_people_are_kept(document: Document, write_coco: Write) -> None:
+    document["images"].append({"id": 8, "file_name": "empty.png", "height": 48, "width": 64})
+    grouped = coco.read(write_coco(document), keypoints=True).people_by_image()
+    assert [len(grouped[image_id]) for image_id in (7, 8)] == [1, 0]
+
+
+def test_other_joints_make_another_skeleton(document: Document, write_coco: Write) -> None:
+    document["categories"] = [
+        {
+            "id": 1,
+            "name": "hand",
+            "keypoints": ["wrist", "tip"],
+            "skeleton": [[1, 2]],
+            "sigmas": [0.1, 0.2],
+        }
+    ]
+    document["annotations"][0]["keypoints"] = [1, 2, 2, 3, 4, 1]
+    skeleton = coco.read(write_coco(document), keypoints=True).skeleton
+    assert skeleton.joints == ("wrist", "tip")
+    assert skeleton.limbs == (("wrist", "tip"),)
+    assert skeleton.sigmas == (0.1, 0.2)
+
+
+# properties
+
+
+def _read_or_refused_by_name(path: Path) -> None:
+    message = None
+    try:
+        coco.read(path, keypoints=True)
+    except ValueError as error:
+        message = str(error)
+    assert message is None or str(path) in message
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+places = st.sampled_from(
+    [
+        (part, field)
+        for part, fields in {
+            "images": ("id", "file_name", "height", "width"),
+            "annotations": (
+                "id",
+                "image_id",
+                "category_id",
+                "bbox",
+                "area",
+                "iscrowd",
+                "keypoints",
+                "weights",
+                "source",
+            ),
+            "categories": ("id", "name", "keypoints", "skeleton", "sigmas"),
+        }.items()
+        for field in fields
+    ]
+)
+
+
+@given(places, json_values)
+def test_a_wrong_field_is_a_message_that_names_the_file_or_is_read(
+    write_coco: Write, place: tuple[str, str], value: object
+) -> None:
+    from coco_documents import coco_document
+
+    broken = coco_document()
+    broken[place[0]][0][place[1]] = value
+    path = write_coco(broken)
+    _read_or_refused_by_name(path)
+
+
+@given(st.sampled_from(["images", "annotations", "categories"]), json_values)
+def test_a_wrong_part_is_a_message_that_names_the_file_or_is_read(
+    write_coco: Write, part: str, value: object
+) -> None:
+    from coco_documents import coco_document
+
+    path = write_coco(coco_document() | {part: value})
+    _read_or_refused_by_name(path)
+
+
+# errors
+
+
+def _set(part: str, field: str, value: object) -> Callable[[Document], None]:
+    return lambda document: document[part][0].__setitem__(field, value)
+
+
+def _drop(part: str, field: str) -> Callable[[Document], None]:
+    return lambda document: document[part][0].pop(field)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            _set("annotations", "bbox", [1, 2, 3]),
+            "annotation 70: bbox is [1, 2, 3]; expected 4 numbers x, y, width, height",
+        ),
+        (
+            _set("annotations", "bbox", [1, 2, 3, float("nan")]),
+            "annotation 70: bbox is [1, 2, 3, nan]; expected 4 numbers",
+        ),
+        (
+            _set("annotations", "bbox", [1, 2, 3, 1e39]),
+            "annotation 70: bbox is [1, 2, 3, 1e+39]; expected 4 numbers",
+        ),
+        (_set("annotations", "id", float("inf")), "cannot convert float infinity to integer"),
+        (_set("categories", "id", None), "int() argument must be"),
+        (
+            _set("annotations", "keypoints", [1, 2, 3]),
+            "annotation 70: keypoints has shape (3,); expected 17 times x, y, v",
+        ),
+        (_set("annotations", "weights", [2.0] * 17), "expected 17 numbers 0..1"),
+        (_set("annotations", "weights", [1.0] * 3), "expected 17 numbers 0..1"),
+        (
+            _set("annotations", "teacher_keypoints", [1]),
+            "annotation 70: teacher_keypoints has shape (1,)",
+        ),
+        (
+            _set("annotations", "image_id", 99),
+            "annotation 70 names image 99, which is not in images",
+        ),
+        (
+            _drop("annotations", "keypoints"),
+            "an entry lacks the field 'keypoints'; is it a COCO keypoints file?",
+        ),
+        (_drop("annotations", "bbox"), "an entry lacks the field 'bbox'"),
+        (_drop("images", "height"), "an entry lacks the field 'height'"),
+        (_drop("categories", "keypoints"), "an entry lacks the field 'keypoints'"),
+        (_set("categories", "keypoints", []), "category 'person' names no keypoints"),
+        (
+            lambda document: document["categories"][0].update(
+                keypoints=["a", "b"], skeleton=[[1, 3]]
+            ),
+            "category 'person': skeleton has the limb [1, 3]; expected two numbers 1..2",
+        ),
+        (
+            lambda document: document["categories"][0].update(
+                keypoints=["a", "b"], skeleton=[[0, 1]]
+            ),
+            "category 'person': skeleton has the limb [0, 1]; expected two numbers 1..2",
+        ),
+        (
+            lambda document: document.update(
+                categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+            ),
+            "no category is named 'person'; got ['cat', 'dog']",
+        ),
+    ],
+)
+def test_a_bad_entry_is_refused_by_name(
+    document: Document, write_coco: Write, spoil: Callable[[Document], object], message: str
+) -> None:
+    spoil(document)
+    path = write_coco(document)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: ") as caught:
+        coco.read(path, keypoints=True)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret.png",  # climbs out
+        "a/../../secret.png",  # climbs out later
+        "/etc/passwd",  # absolute
+        "..\\secret.png",  # the other system's way
+        "\\\\server\\share.png",  # a network path
+        "C:\\secret.png",  # a drive
+        "https://example.org/x.png",  # an address
+        " ",  # nothing
+    ],
+)
+def test_a_file_name_that_leaves_the_image_folder_is_refused(
+    document: Document, write_coco: Write, name: str
+) -> None:
+    document["images"][0]["file_name"] = name
+    with pytest.raises(
+        ValueError, match=re.escape(f"image 7: file_name {name!r} leaves the image folder")
+    ):
+        coco.read(write_coco(document), keypoints=True)
+
+
+@pytest.mark.parametrize("name", ["a.png", "train/a.png", "a..b.png", "ünïcode/a b.png"])
+def test_a_file_name_inside_the_image_folder_is_taken(
+    document: Document, write_coco: Write, name: str
+) -> None:
+    document["images"][0]["file_name"] = name
+    assert coco.read(write_coco(document), keypoints=True).images[7].file_name == name
+
+
+def test_a_results_file_is_recognised(write_coco: Write) -> None:
+    path = write_coco([{"image_id": 7, "category_id": 1, "keypoints": [], "score": 1}])
+    with pytest.raises(ValueError, match=re.escape("got a JSON list (is it a results file?)")):
+        coco.read(path, keypoints=True)
+
+
+def test_another_json_document_is_told_apart(write_coco: Write) -> None:
+    path = write_coco({"name": "package", "version": "1"})
+    with pytest.raises(
+        ValueError,
+        match=re.escape("expected images, annotations, categories; got ['name', 'version']"),
+    ):
+        coco.read(path, keypoints=True)
+
+
+@pytest.mark.parametrize("text", ["", "images", json.dumps({"images": []})[:-1], "\x00"])
+def test_what_is_not_json_is_refused(write_coco: Write, text: str) -> None:
+    with pytest.raises(ValueError, match="is not JSON"):
+        coco.read(write_coco(text), keypoints=True)
+
+
+def test_a_picture_given_as_annotations_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(ValueError, match="is not JSON"):
+        coco.read(path, keypoints=True)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=re.escape(f"no annotation file {tmp_path / 'none.json'}")
+    ):
+        coco.read(tmp_path / "none.json", keypoints=True)
+
+
+@pytest.mark.parametrize(
+    ("entries", "kind"), [("images", "image id 7"), ("annotations", "annotation id 70")]
+)
+def test_an_id_that_stands_twice_is_refused(
+    document: Document, write_coco: Write, entries: str, kind: str
+) -> None:
+    document[entries] *= 2
+    with pytest.raises(ValueError, match=f"{kind} stands twice"):
+        coco.read(write_coco(document), keypoints=True)

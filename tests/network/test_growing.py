@@ -1,0 +1,96 @@
+"""Deeper nets that begin as shallower ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from slimpose.arrays import Size
+from slimpose.network.family import member
+from slimpose.network.growing import grow_into
+from slimpose.network.pose_net import PoseNet
+from slimpose.network.spec import NetSpec
+
+PARENT = NetSpec(
+    encoder="mobilenetv2_100",
+    activation="relu",
+    size=Size(64, 64),
+    head_width=8,
+    deconv_widths=(8, 8, 8),
+)
+DEEPER = dataclasses.replace(PARENT, depth_multiplier=1.4)
+
+
+def shaken(spec: NetSpec) -> PoseNet:
+    """A net in which no batch norm is plain."""
+    torch.manual_seed(1)
+    net = PoseNet(spec).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.1)
+    return net
+
+
+def test_a_deeper_net_begins_as_the_one_it_grew_from() -> None:
+    parent, child = shaken(PARENT), shaken(DEEPER)
+    added = grow_into(child, parent.state_dict(), path=Path("parent"))
+    assert len(added) == 9  # 1, 2, 3, 4, 3, 3, 1 blocks become 1, 3, 5, 6, 5, 5, 1
+    crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(child(crops), parent(crops))
+    child.train()
+    child(crops).square().sum().backward()
+    norms = [
+        module
+        for module in child.get_submodule(added[0]).modules()
+        if isinstance(module, torch.nn.BatchNorm2d)
+    ]
+    last: Any = norms[-1]
+    assert last.weight.grad.abs().max() > 0  # it learns
+
+
+def test_a_net_with_summed_skips_begins_as_the_one_without() -> None:
+    parent, child = shaken(PARENT), shaken(dataclasses.replace(PARENT, skip="sum"))
+    assert grow_into(child, parent.state_dict(), path=Path("parent")) == [
+        "decoder.skips.0",
+        "decoder.skips.1",
+    ]
+    crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(child(crops), parent(crops))
+    child(crops).square().sum().backward()
+    skips: Any = child.decoder.skips
+    assert all(skip.weight.grad.abs().max() > 0 for skip in skips)  # they learn
+    mixed = PoseNet(dataclasses.replace(PARENT, skip="concat"))
+    with pytest.raises(ValueError, match=r"lacks decoder\.skips\.0\.weight, .* in no summed skip"):
+        grow_into(mixed, parent.state_dict(), path=Path("parent"))
+
+
+def test_the_dpu_net_holds_the_shipped_one() -> None:
+    parent, child = member("mnv2"), member("dpu")
+    assert len(grow_into(PoseNet(child), PoseNet(parent).state_dict(), path=Path("mnv2"))) == 9
+
+
+def test_nets_that_are_no_part_of_this_one_are_refused() -> None:
+    wider = PoseNet(dataclasses.replace(PARENT, head_width=16))
+    with pytest.raises(
+        ValueError,
+        match=r"wider has .* where this net has \(8, .*expected a net that this one holds",
+    ):
+        grow_into(PoseNet(DEEPER), wider.state_dict(), path=Path("wider"))
+    with pytest.raises(ValueError, match="where this net has nothing"):
+        grow_into(PoseNet(PARENT), PoseNet(DEEPER).state_dict(), path=Path("deeper"))
+    cut = {
+        name: value
+        for name, value in PoseNet(PARENT).state_dict().items()
+        if not name.startswith("to_heatmaps")
+    }
+    with pytest.raises(
+        ValueError, match=r"lacks to_heatmaps\.weight, which is in no residual block of its own"
+    ):
+        grow_into(PoseNet(PARENT), cut, path=Path("cut"))

@@ -1,0 +1,206 @@
+"""What a machine is found to be: files as Linux writes them, in a folder; and ``slimpose doctor``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from slimpose.cli.doctor import machine_lines, why
+from slimpose.cli.main import main
+from slimpose.runtime import auto_backend
+from slimpose.runtime.auto_backend import Choice, Verdict
+from slimpose.runtime.machine import peak_memory_bytes, read_machine
+from synthetic_models import write_pose_model
+
+X86 = "processor\t: 0\nmodel name\t: Tiny CPU\nflags\t\t: fpu avx2 avx512f avx512_vnni\n\nmodel name\t: Other\n"
+ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp\nCPU part\t: 0xd0b\n"
+MEMORY = "MemTotal:        8000000 kB\nMemFree:          100000 kB\nMemAvailable:    4000000 kB\n"
+
+
+def linux(root: Path, **files: str) -> Path:
+    """Write files by path, or by one of three short names."""
+    names = {"cpuinfo": "proc/cpuinfo", "meminfo": "proc/meminfo", "cgroup": "proc/self/cgroup"}
+    for name, content in files.items():
+        path = root / names.get(name, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root
+
+
+def test_a_processor_with_avx512_and_vnni(tmp_path: Path) -> None:
+    machine = read_machine(linux(tmp_path, cpuinfo=X86, meminfo=MEMORY), architecture="x86_64")
+    assert machine.cpu == "Tiny CPU"
+    assert machine.features == {
+        "avx2": True,
+        "avx512f": True,
+        "vnni": True,
+        "avx512_bf16": False,
+        "amx": False,
+    }
+    assert (machine.memory_bytes, machine.available_bytes) == (8_192_000_000, 4_096_000_000)
+
+
+def test_a_small_board_is_named_after_the_board(tmp_path: Path) -> None:
+    root = linux(tmp_path, cpuinfo=ARM, **{"proc/device-tree/model": "Raspberry Pi 5 Model B\0"})
+    machine = read_machine(root, architecture="aarch64")
+    assert machine.cpu == "Raspberry Pi 5 Model B"
+    assert machine.features == {"asimd": True, "dotprod": True, "bf16": False, "i8mm": False}
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "quota", "threads"),
+    [
+        ("0::/", {"sys/fs/cgroup/cpu.max": "50000 100000"}, 0.5, 1),
+        ("0::/", {"sys/fs/cgroup/cpu.max": "max 100000"}, None, None),
+        (
+            "0::/box/in",
+            {"sys/fs/cgroup/box/cpu.max": "150000 100000"},
+            1.5,
+            1,
+        ),  # the parent's counts too
+        (
+            "4:cpu,cpuacct:/d",
+            {"sys/fs/cgroup/cpu/d/cpu.cfs_quota_us": "100000"},
+            None,
+            None,
+        ),  # no period
+        (
+            "4:cpu,cpuacct:/d",
+            {
+                "sys/fs/cgroup/cpu/d/cpu.cfs_quota_us": "100000",
+                "sys/fs/cgroup/cpu/d/cpu.cfs_period_us": "100000",
+            },
+            1.0,
+            1,
+        ),
+        ("4:cpu:/d", {"sys/fs/cgroup/cpu/d/cpu.cfs_quota_us": "-1"}, None, None),
+    ],
+)
+def test_threads_are_bounded_by_the_control_groups_quota(
+    tmp_path: Path, group: str, files: dict[str, str], quota: float | None, threads: int | None
+) -> None:
+    machine = read_machine(
+        linux(tmp_path, cpuinfo=X86, cgroup=group, **files), architecture="x86_64"
+    )
+    assert machine.quota_cores == quota
+    assert machine.threads == (threads or min(machine.cores, machine.affinity or machine.cores))
+
+
+def test_memory_is_bounded_by_the_control_group(tmp_path: Path) -> None:
+    files = {"sys/fs/cgroup/memory.max": "1000000000\n"}
+    machine = read_machine(
+        linux(tmp_path, cpuinfo=X86, meminfo=MEMORY, cgroup="0::/", **files), architecture="x86_64"
+    )
+    assert machine.memory_bytes == machine.available_bytes == 1_000_000_000
+
+
+def test_what_cannot_be_learnt_is_said(tmp_path: Path) -> None:
+    machine = read_machine(tmp_path, architecture="arm64")
+    assert machine.features == {}
+    assert machine.memory_bytes is None
+    assert machine.cores == (os.cpu_count() or 1)
+    (said,) = [line for line in machine_lines(machine) if line.startswith("could not learn")]
+    for word in ("features", "quota", "memory"):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "architecture", "is_told"),
+    [
+        (X86, "x86_64", False),
+        (X86.replace("avx512_vnni", "sse4_2"), "x86_64", True),
+        (ARM, "aarch64", False),
+    ],
+)
+def test_where_int8_saves_no_time_it_is_told(
+    tmp_path: Path, cpuinfo: str, architecture: str, is_told: bool
+) -> None:
+    machine = read_machine(linux(tmp_path, cpuinfo=cpuinfo), architecture=architecture)
+    assert (
+        any("INT8 files save memory here, not time" in line for line in machine_lines(machine))
+        == is_told
+    )
+
+
+def test_this_process_has_held_some_memory() -> None:
+    peak = peak_memory_bytes()
+    assert peak is None or peak > 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("median_ms", "backend", "expected"),
+    [
+        ({}, "onnxruntime", "it is the only one that is installed for this"),
+        (
+            {"onnxruntime": 9.0},
+            "onnxruntime",
+            "it is the only one that runs (onnxruntime 9.0 ms; tried now)",
+        ),
+        (
+            {"onnxruntime": 9.0, "openvino": 6.0},
+            "openvino",
+            "the fastest, 1.50 times as fast as onnxruntime (onnxr",
+        ),
+        (
+            {"onnxruntime": 9.0, "openvino": 9.0},
+            "onnxruntime",
+            "no other takes under 95 % of its time",
+        ),
+    ],
+)
+def test_a_choice_is_explained(median_ms: dict[str, float], backend: str, expected: str) -> None:
+    verdict = Verdict(
+        choice=Choice(backend=backend), median_ms=median_ms, failed={}, is_remembered=False
+    )
+    assert why(verdict).startswith(expected)
+
+
+@pytest.fixture
+def quiet_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(auto_backend, "TRIAL_ROUNDS", 2)
+
+
+@pytest.mark.usefixtures("quiet_cache")
+def test_doctor_tells_machine_backends_and_choice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pose = str(write_pose_model(tmp_path / "pose.onnx"))
+    with pytest.raises(SystemExit, match="0"):
+        main(["doctor", "--model", pose, "--threads", "1", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["machine"]["threads"] >= 1
+    names = [backend["name"] for backend in told["backends"]]
+    assert names == [
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+        "cuda",
+        "litert",
+        "ncnn",
+        "tensorrt-engine",
+    ]
+    for backend in told["backends"]:
+        assert bool(backend["version"]) != bool(backend["install"])
+    assert told["choices"]["own"]["choice"]["precision"] == ""
+    with pytest.raises(SystemExit, match="0"):
+        main(["doctor", "--model", pose, "--threads", "1"])
+    text = capsys.readouterr().out
+    assert "processor: " in text
+    assert "in its own precision" in text
+
+
+@pytest.mark.usefixtures("quiet_cache")
+def test_doctor_without_trial_chooses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pose = str(write_pose_model(tmp_path / "pose.onnx"))
+    with pytest.raises(SystemExit, match="0"):
+        main(["doctor", "--model", pose, "--no-try-backends", "--json"])
+    assert json.loads(capsys.readouterr().out)["choices"] == {}
+    with pytest.raises(SystemExit, match="2"):
+        main(["doctor", "--precision", "fp7"])
+    assert "no precision is named 'fp7'" in capsys.readouterr().err

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import slimpose
+from run_cli import start
+from slimpose.cli.main import main
+from slimpose.runtime import models
+from synthetic_models import CARD, write_detector_model, write_pose_model
+
+PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with two synthetic models."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    write_pose_model(folder / "mnv2.onnx")
+    write_detector_model(folder / "detector.onnx")
+    monkeypatch.setattr(models, "WEIGHTS", folder)
+    return folder
+
+
+def test_a_name_means_the_file_inside_the_package(weights: Path) -> None:
+    assert models.shipped() == {
+        "detector": weights / "detector.onnx",
+        "mnv2": weights / "mnv2.onnx",
+    }
+    assert models.resolve("mnv2") == weights / "mnv2.onnx"
+
+
+def test_a_path_means_that_file(weights: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.onnx"
+    mine.write_bytes((weights / "mnv2.onnx").read_bytes())
+    assert models.resolve(str(mine)) == mine
+    assert models.resolve(mine) == mine
+
+
+@pytest.mark.usefixtures("weights")
+def test_an_unknown_name_is_told_the_known_ones() -> None:
+    with pytest.raises(
+        ValueError,
+        match="no model is named 'mnv3'; expected one of detector, mnv2, or a model file",
+    ):
+        models.resolve("mnv3")
+
+
+@pytest.mark.usefixtures("weights")
+@pytest.mark.parametrize("path", ["mine.onnx", "folder/mine", Path("mine")])
+def test_a_path_to_nothing_is_told_so(path: str | Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no model file"):
+        models.resolve(path)
+
+
+@pytest.mark.usefixtures("weights")
+def test_load_finds_the_shipped_models_by_itself() -> None:
+    assert len(slimpose.load(threads=1)(np.zeros((40, 40, 3), np.uint8))) == 0
+
+
+def test_the_list_for_programs_has_what_each_file_says(
+    weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["models", "--json"])
+    assert ended.value.code == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert set(entries) == {"mnv2", "detector"}
+    assert entries["mnv2"]["task"] == "pose"
+    assert entries["mnv2"]["path"] == str(weights / "mnv2.onnx")
+    assert entries["mnv2"]["precision"] == "fp32"
+    assert entries["mnv2"]["gmac"] == 0.001
+    assert entries["mnv2"]["params"] == 12
+    assert entries["mnv2"]["card"] == CARD
+
+
+@pytest.mark.usefixtures("weights")
+def test_the_list_for_people_shows_the_cards(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["models"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "mnv2" in text
+    assert "licence: Apache-2.0" in text
+
+
+def test_a_reader_that_wants_no_more_is_told_nothing(tmp_path: Path) -> None:
+    process = start("models", "--json", folder=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    assert process.stderr.read() == ""
+
+
+def test_importing_slimpose_is_light() -> None:
+    program = (
+        "import sys, slimpose\n"
+        "heavy = {'torch', 'cv2', 'onnxruntime', 'tyro', 'rich'} & sys.modules.keys()\n"
+        "raise SystemExit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_shipped_weights_find_the_skier() -> None:
+    poses = slimpose.load(threads=1)(PHOTOS / "000000544444.jpg")
+    best = int(poses.person_scores.argmax())
+    x1, y1, x2, y2 = poses.boxes_image[best]
+    assert x1 < 240 < x2  # the only person, in the middle of 427x640 pixels
+    assert y1 < 380 < y2
+    assert (poses.scores[best] > 0.3).sum() >= 8

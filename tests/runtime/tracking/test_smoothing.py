@@ -1,0 +1,166 @@
+"""One-Euro smoothing: still joints hold still, moving ones are not held back, time is the frames' own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slimpose.runtime.tracking.smoothing import Smoother, Smoothing
+from walkers import person, poses_of
+
+
+def jitter(track: np.ndarray) -> float:
+    return float(np.linalg.norm(np.diff(track, n=2, axis=0), axis=-1).mean())
+
+
+def run(
+    smoother: Smoother,
+    tracks: np.ndarray,
+    times_s: np.ndarray,
+    *,
+    score: float = 0.8,
+    spread_px: float = 4.5,
+) -> np.ndarray:
+    """Points (frames, 17, 2) of person 1 smoothed."""
+    out = []
+    for points, time_s in zip(tracks, times_s, strict=True):
+        poses = poses_of([(0, 0)], ids=[1], score=score, spread_px=spread_px)
+        poses.points_image[0] = points
+        out.append(smoother(poses, float(time_s)).points_image[0])
+    return np.array(out)
+
+
+def standing(rng: np.random.Generator, frames: int, noise_px: float = 0.5) -> np.ndarray:
+    return (person(100, 100) + noise_px * rng.standard_normal((frames, 17, 2))).astype(np.float32)
+
+
+def behind_frames(track: np.ndarray, truth: np.ndarray, turn: np.ndarray) -> float:
+    """How many frames a swing lags, by its phase."""
+    basis = np.stack([np.sin(turn), np.cos(turn), np.ones_like(turn)], axis=1)
+    (a, b, _), (c, d, _) = (np.linalg.lstsq(basis, x, rcond=None)[0] for x in (truth, track))
+    return float((np.arctan2(b, a) - np.arctan2(d, c)) / (turn[1] - turn[0]))
+
+
+# known behaviour
+
+
+def test_jitter_of_still_joints_falls_by_more_than_three_fifths() -> None:
+    noisy = standing(np.random.default_rng(0), 100)
+    smooth = run(Smoother(), noisy, np.arange(100) / 25)
+    assert jitter(smooth) < 0.4 * jitter(noisy)
+
+
+@pytest.mark.parametrize("fps", [10.0, 25.0])
+@pytest.mark.parametrize("hertz", [0.5, 1.0, 2.0])
+def test_a_waving_hand_is_less_than_half_a_frame_late(fps: float, hertz: float) -> None:
+    # A quarter of the size (65 px for a person of 100 px) to either side.
+    times_s = np.arange(round(6 * fps)) / fps
+    turn = 2 * np.pi * hertz * times_s
+    waving = np.tile(person(100, 100), (len(times_s), 1, 1))
+    waving[:, 9, 0] += 16 * np.sin(turn)
+    settled = slice(round(fps), None)
+    smooth = run(Smoother(), waving.astype(np.float32), times_s)
+    assert -0.05 < behind_frames(smooth[settled, 9, 0], waving[settled, 9, 0], turn[settled]) < 0.5
+
+
+def test_the_first_sight_of_a_person_is_left_as_it_is() -> None:
+    poses = poses_of([(10, 20)], ids=[4])
+    np.testing.assert_array_equal(Smoother()(poses, 0.0).points_image, poses.points_image)
+
+
+def test_after_a_gap_a_person_starts_anew() -> None:
+    smoother = Smoother(Smoothing(gap_s=0.5))
+    smoother(poses_of([(0, 0)], ids=[1]), 0.0)
+    np.testing.assert_array_equal(
+        smoother(poses_of([(50, 0)], ids=[1]), 0.51).points_image[0], person(50, 0)
+    )
+    assert (
+        abs(smoother(poses_of([(51, 0)], ids=[1]), 0.55).points_image[0] - person(51, 0)).max()
+        > 0.01
+    )
+
+
+def test_time_that_goes_back_starts_anew() -> None:
+    smoother = Smoother()
+    smoother(poses_of([(0, 0)], ids=[1]), 7.0)
+    np.testing.assert_array_equal(
+        smoother(poses_of([(50, 0)], ids=[1]), 2.0).points_image[0], person(50, 0)
+    )
+
+
+def test_people_are_smoothed_each_on_their_own_and_whoever_has_no_id_not_at_all() -> None:
+    smoother = Smoother()
+    smoother(poses_of([(0, 0), (200, 0), (400, 0)], ids=[1, 2, -1]), 0.0)
+    there = smoother(poses_of([(410, 0), (200, 0), (5, 0)], ids=[-1, 2, 1]), 0.04).points_image
+    np.testing.assert_array_equal(there[0], person(410, 0))
+    np.testing.assert_array_equal(there[1], person(200, 0))
+    assert (there[2, :, 0] > person(0, 0)[:, 0]).all()
+    assert (there[2, :, 0] < person(5, 0)[:, 0]).all()
+
+
+@pytest.mark.parametrize(("score", "spread_px"), [(0.1, 4.5), (0.8, 13.0)])
+def test_an_unsure_joint_is_smoothed_more(score: float, spread_px: float) -> None:
+    noisy = standing(np.random.default_rng(1), 60)
+    sure = run(Smoother(), noisy, np.arange(60) / 25)
+    unsure = run(Smoother(), noisy, np.arange(60) / 25, score=score, spread_px=spread_px)
+    assert jitter(unsure) < 0.7 * jitter(sure)
+
+
+def test_a_joint_is_held_along_the_limb_that_it_slides_on_and_followed_across_it() -> None:
+    def moved(x: float, y: float, time_s: float, smoother: Smoother) -> np.ndarray:
+        poses = poses_of([(x, y)], ids=[1])
+        poses.covariances_image[:] = np.diag([15.0**2, 4.5**2]).astype(
+            np.float32
+        )  # blurred along x
+        return smoother(poses, time_s).points_image[0, 0]
+
+    smoother = Smoother()
+    start = moved(0, 0, 0.0, smoother)
+    along, across = moved(3, 3, 0.04, smoother) - start
+    assert along < 0.3 * across
+
+
+def test_smoothing_goes_by_time_not_by_frames() -> None:
+    # A step seen at 50 frames a second is after 0.2 s about where it is at 10: the same curve,
+    # sampled.
+    def after(frames: int) -> float:
+        smoother = Smoother(Smoothing(per_speed_hz=0.0))
+        smoother(poses_of([(0, 0)], ids=[1]), 0.0)
+        poses = [
+            smoother(poses_of([(10, 0)], ids=[1]), 0.4 * (frame + 1) / frames)
+            for frame in range(frames)
+        ]
+        return float((poses[-1].points_image[0] - person(0, 0))[0, 0])
+
+    assert after(20) == pytest.approx(after(4), rel=0.15)
+
+
+# properties
+
+
+@given(st.lists(st.floats(0.005, 0.4), min_size=3, max_size=20), st.integers(0, 2**32 - 1))
+def test_a_smoothed_joint_never_leaves_where_it_has_been(waits_s: list[float], seed: int) -> None:
+    times_s = np.cumsum(waits_s)
+    noisy = standing(np.random.default_rng(seed), len(times_s), noise_px=10.0)
+    smooth = run(Smoother(), noisy, times_s)
+    low, high = np.minimum.accumulate(noisy), np.maximum.accumulate(noisy)
+    assert (smooth >= low - 1e-3).all()
+    assert (smooth <= high + 1e-3).all()
+
+
+def test_memory_is_kept_only_of_people_just_seen() -> None:
+    smoother = Smoother()
+    for number in range(200):
+        smoother(poses_of([(0, 0)], ids=[number]), number * 0.1)
+    assert len(smoother._people) <= 7
+
+
+# errors
+
+
+@pytest.mark.parametrize("field", ["still_hz", "speed_hz", "gap_s", "usual_spread", "sure_score"])
+def test_a_setting_that_is_not_over_nought_is_told(field: str) -> None:
+    with pytest.raises(ValueError, match=f"{field} is 0; expected a finite number over 0"):
+        Smoothing(**{field: 0.0})

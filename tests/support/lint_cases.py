@@ -1,0 +1,518 @@
+"""For every limit of every target: a graph that breaks it and one that is just inside.
+
+A rule whose id is not here fails ``test_lint_rules.py``: write its case when you write the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from lint_graphs import Sketch, one_layer, resize, sliced
+from slimpose.export.hardware.target import Target
+
+Pair = tuple[onnx.ModelProto, onnx.ModelProto]
+"""Broken, just inside."""
+Case = Callable[[Target, str], Pair]
+
+
+def _parallel(target: Target) -> int:
+    return int(target.parameters["channel_parallel"])
+
+
+def _isa1(target: Target) -> bool:
+    return target.name.endswith("isa1")
+
+
+def _conv(
+    kind: str, channels: int, kernel: tuple[int, int] = (1, 1), **attributes: Any
+) -> onnx.ModelProto:
+    """One convolution of a 32x32 map, as many channels out as in unless told."""
+    out = attributes.pop("out", channels)
+    size = attributes.pop("size", (32, 32))
+    return Sketch((1, channels, *size)).conv(out, channels, kernel, kind=kind, **attributes).model()
+
+
+def _kernel(target: Target, kind: str) -> Pair:
+    return _conv(kind, _parallel(target), (17, 1)), _conv(kind, _parallel(target), (16, 16))
+
+
+def _stride(target: Target, kind: str) -> Pair:
+    def made(stride: int) -> onnx.ModelProto:
+        return _conv(kind, _parallel(target), (9, 9), strides=[stride, stride])
+
+    return made(9), made(8)
+
+
+def _conv_padding(target: Target, kind: str) -> Pair:
+    return (
+        _conv(kind, _parallel(target), (3, 3), pads=[2, 2, 2, 3]),
+        _conv(kind, _parallel(target), (3, 3), pads=[2, 2, 2, 2]),
+    )
+
+
+def _dilation(target: Target, kind: str) -> Pair:
+    most = 128 * _parallel(target)
+    return (
+        _conv(kind, most + _parallel(target), dilations=[2, 2], **_narrow(target, kind)),
+        _conv(kind, most, dilations=[2, 2], **_narrow(target, kind)),
+    )
+
+
+def _narrow(target: Target, kind: str) -> dict[str, Any]:
+    """Few channels out, where in and out are two things, so that only one limit is at stake."""
+    return {} if kind.startswith("depthwise") else {"out": _parallel(target)}
+
+
+def _bank(target: Target, kind: str) -> Pair:
+    """The paper's figure 3: 5x5 kernels, 648 channels on B1024."""
+    most = int(target.parameters["bank_depth"]) // 25 * _parallel(target)
+    return (
+        _conv(kind, most + _parallel(target), (5, 5), **_narrow(target, kind)),
+        _conv(kind, most, (5, 5), **_narrow(target, kind)),
+    )
+
+
+def _in_channels(target: Target, kind: str) -> Pair:
+    most = 256 * _parallel(target)
+    return _conv(kind, most + 1, out=8), _conv(kind, most, out=8)
+
+
+def _out_channels(target: Target, kind: str) -> Pair:
+    most = 256 * _parallel(target)
+    if kind.startswith("depthwise"):
+        return _conv(kind, most + _parallel(target)), _conv(kind, most)
+    return _conv(kind, _parallel(target), out=most + 1), _conv(kind, _parallel(target), out=most)
+
+
+def _depthwise_kernel(target: Target, kind: str) -> Pair:
+    most = 256 if _isa1(target) else 16
+    return (
+        _conv(kind, _parallel(target), (most + 1, 1), size=(300, 4)),
+        _conv(kind, _parallel(target), (most, 1), size=(300, 4)),
+    )
+
+
+def _depthwise_stride(target: Target, kind: str) -> Pair:
+    most = 256 if _isa1(target) else 8
+    return (
+        _conv(kind, _parallel(target), strides=[most + 1, 1], size=(600, 4)),
+        _conv(kind, _parallel(target), strides=[most, 1], size=(600, 4)),
+    )
+
+
+def _deconv(
+    target: Target, kind: str, kernel: int, stride: int, pad: int, added: int = 0
+) -> onnx.ModelProto:
+    return _conv(
+        kind,
+        _parallel(target),
+        (kernel, kernel),
+        strides=[stride, stride],
+        pads=[pad] * 4,
+        output_padding=[added, added],
+    )
+
+
+def _deconv_padding(target: Target, kind: str) -> Pair:
+    return _deconv(target, kind, 4, 2, 4), _deconv(target, kind, 4, 2, 3)
+
+
+def _output_padding(target: Target, kind: str) -> Pair:
+    return _deconv(target, kind, 3, 2, 1, added=1), _deconv(target, kind, 4, 2, 1)
+
+
+def _deconv_stride(target: Target, kind: str) -> Pair:
+    return _deconv(target, kind, 2, 3, 0), _deconv(target, kind, 3, 3, 0)
+
+
+def _two_maps(
+    operator: str, channels: int, *, other: tuple[int, ...] = (16, 16)
+) -> onnx.ModelProto:
+    sketch = Sketch((1, channels, 16, 16))
+    return sketch.node(operator, "x", sketch.input("z", (1, channels, *other))).model()
+
+
+def _operands(target: Target, kind: str) -> Pair:
+    return (
+        _two_maps(kind.capitalize(), _parallel(target), other=(1, 1)),
+        _two_maps(kind.capitalize(), _parallel(target)),
+    )
+
+
+def _map_channels(target: Target, kind: str) -> Pair:
+    most = 256 * _parallel(target)
+    return _two_maps(kind.capitalize(), most + 1), _two_maps(kind.capitalize(), most)
+
+
+def _fused(*, broken_behind: str) -> Case:
+    """An activation behind something it cannot fuse into, and behind a convolution."""
+    operators = {
+        "relu": ("Relu", {}),
+        "leaky-relu": ("LeakyRelu", {}),
+        "hard-swish": ("HardSwish", {}),
+        "hard-sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
+    }
+
+    def case(target: Target, kind: str) -> Pair:
+        channels = _parallel(target) if "channel_parallel" in target.parameters else 8
+        sketch = Sketch((1, channels, 16, 16))
+        if broken_behind == "add":
+            sketch.node("Add", "x", sketch.input("z", (1, channels, 16, 16)))
+        elif broken_behind != "input":
+            sketch.conv(channels, channels, (4, 4), kind=broken_behind)
+        if kind == "relu6":
+            sketch.node("Clip", "*", sketch.constant(0.0), sketch.constant(6.0))
+        elif kind == "batch-norm":
+            sketch.node(
+                "BatchNormalization", "*", *(sketch.constant([1.0] * channels) for _ in range(4))
+            )
+        else:
+            operator, attributes = operators[kind]
+            sketch.node(operator, **attributes)
+        return sketch.model(), one_layer(kind, shape=(1, channels, 16, 16))
+
+    return case
+
+
+def _leaky(target: Target, kind: str) -> Pair:
+    return _fused(broken_behind="add" if _isa1(target) else "depthwise-conv")(target, kind)
+
+
+def _padded(mode: str, **_: Any) -> onnx.ModelProto:
+    sketch = Sketch()
+    pads = sketch.constant([0, 0, 1, 1] * 2, np.int64)
+    return sketch.node("Pad", "*", pads, mode=mode).conv(8, 8, (3, 3)).model()
+
+
+def _pool(
+    kind: str, kernel: tuple[int, int], *, opset: int = 18, **attributes: Any
+) -> onnx.ModelProto:
+    if kind.startswith("global"):
+        operator = "GlobalMaxPool" if "max" in kind else "GlobalAveragePool"
+        return Sketch((1, 8, *kernel)).node(operator).model()
+    operator = "MaxPool" if kind in ("max-pool", "MaxPool") else "AveragePool"
+    return (
+        Sketch((1, 8, 600, 600), opset=opset)
+        .node(operator, kernel_shape=list(kernel), **attributes)
+        .model()
+    )
+
+
+def _pool_kernel(target: Target, kind: str) -> Pair:
+    if _isa1(target):
+        return _pool(kind, (257, 1)), _pool(kind, (256, 1))
+    return _pool(kind, (9, 9)), _pool(kind, (8, 8))
+
+
+def _pool_stride(target: Target, kind: str) -> Pair:
+    most = 256 if _isa1(target) else 8
+    return _pool(kind, (2, 2), strides=[most + 1, 1]), _pool(kind, (2, 2), strides=[most, 1])
+
+
+def _alu_padding(target: Target, kind: str) -> Pair:
+    def made(pad: int) -> onnx.ModelProto:
+        if kind == "depthwise-conv":
+            return _conv(kind, _parallel(target), (1, 17), pads=[0, pad, 0, 0])
+        return _pool(kind, (1, 17), pads=[0, pad, 0, 0])
+
+    return made(16), made(15)
+
+
+def _multiple(target: Target, kind: str) -> Pair:
+    multiple = int(target.parameters["channel_multiple"])
+
+    def made(channels: int) -> onnx.ModelProto:
+        out = channels if kind.startswith("depthwise") else multiple
+        return (
+            Sketch((1, 3, 32, 32)).conv(channels, 3).conv(out, channels, (4, 4), kind=kind).model()
+        )
+
+    return made(multiple + 1), made(multiple)
+
+
+def _opset(target: Target, kind: str) -> Pair:
+    del kind
+    latest = {"tensorrt-7": 11, "tensorrt-10": 24}[target.name]
+    return Sketch(opset=latest + 1).node("Relu").model(), Sketch(opset=latest).node("Relu").model()
+
+
+def _bytes(target: Target, kind: str) -> Pair:
+    del target, kind
+    first_transposed = Sketch((1, 16, 12, 3), kind=TensorProto.UINT8, opset=11)
+    return (
+        first_transposed.node("Transpose", perm=[0, 3, 1, 2])
+        .node("Cast", to=TensorProto.FLOAT)
+        .model(),
+        Sketch((1, 16, 12, 3), opset=11).node("Transpose", perm=[0, 3, 1, 2]).model(),
+    )
+
+
+def _rank(target: Target, kind: str) -> Pair:
+    del target
+    if kind in ("AveragePool", "MaxPool"):
+        flat = Sketch((1, 8, 16), opset=11).node(kind, kernel_shape=[2]).model()
+        return flat, Sketch(opset=11).node(kind, kernel_shape=[2, 2]).model()
+    word = "deconv" if kind == "ConvTranspose" else "conv"
+    return one_layer(f"{word}-1d"), one_layer(word)
+
+
+def _pool_dilation(target: Target, kind: str) -> Pair:
+    del target
+    return (
+        _pool(kind, (2, 2), opset=19, dilations=[2, 2]),
+        _pool(kind, (2, 2), opset=19, dilations=[1, 1]),
+    )
+
+
+def _indices(target: Target, kind: str) -> Pair:
+    del target, kind
+    both = Sketch().node("MaxPool", outputs=2, kernel_shape=[2, 2])
+    return both.model("y0", "y0_1"), Sketch().node("MaxPool", kernel_shape=[2, 2]).model()
+
+
+def _top_k(target: Target, kind: str) -> Pair:
+    del target, kind
+
+    def made(count: int) -> onnx.ModelProto:
+        sketch = Sketch((1, 5000))
+        return sketch.node("TopK", "*", sketch.constant([count], np.int64), outputs=2).model()
+
+    return made(3840), made(3839)
+
+
+def _axes(target: Target, kind: str) -> Pair:
+    del target
+
+    def made(*, constant: bool) -> onnx.ModelProto:
+        sketch = Sketch((1, 8, 1, 16))
+        axes = (
+            sketch.constant([2], np.int64)
+            if constant
+            else sketch.input("axes", (1,), TensorProto.INT64)
+        )
+        return sketch.node(kind, "*", axes).model()
+
+    return made(constant=False), made(constant=True)
+
+
+def _from_input(
+    operator: str, shape: tuple[int, ...], good: Callable[[], onnx.ModelProto], place: int = 1
+) -> Case:
+    """A parameter that the graph's user gives instead of a constant."""
+
+    def case(target: Target, kind: str) -> Pair:
+        del target, kind
+        sketch = Sketch(opset=11)
+        given = sketch.input("given", shape)
+        others = [sketch.constant([1.0] * 8) for _ in range(place - 1)]
+        return sketch.node(operator, "*", *others, given).model(), good()
+
+    return case
+
+
+def _instance_norm() -> onnx.ModelProto:
+    sketch = Sketch(opset=11)
+    return sketch.node(
+        "InstanceNormalization", "*", *(sketch.constant([1.0] * 8) for _ in range(2))
+    ).model()
+
+
+def _slice_axes(target: Target, kind: str) -> Pair:
+    del target, kind
+    sketch = Sketch(opset=11)
+    starts, ends = sketch.constant([0], np.int64), sketch.constant([2], np.int64)
+    axes = sketch.input("axes", (1,), TensorProto.INT64)
+    return sketch.node("Slice", "*", starts, ends, axes).model(), sliced((1, 8, 16, 16))
+
+
+def _joined(operator: str, count: int, **attributes: Any) -> onnx.ModelProto:
+    sketch = Sketch()
+    return sketch.node(
+        operator,
+        *(sketch.input(f"z{place}", (1, 8, 16, 16)) for place in range(count)),
+        **attributes,
+    ).model()
+
+
+def _with(attributes: tuple[dict[str, Any], dict[str, Any]], **common: Any) -> Case:
+    """Two resizes."""
+    broken, inside = attributes
+    return lambda target, kind: (
+        resize(**{"mode": _mode(kind), **common, **broken}),
+        resize(**{"mode": _mode(kind), **common, **inside}),
+    )
+
+
+def _mode(kind: str) -> str:
+    return "linear" if kind.endswith("linear") else "nearest"
+
+
+def _pair(broken: Callable[[], onnx.ModelProto], inside: Callable[[], onnx.ModelProto]) -> Case:
+    return lambda target, kind: (broken(), inside())
+
+
+def _pads(target: Target, kind: str) -> Pair:
+    del target, kind
+    sketch = Sketch()
+    cut = sketch.constant([0, 0, -1, -1] * 2, np.int64)
+    return sketch.node("Pad", "*", cut).model(), _padded("constant")
+
+
+def _mean_rank(target: Target, kind: str) -> Pair:
+    del target, kind
+    return Sketch((1, 8, 4, 4, 4)).node("GlobalAveragePool").model(), Sketch().node(
+        "GlobalAveragePool"
+    ).model()
+
+
+def _blocks(target: Target, kind: str) -> Pair:
+    del target
+    operator = "DepthToSpace" if kind.startswith("depth") else "SpaceToDepth"
+    return Sketch().node(operator, blocksize=1).model(), Sketch().node(
+        operator, blocksize=2
+    ).model()
+
+
+def _cast(target: Target, kind: str) -> Pair:
+    del target, kind
+    return (
+        Sketch(kind=TensorProto.UINT8).node("Cast", to=TensorProto.FLOAT).model(),
+        Sketch(kind=TensorProto.INT32).node("Cast", to=TensorProto.FLOAT).model(),
+    )
+
+
+def _gather(target: Target, kind: str) -> Pair:
+    del target, kind
+
+    def made(indices: list[Any]) -> onnx.ModelProto:
+        sketch = Sketch()
+        return sketch.node("Gather", "*", sketch.constant(indices, np.int64), axis=1).model()
+
+    return made([[0, 1], [2, 3]]), made([0, 1, 2, 3])
+
+
+def _batch_norm(training: int) -> onnx.ModelProto:
+    sketch = Sketch().conv(8, 8)
+    ones = [sketch.constant([1.0] * 8) for _ in range(4)]
+    return sketch.node(
+        "BatchNormalization", "*", *ones, outputs=3 if training else 1, training_mode=training
+    ).model()
+
+
+CASES: dict[str, Case] = {
+    "conv-kernel": _kernel,
+    "conv-stride": _stride,
+    "conv-padding": _conv_padding,
+    "conv-dilation": _dilation,
+    "weight-bank": _bank,
+    "depthwise-bank": _bank,
+    "in-channels": _in_channels,
+    "out-channels": _out_channels,
+    "depthwise-kernel": _depthwise_kernel,
+    "depthwise-stride": _depthwise_stride,
+    "deconv-padding": _deconv_padding,
+    "deconv-output-padding": _output_padding,
+    "deconv-stride": _deconv_stride,
+    "add-operands": _operands,
+    "add-channels": _map_channels,
+    "mul-operands": _operands,
+    "mul-channels": _map_channels,
+    "relu-after": _fused(broken_behind="input"),
+    "relu6-after": _fused(broken_behind="add"),
+    "leaky-relu-after": _leaky,
+    "batch-norm-after": _fused(broken_behind="input"),
+    "hard-functions-after": _fused(broken_behind="add"),
+    "pad-fuses": _pair(lambda: _padded("reflect"), lambda: _padded("constant")),
+    "max-pool-kernel": _pool_kernel,
+    "average-pool-kernel": _pool_kernel,
+    "pool-stride": _pool_stride,
+    "alu-padding": _alu_padding,
+    "channel-multiple": _multiple,
+    "resize-whole": _with(({"scale": 1.5}, {"scale": 3.0})),
+    "opset": _opset,
+    "uint8-ends-only": _bytes,
+    "no-uint8": _bytes,
+    "float": _bytes,
+    "pool-rank": _rank,
+    "rank": _rank,
+    "pool-dilation": _pool_dilation,
+    "max-pool-indices": _indices,
+    "top-k": _top_k,
+    "reduce-axes": _axes,
+    "constant-axes": _axes,
+    "deconv-weights": _from_input("ConvTranspose", (8, 8, 4, 4), lambda: one_layer("deconv")),
+    "clip-bounds": _from_input("Clip", (), lambda: one_layer("clip")),
+    "instance-norm-weights": _from_input("InstanceNormalization", (8,), _instance_norm, place=2),
+    "pad-map": _pair(lambda: _padded("reflect"), lambda: _padded("constant")),
+    "slice-axes": _slice_axes,
+    "resize-rounding": _with(
+        ({"nearest_mode": "ceil"}, {"nearest_mode": "floor"}),
+        opset=11,
+        coordinate_transformation_mode="asymmetric",
+        mode="nearest",
+    ),
+    "resize-coordinates": _with(
+        (
+            {"coordinate_transformation_mode": "half_pixel_symmetric", "opset": 19},
+            {"coordinate_transformation_mode": "half_pixel"},
+        )
+    ),
+    "two-operands": lambda target, kind: (_joined(kind, 3), _joined(kind, 2)),
+    "concat-inputs": _pair(
+        lambda: _joined("Concat", 5, axis=1), lambda: _joined("Concat", 4, axis=1)
+    ),
+    "pool-one": lambda target, kind: (
+        _pool(kind, (1, 1), strides=[2, 2]),
+        _pool(kind, (2, 2), strides=[2, 2]),
+    ),
+    "pads": _pads,
+    "prelu-slope": _from_input("PRelu", (8, 1, 1), lambda: one_layer("prelu")),
+    "resize-size": _with(({"constant": False}, {})),
+    "mean-rank": _mean_rank,
+    "split-outputs": _pair(
+        lambda: (
+            Sketch((1, 20, 4, 4))
+            .node("Split", outputs=5, axis=1, num_outputs=5)
+            .model("y0", "y0_1", "y0_4")
+        ),
+        lambda: (
+            Sketch((1, 20, 4, 4))
+            .node("Split", outputs=4, axis=1, num_outputs=4)
+            .model("y0", "y0_1", "y0_3")
+        ),
+    ),
+    "slice-steps": _pair(lambda: sliced((1, 8, 16, 16), step=2), lambda: sliced((1, 8, 16, 16))),
+    "slice-rank": _pair(lambda: sliced((8, 16)), lambda: sliced((1, 8, 16))),
+    "block-size": _blocks,
+    "pad-mode": _pair(lambda: _padded("edge"), lambda: _padded("reflect")),
+    "cast-types": _cast,
+    "gather-indices": _gather,
+    "deconv-activation": _fused(broken_behind="deconv"),
+    "deconv-auto-pad": lambda target, kind: (
+        Sketch().conv(8, 8, (4, 4), kind="deconv", strides=[2, 2], auto_pad="SAME_UPPER").model(),
+        one_layer("deconv"),
+    ),
+    "depth-to-space-order": _pair(
+        lambda: Sketch().node("DepthToSpace", blocksize=2, mode="DCR").model(),
+        lambda: Sketch().node("DepthToSpace", blocksize=2, mode="CRD").model(),
+    ),
+    "batch-norm-mode": _pair(lambda: _batch_norm(1), lambda: _batch_norm(0)),
+}
+
+
+def _resize_mode(target: Target, kind: str) -> Pair:
+    """TensorRT 7 reads asymmetric coordinates only, and opset 11."""
+    del kind
+    if target.name == "tensorrt-7":
+        return resize(mode="linear", opset=11), resize(
+            mode="linear", opset=11, coordinate_transformation_mode="asymmetric"
+        )
+    return resize(mode="cubic"), resize(mode="linear")
+
+
+CASES["resize-mode"] = _resize_mode
