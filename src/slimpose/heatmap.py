@@ -35,7 +35,7 @@ class Decoded(NamedTuple):
     covariances_heatmap: Covariances
 
 
-def both_ways(
+def flip_averaged(
     heatmaps_of: Callable[[Crops], Heatmaps], skeleton: Skeleton, *, shift: bool = False
 ) -> Callable[[Crops], Heatmaps]:
     """Return the function whose heatmaps are the mean of a crop's and of the mirrored crop's, mirrored back.

@@ -177,7 +177,7 @@ def test_results_of_pictures_called_by_their_numbers_are_coco_results(predict: P
     assert predict("000000000139.png", "--json", "poses.json") == 0
     (record,) = records_of()
     assert list(record)[:2] == ["file_name", "image_id"]
-    coco = COCO()
+    coco: Any = COCO()
     coco.dataset = {
         "images": [{"id": 139}],
         "annotations": [],

@@ -190,7 +190,7 @@ def test_supervision_takes_the_poses() -> None:
     points: Any = key_points(poses)
     assert isinstance(points, supervision.KeyPoints)
     np.testing.assert_array_equal(points.xy, poses.points_image)
-    assert points.data["track_id"].tolist() == [7, -1]
+    assert np.asarray(points.data["track_id"]).tolist() == [7, -1]
     one: Any = points[points.data["track_id"] == 7]
     assert len(one) == 1
     canvas = supervision.VertexAnnotator(radius=3).annotate(np.zeros((300, 300, 3), np.uint8), one)

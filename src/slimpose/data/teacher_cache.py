@@ -44,7 +44,7 @@ def teach(
         batch: How many at a time.
         on_progress: Told how many are done, of how many.
     """
-    look = heatmap.both_ways(heatmaps_of, people.skeleton)
+    look = heatmap.flip_averaged(heatmaps_of, people.skeleton)
     found = [np.zeros((0, len(people.skeleton.joints), PEAKS, 3), np.float32)]
     for first in range(0, len(who), batch):
         now = who[first : first + batch]

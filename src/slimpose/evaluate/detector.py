@@ -58,7 +58,7 @@ def detected_boxes(
         picture, to_canvas = letterbox(image, canvas)
         boxes, scores = (output[0] for output in detect(picture[None]))
         boxes, scores = boxes_in_image(
-            boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou=nms_iou
+            boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou_threshold=nms_iou
         )
         found[image_id] = PeopleBoxes(boxes_image=boxes, scores=scores)
         on_progress(done, len(looked_at))

@@ -62,7 +62,7 @@ def by_heatmaps(
             these need no shift, and lose by it.
         decoding: How a map becomes a point.
     """
-    look = heatmap.both_ways(heatmaps_of, skeleton, shift=flip_shift) if flip else heatmaps_of
+    look = heatmap.flip_averaged(heatmaps_of, skeleton, shift=flip_shift) if flip else heatmaps_of
 
     def predict(crops: Crops) -> tuple[Points, Scores]:
         heatmaps = look(crops)

@@ -34,7 +34,7 @@ def boxes_in_image(
     image: Image,
     *,
     threshold: float,
-    iou: float,
+    iou_threshold: float,
 ) -> tuple[Boxes, PersonScores]:
     """Return a detector's boxes in image pixels: over the threshold, clipped, not tiny, one a person, best first."""
     counted = scores > threshold
@@ -46,7 +46,7 @@ def boxes_in_image(
     scores = scores[counted]
     large = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PX).all(axis=1)
     boxes, scores = boxes[large], scores[large]
-    kept = box_nms(boxes, scores, iou=iou)
+    kept = box_nms(boxes, scores, iou=iou_threshold)
     return boxes[kept], scores[kept]
 
 
@@ -79,5 +79,5 @@ class Detector:
             to_canvas,
             image,
             threshold=self.score_threshold,
-            iou=self.session.info.nms_iou,
+            iou_threshold=self.session.info.nms_iou,
         )

@@ -139,7 +139,7 @@ def pose_task(
     look = None  # a teacher that is done looking need not stay in memory
     if beside is not None:
         look = (
-            heatmap.both_ways(beside.heatmaps_of, train.skeleton)
+            heatmap.flip_averaged(beside.heatmaps_of, train.skeleton)
             if recipe.mirrored_teacher
             else beside.heatmaps_of
         )

@@ -126,7 +126,7 @@ def test_smoothing_goes_by_time_not_by_frames() -> None:
     # A step seen at 50 frames a second is after 0.2 s about where it is at 10: the same curve,
     # sampled.
     def after(frames: int) -> float:
-        smoother = Smoother(Smoothing(per_speed_hz=0.0))
+        smoother = Smoother(Smoothing(beta=0.0))
         smoother(poses_of([(0, 0)], ids=[1]), 0.0)
         poses = [
             smoother(poses_of([(10, 0)], ids=[1]), 0.4 * (frame + 1) / frames)

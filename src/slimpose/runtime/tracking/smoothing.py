@@ -28,9 +28,9 @@ class Smoothing:
         sure_score: Joints that score less are smoothed more, in proportion.
     """
 
-    still_hz: float = 1.0
-    per_speed_hz: float = 20.0
-    speed_hz: float = 1.0
+    min_cutoff_hz: float = 1.0
+    beta: float = 20.0
+    derivative_cutoff_hz: float = 1.0
     gap_s: float = 0.5
     usual_spread: float = 0.07
     sure_score: float = 0.5
@@ -113,12 +113,12 @@ class Smoother:
         )[:, None]
         step = poses.points_image[rows] - last
         speed = np.stack([joints.speed for joints in before])
-        speed += _gain(settings.speed_hz, elapsed_s) * (step / elapsed_s - speed)
+        speed += _gain(settings.derivative_cutoff_hz, elapsed_s) * (step / elapsed_s - speed)
         sizes_a_second = np.linalg.norm(speed, axis=2) / size_px  # (n, joints)
         variances, axes = np.linalg.eigh(poses.covariances_image[rows].astype(np.float64))
         doubt = np.maximum(variances, 0) / (settings.usual_spread * size_px[:, :, None]) ** 2
         doubt /= np.clip(poses.scores[rows] / settings.sure_score, 1e-3, 1)[:, :, None]
-        cutoff_hz = (settings.still_hz + settings.per_speed_hz * sizes_a_second)[
+        cutoff_hz = (settings.min_cutoff_hz + settings.beta * sizes_a_second)[
             :, :, None
         ] / np.clip(doubt, *_DOUBT)
         along = np.einsum("njik,nji->njk", axes, step)  # the step along each axis
