@@ -20,7 +20,7 @@ from typing import Any
 
 import tyro
 
-from slimpose.compare.finished_runs import RunFolder, runs_in
+from slimpose.compare.finished_runs import RunFolder, find_runs
 from slimpose.evaluate.figures import new_pyplot, save
 from slimpose.formats.files import read_json, write_bytes
 from slimpose.network.cost import cost_of_spec
@@ -127,7 +127,7 @@ def _finished(setting: str, runs: Path, length: float) -> RunFolder | None:
     Raises:
         ValueError: If the folder holds another run.
     """
-    found = next((run for run in runs_in(runs) if run.folder.name == setting), None)
+    found = next((run for run in find_runs(runs) if run.folder.name == setting), None)
     if found is None or not found.is_finished:
         return None
     wanted = _recipe(setting, length)

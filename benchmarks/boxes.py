@@ -20,9 +20,9 @@ from slimpose.arrays import Size
 from slimpose.evaluate.detector import (
     DetectImages,
     box_ap,
-    boxes_of,
+    detect_images,
     detected_boxes,
-    recall_and_false,
+    recall_and_false_positives,
 )
 from slimpose.formats import coco
 from slimpose.runtime.models import resolve
@@ -52,21 +52,20 @@ def main(
     ours = Session(resolve(model))
 
     systems: dict[str, tuple[DetectImages, Size, float]] = {
-        model: (boxes_of(ours), ours.info.size, ours.info.nms_iou)
+        model: (detect_images(ours), ours.info.size, ours.info.nms_iou_threshold)
     }
     systems |= {
-        path.name: (open_box_teacher(path).guesses_of, _YOLOX_SIZE, SAME_PERSON_IOU)
-        for path in yolox
+        path.name: (open_box_teacher(path).detect, _YOLOX_SIZE, SAME_PERSON_IOU) for path in yolox
     }
     figures = []
     for name, (look, size, iou) in systems.items():
-        found = detected_boxes(truth, images, look, canvas=size, nms_iou=iou)
+        found = detected_boxes(truth, images, look, canvas=size, nms_iou_threshold=iou)
         accuracy = box_ap(truth, found)
         told = {
-            f"{threshold:g}": recall_and_false(truth, found, threshold=threshold)
+            f"{threshold:g}": recall_and_false_positives(truth, found, threshold=threshold)
             for threshold in thresholds
         }
-        figures.append({"model": name, "nms_iou": iou, **accuracy, "at": told})
+        figures.append({"model": name, "nms_iou_threshold": iou, **accuracy, "at": told})
         print(f"{name}: person AP {100 * accuracy['AP']:.1f}")
         for threshold, at in told.items():
             print(

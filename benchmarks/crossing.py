@@ -22,18 +22,18 @@ import machine
 import numpy as np
 import tyro
 
-from slimpose.adapters.bottom_up import BottomUp
+from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.open_model import open_pose_model
 from slimpose.arrays import Image
 from slimpose.cli.compare import random_weights
 from slimpose.evaluate.figures import new_pyplot, save
-from slimpose.measure.synthetic_video import make_film, people_of, photos_folder
+from slimpose.measure.synthetic_video import cut_out_people, make_video, photos_folder
 from slimpose.runtime import models
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Session
-from slimpose.runtime.timing import in_turn
+from slimpose.runtime.timing import time_interleaved
 
 _ONE_IN = 8
 _FIND, _LOOK = "detector", "mnv2"
@@ -68,8 +68,8 @@ def main(
         sys.exit("there are no sample photos here; expected --photos DIR")
     detector = Detector(Session(models.resolve(models.DEFAULT_DETECTOR), threads=threads))
     estimator = PoseEstimator(Session(models.resolve(_LOOK), threads=threads))
-    patches = people_of(folder, detector)
-    films = {count: make_film(patches, count, frames=1) for count in people}
+    patches = cut_out_people(folder, detector)
+    films = {count: make_video(patches, count, frames=1) for count in people}
     calls: dict[str, Callable[[], object]] = {}
     for count, film in films.items():
         image, boxes = film.picture(0), film.boxes_image[0]
@@ -77,7 +77,7 @@ def main(
         calls[f"{_LOOK} {count}"] = functools.partial(estimator, image, boxes)
         for name in bottom_up:
             calls[f"{name} {count}"] = functools.partial(_bottom_up(name, threads), image)
-    timed = in_turn(calls, rounds=rounds, warm_up=2, seconds=seconds)
+    timed = time_interleaved(calls, rounds=rounds, warm_up=2, seconds=seconds)
     ms = {
         name: [timed[f"{name} {count}"].median_ms for count in people]
         for name in (_FIND, _LOOK, *bottom_up)
@@ -123,7 +123,7 @@ def main(
 @functools.cache
 def _bottom_up(name: str, threads: int) -> Callable[[Image], object]:
     if Path(name).is_file():
-        return BottomUp(open_pose_model(Path(name), threads=threads))
+        return BottomUpEstimator(open_pose_model(Path(name), threads=threads))
     model = Session(random_weights(name), threads=threads)
 
     def net_alone(image: Image) -> object:

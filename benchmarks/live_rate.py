@@ -24,7 +24,13 @@ import machine
 import tyro
 
 from slimpose.measure.pipeline_latency import time_pipeline
-from slimpose.measure.synthetic_video import SIZE, MadeFilm, make_film, people_of, photos_folder
+from slimpose.measure.synthetic_video import (
+    SIZE,
+    SyntheticVideo,
+    cut_out_people,
+    make_video,
+    photos_folder,
+)
 from slimpose.runtime import models
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.session import Session
@@ -58,7 +64,7 @@ def main(
     cv2.setNumThreads(threads)
     detector = Session(models.resolve(models.DEFAULT_DETECTOR), threads=threads)
     pose = Session(models.resolve("mnv2"), threads=threads)
-    film = make_film(people_of(folder, Detector(detector)), people)
+    film = make_video(cut_out_people(folder, Detector(detector)), people)
 
     def predicted() -> float:
         return time_pipeline(pose, detector, film, seconds=seconds).fps
@@ -81,7 +87,7 @@ def main(
     print(json.dumps({**machine.about(), "sources": sources, "threads": threads, **figures}))
 
 
-def _written(film: MadeFilm, path: Path) -> Path:
+def _written(film: SyntheticVideo, path: Path) -> Path:
     writer = cv2.VideoWriter(
         str(path), cv2.VideoWriter.fourcc(*"MJPG"), _FPS, (SIZE.width, SIZE.height)
     )

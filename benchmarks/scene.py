@@ -1,4 +1,4 @@
-"""Films with known truth: real people, cut out of labelled pictures, moved along known paths over real backgrounds.
+"""Films with known truth: real people, cut out of labeled pictures, moved along known paths over real backgrounds.
 
 A film is a pure function of its seed. What is real: the people's looks, the backgrounds, the labels
 of the joints. What is not: people glide (with a small bob) instead of moving their limbs, so a
@@ -20,13 +20,13 @@ from slimpose.media.images import read_image
 from slimpose.skeleton import COCO17
 
 WIDTH, HEIGHT = 640, 480
-_NOISE = 3.0  # grey levels of sensor noise
+_NOISE = 3.0  # gray levels of sensor noise
 _JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cutout:
-    """A person: RGB, how much of each pixel is theirs (0..1), and the joints (17, 3: x, y, labelled) in its pixels."""
+    """A person: RGB, how much of each pixel is theirs (0..1), and the joints (17, 3: x, y, labeled) in its pixels."""
 
     rgb: np.ndarray
     alpha: np.ndarray
@@ -284,7 +284,7 @@ def still_and_swinging(
 def read_cast(annotations: Path, images: Path) -> tuple[list[Cutout], list[np.ndarray]]:
     """Return the whole, free-standing people of a COCO keypoints file and the backgrounds its pictures offer.
 
-    People: 13 and more labelled joints, both ankles, upright, 170 and more pixels tall, inside the
+    People: 13 and more labeled joints, both ankles, upright, 170 and more pixels tall, inside the
     picture, hardly touched by anybody else's box. Backgrounds: the largest 4:3 part of a picture
     without any person, if it is 320 pixels high.
     """

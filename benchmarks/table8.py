@@ -22,12 +22,12 @@ import machine
 import numpy as np
 import tyro
 
-from slimpose.cli.verify import opened
+from slimpose.cli.verify import open_model
 from slimpose.export.quantization.samples import average_precision
 from slimpose.formats import coco
 from slimpose.runtime.models import resolve
 from slimpose.runtime.session import Session
-from slimpose.runtime.timing import in_turn
+from slimpose.runtime.timing import time_interleaved
 
 _WARM_UP = 5
 
@@ -52,11 +52,11 @@ def main(
         sys.exit("--annotations and --images go together: expected both, or neither")
     if rounds < 1:
         sys.exit(f"--rounds is {rounds}; expected 1 or more")
-    sessions = {text: opened(text, threads) for text in model}
+    sessions = {text: open_model(text, threads) for text in model}
     others = [text for text, session in sessions.items() if session.info.task != "pose"]
     if others:
         sys.exit(f"{', '.join(others)}: no pose model; expected pose models")
-    times = in_turn(
+    times = time_interleaved(
         {text: _call(session) for text, session in sessions.items()},
         rounds=rounds,
         warm_up=_WARM_UP,

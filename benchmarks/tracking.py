@@ -8,13 +8,13 @@ Ids: films of people who cross, overtake, hide behind others and behind a pillar
 overlap, the same with as long a memory as ours, ours; then the whole ``Follower``, whose detector
 looks at every eighth frame. Once with the detector's boxes, once with true ones (of everybody a
 quarter of whom is to be seen). IDF1, HOTA and id switches are TrackEval's: "box" at box IoU 0.5,
-"pose" at OKS 0.5, where whoever is given a neighbour's pose is not found. People less than a
+"pose" at OKS 0.5, where whoever is given a neighbor's pose is not found. People less than a
 quarter of whom is to be seen count neither as missed nor, where they are found, as wrong.
 ``trackeval`` asks for opencv-python, which quarrels with the headless one here: hence --no-deps.
 
 Jitter: mean length of the second difference of the joints of people who stand, in pixels. Lag: how
 much later the wrists of people who swing are than they should be, by the phase of their swing. Both
-of labelled joints that the net finds within a fifth of the person's size.
+of labeled joints that the net finds within a fifth of the person's size.
 
 Prints a table and, last, one JSON line.
 """
@@ -40,7 +40,7 @@ from slimpose.runtime.detector import Detector
 from slimpose.runtime.follower import CameraFrame, Follower
 from slimpose.runtime.pipeline import Pipeline, load
 from slimpose.runtime.tracking.assignment import assign
-from slimpose.runtime.tracking.smoothing import Smoother
+from slimpose.runtime.tracking.smoothing import PoseSmoother
 from slimpose.runtime.tracking.tracker import Tracker, chosen_rows
 
 VISIBLE = 0.25
@@ -215,7 +215,9 @@ def _for_trackeval(
     }
 
 
-def smoothed(shots: Sequence[Shot], results: Sequence[Poses], smoother: Smoother) -> list[Poses]:
+def smoothed(
+    shots: Sequence[Shot], results: Sequence[Poses], smoother: PoseSmoother
+) -> list[Poses]:
     """Return the results smoothed."""
     return [smoother(poses, shot.time_s) for shot, poses in zip(shots, results, strict=True)]
 
@@ -278,7 +280,7 @@ def by_tracker(shots: Sequence[Shot], poses: Sequence[Poses], update: Update) ->
 
 
 def ours(shots: Sequence[Shot], poses: Sequence[Poses]) -> list[Poses]:
-    """Return what ``Tracker`` makes of them; it sees the pictures, for the colours."""
+    """Return what ``Tracker`` makes of them; it sees the pictures, for the colors."""
     tracker = Tracker(poses[0].skeleton)
     return [
         tracker.update(found, shot.time_s, image=shot.image)
@@ -298,7 +300,7 @@ class Steadiness:
 
 
 def steadiness(
-    film: Film, pipeline: Pipeline, *, swing_hz: float, smoother: Smoother
+    film: Film, pipeline: Pipeline, *, swing_hz: float, smoother: PoseSmoother
 ) -> Steadiness:
     """Follow a film of ``scene.still_and_swinging`` with true boxes and return how steady the joints are."""
     shots = shoot(film)
@@ -364,7 +366,7 @@ def main(
     motion = []
     for swing_hz in swings:
         film = scene.still_and_swinging(cutouts, backgrounds[0], seeds[0], swing_hz=swing_hz)
-        found = steadiness(film, pipeline, swing_hz=swing_hz, smoother=Smoother())
+        found = steadiness(film, pipeline, swing_hz=swing_hz, smoother=PoseSmoother())
         motion.append({name: round(value, 3) for name, value in asdict(found).items()})
         print(motion[-1], flush=True)
     about = {**machine.about(), "pose": pipeline.estimator.session.info.name, "seeds": seeds}

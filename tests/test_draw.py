@@ -42,11 +42,11 @@ def black(height: int = 220, width: int = 120) -> Image:
     return np.zeros((height, width, 3), np.uint8)
 
 
-def test_left_right_and_middle_have_their_own_colours() -> None:
+def test_left_right_and_middle_have_their_own_colors() -> None:
     drawn = draw.draw_poses(black(), person())
     assert tuple(drawn[130, 70]) == draw.LEFT  # the middle of the left thigh
     assert tuple(drawn[130, 30]) == draw.RIGHT
-    assert tuple(drawn[110, 50]) == draw.CENTRE  # between the hips
+    assert tuple(drawn[110, 50]) == draw.CENTER  # between the hips
 
 
 def test_the_picture_given_is_left_as_it_was() -> None:
@@ -103,20 +103,20 @@ def test_tiny_and_narrow_pictures_are_drawn_on(size: tuple[int, int]) -> None:
 # Numbers and mosaics.
 
 
-def test_a_track_keeps_its_colour_and_neighbours_differ() -> None:
-    colours = [draw.track_colour(track) for track in range(1, 40)]
-    assert colours == [draw.track_colour(track) for track in range(1, 40)]
-    assert len(set(colours)) == len(colours)
-    for one, other in pairwise(colours):
+def test_a_track_keeps_its_color_and_neighbors_differ() -> None:
+    colors = [draw.track_color(track) for track in range(1, 40)]
+    assert colors == [draw.track_color(track) for track in range(1, 40)]
+    assert len(set(colors)) == len(colors)
+    for one, other in pairwise(colors):
         assert np.abs(np.subtract(one, other)).max() > 60
-    assert all(max(colour) == 255 for colour in colours)  # light enough for black digits
-    assert draw.track_colour(-1) == (230, 230, 230)
+    assert all(max(color) == 255 for color in colors)  # light enough for black digits
+    assert draw.track_color(-1) == (230, 230, 230)
 
 
-def test_a_box_has_its_tracks_colour() -> None:
+def test_a_box_has_its_tracks_color() -> None:
     drawn = draw.draw_poses(black(), person(score=0.0, track=3), boxes=True, ids=True)
-    assert (drawn == draw.track_colour(3)).all(axis=2).any()
-    assert not (drawn == draw.track_colour(4)).all(axis=2).any()
+    assert (drawn == draw.track_color(3)).all(axis=2).any()
+    assert not (drawn == draw.track_color(4)).all(axis=2).any()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_box_has_its_tracks_colour() -> None:
 def test_a_picture_is_fitted_in_the_middle_of_black(
     given: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    fitted = draw.fitted(np.full((*given, 3), 200, np.uint8), Size(100, 100))
+    fitted = draw.resize_to_fit(np.full((*given, 3), 200, np.uint8), Size(100, 100))
     expected = np.zeros((100, 100, 3), np.uint8)
     expected[slice(*rows), slice(*columns)] = 200
     np.testing.assert_array_equal(fitted, expected)
@@ -156,8 +156,8 @@ def test_a_camera_in_trouble_is_dimmed_and_says_so() -> None:
     picture = np.full((90, 160, 3), 150, np.uint8)
     tiles = [
         draw.Tile(image=picture, name="a"),
-        draw.Tile(image=picture, name="b", trouble="waiting: the stream ended"),
-        draw.Tile(image=None, name="c" * 500, trouble="waiting: ünreachable " * 20),
+        draw.Tile(image=picture, name="b", problem="waiting: the stream ended"),
+        draw.Tile(image=None, name="c" * 500, problem="waiting: ünreachable " * 20),
     ]
     mosaic = draw.mosaic(tiles, Size(90, 160))
     assert mosaic[80, 150, 0] == 150

@@ -40,7 +40,7 @@ def test_corners_become_xywh() -> None:
 
 
 def test_a_box_of_the_crops_shape_and_size_is_moved_not_scaled_when_nothing_is_added() -> None:
-    # A box of 48x64 about (100, 50) fills a 48x64 crop: its centre lands between the two middle
+    # A box of 48x64 about (100, 50) fills a 48x64 crop: its center lands between the two middle
     # pixels.
     affine = geometry.crop_affines(boxes((76, 18, 124, 82)), CROP, padding=1.0)
     assert affine[0].tolist() == [[1, 0, 23.5 - 100], [0, 1, 31.5 - 50]]
@@ -99,7 +99,7 @@ def test_a_letterbox_puts_the_images_border_on_the_canvas_border(
     corner_of_image: tuple[float, float],
     corner_on_canvas: tuple[float, float],
 ) -> None:
-    # Pixel centres are whole numbers, so the border of an image lies at -0.5 and width - 0.5.
+    # Pixel centers are whole numbers, so the border of an image lies at -0.5 and width - 0.5.
     affine = geometry.letterbox_affine(image_size, canvas)
     mapped = geometry.transform_points(affine, points((-0.5, -0.5), corner_of_image))
     np.testing.assert_allclose(mapped, points((-0.5, -0.5), corner_on_canvas), atol=1e-4)
@@ -166,8 +166,8 @@ def test_the_letterbox_says_where_shrinking_puts_a_pixel() -> None:
 
 @given(any_box, any_size)
 def test_the_middle_of_every_box_lands_in_the_middle_of_its_crop(box: Boxes, size: Size) -> None:
-    centre = points((float(box[0, 0] + box[0, 2]) / 2, float(box[0, 1] + box[0, 3]) / 2))
-    mapped = geometry.transform_points(geometry.crop_affines(box, size), centre)
+    center = points((float(box[0, 0] + box[0, 2]) / 2, float(box[0, 1] + box[0, 3]) / 2))
+    mapped = geometry.transform_points(geometry.crop_affines(box, size), center)
     np.testing.assert_allclose(
         mapped[0, 0], [(size.width - 1) / 2, (size.height - 1) / 2], atol=0.2
     )
@@ -265,7 +265,7 @@ def test_a_box_without_area_is_refused_and_named(bad: tuple[float, float, float,
         geometry.crop_affines(boxes((0, 0, 5, 5), bad), CROP)
 
 
-def test_resizing_keeps_the_borders_and_the_centre() -> None:
+def test_resizing_keeps_the_borders_and_the_center() -> None:
     affine = geometry.resize_affine(Size(30, 40), Size(15, 10))
     corners = np.array([[[-0.5, -0.5], [39.5, 29.5], [19.5, 14.5]]], np.float32)
     expected = [[[-0.5, -0.5], [9.5, 14.5], [4.5, 7.0]]]

@@ -66,7 +66,7 @@ def test_a_map_without_a_top_keeps_its_cell_and_admits_not_to_know(
     decoded = heatmap.decode(one_map(values))
     clean = np.nan_to_num(values, nan=0.0, posinf=0.0)
     y, x = np.unravel_index(clean.argmax(), clean.shape)
-    assert np.abs(decoded.points_heatmap[0, 0] - [x, y]).max() <= heatmap.MAX_JUMP_CELLS
+    assert np.abs(decoded.points_heatmap[0, 0] - [x, y]).max() <= heatmap.MAX_SHIFT_CELLS
     assert decoded.scores[0, 0] == pytest.approx(score)
     assert np.isfinite(decoded.covariances_heatmap).all()
 
@@ -161,7 +161,7 @@ def test_no_map_whatever_gives_nan_or_leaves_its_maximum(maps: Heatmaps) -> None
     assert np.isfinite(decoded.covariances_heatmap).all()
     assert (
         np.abs(decoded.points_heatmap - np.stack([peak_x, peak_y], axis=-1))
-        <= heatmap.MAX_JUMP_CELLS
+        <= heatmap.MAX_SHIFT_CELLS
     ).all()
     assert ((decoded.scores >= 0) & (decoded.scores <= 1)).all()
     assert (np.linalg.det(decoded.covariances_heatmap.astype(np.float64)) > 0).all()

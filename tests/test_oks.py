@@ -111,7 +111,7 @@ def test_similarity_is_that_of_pycocotools_on_random_people(seed: int, tmp_path:
     points_b = (points_a[rng.integers(0, people, guesses)] + noise).astype(np.float32)
     areas = (10 ** rng.uniform(2.5, 5, people)).astype(np.float32)
     visibility = rng.integers(0, 3, (people, 17))
-    visibility[:, 0] = 2  # with no labelled joint COCO falls back to the box; we say 0
+    visibility[:, 0] = 2  # with no labeled joint COCO falls back to the box; we say 0
     truth = [
         {
             "id": i + 1,

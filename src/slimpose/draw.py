@@ -17,8 +17,8 @@ RGB = tuple[int, int, int]
 
 LEFT: RGB = (255, 138, 0)
 RIGHT: RGB = (0, 176, 255)
-CENTRE: RGB = (238, 240, 60)
-"""The person's own left is orange, right is blue, the rest is yellow: the colour-blind see it too."""
+CENTER: RGB = (238, 240, 60)
+"""The person's own left is orange, right is blue, the rest is yellow: the color-blind see it too."""
 _OUTLINE: RGB = (18, 18, 22)
 _UNTRACKED: RGB = (230, 230, 230)
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -42,7 +42,7 @@ def draw_poses(
         poses: The people.
         joint_threshold: Joints that score less are left out, and the limbs that end at them.
         boxes: Whether to draw the boxes.
-        ids: Whether to write the tracker's ids, where there are any, each in its own colour.
+        ids: Whether to write the tracker's ids, where there are any, each in its own color.
     """
     canvas = np.ascontiguousarray(image).copy()
     sides = [_side(joint) for joint in poses.skeleton.joints]
@@ -57,23 +57,23 @@ def draw_poses(
         for outline in (True, False):
             for a, b in poses.skeleton.limb_indices:
                 if shown[a] and shown[b]:
-                    colour = _OUTLINE if outline else _limb_colour(sides[a], sides[b])
+                    color = _OUTLINE if outline else _limb_color(sides[a], sides[b])
                     line(
                         canvas,
                         points[a],
                         points[b],
-                        colour,
+                        color,
                         width + _rim(width) if outline else width,
                     )
             for joint in np.flatnonzero(shown):
-                colour = _OUTLINE if outline else _lighter(sides[joint] or CENTRE)
+                color = _OUTLINE if outline else _lighter(sides[joint] or CENTER)
                 radius = 0.75 * width + 0.5
-                dot(canvas, points[joint], colour, radius + _rim(width) / 2 if outline else radius)
+                dot(canvas, points[joint], color, radius + _rim(width) / 2 if outline else radius)
     return canvas
 
 
-def track_colour(track: int) -> RGB:
-    """Return a track's colour, the same in every frame; neighbouring numbers get colours far apart."""
+def track_color(track: int) -> RGB:
+    """Return a track's color, the same in every frame; neighboring numbers get colors far apart."""
     if track == NOT_TRACKED:
         return _UNTRACKED
     # Steps of the golden ratio spread any number of hues evenly.
@@ -81,7 +81,7 @@ def track_colour(track: int) -> RGB:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def fitted(image: Image, size: Size) -> Image:
+def resize_to_fit(image: Image, size: Size) -> Image:
     """Return the picture, as large as goes into ``size``, in the middle of black."""
     scale = min(size.height / image.shape[0], size.width / image.shape[1])
     height = min(size.height, max(1, round(scale * image.shape[0])))
@@ -107,7 +107,7 @@ class Tile:
 
     image: Image | None
     name: str
-    trouble: str = ""
+    problem: str = ""
 
 
 def mosaic(tiles: Sequence[Tile], tile_size: Size) -> Image:
@@ -119,16 +119,16 @@ def mosaic(tiles: Sequence[Tile], tile_size: Size) -> Image:
         top, left = place // columns * tile_size.height, place % columns * tile_size.width
         cell = canvas[top : top + tile_size.height, left : left + tile_size.width]
         if tile.image is not None:
-            cell[:] = fitted(tile.image, tile_size)
-        if tile.trouble:
+            cell[:] = resize_to_fit(tile.image, tile_size)
+        if tile.problem:
             cell[:] = cell // 3
         scale = max(0.35, tile_size.height / 700)
         _write(cell, tile.name, (6, round(26 * scale)), scale, _UNTRACKED)
-        _write(cell, tile.trouble, (6, tile_size.height // 2), scale, (255, 170, 60))
+        _write(cell, tile.problem, (6, tile_size.height // 2), scale, (255, 170, 60))
     return canvas
 
 
-def _write(canvas: Image, text: str, place: tuple[int, int], scale: float, colour: RGB) -> None:
+def _write(canvas: Image, text: str, place: tuple[int, int], scale: float, color: RGB) -> None:
     """Text on a dark ground, its middle left out where it is too long; OpenCV's letters are ASCII."""
     text, font, stroke = (
         text.encode("ascii", "replace").decode(),
@@ -143,7 +143,7 @@ def _write(canvas: Image, text: str, place: tuple[int, int], scale: float, colou
         (columns, rows), below = cv2.getTextSize(shown, font, scale, stroke)
         corners = (place[0] - 3, place[1] - rows - 3), (place[0] + columns + 3, place[1] + below)
         cv2.rectangle(canvas, *corners, _OUTLINE, cv2.FILLED)
-        cv2.putText(canvas, shown, place, font, scale, colour, stroke, cv2.LINE_AA)
+        cv2.putText(canvas, shown, place, font, scale, color, stroke, cv2.LINE_AA)
 
 
 def _side(joint: str) -> RGB | None:
@@ -151,15 +151,15 @@ def _side(joint: str) -> RGB | None:
     return {"left": LEFT, "right": RIGHT}.get(side)
 
 
-def _limb_colour(a: RGB | None, b: RGB | None) -> RGB:
+def _limb_color(a: RGB | None, b: RGB | None) -> RGB:
     """A limb between a sided and a middle joint is of the side; between left and right, of the middle."""
     if a is None or b is None:
-        return a or b or CENTRE
-    return a if a == b else CENTRE
+        return a or b or CENTER
+    return a if a == b else CENTER
 
 
-def _lighter(colour: RGB) -> RGB:
-    red, green, blue = ((value + 2 * 255) // 3 for value in colour)
+def _lighter(color: RGB) -> RGB:
+    red, green, blue = ((value + 2 * 255) // 3 for value in color)
     return red, green, blue
 
 
@@ -180,15 +180,15 @@ def _fixed(point: np.ndarray) -> tuple[int, int]:
     return round(x * 2**_SHIFT), round(y * 2**_SHIFT)
 
 
-def line(canvas: Image, a: np.ndarray, b: np.ndarray, colour: RGB, width: float) -> None:
+def line(canvas: Image, a: np.ndarray, b: np.ndarray, color: RGB, width: float) -> None:
     """Draw a line between two points (2,), x and y in pixels, onto the canvas."""
-    cv2.line(canvas, _fixed(a), _fixed(b), colour, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+    cv2.line(canvas, _fixed(a), _fixed(b), color, max(1, round(width)), cv2.LINE_AA, _SHIFT)
 
 
-def dot(canvas: Image, centre: np.ndarray, colour: RGB, radius: float) -> None:
+def dot(canvas: Image, center: np.ndarray, color: RGB, radius: float) -> None:
     """Draw a filled circle around a point (2,), x and y in pixels, onto the canvas."""
     cv2.circle(
-        canvas, _fixed(centre), round(radius * 2**_SHIFT), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT
+        canvas, _fixed(center), round(radius * 2**_SHIFT), color, cv2.FILLED, cv2.LINE_AA, _SHIFT
     )
 
 
@@ -196,17 +196,17 @@ def _draw_box(
     canvas: Image, poses: Poses, person: int, width: float, *, with_box: bool, with_id: bool
 ) -> None:
     track = int(poses.ids[person])
-    colour = track_colour(track)
+    color = track_color(track)
     low, high = _fixed(poses.boxes_image[person, :2]), _fixed(poses.boxes_image[person, 2:])
     thickness = max(1, round(width / 2))
     if with_box:
         cv2.rectangle(canvas, low, high, _OUTLINE, thickness + 2, cv2.LINE_AA, _SHIFT)
-        cv2.rectangle(canvas, low, high, colour, thickness, cv2.LINE_AA, _SHIFT)
+        cv2.rectangle(canvas, low, high, color, thickness, cv2.LINE_AA, _SHIFT)
     if with_id and track != NOT_TRACKED:
         scale, font, text = max(0.4, width / 6), cv2.FONT_HERSHEY_SIMPLEX, str(track)
         stroke = max(1, round(2 * scale))
         (columns, rows), _ = cv2.getTextSize(text, font, scale, stroke)
         x = int(np.clip(low[0] / 2**_SHIFT, 0, max(0, canvas.shape[1] - columns - 4)))
         y = int(np.clip(low[1] / 2**_SHIFT, rows + 6, max(rows + 6, canvas.shape[0])))
-        cv2.rectangle(canvas, (x, y - rows - 6), (x + columns + 4, y), colour, cv2.FILLED)
+        cv2.rectangle(canvas, (x, y - rows - 6), (x + columns + 4, y), color, cv2.FILLED)
         cv2.putText(canvas, text, (x + 2, y - 3), font, scale, _OUTLINE, stroke, cv2.LINE_AA)

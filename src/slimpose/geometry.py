@@ -1,7 +1,7 @@
 """Where pixels are, and the maps between image, crop and heatmap.
 
-One convention everywhere: pixel centres lie at whole numbers, so an image of width W covers -0.5 ..
-W-0.5. A crop is cut about its centre (W-1)/2 with no half-pixel left over, flipping a crop is x ->
+One convention everywhere: pixel centers lie at whole numbers, so an image of width W covers -0.5 ..
+W-0.5. A crop is cut about its center (W-1)/2 with no half-pixel left over, flipping a crop is x ->
 W-1-x, and a heatmap cell covers a square of ``stride`` crop pixels: x_crop = stride * x_heatmap +
 (stride - 1) / 2.
 
@@ -62,7 +62,7 @@ def boxes_to_xywh(boxes_image: Boxes) -> Boxes:
 def crop_affines(boxes_image: Boxes, crop_size: Size, *, padding: float = BOX_PADDING) -> Affines:
     """Return the affine maps from image pixels to crop pixels, one a box.
 
-    Each box is grown to the crop's aspect ratio, then by ``padding`` about its centre: nothing is
+    Each box is grown to the crop's aspect ratio, then by ``padding`` about its center: nothing is
     stretched.
 
     Raises:
@@ -75,11 +75,11 @@ def crop_affines(boxes_image: Boxes, crop_size: Size, *, padding: float = BOX_PA
     check_boxes(boxes_image)
     extent = (boxes_image[:, 2:] - boxes_image[:, :2]).astype(np.float64)
     scale = np.minimum(crop_size.width / extent[:, 0], crop_size.height / extent[:, 1]) / padding
-    centre = (boxes_image[:, :2].astype(np.float64) + boxes_image[:, 2:]) / 2
+    center = (boxes_image[:, :2].astype(np.float64) + boxes_image[:, 2:]) / 2
     affines = np.zeros((len(boxes_image), 2, 3))
     affines[:, 0, 0] = affines[:, 1, 1] = scale
-    affines[:, 0, 2] = (crop_size.width - 1) / 2 - scale * centre[:, 0]
-    affines[:, 1, 2] = (crop_size.height - 1) / 2 - scale * centre[:, 1]
+    affines[:, 0, 2] = (crop_size.width - 1) / 2 - scale * center[:, 0]
+    affines[:, 1, 2] = (crop_size.height - 1) / 2 - scale * center[:, 1]
     return affines.astype(np.float32)
 
 
@@ -115,7 +115,7 @@ def letterbox_affine(image_size: Size, canvas_size: Size) -> Affines:
     scale = min(canvas_size.height / image_size.height, canvas_size.width / image_size.width)
     shift = (
         scale - 1
-    ) / 2  # pixel centres: the image's border, not its first pixel's centre, meets the canvas's
+    ) / 2  # pixel centers: the image's border, not its first pixel's center, meets the canvas's
     return np.array([[[scale, 0, shift], [0, scale, shift]]], np.float32)
 
 

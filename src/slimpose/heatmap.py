@@ -22,7 +22,7 @@ from slimpose.skeleton import Skeleton
 WINDOW = 5
 LOG_FLOOR = 1e-3
 """Cells under this share of the maximum count as this share: noise near zero cannot bend the quadratic."""
-MAX_JUMP_CELLS = 1.0
+MAX_SHIFT_CELLS = 1.0
 BLUR_SIGMA_CELLS = 2.0
 BLUR_RADIUS = 5
 
@@ -73,7 +73,7 @@ def encode(points_heatmap: Points, size: Size, *, sigma_px: float) -> Heatmaps:
 
 
 def quadratic_fit_matrix() -> Float64[np.ndarray, "25 5"]:
-    """Return the matrix from 25 cells (row by row) to gradient x, y and Hessian xx, xy, yy at their centre.
+    """Return the matrix from 25 cells (row by row) to gradient x, y and Hessian xx, xy, yy at their center.
 
     The columns follow from least squares on the orthogonal polynomials 1, x, y, x^2-2, xy, y^2-2
     over {-2..2}^2.
@@ -100,7 +100,7 @@ def blur_kernels() -> Float64[np.ndarray, "radii 5 15"]:
 
 
 class _Quadratic(NamedTuple):
-    """A quadratic's derivatives at its window's centre, whether it has a top, and a determinant safe to divide by."""
+    """A quadratic's derivatives at its window's center, whether it has a top, and a determinant safe to divide by."""
 
     x: np.ndarray
     y: np.ndarray
@@ -128,7 +128,7 @@ def decode(heatmaps: Heatmaps) -> Decoded:
     """Return the sub-cell maxima of heatmaps.
 
     The covariance is minus the inverse Hessian of the log-heatmap: for a Gaussian heatmap, its own.
-    Where the neighbourhood has no top (flat, a ridge, a saddle) the point stays on the maximum's
+    Where the neighborhood has no top (flat, a ridge, a saddle) the point stays on the maximum's
     cell, and the covariance is that of "anywhere in the map".
 
     Raises:
@@ -145,14 +145,14 @@ def decode(heatmaps: Heatmaps) -> Decoded:
     peak_index = flat.argmax(axis=2)
     peak = np.take_along_axis(flat, peak_index[..., None], axis=2)
     peak_y, peak_x = np.divmod(peak_index, width)
-    centre_x, centre_y = peak_x.clip(2, width - 3), peak_y.clip(2, height - 3)
+    center_x, center_y = peak_x.clip(2, width - 3), peak_y.clip(2, height - 3)
 
     # The kernel's radius: as far as the map goes on both sides of the whole window.
-    radius_x = np.minimum(BLUR_RADIUS, np.minimum(centre_x, width - 1 - centre_x) - 2)
-    radius_y = np.minimum(BLUR_RADIUS, np.minimum(centre_y, height - 1 - centre_y) - 2)
+    radius_x = np.minimum(BLUR_RADIUS, np.minimum(center_x, width - 1 - center_x) - 2)
+    radius_y = np.minimum(BLUR_RADIUS, np.minimum(center_y, height - 1 - center_y) - 2)
     around = np.arange(-2 - BLUR_RADIUS, 3 + BLUR_RADIUS)
-    patch_x = (centre_x[..., None] + around).clip(0, width - 1)
-    patch_y = (centre_y[..., None] + around).clip(0, height - 1)
+    patch_x = (center_x[..., None] + around).clip(0, width - 1)
+    patch_y = (center_y[..., None] + around).clip(0, height - 1)
     cells = (patch_y[..., :, None] * width + patch_x[..., None, :]).reshape(
         n, joints, len(around) ** 2
     )
@@ -162,13 +162,13 @@ def decode(heatmaps: Heatmaps) -> Decoded:
             n, joints, WINDOW**2
         )
     )
-    top_x = centre_x - (smooth.yy * smooth.x - smooth.xy * smooth.y) / smooth.determinant
-    top_y = centre_y - (smooth.xx * smooth.y - smooth.xy * smooth.x) / smooth.determinant
+    top_x = center_x - (smooth.yy * smooth.x - smooth.xy * smooth.y) / smooth.determinant
+    top_y = center_y - (smooth.xx * smooth.y - smooth.xy * smooth.x) / smooth.determinant
     top_x = np.where(smooth.has_top, top_x, peak_x).clip(
-        peak_x - MAX_JUMP_CELLS, peak_x + MAX_JUMP_CELLS
+        peak_x - MAX_SHIFT_CELLS, peak_x + MAX_SHIFT_CELLS
     )
     top_y = np.where(smooth.has_top, top_y, peak_y).clip(
-        peak_y - MAX_JUMP_CELLS, peak_y + MAX_JUMP_CELLS
+        peak_y - MAX_SHIFT_CELLS, peak_y + MAX_SHIFT_CELLS
     )
 
     # The spread is read off the cells as they are: smoothing widens it. Never wider than uniform

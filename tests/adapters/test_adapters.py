@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from slimpose import heatmap
 from slimpose.adapters.blazepose import BlazePose
-from slimpose.adapters.bottom_up import BottomUp
+from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.heatmap_net import Cells, HeatmapNet
 from slimpose.adapters.movenet import MoveNet, MultiPose
 from slimpose.adapters.open_model import open_pose_model
@@ -103,7 +103,7 @@ def write_simcc(path: Path, *, bins: int = 2, height: int | str = SIZE.height) -
 
 def write_heatmaps(path: Path, cells: Cells) -> Path:
     step = np.array([47 / 11, 63 / 15]) if cells == "corners" else np.array([4.0, 4.0])
-    start = 1.5 if cells == "centres" else 0.0
+    start = 1.5 if cells == "centers" else 0.0
     at = ((PLACES - start) / step).astype(np.float32)
     maps = heatmap.encode(at[None], Size(SIZE.height // 4, SIZE.width // 4), sigma_px=2.0)
     return write_constant(path, (TensorProto.FLOAT, ["n", 3, *SIZE]), maps=0.8 * maps)
@@ -128,7 +128,7 @@ def test_simcc_bins_become_pixels_and_the_less_sure_axis_scores(tmp_path: Path, 
     np.testing.assert_allclose(scores, 0.6)
 
 
-@pytest.mark.parametrize("cells", ["multiples", "corners", "centres"])
+@pytest.mark.parametrize("cells", ["multiples", "corners", "centers"])
 def test_heatmaps_are_decoded_in_the_convention_the_net_was_taught(
     tmp_path: Path, cells: Cells
 ) -> None:
@@ -142,7 +142,7 @@ def test_heatmaps_are_decoded_in_the_convention_the_net_was_taught(
     )  # the Gaussian's own, 2 cells
 
 
-def test_nets_of_the_pytorch_world_get_normalised_red_first(tmp_path: Path) -> None:
+def test_nets_of_the_pytorch_world_get_normalized_red_first(tmp_path: Path) -> None:
     """Each joint's heatmap is the mean of its channel over 4x4 pixels: red for all but the second, blue for it."""
     weights = np.zeros((17, 3, 4, 4), np.float32)
     weights[:, 0] = 1 / 16
@@ -190,9 +190,9 @@ def test_an_adapter_stands_in_for_our_own_model_and_gives_poses(tmp_path: Path) 
         image, np.array([[50.0, 40.0, 98.0, 104.0]], np.float32)
     )  # the crop shows it at 0.8
     assert poses.skeleton is COCO17
-    centre = np.array([(SIZE.width - 1) / 2, (SIZE.height - 1) / 2])
+    center = np.array([(SIZE.width - 1) / 2, (SIZE.height - 1) / 2])
     np.testing.assert_allclose(
-        poses.points_image[0], (PLACES - centre) / 0.8 + [74.0, 72.0], atol=0.01
+        poses.points_image[0], (PLACES - center) / 0.8 + [74.0, 72.0], atol=0.01
     )
 
 
@@ -215,7 +215,7 @@ def test_multiposes_people_are_found_in_the_whole_image_best_first(tmp_path: Pat
     model = open_pose_model(write_multipose(tmp_path / "multi.onnx"))
     assert isinstance(model, MultiPose)
     assert (model.info.task, model.info.size) == ("bottom-up", SIZE)
-    poses = BottomUp(model)(np.zeros((128, 96, 3), np.uint8))  # twice the net's size
+    poses = BottomUpEstimator(model)(np.zeros((128, 96, 3), np.uint8))  # twice the net's size
     np.testing.assert_allclose(poses.person_scores, [0.8, 0.3])
     at = 2 * PLACES + 0.5
     np.testing.assert_allclose(poses.points_image, np.stack([at + np.array([8, 0]), at]), atol=0.01)
@@ -433,7 +433,7 @@ def test_movenet_finds_the_people_of_the_sample_photos(
         SHARED / "data" / "demo" / "person_keypoints.json",
     )
     if not path.exists() or not truth.exists():
-        pytest.skip("needs the peers' files and the labelled sample photos")
+        pytest.skip("needs the peers' files and the labeled sample photos")
     model, file = MoveNet(path, threads=1), coco.read(truth, keypoints=True)
     photos = Path(__file__).parents[2] / "examples" / "photos"
     records = pose_records(

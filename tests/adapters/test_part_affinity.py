@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimpose.adapters.base import describe
-from slimpose.adapters.bottom_up import BottomUp
+from slimpose.adapters.base import model_info
+from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.part_affinity import OPENPOSE18, group_people
 from slimpose.arrays import Size
 from slimpose.skeleton import COCO17, Skeleton
@@ -195,7 +195,7 @@ class Net:
         self, skeleton: Skeleton, people: list[np.ndarray], task: str = "bottom-up"
     ) -> None:
         size = Size(CELLS.height * STRIDE, CELLS.width * STRIDE)
-        self.info = describe(
+        self.info = model_info(
             Path("net"), size=size, stride=STRIDE, skeleton=skeleton, origin="", task=task
         )
         self.outputs = ("heatmaps", "affinities")
@@ -215,7 +215,7 @@ def test_people_of_whole_images_come_back_in_image_pixels_with_cocos_joints() ->
         [places.get(joint, (np.nan, np.nan)) for joint in OPENPOSE18.joints], np.float32
     )
     net = Net(OPENPOSE18, [person])
-    poses = BottomUp(net)(np.full((736, 960, 3), 7, np.uint8))  # twice the net's size
+    poses = BottomUpEstimator(net)(np.full((736, 960, 3), 7, np.uint8))  # twice the net's size
     assert net.given.shape == (1, 368, 480, 3)
     assert (len(poses), poses.skeleton) == (1, COCO17)
     found = dict(zip(COCO17.joints, poses.points_image[0], strict=True))
@@ -223,13 +223,13 @@ def test_people_of_whole_images_come_back_in_image_pixels_with_cocos_joints() ->
         np.testing.assert_allclose(found[joint], np.array(places[joint]) * 2 + 0.5, atol=STRIDE / 2)
     assert poses.scores[0].astype(bool).sum() == 3  # the neck is none of COCO's
     np.testing.assert_allclose(poses.boxes_image[0], [280.5, 80.5, 520.5, 200.5], atol=STRIDE / 2)
-    assert len(BottomUp(Net(OPENPOSE18, []))(np.zeros((90, 70, 3), np.uint8))) == 0
+    assert len(BottomUpEstimator(Net(OPENPOSE18, []))(np.zeros((90, 70, 3), np.uint8))) == 0
 
 
 def test_a_net_that_is_not_for_whole_images_or_lacks_joints_is_refused() -> None:
     with pytest.raises(ValueError, match="net is a pose model; expected one for whole images"):
-        BottomUp(Net(OPENPOSE18, [], task="pose"))
+        BottomUpEstimator(Net(OPENPOSE18, [], task="pose"))
     with pytest.raises(
         ValueError, match=r"net has no nose, left_eye, .*expected all of COCO's joints"
     ):
-        BottomUp(Net(STICK, []))
+        BottomUpEstimator(Net(STICK, []))

@@ -47,14 +47,14 @@ def red_people(scene: ModuleType, count: int) -> list:
     ]
 
 
-def grey(scene: ModuleType) -> np.ndarray:
+def gray(scene: ModuleType) -> np.ndarray:
     return np.full((scene.HEIGHT, scene.WIDTH, 3), 90, np.uint8)
 
 
 def test_a_film_is_a_function_of_its_seed(scene: ModuleType) -> None:
     people = red_people(scene, 9)
     first, again, other = (
-        [scene.crossings(people, grey(scene), seed).frame(index) for index in (0, 40)]
+        [scene.crossings(people, gray(scene), seed).frame(index) for index in (0, 40)]
         for seed in (5, 5, 6)
     )
     for (time_a, image_a, truth_a), (time_b, image_b, truth_b) in zip(first, again, strict=True):
@@ -65,7 +65,7 @@ def test_a_film_is_a_function_of_its_seed(scene: ModuleType) -> None:
 
 
 def test_people_are_where_the_truth_says_and_hidden_where_it_says_so(scene: ModuleType) -> None:
-    film = scene.crossings(red_people(scene, 9), grey(scene), 1)
+    film = scene.crossings(red_people(scene, 9), gray(scene), 1)
     seen_whole = seen_hidden = 0
     for index in range(0, film.frame_count, 9):
         _, image, truth = film.frame(index)
@@ -86,7 +86,7 @@ def test_behind_the_pillar_nobody_is_to_be_seen(scene: ModuleType) -> None:
     path = scene.Path2D(times_s=(0.0, 4.0), x=(100.0, 540.0), y=(400.0, 400.0))
     actor = scene.Actor(number=0, cutout=cutout, path=path, role="crossing")
     film = scene.Film(
-        background=grey(scene),
+        background=gray(scene),
         actors=(actor,),
         pillars=((260, 120, 480),),
         fps=10.0,
@@ -100,7 +100,7 @@ def test_behind_the_pillar_nobody_is_to_be_seen(scene: ModuleType) -> None:
 
 
 def test_the_wrists_of_a_swinging_person_follow_a_sine(scene: ModuleType) -> None:
-    film = scene.still_and_swinging(red_people(scene, 4), grey(scene), 0, fps=10.0, swing_hz=1.0)
+    film = scene.still_and_swinging(red_people(scene, 4), gray(scene), 0, fps=10.0, swing_hz=1.0)
     frames = [{there.number: there for there in truth} for _, _, truth in film.frames()]
     wrist = np.array([people[1].joints_image[9, 0] for people in frames])
     turn = 2 * np.pi * np.arange(len(frames)) / 10

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import slimpose
-from slimpose.cli.main import VERBS, main
+from slimpose.cli.main import COMMANDS, main
 
 
 def _left(
@@ -26,7 +26,7 @@ def test_help_names_every_verb_and_succeeds_only_if_it_was_asked_for(
 ) -> None:
     code, out, _ = _left(["--help"], capsys)
     assert code == 0
-    assert all(f"  {verb} " in out for verb in VERBS)
+    assert all(f"  {verb} " in out for verb in COMMANDS)
     assert _left([], capsys) == (2, out, "")
     assert _left(["--version"], capsys) == (0, f"slimpose {slimpose.__version__}\n", "")
 

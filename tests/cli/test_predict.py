@@ -279,7 +279,7 @@ def test_when_nothing_could_be_read_no_json_is_written(predict: Predict) -> None
         np.full((60, 80, 3), 0, np.uint16),
         np.full((60, 80, 4), 0, np.uint8),
     ],
-    ids=["one pixel", "two rows", "grey", "16 bits", "transparent"],
+    ids=["one pixel", "two rows", "gray", "16 bits", "transparent"],
 )
 def test_pictures_with_nobody_are_fine(predict: Predict, image: np.ndarray) -> None:
     cv2.imwrite("odd.png", image)

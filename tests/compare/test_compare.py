@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from slimpose.adapters.base import describe
+from slimpose.adapters.base import model_info
 from slimpose.cli.compare import random_weights
 from slimpose.cli.main import main
 from slimpose.compare import published_results
-from slimpose.compare.report import Entry, as_markdown, plot
+from slimpose.compare.report import ComparisonRow, plot, to_markdown
 from slimpose.formats.files import write_bytes
 from slimpose.runtime.session import Session
 from slimpose.skeleton import COCO17
-from small_nets import SIZE, self_labelled, small_net
+from small_nets import SIZE, self_labeled, small_net
 
 
 def run_main(*words: object) -> int:
@@ -61,7 +61,7 @@ def test_named_ones_are_measured_and_timed_in_the_order_wanted(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     net = small_net(tmp_path / "small.onnx")
-    truth = self_labelled(net, tmp_path / "pictures", count=4)
+    truth = self_labeled(net, tmp_path / "pictures", count=4)
     words = (
         "efficientpose-a",
         net,
@@ -92,10 +92,10 @@ def test_named_ones_are_measured_and_timed_in_the_order_wanted(
 
 def test_the_commonest_protocol_stands_below_and_others_with_their_rows() -> None:
     entries = [
-        Entry(system="a", published_ap=70.0, protocol="usual"),
-        Entry(system="b", published_ap=71.0, protocol="usual"),
-        Entry(system="c", published_ap=42.0, protocol="odd", note="Bottom-up."),
-        Entry(
+        ComparisonRow(system="a", published_ap=70.0, protocol="usual"),
+        ComparisonRow(system="b", published_ap=71.0, protocol="usual"),
+        ComparisonRow(system="c", published_ap=42.0, protocol="odd", note="Bottom-up."),
+        ComparisonRow(
             system="d",
             weights="d.onnx",
             runs_in="litert, int8",
@@ -104,7 +104,7 @@ def test_the_commonest_protocol_stands_below_and_others_with_their_rows() -> Non
             measured={"AP": 0.5},
         ),
     ]
-    lines = as_markdown(
+    lines = to_markdown(
         entries, threads=(1,), measured_on="5 people", machine="a chip"
     ).splitlines()
     assert lines[2] == "| a |  | - | - | - | - | - | no weights | 70.0 |"
@@ -122,7 +122,7 @@ def test_each_row_says_what_runs_it(
         path.touch()
 
     def opened(path: Path, *, threads: int) -> Any:
-        info = describe(path, size=SIZE, stride=4, skeleton=COCO17, origin="a test")
+        info = model_info(path, size=SIZE, stride=4, skeleton=COCO17, origin="a test")
         return SimpleNamespace(info=info) if path in others else Session(path, threads=threads)
 
     monkeypatch.setattr("slimpose.cli.compare.open_pose_model", opened)
@@ -154,7 +154,7 @@ def test_a_graph_of_another_exporter_is_not_taken_from_the_cache(
 
 def test_a_picture_needs_something_to_draw(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no AP to draw"):
-        plot([Entry(system="a", gmac=1.0)], tmp_path / "a.svg", threads=1)
+        plot([ComparisonRow(system="a", gmac=1.0)], tmp_path / "a.svg", threads=1)
     assert not (tmp_path / "a.svg").exists()
 
 

@@ -16,12 +16,12 @@ from slimpose.compare.published_weights import (
     _HALF,
     _IMAGENET,
     _for_our_pixels,
-    own_weights,
+    convert_weights,
     read_checkpoint,
 )
 from slimpose.export.onnx import load_weights
 from slimpose.network.baselines.net import BaselineNet
-from slimpose.network.build import build, named
+from slimpose.network.build import build, spec_named
 from slimpose.skeleton import COCO17, Skeleton
 from slimpose.train import checkpoint
 
@@ -167,7 +167,7 @@ def test_the_layouts_hold_the_published_numbers_of_parameters() -> None:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_published_name_has_its_place(name: str) -> None:
     tensors = tensors_of(LAYOUTS[name])
-    loaded = own_weights(tensors, name, path=FILE, colours="rgb")
+    loaded = convert_weights(tensors, name, path=FILE, colors="rgb")
     assert len(loaded) == len(tensors)  # none used twice
     places = {int(tensor.flatten()[0]) for tensor in loaded.values()}
     assert places == set(range(len(tensors)))
@@ -208,7 +208,7 @@ def test_every_published_name_has_its_place(name: str) -> None:
 )
 def test_the_layers_are_these(name: str, own: str, published: str) -> None:
     tensors = tensors_of(LAYOUTS[name])
-    assert own_weights(tensors, name, path=FILE, colours="rgb")[own] is tensors[published]
+    assert convert_weights(tensors, name, path=FILE, colors="rgb")[own] is tensors[published]
 
 
 @pytest.mark.parametrize("head", ["keypoint_head", "head"])
@@ -216,8 +216,8 @@ def test_the_layers_are_these(name: str, own: str, published: str) -> None:
 def test_mmposes_names_are_the_same_behind_its_prefixes(name: str, head: str) -> None:
     tensors = tensors_of(LAYOUTS[name])
     # mmpose trains in RGB, so nothing but the names changes.
-    loaded = own_weights(in_mmpose(tensors, head), name, path=FILE)
-    expected = own_weights(tensors, name, path=FILE, colours="rgb")
+    loaded = convert_weights(in_mmpose(tensors, head), name, path=FILE)
+    expected = convert_weights(tensors, name, path=FILE, colors="rgb")
     assert all(loaded[own] is tensor for own, tensor in expected.items())
 
 
@@ -227,7 +227,7 @@ def test_old_files_without_batch_norms_counters_load() -> None:
         for name, tensor in tensors_of(LAYOUTS["simplebaseline-r50"]).items()
         if not name.endswith("num_batches_tracked")
     }
-    loaded = own_weights(old, "simplebaseline-r50", path=FILE)
+    loaded = convert_weights(old, "simplebaseline-r50", path=FILE)
     assert loaded["encoder.body.bn1.num_batches_tracked"] == 0
 
 
@@ -238,14 +238,14 @@ def test_a_missing_tensor_is_refused_by_its_published_name(key: str) -> None:
     tensors = tensors_of(LAYOUTS["hrnet-w32"])
     shape = tuple(tensors.pop(key).shape)
     with pytest.raises(ValueError, match=re.escape(f"pose.pth lacks {key} {shape}")):
-        own_weights(tensors, "hrnet-w32", path=FILE)
+        convert_weights(tensors, "hrnet-w32", path=FILE)
 
 
 def test_a_missing_tensor_of_mmposes_is_told_with_its_prefix() -> None:
     tensors = in_mmpose(tensors_of(LAYOUTS["hrnet-w32"]), "head")
     del tensors["head.final_layer.bias"]
     with pytest.raises(ValueError, match=re.escape("pose.pth lacks head.final_layer.bias (17,)")):
-        own_weights(tensors, "hrnet-w32", path=FILE)
+        convert_weights(tensors, "hrnet-w32", path=FILE)
 
 
 def test_a_tensor_too_many_is_refused_by_name() -> None:
@@ -253,51 +253,51 @@ def test_a_tensor_too_many_is_refused_by_name() -> None:
     with pytest.raises(
         ValueError, match=r"pose\.pth holds classifier\.weight, which hrnet-w32 has not"
     ):
-        own_weights(tensors, "hrnet-w32", path=FILE)
+        convert_weights(tensors, "hrnet-w32", path=FILE)
 
 
 def test_a_tensor_of_another_shape_is_refused_by_name() -> None:
     tensors = tensors_of(LAYOUTS["hrnet-w32"]) | {"final_layer.weight": torch.zeros(16, 32, 1, 1)}
     message = "pose.pth: final_layer.weight is (16, 32, 1, 1); hrnet-w32 expects (17, 32, 1, 1)"
     with pytest.raises(ValueError, match=re.escape(message)):
-        own_weights(tensors, "hrnet-w32", path=FILE)
+        convert_weights(tensors, "hrnet-w32", path=FILE)
     with pytest.raises(
         ValueError, match=re.escape("(another width, or other joints than COCO's?)")
     ):
-        own_weights(tensors_of(LAYOUTS["hrnet-w48"]), "hrnet-w32", path=FILE)
+        convert_weights(tensors_of(LAYOUTS["hrnet-w48"]), "hrnet-w32", path=FILE)
 
 
 def test_a_net_without_a_known_layout_is_refused() -> None:
     with pytest.raises(
         ValueError, match="no published layout of 'lpn-50' is known; expected one of hrnet-w32"
     ):
-        own_weights({}, "lpn-50", path=FILE)
+        convert_weights({}, "lpn-50", path=FILE)
 
 
 @pytest.mark.parametrize(
-    ("colours", "normalisation"),
+    ("colors", "normalization"),
     [("bgr", _IMAGENET), ("rgb", _HALF), ("bgr", _HALF), ("rgb", _IMAGENET)],
 )
-def test_weights_for_other_colours_and_normalisations_compute_the_same(
-    colours: str, normalisation: tuple[tuple[float, ...], tuple[float, ...]]
+def test_weights_for_other_colors_and_normalizations_compute_the_same(
+    colors: str, normalization: tuple[tuple[float, ...], tuple[float, ...]]
 ) -> None:
     torch.manual_seed(0)
     theirs = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5)).eval()
     assert isinstance(theirs[1], nn.BatchNorm2d)
     assert isinstance(theirs[1].running_mean, Tensor)
     nn.init.normal_(theirs[1].running_mean)
-    assert colours in ("rgb", "bgr")
-    changed = _for_our_pixels(dict(theirs.state_dict()), colours, normalisation)
+    assert colors in ("rgb", "bgr")
+    changed = _for_our_pixels(dict(theirs.state_dict()), colors, normalization)
     pixels = torch.rand(1, 3, 9, 9)  # RGB 0..1
 
-    def normalised(images: Tensor, by: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
+    def normalized(images: Tensor, by: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in by)
         return (images - mean) / std
 
     with torch.inference_mode():
-        expected = theirs(normalised(pixels if colours == "rgb" else pixels.flip(1), normalisation))
+        expected = theirs(normalized(pixels if colors == "rgb" else pixels.flip(1), normalization))
         theirs.load_state_dict(changed)
-        found = theirs(normalised(pixels, _IMAGENET))
+        found = theirs(normalized(pixels, _IMAGENET))
     torch.testing.assert_close(
         found[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1], atol=1e-5, rtol=1e-4
     )
@@ -378,7 +378,7 @@ def test_the_verb_makes_weights_that_the_other_verbs_read(
     assert _run(file, "--net", "hrnet-w32", "--size", "384x288", "--out", out) == 0
     assert "tensors of hrnet-w32 from pose_hrnet_w32_384x288.pth" in capsys.readouterr().out
     loaded = load_weights(out)
-    assert (loaded.task, loaded.spec) == ("pose", named("hrnet-w32", size=Size(384, 288)))
+    assert (loaded.task, loaded.spec) == ("pose", spec_named("hrnet-w32", size=Size(384, 288)))
     assert isinstance(loaded.net, BaselineNet)
     assert loaded.net.alignment == "multiples"
     assert torch.equal(
@@ -390,9 +390,9 @@ def test_the_verb_makes_weights_that_the_other_verbs_read(
     )
 
 
-def test_udp_and_colours_can_be_told(tmp_path: Path) -> None:
+def test_udp_and_colors_can_be_told(tmp_path: Path) -> None:
     file, out = tmp_path / "udp.pth", tmp_path / "teacher.safetensors"
-    net = named("lightweight-openpose", size=Size(64, 64))
+    net = spec_named("lightweight-openpose", size=Size(64, 64))
     tensors = {
         name.removeprefix("body."): tensor for name, tensor in build(net).state_dict().items()
     }
@@ -406,7 +406,7 @@ def test_udp_and_colours_can_be_told(tmp_path: Path) -> None:
             out,
             "--alignment",
             "corners",
-            "--colours",
+            "--colors",
             "rgb",
         )
         == 0

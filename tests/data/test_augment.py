@@ -12,11 +12,11 @@ from slimpose import geometry
 from slimpose.arrays import Image, Size
 from slimpose.data.augment import (
     Augmentation,
-    blend,
-    change_light,
-    cut_out,
-    draw_affine,
-    end_picture,
+    jitter_color,
+    mix_up,
+    random_erase,
+    sample_affine,
+    truncate_image,
 )
 from slimpose.skeleton import COCO17
 
@@ -29,10 +29,10 @@ NOTHING = Augmentation(
     rotate=0.0,
     shift=0.0,
     half_body=0.0,
-    light=0.0,
-    grey=0.0,
+    color_jitter=0.0,
+    grayscale=0.0,
     blur=0.0,
-    cut_out=0.0,
+    random_erase=0.0,
 )
 UPPER = np.isin(COCO17.joints, COCO17.upper_body)
 
@@ -44,14 +44,14 @@ def standing_points() -> np.ndarray:
 
 
 def drawn(
-    how: Augmentation, seed: int, *, labelled: np.ndarray | None = None
+    how: Augmentation, seed: int, *, labeled: np.ndarray | None = None
 ) -> tuple[np.ndarray, bool]:
-    return draw_affine(
+    return sample_affine(
         np.random.default_rng(seed),
         how,
         box=BOX,
         points=standing_points(),
-        labelled=np.ones(17, bool) if labelled is None else labelled,
+        labeled=np.ones(17, bool) if labeled is None else labeled,
         upper_body=UPPER,
         crop_size=CROP,
     )
@@ -70,13 +70,13 @@ def test_augmentation_of_strength_zero_is_the_plain_crop(seed: int) -> None:
     np.testing.assert_allclose(affine, geometry.crop_affines(BOX[None], CROP)[0], atol=1e-5)
     assert not mirror
     image = noise_image(seed)
-    np.testing.assert_array_equal(change_light(np.random.default_rng(seed), NOTHING, image), image)
-    np.testing.assert_array_equal(cut_out(np.random.default_rng(seed), NOTHING, image), image)
+    np.testing.assert_array_equal(jitter_color(np.random.default_rng(seed), NOTHING, image), image)
+    np.testing.assert_array_equal(random_erase(np.random.default_rng(seed), NOTHING, image), image)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_weakened_to_zero_only_the_mirror_is_left(seed: int) -> None:
-    weak = Augmentation(flip=0.5).weaker(0.0)
+    weak = Augmentation(flip=0.5).scaled(0.0)
     affine, mirror = drawn(weak, seed)
     plain = geometry.crop_affines(BOX[None], CROP)[0]
     if mirror:
@@ -84,16 +84,16 @@ def test_weakened_to_zero_only_the_mirror_is_left(seed: int) -> None:
         plain[0, 2] += CROP.width - 1
     np.testing.assert_allclose(affine, plain, atol=1e-4)
     image = noise_image(seed)
-    np.testing.assert_array_equal(change_light(np.random.default_rng(seed), weak, image), image)
-    np.testing.assert_array_equal(cut_out(np.random.default_rng(seed), weak, image), image)
+    np.testing.assert_array_equal(jitter_color(np.random.default_rng(seed), weak, image), image)
+    np.testing.assert_array_equal(random_erase(np.random.default_rng(seed), weak, image), image)
 
 
 def test_weakened_by_one_nothing_changes() -> None:
-    assert Augmentation().weaker(1.0) == Augmentation()
+    assert Augmentation().scaled(1.0) == Augmentation()
 
 
 def test_a_mirror_takes_the_first_column_to_the_last() -> None:
-    always = Augmentation(flip=1.0).weaker(0.0)
+    always = Augmentation(flip=1.0).scaled(0.0)
     plain, _ = drawn(NOTHING, 0)
     mirrored, mirror = drawn(always, 0)
     assert mirror
@@ -113,37 +113,39 @@ def test_half_a_body_is_cut_about_its_own_joints() -> None:
     assert shown[UPPER].all() or shown[~UPPER].all()
 
 
-def test_half_a_body_needs_three_labelled_joints() -> None:
-    labelled = np.zeros(17, bool)
-    labelled[[0, 15]] = True
+def test_half_a_body_needs_three_labeled_joints() -> None:
+    labeled = np.zeros(17, bool)
+    labeled[[0, 15]] = True
     affine, _ = drawn(
         Augmentation(half_body=1.0, rotate=0.0, scale=0.0, shift=0.0, flip=0.0),
         0,
-        labelled=labelled,
+        labeled=labeled,
     )
     np.testing.assert_allclose(affine, drawn(NOTHING, 0)[0], atol=1e-5)
 
 
-def test_grey_has_three_equal_channels() -> None:
-    grey = change_light(
-        np.random.default_rng(0), Augmentation(grey=1.0, light=0.0, blur=0.0), noise_image()
+def test_gray_has_three_equal_channels() -> None:
+    gray = jitter_color(
+        np.random.default_rng(0),
+        Augmentation(grayscale=1.0, color_jitter=0.0, blur=0.0),
+        noise_image(),
     )
-    assert (grey[..., :1] == grey).all()
+    assert (gray[..., :1] == gray).all()
 
 
 def test_blur_smooths() -> None:
     image = noise_image()
-    blurred = change_light(
-        np.random.default_rng(0), Augmentation(grey=0.0, light=0.0, blur=1.0), image
+    blurred = jitter_color(
+        np.random.default_rng(0), Augmentation(grayscale=0.0, color_jitter=0.0, blur=1.0), image
     )
     assert blurred.std() < image.std()
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_hole_has_one_colour_and_leaves_the_given_picture_alone(seed: int) -> None:
+def test_a_hole_has_one_color_and_leaves_the_given_picture_alone(seed: int) -> None:
     image = noise_image()
     before = image.copy()
-    holed = cut_out(np.random.default_rng(seed), Augmentation(cut_out=1.0), image)
+    holed = random_erase(np.random.default_rng(seed), Augmentation(random_erase=1.0), image)
     np.testing.assert_array_equal(image, before)
     changed = holed[(holed != image).any(axis=2)]
     assert len(changed)
@@ -211,12 +213,12 @@ def test_normal_draws_are_cut_at_one_and_two_standard_deviations() -> None:
 
 @given(st.integers(0, 10_000))
 def test_a_seed_gives_the_same_picture_again(seed: int) -> None:
-    how = Augmentation(grey=0.5, blur=0.5, cut_out=0.5)
+    how = Augmentation(grayscale=0.5, blur=0.5, random_erase=0.5)
     image = noise_image()
 
     def made() -> Image:
         rng = np.random.default_rng(seed)
-        return cut_out(rng, how, change_light(rng, how, image))
+        return random_erase(rng, how, jitter_color(rng, how, image))
 
     np.testing.assert_array_equal(made(), made())
     np.testing.assert_array_equal(drawn(how, seed)[0], drawn(how, seed)[0])
@@ -225,8 +227,10 @@ def test_a_seed_gives_the_same_picture_again(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_piece_of_another_picture_covers_only_its_shape(seed: int) -> None:
     image, white = np.zeros((40, 30, 3), np.uint8), np.full((50, 20, 3), 255, np.uint8)
-    plain = cut_out(np.random.default_rng(seed), Augmentation(cut_out=1.0), image)
-    pasted = cut_out(np.random.default_rng(seed), Augmentation(cut_out=1.0), image, [white])
+    plain = random_erase(np.random.default_rng(seed), Augmentation(random_erase=1.0), image)
+    pasted = random_erase(
+        np.random.default_rng(seed), Augmentation(random_erase=1.0), image, [white]
+    )
     np.testing.assert_array_equal(pasted.any(axis=2), plain.any(axis=2))
     np.testing.assert_array_equal(image, 0)
 
@@ -234,7 +238,9 @@ def test_a_piece_of_another_picture_covers_only_its_shape(seed: int) -> None:
 def test_half_of_the_occluders_are_pieces_of_other_pictures() -> None:
     image, white = np.zeros((40, 30, 3), np.uint8), np.full((40, 30, 3), 255, np.uint8)
     rng = np.random.default_rng(0)
-    covered = [cut_out(rng, Augmentation(cut_out=1.0), image, [white]) for _ in range(300)]
+    covered = [
+        random_erase(rng, Augmentation(random_erase=1.0), image, [white]) for _ in range(300)
+    ]
     assert np.mean(
         [(cover.max() == 255) and cover[cover > 0].min() == 255 for cover in covered]
     ) == pytest.approx(0.5, abs=0.1)
@@ -244,27 +250,29 @@ def test_pictures_end_at_all_sides_and_most_often_below() -> None:
     rng = np.random.default_rng(0)
     size = Size(160, 140)
     whole = np.array([0, 0, 140, 160], np.float32)
-    kept = np.array([end_picture(rng, Augmentation(border=1.0), BOX, size) for _ in range(1000)])
+    kept = np.array(
+        [truncate_image(rng, Augmentation(truncate=1.0), BOX, size) for _ in range(1000)]
+    )
     shares = (kept != whole).mean(axis=0)
     np.testing.assert_allclose(shares, [0.2, 0.1, 0.2, 0.5], atol=0.05)
     assert (np.count_nonzero(kept != whole, axis=1) <= 1).all()
     below = kept[kept[:, 3] != 160, 3]
     assert below.min() >= 30 + 0.34 * 100
     assert below.max() <= 30 + 0.91 * 100
-    np.testing.assert_array_equal(end_picture(rng, Augmentation(), BOX, size), whole)
+    np.testing.assert_array_equal(truncate_image(rng, Augmentation(), BOX, size), whole)
 
 
 @given(st.integers(0, 500))
 def test_a_blend_is_a_mean_of_two_crops_or_both_side_by_side(seed: int) -> None:
     black, white = (np.full((CROP.height, CROP.width, 3), level, np.uint8) for level in (0, 255))
-    levels = np.unique(blend(np.random.default_rng(seed), black, white))
+    levels = np.unique(mix_up(np.random.default_rng(seed), black, white))
     assert len(levels) == 1 or levels.tolist() == [0, 255]
 
 
 def test_half_of_the_blends_are_side_by_side_and_either_crop_shows() -> None:
     black, white = (np.full((CROP.height, CROP.width, 3), level, np.uint8) for level in (0, 255))
     rng = np.random.default_rng(0)
-    mixed = [blend(rng, black, white) for _ in range(300)]
+    mixed = [mix_up(rng, black, white) for _ in range(300)]
     beside = [mix for mix in mixed if len(np.unique(mix)) == 2]
     assert 0.4 < len(beside) / len(mixed) < 0.6
     assert all(0.1 < mix.mean() / 255 < 0.9 for mix in beside)

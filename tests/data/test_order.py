@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimpose.data.order import Order, prefetch
+from slimpose.data.order import SampleOrder, prefetch
 
 
-def drawn(order: Order, *, epochs: int = 1) -> Counter[int]:
+def drawn(order: SampleOrder, *, epochs: int = 1) -> Counter[int]:
     return Counter(order.at(position) for position in range(epochs * order.epoch_length))
 
 
@@ -20,11 +20,11 @@ def drawn(order: Order, *, epochs: int = 1) -> Counter[int]:
 
 
 def test_a_sample_is_drawn_as_often_as_it_says() -> None:
-    assert drawn(Order(np.array([1.0, 2.0, 0.0, 3.0]), seed=0)) == {0: 1, 1: 2, 3: 3}
+    assert drawn(SampleOrder(np.array([1.0, 2.0, 0.0, 3.0]), seed=0)) == {0: 1, 1: 2, 3: 3}
 
 
 def test_half_a_repeat_is_drawn_every_other_epoch_or_so() -> None:
-    order = Order(np.full(40, 0.5), seed=0)
+    order = SampleOrder(np.full(40, 0.5), seed=0)
     assert order.epoch_length == 20
     counts = drawn(order, epochs=200)
     assert set(counts) == set(range(40))
@@ -34,14 +34,14 @@ def test_half_a_repeat_is_drawn_every_other_epoch_or_so() -> None:
 
 
 def test_epochs_are_shuffled_differently() -> None:
-    order = Order(np.ones(50), seed=0)
+    order = SampleOrder(np.ones(50), seed=0)
     first, second = ([order.at(50 * epoch + i) for i in range(50)] for epoch in range(2))
     assert sorted(first) == sorted(second) == list(range(50))
     assert first != second
 
 
 def test_another_seed_is_another_order() -> None:
-    one, other = (Order(np.ones(50), seed=seed) for seed in (0, 1))
+    one, other = (SampleOrder(np.ones(50), seed=seed) for seed in (0, 1))
     assert [one.at(i) for i in range(50)] != [other.at(i) for i in range(50)]
 
 
@@ -55,7 +55,7 @@ def test_another_seed_is_another_order() -> None:
 def test_an_epoch_draws_each_sample_its_whole_repeats_and_at_most_one_more(
     repeats: list[float], seed: int
 ) -> None:
-    order = Order(np.array(repeats), seed=seed)
+    order = SampleOrder(np.array(repeats), seed=seed)
     counts = drawn(order)
     assert counts.total() == round(sum(repeats))
     for sample, repeat in enumerate(repeats):
@@ -66,9 +66,9 @@ def test_an_epoch_draws_each_sample_its_whole_repeats_and_at_most_one_more(
 def test_the_order_is_a_function_of_the_position_whatever_was_asked_before(
     positions: list[int],
 ) -> None:
-    asked = Order(np.array([1.0, 0.5, 2.25, 1.0, 3.0]), seed=5)
+    asked = SampleOrder(np.array([1.0, 0.5, 2.25, 1.0, 3.0]), seed=5)
     for position in positions:
-        assert asked.at(position) == Order(np.array([1.0, 0.5, 2.25, 1.0, 3.0]), seed=5).at(
+        assert asked.at(position) == SampleOrder(np.array([1.0, 0.5, 2.25, 1.0, 3.0]), seed=5).at(
             position
         )
 
@@ -127,4 +127,4 @@ def test_weights_that_draw_nothing_are_refused(repeats: list[float], total: str)
         ValueError,
         match=f"sampling weights sum to {total}; expected none negative, at least 1 together",
     ):
-        Order(np.array(repeats), seed=0)
+        SampleOrder(np.array(repeats), seed=0)

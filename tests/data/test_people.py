@@ -12,8 +12,8 @@ import pytest
 
 from slimpose.arrays import Image, Size
 from slimpose.data.augment import Augmentation
-from slimpose.data.order import Order
-from slimpose.data.people import People, TeacherLabels, load_people, memory_for_process
+from slimpose.data.order import SampleOrder
+from slimpose.data.people import TeacherLabels, TrainingPeople, available_memory_bytes, load_people
 from slimpose.data.pose_batches import PoseBatches
 from slimpose.formats import coco
 from slimpose.media.images import ImageError
@@ -55,7 +55,7 @@ def person(
 
 def load(
     document: Document, write: Write, folder: Path, *, teacher: TeacherLabels | None = None
-) -> People:
+) -> TrainingPeople:
     annotations = coco.read(write(document), keypoints=True)
     return load_people(annotations, folder, crop_size=CROP, teacher=teacher or TeacherLabels())
 
@@ -94,10 +94,12 @@ def test_points_and_boxes_lie_on_the_cuts_own_pixels(
     document["images"][0] |= {"height": size.height, "width": size.width}
     document["annotations"] = [person(7, box, dot)]
     people = load(document, write_coco, tmp_path)
-    np.testing.assert_allclose(people.points_cut[0, 0], dot_found(people.cuts[0]), atol=0.15)
+    np.testing.assert_allclose(
+        people.points_stored[0, 0], dot_found(people.stored_crops[0]), atol=0.15
+    )
     # The box keeps its place about the joint.
-    share = (people.points_cut[0, 0] - people.boxes_cut[0, :2]) / (
-        people.boxes_cut[0, 2:] - people.boxes_cut[0, :2]
+    share = (people.points_stored[0, 0] - people.boxes_stored[0, :2]) / (
+        people.boxes_stored[0, 2:] - people.boxes_stored[0, :2]
     )
     np.testing.assert_allclose(share, (np.array(dot) - box[:2]) / box[2:], atol=0.01)
 
@@ -107,22 +109,22 @@ def test_a_cut_is_no_larger_than_training_needs(
 ) -> None:
     picture(tmp_path / "street.png", Size(1000, 1000), (500, 500))
     document["annotations"] = [person(7, [300.0, 200.0, 400.0, 600.0], (500, 500))]
-    (cut,) = load(document, write_coco, tmp_path).cuts
+    (cut,) = load(document, write_coco, tmp_path).stored_crops
     assert cut.shape[0] <= 1.6 / 1.25 * CROP.height + 2
     assert cut.shape[1] <= 1.6 / 1.25 * CROP.width + 2
 
 
-def test_crowds_and_the_unlabelled_are_left_out(
+def test_crowds_and_the_unlabeled_are_left_out(
     document: Document, write_coco: Write, tmp_path: Path
 ) -> None:
     picture(tmp_path / "street.png", Size(48, 64), (20, 20))
-    unlabelled = person(7, [1.0, 1.0, 20.0, 30.0], (0, 0), source="nobody")
-    unlabelled |= {"id": 1, "keypoints": [0] * 51}
+    unlabeled = person(7, [1.0, 1.0, 20.0, 30.0], (0, 0), source="nobody")
+    unlabeled |= {"id": 1, "keypoints": [0] * 51}
     crowd = person(7, [10.0, 8.0, 20.0, 30.0], (20, 20), iscrowd=1, source="crowd") | {"id": 2}
     document["annotations"] = [
         person(7, [10.0, 8.0, 20.0, 30.0], (20, 20), source="lspet"),
         crowd,
-        unlabelled,
+        unlabeled,
     ]
     assert load(document, write_coco, tmp_path).sources == ["lspet"]
 
@@ -163,7 +165,7 @@ def test_a_teacher_labels_only_what_nobody_annotated_and_only_when_believed(
     people = load(document, write_coco, tmp_path, teacher=teacher)
     assert people.weights[0, 0] == 1  # annotated: the teacher is not asked
     np.testing.assert_allclose(people.weights[0, 1:], weight, rtol=1e-6)
-    offset = people.points_cut[0, 1] - people.points_cut[0, 0]
+    offset = people.points_stored[0, 1] - people.points_stored[0, 0]
     np.testing.assert_allclose(offset, [5 - 20, 6 - 20], atol=1e-3)
 
 
@@ -187,8 +189,8 @@ def test_progress_is_told_a_picture_at_a_time(
 
 
 @pytest.fixture
-def one_dot(document: Document, write_coco: Write, tmp_path: Path) -> People:
-    """One person whose left eye (joint 1) is the white dot; the nose is not labelled."""
+def one_dot(document: Document, write_coco: Write, tmp_path: Path) -> TrainingPeople:
+    """One person whose left eye (joint 1) is the white dot; the nose is not labeled."""
     picture(tmp_path / "street.png", Size(200, 160), (75, 60), radius=4)
     entry = person(7, [40.0, 30.0, 70.0, 110.0], (0, 0))
     entry["keypoints"] = [0, 0, 0, 75, 60, 2, *([0, 0, 0] * 15)]
@@ -196,21 +198,25 @@ def one_dot(document: Document, write_coco: Write, tmp_path: Path) -> People:
     return load(document, write_coco, tmp_path)
 
 
-def batches_of(people: People, *, sigma_share: float = 1 / 32) -> PoseBatches:
+def batches_of(people: TrainingPeople, *, sigma_share: float = 1 / 32) -> PoseBatches:
     return PoseBatches(
         people=people,
-        order=Order(np.ones(len(people)), seed=0),
+        order=SampleOrder(np.ones(len(people)), seed=0),
         stride=4,
         sigma_share=sigma_share,
         seed=0,
     )
 
 
-GEOMETRY_ONLY = Augmentation(light=0.0, grey=0.0, blur=0.0, cut_out=0.0, half_body=0.0)
+GEOMETRY_ONLY = Augmentation(
+    color_jitter=0.0, grayscale=0.0, blur=0.0, random_erase=0.0, half_body=0.0
+)
 
 
-def test_the_target_of_a_mirrored_left_eye_is_in_the_right_eyes_map(one_dot: People) -> None:
-    always = GEOMETRY_ONLY.weaker(0.0)
+def test_the_target_of_a_mirrored_left_eye_is_in_the_right_eyes_map(
+    one_dot: TrainingPeople,
+) -> None:
+    always = GEOMETRY_ONLY.scaled(0.0)
     for flip, eye in ((0.0, 1), (1.0, 2)):
         how = dataclasses.replace(always, flip=flip)
         batch = batches_of(one_dot).batch(0, 1, CROP, how)
@@ -223,7 +229,7 @@ def test_the_target_of_a_mirrored_left_eye_is_in_the_right_eyes_map(one_dot: Peo
         )
 
 
-def test_every_augmented_target_lies_on_its_pixels(one_dot: People) -> None:
+def test_every_augmented_target_lies_on_its_pixels(one_dot: TrainingPeople) -> None:
     from slimpose import geometry, heatmap
 
     wide = batches_of(one_dot, sigma_share=1 / 8)  # 2 cells: what DARK decodes exactly
@@ -240,15 +246,15 @@ def test_every_augmented_target_lies_on_its_pixels(one_dot: People) -> None:
     assert checked > 20
 
 
-def test_a_joint_outside_the_crop_does_not_count(one_dot: People) -> None:
-    far = dataclasses.replace(GEOMETRY_ONLY.weaker(0.0), shift=3.0)
+def test_a_joint_outside_the_crop_does_not_count(one_dot: TrainingPeople) -> None:
+    far = dataclasses.replace(GEOMETRY_ONLY.scaled(0.0), shift=3.0)
     batch = batches_of(one_dot).batch(0, 30, CROP, far)
     lost = batch.weights.sum(axis=1) == 0
     assert lost.any()
     assert (batch.crops[lost].max(axis=(1, 2, 3)) < 255).any()
 
 
-def test_a_batch_is_a_function_of_its_position(one_dot: People) -> None:
+def test_a_batch_is_a_function_of_its_position(one_dot: TrainingPeople) -> None:
     how = Augmentation()
     together = batches_of(one_dot).batch(10, 4, CROP, how)
     for row in range(4):
@@ -258,8 +264,10 @@ def test_a_batch_is_a_function_of_its_position(one_dot: People) -> None:
         np.testing.assert_array_equal(together.weights[row], alone.weights[0])
 
 
-def test_a_blend_carries_no_label_and_is_a_function_of_its_position(one_dot: People) -> None:
-    how = Augmentation(blend=0.5)
+def test_a_blend_carries_no_label_and_is_a_function_of_its_position(
+    one_dot: TrainingPeople,
+) -> None:
+    how = Augmentation(mixup=0.5)
     together, unblended = (
         batches_of(one_dot).batch(0, 20, CROP, how),
         batches_of(one_dot).batch(0, 20, CROP, Augmentation()),
@@ -267,9 +275,9 @@ def test_a_blend_carries_no_label_and_is_a_function_of_its_position(one_dot: Peo
     blended = (together.crops != unblended.crops).any(axis=(1, 2, 3))
     assert 0 < blended.sum() < 20
     assert not together.weights[blended].any()
-    labelled = together.weights.any(axis=1)
-    assert labelled.any()
-    np.testing.assert_array_equal(together.weights[labelled], unblended.weights[labelled])
+    labeled = together.weights.any(axis=1)
+    assert labeled.any()
+    np.testing.assert_array_equal(together.weights[labeled], unblended.weights[labeled])
     np.testing.assert_array_equal(
         batches_of(one_dot).batch(7, 1, CROP, how).crops[0], together.crops[7]
     )
@@ -283,15 +291,15 @@ def test_a_missing_picture_is_named(document: Document, write_coco: Write, tmp_p
         load(document, write_coco, tmp_path)
 
 
-def test_a_file_where_nobody_is_labelled_is_refused(
+def test_a_file_where_nobody_is_labeled_is_refused(
     document: Document, write_coco: Write, tmp_path: Path
 ) -> None:
     document["annotations"] = []
-    with pytest.raises(ValueError, match="nobody has a labelled joint"):
+    with pytest.raises(ValueError, match="nobody has a labeled joint"):
         load(document, write_coco, tmp_path)
 
 
-def test_a_labelled_person_with_an_empty_box_is_named(
+def test_a_labeled_person_with_an_empty_box_is_named(
     document: Document, write_coco: Write, tmp_path: Path
 ) -> None:
     picture(tmp_path / "street.png", Size(48, 64), (20, 20))
@@ -305,7 +313,7 @@ def test_a_labelled_person_with_an_empty_box_is_named(
 @pytest.mark.parametrize(
     "bbox", [[-40, 10, 30, 30], [64, 10, 30, 30], [10, -32, 30, 32], [10, 48, 9, 9]]
 )
-def test_a_labelled_person_outside_the_picture_is_named(
+def test_a_labeled_person_outside_the_picture_is_named(
     document: Document, write_coco: Write, tmp_path: Path, bbox: list[float]
 ) -> None:
     picture(tmp_path / "street.png", Size(48, 64), (20, 20))
@@ -325,9 +333,9 @@ def test_cuts_that_do_not_fit_in_memory_are_kept_compressed_and_look_the_same(
     raw = load(document, write_coco, tmp_path)
     monkeypatch.setattr("slimpose.data.people.memory_for_process", lambda: 0)
     packed = load(document, write_coco, tmp_path)
-    assert raw.cuts[0].shape == packed.cuts[0].shape
-    assert np.abs(raw.cuts[0].astype(int) - packed.cuts[0]).mean() < 3
-    np.testing.assert_array_equal(raw.points_cut, packed.points_cut)
+    assert raw.stored_crops[0].shape == packed.stored_crops[0].shape
+    assert np.abs(raw.stored_crops[0].astype(int) - packed.stored_crops[0]).mean() < 3
+    np.testing.assert_array_equal(raw.points_stored, packed.points_stored)
 
 
 def test_processes_of_a_machine_share_half_of_what_its_control_group_grants(
@@ -335,16 +343,16 @@ def test_processes_of_a_machine_share_half_of_what_its_control_group_grants(
 ) -> None:
     monkeypatch.setattr("slimpose.data.people.read_machine", lambda: read_machine(tmp_path))
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert memory_for_process() == 4 << 30  # nothing is known
+    assert available_memory_bytes() == 4 << 30  # nothing is known
     for name, content in {
         "proc/meminfo": "MemTotal: 8000000 kB",
         "proc/self/cgroup": "0::/",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    assert memory_for_process() == 4_096_000_000
+    assert available_memory_bytes() == 4_096_000_000
     (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
     (tmp_path / "sys/fs/cgroup/memory.max").write_text("1000000000\n")
-    assert memory_for_process() == 500_000_000
+    assert available_memory_bytes() == 500_000_000
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert memory_for_process() == 125_000_000
+    assert available_memory_bytes() == 125_000_000

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from slimpose import heatmap
 from slimpose.arrays import Crops, Heatmaps, Image, Size
 from slimpose.data.augment import Augmentation
-from slimpose.data.order import Order
-from slimpose.data.people import Cuts, People
+from slimpose.data.order import SampleOrder
+from slimpose.data.people import StoredCrops, TrainingPeople
 from slimpose.data.pose_batches import PoseBatches
-from slimpose.data.teacher_cache import draw_peaks, highest_peaks, teach
+from slimpose.data.teacher_cache import cache_teacher_peaks, draw_peaks, highest_peaks
 from slimpose.skeleton import COCO17
 
 SIZE = Size(128, 96)
@@ -30,11 +30,11 @@ def cut_with(dot: np.ndarray) -> Image:
 
 
 @pytest.fixture(scope="module")
-def people() -> People:
-    return People(
-        cuts=Cuts([cut_with(dot) for dot in DOTS]),
-        boxes_cut=np.tile(np.array([10, 20, 80, 120], np.float32), (4, 1)),
-        points_cut=np.repeat(DOTS[:, None], 17, axis=1),
+def people() -> TrainingPeople:
+    return TrainingPeople(
+        stored_crops=StoredCrops([cut_with(dot) for dot in DOTS]),
+        boxes_stored=np.tile(np.array([10, 20, 80, 120], np.float32), (4, 1)),
+        points_stored=np.repeat(DOTS[:, None], 17, axis=1),
         weights=np.ones((4, 17), np.float32),
         sources=[""] * 4,
         skeleton=COCO17,
@@ -62,9 +62,11 @@ def test_what_lies_within_three_deviations_is_the_same_hill() -> None:
     assert peaks[0, 0, 1, 2] < 0.6
 
 
-def test_the_teacher_is_shown_everybody_and_points_lie_in_their_cuts(people: People) -> None:
+def test_the_teacher_is_shown_everybody_and_points_lie_in_their_cuts(
+    people: TrainingPeople,
+) -> None:
     told: list[tuple[int, int]] = []
-    peaks = teach(
+    peaks = cache_teacher_peaks(
         people,
         [0, 1, 2, 3],
         bright_places,
@@ -73,17 +75,19 @@ def test_the_teacher_is_shown_everybody_and_points_lie_in_their_cuts(people: Peo
         on_progress=lambda *done: told.append(done),
     )
     assert peaks.shape == (4, 17, 2, 3)
-    np.testing.assert_allclose(peaks[:, :, 0, :2], people.points_cut, atol=0.7)
+    np.testing.assert_allclose(peaks[:, :, 0, :2], people.points_stored, atol=0.7)
     assert told == [(3, 4), (4, 4)]
 
 
-def test_a_share_of_the_people_is_theirs_alone(people: People) -> None:
-    of_all = teach(people, [0, 1, 2, 3], bright_places, size=SIZE)
-    np.testing.assert_array_equal(teach(people, [1, 3], bright_places, size=SIZE), of_all[[1, 3]])
-    assert teach(people, [], bright_places, size=SIZE).shape == (0, 17, 2, 3)
+def test_a_share_of_the_people_is_theirs_alone(people: TrainingPeople) -> None:
+    of_all = cache_teacher_peaks(people, [0, 1, 2, 3], bright_places, size=SIZE)
+    np.testing.assert_array_equal(
+        cache_teacher_peaks(people, [1, 3], bright_places, size=SIZE), of_all[[1, 3]]
+    )
+    assert cache_teacher_peaks(people, [], bright_places, size=SIZE).shape == (0, 17, 2, 3)
 
 
-def test_a_mirrored_view_is_turned_back_left_for_right(people: People) -> None:
+def test_a_mirrored_view_is_turned_back_left_for_right(people: TrainingPeople) -> None:
     left, right = COCO17.joints.index("left_wrist"), COCO17.joints.index("right_wrist")
 
     def sides(crops: Crops) -> Heatmaps:
@@ -93,49 +97,50 @@ def test_a_mirrored_view_is_turned_back_left_for_right(people: People) -> None:
         return maps
 
     plain, seen = (
-        teach(people, [0], teacher, size=SIZE)[0, :, 0, 2] for teacher in (bright_places, sides)
+        cache_teacher_peaks(people, [0], teacher, size=SIZE)[0, :, 0, 2]
+        for teacher in (bright_places, sides)
     )
     np.testing.assert_allclose(seen[left], 0.5 * plain[left], rtol=1e-3)
     np.testing.assert_allclose(seen[right], plain[right], rtol=1e-3)
 
 
 @given(position=st.integers(0, 200))
-def test_in_every_augmented_crop_the_taught_hill_is_on_the_labelled_joint(
-    people: People, position: int
+def test_in_every_augmented_crop_the_taught_hill_is_on_the_labeled_joint(
+    people: TrainingPeople, position: int
 ) -> None:
     peaks = np.zeros((4, 17, 2, 3), np.float32)
-    peaks[:, :, 0, :2], peaks[:, :, 0, 2] = people.points_cut, 0.7
+    peaks[:, :, 0, :2], peaks[:, :, 0, 2] = people.points_stored, 0.7
     batches = PoseBatches(
         people=people,
-        order=Order(np.ones(4), seed=0),
+        order=SampleOrder(np.ones(4), seed=0),
         stride=4,
         sigma_share=1 / 32,
         seed=3,
-        taught=peaks,
+        cached_peaks=peaks,
     )
     batch = batches.batch(position, 1, SIZE, Augmentation())
-    assert batch.taught is not None
-    np.testing.assert_allclose(batch.taught, 0.7 * batch.heatmaps, atol=1e-5)
+    assert batch.teacher_heatmaps is not None
+    np.testing.assert_allclose(batch.teacher_heatmaps, 0.7 * batch.heatmaps, atol=1e-5)
 
 
-def test_where_the_picture_is_made_to_end_nothing_is_taught(people: People) -> None:
+def test_where_the_picture_is_made_to_end_nothing_is_taught(people: TrainingPeople) -> None:
     peaks = np.ones((4, 17, 2, 3), np.float32)
     peaks[:, :, 0, :2], peaks[:, :, 1, :2] = (12, 25), (78, 118)  # opposite corners of the box
     half = dataclasses.replace(
         people, points_cut=np.zeros((4, 17, 2), np.float32), weights=np.zeros((4, 17), np.float32)
     )
-    half.points_cut[:], half.weights[:, :5] = (45, 70), 1
+    half.points_stored[:], half.weights[:, :5] = (45, 70), 1
     batches = PoseBatches(
         people=half,
-        order=Order(np.ones(4), seed=0),
+        order=SampleOrder(np.ones(4), seed=0),
         stride=4,
         sigma_share=1 / 32,
         seed=0,
-        taught=peaks,
+        cached_peaks=peaks,
     )
-    plain = Augmentation().weaker(0.0)
+    plain = Augmentation().scaled(0.0)
     whole, ended = (
-        batches.batch(0, 40, SIZE, dataclasses.replace(plain, border=border)).taught
+        batches.batch(0, 40, SIZE, dataclasses.replace(plain, border=border)).teacher_heatmaps
         for border in (0.0, 1.0)
     )
     assert whole is not None
@@ -145,7 +150,7 @@ def test_where_the_picture_is_made_to_end_nothing_is_taught(people: People) -> N
         for maps in (whole, ended)
     ]
     assert set(counts[0]) == {2}
-    assert set(counts[1]) == {1, 2}  # the labelled joint in the middle sometimes stops the line
+    assert set(counts[1]) == {1, 2}  # the labeled joint in the middle sometimes stops the line
     assert np.mean(np.array(counts[1]) == 1) > 0.5
 
 
@@ -160,7 +165,7 @@ def test_lower_hills_do_not_dig_into_higher_ones() -> None:
 # kept
 
 
-def test_what_was_seen_is_kept_and_asked_for_once(people: People, tmp_path: Path) -> None:
+def test_what_was_seen_is_kept_and_asked_for_once(people: TrainingPeople, tmp_path: Path) -> None:
     from slimpose.train import distillation
 
     asked = 0
@@ -173,17 +178,17 @@ def test_what_was_seen_is_kept_and_asked_for_once(people: People, tmp_path: Path
     teacher = distillation.Teacher(
         name="one", runs_on="NumPy", skeleton=COCO17, stride=4, heatmaps_of=counting
     )
-    cache = tmp_path / "run" / distillation.TAUGHT
-    first = distillation.taught_once(people, teacher, size=SIZE, cache=cache)
+    cache = tmp_path / "run" / distillation.TEACHER_CACHE
+    first = distillation.cached_teacher(people, teacher, size=SIZE, cache=cache)
     assert asked == 2  # one batch, plain and mirrored
     np.testing.assert_array_equal(
-        distillation.taught_once(people, teacher, size=SIZE, cache=cache), first
+        distillation.cached_teacher(people, teacher, size=SIZE, cache=cache), first
     )
     assert asked == 2
     assert cache.stat().st_size < 24 * 17 * len(people) + 600
-    moved = dataclasses.replace(people, boxes_cut=people.boxes_cut + 1)
+    moved = dataclasses.replace(people, boxes_cut=people.boxes_stored + 1)
     other = dataclasses.replace(teacher, name="two")
     for changed in ((people, other, SIZE), (people, teacher, Size(64, 64)), (moved, teacher, SIZE)):
         asked = 0
-        distillation.taught_once(changed[0], changed[1], size=changed[2], cache=cache)
+        distillation.cached_teacher(changed[0], changed[1], size=changed[2], cache=cache)
         assert asked == 2

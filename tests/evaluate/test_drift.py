@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from slimpose.arrays import Size
 from slimpose.cli.main import main
-from slimpose.evaluate.drift import compare
+from slimpose.evaluate.drift import compare_models
 from slimpose.runtime.session import ModelInfo, read_info
 from slimpose.skeleton import COCO17, Skeleton
 from synthetic_models import CROP, dot_image, metadata_of, write_detector_model, write_pose_model
@@ -54,7 +54,7 @@ def answers(
 
 
 def test_distances_and_scores_are_those_of_joints_that_both_models_see() -> None:
-    drift = compare(
+    drift = compare_models(
         answers(maps=0.5), answers(shift_x=3, score=0.7, low=5, maps=0.25), CROPS, AREAS
     )
     assert (drift.people, drift.joints) == (3, 3 * 12)
@@ -72,16 +72,16 @@ def test_distances_and_scores_are_those_of_joints_that_both_models_see() -> None
 
 @given(shift_x=st.floats(0, 40, width=32))
 def test_oks_falls_from_1_as_points_part(shift_x: float) -> None:
-    drift = compare(answers(), answers(shift_x=shift_x), CROPS, AREAS)
+    drift = compare_models(answers(), answers(shift_x=shift_x), CROPS, AREAS)
     assert drift.mean_px == pytest.approx(shift_x, abs=1e-4)
-    further = compare(answers(), answers(shift_x=shift_x + 1), CROPS, AREAS)
+    further = compare_models(answers(), answers(shift_x=shift_x + 1), CROPS, AREAS)
     assert 0 <= further.oks_mean <= drift.oks_mean <= 1 + 1e-6
     assert drift.map_rms is None
 
 
 def test_a_model_that_sees_nobody_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match=r"of 3 people no joint scores over 0\.3 in both models"):
-        compare(answers(), answers(score=0.2), CROPS, AREAS)
+        compare_models(answers(), answers(score=0.2), CROPS, AREAS)
 
 
 @pytest.fixture
@@ -134,11 +134,11 @@ def test_a_broken_limit_is_told_and_fails(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from slimpose.cli import verify
-    from slimpose.evaluate.drift import Drift
+    from slimpose.evaluate.drift import PredictionDrift
 
-    far = compare(answers(), answers(shift_x=2), CROPS, AREAS)
+    far = compare_models(answers(), answers(shift_x=2), CROPS, AREAS)
     monkeypatch.setattr(verify, "compare", lambda *_args, **_options: far)
-    assert isinstance(far, Drift)
+    assert isinstance(far, PredictionDrift)
     model = write_pose_model(tmp_path / "pose.onnx")
     assert run("verify", model, model, *scene, "--max-px", "2.5", "--max-p95-px", "1.5") == 1
     told = capsys.readouterr()

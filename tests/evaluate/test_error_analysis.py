@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from slimpose.arrays import Size
 from slimpose.cli.main import main
 from slimpose.evaluate.error_analysis import page
-from slimpose.evaluate.error_analysis.analysis import Analysis, analyse
+from slimpose.evaluate.error_analysis.analysis import ErrorAnalysis, analyze
 from slimpose.evaluate.error_analysis.crops import side_by_side
 from slimpose.evaluate.error_analysis.findings import findings, short_table
-from slimpose.evaluate.error_analysis.matching import average_precision, compare, scenes_of
+from slimpose.evaluate.error_analysis.matching import average_precision, compare, image_matches
 from slimpose.formats import coco
 from slimpose.skeleton import COCO17
 from synthetic_models import dot_image, write_detector_model, write_pose_model
@@ -96,23 +96,23 @@ def at(keypoints: Keypoints, joint: str, x: float = 0.0, y: float = 0.0) -> np.n
     return keypoints[JOINTS[joint], :2] + np.array([x, y])
 
 
-def kinds(analysis: Analysis) -> dict[str, int]:
+def kinds(analysis: ErrorAnalysis) -> dict[str, int]:
     return {kind: count for kind, count in analysis.kinds.items() if count}
 
 
-def gains(analysis: Analysis) -> dict[str, float]:
-    return {row.name: row.gain for row in analysis.mended}
+def gains(analysis: ErrorAnalysis) -> dict[str, float]:
+    return {row.name: row.gain for row in analysis.oracles}
 
 
 ONE, OTHER = person(100), person(1000)
 
 
 def test_a_perfect_pose_leaves_nothing_to_work_on() -> None:
-    result = analyse(truth(ONE, OTHER), [pose(ONE), pose(OTHER)])
+    result = analyze(truth(ONE, OTHER), [pose(ONE), pose(OTHER)])
     assert kinds(result) == {"good": 34}
     assert result.precision.ap == pytest.approx(1.0)
     assert set(gains(result).values()) == {0.0}
-    assert findings(result) == ["Nothing is lost: every labelled joint is good."]
+    assert findings(result) == ["Nothing is lost: every labeled joint is good."]
     assert all(
         row.precision is not None and row.precision.ap == pytest.approx(1.0)
         for row in result.joints
@@ -148,11 +148,11 @@ def test_a_perfect_pose_leaves_nothing_to_work_on() -> None:
     ],
 )
 def test_a_planted_error_is_called_what_it_is(joint: str, place: np.ndarray, kind: str) -> None:
-    result = analyse(truth(ONE, OTHER), [pose(moved(ONE, **{joint: place})), pose(OTHER)])
+    result = analyze(truth(ONE, OTHER), [pose(moved(ONE, **{joint: place})), pose(OTHER)])
     assert kinds(result) == ({"good": 34} if kind == "good" else {"good": 33, kind: 1})
     row = result.joints[JOINTS[joint]]
     assert row.kinds[kind] == (1.0 if kind == "good" else 0.5)
-    assert row.labelled == 2
+    assert row.labeled == 2
 
 
 def test_between_inversion_and_swap_the_nearer_joint_decides() -> None:
@@ -163,18 +163,18 @@ def test_between_inversion_and_swap_the_nearer_joint_decides() -> None:
     near[JOINTS["left_wrist"], :2] += [6.0, 0]
     for shift, kind in ((0.0, "inversion"), (6.0, "swap")):
         wrong = moved(ONE, left_wrist=at(ONE, "right_wrist", shift))
-        result = analyse(truth(ONE, near), [pose(wrong), pose(near, score=0.8)])
+        result = analyze(truth(ONE, near), [pose(wrong), pose(near, score=0.8)])
         assert result.joints[JOINTS["left_wrist"]].kinds[kind] == 0.5
 
 
-def test_joints_that_are_not_labelled_are_of_no_kind_and_attract_nothing() -> None:
+def test_joints_that_are_not_labeled_are_of_no_kind_and_attract_nothing() -> None:
     blind = ONE.copy()
     blind[JOINTS["right_wrist"], 2] = 0
-    result = analyse(
+    result = analyze(
         truth(blind), [pose(moved(ONE, left_wrist=at(ONE, "right_wrist"), right_wrist=(0, 0)))]
     )
     assert kinds(result) == {"good": 15, "miss": 1}
-    assert result.joints[JOINTS["right_wrist"]].labelled == 0
+    assert result.joints[JOINTS["right_wrist"]].labeled == 0
     assert result.joints[JOINTS["right_wrist"]].precision is None
 
 
@@ -183,7 +183,7 @@ def test_what_mending_brings_is_exact(wrong: int) -> None:
     """With m of 17 joints right OKS is m/17, and AP the share of the ten thresholds that are no higher."""
     bad = ONE.copy()
     bad[:wrong, :2] += [0, 5000]
-    result = analyse(truth(ONE), [pose(bad)])
+    result = analyze(truth(ONE), [pose(bad)])
     before = sum(threshold <= (17 - wrong) / 17 for threshold in np.linspace(0.5, 0.95, 10)) / 10
     assert result.precision.ap == pytest.approx(before)
     assert gains(result)["miss"] == pytest.approx(1 - before)
@@ -196,9 +196,9 @@ def test_each_kind_is_mended_alone_and_all_together() -> None:
     pairs = ("left_wrist", "right_wrist"), ("left_ankle", "right_ankle")
     places = {a: at(ONE, b) for pair in pairs for a, b in (pair, pair[::-1])}
     places |= dict.fromkeys(("nose", "left_hip", "left_knee"), (0.0, 3000.0))
-    result = analyse(truth(ONE), [pose(moved(ONE, **places))])
+    result = analyze(truth(ONE), [pose(moved(ONE, **places))])
     assert kinds(result) == {"good": 10, "inversion": 4, "miss": 3}
-    assert {row.name: row.ap for row in result.mended} == pytest.approx(
+    assert {row.name: row.fixed_ap for row in result.oracles} == pytest.approx(
         {
             "jitter": 0.2,
             "inversion": 0.7,
@@ -218,16 +218,16 @@ def test_mending_hidden_joints_leaves_the_visible_as_they_are() -> None:
     half[:8, 2] = 1
     bad = ONE.copy()
     bad[4:12, :2] += [0, 5000]  # 4 hidden, 4 visible: 9/17 passes 1 threshold, 13/17 passes 6
-    result = analyse(truth(half), [pose(bad)])
-    hidden = next(row for row in result.mended if row.name == "hidden joints")
+    result = analyze(truth(half), [pose(bad)])
+    hidden = next(row for row in result.oracles if row.name == "hidden joints")
     assert (hidden.count, hidden.of) == (4, 8)
-    assert (result.precision.ap, hidden.ap) == pytest.approx((0.1, 0.6))
+    assert (result.precision.ap, hidden.fixed_ap) == pytest.approx((0.1, 0.6))
     eye, ear = result.joints[JOINTS["left_eye"]], result.joints[JOINTS["right_ear"]]
     assert (eye.pck_hidden, eye.pck_visible, ear.pck_hidden) == (1.0, None, 0.0)
 
 
 def test_people_without_a_pose_are_not_found_and_finding_them_is_worth_the_rest() -> None:
-    result = analyse(truth(ONE, OTHER), [pose(ONE)])
+    result = analyze(truth(ONE, OTHER), [pose(ONE)])
     assert kinds(result) == {"good": 17, "not found": 17}
     assert result.precision.ap == pytest.approx(51 / 101)  # recalls 0, 0.01, ..., 0.50 of 101
     assert gains(result)["people not found"] == pytest.approx(50 / 101)
@@ -237,7 +237,7 @@ def test_people_without_a_pose_are_not_found_and_finding_them_is_worth_the_rest(
 
 
 def test_nobody_found_at_all_is_an_analysis_too(tmp_path: Path) -> None:
-    result = analyse(truth(ONE), [])
+    result = analyze(truth(ONE), [])
     assert kinds(result) == {"not found": 17}
     assert (result.precision.ap, result.poses) == (0.0, 0)
     assert gains(result)["people not found"] == pytest.approx(1.0)
@@ -247,18 +247,18 @@ def test_nobody_found_at_all_is_an_analysis_too(tmp_path: Path) -> None:
 
 def test_a_false_pose_scored_first_costs_what_its_absence_brings() -> None:
     """One true and one false pose above it: precision 1/2 at every recall."""
-    result = analyse(truth(ONE), [pose(ONE, score=0.5), pose(person(2500), score=0.9)])
+    result = analyze(truth(ONE), [pose(ONE, score=0.5), pose(person(2500), score=0.9)])
     assert result.precision.ap == pytest.approx(0.5)
     assert gains(result)["false poses"] == pytest.approx(0.5)
     assert gains(result)["order of the poses"] == pytest.approx(0.5)
-    false = next(row for row in result.mended if row.name == "false poses")
+    false = next(row for row in result.oracles if row.name == "false poses")
     assert (false.count, false.of) == (1, 2)
 
 
 def test_a_skeleton_without_left_and_right_has_no_inversions(tmp_path: Path) -> None:
     joints = [f"point {number}" for number in range(17)]
     file = truth(ONE, joints=joints)
-    result = analyse(file, [pose(moved(ONE, left_wrist=at(ONE, "right_wrist")))])
+    result = analyze(file, [pose(moved(ONE, left_wrist=at(ONE, "right_wrist")))])
     assert result.kinds["miss"] == 1
     assert "inversion" not in gains(result)
     assert "inversion" not in short_table(result)
@@ -266,7 +266,7 @@ def test_a_skeleton_without_left_and_right_has_no_inversions(tmp_path: Path) -> 
     assert "</i>inversion" not in page
 
 
-def rows(result: Analysis, name: str) -> dict[str, float]:
+def rows(result: ErrorAnalysis, name: str) -> dict[str, float]:
     """AP by row of the grouping."""
     grouping = next(one for one in result.groupings if one.name == name)
     return {row.name: row.precision.ap for row in grouping.rows if row.precision is not None}
@@ -276,7 +276,7 @@ def test_groups_are_measured_apart() -> None:
     """The large person is found; the small one's pose has 13 of 17 joints right (6 thresholds of 10)."""
     bad = OTHER.copy()
     bad[:4, :2] += [0, 500]
-    result = analyse(
+    result = analyze(
         truth(ONE, OTHER, areas=(10_000.0, 3_600.0)), [pose(ONE), pose(bad, score=0.95)]
     )
     assert rows(result, "Size") == pytest.approx({"48 to 64": 0.6, "96 to 128": 1.0})
@@ -300,13 +300,13 @@ def test_groups_are_measured_apart() -> None:
         ((person(1), person(1000)), "Cut by the picture's border", {"no", "yes"}),
         ((person(3818), person(1000)), "Cut by the picture's border", {"no", "yes"}),
         ((person(100, visibility=1), person(1000)), "Hidden joints", {"none", "half and more"}),
-        ((person(100), person(1000)), "Labelled joints", {"more"}),
+        ((person(100), person(1000)), "Labeled joints", {"more"}),
     ],
 )
 def test_people_are_put_into_the_group_they_belong_to(
     people: tuple[np.ndarray, ...], grouping: str, expected: set[str]
 ) -> None:
-    result = analyse(truth(*people), [pose(one) for one in people])
+    result = analyze(truth(*people), [pose(one) for one in people])
     assert rows(result, grouping) == pytest.approx(dict.fromkeys(expected, 1.0))
 
 
@@ -317,7 +317,7 @@ def test_the_worst_people_are_those_with_most_joints_lost() -> None:
         bad = one.copy()
         bad[: 2 * number, :2] += [0, 700]
         records.append(pose(bad))
-    result = analyse(truth(*people), records)
+    result = analyze(truth(*people), records)
     assert [one.person_id for one in result.worst] == [13, 12, 11]
     assert [one.joints_lost for one in result.worst] == pytest.approx([4.0, 2.0, 0.0])
 
@@ -325,7 +325,7 @@ def test_the_worst_people_are_those_with_most_joints_lost() -> None:
 def test_a_crowd_and_people_without_joints_are_nobodys_error() -> None:
     blank = person(2000)
     blank[:, 2] = 0
-    result = analyse(truth(ONE, OTHER, blank, crowds=[1]), [pose(ONE), pose(OTHER), pose(blank)])
+    result = analyze(truth(ONE, OTHER, blank, crowds=[1]), [pose(ONE), pose(OTHER), pose(blank)])
     assert kinds(result) == {"good": 17}
     assert (result.precision.people, result.precision.ap) == (1, pytest.approx(1.0))
 
@@ -333,8 +333,8 @@ def test_a_crowd_and_people_without_joints_are_nobodys_error() -> None:
 def test_a_file_without_labels_is_refused() -> None:
     blank = person(100)
     blank[:, 2] = 0
-    with pytest.raises(ValueError, match=r"truth\.json: nobody has a labelled joint"):
-        analyse(truth(blank), [])
+    with pytest.raises(ValueError, match=r"truth\.json: nobody has a labeled joint"):
+        analyze(truth(blank), [])
 
 
 @settings(max_examples=25)
@@ -358,7 +358,7 @@ def test_average_precision_is_that_of_pycocotools(seed: int) -> None:
     file = truth(*people, areas=areas, crowds=[0] if rng.random() < 0.2 else [])
     expected = by_pycocotools(file, records, kind="keypoints")
     sigmas = np.array(COCO17.sigmas)
-    figure = average_precision([compare(scene, sigmas) for scene in scenes_of(file, records)])
+    figure = average_precision([compare(scene, sigmas) for scene in image_matches(file, records)])
     if figure is None:
         assert not any(
             one.keypoints is not None and one.keypoints[:, 2].any()
@@ -369,7 +369,7 @@ def test_average_precision_is_that_of_pycocotools(seed: int) -> None:
     assert [figure.ap, figure.ap50, figure.ap75] == pytest.approx(
         [expected[name] for name in ("AP", "AP50", "AP75")]
     )
-    result = analyse(file, records)
+    result = analyze(file, records)
     sizes = {row.name: row.precision for row in result.groupings[0].rows}
     for name, key in (("medium (32² to 96²)", "APM"), ("large (over 96²)", "APL")):
         found = sizes[name]
@@ -381,7 +381,7 @@ def test_average_precision_is_that_of_pycocotools(seed: int) -> None:
 
 
 def _only_joint(file: coco.CocoFile, joint: int) -> coco.CocoFile:
-    """The file with every other joint unlabelled."""
+    """The file with every other joint unlabeled."""
     people = []
     for one in file.people:
         assert one.keypoints is not None
@@ -412,18 +412,18 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def write_page(folder: Path, file: coco.CocoFile, result: Analysis) -> str:
+def write_page(folder: Path, file: coco.CocoFile, result: ErrorAnalysis) -> str:
     image = np.full((1000, 4000, 3), 90, np.uint8)
     for entry in file.images.values():
         (folder / entry.file_name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    subject = page.Subject(model="a <b>net</b>", protocol="ground-truth boxes, no flip test")
+    subject = page.PageHeader(model="a <b>net</b>", protocol="ground-truth boxes, no flip test")
     return page.write(folder / "page", result, subject, file, folder).read_text(encoding="utf-8")
 
 
 def test_the_page_stands_alone_and_names_cannot_break_it(tmp_path: Path) -> None:
     joints = ["<script>alert(1)</script>", *COCO17.joints[1:]]
     file = truth(ONE, OTHER, joints=joints, file_name="a&b'<i>.png")
-    page = write_page(tmp_path, file, analyse(file, [pose(moved(ONE, left_wrist=(0, 0)))]))
+    page = write_page(tmp_path, file, analyze(file, [pose(moved(ONE, left_wrist=(0, 0)))]))
     reader = Reader()
     reader.feed(page)
     assert reader.open == []
@@ -447,13 +447,13 @@ def test_the_truth_is_drawn_on_the_left_and_what_was_found_on_the_right() -> Non
     image = np.full((1000, 4000, 3), 90, np.uint8)
     wrong = pose(moved(ONE, nose=at(ONE, "nose", 90, -30)))
     right, missed = (
-        side_by_side(image, analyse(truth(ONE), [found]).worst[0], COCO17).astype(int)
+        side_by_side(image, analyze(truth(ONE), [found]).worst[0], COCO17).astype(int)
         for found in (pose(ONE), wrong)
     )
     changed = (right != missed).any(axis=2)
     half = changed.shape[1] // 2
     assert not changed[:, :half].any()
-    is_vermilion = (missed == (213, 94, 0)).all(axis=2)  # the colour of a miss
+    is_vermilion = (missed == (213, 94, 0)).all(axis=2)  # the color of a miss
     assert (is_vermilion & changed)[:, half:].sum() > 20
 
 
@@ -495,7 +495,7 @@ def test_evaluate_writes_the_page_and_prints_the_table(
     scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, out = write_pose_model(tmp_path / "pose.onnx"), tmp_path / "new" / "page"
-    words = ("evaluate", model, "--annotations", scene, "--images", tmp_path, "--analyse", out)
+    words = ("evaluate", model, "--annotations", scene, "--images", tmp_path, "--analyze", out)
     assert run(*words) == 0
     printed = capsys.readouterr().out
     assert "mended" in printed
@@ -519,10 +519,10 @@ def test_evaluate_writes_the_page_and_prints_the_table(
     [
         ("truth.json", "pose", 2, "truth.json is a file; expected a folder"),
         ("truth.json/page", "pose", 1, "cannot write to"),
-        ("page", "detector", 2, "--analyse: about poses; synthetic-detect is a person detector"),
+        ("page", "detector", 2, "--analyze: about poses; synthetic-detect is a person detector"),
     ],
 )
-def test_what_cannot_be_analysed_is_told_before_the_work(
+def test_what_cannot_be_analyzed_is_told_before_the_work(
     scene: Path,
     tmp_path: Path,
     target: str,
@@ -542,7 +542,7 @@ def test_what_cannot_be_analysed_is_told_before_the_work(
         scene,
         "--images",
         tmp_path,
-        "--analyse",
+        "--analyze",
         tmp_path / target,
     )
     assert run(*words) == code

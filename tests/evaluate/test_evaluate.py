@@ -22,7 +22,7 @@ from slimpose.arrays import Crops, Heatmaps, Size
 from slimpose.cli.main import main
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.evaluate.detector import detected_boxes
-from slimpose.evaluate.pose import by_heatmaps, quarter_decode
+from slimpose.evaluate.pose import predict_from_heatmaps, quarter_decode
 from slimpose.formats import coco
 from slimpose.skeleton import COCO17, Skeleton
 from synthetic_models import dot_image, write_detector_model, write_pose_model
@@ -291,8 +291,8 @@ def dot_heatmaps(offset_px: float) -> Callable[[Crops], Heatmaps]:
     """A model of stride 4 whose map peaks where crop pixel x is cell (x - offset) / 4."""
 
     def heatmaps_of(crops: Crops) -> Heatmaps:
-        grey = crops.astype(np.float32).sum(axis=3)
-        y, x = np.divmod(grey.reshape(len(crops), -1).argmax(axis=1), crops.shape[2])
+        gray = crops.astype(np.float32).sum(axis=3)
+        y, x = np.divmod(gray.reshape(len(crops), -1).argmax(axis=1), crops.shape[2])
         points = np.stack([x - offset_px, y - 1.5], axis=1)[:, None] / 4
         return heatmap.encode(points.astype(np.float32), Size(32, 24), sigma_px=2.0)
 
@@ -310,8 +310,10 @@ def one_pixel(x: int, y: int) -> Crops:
 
 @pytest.mark.parametrize("x", [21, 40, 47, 70])
 def test_a_mirrored_map_lies_where_it_should_without_a_shift(x: int) -> None:
-    flipped = by_heatmaps(dot_heatmaps(1.5), ONE_JOINT, stride=4, flip=True)
-    shifted = by_heatmaps(dot_heatmaps(1.5), ONE_JOINT, stride=4, flip=True, flip_shift=True)
+    flipped = predict_from_heatmaps(dot_heatmaps(1.5), ONE_JOINT, stride=4, flip=True)
+    shifted = predict_from_heatmaps(
+        dot_heatmaps(1.5), ONE_JOINT, stride=4, flip=True, flip_shift=True
+    )
     points, _ = flipped(one_pixel(x, 60))
     np.testing.assert_allclose(points[0, 0], (x, 60), atol=0.05)
     assert shifted(one_pixel(x, 60))[0][0, 0, 0] == pytest.approx(
@@ -321,7 +323,7 @@ def test_a_mirrored_map_lies_where_it_should_without_a_shift(x: int) -> None:
 
 def test_the_shift_is_for_maps_in_the_biased_convention() -> None:
     def points(**how: bool) -> float:
-        predict = by_heatmaps(dot_heatmaps(0.0), ONE_JOINT, stride=4, **how)  # pyright: ignore[reportArgumentType]
+        predict = predict_from_heatmaps(dot_heatmaps(0.0), ONE_JOINT, stride=4, **how)  # pyright: ignore[reportArgumentType]
         return float(predict(one_pixel(40, 60))[0][0, 0, 0])
 
     alone = points(flip=False)
@@ -334,14 +336,14 @@ def test_the_shift_is_for_maps_in_the_biased_convention() -> None:
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [
-        ({(5, 4): 1.0}, (5, 4)),  # x, y; equal neighbours: the cell itself
+        ({(5, 4): 1.0}, (5, 4)),  # x, y; equal neighbors: the cell itself
         ({(5, 4): 1.0, (6, 4): 0.5}, (5.25, 4)),
         ({(5, 4): 1.0, (4, 4): 0.5, (5, 5): 0.1}, (4.75, 4.25)),
         ({(0, 4): 1.0, (1, 4): 0.9}, (0, 4)),  # the border's cells stay
         ({(5, 7): 1.0, (6, 7): 0.9}, (5, 7)),
     ],
 )
-def test_a_quarter_cell_towards_the_higher_neighbour(
+def test_a_quarter_cell_towards_the_higher_neighbor(
     cells: dict[tuple[int, int], float], expected: tuple[float, float]
 ) -> None:
     maps = np.zeros((1, 1, 8, 12), np.float32)
@@ -457,7 +459,7 @@ def test_nobody_to_look_at_is_no_ap_of_nought(scene: Path, tmp_path: Path, capsy
     model = write_pose_model(tmp_path / "pose.onnx")
     assert run("evaluate", model, "--annotations", scene, "--images", tmp_path) == 2
     assert (
-        "truth.json: nobody has a labelled joint; expected people to look at"
+        "truth.json: nobody has a labeled joint; expected people to look at"
         in capsys.readouterr().err
     )
 
@@ -469,7 +471,7 @@ def test_nobody_to_look_at_is_no_ap_of_nought(scene: Path, tmp_path: Path, capsy
         (("--detector", "other.onnx"), "--detector"),
         (("--flip", "--flip-shift"), "--flip, --flip-shift"),
         (("--decoding", "quarter", "--box-threshold", "0.5"), "--decoding"),
-        (("--analyse", "page"), "--analyse"),
+        (("--analyze", "page"), "--analyze"),
     ],
 )
 def test_a_detector_takes_no_options_about_poses(
@@ -539,7 +541,7 @@ def test_what_is_read_is_not_overwritten(
 
 
 def random_people(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A COCO file of some pictures and people, crowds and unlabelled ones too, and results near and far from them."""
+    """A COCO file of some pictures and people, crowds and unlabeled ones too, and results near and far from them."""
     rng = np.random.default_rng(seed)
     people: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
@@ -611,7 +613,7 @@ def test_the_shipped_models_find_the_people_of_the_sample_photos(tmp_path: Path)
 
     truth = SHARED / "person_keypoints.json"
     if not truth.exists() or "mnv2" not in shipped():
-        pytest.skip("needs the labelled sample photos and the shipped weights")
+        pytest.skip("needs the labeled sample photos and the shipped weights")
     out = tmp_path / "figures.json"
     assert run("evaluate", "mnv2", "--annotations", truth, "--images", PHOTOS, "--json", out) == 0
     assert json.loads(out.read_text())["AP"] > 0.45

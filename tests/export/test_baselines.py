@@ -13,18 +13,18 @@ from slimpose.adapters.part_affinity import OPENPOSE18, group_people
 from slimpose.arrays import Size
 from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
-from slimpose.network.baselines.net import BaselineNet, BaselineSpec, PartsNet
-from slimpose.network.build import COMPARED, build, named
+from slimpose.network.baselines.net import BaselineNet, BaselineSpec, PartAffinityNet
+from slimpose.network.build import COMPARED, build, spec_named
 from slimpose.runtime.session import Session
 from slimpose.train import checkpoint
 
 SIZE = Size(64, 64)
 
 
-def lively(name: str) -> onnx_export.Loaded:
+def lively(name: str) -> onnx_export.LoadedWeights:
     """An untrained net whose heatmaps are large enough to have peaks, as a trained one's are."""
     torch.manual_seed(0)
-    loaded = onnx_export.untrained(named(name, size=SIZE), task="pose")
+    loaded = onnx_export.random_weights(spec_named(name, size=SIZE), task="pose")
     joints = loaded.spec.joints
     convolutions = [module for module in loaded.net.modules() if isinstance(module, nn.Conv2d)]
     last = [
@@ -34,7 +34,7 @@ def lively(name: str) -> onnx_export.Loaded:
     ][-1]
     nn.init.normal_(last.weight, std=0.5)
     with torch.inference_mode():
-        peak = float(loaded.net(torch.from_numpy(onnx_export.smooth_noise(4, SIZE))).amax())
+        peak = float(loaded.net(torch.from_numpy(onnx_export.smooth_noise_images(4, SIZE))).amax())
         last.weight.div_(peak)  # its heatmaps' highest is 1 then
     return loaded
 
@@ -72,7 +72,7 @@ def test_weights_trained_elsewhere_are_exported_with_their_alignment(tmp_path: P
     session = Session(out)
     assert session.info.card["start"] == "published weights x.pth"
     assert_same(session, onnx_export.load_weights(path).net)
-    pictures = onnx_export.smooth_noise(3, SIZE)
+    pictures = onnx_export.smooth_noise_images(3, SIZE)
     with torch.inference_mode():
         theirs = net(torch.from_numpy(pictures)).numpy()
     (ours,) = session.run(pictures, ("heatmaps",))
@@ -85,7 +85,7 @@ def test_weights_trained_elsewhere_are_exported_with_their_alignment(tmp_path: P
 
 def assert_same(session: Session, net: nn.Module) -> None:
     """The file's heatmaps are the net's, and its points come out of peaks."""
-    pictures = onnx_export.smooth_noise(3, SIZE)
+    pictures = onnx_export.smooth_noise_images(3, SIZE)
     points, scores, heatmaps = session.run(pictures, ("points", "scores", "heatmaps"))
     assert points.shape == (*heatmaps.shape[:2], 2)
     assert scores.max() > 0.1  # or nothing was compared
@@ -109,21 +109,21 @@ def test_a_bottom_up_file_gives_what_people_are_made_of(tmp_path: Path) -> None:
     assert session.info.card["start"] == "random weights, untrained"
     assert session.info.skeleton == OPENPOSE18
     heatmaps, affinities = session.run(
-        onnx_export.smooth_noise(2, Size(64, 96)), ("heatmaps", "affinities")
+        onnx_export.smooth_noise_images(2, Size(64, 96)), ("heatmaps", "affinities")
     )
     assert heatmaps.shape == (2, 18, 8, 12)
     assert affinities.shape == (2, 38, 8, 12)
     found = group_people(
         heatmaps[0], affinities[0], session.info.skeleton, stride=session.info.stride
     )
-    assert len(found.scores) == 0  # it has learnt nothing
+    assert len(found.scores) == 0  # it has learned nothing
 
 
 def test_a_bottom_up_net_is_compared_by_its_maps(tmp_path: Path) -> None:
     """In another runtime's file too."""
     out = tmp_path / "openpose.xml"
     assert _run("lightweight-openpose", "--untrained", "--size", "64x96", "--out", out) == 0
-    pictures = onnx_export.smooth_noise(2, Size(64, 96))
+    pictures = onnx_export.smooth_noise_images(2, Size(64, 96))
     heatmaps, affinities = Session(out).run(pictures, ("heatmaps", "affinities"))
     maps = {"heatmaps": heatmaps, "affinities": affinities}
     assert onnx_export.drift_of(maps, maps).maps == 0
@@ -156,10 +156,10 @@ def test_a_bottom_up_file_of_another_net_is_refused() -> None:
     with pytest.raises(
         ValueError, match="efficientpose-a is no bottom-up net; expected lightweight-openpose"
     ):
-        PartsNet(net)
+        PartAffinityNet(net)
     with pytest.raises(
         ValueError, match="the task is 'detect', which is none for a BaselineNet of 17 joints"
     ):
         onnx_export.as_module(
-            onnx_export.untrained(BaselineSpec(baseline="efficientpose-a"), task="detect")
+            onnx_export.random_weights(BaselineSpec(baseline="efficientpose-a"), task="detect")
         )

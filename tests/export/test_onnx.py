@@ -37,7 +37,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(weights: Path) -> Path:
     out = weights.with_name("small.onnx")
     onnx_export.export(
-        onnx_export.load_weights(weights), out, name="small", card={"licence": "Apache-2.0"}
+        onnx_export.load_weights(weights), out, name="small", card={"license": "Apache-2.0"}
     )
     return out
 
@@ -45,15 +45,15 @@ def exported(weights: Path) -> Path:
 def test_file_agrees_with_pytorch_for_any_batch(weights: Path, exported: Path) -> None:
     module = onnx_export.as_module(onnx_export.load_weights(weights))
     for count in (1, 3, 8):
-        pictures = onnx_export.smooth_noise(count, SPEC.size)
-        drift = onnx_export.compare(module, exported.read_bytes(), pictures)
+        pictures = onnx_export.smooth_noise_images(count, SPEC.size)
+        drift = onnx_export.compare_outputs(module, exported.read_bytes(), pictures)
         assert drift.pixels <= 0.05
         assert drift.maps <= 1e-3
 
 
 def test_a_batch_gives_the_same_points_as_single_calls(exported: Path) -> None:
     session = ort.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
-    pictures = onnx_export.smooth_noise(8, SPEC.size)
+    pictures = onnx_export.smooth_noise_images(8, SPEC.size)
     together = np.asarray(session.run(["points"], {"crops": pictures})[0])
     alone = [
         np.asarray(session.run(["points"], {"crops": picture[None]})[0]) for picture in pictures
@@ -72,12 +72,14 @@ def test_metadata_alone_tells_what_the_file_is(exported: Path) -> None:
     )
     assert NetSpec.from_json(told["net"]) == SPEC
     assert len(json.loads(told["skeleton"])["joints"]) == 17
-    assert json.loads(told["card"]) == {"start": "random", "licence": "Apache-2.0"}
+    assert json.loads(told["card"]) == {"start": "random", "license": "Apache-2.0"}
     assert len(told["weights_sha256"]) == 64
 
 
 def test_a_file_that_differs_is_not_written(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_export, "compare", lambda *_: onnx_export.Drift(pixels=0.2, maps=0.0))
+    monkeypatch.setattr(
+        onnx_export, "compare", lambda *_: onnx_export.ExportDrift(pixels=0.2, maps=0.0)
+    )
     out = weights.with_name("never.onnx")
     with pytest.raises(RuntimeError, match=r"differs from PyTorch by 0\.2 px"):
         onnx_export.export(onnx_export.load_weights(weights), out, name="never", card={})

@@ -24,7 +24,7 @@ Write = Callable[[Any], Path]
 def test_a_keypoint_file_is_read_in_image_pixels(document: Document, write_coco: Write) -> None:
     read = coco.read(write_coco(document), keypoints=True)
     (person,) = read.people
-    assert read.images[7] == coco.ImageRecord(id=7, file_name="street.png", height=48, width=64)
+    assert read.images[7] == coco.CocoImage(id=7, file_name="street.png", height=48, width=64)
     assert read.skeleton is COCO17
     assert person.box_image.tolist() == [10, 8, 40, 40]  # x, y, width, height became corners
     assert person.keypoints is not None
@@ -273,7 +273,7 @@ def test_a_file_name_inside_the_image_folder_is_taken(
     assert coco.read(write_coco(document), keypoints=True).images[7].file_name == name
 
 
-def test_a_results_file_is_recognised(write_coco: Write) -> None:
+def test_a_results_file_is_recognized(write_coco: Write) -> None:
     path = write_coco([{"image_id": 7, "category_id": 1, "keypoints": [], "score": 1}])
     with pytest.raises(ValueError, match=re.escape("got a JSON list (is it a results file?)")):
         coco.read(path, keypoints=True)

@@ -71,10 +71,10 @@ def test_pictures_that_are_not_there_are_counted(tmp_path: Path, document: dict[
     with pytest.raises(
         FileNotFoundError, match=r"lacks 2 of the 4 pictures of people\.json, 1\.png the first"
     ):
-        coco_layout.check_pictures(annotations, folder)
+        coco_layout.check_images(annotations, folder)
     for i in (1, 3):
         (folder / f"{i}.png").touch()
-    coco_layout.check_pictures(annotations, folder)
+    coco_layout.check_images(annotations, folder)
 
 
 # a list of images without annotations

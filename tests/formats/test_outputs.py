@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimpose.cli.output_paths import check_targets
+from slimpose.cli.output_paths import check_output_paths
 from slimpose.formats import csv as csv_format
 from slimpose.formats import json_lines, openpose, results
 from slimpose.formats.files import write_bytes
-from slimpose.formats.partial_file import RunningFile
+from slimpose.formats.partial_file import PartialFile
 from slimpose.poses import Poses
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -59,7 +59,7 @@ def test_a_record_has_a_track_where_a_tracker_gave_one() -> None:
 
 def test_a_line_is_a_frame_even_without_people() -> None:
     def document(poses: Poses) -> dict[str, Any]:
-        line = json_lines.line(poses, source="a", camera=1, frame=3, timestamp_s=0.12)
+        line = json_lines.json_line(poses, source="a", camera=1, frame=3, timestamp_s=0.12)
         assert line.endswith(b"\n")
         assert line.count(b"\n") == 1
         return json.loads(line)
@@ -184,10 +184,10 @@ def test_an_openpose_file_says_who_is_who() -> None:
 def test_supervision_takes_the_poses() -> None:
     import supervision
 
-    from slimpose.formats.supervision import key_points
+    from slimpose.formats.supervision import to_keypoints
 
     poses = poses_of(2, ids=[7, -1])
-    points: Any = key_points(poses)
+    points: Any = to_keypoints(poses)
     assert isinstance(points, supervision.KeyPoints)
     np.testing.assert_array_equal(points.xy, poses.points_image)
     assert np.asarray(points.data["track_id"]).tolist() == [7, -1]
@@ -195,14 +195,14 @@ def test_supervision_takes_the_poses() -> None:
     assert len(one) == 1
     canvas = supervision.VertexAnnotator(radius=3).annotate(np.zeros((300, 300, 3), np.uint8), one)
     assert canvas.any()
-    assert len(key_points(poses_of(0))) == 0
+    assert len(to_keypoints(poses_of(0))) == 0
 
 
 # Files that grow.
 
 
-def json_file(target: Path) -> RunningFile:
-    return RunningFile(target, head=b"[\n", between=b",\n", tail=b"\n]\n")
+def json_file(target: Path) -> PartialFile:
+    return PartialFile(target, head=b"[\n", between=b",\n", tail=b"\n]\n")
 
 
 def test_a_growing_file_is_whole_after_every_record(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_rolling_back_takes_away_what_came_after_the_mark(
     tmp_path: Path, steps: list[bytes | None]
 ) -> None:
     """A None marks the place; at the end everything after the last mark is taken back."""
-    file = RunningFile(tmp_path / "a.bin", head=b"<", between=b"|", tail=b">")
+    file = PartialFile(tmp_path / "a.bin", head=b"<", between=b"|", tail=b">")
     kept: list[bytes] = []
     records: list[bytes] = []
     mark = file.mark()
@@ -293,7 +293,7 @@ def test_no_file_comes_to_stand_in_a_devices_place(tmp_path: Path) -> None:
     for write in (
         json_file,
         lambda path: write_bytes(path, b"1"),
-        lambda path: check_targets({"--csv": path}, {}, []),
+        lambda path: check_output_paths({"--csv": path}, {}, []),
     ):
         with pytest.raises(
             ValueError, match=r"pipe is a device or a pipe; expected a file to write \(--jsonl - is"
@@ -306,4 +306,4 @@ def test_no_file_comes_to_stand_in_a_devices_place(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RuntimeError, match=r"cannot write to .*file"):
-        RunningFile(tmp_path / "file" / "a.json")
+        PartialFile(tmp_path / "file" / "a.json")

@@ -22,15 +22,15 @@ from slimpose.arrays import Size
 from slimpose.cli.benchmark import _share
 from slimpose.cli.main import main
 from slimpose.measure import benchmark, peak_throughput
-from slimpose.measure.benchmark import names_of, our_choices, our_contender, peer
+from slimpose.measure.benchmark import backend_choices, model_entry, peer_entry, unique_names
 from slimpose.measure.pipeline_latency import STAGES, time_pipeline
-from slimpose.measure.synthetic_video import drawn_person, make_film, people_of
-from slimpose.runtime.auto_backend import Choice
+from slimpose.measure.synthetic_video import cut_out_people, drawn_person, make_video
+from slimpose.runtime.auto_backend import BackendChoice
 from slimpose.runtime.backends.available import Backend
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.session import Session
-from slimpose.runtime.timing import Times, in_turn
+from slimpose.runtime.timing import CallTimes, time_interleaved
 from synthetic_models import CROP, metadata_of, write_detector_model, write_pose_model
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
@@ -82,7 +82,7 @@ def test_a_peak_is_so_many_multiply_adds_a_second() -> None:
 
 @pytest.mark.parametrize("people", [1, 2, 5, 10, 13])
 def test_a_film_shows_so_many_people_inside_the_picture_and_apart(people: int) -> None:
-    film = make_film([drawn_person()], people, frames=3)
+    film = make_video([drawn_person()], people, frames=3)
     assert film.picture(0).shape == film.picture(4).shape == (720, 1280, 3)
     for boxes in film.boxes_image:
         assert boxes.shape == (people, 4)
@@ -91,11 +91,11 @@ def test_a_film_shows_so_many_people_inside_the_picture_and_apart(people: int) -
         assert (boxes[:, 2:] - boxes[:, :2] > 20).all()
     assert people == 1 or (film.boxes_image[0] != film.boxes_image[1]).any()
     with pytest.raises(ValueError, match="a film of 0 people"):
-        make_film([drawn_person()], 0)
+        make_video([drawn_person()], 0)
 
 
 def test_people_are_cut_out_of_photos(detector: Path, tmp_path: Path) -> None:
-    people = people_of(PHOTOS, Detector(Session(detector, threads=1), score_threshold=0.0))
+    people = cut_out_people(PHOTOS, Detector(Session(detector, threads=1), score_threshold=0.0))
     for patch in people:
         height, width = patch.rgb.shape[:2]
         assert (patch.box >= -1).all()
@@ -104,11 +104,11 @@ def test_people_are_cut_out_of_photos(detector: Path, tmp_path: Path) -> None:
         (len(patch.rgb) for patch in people), reverse=True
     )
     with pytest.raises(NotADirectoryError, match="no image folder"):
-        people_of(tmp_path / "nothing", Detector(Session(detector, threads=1)))
+        cut_out_people(tmp_path / "nothing", Detector(Session(detector, threads=1)))
 
 
 def test_the_whole_way_looks_at_all_people_of_all_cameras(pose: Path, detector: Path) -> None:
-    film = make_film([drawn_person()], 3, frames=4)
+    film = make_video([drawn_person()], 3, frames=4)
     sessions = Session(pose, threads=1), Session(detector, threads=1)
     times = time_pipeline(*sessions, film, cameras=2, detect_every=1, steps=4, seconds=60.0)
     assert times.people >= 3
@@ -120,36 +120,36 @@ def test_the_whole_way_looks_at_all_people_of_all_cameras(pose: Path, detector: 
 
 def test_only_backends_that_are_there_take_part(pose: Path) -> None:
     found = {"onnxruntime": THERE, "openvino": NOT_THERE}
-    assert our_choices(pose, found) == [Choice()]
-    assert our_choices(pose, found, precisions=("bf16",)) == []
+    assert backend_choices(pose, found) == [BackendChoice()]
+    assert backend_choices(pose, found, precisions=("bf16",)) == []
     with pytest.raises(BackendError, match="openvino is not there: pip install it"):
-        our_choices(pose, found, backends=("openvino",))
+        backend_choices(pose, found, backends=("openvino",))
     with pytest.raises(BackendError, match="no backend is named 'tpu'"):
-        our_choices(pose, found, backends=("tpu",))
+        backend_choices(pose, found, backends=("tpu",))
 
 
 def test_files_of_one_stem_are_told_apart() -> None:
     mine, yours, other = Path("a/best.onnx"), Path("b/best.onnx"), Path("b/net.onnx")
-    assert names_of([mine, yours, other]) == {mine: str(mine), yours: str(yours), other: "net"}
-    assert names_of([other, other]) == {other: "net"}
+    assert unique_names([mine, yours, other]) == {mine: str(mine), yours: str(yours), other: "net"}
+    assert unique_names([other, other]) == {other: "net"}
 
 
 def test_a_measurement_of_memory_that_does_not_end_is_none(
     pose: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "_MEMORY_S", 0.01)
-    assert benchmark.memory_mb(pose, Choice(), threads=1, people=1) is None
+    assert benchmark.memory_mb(pose, BackendChoice(), threads=1, people=1) is None
 
 
 def test_any_graph_can_be_a_peer_for_one_input(tmp_path: Path) -> None:
-    contender = peer(raw_graph(tmp_path / "raw.onnx"), name="raw", threads=1)
+    contender = peer_entry(raw_graph(tmp_path / "raw.onnx"), name="raw", threads=1)
     assert contender.call(2) is None
     call = contender.call(1)
     assert call is not None
     call()
     (tmp_path / "notes.onnx").write_text("no model")
     with pytest.raises(ValueError, match="not an ONNX file"):
-        peer(tmp_path / "notes.onnx", name="notes", threads=1)
+        peer_entry(tmp_path / "notes.onnx", name="notes", threads=1)
 
 
 def run(*words: str | Path) -> int:
@@ -196,9 +196,9 @@ def test_files_of_one_name_are_both_timed_as_often_as_asked(
     shutil.copyfile(pose, twin)
     asked: list[int] = []
 
-    def counted(calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, Times]:
+    def counted(calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, CallTimes]:
         asked.append(rounds)
-        return in_turn(calls, rounds=rounds)
+        return time_interleaved(calls, rounds=rounds)
 
     monkeypatch.setattr("slimpose.cli.benchmark.in_turn", counted)
     options = (
@@ -260,7 +260,7 @@ def test_a_shares_peak_is_that_of_its_precision(tmp_path: Path) -> None:
     path = write_pose_model(
         tmp_path / "int8.onnx", metadata=metadata_of("pose", CROP, precision="int8", gmac="0.5")
     )
-    contender = our_contender(path, Choice(), name="int8", threads=1)
+    contender = model_entry(path, BackendChoice(), name="int8", threads=1)
     # Two people of 0.5 GMAC in 10 ms are 100 GMAC a second.
     assert _share(contender, 2, 10.0, {"fp32": 200.0, "int8": 400.0}) == 0.25
 

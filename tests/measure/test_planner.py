@@ -18,14 +18,14 @@ from slimpose.measure.planner import (
     Load,
     Plan,
     Setup,
-    from_two_calls,
+    headroom_of,
     intervals,
-    longest,
     plans,
-    reach,
+    slowest_plans,
+    split_fixed_and_per_person_ms,
 )
 from slimpose.runtime import models
-from slimpose.runtime.auto_backend import Choice
+from slimpose.runtime.auto_backend import BackendChoice
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.session import Session
 from synthetic_models import write_detector_model, write_pose_model
@@ -37,18 +37,21 @@ GOOD = Setup(
     quality=0.5,
     detector=models.resolve(models.DEFAULT_DETECTOR),
     detector_quality=0.3,
-    choice=Choice(),
+    choice=BackendChoice(),
     precision="fp32",
     threads=2,
     call_ms=1.0,
     person_ms=5.0,
     detect_ms=20.0,
-    picture_ms=4.0,
+    frame_ms=4.0,
     crop_ms=0.2,
 )
 QUICK = replace(GOOD, model="quick", quality=0.4, person_ms=1.0)
 BF16 = replace(
-    GOOD, choice=Choice(backend="openvino", precision="bf16"), precision="bf16", person_ms=3.0
+    GOOD,
+    choice=BackendChoice(backend="openvino", precision="bf16"),
+    precision="bf16",
+    person_ms=3.0,
 )
 
 
@@ -143,7 +146,7 @@ def test_whatever_is_planned_fits(load: Load, headroom: float) -> None:
 @settings(max_examples=25)
 @given(loads)
 def test_what_is_said_to_be_in_reach_can_be_planned(load: Load) -> None:
-    could = reach([GOOD, BF16], load, headroom=0.1)
+    could = headroom_of([GOOD, BF16], load, headroom=0.1)
     for changed, found in (
         ("people", could.people),
         ("cameras", could.cameras),
@@ -156,12 +159,14 @@ def test_what_is_said_to_be_in_reach_can_be_planned(load: Load) -> None:
 def test_reach_by_hand() -> None:
     # 90 ms for 10 + 1 + 5 * 2 * n ... of n people in each of two cameras: 2 * (4 + 0.2 n) + 1 + 10
     # n + 40 / 8.
-    assert reach([GOOD], LOAD, headroom=0.1).people == 7
-    assert reach([GOOD], replace(LOAD, fps=1000.0), headroom=0.1).people == 0
+    assert headroom_of([GOOD], LOAD, headroom=0.1).people == 7
+    assert headroom_of([GOOD], replace(LOAD, fps=1000.0), headroom=0.1).people == 0
 
 
 def test_where_nothing_keeps_up_the_fastest_is_told_first() -> None:
-    assert [plan.setup.model for plan in longest([GOOD, QUICK], replace(LOAD, fps=100.0))] == [
+    assert [
+        plan.setup.model for plan in slowest_plans([GOOD, QUICK], replace(LOAD, fps=100.0))
+    ] == [
         "quick",
         "good",
     ]
@@ -171,13 +176,13 @@ def test_where_nothing_keeps_up_the_fastest_is_told_first() -> None:
 def test_times_of_a_call_and_a_person_come_back(
     call_ms: float, person_ms: float, many: int
 ) -> None:
-    found = from_two_calls(call_ms + person_ms, call_ms + many * person_ms, many)
+    found = split_fixed_and_per_person_ms(call_ms + person_ms, call_ms + many * person_ms, many)
     np.testing.assert_allclose(found, (call_ms, person_ms), atol=1e-6, rtol=1e-4)
 
 
 def test_times_that_noise_has_turned_round_are_never_negative() -> None:
-    assert from_two_calls(10.0, 8.0, 4) == (8.0, 0.0)
-    assert from_two_calls(7.0, 7.0, 1) == (0.0, 7.0)
+    assert split_fixed_and_per_person_ms(10.0, 8.0, 4) == (8.0, 0.0)
+    assert split_fixed_and_per_person_ms(7.0, 7.0, 1) == (0.0, 7.0)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +209,7 @@ def test_the_command_says_all_that_is_not_the_default() -> None:
 
 
 def test_the_command_names_a_backend_that_the_detector_can_have_too() -> None:
-    own = replace(GOOD, path=Path("net.tflite"), choice=Choice(backend="litert"))
+    own = replace(GOOD, path=Path("net.tflite"), choice=BackendChoice(backend="litert"))
     command = command_of(Plan(setup=own, detect_every=6, step_ms=1.0, share=0.1))
     assert "--model net.tflite --backend onnxruntime --threads" in command
 

@@ -13,14 +13,14 @@ import pytest
 from slimpose.arrays import Image, Size
 from slimpose.media.images import ImageError, check_image, decode_image, read_image
 from slimpose.media.sources import (
-    BrokenOffError,
-    DamagedError,
+    DamagedFrameError,
     Frame,
     SourceError,
+    TruncatedVideoError,
     expand,
     open_media,
 )
-from slimpose.media.video_writer import Recording
+from slimpose.media.video_writer import VideoWriter
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 
@@ -70,9 +70,9 @@ def test_a_picture_is_read_as_rgb() -> None:
         np.full((6, 7, 3), 200 * 257, np.uint16),
         np.full((6, 7, 4), 200, np.uint8),
     ],
-    ids=["grey", "16-bit grey", "16-bit colour", "transparent"],
+    ids=["gray", "16-bit gray", "16-bit color", "transparent"],
 )
-def test_grey_deep_and_transparent_pictures_become_rgb_uint8(image: np.ndarray) -> None:
+def test_gray_deep_and_transparent_pictures_become_rgb_uint8(image: np.ndarray) -> None:
     read = decode_image(encoded(".png", image), name="picture")
     assert read.dtype == np.uint8
     assert read.shape == (6, 7, 3)
@@ -97,7 +97,7 @@ def test_a_rotated_photo_is_turned_upright() -> None:
 
 @pytest.mark.parametrize("progressive", [0, 1])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_truncated_jpeg_is_an_error_and_not_a_half_grey_picture(
+def test_a_truncated_jpeg_is_an_error_and_not_a_half_gray_picture(
     progressive: int, share: float
 ) -> None:
     data = encoded(".jpg", noise(), cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
@@ -276,7 +276,7 @@ def test_a_video_that_breaks_off_gives_its_sound_frames_first(tmp_path: Path) ->
             read.append(frame.index)
 
     with pytest.raises(
-        BrokenOffError, match=r"half\.avi: the video breaks off after \d+ of 40 frames"
+        TruncatedVideoError, match=r"half\.avi: the video breaks off after \d+ of 40 frames"
     ):
         watch()
     assert read == list(range(len(read)))
@@ -325,7 +325,7 @@ def test_a_truncated_mp4_is_told(tmp_path: Path) -> None:
 def test_frames_have_the_files_own_times(tmp_path: Path) -> None:
     """As a phone records: the rate is not even."""
     times_s = [0.0, 0.033, 0.1, 0.133, 0.5, 1.75]
-    film = Recording(tmp_path / "phone.mp4", Size(48, 64), fps=30.0)
+    film = VideoWriter(tmp_path / "phone.mp4", Size(48, 64), fps=30.0)
     for number, time_s in enumerate(times_s):
         film.write(np.full((48, 64, 3), 40 * number, np.uint8), time_s)
     film.finish()
@@ -398,7 +398,7 @@ def test_damaged_frames_are_left_out_and_told_and_the_others_keep_their_numbers(
             read.append(frame)
 
     words = f"{len(damaged)} damaged frames? could not be decoded .the first is frame {damaged[0]}.; the rest is kept"
-    with pytest.raises(DamagedError, match=words):
+    with pytest.raises(DamagedFrameError, match=words):
         watch()
     numbers = [number for number in range(21) if number not in damaged]
     assert [frame.index for frame in read] == numbers

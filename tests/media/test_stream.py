@@ -14,15 +14,15 @@ from fake_camera import FakeCamera, fake_camera, jpeg, walking_dot
 from slimpose.arrays import Size
 from slimpose.media import live_capture
 from slimpose.media.addresses import SourceError
-from slimpose.media.live_capture import Patience
+from slimpose.media.live_capture import StreamTimeouts
 from slimpose.media.stream import Picture
 from slimpose.poses import Poses
 from slimpose.runtime.follower import CameraFrame, Follower
-from slimpose.runtime.multi_camera import Cameras, watch
+from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
 from slimpose.skeleton import COCO17
 from synthetic_models import dot_image
 
-SHORT = Patience(
+SHORT = StreamTimeouts(
     open_s=2.0, read_s=1.0, first_retry_s=0.05, longest_retry_s=0.2, steady_s=0.2, black_s=0.3
 )
 DEADLINE_S = 30.0
@@ -43,7 +43,7 @@ def write_film(path: Path, frames: int, *, fps: float = 25.0) -> Path:
     return path
 
 
-def pictures_until(cameras: Cameras, enough: Callable[[list[Picture]], bool]) -> list[Picture]:
+def pictures_until(cameras: CameraGroup, enough: Callable[[list[Picture]], bool]) -> list[Picture]:
     """Take pictures until there are enough."""
     found: list[Picture] = []
     deadline_s = time.monotonic() + DEADLINE_S
@@ -57,7 +57,7 @@ def pictures_until(cameras: Cameras, enough: Callable[[list[Picture]], bool]) ->
     return found
 
 
-def words_until(cameras: Cameras, words: str, found: list[str] | None = None) -> list[str]:
+def words_until(cameras: CameraGroup, words: str, found: list[str] | None = None) -> list[str]:
     """Take pictures until some notice has the words in it; return all notices."""
     found = [] if found is None else found
     deadline_s = time.monotonic() + DEADLINE_S
@@ -76,7 +76,7 @@ def test_a_network_stream_gives_its_newest_pictures_with_the_time_they_came(
     camera: FakeCamera,
 ) -> None:
     before_s = live_capture.clock_s()
-    with Cameras.of(camera.url, patience=SHORT) as cameras:
+    with CameraGroup.of(camera.url, patience=SHORT) as cameras:
         found = pictures_until(cameras, lambda found: len(found) >= 10)
         (status,) = cameras.statuses()
     assert (status.state, status.size, status.damaged, status.connections) == (
@@ -93,7 +93,7 @@ def test_a_network_stream_gives_its_newest_pictures_with_the_time_they_came(
 
 
 def test_pictures_that_nobody_took_in_time_are_dropped_and_counted(camera: FakeCamera) -> None:
-    with Cameras.of(camera.url, patience=SHORT) as cameras:
+    with CameraGroup.of(camera.url, patience=SHORT) as cameras:
         first = pictures_until(cameras, lambda found: len(found) == 1)[0]
         deadline_s = time.monotonic() + DEADLINE_S
         while cameras.statuses()[0].received < first.frame + 10 and time.monotonic() < deadline_s:
@@ -106,7 +106,7 @@ def test_pictures_that_nobody_took_in_time_are_dropped_and_counted(camera: FakeC
 
 
 def test_a_stream_that_dies_and_returns_is_opened_again(camera: FakeCamera) -> None:
-    with Cameras.of(camera.url, patience=SHORT) as cameras:
+    with CameraGroup.of(camera.url, patience=SHORT) as cameras:
         pictures_until(cameras, lambda found: len(found) >= 3)
         camera.is_up = False
         words = words_until(cameras, "the host refuses (HTTP 503); trying again")
@@ -140,8 +140,8 @@ def test_back_off_doubles_up_to_its_cap(
         return wait(event, timeout)
 
     monkeypatch.setattr(threading.Event, "wait", waits)
-    patience = Patience(open_s=2.0, read_s=1.0, first_retry_s=0.5, longest_retry_s=5.0)
-    with Cameras.of(camera.url, patience=patience) as cameras:
+    patience = StreamTimeouts(open_s=2.0, read_s=1.0, first_retry_s=0.5, longest_retry_s=5.0)
+    with CameraGroup.of(camera.url, patience=patience) as cameras:
         deadline_s = time.monotonic() + DEADLINE_S
         while len(waited) < 7 and time.monotonic() < deadline_s:
             cameras.take(0.05)
@@ -149,7 +149,7 @@ def test_back_off_doubles_up_to_its_cap(
 
 
 def test_a_stream_that_goes_silent_is_lost_after_the_patience(camera: FakeCamera) -> None:
-    with Cameras.of(camera.url, patience=SHORT) as cameras:
+    with CameraGroup.of(camera.url, patience=SHORT) as cameras:
         pictures_until(cameras, lambda found: len(found) >= 3)
         camera.is_silent = True
         words_until(cameras, "no picture came in time; trying again")
@@ -158,7 +158,7 @@ def test_a_stream_that_goes_silent_is_lost_after_the_patience(camera: FakeCamera
 
 
 def test_a_change_of_resolution_is_told_and_starts_a_new_view(camera: FakeCamera) -> None:
-    with Cameras.of(camera.url, patience=SHORT) as cameras:
+    with CameraGroup.of(camera.url, patience=SHORT) as cameras:
         pictures_until(cameras, lambda found: len(found) >= 3)
         camera.picture = lambda number: walking_dot(number, size=Size(120, 160))
         words_until(cameras, "its pictures were 96x96 pixels, now they are 160x120")
@@ -170,7 +170,7 @@ def test_a_change_of_resolution_is_told_and_starts_a_new_view(camera: FakeCamera
 def test_the_first_picture_taken_after_a_change_is_a_new_view_even_if_others_were_dropped(
     camera: FakeCamera,
 ) -> None:
-    with Cameras.of(camera.url, patience=SHORT) as cameras:
+    with CameraGroup.of(camera.url, patience=SHORT) as cameras:
         pictures_until(cameras, lambda found: len(found) >= 3)
         camera.picture = lambda number: walking_dot(number, size=Size(120, 160))
         deadline_s = time.monotonic() + DEADLINE_S
@@ -183,14 +183,14 @@ def test_the_first_picture_taken_after_a_change_is_a_new_view_even_if_others_wer
 
 
 def test_black_pictures_are_told_after_a_while_and_so_is_their_end(camera: FakeCamera) -> None:
-    with Cameras.of(camera.url, patience=SHORT) as cameras:
+    with CameraGroup.of(camera.url, patience=SHORT) as cameras:
         camera.picture = lambda _: jpeg(np.full((96, 96, 3), 5, np.uint8))
         words_until(cameras, "black pictures for 0.3 s (a covered lens, or a camera asleep?)")
         status = cameras.statuses()[0]
-        assert (status.state, status.trouble) == ("live", "black pictures")
+        assert (status.state, status.problem) == ("live", "black pictures")
         camera.picture = walking_dot
         words_until(cameras, "no longer black")
-        assert cameras.statuses()[0].trouble == ""
+        assert cameras.statuses()[0].problem == ""
 
 
 def test_damaged_pictures_are_left_out_counted_and_told_once(camera: FakeCamera) -> None:
@@ -199,7 +199,7 @@ def test_damaged_pictures_are_left_out_counted_and_told_once(camera: FakeCamera)
         return data[: len(data) // 2] if number % 4 == 2 else data
 
     camera.picture = sometimes_damaged
-    with Cameras.of(camera.url, patience=SHORT) as cameras:
+    with CameraGroup.of(camera.url, patience=SHORT) as cameras:
         found = pictures_until(cameras, lambda _: cameras.statuses()[0].damaged >= 3)
         words = [notice.words for notice in cameras.notices()]
         assert cameras.statuses()[0].connections == 1
@@ -209,7 +209,7 @@ def test_damaged_pictures_are_left_out_counted_and_told_once(camera: FakeCamera)
 
 def test_motion_jpeg_without_lengths_is_read_up_to_the_next_boundary(camera: FakeCamera) -> None:
     camera.tells_lengths = False
-    with Cameras.of(camera.url, patience=SHORT) as cameras:
+    with CameraGroup.of(camera.url, patience=SHORT) as cameras:
         found = pictures_until(cameras, lambda found: len(found) >= 3)
         assert cameras.statuses()[0].damaged == 0
     assert found[0].image.shape == (96, 96, 3)
@@ -223,7 +223,7 @@ def test_what_is_no_motion_jpeg_goes_through_ffmpeg(camera: FakeCamera, tmp_path
         writer.write(dot_image(Size(96, 96), 30 + number % 30, 40))
     writer.release()
     camera.transport_stream = path.read_bytes()
-    with Cameras.of(camera.url, patience=SHORT) as cameras:
+    with CameraGroup.of(camera.url, patience=SHORT) as cameras:
         found = pictures_until(cameras, lambda found: len(found) >= 10)
         assert found[0].image.shape == (96, 96, 3)
         camera.is_silent = True
@@ -257,7 +257,7 @@ def test_why_a_stream_cannot_be_opened_is_told_without_its_password(camera: Fake
             f"{camera.url}?password=geheim": "the user or the password is wrong (HTTP 401)",
             f"{camera.url.replace('//', '//u:geheim@')}": "the user or the password is wrong (HTTP 401)",
         }
-        with Cameras.of(*addresses, patience=SHORT) as cameras:
+        with CameraGroup.of(*addresses, patience=SHORT) as cameras:
             told: dict[int, str] = {}
             deadline_s = time.monotonic() + DEADLINE_S
             while len(told) < len(addresses) and time.monotonic() < deadline_s:
@@ -278,7 +278,9 @@ def test_opencv_and_ffmpeg_say_nothing(
     right, wrong = (
         camera.url.replace("//", f"//user:{password}@") for password in ("right%25", "wrong")
     )
-    with Cameras.of(right, wrong, wrong.replace("http", "rtsp"), "99", patience=SHORT) as cameras:
+    with CameraGroup.of(
+        right, wrong, wrong.replace("http", "rtsp"), "99", patience=SHORT
+    ) as cameras:
         words_until(cameras, "the host answers, but no video comes")
         pictures_until(cameras, lambda found: any(picture.camera == 0 for picture in found))
     said = capfd.readouterr()
@@ -286,7 +288,7 @@ def test_opencv_and_ffmpeg_say_nothing(
 
 
 def test_a_camera_that_is_not_there_is_told() -> None:
-    with Cameras.of("99", patience=SHORT) as cameras:
+    with CameraGroup.of("99", patience=SHORT) as cameras:
         words_until(
             cameras,
             "there is no such camera (/dev/video99), or another program has it; trying again",
@@ -306,7 +308,7 @@ def test_what_cannot_be_watched_is_told_before_any_thread_starts(
 ) -> None:
     before = threading.active_count()
     with pytest.raises(SourceError, match=message):
-        Cameras.of(*words)
+        CameraGroup.of(*words)
     assert threading.active_count() == before
 
 
@@ -314,19 +316,19 @@ def test_what_cannot_be_watched_is_told_before_any_thread_starts(
 
 
 def test_every_picture_of_a_film_is_given_once(tmp_path: Path) -> None:
-    with Cameras.of(str(write_film(tmp_path / "a.avi", 12))) as cameras:
+    with CameraGroup.of(str(write_film(tmp_path / "a.avi", 12))) as cameras:
         found = pictures_until(cameras, lambda _: cameras.have_ended)
         (status,) = cameras.statuses()
     assert [picture.frame for picture in found] == list(range(12))
     np.testing.assert_allclose(
         [picture.timestamp_s for picture in found], np.arange(12) / 25, atol=1e-6
     )
-    assert (status.dropped, status.state, status.trouble, status.fps) == (0, "ended", "", 25.0)
+    assert (status.dropped, status.state, status.problem, status.fps) == (0, "ended", "", 25.0)
 
 
 def test_in_real_time_a_film_takes_as_long_as_it_lasts(tmp_path: Path) -> None:
     started_s = time.monotonic()
-    with Cameras.of(str(write_film(tmp_path / "a.avi", 30)), realtime=True) as cameras:
+    with CameraGroup.of(str(write_film(tmp_path / "a.avi", 30)), realtime=True) as cameras:
         found = pictures_until(cameras, lambda _: cameras.have_ended)
     assert time.monotonic() - started_s >= 29 / 25
     frames = [picture.frame for picture in found]
@@ -336,7 +338,7 @@ def test_in_real_time_a_film_takes_as_long_as_it_lasts(tmp_path: Path) -> None:
 
 
 def test_a_film_that_starts_over_goes_on_in_time(tmp_path: Path) -> None:
-    with Cameras.of(str(write_film(tmp_path / "a.avi", 4)), loop=True) as cameras:
+    with CameraGroup.of(str(write_film(tmp_path / "a.avi", 4)), loop=True) as cameras:
         found = pictures_until(cameras, lambda found: len(found) >= 10)
         assert cameras.statuses()[0].connections >= 2
     np.testing.assert_allclose(
@@ -363,7 +365,7 @@ def test_a_file_that_is_no_film_ends_and_the_others_go_on(
     tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    with Cameras.of(
+    with CameraGroup.of(
         str(tmp_path / name), str(write_film(tmp_path / "a.avi", 5)), loop=False
     ) as cameras:
         found = pictures_until(cameras, lambda _: cameras.have_ended)
@@ -371,7 +373,7 @@ def test_a_file_that_is_no_film_ends_and_the_others_go_on(
         words = [notice.words for notice in cameras.notices()]
     assert [picture.camera for picture in found] == [1] * 5
     assert (statuses[0].state, statuses[1].state) == ("ended", "ended")
-    assert statuses[0].trouble.startswith(message)
+    assert statuses[0].problem.startswith(message)
     assert any(word.startswith(message) for word in words)
 
 
@@ -382,8 +384,8 @@ def test_dead_and_silent_streams_hold_nobody_else(camera: FakeCamera) -> None:
     """The silent one holds its own thread in OpenCV for as long as patience says, and nobody else's."""
     with silent_port() as silent:
         dead = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
-        patience = Patience(open_s=20.0, read_s=20.0)
-        with Cameras.of(dead, camera.url, dead, patience=patience) as cameras:
+        patience = StreamTimeouts(open_s=20.0, read_s=20.0)
+        with CameraGroup.of(dead, camera.url, dead, patience=patience) as cameras:
             started_s = time.monotonic()
             found = pictures_until(cameras, lambda found: len(found) >= 5)
             took_s = time.monotonic() - started_s
@@ -412,9 +414,9 @@ class CountingFollower(Follower):
 def test_the_pictures_of_all_cameras_go_through_one_call(tmp_path: Path) -> None:
     films = [str(write_film(tmp_path / f"{name}.avi", 20)) for name in "abc"]
     follower = CountingFollower()
-    with Cameras.of(*films) as cameras:
+    with CameraGroup.of(*films) as cameras:
         time.sleep(0.5)  # all three have their first picture by then
-        seen = [seen for batch in watch(cameras, follower) for seen in batch]
+        seen = [seen for batch in follow_cameras(cameras, follower) for seen in batch]
     assert [0, 1, 2] in follower.steps
     assert all(len(set(step)) == len(step) for step in follower.steps)
     for camera in range(3):
@@ -425,8 +427,8 @@ def test_the_pictures_of_all_cameras_go_through_one_call(tmp_path: Path) -> None
 
 def test_a_batch_is_empty_where_nothing_comes() -> None:
     follower = CountingFollower()
-    with Cameras.of("99", patience=SHORT) as cameras:
-        batches = watch(cameras, follower, patience_s=0.01)
+    with CameraGroup.of("99", patience=SHORT) as cameras:
+        batches = follow_cameras(cameras, follower, patience_s=0.01)
         assert [next(batches) for _ in range(3)] == [[], [], []]
     assert follower.steps == []
 
@@ -435,7 +437,7 @@ def test_no_thread_nor_descriptor_is_left(camera: FakeCamera, tmp_path: Path) ->
     film = str(write_film(tmp_path / "a.avi", 5))
 
     def once() -> tuple[int, int]:
-        with Cameras.of(camera.url, film, "99", loop=True, patience=SHORT) as cameras:
+        with CameraGroup.of(camera.url, film, "99", loop=True, patience=SHORT) as cameras:
             pictures_until(cameras, lambda found: {picture.camera for picture in found} == {0, 1})
             cameras.close(timeout_s=DEADLINE_S)
         deadline_s = time.monotonic() + DEADLINE_S

@@ -14,15 +14,15 @@ import pytest
 
 from slimpose.arrays import Image, Size
 from slimpose.media import mp4
-from slimpose.media.video_writer import Recording
+from slimpose.media.video_writer import VideoWriter
 
 
-def grey(level: int, size: Size = Size(48, 64)) -> Image:
+def gray(level: int, size: Size = Size(48, 64)) -> Image:
     return np.full((*size, 3), level, np.uint8)
 
 
 def frames_of(path: Path) -> list[tuple[float, int]]:
-    """The time in seconds and the mean grey of every frame."""
+    """The time in seconds and the mean gray of every frame."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     found: list[tuple[float, int]] = []
     while (frame := capture.read())[0]:
@@ -33,9 +33,9 @@ def frames_of(path: Path) -> list[tuple[float, int]]:
 
 
 def test_a_film_holds_its_pictures_in_order(tmp_path: Path) -> None:
-    film = Recording(tmp_path / "a.mp4", Size(48, 64), fps=10.0)
+    film = VideoWriter(tmp_path / "a.mp4", Size(48, 64), fps=10.0)
     for number in range(20):
-        film.write(grey(10 * number), number / 10)
+        film.write(gray(10 * number), number / 10)
     assert [path.name for path in tmp_path.iterdir()] == ["a.partial.mp4"]
     film.finish()
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
@@ -52,13 +52,13 @@ def test_a_system_without_named_pipes_films_through_a_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "mkfifo")
-    film = Recording(tmp_path / "a.mp4", Size(48, 64), fps=10.0)
+    film = VideoWriter(tmp_path / "a.mp4", Size(48, 64), fps=10.0)
     for number in range(20):
-        film.write(grey(10 * number), number / 10)
+        film.write(gray(10 * number), number / 10)
     film.finish()
     assert len(frames_of(tmp_path / "a.mp4")) == 20
     with pytest.raises(RuntimeError, match="OpenCV encodes no film"):
-        Recording(tmp_path / "b.mp4", Size(100_000, 100_000), fps=25.0)
+        VideoWriter(tmp_path / "b.mp4", Size(100_000, 100_000), fps=25.0)
 
 
 def test_each_picture_has_its_own_time(tmp_path: Path) -> None:
@@ -70,18 +70,18 @@ def test_each_picture_has_its_own_time(tmp_path: Path) -> None:
         1e9 + 60,
         1e9 + 60.1,
     ]  # a live one's, with gaps
-    film = Recording(tmp_path / "a.mp4", Size(48, 64), fps=25.0)
+    film = VideoWriter(tmp_path / "a.mp4", Size(48, 64), fps=25.0)
     for number, time_s in enumerate(times_s):
-        film.write(grey(40 * number), time_s)
+        film.write(gray(40 * number), time_s)
     film.finish()
     found = frames_of(tmp_path / "a.mp4")
     np.testing.assert_allclose([time_s for time_s, _ in found], np.array(times_s) - 1e9, atol=1e-3)
 
 
 def test_times_that_do_not_advance_do_not_break_the_film(tmp_path: Path) -> None:
-    film = Recording(tmp_path / "a.mp4", Size(48, 64), fps=25.0)
+    film = VideoWriter(tmp_path / "a.mp4", Size(48, 64), fps=25.0)
     for number, time_s in enumerate([5.0, 5.0, 4.0, 5.1]):
-        film.write(grey(40 * number), time_s)
+        film.write(gray(40 * number), time_s)
     film.finish()
     assert len(frames_of(tmp_path / "a.mp4")) == 4
 
@@ -90,8 +90,8 @@ def test_times_that_do_not_advance_do_not_break_the_film(tmp_path: Path) -> None
     ("given", "kept"), [(Size(49, 65), (48, 64)), (Size(1, 1), (2, 2)), (Size(3, 500), (2, 500))]
 )
 def test_odd_sides_lose_their_last_row(tmp_path: Path, given: Size, kept: tuple[int, int]) -> None:
-    film = Recording(tmp_path / "a.mp4", given, fps=25.0)
-    film.write(grey(200, given), 0.0)
+    film = VideoWriter(tmp_path / "a.mp4", given, fps=25.0)
+    film.write(gray(200, given), 0.0)
     film.finish()
     sound, frame = cv2.VideoCapture(str(tmp_path / "a.mp4")).read()
     assert sound
@@ -99,9 +99,9 @@ def test_odd_sides_lose_their_last_row(tmp_path: Path, given: Size, kept: tuple[
 
 
 def test_pictures_of_another_size_are_fitted_in(tmp_path: Path) -> None:
-    film = Recording(tmp_path / "a.mp4", Size(100, 100), fps=25.0)
-    film.write(grey(200, Size(100, 100)), 0.0)
-    film.write(grey(200, Size(50, 200)), 1.0)  # four times as wide as high: black above and below
+    film = VideoWriter(tmp_path / "a.mp4", Size(100, 100), fps=25.0)
+    film.write(gray(200, Size(100, 100)), 0.0)
+    film.write(gray(200, Size(50, 200)), 1.0)  # four times as wide as high: black above and below
     film.finish()
     capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
     capture.read()
@@ -149,13 +149,13 @@ def test_no_thread_nor_descriptor_nor_pipe_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    Recording(
+    VideoWriter(
         tmp_path / "warm.mp4", Size(48, 64), fps=25.0
     ).discard()  # what OpenCV keeps after the first
     before = (threading.active_count(), len(list(Path("/proc/self/fd").iterdir())))
     for number in range(5):
-        film = Recording(tmp_path / f"{number}.mp4", Size(48, 64), fps=25.0)
-        film.write(grey(9), 0.0)
+        film = VideoWriter(tmp_path / f"{number}.mp4", Size(48, 64), fps=25.0)
+        film.write(gray(9), 0.0)
         if number % 2:
             film.finish()
         else:
@@ -165,8 +165,8 @@ def test_no_thread_nor_descriptor_nor_pipe_is_left(
 
 
 def test_an_interrupted_film_stays_under_its_partial_name(tmp_path: Path) -> None:
-    film = Recording(tmp_path / "a.mp4", Size(48, 64), fps=25.0)
-    film.write(grey(9), 0.0)
+    film = VideoWriter(tmp_path / "a.mp4", Size(48, 64), fps=25.0)
+    film.write(gray(9), 0.0)
     film.close()
     assert len(frames_of(tmp_path / "a.partial.mp4")) == 1
 
@@ -175,15 +175,15 @@ def test_a_size_that_cannot_be_encoded_is_told_and_leaves_nothing(tmp_path: Path
     with pytest.raises(
         RuntimeError, match=r"a\.mp4: OpenCV encodes no film of \(100000, 100000\) pixels"
     ):
-        Recording(tmp_path / "a.mp4", Size(100_000, 100_000), fps=25.0)
+        VideoWriter(tmp_path / "a.mp4", Size(100_000, 100_000), fps=25.0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told_and_what_was_written_plays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = Recording(tmp_path / "a.mp4", Size(48, 64), fps=25.0)
-    film.write(grey(9), 0.0)
+    film = VideoWriter(tmp_path / "a.mp4", Size(48, 64), fps=25.0)
+    film.write(gray(9), 0.0)
     while not frames_of(tmp_path / "a.partial.mp4"):
         pass
     write = os.write
@@ -196,7 +196,7 @@ def test_a_full_disk_is_told_and_what_was_written_plays(
     monkeypatch.setattr("slimpose.formats.partial_file.os.write", full)
     for number in range(1, 30):
         try:
-            film.write(grey(8 * number), number / 25)
+            film.write(gray(8 * number), number / 25)
         except RuntimeError:
             break
     with pytest.raises(RuntimeError, match="No space left on device"):

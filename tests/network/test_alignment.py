@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Heatmaps, Points, Size
-from slimpose.network.alignment import ALIGNMENTS, Alignment, to_cell_centres
+from slimpose.network.alignment import ALIGNMENTS, Alignment, align_heatmaps
 
 CROP = Size(256, 192)
 STRIDE = 4
@@ -20,25 +20,25 @@ SIGMA_CELLS = 2.0  # of SimpleBaseline, HRNet and DARK at this size
 
 def drawn(points_crop: np.ndarray, alignment: Alignment) -> Heatmaps:
     """The Gaussians that a net of that alignment was trained on."""
-    if alignment == "centres":
+    if alignment == "centers":
         cells = geometry.crop_to_heatmap(points_crop, STRIDE)
     elif alignment == "multiples":
         cells = (points_crop / STRIDE).astype(np.float32)
-    else:  # the outermost cells' centres on the outermost pixels' centres
+    else:  # the outermost cells' centers on the outermost pixels' centers
         scale = [(CELLS.width - 1) / (CROP.width - 1), (CELLS.height - 1) / (CROP.height - 1)]
         cells = (points_crop * scale).astype(np.float32)
     return heatmap.encode(cells, CELLS, sigma_px=SIGMA_CELLS)
 
 
 def decoded(heatmaps: Heatmaps, alignment: Alignment) -> Points:
-    ours = to_cell_centres(torch.from_numpy(heatmaps), alignment, stride=STRIDE).numpy()
+    ours = align_heatmaps(torch.from_numpy(heatmaps), alignment, stride=STRIDE).numpy()
     return geometry.heatmap_to_crop(heatmap.decode(ours).points_heatmap, STRIDE)
 
 
 @pytest.mark.parametrize(
     ("alignment", "shift"),
     [
-        ("centres", 0.0),
+        ("centers", 0.0),
         # Cell i lies on pixel 4 * i for them, on 4 * i + 1.5 for us.
         ("multiples", 1.5),
         # A cell of theirs is 191/47 or 255/63 pixels: too far left before the middle, too far right
@@ -71,10 +71,10 @@ def test_a_point_is_found_where_it_was_drawn_whatever_the_alignment(
 def test_the_maps_are_those_of_a_net_trained_here(alignment: Alignment) -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform((20, 20), (171, 235), (1, 17, 2)).astype(np.float32)
-    corrected = to_cell_centres(
+    corrected = align_heatmaps(
         torch.from_numpy(drawn(points, alignment)), alignment, stride=STRIDE
     ).numpy()
-    assert np.abs(corrected - drawn(points, "centres")).max() < 0.02
+    assert np.abs(corrected - drawn(points, "centers")).max() < 0.02
 
 
 def test_flipping_the_crop_flips_the_corrected_map_cell_by_cell() -> None:
@@ -82,7 +82,7 @@ def test_flipping_the_crop_flips_the_corrected_map_cell_by_cell() -> None:
     point = np.array([[[61.25, 100.5]]], np.float32)
     flipped = np.array([[[CROP.width - 1 - 61.25, 100.5]]], np.float32)
     maps, mirrored = (
-        to_cell_centres(torch.from_numpy(drawn(place, "multiples")), "multiples", stride=STRIDE)
+        align_heatmaps(torch.from_numpy(drawn(place, "multiples")), "multiples", stride=STRIDE)
         for place in (point, flipped)
     )
     torch.testing.assert_close(maps, mirrored.flip(3), atol=0.01, rtol=0)
@@ -92,12 +92,12 @@ def test_flipping_the_crop_flips_the_corrected_map_cell_by_cell() -> None:
 
 def test_our_own_maps_are_left_alone() -> None:
     maps = torch.rand(1, 2, 8, 6)
-    assert to_cell_centres(maps, "centres", stride=STRIDE) is maps
+    assert align_heatmaps(maps, "centers", stride=STRIDE) is maps
 
 
 def test_a_map_of_one_value_stays_it() -> None:
     for alignment in ALIGNMENTS:
         torch.testing.assert_close(
-            to_cell_centres(torch.full((1, 1, 16, 12), 0.7), alignment, stride=STRIDE),
+            align_heatmaps(torch.full((1, 1, 16, 12), 0.7), alignment, stride=STRIDE),
             torch.full((1, 1, 16, 12), 0.7),
         )

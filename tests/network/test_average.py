@@ -14,11 +14,11 @@ from slimpose.arrays import Size
 from slimpose.cli.average import average
 from slimpose.export.onnx import load_weights
 from slimpose.network.build import build
-from slimpose.network.family import member
+from slimpose.network.family import family_spec
 from slimpose.network.spec import NetSpec
 from slimpose.train import checkpoint
 
-SPEC = dataclasses.replace(member("mnv2", size=Size(64, 64)), width_multiplier=0.35)
+SPEC = dataclasses.replace(family_spec("mnv2", size=Size(64, 64)), width_multiplier=0.35)
 
 
 def written(path: Path, *, seed: int, spec: NetSpec = SPEC) -> Path:

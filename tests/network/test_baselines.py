@@ -20,7 +20,7 @@ from slimpose.network.baselines.hrnet import Hrnet
 from slimpose.network.baselines.lightweight_openpose import LIMBS, LightweightOpenPose
 from slimpose.network.baselines.lpn import _GlobalContext
 from slimpose.network.baselines.net import ARCHITECTURES, BaselineNet, BaselineSpec
-from slimpose.network.build import COMPARED, build, named, net_of, spec_from_json
+from slimpose.network.build import COMPARED, build, net_of, spec_from_json, spec_named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.family import FAMILY
 from slimpose.network.pose_net import PoseNet
@@ -52,7 +52,7 @@ def fits(printed: float | None, counted: float) -> bool:
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.net], ids=_row_id)
 def test_a_rebuilt_net_costs_what_is_printed_or_the_row_says_why_not(row: PublishedRow) -> None:
-    found = cost_of_spec(named(row.net, size=row.size))
+    found = cost_of_spec(spec_named(row.net, size=row.size))
     agrees = (
         fits(row.params_m, found.params / 1e6)
         and fits(row.tool, found.tool_number)
@@ -63,23 +63,23 @@ def test_a_rebuilt_net_costs_what_is_printed_or_the_row_says_why_not(row: Publis
 
 
 def test_the_notes_about_differing_counts_are_arithmetic() -> None:
-    hourglass = cost_of_spec(named("hourglass-8"))
+    hourglass = cost_of_spec(spec_named("hourglass-8"))
     with torch.device("meta"):
-        net = build(named("hourglass-8"))
+        net = build(spec_named("hourglass-8"))
     assert isinstance(net, BaselineNet)
     stem = sum(parameter.numel() for parameter in net.body.get_submodule("stem").parameters())
     assert (hourglass.params - stem) / 1e6 == pytest.approx(25.1, abs=0.05)
     assert hourglass.tool_number == pytest.approx(19.2, abs=0.05)
     assert hourglass.gmac == pytest.approx(20.6, abs=0.05)
-    assert cost_of_spec(named("hourglass-8", size=Size(192, 192))).tool_number == pytest.approx(
-        14.38, abs=0.005
-    )
+    assert cost_of_spec(
+        spec_named("hourglass-8", size=Size(192, 192))
+    ).tool_number == pytest.approx(14.38, abs=0.005)
     searched = [
-        cost_of_spec(named(f"efficientpose-{variant}", size=Size(256, 256))).tool_number
+        cost_of_spec(spec_named(f"efficientpose-{variant}", size=Size(256, 256))).tool_number
         for variant in "abc"
     ]
     assert searched == pytest.approx([0.7, 1.5, 2.0], abs=0.06)  # the authors' table for 256x256
-    assert cost_of_spec(named("lightweight-openpose")).gmac == pytest.approx(8.88, abs=0.005)
+    assert cost_of_spec(spec_named("lightweight-openpose")).gmac == pytest.approx(8.88, abs=0.005)
 
 
 def test_every_compared_net_has_a_row_and_ikdnet_says_why_it_has_no_net() -> None:
@@ -162,7 +162,7 @@ def test_hrnet_computes_what_timms_computes_up_to_the_last_exchange() -> None:
 def test_it_gives_a_map_a_joint_at_its_stride_and_learns_from_them(name: str) -> None:
     torch.manual_seed(0)
     size = Size(64, 128)
-    spec = named(name, size=size)
+    spec = spec_named(name, size=size)
     net = build(spec).train()
     heatmaps = net(crops(2, size))
     assert heatmaps.shape == (2, spec.joints, *spec.heatmap_size)
@@ -184,7 +184,7 @@ def test_it_gives_a_map_a_joint_at_its_stride_and_learns_from_them(name: str) ->
 @pytest.mark.parametrize("name", ["efficientpose-a", "lightweight-openpose"])
 def test_a_batch_gives_what_each_crop_gives_alone(name: str) -> None:
     size = Size(64, 64)
-    net = build(named(name, size=size)).eval()
+    net = build(spec_named(name, size=size)).eval()
     batch = crops(3, size)
     with torch.inference_mode():
         together = net(batch)
@@ -192,19 +192,19 @@ def test_a_batch_gives_what_each_crop_gives_alone(name: str) -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-3)
 
 
-def test_pixels_are_normalised_by_imagenets_statistics() -> None:
+def test_pixels_are_normalized_by_imagenets_statistics() -> None:
     net = BaselineNet(BaselineSpec(baseline="efficientpose-a", size=Size(32, 32)))
-    grey = torch.full((1, 32, 32, 3), 128, dtype=torch.uint8)
+    gray = torch.full((1, 32, 32, 3), 128, dtype=torch.uint8)
     expected = [
         (128 / 255 - mean) / std for mean, std in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
     ]
-    found = net.normalised(grey)
+    found = net.normalized(gray)
     assert found.shape == (1, 3, 32, 32)
     assert found[0, :, 5, 7].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_simplebaseline_is_our_family_with_wide_deconvolutions_and_no_head() -> None:
-    spec = named("simplebaseline-r50")
+    spec = spec_named("simplebaseline-r50")
     with torch.device("meta"):
         net = build(spec)
     assert isinstance(net, PoseNet)
@@ -244,7 +244,7 @@ def test_lightweight_openpose_gives_the_background_and_affinities_too() -> None:
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_name_survives_a_files_metadata(name: str) -> None:
-    spec = named(name, size=Size(128, 192))
+    spec = spec_named(name, size=Size(128, 192))
     assert spec_from_json(spec.to_json()) == spec
     with torch.device("meta"):
         net = net_of({"net": spec.to_json(), "alignment": "multiples"})
@@ -255,23 +255,26 @@ def test_a_name_survives_a_files_metadata(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_the_familys_metadata_is_still_read(name: str) -> None:
-    assert spec_from_json(FAMILY[name].to_json()) == FAMILY[name] == named(name)
+    assert spec_from_json(FAMILY[name].to_json()) == FAMILY[name] == spec_named(name)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: named("hrnet-w18"), "no net is named 'hrnet-w18'; expected one of b0, b1"),
-        (lambda: named("hrnet-w18"), "simplebaseline-r50, simplebaseline-r101"),
+        (lambda: spec_named("hrnet-w18"), "no net is named 'hrnet-w18'; expected one of b0, b1"),
+        (lambda: spec_named("hrnet-w18"), "simplebaseline-r50, simplebaseline-r101"),
         (
             lambda: BaselineSpec(baseline="b1"),
             "no baseline is named 'b1'; expected one of hrnet-w32",
         ),
         (
-            lambda: named("hourglass-8", size=Size(128, 96)),
+            lambda: spec_named("hourglass-8", size=Size(128, 96)),
             "input size 128x96 is not a multiple of 64, the coarsest stride of hourglass-8",
         ),
-        (lambda: named("hrnet-w32", size=Size(0, 32)), "input size 0x32 is not a multiple of 32"),
+        (
+            lambda: spec_named("hrnet-w32", size=Size(0, 32)),
+            "input size 0x32 is not a multiple of 32",
+        ),
         (
             lambda: BaselineSpec(baseline="lpn-50", joints=0),
             "lpn-50 has 0 joints; expected at least 1",
@@ -284,7 +287,7 @@ def test_the_familys_metadata_is_still_read(name: str) -> None:
         ),
         (
             lambda: net_of({"net": FAMILY["mnv2"].to_json(), "alignment": "edges"}),
-            "metadata has the alignment 'edges'; expected one of centres, multiples, corners",
+            "metadata has the alignment 'edges'; expected one of centers, multiples, corners",
         ),
     ],
 )

@@ -16,7 +16,7 @@ from slimpose.arrays import Size
 from slimpose.cli.main import main
 from slimpose.network.cost import Cost, cost_of, cost_of_spec, cost_on
 from slimpose.network.detector_net import DetectorNet
-from slimpose.network.family import FAMILY, detector_of, member
+from slimpose.network.family import FAMILY, detector_of, family_spec
 from slimpose.network.paper_tables import ROWS, PaperRow
 from slimpose.network.pose_net import PoseNet
 
@@ -105,7 +105,7 @@ def test_a_layer_that_is_called_twice_computes_twice_and_has_its_parameters_once
 def test_the_named_nets_cost_what_the_documents_say(
     name: str, gmac: float, params: int, tool: float | None
 ) -> None:
-    found = cost_of_spec(member(name))
+    found = cost_of_spec(family_spec(name))
     assert found.gmac == pytest.approx(gmac, abs=0.0006)
     assert found.params == params
     if tool is not None:
@@ -181,7 +181,7 @@ def test_equal_nets_in_different_tables_have_equal_printed_numbers() -> None:
 
 @pytest.mark.parametrize("name", ["b1", "mnv2", "lite1", "r50"])
 def test_the_count_agrees_with_pytorchs_own_counter(name: str) -> None:
-    spec = member(name, size=Size(128, 96))
+    spec = family_spec(name, size=Size(128, 96))
     with torch.device("meta"):
         net = PoseNet(spec).eval()
     counter = FlopCounterMode(display=False)
@@ -191,7 +191,7 @@ def test_the_count_agrees_with_pytorchs_own_counter(name: str) -> None:
 
 
 def test_a_detector_is_counted_by_its_own_outputs() -> None:
-    spec = detector_of(member("mnv2"), size=Size(64, 96))
+    spec = detector_of(family_spec("mnv2"), size=Size(64, 96))
     with torch.device("meta"):
         net = DetectorNet(spec)
     assert cost_of_spec(spec) == cost_of(net, spec.size)
@@ -220,7 +220,7 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     assert (
-        cost_of_spec(member("lite0", size=Size(32, 32))).params > 0
+        cost_of_spec(family_spec("lite0", size=Size(32, 32))).params > 0
     )  # a size that no other test has counted
 
 
@@ -246,7 +246,7 @@ def test_the_verb_counts_the_detector_with_the_same_encoder(
 ) -> None:
     assert _run("mnv2", "--detector", "--size", "64x96", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    expected = cost_of_spec(detector_of(member("mnv2"), size=Size(64, 96)))
+    expected = cost_of_spec(detector_of(family_spec("mnv2"), size=Size(64, 96)))
     assert (found["name"], found["params"]) == ("mnv2 detector", expected.params)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Size
-from slimpose.network.dark import Dark
+from slimpose.network.dark import DarkDecoder
 from slimpose.network.spec import NetSpec
 
 SPEC = NetSpec(encoder="mobilenetv2_100", size=Size(128, 96))
@@ -17,7 +17,7 @@ SPEC = NetSpec(encoder="mobilenetv2_100", size=Size(128, 96))
 def both(heatmaps: np.ndarray) -> tuple[heatmap.Decoded, list[np.ndarray]]:
     """The reference's result, and the module's."""
     return heatmap.decode(heatmaps), [
-        output.numpy() for output in Dark(SPEC)(torch.from_numpy(heatmaps))
+        output.numpy() for output in DarkDecoder(SPEC)(torch.from_numpy(heatmaps))
     ]
 
 
@@ -46,4 +46,4 @@ def test_module_agrees_with_the_reference(kind: str) -> None:
 
 def test_a_map_too_small_for_the_window_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 5x5"):
-        Dark(NetSpec(encoder="mobilenetv2_100", size=Size(32, 32), deconv_widths=(32,)))
+        DarkDecoder(NetSpec(encoder="mobilenetv2_100", size=Size(32, 32), deconv_widths=(32,)))

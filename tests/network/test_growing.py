@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from slimpose.arrays import Size
-from slimpose.network.family import member
-from slimpose.network.growing import grow_into
+from slimpose.network.family import family_spec
+from slimpose.network.growing import load_into_larger
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
 
@@ -38,7 +38,7 @@ def shaken(spec: NetSpec) -> PoseNet:
 
 def test_a_deeper_net_begins_as_the_one_it_grew_from() -> None:
     parent, child = shaken(PARENT), shaken(DEEPER)
-    added = grow_into(child, parent.state_dict(), path=Path("parent"))
+    added = load_into_larger(child, parent.state_dict(), path=Path("parent"))
     assert len(added) == 9  # 1, 2, 3, 4, 3, 3, 1 blocks become 1, 3, 5, 6, 5, 5, 1
     crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_a_deeper_net_begins_as_the_one_it_grew_from() -> None:
 
 def test_a_net_with_summed_skips_begins_as_the_one_without() -> None:
     parent, child = shaken(PARENT), shaken(dataclasses.replace(PARENT, skip="sum"))
-    assert grow_into(child, parent.state_dict(), path=Path("parent")) == [
+    assert load_into_larger(child, parent.state_dict(), path=Path("parent")) == [
         "decoder.skips.0",
         "decoder.skips.1",
     ]
@@ -68,12 +68,14 @@ def test_a_net_with_summed_skips_begins_as_the_one_without() -> None:
     assert all(skip.weight.grad.abs().max() > 0 for skip in skips)  # they learn
     mixed = PoseNet(dataclasses.replace(PARENT, skip="concat"))
     with pytest.raises(ValueError, match=r"lacks decoder\.skips\.0\.weight, .* in no summed skip"):
-        grow_into(mixed, parent.state_dict(), path=Path("parent"))
+        load_into_larger(mixed, parent.state_dict(), path=Path("parent"))
 
 
 def test_the_dpu_net_holds_the_shipped_one() -> None:
-    parent, child = member("mnv2"), member("dpu")
-    assert len(grow_into(PoseNet(child), PoseNet(parent).state_dict(), path=Path("mnv2"))) == 9
+    parent, child = family_spec("mnv2"), family_spec("dpu")
+    assert (
+        len(load_into_larger(PoseNet(child), PoseNet(parent).state_dict(), path=Path("mnv2"))) == 9
+    )
 
 
 def test_nets_that_are_no_part_of_this_one_are_refused() -> None:
@@ -82,9 +84,9 @@ def test_nets_that_are_no_part_of_this_one_are_refused() -> None:
         ValueError,
         match=r"wider has .* where this net has \(8, .*expected a net that this one holds",
     ):
-        grow_into(PoseNet(DEEPER), wider.state_dict(), path=Path("wider"))
+        load_into_larger(PoseNet(DEEPER), wider.state_dict(), path=Path("wider"))
     with pytest.raises(ValueError, match="where this net has nothing"):
-        grow_into(PoseNet(PARENT), PoseNet(DEEPER).state_dict(), path=Path("deeper"))
+        load_into_larger(PoseNet(PARENT), PoseNet(DEEPER).state_dict(), path=Path("deeper"))
     cut = {
         name: value
         for name, value in PoseNet(PARENT).state_dict().items()
@@ -93,4 +95,4 @@ def test_nets_that_are_no_part_of_this_one_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"lacks to_heatmaps\.weight, which is in no residual block of its own"
     ):
-        grow_into(PoseNet(PARENT), cut, path=Path("cut"))
+        load_into_larger(PoseNet(PARENT), cut, path=Path("cut"))

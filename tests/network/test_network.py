@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from slimpose.arrays import Size
 from slimpose.network.encoder import Encoder
-from slimpose.network.family import FAMILY, detector_of, member
-from slimpose.network.imagenet import _match_normalisation
+from slimpose.network.family import FAMILY, detector_of, family_spec
+from slimpose.network.imagenet import _match_normalization
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
 from slimpose.network.trunk import import_trunk, unfold_batch_norm
@@ -50,7 +50,7 @@ def parameters(module: nn.Module) -> int:
     ],
 )
 def test_a_member_has_the_tables_parameters(name: str, expected: int) -> None:
-    assert parameters(PoseNet(member(name))) == expected
+    assert parameters(PoseNet(family_spec(name))) == expected
 
 
 def test_heatmaps_are_a_quarter_of_the_crop_and_one_a_joint() -> None:
@@ -72,8 +72,8 @@ def test_an_untrained_net_gives_nearly_empty_maps() -> None:
 
 
 def test_strides_follow_from_the_deconvolutions() -> None:
-    assert member("b1").stride == 4
-    assert detector_of(member("b1")).stride == 8
+    assert family_spec("b1").stride == 4
+    assert detector_of(family_spec("b1")).stride == 8
     assert NetSpec(encoder="resnet18", encoder_stride=16, deconv_widths=(32, 32)).stride == 4
 
 
@@ -96,7 +96,7 @@ def test_every_skip_is_used() -> None:
 
 
 def test_an_encoder_cut_at_stride_16_is_the_same_one_without_its_end() -> None:
-    whole = Encoder(member("b0")).body.state_dict()
+    whole = Encoder(family_spec("b0")).body.state_dict()
     cut = Encoder(
         NetSpec(encoder="tf_efficientnet_b0", encoder_stride=16, deconv_widths=(32, 32))
     ).body.state_dict()
@@ -115,7 +115,7 @@ def test_without_squeeze_and_excite_no_such_layer_is_left() -> None:
     def squeezes(spec: NetSpec) -> int:
         return sum("Squeeze" in type(module).__name__ for module in PoseNet(spec).modules())
 
-    b0 = member("b0")
+    b0 = family_spec("b0")
     without = NetSpec(encoder=b0.encoder, squeeze_excite=False)
     assert squeezes(b0) == 16  # one a block
     assert squeezes(without) == 0
@@ -138,11 +138,11 @@ def test_every_activation_of_the_encoder_is_replaced(
     assert kinds == {kind}
 
 
-def test_pixels_are_normalised_as_the_encoder_was_trained() -> None:
+def test_pixels_are_normalized_as_the_encoder_was_trained() -> None:
     mobile = Encoder(SMALL)
     assert mobile.mean_pixel.flatten().tolist() == [127.5] * 3
     assert mobile.std_pixel.flatten().tolist() == [127.5] * 3
-    resnet = Encoder(member("r18"))
+    resnet = Encoder(family_spec("r18"))
     assert resnet.mean_pixel.flatten().tolist() == pytest.approx(
         [255 * 0.485, 255 * 0.456, 255 * 0.406]
     )
@@ -162,7 +162,7 @@ def test_a_batch_gives_what_each_crop_gives_alone() -> None:
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_a_spec_survives_a_files_metadata(name: str) -> None:
-    spec = member(name, size=Size(128, 96))
+    spec = family_spec(name, size=Size(128, 96))
     assert NetSpec.from_json(spec.to_json()) == spec
 
 
@@ -173,7 +173,7 @@ def test_a_spec_survives_a_files_metadata(name: str) -> None:
 def test_a_size_that_is_no_multiple_of_the_stride_is_refused(size: Size) -> None:
     message = f"input size {size} is not a multiple of the encoder's stride 32; expected for example 128x96"
     with pytest.raises(ValueError, match=re.escape(message)):
-        member("b1", size=size)
+        family_spec("b1", size=size)
 
 
 @pytest.mark.parametrize(
@@ -194,12 +194,12 @@ def test_a_net_that_cannot_be_is_refused(changes: dict[str, object], message: st
 
 def test_an_unknown_member_is_answered_with_the_known() -> None:
     with pytest.raises(ValueError, match=re.escape("no net is named 'b9'; expected one of b0, b1")):
-        member("b9")
+        family_spec("b9")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"encoder": "x", "size": [32, 32], "deconv_widths": [8], "colour": 1}'],
+    ["", "[]", "{}", '{"encoder": "x", "size": [32, 32], "deconv_widths": [8], "color": 1}'],
 )
 def test_metadata_of_something_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="metadata does not describe a slimpose net"):
@@ -378,8 +378,8 @@ def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
         import_trunk(path, Encoder(SMALL))
 
 
-def test_weights_made_for_another_normalisation_compute_the_same() -> None:
-    spec = member("mnv2", size=Size(64, 64))
+def test_weights_made_for_another_normalization_compute_the_same() -> None:
+    spec = family_spec("mnv2", size=Size(64, 64))
     encoder = Encoder(spec).eval()
     config = timm.get_pretrained_cfg(spec.encoder)
     assert config is not None
@@ -387,7 +387,7 @@ def test_weights_made_for_another_normalisation_compute_the_same() -> None:
         spec.encoder, features_only=True, out_indices=(1,), pad_type="same"
     ).eval()
     theirs.load_state_dict({name: encoder.body.state_dict()[name] for name in theirs.state_dict()})
-    _match_normalisation(encoder, spec)
+    _match_normalization(encoder, spec)
     images = torch.rand(2, 3, 64, 64) * 255
     mean, std = (
         255 * torch.tensor(values).view(1, 3, 1, 1) for values in (config.mean, config.std)

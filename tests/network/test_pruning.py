@@ -18,8 +18,8 @@ from slimpose.cli.prune import prune as prune_verb
 from slimpose.network.build import net_of
 from slimpose.network.cost import cost_of, cost_of_spec
 from slimpose.network.encoder import Encoder
-from slimpose.network.family import member
-from slimpose.network.narrowing import inners
+from slimpose.network.family import family_spec
+from slimpose.network.narrowing import hidden_layers
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.pruning import prune
 from slimpose.network.spec import NetSpec
@@ -75,14 +75,14 @@ def test_channels_that_others_repeat_go_first_and_nothing_is_lost(
     net: PoseNet, pictures: list[Crops]
 ) -> None:
     net = copy.deepcopy(net)
-    for inner in inners(net.encoder.body):
+    for inner in hidden_layers(net.encoder.body):
         half = inner.width // 2
         for module in (inner.expand, inner.expand_norm, inner.depthwise, inner.depthwise_norm):
             for tensor in module.state_dict().values():
                 if tensor.ndim:
                     tensor[half:] = tensor[:half]  # the mixing weights stay unlike
     halved = dataclasses.replace(
-        NET, inner_widths=tuple(inner.width // 2 for inner in inners(net.encoder.body))
+        NET, inner_widths=tuple(inner.width // 2 for inner in hidden_layers(net.encoder.body))
     )
     small = prune(net, pictures, gmac=cost_of_spec(halved).gmac + 1e-9)
     assert small.spec.inner_widths == halved.inner_widths
@@ -106,7 +106,7 @@ def test_less_is_lost_than_where_the_same_number_of_channels_is_cut_off(
 ) -> None:
     cut = PoseNet(NET).eval()
     cut.load_state_dict(net.state_dict())
-    for inner, width in zip(inners(cut.encoder.body), small.spec.inner_widths, strict=True):
+    for inner, width in zip(hidden_layers(cut.encoder.body), small.spec.inner_widths, strict=True):
         inner.keep(torch.arange(width))
     assert lost(small, net, pictures) < 0.5 * lost(cut, net, pictures)
 
@@ -131,7 +131,7 @@ def test_a_size_that_cannot_be_is_refused_with_the_range(
 @pytest.mark.parametrize("name", ["b0", "r18"])
 def test_an_encoder_of_other_blocks_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"plain inverted residual blocks only"):
-        inners(Encoder(member(name)).body)
+        hidden_layers(Encoder(family_spec(name)).body)
 
 
 @pytest.mark.parametrize(
@@ -207,5 +207,5 @@ def test_what_it_reads_is_not_overwritten(name: str, tmp_path: Path) -> None:
 def test_a_file_of_another_net_does_not_narrow_a_recipes() -> None:
     recipe = tiny_recipe()
     other = dataclasses.replace(NET, head_width=24, inner_widths=(8,) * 17)
-    assert recipe.narrowed_to(other) == recipe
-    assert recipe.narrowed_to(dataclasses.replace(NET, inner_widths=(8,) * 17)).net != recipe.net
+    assert recipe.with_net(other) == recipe
+    assert recipe.with_net(dataclasses.replace(NET, inner_widths=(8,) * 17)).net != recipe.net

@@ -10,14 +10,14 @@ import pytest
 
 import slimpose
 from slimpose.runtime import auto_backend, timing
-from slimpose.runtime.auto_backend import Choice, choices, choose, open_session
+from slimpose.runtime.auto_backend import BackendChoice, choices, choose_backend, open_session
 from slimpose.runtime.backends.available import Backend
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.session import Session
 from synthetic_models import CROP, metadata_of, write_detector_model, write_pose_model
 
-ORT, OPENVINO = Choice(), Choice(backend="openvino")
-BF16 = Choice(backend="openvino", precision="bf16")
+ORT, OPENVINO = BackendChoice(), BackendChoice(backend="openvino")
+BF16 = BackendChoice(backend="openvino", precision="bf16")
 
 
 def backend(name: str, precisions: tuple[str, ...] = ("fp32",), *, version: str = "1.0") -> Backend:
@@ -58,14 +58,16 @@ class FakeSession(Session):
 class Machine:
     """Opens sessions that take so many milliseconds a call; None cannot be opened. Counts the openings."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, ms: dict[Choice, float | None]) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, ms: dict[BackendChoice, float | None]
+    ) -> None:
         self.clock, self.ms, self.opened = Clock(), ms, 0
-        real = timing.in_turn
+        real = timing.time_interleaved
         monkeypatch.setattr(
             auto_backend, "in_turn", lambda calls, **given: real(calls, **given, clock_s=self.clock)
         )
 
-    def open_one(self, path: Path, _threads: int, choice: Choice) -> Session:
+    def open_one(self, path: Path, _threads: int, choice: BackendChoice) -> Session:
         self.opened += 1
         ms = self.ms[choice]
         if ms is None:
@@ -91,7 +93,7 @@ def pose(tmp_path: Path) -> Path:
     ],
 )
 def test_only_precisions_that_were_accepted_are_tried(
-    own: str, precision: str, expected: list[Choice]
+    own: str, precision: str, expected: list[BackendChoice]
 ) -> None:
     assert choices(own, precision, found()) == expected
 
@@ -126,11 +128,11 @@ def test_the_fastest_is_chosen_and_the_default_unless_another_is_clearly_faster(
     pose: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    ms: dict[Choice, float | None],
-    expected: Choice,
+    ms: dict[BackendChoice, float | None],
+    expected: BackendChoice,
 ) -> None:
     machine = Machine(monkeypatch, ms)
-    verdict = choose(
+    verdict = choose_backend(
         pose, threads=1, cache=tmp_path / "c.json", found=found(), open_one=machine.open_one
     )
     assert verdict.choice == expected
@@ -147,7 +149,7 @@ def test_a_trial_lasts_as_long_as_it_may(
     pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(monkeypatch, {ORT: 100.0, OPENVINO: 50.0})
-    choose(
+    choose_backend(
         pose,
         threads=1,
         cache=tmp_path / "c.json",
@@ -165,7 +167,9 @@ def test_where_nothing_runs_all_reasons_are_told(
     with pytest.raises(
         RuntimeError, match=r"nothing here can run .*pose\.onnx: the driver is gone; the driver"
     ):
-        choose(pose, threads=1, cache=tmp_path / "c.json", found=found(), open_one=machine.open_one)
+        choose_backend(
+            pose, threads=1, cache=tmp_path / "c.json", found=found(), open_one=machine.open_one
+        )
 
 
 def test_a_trial_is_remembered_for_the_same_weights_threads_precision_and_versions(
@@ -176,7 +180,7 @@ def test_a_trial_is_remembered_for_the_same_weights_threads_precision_and_versio
 
     def again(**changes: Any) -> bool:
         given: dict[str, Any] = {"threads": 1, "found": found(), **changes}
-        return choose(
+        return choose_backend(
             given.pop("path", pose), cache=cache, open_one=machine.open_one, **given
         ).is_remembered
 
@@ -213,14 +217,16 @@ def test_a_broken_cache_is_as_none_and_is_mended(
     cache = tmp_path / "c.json"
     machine = Machine(monkeypatch, {ORT: 10.0, OPENVINO: 5.0})
 
-    def go() -> auto_backend.Verdict:
-        return choose(pose, threads=1, cache=cache, found=found(), open_one=machine.open_one)
+    def go() -> auto_backend.TrialResult:
+        return choose_backend(
+            pose, threads=1, cache=cache, found=found(), open_one=machine.open_one
+        )
 
     go()
     (key,) = json.loads(cache.read_text())
     cache.write_text(content.replace("KEY", key))
     assert not go().is_remembered
-    assert go() == auto_backend.Verdict(
+    assert go() == auto_backend.TrialResult(
         choice=OPENVINO,
         median_ms={"onnxruntime": 10.0, "openvino": 5.0},
         failed={},
@@ -235,7 +241,9 @@ def test_a_cache_that_cannot_be_written_disturbs_nobody(
     machine = Machine(monkeypatch, {ORT: 10.0, OPENVINO: 5.0})
     cache = tmp_path / "file" / "c.json"
     assert (
-        choose(pose, threads=1, cache=cache, found=found(), open_one=machine.open_one).choice
+        choose_backend(
+            pose, threads=1, cache=cache, found=found(), open_one=machine.open_one
+        ).choice
         == OPENVINO
     )
 
@@ -280,8 +288,8 @@ def test_things_that_take_turns_are_warmed_up_and_counted() -> None:
         clock.now_s += next(taken[name]) / 1e3
 
     calls = {name: lambda name=name: work(name) for name in taken}
-    times = timing.in_turn(calls, rounds=3, warm_up=2, clock_s=clock)
-    assert (times["a"].median_ms, times["a"].least_ms, times["a"].calls) == (
+    times = timing.time_interleaved(calls, rounds=3, warm_up=2, clock_s=clock)
+    assert (times["a"].median_ms, times["a"].min_ms, times["a"].calls) == (
         pytest.approx(2),
         pytest.approx(1),
         3,
@@ -297,7 +305,7 @@ def test_one_round_is_timed_however_late_it_is() -> None:
         clock.now_s += 10
 
     assert (
-        timing.in_turn({"slow": work}, rounds=9, warm_up=3, seconds=1.0, clock_s=clock)[
+        timing.time_interleaved({"slow": work}, rounds=9, warm_up=3, seconds=1.0, clock_s=clock)[
             "slow"
         ].calls
         == 1

@@ -15,8 +15,8 @@ from slimpose.runtime import models
 from slimpose.runtime.auto_backend import choices_for
 from slimpose.runtime.backends import available, onnxruntime_gpu, openvino
 from slimpose.runtime.backends.available import backends, versions
-from slimpose.runtime.backends.base import BackendError, settle_precision
-from slimpose.runtime.backends.openvino import MANY
+from slimpose.runtime.backends.base import BackendError, resolve_precision
+from slimpose.runtime.backends.openvino import BATCH_SIZE
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.session import Session
 from synthetic_models import CROP, metadata_of, write_detector_model, write_pose_model
@@ -48,7 +48,7 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_is_computed_in_its_own_precision_or_the_one_asked_for(
     own: str, asked: str, offered: tuple[str, ...], expected: str
 ) -> None:
-    assert settle_precision("openvino", own=own, asked=asked, offered=offered) == expected
+    assert resolve_precision("openvino", own=own, asked=asked, offered=offered) == expected
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_file_is_computed_in_its_own_precision_or_the_one_asked_for(
 )
 def test_a_precision_that_cannot_be_had_is_refused(own: str, asked: str, message: str) -> None:
     with pytest.raises(BackendError, match=message):
-        settle_precision("onnxruntime", own=own, asked=asked, offered=("fp32",))
+        resolve_precision("onnxruntime", own=own, asked=asked, offered=("fp32",))
 
 
 def test_a_session_says_what_computes_it(pose: Path) -> None:
@@ -189,7 +189,7 @@ def test_another_files_engine_is_never_taken(tmp_path: Path) -> None:
 
 
 class TestOpenVino:
-    @pytest.mark.parametrize("count", [0, 1, 2, MANY, MANY + 1, 2 * MANY + 3])
+    @pytest.mark.parametrize("count", [0, 1, 2, BATCH_SIZE, BATCH_SIZE + 1, 2 * BATCH_SIZE + 3])
     def test_any_number_of_people_gets_the_same_points_as_in_onnx_runtime(
         self, pose: Path, count: int
     ) -> None:
@@ -223,7 +223,7 @@ class TestOpenVino:
             ("x86_64", {"avx2": True, "vnni": True}, "int8", False),
             ("x86_64", {"avx2": True, "vnni": False}, "fp32", False),
             ("aarch64", {"dotprod": False}, "int8", False),
-            ("x86_64", {}, "int8", False),  # not to be learnt
+            ("x86_64", {}, "int8", False),  # not to be learned
         ],
     )
     def test_int8_is_refused_where_its_sums_overflow(

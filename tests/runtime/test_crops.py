@@ -7,7 +7,7 @@ import pytest
 
 from slimpose import geometry
 from slimpose.arrays import Size
-from slimpose.runtime.crops import cut_crops
+from slimpose.runtime.crops import crop_people
 
 SIZE = Size(64, 48)
 
@@ -24,7 +24,7 @@ def test_every_pixel_shows_its_place_in_the_picture(times: float) -> None:
     ramp = np.stack(
         [np.tile(row, (400, 1)), np.tile(row[:, None], (1, 400)), np.zeros((400, 400))], axis=2
     )
-    (crop,), (to_crop,) = cut_crops(ramp.astype(np.uint8), box_of(times), SIZE)
+    (crop,), (to_crop,) = crop_people(ramp.astype(np.uint8), box_of(times), SIZE)
     assert 1 / to_crop[0, 0] == pytest.approx(times, rel=1e-3)
     x_image = (np.arange(SIZE.width) - to_crop[0, 2]) / to_crop[0, 0]
     y_image = (np.arange(SIZE.height) - to_crop[1, 2]) / to_crop[1, 1]
@@ -33,8 +33,8 @@ def test_every_pixel_shows_its_place_in_the_picture(times: float) -> None:
 
 
 @pytest.mark.parametrize("times", [1.6, 1.9, 2.0, 2.4])
-def test_stripes_too_fine_for_the_crop_turn_grey(times: float) -> None:
+def test_stripes_too_fine_for_the_crop_turn_gray(times: float) -> None:
     stripes = np.zeros((400, 400, 3), np.uint8)
     stripes[:, ::2] = 255
-    (crop,), _ = cut_crops(stripes, box_of(times), SIZE)
+    (crop,), _ = crop_people(stripes, box_of(times), SIZE)
     assert np.abs(crop.astype(int) - 128).max() <= 2

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from slimpose.cli.doctor import machine_lines, why
+from slimpose.cli.doctor import explain_verdict, machine_lines
 from slimpose.cli.main import main
 from slimpose.runtime import auto_backend
-from slimpose.runtime.auto_backend import Choice, Verdict
+from slimpose.runtime.auto_backend import BackendChoice, TrialResult
 from slimpose.runtime.machine import peak_memory_bytes, read_machine
 from synthetic_models import write_pose_model
 
@@ -152,10 +152,10 @@ def test_this_process_has_held_some_memory() -> None:
     ],
 )
 def test_a_choice_is_explained(median_ms: dict[str, float], backend: str, expected: str) -> None:
-    verdict = Verdict(
-        choice=Choice(backend=backend), median_ms=median_ms, failed={}, is_remembered=False
+    verdict = TrialResult(
+        choice=BackendChoice(backend=backend), median_ms=median_ms, failed={}, is_remembered=False
     )
-    assert why(verdict).startswith(expected)
+    assert explain_verdict(verdict).startswith(expected)
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_the_list_for_people_shows_the_cards(capsys: pytest.CaptureFixture[str])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "mnv2" in text
-    assert "licence: Apache-2.0" in text
+    assert "license: Apache-2.0" in text
 
 
 def test_a_reader_that_wants_no_more_is_told_nothing(tmp_path: Path) -> None:

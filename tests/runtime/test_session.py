@@ -11,7 +11,7 @@ import slimpose
 from slimpose.arrays import Size
 from slimpose.runtime import onnx_file
 from slimpose.runtime.detector import MIN_BOX_PX, Detector
-from slimpose.runtime.estimator import MOST_CROPS, PoseEstimator
+from slimpose.runtime.estimator import MAX_BATCH, PoseEstimator
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 from slimpose.runtime.session import Session
@@ -49,7 +49,7 @@ def test_a_model_says_what_it_is(pose: Path, detector: Path) -> None:
     assert info.skeleton == COCO17
     found = Session(detector, threads=1).info
     assert (found.task, found.size) == ("detect", CANVAS)
-    assert (found.score_threshold, found.nms_iou) == (0.3, 0.6)
+    assert (found.score_threshold, found.nms_iou_threshold) == (0.3, 0.6)
 
 
 def test_a_model_brings_its_own_skeleton(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_truncated_file_is_no_onnx_file_or_not_ours(pose: Path, share: float) 
     [
         ("x86_64", {"avx2": True, "vnni": False}, True),
         ("x86_64", {"avx2": True, "vnni": True}, False),
-        ("AMD64", {}, True),  # not to be learnt
+        ("AMD64", {}, True),  # not to be learned
         ("aarch64", {"dotprod": False}, False),
         ("arm64", {}, False),
     ],
@@ -234,7 +234,7 @@ def people(count: int) -> tuple[np.ndarray, np.ndarray]:
     ).astype(np.float32)
 
 
-@pytest.mark.parametrize("count", [8, MOST_CROPS, MOST_CROPS + 3])
+@pytest.mark.parametrize("count", [8, MAX_BATCH, MAX_BATCH + 3])
 def test_a_batch_gives_what_single_calls_give(pose: Path, count: int) -> None:
     estimate = PoseEstimator(Session(pose, threads=1))
     image, boxes = people(count)
@@ -289,9 +289,9 @@ def test_the_pipeline_takes_a_path_an_array_or_boxes(
     [
         (
             np.zeros((8, 8), np.uint8),
-            r"uint8 \(8, 8\); expected uint8 \(height, width, 3\), RGB \(grey\?",
+            r"uint8 \(8, 8\); expected uint8 \(height, width, 3\), RGB \(gray\?",
         ),
-        (np.zeros((8, 8, 1), np.uint8), "grey"),
+        (np.zeros((8, 8, 1), np.uint8), "gray"),
         (np.zeros((8, 8, 3), np.float32), r"float32 \(8, 8, 3\); .*\(0..1\?"),
         (np.zeros((8, 8, 4), np.uint8), "transparency"),
         (np.zeros((3, 8, 8), np.uint8), "channels first"),

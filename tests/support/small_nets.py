@@ -1,6 +1,6 @@
 """A small convolutional pose net as an ONNX file, with random weights, and pictures that it labels itself.
 
-    crops ── normalise ── c1 s2 ── c2 s2 ── c3 (depthwise) ── + c2 ── c4 s2 ── deconvolution ── 1x1
+    crops ── normalize ── c1 s2 ── c2 s2 ── c3 (depthwise) ── + c2 ── c4 s2 ── deconvolution ── 1x1
     ── heatmaps ── peak
 
 Its own answers are the annotations, so its AP is 100, and what a rounded copy loses is what
@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from slimpose.arrays import Size
-from slimpose.runtime.crops import cut_crops
+from slimpose.runtime.crops import crop_people
 from slimpose.runtime.session import Session
 from slimpose.skeleton import COCO17
 from synthetic_models import metadata_of
@@ -99,7 +99,7 @@ def small_net(path: Path, *, outliers: Sequence[str] = (), precision: str = "fp3
             "Mul", ["xy_float", constant("stride", np.array(4, np.float32))], ["xy_px"], "px"
         ),
         helper.make_node(
-            "Add", ["xy_px", constant("half", np.array(1.5, np.float32))], ["points"], "centre"
+            "Add", ["xy_px", constant("half", np.array(1.5, np.float32))], ["points"], "center"
         ),
         helper.make_node(
             "Mul", ["top", constant("nought", np.array(0, np.float32))], ["nothing"], "nothing"
@@ -138,8 +138,8 @@ def small_net(path: Path, *, outliers: Sequence[str] = (), precision: str = "fp3
     return path
 
 
-def self_labelled(model: Path, folder: Path, *, count: int = 24) -> Path:
-    """Write pictures of coloured blotches, and the annotations that this model makes for them; return those."""
+def self_labeled(model: Path, folder: Path, *, count: int = 24) -> Path:
+    """Write pictures of colored blotches, and the annotations that this model makes for them; return those."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(1)
     session = Session(model, threads=1)
@@ -150,7 +150,7 @@ def self_labelled(model: Path, folder: Path, *, count: int = 24) -> Path:
         coarse = rng.integers(0, 256, (7, 6, 3), dtype=np.uint8)
         picture = cv2.resize(coarse, (PICTURE.width, PICTURE.height), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / f"{number}.png"), picture[:, :, ::-1])
-        crop, affine = cut_crops(picture, corners, SIZE)
+        crop, affine = crop_people(picture, corners, SIZE)
         points = session.run(crop, ["points"])[0][0].astype(np.float64)
         points = (points - affine[0, :, 2]) / affine[0, 0, 0]
         keypoints = [float(value) for px, py in points for value in (px, py, 2)]

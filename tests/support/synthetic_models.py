@@ -21,7 +21,7 @@ CROP = Size(64, 48)
 CANVAS = Size(96, 96)
 HALF_BOX = (16.0, 24.0)
 """Half the width and height, in canvas pixels, of the detector's box about the brightest pixel."""
-CARD = {"start": "by hand", "data": "none", "licence": "Apache-2.0"}
+CARD = {"start": "by hand", "data": "none", "license": "Apache-2.0"}
 
 _Nodes = list[onnx.NodeProto]
 
@@ -34,8 +34,8 @@ def _brightest(source: str, size: Size) -> tuple[_Nodes, list[onnx.TensorProto]]
     """Nodes that give ``peak`` (n, 1) 0..1 and ``xy`` (n, 1, 2) pixels of the brightest pixel."""
     nodes = [
         helper.make_node("Cast", [source], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["float", "last"], ["grey"], keepdims=0),
-        helper.make_node("Reshape", ["grey", "flat"], ["pixels"]),
+        helper.make_node("ReduceMean", ["float", "last"], ["gray"], keepdims=0),
+        helper.make_node("Reshape", ["gray", "flat"], ["pixels"]),
         helper.make_node("ReduceMax", ["pixels", "one"], ["white"], keepdims=1),
         helper.make_node("Div", ["white", "most"], ["peak"]),
         helper.make_node("ArgMax", ["pixels"], ["index"], axis=1, keepdims=1),
@@ -99,7 +99,7 @@ def metadata_of(task: str, size: Size, **changes: str) -> dict[str, str]:
     if task == "pose":
         fields["skeleton"] = json.dumps(dataclasses.asdict(COCO17))
     else:
-        fields |= {"score_threshold": "0.3", "nms_iou": "0.6"}
+        fields |= {"score_threshold": "0.3", "nms_iou_threshold": "0.6"}
     return fields | changes
 
 
@@ -141,7 +141,7 @@ def write_pose_model(
 def write_detector_model(path: Path, *, metadata: dict[str, str] | None = None) -> Path:
     """Boxes about the brightest pixel: the person's, the same one pixel aside, and an unlikely one elsewhere.
 
-    Scores are 0.9, 0.8 and 0.1 times the share of the way from the canvas's grey to white; 0 if it
+    Scores are 0.9, 0.8 and 0.1 times the share of the way from the canvas's gray to white; 0 if it
     is darker.
     """
     nodes, constants = _brightest("images", CANVAS)
@@ -150,14 +150,14 @@ def write_detector_model(path: Path, *, metadata: dict[str, str] | None = None) 
     nodes += [
         helper.make_node("Concat", ["xy", "xy"], ["corners"], axis=2),
         helper.make_node("Add", ["corners", "offsets"], ["boxes"]),
-        helper.make_node("Sub", ["peak", "grey_share"], ["over"]),
+        helper.make_node("Sub", ["peak", "gray_share"], ["over"]),
         helper.make_node("Div", ["over", "white_share"], ["share"]),
         helper.make_node("Relu", ["share"], ["lit"]),
         helper.make_node("Mul", ["lit", "weights"], ["scores"]),
     ]
     constants += [
         _constant("offsets", offsets[None]),
-        _constant("grey_share", np.array(114 / 255, np.float32)),
+        _constant("gray_share", np.array(114 / 255, np.float32)),
         _constant("white_share", np.array(141 / 255, np.float32)),
         _constant("weights", np.array([[0.9, 0.8, 0.1]], np.float32)),
     ]
@@ -169,7 +169,7 @@ def write_detector_model(path: Path, *, metadata: dict[str, str] | None = None) 
 
 
 def dot_image(size: Size, x: int, y: int) -> np.ndarray:
-    """A dark picture with one white pixel block (3x3) centred at x, y."""
+    """A dark picture with one white pixel block (3x3) centerd at x, y."""
     image = np.full((*size, 3), 20, np.uint8)
     image[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] = 255
     return image

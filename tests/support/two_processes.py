@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from slimpose.train.devices import Devices, open_devices
-from slimpose.train.feature_distillation import imitation_loss
-from slimpose.train.processes import gathered, my_share, rank
+from slimpose.train.feature_distillation import feature_loss
+from slimpose.train.processes import gathered, local_items, rank
 from slimpose.train.recipe import Phase, Recipe
 from slimpose.train.run import run
 from tiny_training import SIZE, tiny_recipe, tiny_task
@@ -24,7 +24,7 @@ def imitated(first: int, last: int) -> float:
     """Return the loss of some of eight samples' maps, of which the second half vary more."""
     drawn = torch.randn(8, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     drawn *= torch.arange(1, 9).reshape(8, 1, 1, 1)
-    return imitation_loss([torch.zeros(last - first, 2, 4, 4)], [drawn[first:last]]).item()
+    return feature_loss([torch.zeros(last - first, 2, 4, 4)], [drawn[first:last]]).item()
 
 
 def recipe_of_20_steps() -> Recipe:
@@ -65,6 +65,6 @@ if __name__ == "__main__":
     here = open_devices()
     train(folder, out, here, stall_at=-1 if how == "resume" else int(how), resume=how == "resume")
     half = imitated(4 * rank(), 4 * rank() + 4)
-    shares = {"mine": my_share(IMAGES), "all": gathered(my_share(IMAGES)), "imitated": half}
+    shares = {"mine": local_items(IMAGES), "all": gathered(local_items(IMAGES)), "imitated": half}
     (out.parent / f"shares-{rank()}.json").write_text(json.dumps(shares))
     here.accelerator.end_training()

@@ -15,22 +15,22 @@ from torch import Tensor, nn
 from lint_graphs import Sketch
 from slimpose.arrays import Crops, Size
 from slimpose.data.augment import Augmentation
-from slimpose.data.order import Order
-from slimpose.data.scenes import Scene, SceneBatches, load_unlabelled
+from slimpose.data.order import SampleOrder
+from slimpose.data.scenes import DetectorBatches, TrainingImage, load_unlabeled
 from slimpose.formats import coco
-from slimpose.network.family import detector_of, member
+from slimpose.network.family import detector_of, family_spec
 from slimpose.runtime import models
 from slimpose.runtime.backends.base import BackendError
 from slimpose.train.box_distillation import (
     BoxTeacher,
     decode_yolox,
-    guessed_people,
     open_box_teacher,
+    pseudo_labels,
 )
 from slimpose.train.detector_task import detector_task, quality_loss
 from slimpose.train.recipe import Phase, Recipe
 
-STILL = dataclasses.replace(Augmentation().weaker(0.0), flip=0.0)
+STILL = dataclasses.replace(Augmentation().scaled(0.0), flip=0.0)
 SHARED = Path(__file__).parents[3] / "shared"
 
 
@@ -39,7 +39,7 @@ def test_a_guess_is_an_offset_from_its_cells_corner_and_a_log_size_in_strides() 
     outputs[0, 8 + 2, :4] = 0.5, 0.25, np.log(2), np.log(4)  # stride 8, line 1, column 2
     outputs[0, 64 + 16 + 3, :4] = -0.5, 0, 0, 0  # stride 32, line 1, column 1
     boxes = decode_yolox(outputs, Size(64, 64))
-    # Edges at 20 -+ 8 and 10 -+ 16; a pixel's centre lies half a pixel behind its edge.
+    # Edges at 20 -+ 8 and 10 -+ 16; a pixel's center lies half a pixel behind its edge.
     np.testing.assert_allclose(boxes[0, 10], [11.5, -6.5, 27.5, 25.5], atol=1e-4)
     np.testing.assert_allclose(boxes[0, -1], [-0.5, 15.5, 31.5, 47.5], atol=1e-4)
 
@@ -47,7 +47,7 @@ def test_a_guess_is_an_offset_from_its_cells_corner_and_a_log_size_in_strides() 
 def test_of_guesses_at_one_person_the_surest_is_believed() -> None:
     boxes = np.array([[4, 4, 18, 18], [4, 4, 19, 18], [30, 30, 34, 34], [0, 0, 2, 2]], np.float32)
     scores = np.array([0.4, 0.9, 0.5, 0.01], np.float32)
-    people, sure = guessed_people(boxes, scores)
+    people, sure = pseudo_labels(boxes, scores)
     np.testing.assert_array_equal(people, boxes[[1, 2]])
     np.testing.assert_array_equal(sure, scores[[1, 2]])
 
@@ -63,20 +63,22 @@ def test_the_loss_against_confidences_is_least_where_they_are_met() -> None:
     assert float(quality_loss(met + elsewhere, sure, counts)) < 1e-4
 
 
-def coloured(level: int, *, labelled: bool = True) -> Scene:
-    boxes = np.array([[10, 10, 50, 50]], np.float32) if labelled else np.zeros((0, 4), np.float32)
-    return Scene(
+def colored(level: int, *, labeled: bool = True) -> TrainingImage:
+    boxes = np.array([[10, 10, 50, 50]], np.float32) if labeled else np.zeros((0, 4), np.float32)
+    return TrainingImage(
         stored=np.full((64, 64, 3), level, np.uint8),
         boxes_image=boxes,
         is_crowd=np.zeros(len(boxes), bool),
         source="",
-        is_labelled=labelled,
+        is_labeled=labeled,
     )
 
 
 def test_a_mosaic_shows_four_pictures_with_their_people_in_place() -> None:
-    scenes = [coloured(level) for level in (40, 80, 160, 240)]
-    batches = SceneBatches(scenes=scenes, order=Order(np.ones(4), seed=1), stride=8, seed=3)
+    scenes = [colored(level) for level in (40, 80, 160, 240)]
+    batches = DetectorBatches(
+        images=scenes, order=SampleOrder(np.ones(4), seed=1), stride=8, seed=3
+    )
     batch = batches.batch(0, 6, Size(128, 128), dataclasses.replace(STILL, mosaic=1.0))
     for image, people in zip(batch.images, batch.boxes, strict=True):
         assert len(people) == 4
@@ -86,8 +88,11 @@ def test_a_mosaic_shows_four_pictures_with_their_people_in_place() -> None:
 
 
 def test_pictures_without_labels_ask_nothing_of_the_net_by_themselves() -> None:
-    batches = SceneBatches(
-        scenes=[coloured(90, labelled=False)], order=Order(np.ones(1), seed=0), stride=8, seed=0
+    batches = DetectorBatches(
+        images=[colored(90, labeled=False)],
+        order=SampleOrder(np.ones(1), seed=0),
+        stride=8,
+        seed=0,
     )
     batch = batches.batch(0, 2, Size(64, 64), STILL)
     assert [len(people) for people in batch.boxes] == [0, 0]
@@ -100,25 +105,33 @@ def test_a_folder_of_pictures_becomes_scenes_packed_where_memory_is_short(
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((60, 120, 3), 50 * number, np.uint8))
     (tmp_path / "notes.txt").write_text("no picture")
-    raw_bytes = 3 * 3 * 0.75 * 60**2  # as many again may be labelled
+    raw_bytes = 3 * 3 * 0.75 * 60**2  # as many again may be labeled
     for memory, kind in ((2 * int(raw_bytes) + 1, np.ndarray), (2 * int(raw_bytes) - 1, bytes)):
         monkeypatch.setattr("slimpose.data.scenes.memory_for_process", lambda memory=memory: memory)
-        scenes = load_unlabelled(tmp_path, largest_side=60)
+        scenes = load_unlabeled(tmp_path, largest_side=60)
         assert [type(scene.stored) for scene in scenes] == [kind] * 3
         assert [scene.image().shape for scene in scenes] == [(30, 60, 3)] * 3
         assert [int(scene.image().mean()) for scene in scenes] == pytest.approx([0, 50, 100], abs=1)
     with pytest.raises(NotADirectoryError, match="no image folder"):
-        load_unlabelled(tmp_path / "none", largest_side=60)
+        load_unlabeled(tmp_path / "none", largest_side=60)
 
 
 # the task
 
 
 def task_recipe(alpha: float) -> Recipe:
-    net = dataclasses.replace(detector_of(member("mnv2"), size=Size(64, 64)), width_multiplier=0.35)
+    net = dataclasses.replace(
+        detector_of(family_spec("mnv2"), size=Size(64, 64)), width_multiplier=0.35
+    )
     phases = (Phase(size=Size(64, 64), samples=8),)
     return Recipe(
-        name="tiny", task="detect", net=net, phases=phases, batch=2, alpha=alpha, augmentation=STILL
+        name="tiny",
+        task="detect",
+        net=net,
+        phases=phases,
+        batch=2,
+        distillation_weight=alpha,
+        augmentation=STILL,
     )
 
 
@@ -128,7 +141,7 @@ def sure_teacher(box: tuple[float, float, float, float]) -> BoxTeacher:
             (len(images), 1), np.float32
         )
 
-    return BoxTeacher(name="sure", runs_on="nothing", guesses_of=guesses_of)
+    return BoxTeacher(name="sure", runs_on="nothing", detect=guesses_of)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +187,7 @@ def test_the_loss_is_the_share_of_the_labels_and_of_the_teacher(people: coco.Coc
 
 
 @pytest.mark.parametrize(
-    ("alpha", "teacher", "unlabelled", "message"),
+    ("alpha", "teacher", "unlabeled", "message"),
     [
         (
             0.5,
@@ -190,7 +203,7 @@ def test_what_does_not_go_together_is_said(
     people: coco.CocoFile,
     alpha: float,
     teacher: BoxTeacher | None,
-    unlabelled: Path | None,
+    unlabeled: Path | None,
     message: str,
 ) -> None:
     folder = people.path.parent
@@ -202,7 +215,7 @@ def test_what_does_not_go_together_is_said(
             val=people,
             val_images=folder,
             teacher=teacher,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
         )
 
 
@@ -225,7 +238,7 @@ def test_a_box_teacher_says_the_precision_it_computes_in(
     monkeypatch.setattr("slimpose.train.inference.offered", lambda core: offered)
     teacher = open_box_teacher(write_yolox(tmp_path / "yolox.onnx"))
     assert teacher.runs_on == runs_on
-    boxes, scores = teacher.guesses_of(np.zeros((2, 64, 64, 3), np.uint8))
+    boxes, scores = teacher.detect(np.zeros((2, 64, 64, 3), np.uint8))
     assert (boxes.shape, scores.shape) == ((2, 21, 4), (2, 21))
 
 
@@ -268,7 +281,7 @@ def test_yolox_nano_finds_the_demo_people_in_place() -> None:
         if not photo.is_file():
             continue
         canvas, to_canvas = letterbox(read_image(photo), Size(320, 320))
-        boxes, scores = (output[0] for output in teacher.guesses_of(canvas[None]))
+        boxes, scores = (output[0] for output in teacher.detect(canvas[None]))
         sure = boxes[scores > 0.3].astype(np.float32)
         tall = [
             person.box_image

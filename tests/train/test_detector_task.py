@@ -12,29 +12,29 @@ import torch
 
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
-from slimpose.data.order import Order
-from slimpose.data.scenes import Scene, SceneBatches
-from slimpose.evaluate.boxes import PeopleBoxes
-from slimpose.evaluate.detector import recall_and_false
+from slimpose.data.order import SampleOrder
+from slimpose.data.scenes import DetectorBatches, TrainingImage
+from slimpose.evaluate.boxes import ImageBoxes
+from slimpose.evaluate.detector import recall_and_false_positives
 from slimpose.formats import coco
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
-from slimpose.network.family import detector_of, member
+from slimpose.network.family import detector_of, family_spec
 from slimpose.runtime.detector import box_nms
-from slimpose.train.box_targets import assign
+from slimpose.train.box_targets import assign_cells
 from slimpose.train.detector_task import giou_loss
 
 
-def batches(boxes: list[list[float]], crowd: list[bool]) -> SceneBatches:
-    scene = Scene(
+def batches(boxes: list[list[float]], crowd: list[bool]) -> DetectorBatches:
+    scene = TrainingImage(
         stored=np.full((64, 64, 3), 200, np.uint8),
         boxes_image=np.array(boxes, np.float32).reshape(-1, 4),
         is_crowd=np.array(crowd, bool),
         source="",
     )
-    return SceneBatches(scenes=[scene], order=Order(np.ones(1), seed=0), stride=8, seed=0)
+    return DetectorBatches(images=[scene], order=SampleOrder(np.ones(1), seed=0), stride=8, seed=0)
 
 
-STILL = dataclasses.replace(Augmentation().weaker(0.0), flip=0.0)
+STILL = dataclasses.replace(Augmentation().scaled(0.0), flip=0.0)
 
 
 def still(*, flip: float = 0.0, scale: float = 0.0, shift: float = 0.0) -> Augmentation:
@@ -80,7 +80,7 @@ def test_a_person_gets_the_cells_whose_guesses_are_best_and_the_best_scores_as_i
     logits = torch.full((1, 8, 8), -2.0)
     logits[0, 3, 3] = 4.0
     person = np.array([[8, 8, 40, 40]], np.float32)
-    targets, answers = assign(logits, boxes, [person], None, stride=8)
+    targets, answers = assign_cells(logits, boxes, [person], None, stride=8)
     assert float(targets[0, 2, 2]) == 1.0 == float(targets.max())
     assert (
         0.01 < float(targets[0, 3, 3]) < 0.1
@@ -88,13 +88,15 @@ def test_a_person_gets_the_cells_whose_guesses_are_best_and_the_best_scores_as_i
     assert float(targets[0, 7, 7]) == 0
     assert answers[0, :, 3, 3].tolist() == [8, 8, 40, 40]
     sure = [np.array([0.3], np.float32)]
-    assert float(assign(logits, boxes, [person], sure, stride=8)[0].max()) == pytest.approx(0.3)
+    assert float(assign_cells(logits, boxes, [person], sure, stride=8)[0].max()) == pytest.approx(
+        0.3
+    )
 
 
 def test_a_cell_that_two_people_would_have_is_the_one_s_whom_its_guess_meets() -> None:
     boxes = torch.tensor([8.0, 8, 40, 60]).view(1, 4, 1, 1).expand(1, 4, 8, 8)
     people = np.array([[8, 8, 40, 40], [8, 8, 40, 60]], np.float32)
-    targets, answers = assign(torch.zeros(1, 8, 8), boxes, [people], None, stride=8)
+    targets, answers = assign_cells(torch.zeros(1, 8, 8), boxes, [people], None, stride=8)
     assert set(answers[0][:, targets[0] > 0][3].tolist()) == {60.0}
 
 
@@ -102,16 +104,16 @@ def test_nobody_is_too_small_or_too_badly_guessed_for_a_cell() -> None:
     boxes = torch.tensor([50.0, 50, 60, 60]).view(1, 4, 1, 1).expand(1, 4, 8, 8)  # meets neither
     people = np.array([[0, 0, 32, 32], [41, 41, 44, 44]], np.float32)
     sure = [np.array([0.9, 0.8], np.float32)]
-    targets, _ = assign(torch.zeros(1, 8, 8), boxes, [people], sure, stride=8)
+    targets, _ = assign_cells(torch.zeros(1, 8, 8), boxes, [people], sure, stride=8)
     assert float(targets[0, :4, :4].max()) == pytest.approx(0.9)
-    assert float(targets[0, 5, 5]) == pytest.approx(0.8)  # its centre, 42.5, lies in that cell
-    nobody, _ = assign(torch.zeros(1, 8, 8), boxes, [people[:0]], None, stride=8)
+    assert float(targets[0, 5, 5]) == pytest.approx(0.8)  # its center, 42.5, lies in that cell
+    nobody, _ = assign_cells(torch.zeros(1, 8, 8), boxes, [people[:0]], None, stride=8)
     assert not nobody.any()
 
 
 def test_decoder_gives_the_best_cells_best_first() -> None:
     decoder = BoxDecoder(
-        DetectorNet(detector_of(member("mnv2"), size=Size(96, 96))).eval(), most=20
+        DetectorNet(detector_of(family_spec("mnv2"), size=Size(96, 96))).eval(), most=20
     )
     with torch.inference_mode():
         boxes, scores = decoder(torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8))
@@ -122,7 +124,7 @@ def test_decoder_gives_the_best_cells_best_first() -> None:
 
 def test_nms_keeps_the_better_of_two_on_one_person() -> None:
     boxes = np.array([[0, 0, 10, 20], [1, 0, 11, 20], [50, 0, 60, 20]], np.float32)
-    assert box_nms(boxes, np.array([0.5, 0.9, 0.3], np.float32), iou=0.6) == [1, 2]
+    assert box_nms(boxes, np.array([0.5, 0.9, 0.3], np.float32), iou_threshold=0.6) == [1, 2]
 
 
 def test_found_and_false_boxes_are_counted_as_they_are(tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def test_found_and_false_boxes_are_counted_as_they_are(tmp_path: Path) -> None:
     }
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(document))
-    found = PeopleBoxes(
+    found = ImageBoxes(
         boxes_image=np.array(
             [
                 [0, 0, 50, 190],
@@ -151,14 +153,16 @@ def test_found_and_false_boxes_are_counted_as_they_are(tmp_path: Path) -> None:
         ),
         scores=np.array([0.9, 0.8, 0.8, 0.7, 0.1], np.float32),
     )
-    figures = recall_and_false(coco.read(path, keypoints=False), {1: found}, threshold=0.3)
+    figures = recall_and_false_positives(
+        coco.read(path, keypoints=False), {1: found}, threshold=0.3
+    )
     assert figures == {"recall_tall": 0.5, "false_per_image": 2.0}
 
 
 def test_a_mosaic_s_pictures_are_of_its_own_epoch() -> None:
     """Where pictures are drawn by lot, the others of a mosaic are not always the first epoch's."""
     scenes = [
-        Scene(
+        TrainingImage(
             stored=np.full((64, 64, 3), number, np.uint8),
             boxes_image=np.zeros((0, 4), np.float32),
             is_crowd=np.zeros(0, bool),
@@ -166,7 +170,9 @@ def test_a_mosaic_s_pictures_are_of_its_own_epoch() -> None:
         )
         for number in range(100)
     ]
-    drawn = SceneBatches(scenes=scenes, order=Order(np.full(100, 0.1), seed=0), stride=8, seed=0)
+    drawn = DetectorBatches(
+        images=scenes, order=SampleOrder(np.full(100, 0.1), seed=0), stride=8, seed=0
+    )
     order, mosaics = drawn.order, dataclasses.replace(STILL, mosaic=1.0)
     for position in (0, 57):
         epoch = {order.at(position - position % 10 + other) for other in range(10)}

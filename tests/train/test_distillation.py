@@ -121,13 +121,13 @@ def test_a_phase_says_whether_the_teacher_looks_once_or_at_every_crop(pictures: 
 
 
 def test_crops_are_blended_only_where_a_teacher_can_label_them(pictures: Path) -> None:
-    taught = dataclasses.replace(tiny_recipe(), alpha=0.5, augmentation=Augmentation(blend=1.0))
+    taught = dataclasses.replace(tiny_recipe(), alpha=0.5, augmentation=Augmentation(mixup=1.0))
     teacher = constant_teacher(0.5)
     assert not tiny_task(taught, pictures, teacher).batch_at(0).weights.any()
     for recipe, by in (
         (dataclasses.replace(taught, alpha=0.0), None),
-        (taught.taught_once(), teacher),
-        (dataclasses.replace(taught, teach_unlabelled=False), teacher),
+        (taught.with_cached_teacher(), teacher),
+        (dataclasses.replace(taught, teach_unlabeled=False), teacher),
     ):
         assert tiny_task(recipe, pictures, by).batch_at(0).weights.any()
 
@@ -145,14 +145,14 @@ def test_a_teacher_that_is_done_looking_leaves_memory(pictures: Path) -> None:
         return net() is not None
 
     assert is_kept(recipe)
-    assert not is_kept(recipe.taught_once())
+    assert not is_kept(recipe.with_cached_teacher())
 
 
 def test_joints_without_a_label_are_taught_by_choice(pictures: Path) -> None:
     recipe = dataclasses.replace(tiny_recipe(), alpha=1.0)
-    everything, labelled = (
+    everything, labeled = (
         tiny_task(
-            dataclasses.replace(recipe, teach_unlabelled=taught), pictures, constant_teacher(0.5)
+            dataclasses.replace(recipe, teach_unlabeled=taught), pictures, constant_teacher(0.5)
         )
         for taught in (True, False)
     )
@@ -166,7 +166,7 @@ def test_joints_without_a_label_are_taught_by_choice(pictures: Path) -> None:
         return model.maps.grad.abs().amax(dim=(2, 3))
 
     assert (gradient(everything) > 0).all()
-    np.testing.assert_array_equal((gradient(labelled) > 0).numpy(), batch.weights > 0)
+    np.testing.assert_array_equal((gradient(labeled) > 0).numpy(), batch.weights > 0)
 
 
 def test_a_teacher_may_see_every_crop_mirrored_too(pictures: Path) -> None:
@@ -266,14 +266,14 @@ def test_a_shipped_model_teaches_at_the_students_size() -> None:
 
 def test_a_fixed_size_teachers_peaks_stay_in_place_in_a_smaller_crop() -> None:
     from slimpose.media.images import read_image
-    from slimpose.runtime.crops import cut_crops
+    from slimpose.runtime.crops import crop_people
 
     photo = read_image(Path(__file__).parents[2] / "examples" / "photos" / "000000507015.jpg")
     box = np.array([[489, 179, 553, 402]], np.float32)  # somebody who stands alone
     teacher = distillation.open_teacher(models.resolve("mnv2"))
     maps = {}
     for size in (Size(256, 192), Size(128, 96)):
-        crops, _ = cut_crops(photo, box, size)
+        crops, _ = crop_people(photo, box, size)
         maps[size.height] = teacher.heatmaps_of(crops)[0]
     sure = maps[256].reshape(17, -1).max(axis=1) > 0.3
     assert sure.sum() >= 10
@@ -317,7 +317,7 @@ def test_a_teacher_whose_cells_are_of_another_size_is_refused(pictures: Path) ->
         match="the teacher's heatmaps have cells of 8 px, tiny's net of 4; expected the same",
     ):
         tiny_task(recipe, pictures, coarse)
-    assert tiny_task(recipe.taught_once(), pictures, coarse).batch_at(0).taught.shape == (
+    assert tiny_task(recipe.with_cached_teacher(), pictures, coarse).batch_at(0).taught.shape == (
         4,
         17,
         8,
@@ -343,7 +343,7 @@ def test_a_file_that_is_no_teacher_is_named(tmp_path: Path) -> None:
 # the verb
 
 
-def test_the_verb_has_the_teacher_look_once_and_teach_labelled_joints(
+def test_the_verb_has_the_teacher_look_once_and_teach_labeled_joints(
     pictures: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(RECIPES, "tiny", tiny_recipe)
@@ -355,15 +355,15 @@ def test_the_verb_has_the_teacher_look_once_and_teach_labelled_joints(
         verb.train, "tiny", out=tmp_path, train=file, images=pictures, val=file, val_images=pictures
     )
     with pytest.raises(
-        ValueError, match="--taught-once and --labelled-only are for pose nets that learn from a"
+        ValueError, match="--taught-once and --labeled-only are for pose nets that learn from a"
     ):
-        told(labelled_only=True)
-    assert told(teacher=weights, taught_once=True, labelled_only=True, threads=1) == 0
-    peaks = checkpoint.load(tmp_path / distillation.TAUGHT).tensors["peaks"]
+        told(labeled_only=True)
+    assert told(teacher=weights, taught_once=True, labeled_only=True, threads=1) == 0
+    peaks = checkpoint.load(tmp_path / distillation.TEACHER_CACHE).tensors["peaks"]
     assert tuple(peaks.shape) == (6, 17, 2, 3)
     recipe = Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"])
     assert recipe == dataclasses.replace(
-        tiny_recipe().taught_once(), alpha=0.5, teach_unlabelled=False
+        tiny_recipe().with_cached_teacher(), alpha=0.5, teach_unlabeled=False
     )
 
 

@@ -26,9 +26,9 @@ from slimpose.network.pose_net import PoseNet
 from slimpose.train import checkpoint
 from slimpose.train.devices import Devices, open_devices
 from slimpose.train.loop import make_optimizer, train
-from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
+from slimpose.train.processes import ALL, Shard, gathered, local_items, mean_of_all
 from slimpose.train.run import BEST, CHECKPOINT, METRICS, run
-from slimpose.train.synced_norm import SyncedBatchNorm, synchronise_norms
+from slimpose.train.synced_norm import SyncedBatchNorm, synchronize_norms
 from tiny_training import tiny_recipe, tiny_task
 from two_processes import recipe_of_20_steps
 
@@ -75,7 +75,7 @@ def tensors(path: Path) -> dict[str, Any]:
 
 
 def assert_close(one: Path, other: Path, *, atol: float) -> None:
-    """Compare weights, and with tolerance 0 the optimiser's moments too."""
+    """Compare weights, and with tolerance 0 the optimizer's moments too."""
     for name in (CHECKPOINT, BEST):
         mine, theirs = tensors(one / name), tensors(other / name)
         assert mine.keys() == theirs.keys()
@@ -174,13 +174,13 @@ def start_two(pictures: Path, out: Path, how: str) -> list[subprocess.Popen[str]
 def test_the_parts_of_a_batch_are_the_batch(pictures: Path) -> None:
     task = tiny_task(recipe_of_20_steps(), pictures)
     whole = task.batch_at(3)
-    parts = [task.batch_at(3, Part(number, 4)) for number in range(4)]
+    parts = [task.batch_at(3, Shard(number, 4)) for number in range(4)]
     for name in ("crops", "heatmaps", "weights"):
         np.testing.assert_array_equal(
             np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name)
         )
-    assert WHOLE.span(3, 8) == (24, 8)
-    assert Part(2, 4).span(3, 8) == (28, 2)
+    assert ALL.span(3, 8) == (24, 8)
+    assert Shard(2, 4).span(3, 8) == (28, 2)
 
 
 def test_a_batch_that_does_not_divide_is_refused(pictures: Path, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_parts_one_after_another_move_the_weights_once(pictures: Path) -> None:
             optimizer=optimizer,
             recipe=recipe,
             batches=(
-                _all_labelled(task.batch_at(0, devices.part(part))) for part in range(accumulate)
+                _all_labeled(task.batch_at(0, devices.part(part))) for part in range(accumulate)
             ),
             loss_of=lambda model, batch: task.loss_of(model.eval(), batch),
             devices=devices,
@@ -238,7 +238,7 @@ def _phase() -> Any:
     return recipe_of_20_steps().phases[0]
 
 
-def _all_labelled(batch: Any) -> Any:
+def _all_labeled(batch: Any) -> Any:
     return dataclasses.replace(batch, weights=np.ones_like(batch.weights))
 
 
@@ -253,7 +253,7 @@ def group_of_one(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("group_of_one")
 @pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d])
-def test_a_synchronised_norm_is_the_norm_it_replaces(kind: type[nn.BatchNorm2d]) -> None:
+def test_a_synchronized_norm_is_the_norm_it_replaces(kind: type[nn.BatchNorm2d]) -> None:
     torch.manual_seed(0)
     plain = kind(5).double()
     nn.init.uniform_(plain.weight)
@@ -283,10 +283,10 @@ def test_its_statistics_of_bf16_maps_are_fp32() -> None:
     torch.testing.assert_close(synced.running_mean, 0.1 * maps.float().mean((0, 2, 3)))
 
 
-def test_every_norm_of_a_net_is_synchronised() -> None:
+def test_every_norm_of_a_net_is_synchronized() -> None:
     model = PoseNet(tiny_training.NET)
     names = set(model.state_dict())
-    synchronise_norms(model, torch.device("cpu"))
+    synchronize_norms(model, torch.device("cpu"))
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) > 40
     assert all(isinstance(norm, SyncedBatchNorm) for norm in norms)
@@ -296,7 +296,7 @@ def test_every_norm_of_a_net_is_synchronised() -> None:
 def test_one_process_says_nothing_to_itself() -> None:
     value = torch.tensor(3.0)
     assert mean_of_all(value) is value
-    assert my_share([1, 2, 3]) == [1, 2, 3]
+    assert local_items([1, 2, 3]) == [1, 2, 3]
     assert gathered([1, 2]) == [1, 2]
 
 
@@ -324,7 +324,7 @@ def test_devices_by_default_are_one_process_in_fp32() -> None:
     devices = open_devices()
     assert isinstance(devices, Devices)
     assert (devices.part(0), devices.is_main, devices.accelerator.mixed_precision) == (
-        WHOLE,
+        ALL,
         True,
         "no",
     )

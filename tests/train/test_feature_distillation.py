@@ -16,7 +16,7 @@ from slimpose.arrays import Size
 from slimpose.network.pose_net import PoseNet
 from slimpose.skeleton import COCO17
 from slimpose.train import checkpoint, distillation
-from slimpose.train.feature_distillation import imitation_loss
+from slimpose.train.feature_distillation import feature_loss
 from slimpose.train.pose_task import heatmap_loss
 from slimpose.train.recipe import Phase, Recipe
 from slimpose.train.run import BEST, run
@@ -59,21 +59,19 @@ def test_maps_cost_nothing_if_alike_and_one_if_only_their_means_are() -> None:
     target = torch.from_numpy(rng.normal(3, (1.0, 5.0), (4, 6, 5, 2)).astype(np.float32)).permute(
         0, 3, 1, 2
     )
-    assert imitation_loss([target], [target]).item() == 0
+    assert feature_loss([target], [target]).item() == 0
     means = target.mean(dim=(0, 2, 3), keepdim=True).expand_as(target)
-    assert imitation_loss([means], [target]).item() == pytest.approx(
+    assert feature_loss([means], [target]).item() == pytest.approx(
         1, rel=0.02
     )  # variance with n - 1
     other = torch.zeros(4, 3, 12, 10)
-    assert imitation_loss([other[:, :2], means], [other, target]).item() == pytest.approx(
-        1, rel=0.02
-    )
+    assert feature_loss([other[:, :2], means], [other, target]).item() == pytest.approx(1, rel=0.02)
 
 
 def test_a_channel_that_does_not_vary_costs_no_infinity() -> None:
     target = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     target[:, 0] = 2.0
-    assert imitation_loss([target + 0.01], [target]).item() < 0.1
+    assert feature_loss([target + 0.01], [target]).item() < 0.1
 
 
 def test_a_student_begins_with_what_is_behind_the_teachers_head(

@@ -44,12 +44,12 @@ def test_epochs_become_samples_once_the_data_are_known() -> None:
         tiny_recipe(),
         phases=(Phase(size=SIZE, epochs=2.5), Phase(size=SIZE, samples=24, augmentation=0.5)),
     )
-    counted = recipe.counted(100)
+    counted = recipe.with_epochs_counted(100)
     assert counted.phases == (
         Phase(size=SIZE, samples=250),
         Phase(size=SIZE, samples=24, augmentation=0.5),
     )
-    assert counted.counted(7) == counted
+    assert counted.with_epochs_counted(7) == counted
 
 
 def test_a_shortened_recipe_keeps_a_step_of_every_phase() -> None:
@@ -83,7 +83,7 @@ def test_a_recipe_of_an_earlier_version_is_taught_as_it_was() -> None:
         del phase["taught_once"]
     for taught in (True, False):
         read = Recipe.from_json(json.dumps(written | {"taught_once": taught}))
-        assert [phase.taught_once for phase in read.phases] == [taught, taught]
+        assert [phase.cached_teacher for phase in read.phases] == [taught, taught]
     assert Recipe.from_json(tiny_recipe().to_json()) == tiny_recipe()
 
 

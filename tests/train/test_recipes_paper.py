@@ -65,7 +65,7 @@ def test_names_are_the_rows_own(row: str, name: str) -> None:
 
 
 def test_the_paper_trains_140_epochs_and_divides_the_rate_by_ten_after_90_and_120() -> None:
-    recipe = RECIPES["paper-b1"]().counted(COCO_PEOPLE)
+    recipe = RECIPES["paper-b1"]().with_epochs_counted(COCO_PEOPLE)
     assert recipe.samples == 140 * COCO_PEOPLE
     an_epoch = COCO_PEOPLE / recipe.batch
     rates = {
@@ -79,23 +79,23 @@ def test_the_paper_trains_140_epochs_and_divides_the_rate_by_ten_after_90_and_12
 
 
 def test_only_the_distilled_one_learns_from_a_teacher() -> None:
-    assert {name for name in paper_nets() if RECIPES[name]().alpha} == {DISTILLED}
+    assert {name for name in paper_nets() if RECIPES[name]().distillation_weight} == {DISTILLED}
     assert RECIPES[DISTILLED]() == dataclasses.replace(
         RECIPES["paper-b1"](), name=DISTILLED, alpha=0.5
     )
 
 
 def test_the_modern_recipe_stays_under_half_a_gmac() -> None:
-    recipe = RECIPES["beyond"]().counted(COCO_PEOPLE)
+    recipe = RECIPES["beyond"]().with_epochs_counted(COCO_PEOPLE)
     assert cost_of_spec(recipe.net).gmac <= 0.50
     assert recipe.samples == pytest.approx(420 * COCO_PEOPLE, rel=1e-3)
 
 
 def test_its_rate_climbs_stays_and_falls() -> None:
-    recipe = RECIPES["beyond"]().counted(10_000)
+    recipe = RECIPES["beyond"]().with_epochs_counted(10_000)
     rates = [recipe.rate_at(step) for step in range(recipe.steps)]
-    flat_until = int((recipe.warm_up + recipe.flat) * recipe.steps)
-    climbed = int(recipe.warm_up * recipe.steps) + 1
+    flat_until = int((recipe.warmup_share + recipe.flat) * recipe.steps)
+    climbed = int(recipe.warmup_share * recipe.steps) + 1
     assert rates[0] < 0.1
     assert set(rates[climbed:flat_until]) == {1.0}
     assert rates[flat_until:] == sorted(rates[flat_until:], reverse=True)
@@ -109,7 +109,11 @@ def test_ablations_differ_from_the_base_in_one_thing() -> None:
     for setting, net in NETS.items():
         recipe = RECIPES[f"ablation-{setting}"]()
         assert dataclasses.replace(recipe, name=base.name, net=base.net, alpha=0.0, seed=0) == base
-        changed = [recipe.net != base.net, recipe.alpha != base.alpha, recipe.seed != base.seed]
+        changed = [
+            recipe.net != base.net,
+            recipe.distillation_weight != base.distillation_weight,
+            recipe.seed != base.seed,
+        ]
         assert sum(changed) == (setting != "base")
         assert recipe.net == net
 
@@ -135,7 +139,7 @@ def test_a_net_is_built_trained_evaluated_and_exported(
 ) -> None:
     recipe = (
         dataclasses.replace(RECIPES[name](), batch=2, evaluations=1, alpha=0.0)
-        .counted(6)
+        .with_epochs_counted(6)
         .scaled(4 / (140 * 6))
     )
     assert recipe.steps == 2
@@ -200,7 +204,11 @@ def write_run(folder: Path, recipe: Recipe, *, steps: int, ap: float) -> None:
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     def short(name: str) -> Recipe:
-        return dataclasses.replace(RECIPES[name](), batch=2).counted(6).scaled(10 / (140 * 6))
+        return (
+            dataclasses.replace(RECIPES[name](), batch=2)
+            .with_epochs_counted(6)
+            .scaled(10 / (140 * 6))
+        )
 
     folder = tmp_path / "runs"
     write_run(folder / "a", short("paper-b1"), steps=5, ap=0.5)

@@ -21,7 +21,7 @@ from slimpose.network.encoder import Encoder
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
 from slimpose.train import checkpoint
-from slimpose.train.inference import frozen_front
+from slimpose.train.inference import frozen_stem
 from slimpose.train.loop import average_into, make_optimizer, train
 from slimpose.train.pose_task import heatmap_loss, pose_task
 from slimpose.train.recipe import Phase, Recipe
@@ -95,7 +95,7 @@ def test_an_empty_map_costs_one_whatever_the_sigma() -> None:
         assert float(loss) == pytest.approx(1, rel=1e-3)
 
 
-def test_an_unlabelled_joint_costs_nothing() -> None:
+def test_an_unlabeled_joint_costs_nothing() -> None:
     predicted = torch.zeros(1, 2, 8, 8)
     predicted[0, 1] = 100
     loss = heatmap_loss(
@@ -129,7 +129,7 @@ def test_a_loss_that_is_no_number_stops_the_run(pictures: Path) -> None:
         )
 
 
-# the optimiser
+# the optimizer
 
 
 def test_only_convolution_weights_decay_and_the_encoder_learns_at_its_own_rate() -> None:
@@ -243,7 +243,7 @@ WRITTEN_BY_0_1 = (
     '1.0}, {"size": [64, 64], "samples": 24, "augmentation": 1.0}], "batch": 4, "learning_rate": 0.001, '
     '"encoder_rate": 1.0, "frozen_stages": 0, "weight_decay": 0.01, "warm_up": 0.02, "ema": 0.5, "augmentation": '
     '{"flip": 0.5, "scale": 0.3, "rotation_deg": 40.0, "rotate": 0.6, "shift": 0.08, "half_body": 0.2, "light": 0.25, '
-    '"grey": 0.05, "blur": 0.05, "cut_out": 0.3}, "source_repeats": {}, "teacher_labels": {"weight": 0.4, '
+    '"gray": 0.05, "blur": 0.05, "cut_out": 0.3}, "source_repeats": {}, "teacher_labels": {"weight": 0.4, '
     '"min_agreement": 0.7, "min_score": 0.4}, "sigma_share": 0.125, "evaluations": 3, "seed": 0}'
 )
 """What ``tiny_recipe().to_json()`` was before recipes had starts, epochs, flat rates, drops and teachers."""
@@ -314,9 +314,9 @@ def test_weights_are_no_training_state(whole: Path) -> None:
 
 def test_weights_come_back_as_they_were_saved(tmp_path: Path) -> None:
     tensors = {"a": torch.randn(3, 4).t(), "b": torch.tensor(5), "c": torch.randn(2).half()}
-    checkpoint.save(tmp_path / "new" / "x.safetensors", tensors, {"licence": "Apache-2.0"})
+    checkpoint.save(tmp_path / "new" / "x.safetensors", tensors, {"license": "Apache-2.0"})
     loaded = checkpoint.load(tmp_path / "new" / "x.safetensors")
-    assert loaded.metadata == {"licence": "Apache-2.0"}
+    assert loaded.metadata == {"license": "Apache-2.0"}
     assert all(torch.equal(loaded.tensors[name], tensors[name]) for name in tensors)
 
 
@@ -416,7 +416,7 @@ def test_frozen_stages_computed_elsewhere_give_the_same_maps(stages: int) -> Non
     images = torch.randint(0, 256, (2, 64, 64, 3)).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         expected = encoder(images)
-    encoder.front = frozen_front(encoder, stages)
+    encoder.front = frozen_stem(encoder, stages)
     assert encoder.front is not None
     encoder.training = True  # its norms stay in evaluation mode
     with torch.inference_mode():
@@ -451,16 +451,16 @@ def test_a_run_with_frozen_stages_computes_them_elsewhere_and_keeps_them(
 
 def test_nothing_frozen_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = Encoder(tiny_training.NET)
-    assert frozen_front(encoder, 0) is None
+    assert frozen_stem(encoder, 0) is None
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
-    assert frozen_front(encoder, 2) is None
+    assert frozen_stem(encoder, 2) is None
 
 
 def test_a_run_whose_data_cannot_tell_which_weights_are_best_is_refused(pictures: Path) -> None:
     people = coco.read(pictures / "people.json", keypoints=True)
     nobody = dataclasses.replace(people, people=())
     with pytest.raises(
-        ValueError, match=r"people\.json: nobody has a labelled joint; expected people to measure"
+        ValueError, match=r"people\.json: nobody has a labeled joint; expected people to measure"
     ):
         pose_task(
             tiny_recipe(), train=people, train_images=pictures, val=nobody, val_images=pictures
@@ -472,7 +472,7 @@ def test_a_run_whose_data_cannot_tell_which_weights_are_best_is_refused(pictures
     [
         ("train_file", "--train"),
         ("val_file", "--val"),
-        ("unlabelled", "--unlabelled"),
+        ("unlabeled", "--unlabeled"),
         ("teacher", "--teacher"),
     ],
 )

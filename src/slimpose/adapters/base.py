@@ -15,7 +15,7 @@ from slimpose.skeleton import Skeleton
 OUTPUTS = ("points", "scores", "covariances")
 
 
-def describe(
+def model_info(
     path: Path, *, size: Size, stride: int, skeleton: Skeleton, origin: str, task: str = "pose"
 ) -> ModelInfo:
     """Return what is known of somebody else's pose model.
@@ -34,7 +34,7 @@ def describe(
         card={"start": origin},
         skeleton=skeleton,
         score_threshold=0.0,
-        nms_iou=1.0,
+        nms_iou_threshold=1.0,
     )
 
 
@@ -56,7 +56,7 @@ def check_outputs(info: ModelInfo, outputs: Sequence[str], *, known: Sequence[st
         )
 
 
-def answer(
+def select_outputs(
     info: ModelInfo,
     points_crop: Points,
     scores: Scores,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.adapters.base import OUTPUTS, answer, check_batch, describe
+from slimpose.adapters.base import OUTPUTS, check_batch, model_info, select_outputs
 from slimpose.arrays import Size
 from slimpose.runtime.backends.litert import open_interpreter
 from slimpose.skeleton import COCO17
@@ -70,7 +70,7 @@ class BlazePose:
         self._input, self._landmarks = given[0]["index"], landmarks[0]
         self._maps = maps[0] if refine else None
         self.outputs: tuple[str, ...] = OUTPUTS
-        self.info = describe(
+        self.info = model_info(
             path,
             size=Size(shape[1], shape[2]),
             stride=4,
@@ -97,10 +97,10 @@ class BlazePose:
             if self._maps is not None:
                 maps = self._model.get_tensor(self._maps)[0][:, :, list(_LANDMARKS)]
                 points[row] = self._refined(points[row], _sigmoid(maps))
-        return answer(self.info, points - np.float32(0.5), scores, outputs)
+        return select_outputs(self.info, points - np.float32(0.5), scores, outputs)
 
     def _refined(self, points: np.ndarray, maps: np.ndarray) -> np.ndarray:
-        """Points (17, 2) moved to the centres of mass of heatmaps (height, width, 17) about them."""
+        """Points (17, 2) moved to the centers of mass of heatmaps (height, width, 17) about them."""
         height, width = maps.shape[:2]
         step = np.array([self.info.size.width / width, self.info.size.height / height])
         refined = points.copy()
@@ -111,11 +111,11 @@ class BlazePose:
             near = maps[top : y + _REACH + 1, left : x + _REACH + 1, joint]
             if near.max() >= _SURE_FROM:
                 columns, rows = np.arange(near.shape[1]) + left, np.arange(near.shape[0]) + top
-                centre = (
+                center = (
                     np.array([(near.sum(axis=0) * columns).sum(), (near.sum(axis=1) * rows).sum()])
                     / near.sum()
                 )
-                refined[joint] = centre * step
+                refined[joint] = center * step
         return refined
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from slimpose import geometry
-from slimpose.adapters.part_affinity import People, group_people
+from slimpose.adapters.part_affinity import GroupedPeople, group_people
 from slimpose.arrays import Image
 from slimpose.poses import NOT_TRACKED, Poses
 from slimpose.runtime.letterbox import letterbox
@@ -13,7 +13,7 @@ from slimpose.runtime.session import Model
 from slimpose.skeleton import COCO17
 
 
-class BottomUp:
+class BottomUpEstimator:
     """A net of heatmaps and affinities, and the grouping of what it finds; or a net that groups by itself.
 
     Raises:
@@ -61,7 +61,7 @@ class BottomUp:
             skeleton=COCO17,
         )
 
-    def _people_of(self, canvas: Image) -> People:
+    def _people_of(self, canvas: Image) -> GroupedPeople:
         info = self._model.info
         if "person_scores" in self._model.outputs:
             points, scores, person_scores = (
@@ -71,6 +71,6 @@ class BottomUp:
             best_first = np.argsort(-person_scores, kind="stable")[
                 : np.count_nonzero(person_scores)
             ]
-            return People(points[best_first], scores[best_first], person_scores[best_first])
+            return GroupedPeople(points[best_first], scores[best_first], person_scores[best_first])
         heatmaps, affinities = self._model.run(canvas[None], ("heatmaps", "affinities"))
         return group_people(heatmaps[0], affinities[0], info.skeleton, stride=info.stride)

@@ -9,15 +9,15 @@ from typing import Literal
 import numpy as np
 
 from slimpose import heatmap
-from slimpose.adapters.base import OUTPUTS, answer, check_batch, describe
-from slimpose.adapters.imagenet import input_of, normalised
+from slimpose.adapters.base import OUTPUTS, check_batch, model_info, select_outputs
+from slimpose.adapters.imagenet import image_input, normalize_imagenet
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.skeleton import COCO17, Skeleton
 
-Cells = Literal["multiples", "corners", "centres"]
+Cells = Literal["multiples", "corners", "centers"]
 """Where a net was taught that heatmap cells lie. "multiples": cell 0 on pixel 0, the next a stride further (the
 published HRNet and SimpleBaseline, and mmpose's plain codec); "corners": first and last cell on
-first and last pixel (UDP: ViTPose); "centres": each cell on the middle of its square of pixels
+first and last pixel (UDP: ViTPose); "centers": each cell on the middle of its square of pixels
 (slimpose)."""
 
 
@@ -38,7 +38,7 @@ class HeatmapNet:
         cells: Cells = "multiples",
     ) -> None:
         self._session = open_onnx_file(path, threads=threads)
-        self._input, size = input_of(self._session, path)
+        self._input, size = image_input(self._session, path)
         given = self._session.get_outputs()
         shape = given[0].shape
         joints = len(skeleton.joints)
@@ -54,9 +54,9 @@ class HeatmapNet:
         crop = np.array([size.width, size.height], np.float32)
         even = np.full(2, stride, np.float32)
         self._step_px = (crop - 1) / (maps - 1) if cells == "corners" else even
-        self._start_px = (even - 1) / 2 if cells == "centres" else np.zeros(2, np.float32)
+        self._start_px = (even - 1) / 2 if cells == "centers" else np.zeros(2, np.float32)
         self.outputs: tuple[str, ...] = OUTPUTS
-        self.info = describe(
+        self.info = model_info(
             path, size=size, stride=stride, skeleton=skeleton, origin="a heatmap net"
         )
 
@@ -67,11 +67,11 @@ class HeatmapNet:
             ValueError: If the batch does not fit, or there is no such output.
         """
         check_batch(self.info, batch)
-        (maps,) = self._session.run([self._answer], {self._input: normalised(batch)})
+        (maps,) = self._session.run([self._answer], {self._input: normalize_imagenet(batch)})
         decoded = heatmap.decode(np.asarray(maps, np.float32))
         points = decoded.points_heatmap * self._step_px + self._start_px
         covariances = decoded.covariances_heatmap * np.outer(self._step_px, self._step_px)
-        return answer(
+        return select_outputs(
             self.info,
             points.astype(np.float32),
             decoded.scores,

@@ -14,12 +14,12 @@ _MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 _DEVIATION = np.array([58.395, 57.12, 57.375], np.float32)
 
 
-def normalised(crops: Crops) -> Float32[np.ndarray, "n 3 height width"]:
+def normalize_imagenet(crops: Crops) -> Float32[np.ndarray, "n 3 height width"]:
     """Return crops (n, height, width, 3) uint8 as (n, 3, height, width) of mean 0 and deviation 1 over ImageNet."""
     return np.ascontiguousarray(((crops - _MEAN) / _DEVIATION).transpose(0, 3, 1, 2))
 
 
-def input_of(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, Size]:
+def image_input(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, Size]:
     """Return the name and the size of a model's only input.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.adapters.base import OUTPUTS, answer, check_batch, check_outputs, describe
+from slimpose.adapters.base import OUTPUTS, check_batch, check_outputs, model_info, select_outputs
 from slimpose.arrays import Image, Size
 from slimpose.runtime.onnx_file import INPUT_TYPES, open_onnx_file
 from slimpose.skeleton import COCO17
@@ -88,7 +88,7 @@ class MoveNet:
         expected = "SinglePose: one input (1, height, width, 3), and an output (1, 1, 17, 3)"
         self._graph = _Graph(path, threads, answer=_ANSWER, expected=expected)
         self.outputs: tuple[str, ...] = OUTPUTS
-        self.info = describe(
+        self.info = model_info(
             path,
             size=self._graph.size,
             stride=_STRIDE,
@@ -108,7 +108,7 @@ class MoveNet:
             found[row] = self._graph(crop).reshape(17, 3)
         height, width = self.info.size
         points = found[:, :, 1::-1] * np.array([width, height], np.float32) - np.float32(0.5)
-        return answer(self.info, points, found[:, :, 2], outputs)
+        return select_outputs(self.info, points, found[:, :, 2], outputs)
 
 
 class MultiPose:
@@ -133,7 +133,7 @@ class MultiPose:
         expected = "MultiPose: one input (1, height, width, 3), and an output (1, 6, 56)"
         self._graph = _Graph(path, threads, answer=_MANY, expected=expected, free_size=_MANY_SIZE)
         self.outputs: tuple[str, ...] = ("points", "scores", "person_scores")
-        self.info = describe(
+        self.info = model_info(
             path,
             size=self._graph.size,
             stride=_STRIDE,

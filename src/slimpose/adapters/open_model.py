@@ -9,7 +9,7 @@ from slimpose.adapters.heatmap_net import HeatmapNet
 from slimpose.adapters.movenet import MoveNet, MultiPose
 from slimpose.adapters.simcc import SimccNet
 from slimpose.adapters.tf_pose import TfPose
-from slimpose.runtime.backends.base import FILES
+from slimpose.runtime.backends.base import FILE_SUFFIXES
 from slimpose.runtime.backends.litert import attached_metadata
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.runtime.session import Model, Session
@@ -27,7 +27,7 @@ def open_pose_model(path: Path, *, threads: int = 0) -> Model:
     """
     if path.suffix.lower() == ".pb":
         return TfPose(path, threads=threads)
-    own_backend = FILES.get(path.suffix.lower())
+    own_backend = FILE_SUFFIXES.get(path.suffix.lower())
     if own_backend == "litert" and not attached_metadata(path):
         return BlazePose(path, threads=threads)
     if own_backend:

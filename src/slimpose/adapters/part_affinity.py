@@ -27,12 +27,12 @@ LimbMaps = Float32[np.ndarray, "limb_axes map_height map_width"]
 
 UPSAMPLING = 4
 SAMPLES = 10
-LEAST_PEAK = 0.1
-LEAST_AFFINITY = 0.05
-LEAST_SHARE = 0.8
+MIN_PEAK = 0.1
+MIN_AFFINITY = 0.05
+MIN_SAMPLE_SHARE = 0.8
 """Of a limb's samples, so many must reach the least affinity."""
-LEAST_JOINTS = 3
-LEAST_PERSON = 0.2
+MIN_JOINTS = 3
+MIN_PERSON_SCORE = 0.2
 """Scores of joints and affinities of limbs, over the joints found."""
 _PEAK_RADIUS = 5
 """In upsampled cells: of two peaks nearer than this, the lower is none."""
@@ -72,7 +72,7 @@ OPENPOSE18 = Skeleton(
 The neck's sigma is a shoulder's: COCO measured none."""
 
 
-class People(NamedTuple):
+class GroupedPeople(NamedTuple):
     """The n people of one image.
 
     Attributes:
@@ -105,7 +105,7 @@ class _Peaks(NamedTuple):
 
 def group_people(
     heatmaps: JointMaps, affinities: LimbMaps, skeleton: Skeleton, *, stride: int
-) -> People:
+) -> GroupedPeople:
     """Return the people of one image, best first.
 
     Args:
@@ -133,19 +133,19 @@ def group_people(
     kept = [
         person
         for person in people
-        if len(person.peaks) >= LEAST_JOINTS and person.score / len(person.peaks) >= LEAST_PERSON
+        if len(person.peaks) >= MIN_JOINTS and person.score / len(person.peaks) >= MIN_PERSON_SCORE
     ]
     kept.sort(key=lambda person: -person.score)
     points = np.zeros((len(kept), joints, 2), np.float32)
     scores = np.zeros((len(kept), joints), np.float32)
     for row, person in enumerate(kept):
         for joint, peak in person.peaks.items():
-            # An upsampled cell's centre in cells, then in pixels.
+            # An upsampled cell's center in cells, then in pixels.
             cell = (peaks[joint].points[peak] + 0.5) / UPSAMPLING - 0.5
             points[row, joint] = cell * stride + (stride - 1) / 2
             scores[row, joint] = peaks[joint].scores[peak]
     overall = np.array([person.score for person in kept], np.float32) / (joints + len(limbs))
-    return People(
+    return GroupedPeople(
         points, scores.clip(0, 1), overall.clip(0, 1)
     )  # enlarged maps overshoot by some percent
 
@@ -158,7 +158,7 @@ def _enlarged(
 
 def _find_peaks(heatmap: Float32[np.ndarray, "height width"]) -> _Peaks:
     around = np.ones((2 * _PEAK_RADIUS + 1, 2 * _PEAK_RADIUS + 1), np.uint8)
-    y, x = np.nonzero((heatmap >= cv2.dilate(heatmap, around)) & (heatmap > LEAST_PEAK))
+    y, x = np.nonzero((heatmap >= cv2.dilate(heatmap, around)) & (heatmap > MIN_PEAK))
     best = np.argsort(-heatmap[y, x], kind="stable")[:_MOST_PEAKS]
     y, x = y[best], x[best]
     return _Peaks(np.stack([x, y], axis=1).astype(np.float32), heatmap[y, x])
@@ -183,9 +183,9 @@ def _connect(
     cells: Int64[np.ndarray, "starts ends samples 2"] = np.rint(sampled).astype(np.int64)
     x, y = cells[..., 0], cells[..., 1]
     agreement = field_x[y, x] * along[..., None, 0] + field_y[y, x] * along[..., None, 1]
-    counts = agreement > LEAST_AFFINITY
+    counts = agreement > MIN_AFFINITY
     affinity = (agreement * counts).sum(axis=2) / np.maximum(counts.sum(axis=2), 1)
-    possible = (counts.mean(axis=2) >= LEAST_SHARE - 1e-6) & (lengths > 0)
+    possible = (counts.mean(axis=2) >= MIN_SAMPLE_SHARE - 1e-6) & (lengths > 0)
     starts_of, ends_of = np.nonzero(possible)
     found = affinity[starts_of, ends_of]
     taken_starts: set[int] = set()

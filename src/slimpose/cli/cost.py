@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from slimpose.arrays import Size
-from slimpose.network.build import named
+from slimpose.network.build import spec_named
 from slimpose.network.cost import cost_of_spec
-from slimpose.network.family import DETECTOR_SIZE, detector_of, member
+from slimpose.network.family import DETECTOR_SIZE, detector_of, family_spec
 from slimpose.network.paper_tables import ROWS
 
 _Entry = dict[str, str | int | float]
@@ -56,10 +56,10 @@ def cost(
 
 def _entry(name: str, size: Size | None, *, detector: bool) -> _Entry:
     if detector:
-        spec = detector_of(member(name), size=size or DETECTOR_SIZE)
+        spec = detector_of(family_spec(name), size=size or DETECTOR_SIZE)
         name = f"{name} detector"
     else:
-        spec = named(name, size=size)
+        spec = spec_named(name, size=size)
     found = cost_of_spec(spec)
     return {
         "name": name,

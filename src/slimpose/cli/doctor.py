@@ -13,7 +13,13 @@ from rich.table import Table
 
 import slimpose
 from slimpose.runtime import models
-from slimpose.runtime.auto_backend import CLEARLY_FASTER, DEFAULT, Verdict, check_names, choose
+from slimpose.runtime.auto_backend import (
+    DEFAULT,
+    MIN_SPEEDUP,
+    TrialResult,
+    check_names,
+    choose_backend,
+)
 from slimpose.runtime.backends.available import Backend, backends
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.machine import Machine, overflows_int8, read_machine
@@ -52,12 +58,12 @@ def doctor(
         raise ValueError(f"--threads is {threads}; expected 0 (each backend's choice) or more")
     path = models.resolve(model)
     machine, found = read_machine(), backends()
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, TrialResult] = {}
     refused = ""
     if try_backends:
-        verdicts["own"] = choose(path, threads=threads, found=found, again=again)
+        verdicts["own"] = choose_backend(path, threads=threads, found=found, again=again)
         try:
-            verdicts["asked"] = choose(
+            verdicts["asked"] = choose_backend(
                 path, threads=threads, precision=precision, found=found, again=again
             )
         except BackendError as error:
@@ -90,7 +96,7 @@ def doctor(
         console.print(f"  {name} {version or how}")
     for name, verdict in verdicts.items():
         console.print(f"\n{_heading(name, model, precision)}: {verdict.choice}")
-        console.print(f"  why: {why(verdict)}")
+        console.print(f"  why: {explain_verdict(verdict)}")
         for failed, reason in verdict.failed.items():
             console.print(f"  {failed} could not run: {reason}")
     if refused:
@@ -129,7 +135,7 @@ def machine_lines(machine: Machine) -> list[str]:
     return lines
 
 
-def why(verdict: Verdict) -> str:
+def explain_verdict(verdict: TrialResult) -> str:
     """Return why a backend was chosen, in one line."""
     if not verdict.median_ms:
         return "it is the only one that is installed for this"
@@ -139,7 +145,7 @@ def why(verdict: Verdict) -> str:
     if not rest:
         reason = "it is the only one that runs"
     elif chosen == first[0]:
-        reason = f"no other takes under {100 * CLEARLY_FASTER:.0f} % of its time"
+        reason = f"no other takes under {100 * MIN_SPEEDUP:.0f} % of its time"
     else:
         reason = (
             f"the fastest, {first[1] / verdict.median_ms[chosen]:.2f} times as fast as {first[0]}"

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 
 from slimpose.arrays import Image, Size
-from slimpose.cli.output_paths import identities
+from slimpose.cli.output_paths import file_identities
 from slimpose.formats.files import write_bytes
 from slimpose.media.sources import Media
-from slimpose.media.video_writer import Recording
+from slimpose.media.video_writer import VideoWriter
 
 JPEG_QUALITY = 92
 _LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".jp2"})
@@ -34,7 +34,7 @@ class DrawnFolder:
     def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
         self.folder = folder
         parents = {parent for file in inputs for parent in (file.parent, file.resolve().parent)}
-        self._is_inputs = bool(identities(parents) & identities([folder]))
+        self._is_inputs = bool(file_identities(parents) & file_identities([folder]))
         self._taken: set[str] = set()
 
     @contextmanager
@@ -51,12 +51,12 @@ class DrawnFolder:
         if not media.is_video:
             yield lambda image, _: write_image(target, image)
             return
-        film: Recording | None = None
+        film: VideoWriter | None = None
 
         def write(image: Image, timestamp_s: float) -> None:
             nonlocal film
             if film is None:
-                film = Recording(target, Size(*image.shape[:2]), fps=media.fps)
+                film = VideoWriter(target, Size(*image.shape[:2]), fps=media.fps)
             film.write(image, timestamp_s)
 
         try:

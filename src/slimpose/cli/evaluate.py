@@ -15,10 +15,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from slimpose.arrays import Crops
-from slimpose.cli.output_paths import check_targets
+from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
-from slimpose.evaluate.boxes import PeopleBoxes, boxes_in_file, ground_truth_boxes
+from slimpose.evaluate.boxes import ImageBoxes, boxes_in_file, ground_truth_boxes
 from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.evaluate.error_analysis import analysis, findings, page
 from slimpose.formats import coco
@@ -33,7 +33,7 @@ POSE_NMS_OKS = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class ModelOptions:
     """How models are opened; see ``open_session``."""
 
     threads: int
@@ -99,7 +99,7 @@ def evaluate(
     decoding: pose_evaluation.Decoding = "dark",
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     results: Path | None = None,
-    analyse: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    analyze: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     detector: str = models.DEFAULT_DETECTOR,
     threads: int = 0,
     backend: str = "onnxruntime",
@@ -121,12 +121,12 @@ def evaluate(
         flip_shift: With --flip, move the mirrored maps one cell to the right first, as the
             published protocol does for maps in the biased pixel convention. Maps here, those of
             imported checkpoints included, need none.
-        decoding: dark, or quarter: the maximum's cell and a quarter cell towards its neighbour, as
+        decoding: dark, or quarter: the maximum's cell and a quarter cell towards its neighbor, as
             before DARK.
         json_file: Where to write the figures.
         results: Where to write the poses (a detector's boxes) as COCO results, ready for COCO's
             test server.
-        analyse: Where to write a page about a pose net's errors (index.html) and their figures
+        analyze: Where to write a page about a pose net's errors (index.html) and their figures
             (analysis.json): by joint, size, crowding and occlusion, of which kind, and the worst
             people in pictures.
         detector: The detector of --boxes detector.
@@ -143,12 +143,12 @@ def evaluate(
         raise ValueError(f"--box-threshold is {box_threshold:g}; expected a number 0..1")
     if flip_shift and not flip:
         raise ValueError("--flip-shift says how --flip averages; expected both")
-    check_targets(
+    check_output_paths(
         {"--json": json_file, "--results": results},
-        {"--analyse": analyse},
+        {"--analyze": analyze},
         [annotations, *map(Path, (model, boxes, detector))],
     )
-    opened = Opening(threads=threads, backend=backend, precision=precision)
+    opened = ModelOptions(threads=threads, backend=backend, precision=precision)
     loaded, given = opened(model), None
     if loaded.info.task == "detect":
         about_poses = {
@@ -157,7 +157,7 @@ def evaluate(
             "--flip": flip,
             "--flip-shift": flip_shift,
             "--decoding": decoding != "dark",
-            "--analyse": analyse is not None,
+            "--analyze": analyze is not None,
         }
         if any(about_poses.values()):
             useless = ", ".join(option for option, is_given in about_poses.items() if is_given)
@@ -179,8 +179,8 @@ def evaluate(
                 f"--boxes is {boxes}, a model; expected --boxes detector --detector {boxes}"
             )
         given = _truth(annotations, loaded, boxes=boxes, results=results)
-        if analyse is not None and not given.is_labelled:
-            raise ValueError(f"--analyse compares with annotations; {annotations} has none")
+        if analyze is not None and not given.is_labeled:
+            raise ValueError(f"--analyze compares with annotations; {annotations} has none")
         figures, records = _evaluate_pose(
             loaded,
             given,
@@ -203,24 +203,24 @@ def evaluate(
     Console().print(table)
     if json_file:
         write_json(json_file, figures)
-    if analyse is not None and given is not None:
-        _analyse(analyse, given.file, records, figures, images)
+    if analyze is not None and given is not None:
+        _analyze(analyze, given.file, records, figures, images)
     return 0
 
 
-def _analyse(
+def _analyze(
     folder: Path,
     truth: coco.CocoFile,
     records: list[dict[str, Any]],
     figures: dict[str, Any],
     images: Path,
 ) -> None:
-    taken_apart = analysis.analyse(truth, records)
+    taken_apart = analysis.analyze(truth, records)
     boxes = {"gt": "ground-truth boxes", "detector": "the detector's boxes"}.get(
         figures["boxes"], figures["boxes"]
     )
     flip = "flip test" if figures["flip"] else "no flip test"
-    subject = page.Subject(
+    subject = page.PageHeader(
         model=figures["model"], protocol=f"{boxes}, {flip}, {figures['decoding']} decoding"
     )
     page_file = page.write(folder, taken_apart, subject, truth, images)
@@ -239,13 +239,13 @@ def _evaluate_detector(
         found = detector_evaluation.detected_boxes(
             truth,
             images,
-            watch.timed(detector_evaluation.boxes_of(loaded)),
+            watch.timed(detector_evaluation.detect_images(loaded)),
             canvas=loaded.info.size,
-            nms_iou=loaded.info.nms_iou,
+            nms_iou_threshold=loaded.info.nms_iou_threshold,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     figures: dict[str, Any] = {**detector_evaluation.box_ap(truth, found)}
-    figures |= detector_evaluation.recall_and_false(truth, found, threshold=threshold)
+    figures |= detector_evaluation.recall_and_false_positives(truth, found, threshold=threshold)
     people = sum(not person.is_crowd for person in truth.people)
     figures |= {
         "score_threshold": threshold,
@@ -258,14 +258,14 @@ def _evaluate_detector(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
+class GroundTruth:
     """The annotations, and whether there are any: a list of images may have none."""
 
     file: coco.CocoFile
-    is_labelled: bool
+    is_labeled: bool
 
 
-def _truth(annotations: Path, loaded: Model, *, boxes: str, results: Path | None) -> Truth:
+def _truth(annotations: Path, loaded: Model, *, boxes: str, results: Path | None) -> GroundTruth:
     document = read_json(annotations, kind="annotation file")
     if isinstance(document, dict) and "annotations" not in document:
         if boxes == "gt" or results is None:
@@ -274,8 +274,8 @@ def _truth(annotations: Path, loaded: Model, *, boxes: str, results: Path | None
                 "FILE to write poses for COCO's test server, or a file with annotations"
             )
         images = coco.parse_images(document, annotations)
-        return Truth(
-            file=dataclasses.replace(images, skeleton=loaded.info.skeleton), is_labelled=False
+        return GroundTruth(
+            file=dataclasses.replace(images, skeleton=loaded.info.skeleton), is_labeled=False
         )
     truth = coco.parse(document, annotations, keypoints=True)
     if truth.skeleton.joints != loaded.info.skeleton.joints:
@@ -283,29 +283,29 @@ def _truth(annotations: Path, loaded: Model, *, boxes: str, results: Path | None
             f"{annotations} has the joints {', '.join(truth.skeleton.joints)}; {loaded.info.name} gives "
             f"{', '.join(loaded.info.skeleton.joints)}: expected the same, in the same order"
         )
-    return Truth(file=truth, is_labelled=True)
+    return GroundTruth(file=truth, is_labeled=True)
 
 
 def _evaluate_pose(
     loaded: Model,
-    given: Truth,
+    given: GroundTruth,
     images: Path,
     *,
     boxes: str,
     box_threshold: float,
     predict: pose_evaluation.PredictCrops,
     detector: str,
-    opened: Opening,
+    opened: ModelOptions,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     truth, watch = given.file, Stopwatch()
     looked_at = _boxes(boxes, truth, images, detector=detector, opened=opened)
     if boxes != "gt":
-        sure = {image_id: found.over(box_threshold) for image_id, found in looked_at.items()}
+        sure = {image_id: found.above_score(box_threshold) for image_id, found in looked_at.items()}
         looked_at = {image_id: found for image_id, found in sure.items() if len(found.scores)}
     people = sum(len(found.scores) for found in looked_at.values())
     if boxes == "gt" and not people:
         raise ValueError(
-            f"{truth.path}: nobody has a labelled joint; expected people to look at, or --boxes detector"
+            f"{truth.path}: nobody has a labeled joint; expected people to look at, or --boxes detector"
         )
     truth.check_images(images, looked_at)
     with Progress(transient=True) as bar:
@@ -320,7 +320,7 @@ def _evaluate_pose(
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     figures: dict[str, Any] = (
-        {**pose_evaluation.pose_ap(truth, records)} if given.is_labelled else {}
+        {**pose_evaluation.pose_ap(truth, records)} if given.is_labeled else {}
     )
     figures |= {
         "boxes": boxes if boxes in ("gt", "detector") else Path(boxes).name,
@@ -336,13 +336,13 @@ def _predictor(
     model: Model, *, flip: bool, flip_shift: bool, decoding: pose_evaluation.Decoding
 ) -> pose_evaluation.PredictCrops:
     if not flip and decoding == "dark":
-        return pose_evaluation.points_of(model)
+        return pose_evaluation.predict_points(model)
     if "heatmaps" not in model.outputs:
         what = "--flip averages" if flip else f"--decoding {decoding} reads"
         raise ValueError(
             f"{model.info.name} gives no heatmaps, which {what}; export it with --heatmaps"
         )
-    return pose_evaluation.by_heatmaps(
+    return pose_evaluation.predict_from_heatmaps(
         lambda batch: model.run(batch, ("heatmaps",))[0],
         model.info.skeleton,
         stride=model.info.stride,
@@ -353,8 +353,8 @@ def _predictor(
 
 
 def _boxes(
-    boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, opened: Opening
-) -> dict[int, PeopleBoxes]:
+    boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, opened: ModelOptions
+) -> dict[int, ImageBoxes]:
     if boxes == "gt":
         return ground_truth_boxes(truth)
     if boxes == "detector":
@@ -367,8 +367,8 @@ def _boxes(
         return detector_evaluation.detected_boxes(
             truth,
             images,
-            detector_evaluation.boxes_of(finder),
+            detector_evaluation.detect_images(finder),
             canvas=finder.info.size,
-            nms_iou=finder.info.nms_iou,
+            nms_iou_threshold=finder.info.nms_iou_threshold,
         )
     return boxes_in_file(truth, Path(boxes))

@@ -9,18 +9,18 @@ import numpy as np
 import tyro
 
 from slimpose.arrays import Crops, Size
-from slimpose.cli.output_paths import check_targets
-from slimpose.cli.sample_crops import crops_of_people
+from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.sample_crops import sample_crops
 from slimpose.export import onnx as onnx_export
-from slimpose.export.onnx import smooth_noise
+from slimpose.export.onnx import smooth_noise_images
 from slimpose.export.runtimes import convert as runtimes
 from slimpose.formats.files import read_json
-from slimpose.media.images import picture_files, read_image
-from slimpose.network.build import named
+from slimpose.media.images import image_files, read_image
+from slimpose.network.build import spec_named
 from slimpose.runtime.backends.available import metadata_of
-from slimpose.runtime.backends.base import ENDINGS, FILES
+from slimpose.runtime.backends.base import ENDINGS, FILE_SUFFIXES
 from slimpose.runtime.backends.ncnn import SUFFIX as NCNN_SUFFIX
-from slimpose.runtime.backends.ncnn import beside as ncnn_files
+from slimpose.runtime.backends.ncnn import weights_path as ncnn_files
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.models import resolve, shipped
 from slimpose.runtime.session import read_info
@@ -55,7 +55,7 @@ def export(
             INT8 too.
         out: The file to write.
         name: The model's name; the file's by default.
-        card: JSON object with facts for the metadata: data, licences, measured accuracy.
+        card: JSON object with facts for the metadata: data, licenses, measured accuracy.
         precision: Of FILE.xml, FILE.tflite (int8 too), FILE.ncnn.param and FILE.engine; slimpose
             quantize makes smaller ONNX files.
         images: Folder of pictures of people to compare with PyTorch on, smooth noise by default;
@@ -72,7 +72,7 @@ def export(
             "--size is for --untrained; weights are exported at the size they were trained for"
         )
     source = _source(weights, untrained=untrained, size=size)
-    check_targets({"--out": out}, {}, [Path(weights), card, annotations])
+    check_output_paths({"--out": out}, {}, [Path(weights), card, annotations])
     if annotations is not None and images is None:
         raise ValueError(
             "--annotations names pictures; expected --images, the folder they are in, too"
@@ -85,7 +85,7 @@ def export(
     if not isinstance(facts, dict):
         raise ValueError(f"{card} holds a JSON {type(facts).__name__}; expected an object")
     is_onnx = out.suffix.lower() == ".onnx"
-    if not (is_onnx or out.suffix.lower() in FILES):
+    if not (is_onnx or out.suffix.lower() in FILE_SUFFIXES):
         raise ValueError(
             f"--out is {out}; expected a name that ends in .onnx, {', '.join(ENDINGS.values())}"
         )
@@ -101,22 +101,22 @@ def export(
     if not (is_onnx or heatmaps):
         raise ValueError("--no-heatmaps is for FILE.onnx; expected another --out, or none of it")
     task, shape = _task_and_size(source)
-    crops = smooth_noise(_NOISE, shape)
+    crops = smooth_noise_images(_NOISE, shape)
     if images is not None and task == "pose":
         people = _CALIBRATED if precision == "int8" else _COMPARED
-        crops, _ = crops_of_people(images, annotations, size=shape, people=people)
+        crops, _ = sample_crops(images, annotations, size=shape, people=people)
     elif images is not None:
         crops = _letterboxed(images, shape)
     called = name or out.name.removesuffix(NCNN_SUFFIX).removesuffix(out.suffix)
-    if is_onnx and isinstance(source, onnx_export.Loaded):
+    if is_onnx and isinstance(source, onnx_export.LoadedWeights):
         drift = onnx_export.export(
             source, out, name=called, card=facts, pictures=crops, heatmaps=heatmaps
         )
     else:
-        drift = runtimes.export(
+        drift = runtimes.convert(
             source, out, name=called, card=facts, precision=precision, pictures=crops
         )
-    said = "PyTorch" if isinstance(source, onnx_export.Loaded) else weights
+    said = "PyTorch" if isinstance(source, onnx_export.LoadedWeights) else weights
     on = f"{len(crops)} people" if images is not None else "noise"
     print(
         f"{out}: {_megabytes(out):.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} of {said} on {on}"
@@ -124,17 +124,17 @@ def export(
     return 0
 
 
-def _source(weights: str, *, untrained: bool, size: str | None) -> onnx_export.Loaded | Path:
+def _source(weights: str, *, untrained: bool, size: str | None) -> onnx_export.LoadedWeights | Path:
     if untrained:
-        spec = named(weights, size=Size.parse(size) if size is not None else None)
-        return onnx_export.untrained(spec)
+        spec = spec_named(weights, size=Size.parse(size) if size is not None else None)
+        return onnx_export.random_weights(spec)
     if weights in shipped() or weights.lower().endswith(".onnx"):
         return resolve(weights)
     return onnx_export.load_weights(Path(weights))
 
 
-def _task_and_size(source: onnx_export.Loaded | Path) -> tuple[str, Size]:
-    if isinstance(source, onnx_export.Loaded):
+def _task_and_size(source: onnx_export.LoadedWeights | Path) -> tuple[str, Size]:
+    if isinstance(source, onnx_export.LoadedWeights):
         return source.task, source.spec.size
     info = read_info(source, metadata_of(source))
     return info.task, info.size
@@ -150,5 +150,5 @@ def _megabytes(out: Path) -> float:
 
 def _letterboxed(folder: Path, size: Size) -> Crops:
     return np.stack(
-        [letterbox(read_image(file), size)[0] for file in picture_files(folder)[:_COMPARED]]
+        [letterbox(read_image(file), size)[0] for file in image_files(folder)[:_COMPARED]]
     )

@@ -8,14 +8,14 @@ from typing import Any
 from slimpose.arrays import Size
 from slimpose.export import onnx
 from slimpose.export.hardware import report_text
-from slimpose.export.hardware.check import Report, report_on
+from slimpose.export.hardware.check import Report, check_layers
 from slimpose.export.hardware.fit import Candidate
 from slimpose.export.hardware.fit import fit as search
 from slimpose.export.hardware.graph import graph_of
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import Target, load_target
 from slimpose.network.cost import cost_of_spec
-from slimpose.network.family import FAMILY, member
+from slimpose.network.family import FAMILY, family_spec
 from slimpose.network.spec import NetSpec
 
 _OTHERS = 4
@@ -39,10 +39,10 @@ def fit(
         json: Print JSON.
     """
     chip = load_target(target)
-    found = search(chip, gmac=gmac, parent=member(parent), size=Size.parse(size))
+    found = search(chip, gmac=gmac, parent=family_spec(parent), size=Size.parse(size))
     best = found[0]
-    model = onnx.to_onnx(onnx.untrained(best.spec), name="", card={})
-    report = report_on(layers_of(graph_of(model)), chip)
+    model = onnx.to_onnx(onnx.random_weights(best.spec), name="", card={})
+    report = check_layers(layers_of(graph_of(model)), chip)
     _check(best, report, chip)
     if json:
         print(dumps(_entry(best, report, parent=parent, others=found[1 : 1 + _OTHERS]), indent=1))

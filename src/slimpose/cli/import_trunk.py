@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from slimpose.cli.output_paths import check_targets
+from slimpose.cli.output_paths import check_output_paths
 from slimpose.network.encoder import Encoder
-from slimpose.network.family import member
+from slimpose.network.family import family_spec
 from slimpose.network.trunk import import_trunk as load_trunk
 from slimpose.train import checkpoint
 
@@ -30,8 +30,8 @@ def import_trunk(
     """
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
-    check_targets({"--out": out}, {}, [file])
-    spec = member(net)
+    check_output_paths({"--out": out}, {}, [file])
+    spec = family_spec(net)
     encoder = Encoder(spec)
     load_trunk(file, encoder)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

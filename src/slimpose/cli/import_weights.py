@@ -10,9 +10,9 @@ import tyro
 
 from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Size
-from slimpose.cli.output_paths import check_targets
-from slimpose.compare.published_weights import PUBLISHED, Colours, own_weights, read_checkpoint
-from slimpose.network.build import build, named
+from slimpose.cli.output_paths import check_output_paths
+from slimpose.compare.published_weights import PUBLISHED, Colors, convert_weights, read_checkpoint
+from slimpose.network.build import build, spec_named
 from slimpose.skeleton import COCO17
 from slimpose.train import checkpoint
 
@@ -24,7 +24,7 @@ def import_weights(
     out: Path,
     size: str | None = None,
     alignment: Literal["multiples", "corners"] | None = None,
-    colours: Colours | None = None,
+    colors: Colors | None = None,
 ) -> int:
     """Turn a published COCO checkpoint (.pth) into weights: a teacher, a start, something to evaluate and export.
 
@@ -36,11 +36,11 @@ def import_weights(
         size: Input HEIGHTxWIDTH it was trained at; the paper's by default.
         alignment: corners if it was trained with UDP (mmpose's names say udp); what the papers did
             by default.
-        colours: The channel order it was trained in; what is known of the layout by default.
+        colors: The channel order it was trained in; what is known of the layout by default.
     """
-    check_targets({"--out": out}, {}, [file])
-    spec = named(net, size=Size.parse(size) if size is not None else None)
-    tensors = own_weights(read_checkpoint(file), net, path=file, colours=colours)
+    check_output_paths({"--out": out}, {}, [file])
+    spec = spec_named(net, size=Size.parse(size) if size is not None else None)
+    tensors = convert_weights(read_checkpoint(file), net, path=file, colors=colors)
     checkpoint.load_into(build(spec), tensors, path=file)
     published = PUBLISHED[net]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -69,12 +69,12 @@ def lint(
             "expected one MODEL and --target NAME, for example: slimpose lint mnv2 --target dpu-b1024"
         )
     from slimpose.export.hardware import report_text
-    from slimpose.export.hardware.check import report_on
+    from slimpose.export.hardware.check import check_layers
     from slimpose.export.hardware.target import load_target
 
     chip = load_target(target)
     layers = _layers(models[0], batch=batch, shapes=shapes, until=until)
-    report = report_on(layers, chip, allowed=set(allow), whole=whole)
+    report = check_layers(layers, chip, allowed=set(allow), whole=whole)
     if json:
         print(dumps(report_text.as_json(report, name=models[0]), indent=1))
     else:
@@ -96,7 +96,7 @@ def _layers(
     elif Path(name).suffix == ".onnx" or len(Path(name).parts) > 1:
         raise FileNotFoundError(f"no model {name}")
     else:
-        from slimpose.network.family import FAMILY, member
+        from slimpose.network.family import FAMILY, family_spec
 
         if name not in FAMILY:
             raise ValueError(
@@ -106,7 +106,7 @@ def _layers(
         from slimpose.export import onnx
 
         graph = graph_of(
-            onnx.to_onnx(onnx.untrained(member(name)), name=name, card={}),
+            onnx.to_onnx(onnx.random_weights(family_spec(name)), name=name, card={}),
             batch=batch,
             shapes=shapes,
         )
@@ -158,14 +158,14 @@ def _table(
     read: Mapping[str, Sequence[Layer]], *, json: bool, allow: Sequence[str], whole: bool
 ) -> int:
     from slimpose.export.hardware import report_text
-    from slimpose.export.hardware.check import report_on
+    from slimpose.export.hardware.check import check_layers
     from slimpose.export.hardware.target import all_targets
 
     rows = [
         (
             target.name,
             [
-                report_on(layers, target, allowed=set(allow), whole=whole)
+                check_layers(layers, target, allowed=set(allow), whole=whole)
                 for layers in read.values()
             ],
         )

@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.live import Live
 
 import slimpose
-from slimpose.cli.live_stats import Meter
-from slimpose.cli.output_paths import check_targets
-from slimpose.cli.outputs import STANDARD_OUTPUT, Found, Records, Targets
-from slimpose.cli.video_output import Films, camera_film
+from slimpose.cli.live_stats import LiveStats
+from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.outputs import STANDARD_OUTPUT, Found, OutputOptions, RecordWriters
+from slimpose.cli.video_output import VideoOutputs, camera_video_path
 from slimpose.formats.openpose import Order
 from slimpose.media import addresses, capture
 from slimpose.runtime.follower import Follower
-from slimpose.runtime.multi_camera import Cameras, Seen, watch
+from slimpose.runtime.multi_camera import CameraGroup, Seen, follow_cameras
 
 _REFRESH_S = 0.5
 _PLAIN_LINE_S = 60.0
@@ -85,7 +85,7 @@ def live(
         precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets
             --backend auto choose; by default the files' own.
         score_threshold: Least score 0..1 of a person's box; the detector's own by default.
-        detect_every: The detector looks at least at every so-manieth frame of a camera.
+        detect_every: The detector looks at least at every N-th frame of a camera.
         track: Whether people are numbered and followed.
         smooth: Whether the joints of people who are followed are smoothed.
         realtime: Whether video files are played by their clock as if they were cameras: frames may
@@ -101,17 +101,20 @@ def live(
     if score_threshold is not None and not 0 <= score_threshold <= 1:
         raise ValueError(f"--score-threshold is {score_threshold:g}; expected a number 0..1")
     watched = [addresses.parse(source) for source in sources]
-    capture.quieten(strictly=any(address.kind == "network" for address in watched))
-    cameras = Cameras(watched, realtime=realtime, loop=loop)
-    targets = Targets(
+    capture.silence_opencv_logs(hide_urls=any(address.kind == "network" for address in watched))
+    cameras = CameraGroup(watched, realtime=realtime, loop=loop)
+    targets = OutputOptions(
         json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order
     )
     films = (
-        {f"--out (camera {number})": camera_film(out, number) for number in range(len(watched))}
+        {
+            f"--out (camera {number})": camera_video_path(out, number)
+            for number in range(len(watched))
+        }
         if out
         else {}
     )
-    check_targets(
+    check_output_paths(
         {**targets.files(), **({"--mosaic": mosaic} if mosaic is not None else {}), **films},
         {**({"--out": out} if out is not None else {}), **targets.folders()},
         [Path(address.target) for address in watched if address.kind == "file"],
@@ -124,11 +127,11 @@ def live(
     )
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     is_clocked = realtime or any(address.kind != "file" for address in watched)
-    films = Films(
+    films = VideoOutputs(
         out, mosaic, names=[address.name for address in watched], is_clocked=is_clocked, ids=track
     )
-    meter = Meter(len(watched))
-    records = Records(targets)
+    meter = LiveStats(len(watched))
+    records = RecordWriters(targets)
     try:
         run = _Run(records=records, films=films, meter=meter)
         with _stopping() as stop, cameras:
@@ -146,7 +149,7 @@ def live(
         report.print(f"written: {', '.join(places)}")
     if profile:
         report.print(meter.stages.table(meter.seconds))
-        report.print(meter.reading(cameras.statuses()))
+        report.print(meter.as_dict(cameras.statuses()))
     code = 2 if any(status.received == 0 for status in cameras.statuses()) else 0
     _leave_without_readers(cameras, code)
     return code
@@ -155,12 +158,12 @@ def live(
 class _Run:
     """The loop of a run."""
 
-    def __init__(self, *, records: Records, films: Films, meter: Meter) -> None:
+    def __init__(self, *, records: RecordWriters, films: VideoOutputs, meter: LiveStats) -> None:
         self._records, self._films, self._meter = records, films, meter
 
     def go(
         self,
-        cameras: Cameras,
+        cameras: CameraGroup,
         follower: Follower,
         console: Console,
         stop: threading.Event,
@@ -180,7 +183,7 @@ class _Run:
         if show is not None:
             show.start()
         try:
-            for batch in watch(cameras, follower):
+            for batch in follow_cameras(cameras, follower):
                 steps_ms = sum(follower.last_ms.values()) if batch else 0.0
                 meter.stages.add(
                     "wait for pictures", max(0.0, 1e3 * (time.perf_counter() - waited_s) - steps_ms)
@@ -207,7 +210,7 @@ class _Run:
             for notice in cameras.notices():
                 console.print(f"slimpose: [{notice.camera}] {notice.name}: {notice.words}")
 
-    def _write(self, batch: list[Seen], cameras: Cameras) -> None:
+    def _write(self, batch: list[Seen], cameras: CameraGroup) -> None:
         with self._meter.stages.timed("write"):
             for seen in batch:
                 self._records.write(
@@ -220,7 +223,7 @@ class _Run:
                         poses=seen.poses,
                     )
                 )
-        self._records.check_reader()
+        self._records.check_readers()
         with self._meter.stages.timed("draw and film"):
             self._films.write(batch, cameras.statuses())
 
@@ -247,7 +250,7 @@ def _stopping() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _leave_without_readers(cameras: Cameras, code: int) -> None:
+def _leave_without_readers(cameras: CameraGroup, code: int) -> None:
     """A reader that hangs in OpenCV cannot be ended, and would be torn down in its midst: leave the process hard."""
 
     def leave() -> None:

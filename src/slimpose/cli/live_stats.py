@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from slimpose.media.stream import Status
+from slimpose.media.stream import StreamStatus
 from slimpose.runtime.multi_camera import Seen
-from slimpose.runtime.stage_timing import Stages, Tally
+from slimpose.runtime.stage_timing import Durations, StageTimes
 
 _WINDOW_S = 5.0
 
 
-class Meter:
+class LiveStats:
     """Counts what is seen; bounded however long it lasts.
 
     Attributes:
@@ -29,9 +29,9 @@ class Meter:
         self._seen_s: list[deque[float]] = [deque(maxlen=1024) for _ in range(cameras)]
         self._people = [0] * cameras
         self._frames = [0] * cameras
-        self._latency = [Tally() for _ in range(cameras)]
+        self._latency = [Durations() for _ in range(cameras)]
         self.poses = 0
-        self.stages = Stages()
+        self.stages = StageTimes()
 
     @property
     def frames(self) -> int:
@@ -64,7 +64,7 @@ class Meter:
             times.popleft()
         return len(times) / window_s
 
-    def table(self, statuses: Sequence[Status]) -> Table:
+    def table(self, statuses: Sequence[StreamStatus]) -> Table:
         """Return what is refreshed on a terminal: a row a camera."""
         table = Table("", box=None, pad_edge=False)
         for column in ("source", "state"):
@@ -76,7 +76,7 @@ class Meter:
             table.add_row(
                 str(camera),
                 status.name,
-                f"{status.state}{f': {status.trouble}' if status.trouble else ''}",
+                f"{status.state}{f': {status.problem}' if status.problem else ''}",
                 f"{self.fps(camera):.1f}",
                 str(self._now(camera, status)),
                 f"{latency.percentile(50):.0f} ms",
@@ -85,7 +85,7 @@ class Meter:
             )
         return table
 
-    def line(self, statuses: Sequence[Status]) -> str:
+    def line(self, statuses: Sequence[StreamStatus]) -> str:
         """Return the same in one line, for logs."""
         parts: list[str] = []
         for camera, (status, latency) in enumerate(zip(statuses, self._latency, strict=True)):
@@ -95,18 +95,18 @@ class Meter:
             )
         return f"{self.seconds:.0f} s: {'; '.join(parts)}"
 
-    def reading(self, statuses: Sequence[Status]) -> str:
+    def as_dict(self, statuses: Sequence[StreamStatus]) -> str:
         """Return what reading and decoding cost in the sources' own threads."""
         each = (
             f"[{n}] {one.decode_ms / max(1, one.received):.1f}" for n, one in enumerate(statuses)
         )
         return f"CPU ms a picture to read and decode, beside the rest: {', '.join(each)}"
 
-    def _now(self, camera: int, status: Status) -> int:
+    def _now(self, camera: int, status: StreamStatus) -> int:
         """How many people a camera sees, as far as it sees anything."""
         return self._people[camera] if status.state == "live" else 0
 
-    def summary(self, statuses: Sequence[Status], *, detections: int) -> list[str]:
+    def summary(self, statuses: Sequence[StreamStatus], *, detections: int) -> list[str]:
         """Return the lines at the end."""
         seconds = max(1e-9, self.seconds)
         head = (
@@ -125,8 +125,8 @@ class Meter:
                 words += f", opened {status.connections} times"
             if self._frames[camera]:
                 words += f", latency p50 {latency.percentile(50):.0f} p95 {latency.percentile(95):.0f} ms"
-            elif status.trouble:
-                words += f": {status.trouble}"
+            elif status.problem:
+                words += f": {status.problem}"
             lines.append(words)
         if self.frames:
             lines.append(f"median ms a batch: {self.stages.medians()}")

@@ -10,10 +10,10 @@ from typing import NoReturn
 import tyro
 from rich.console import Console
 
-from slimpose.cli.output_paths import leave_standard_output
+from slimpose.cli.output_paths import redirect_closed_stdout
 from slimpose.media.addresses import redacted
 
-VERBS = {
+COMMANDS = {
     "predict": "find everyone in images and videos; draw and write their poses",
     "live": "watch cameras and streams, several at once; follow everyone in them",
     "evaluate": "measure a model's accuracy on a COCO file",
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code=1,
         )
     except BrokenPipeError:  # head, or less that was left: nobody to tell
-        leave_standard_output()
+        redirect_closed_stdout()
         code = 1
     except (RuntimeError, OSError, FloatingPointError) as error:
         _fail(str(error), code=1)
@@ -84,9 +84,9 @@ def _called(words: Sequence[str]) -> int:
 
         print(f"slimpose {slimpose.__version__}")
         return 0
-    if words[0] not in VERBS:
+    if words[0] not in COMMANDS:
         raise ValueError(
-            f"no verb is named {redacted(words[0])!r}; expected one of {', '.join(VERBS)}"
+            f"no verb is named {redacted(words[0])!r}; expected one of {', '.join(COMMANDS)}"
         )
     name = words[0].replace("-", "_")
     verb = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
@@ -99,8 +99,8 @@ def _called(words: Sequence[str]) -> int:
 
 
 def _usage() -> str:
-    width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {what}" for verb, what in VERBS.items()]
+    width = max(map(len, COMMANDS))
+    lines = [f"  {verb:<{width}}  {what}" for verb, what in COMMANDS.items()]
     return "usage: slimpose VERB [options]    (slimpose VERB --help tells them)\n\n" + "\n".join(
         lines
     )

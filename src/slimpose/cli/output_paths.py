@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from slimpose.formats.files import written_to
+from slimpose.formats.files import resolve_output
 
 
-def identities(files: Iterable[Path]) -> set[tuple[int, int]]:
+def file_identities(files: Iterable[Path]) -> set[tuple[int, int]]:
     """What tells files apart, whatever links and spellings lead to them."""
     return {
         (status.st_dev, status.st_ino)
@@ -20,7 +20,7 @@ def identities(files: Iterable[Path]) -> set[tuple[int, int]]:
     }
 
 
-def check_targets(
+def check_output_paths(
     files: Mapping[str, Path | None],
     folders: Mapping[str, Path | None],
     inputs: Iterable[Path | None],
@@ -41,15 +41,15 @@ def check_targets(
     """
     files = {option: file for option, file in files.items() if file is not None}
     folders = {option: folder for option, folder in folders.items() if folder is not None}
-    read = identities(path for path in inputs if path is not None)
+    read = file_identities(path for path in inputs if path is not None)
     for option, folder in folders.items():
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"{option} {folder} is a file; expected a folder")
     for option, file in files.items():
         if file.is_dir():
             raise IsADirectoryError(f"{option} {file} is a folder; expected a file to write")
-        written_to(file)
-        if identities([file]) & read:
+        resolve_output(file)
+        if file_identities([file]) & read:
             raise ValueError(f"{option} {file} is an input of this call; it would be overwritten")
     if len({file.absolute() for file in files.values()}) < len(files):
         raise ValueError(
@@ -64,6 +64,6 @@ def check_targets(
             raise RuntimeError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
-def leave_standard_output() -> None:
+def redirect_closed_stdout() -> None:
     """Let what Python still holds for standard output go nowhere, once its reader is gone: it would fail at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -10,11 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
-from slimpose.cli.output_paths import leave_standard_output
+from slimpose.cli.output_paths import redirect_closed_stdout
 from slimpose.formats import csv, json_lines, openpose, results
 from slimpose.formats.files import write_json
 from slimpose.formats.openpose import Order
-from slimpose.formats.partial_file import RunningFile
+from slimpose.formats.partial_file import PartialFile
 from slimpose.poses import Poses
 
 STANDARD_OUTPUT = "-"
@@ -44,7 +44,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Targets:
+class OutputOptions:
     """Where to write; None is nowhere.
 
     Attributes:
@@ -85,7 +85,7 @@ class Targets:
         return {"--openpose": self.openpose} if self.openpose is not None else {}
 
 
-class Sink(Protocol):
+class RecordWriter(Protocol):
     """One output."""
 
     place: str
@@ -115,15 +115,15 @@ class Sink(Protocol):
         ...
 
 
-class Records:
+class RecordWriters:
     """The text outputs of a run; made when it starts, so that what cannot be written is known before the work.
 
     Raises:
         RuntimeError: If something cannot be written.
     """
 
-    def __init__(self, targets: Targets) -> None:
-        self._sinks: list[Sink] = []
+    def __init__(self, targets: OutputOptions) -> None:
+        self._sinks: list[RecordWriter] = []
         self._piped = _Piped() if targets.jsonl == STANDARD_OUTPUT else None
         try:
             if targets.json is not None:
@@ -153,11 +153,11 @@ class Records:
             sink.write(found)
 
     @property
-    def is_all_unread(self) -> bool:
+    def all_readers_gone(self) -> bool:
         """Whether standard output is all there is, and was closed."""
         return self._piped is not None and self._piped.is_closed and len(self._sinks) == 1
 
-    def check_reader(self) -> None:
+    def check_readers(self) -> None:
         """Raise RuntimeError if standard output was closed; the other outputs are not touched by that."""
         if self._piped is not None and self._piped.is_closed:
             raise RuntimeError("standard output was closed by the program that read it")
@@ -206,7 +206,7 @@ def _tidy(found: Found) -> Iterator[bytes]:
 
 
 def _line(found: Found) -> Iterator[bytes]:
-    yield json_lines.line(
+    yield json_lines.json_line(
         found.poses,
         source=found.source,
         camera=found.camera,
@@ -227,7 +227,7 @@ class _FileSink:
     ) -> None:
         self.place = str(target)
         self._encode = encode
-        self._file = RunningFile(target, head=head, between=between, tail=tail)
+        self._file = PartialFile(target, head=head, between=between, tail=tail)
         self.mark, self.roll_back = self._file.mark, self._file.roll_back
         self.finish, self.close, self.discard = (
             self._file.finish,
@@ -257,7 +257,7 @@ class _Piped:
             sys.stdout.flush()
         except BrokenPipeError:
             self.is_closed = True
-            leave_standard_output()
+            redirect_closed_stdout()
 
     def mark(self) -> int:
         return 0
@@ -303,7 +303,7 @@ class _OpenPoseFolder:
     close = discard = finish
 
 
-class Stems:
+class UniqueStems:
     """Starts of file names: no two the same, whatever the sources are called."""
 
     def __init__(self) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from slimpose.compare.finished_runs import Measured, RunFolder, runs_in
-from slimpose.network.family import member
+from slimpose.compare.finished_runs import Evaluation, RunFolder, find_runs
+from slimpose.network.family import family_spec
 from slimpose.network.paper_tables import ROWS
 from slimpose.train.recipes.paper import DISTILLED, DISTILLED_AP, paper_nets, recipe_name
 
@@ -31,12 +31,12 @@ def paper(runs: Path, json: bool = False) -> int:
     if not runs.is_dir():
         raise NotADirectoryError(f"no folder of runs {runs}")
     nets = paper_nets()
-    ours = [run for run in runs_in(runs) if nets.get(run.recipe.name) == run.recipe.net]
+    ours = [run for run in find_runs(runs) if nets.get(run.recipe.name) == run.recipe.net]
     finished = [run for run in ours if run.is_finished]
     entries = [
         _entry(row.table, row.row, recipe_name(row), row.tool, row.ap, finished) for row in ROWS
     ]
-    final = next(row for row in ROWS if row.spec == member("b1"))
+    final = next(row for row in ROWS if row.spec == family_spec("b1"))
     entries.append(
         _entry("text", "256x192, distilled", DISTILLED, final.tool, DISTILLED_AP, finished)
     )
@@ -67,7 +67,7 @@ def _entry(
     }
 
 
-def _told(one: Measured) -> dict[str, Any]:
+def _told(one: Evaluation) -> dict[str, Any]:
     return {
         "ap": round(100 * one.ap, 1),
         "boxes": one.boxes,

@@ -14,17 +14,31 @@ from rich.console import Console
 from rich.table import Table
 
 from slimpose.measure.pipeline_latency import PipelineTimes, random_crops, time_pipeline
-from slimpose.measure.planner import Load, Plan, Setup, from_two_calls, longest, plans, reach
-from slimpose.measure.synthetic_video import MadeFilm, cast_of, make_film
+from slimpose.measure.planner import (
+    Load,
+    Plan,
+    Setup,
+    headroom_of,
+    plans,
+    slowest_plans,
+    split_fixed_and_per_person_ms,
+)
+from slimpose.measure.synthetic_video import SyntheticVideo, make_video, sample_people
 from slimpose.runtime import models
-from slimpose.runtime.auto_backend import AUTO, Choice, beside, check_names, choices_for
+from slimpose.runtime.auto_backend import (
+    AUTO,
+    BackendChoice,
+    check_names,
+    choices_for,
+    companion_choice,
+)
 from slimpose.runtime.backends.available import Backend, backends
 from slimpose.runtime.backends.base import BackendError, backend_of
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.estimator import MOST_CROPS
+from slimpose.runtime.estimator import MAX_BATCH
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.session import Session, of_task
-from slimpose.runtime.timing import in_turn
+from slimpose.runtime.timing import time_interleaved
 
 PROOFS = 6
 """Plans that are tried, the best first, before it is said that nothing keeps up."""
@@ -85,8 +99,8 @@ def plan(
     finders = _of_task("detect", detector, "person detector")
     for path in paths if backend != AUTO else ():
         backend_of(path, backend)
-    patches, cast = cast_of(photos, Detector(Session(finders[0])))
-    film = make_film(patches, people)
+    patches, cast = sample_people(photos, Detector(Session(finders[0])))
+    film = make_video(patches, people)
     console.print(
         f"{machine.cpu}, {machine.threads} threads: {people} people, {cameras} cameras, {fps:g} pictures a second: "
         f"{1e3 / fps:.1f} ms a step. The film shows {cast}"
@@ -99,9 +113,9 @@ def plan(
         proven, tried = _prove(plans(setups, load, headroom=headroom), film, load, seconds)
     finally:
         cv2.setNumThreads(before)
-    told = [one for one, _ in tried] or longest(setups, load)[:PROOFS]
+    told = [one for one, _ in tried] or slowest_plans(setups, load)[:PROOFS]
     command = "" if proven is None else command_of(proven)
-    could = None if proven is not None else reach(setups, load, headroom=headroom)
+    could = None if proven is not None else headroom_of(setups, load, headroom=headroom)
     if json:
         document: dict[str, Any] = {
             "load": asdict(load),
@@ -146,7 +160,7 @@ def _of_task(task: str, names: Sequence[str], wanted: str) -> list[Path]:
 def measure(
     paths: Sequence[Path],
     detectors: Sequence[Path],
-    film: MadeFilm,
+    film: SyntheticVideo,
     load: Load,
     *,
     backend: str,
@@ -174,7 +188,7 @@ def measure(
                 finders: dict[Path, Session] = {}
                 for detector in detectors:
                     try:
-                        finders[detector] = _open(detector, beside(choice), count)
+                        finders[detector] = _open(detector, companion_choice(choice), count)
                     except (
                         BackendError
                     ) as error:  # a file that this backend does not take on this processor
@@ -191,13 +205,13 @@ def measure(
     return setups
 
 
-def _choices(path: Path, precision: str, found: dict[str, Backend]) -> list[Choice]:
+def _choices(path: Path, precision: str, found: dict[str, Backend]) -> list[BackendChoice]:
     """The file's own precision always, and what is allowed beside it."""
     wanted = choices_for(path, precision, found)
     return list(dict.fromkeys([*choices_for(path, "", found), *wanted]))
 
 
-def _open(path: Path, choice: Choice, threads: int) -> Session:
+def _open(path: Path, choice: BackendChoice, threads: int) -> Session:
     return Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
 
 
@@ -205,11 +219,11 @@ def _setups(
     path: Path,
     pose: Session,
     finders: Mapping[Path, Session],
-    choice: Choice,
+    choice: BackendChoice,
     around: PipelineTimes,
     load: Load,
 ) -> list[Setup]:
-    many = min(load.people * load.cameras, MOST_CROPS)
+    many = min(load.people * load.cameras, MAX_BATCH)
     crops = random_crops(pose, many)
     outputs = ("points", "scores", "covariances")
     calls: dict[str, Callable[[], object]] = {
@@ -218,8 +232,10 @@ def _setups(
     }
     for detector, finder in finders.items():
         calls[str(detector)] = partial(finder.run, random_crops(finder, 1), ("boxes", "scores"))
-    times = in_turn(calls, rounds=_ROUNDS, seconds=TRIAL_S)
-    call_ms, person_ms = from_two_calls(times["one"].median_ms, times["many"].median_ms, many)
+    times = time_interleaved(calls, rounds=_ROUNDS, seconds=TRIAL_S)
+    call_ms, person_ms = split_fixed_and_per_person_ms(
+        times["one"].median_ms, times["many"].median_ms, many
+    )
     return [
         Setup(
             path=path,
@@ -233,7 +249,7 @@ def _setups(
             call_ms=call_ms,
             person_ms=person_ms,
             detect_ms=times[str(detector)].median_ms,
-            picture_ms=around.stages_ms["decode"] + around.stages_ms["track"],
+            frame_ms=around.stages_ms["decode"] + around.stages_ms["track"],
             crop_ms=around.stages_ms["crop"] / max(around.people, 1.0),
         )
         for detector, finder in finders.items()
@@ -241,19 +257,19 @@ def _setups(
 
 
 def quality_of(model: Session) -> float:
-    """Return the AP in the model's card, less what quantisation lost, if anything; 0 where it does not tell."""
-    figures, quantised = (model.info.card.get(name) for name in ("figures", "quantised"))
+    """Return the AP in the model's card, less what quantization lost, if anything; 0 where it does not tell."""
+    figures, quantized = (model.info.card.get(name) for name in ("figures", "quantized"))
     ap = figures.get("AP") if isinstance(figures, dict) else None
     lost = (
-        quantised["ap_fp32"] - quantised[f"ap_{quantised['precision']}"]
-        if isinstance(quantised, dict)
+        quantized["ap_fp32"] - quantized[f"ap_{quantized['precision']}"]
+        if isinstance(quantized, dict)
         else 0.0
     )
     return float(ap) - max(0.0, lost) / 100 if isinstance(ap, int | float) else 0.0
 
 
 def _prove(
-    candidates: Sequence[Plan], film: MadeFilm, load: Load, seconds: float
+    candidates: Sequence[Plan], film: SyntheticVideo, load: Load, seconds: float
 ) -> tuple[Plan | None, list[tuple[Plan, PipelineTimes]]]:
     """The first plan that keeps up with the film, and all that were tried."""
     tried: list[tuple[Plan, PipelineTimes]] = []
@@ -261,7 +277,7 @@ def _prove(
         setup = candidate.setup
         cv2.setNumThreads(setup.threads)
         pose = _open(setup.path, setup.choice, setup.threads)
-        finder = _open(setup.detector, beside(setup.choice), setup.threads)
+        finder = _open(setup.detector, companion_choice(setup.choice), setup.threads)
         times = time_pipeline(
             pose,
             finder,
@@ -284,7 +300,7 @@ def command_of(found: Plan) -> str:
         words += ["--detector", detector]
     words += [
         "--backend",
-        beside(setup.choice).backend,
+        companion_choice(setup.choice).backend,
     ]  # a file with a backend of its own finds it
     if setup.choice.precision:
         words += ["--precision", setup.choice.precision]

@@ -28,8 +28,8 @@ import slimpose
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores
 from slimpose.cli.drawing import DrawnFolder
-from slimpose.cli.output_paths import check_targets
-from slimpose.cli.outputs import STANDARD_OUTPUT, Found, Records, Stems, Targets
+from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.outputs import STANDARD_OUTPUT, Found, OutputOptions, RecordWriters, UniqueStems
 from slimpose.draw import draw_poses
 from slimpose.formats import boxes as box_files
 from slimpose.formats.openpose import Order
@@ -37,13 +37,13 @@ from slimpose.formats.results import image_number
 from slimpose.media import capture
 from slimpose.media.addresses import redacted
 from slimpose.media.images import ImageError
-from slimpose.media.sources import Frame, IncompleteError, Media, SourceError, expand, open_media
+from slimpose.media.sources import Frame, Media, SourceError, UnreadFramesError, expand, open_media
 from slimpose.poses import Poses
 from slimpose.runtime import models
 from slimpose.runtime.follower import CameraFrame, Follower
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
-from slimpose.runtime.stage_timing import Stages
+from slimpose.runtime.stage_timing import StageTimes
 
 
 def predict(
@@ -100,7 +100,7 @@ def predict(
             --backend auto choose; by default the files' own.
         score_threshold: Least score 0..1 of a person's box; the detector's own by default.
         draw: Whether to draw and write pictures.
-        detect_every: In videos, the detector looks at least at every so-manieth frame.
+        detect_every: In videos, the detector looks at least at every N-th frame.
         track: Whether people in videos are numbered and followed.
         smooth: Whether the joints of people who are followed are smoothed.
         profile: Whether to tell the time of every stage at the end.
@@ -109,7 +109,7 @@ def predict(
         raise ValueError(
             "nothing to look at; expected pictures, videos or folders: slimpose predict street.jpg"
         )
-    capture.quieten()  # a broken file gets our line, not the decoder's ten
+    capture.silence_opencv_logs()  # a broken file gets our line, not the decoder's ten
     if score_threshold is not None and not 0 <= score_threshold <= 1:
         raise ValueError(f"--score-threshold is {score_threshold:g}; expected a number 0..1")
     if detect_every < 1:
@@ -118,7 +118,7 @@ def predict(
         raise ValueError(
             f"--boxes are looked at instead of a detector's; expected no --detector {detector}"
         )
-    targets = Targets(
+    targets = OutputOptions(
         json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order
     )
     given = box_files.read(boxes) if boxes is not None else None
@@ -126,8 +126,8 @@ def predict(
     failures = _Failures(console)
     files = _expanded(sources, failures)
     if not files:
-        return failures.summarise(done=0)
-    unmentioned = given.unmentioned(files) if given is not None else 0
+        return failures.summarize(done=0)
+    unmentioned = given.files_without_boxes(files) if given is not None else 0
     if unmentioned:
         console.print(
             f"slimpose: {boxes} does not mention {unmentioned} of {len(files)} inputs; nobody is found there"
@@ -153,20 +153,20 @@ def predict(
         least_box_score=score_threshold or 0.0,
         is_tracked=track,
     )
-    check_targets(
+    check_output_paths(
         targets.files(),
         {**({"--out": out} if draw else {}), **targets.folders()},
         [*files, *filter(None, [boxes, Path(model), Path(detector)])],
     )
     drawn = DrawnFolder(out, files) if draw else None
-    names, stems = Counter(file.name for file in files), Stems()
+    names, stems = Counter(file.name for file in files), UniqueStems()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    records = Records(targets)
+    records = RecordWriters(targets)
     try:
         with Progress(
             *columns, console=console, disable=not console.is_terminal, transient=True
@@ -176,7 +176,7 @@ def predict(
                 progress.update(task, description=file.name)
                 name = file.name if names[file.name] == 1 else file.as_posix()
                 run.look_at(file, name, stems.claim(file.stem), records, drawn, progress, task)
-                if drawn is None and records.is_all_unread:
+                if drawn is None and records.all_readers_gone:
                     break
         if run.done:
             records.finish()
@@ -192,11 +192,11 @@ def predict(
         records.close()
     report = Console(stderr=jsonl == STANDARD_OUTPUT, soft_wrap=True, highlight=False, markup=False)
     places = [*([str(out)] if draw else []), *records.places] if run.done else []
-    run.summarise(report, places=places, threads=threads)
+    run.summarize(report, places=places, threads=threads)
     if profile:
         report.print(run.stages.table(perf_counter() - started))
-    code = failures.summarise(done=run.done_whole)
-    records.check_reader()
+    code = failures.summarize(done=run.done_whole)
+    records.check_readers()
     return code
 
 
@@ -216,7 +216,7 @@ class _Failures:
         )
         self.names.append(name)
 
-    def summarise(self, *, done: int) -> int:
+    def summarize(self, *, done: int) -> int:
         """List them, where there were other inputs too; return the exit code."""
         inputs = len(self.names) + done
         if self.names and inputs > 1:
@@ -245,7 +245,7 @@ class _Run:
     pipeline: Pipeline
     new_follower: Callable[[], Follower]
     failures: _Failures
-    given: box_files.GivenBoxes | None
+    given: box_files.BoxFile | None
     least_box_score: float
     is_tracked: bool
     done: int = 0
@@ -255,14 +255,14 @@ class _Run:
     frames: int = 0
     people: int = 0
     detections: int = 0
-    stages: Stages = field(default_factory=Stages)
+    stages: StageTimes = field(default_factory=StageTimes)
 
     def look_at(
         self,
         file: Path,
         name: str,
         stem: str,
-        records: Records,
+        records: RecordWriters,
         drawn: DrawnFolder | None,
         progress: Progress,
         task: TaskID,
@@ -300,7 +300,7 @@ class _Run:
         media: Media,
         name: str,
         stem: str,
-        records: Records,
+        records: RecordWriters,
         drawn: DrawnFolder | None,
         advance: Callable[[], None],
     ) -> None:
@@ -328,7 +328,7 @@ class _Run:
                         picture = draw_poses(frame.image, poses, boxes=is_numbered, ids=is_numbered)
                         write_drawn(picture, frame.timestamp_s)
                 advance()
-                if drawn is None and records.is_all_unread:
+                if drawn is None and records.all_readers_gone:
                     break
         self.detections += follower.detections if follower is not None else 0
 
@@ -366,10 +366,10 @@ class _Run:
                     self.stages.add("read", 1e3 * (perf_counter() - started))
                 yield frame
                 started = perf_counter()
-        except IncompleteError as error:
+        except UnreadFramesError as error:
             self.failures.add(str(media.path), error)
 
-    def summarise(self, report: Console, *, places: list[str], threads: int) -> None:
+    def summarize(self, report: Console, *, places: list[str], threads: int) -> None:
         """Tell what was done, by what, how fast and where it is."""
         counted = ((self.pictures, "image"), (self.videos, "video"))
         seen = (

@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 from rich.progress import Progress
 
-from slimpose.cli.output_paths import check_targets
-from slimpose.cli.sample_crops import crops_of_people
+from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.sample_crops import sample_crops
 from slimpose.export.onnx import load_weights
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.pose_net import PoseNet
@@ -45,14 +45,14 @@ def prune(
     """
     if people < 1:
         raise ValueError(f"--people is {people}; expected 1 or more, such as 256")
-    check_targets({"--out": out}, {}, [weights, annotations])
+    check_output_paths({"--out": out}, {}, [weights, annotations])
     loaded = load_weights(weights)
     net = loaded.net
     if not isinstance(net, PoseNet):
         raise ValueError(
             f"{weights} holds no pose net of the family; expected one with a MobileNetV2 encoder or the like"
         )
-    crops, _ = crops_of_people(images, annotations, size=net.spec.size, people=people)
+    crops, _ = sample_crops(images, annotations, size=net.spec.size, people=people)
     batches = [crops[first : first + _AT_A_TIME] for first in range(0, len(crops), _AT_A_TIME)]
     with Progress() as bar:
         refitting = bar.add_task("blocks", total=None)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from slimpose.cli.output_paths import check_targets
+from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.formats.files import write_json
 from slimpose.runtime.models import resolve
@@ -94,18 +94,18 @@ def quantize(
         raise ValueError(f"--out is {out}; expected an ONNX file to write")
     if threads < 0:
         raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
-    check_targets({"--out": out, "--json": json_file}, {}, [path, annotations])
+    check_output_paths({"--out": out, "--json": json_file}, {}, [path, annotations])
     require_pycocotools()
-    from slimpose.export.quantization.accuracy_budget import Request, make
+    from slimpose.export.quantization.accuracy_budget import QuantizationRequest, quantize
     from slimpose.export.quantization.schemes import SCHEMES
 
-    request = Request(
+    request = QuantizationRequest(
         model=path,
         images=calibration,
         annotations=annotations,
         precision=precision,
         max_ap_loss=max_ap_loss,
-        calibrated_people=calibration_people,
+        calibration_people=calibration_people,
         measured_people=people,
         scheme=SCHEMES[scheme],
         deconvolutions=deconvolutions == "int8" or scheme != "affine",
@@ -113,7 +113,7 @@ def quantize(
         every_sensitivity=sensitivity,
         threads=threads,
     )
-    made = make(request, out, tell=lambda line: print(line, flush=True))
+    made = quantize(request, out, tell=lambda line: print(line, flush=True))
     for layer in made.float_layers:
         print(f"  float: {layer}")
     print(

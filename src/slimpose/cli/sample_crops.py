@@ -9,14 +9,14 @@ import numpy as np
 from slimpose import geometry
 from slimpose.arrays import Boxes, Crops, PersonScores, Size
 from slimpose.formats import coco
-from slimpose.media.images import picture_files, read_image
-from slimpose.runtime.crops import cut_crops
+from slimpose.media.images import image_files, read_image
+from slimpose.runtime.crops import crop_people
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.models import DEFAULT_DETECTOR, resolve
 from slimpose.runtime.session import Session
 
 
-def crops_of_people(
+def sample_crops(
     folder: Path, annotations: Path | None, *, size: Size, people: int, threads: int = 0
 ) -> tuple[Crops, PersonScores]:
     """Return crops of at most so many people, and the areas of their boxes in square crop pixels.
@@ -57,7 +57,7 @@ def _annotated(annotations: Path, folder: Path) -> dict[Path, Boxes]:
 
 
 def _detected(folder: Path, threads: int, people: int) -> dict[Path, Boxes]:
-    files = picture_files(folder)
+    files = image_files(folder)
     detector = Detector(Session(resolve(DEFAULT_DETECTOR), threads=threads))
     boxes: dict[Path, Boxes] = {}
     for file in files:
@@ -75,7 +75,7 @@ def _cut(boxes: dict[Path, Boxes], size: Size, people: int) -> tuple[Crops, Pers
     areas: list[np.ndarray] = []
     left = people
     for file, found in boxes.items():
-        cut, affines = cut_crops(read_image(file), found[:left], size)
+        cut, affines = crop_people(read_image(file), found[:left], size)
         crops.append(cut)
         areas.append(geometry.box_areas(found[:left]) * affines[:, 0, 0] * affines[:, 1, 1])
         left -= len(cut)

@@ -20,16 +20,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from slimpose.data.people import trained_on
+from slimpose.data.people import select_people
 from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
-from slimpose.media.images import picture_files
+from slimpose.media.images import image_files
 from slimpose.network.build import alignment_of, spec_from_json
 from slimpose.train import checkpoint
 from slimpose.train.box_distillation import open_box_teacher
 from slimpose.train.detector_task import detector_task
 from slimpose.train.devices import Precision, open_devices
-from slimpose.train.distillation import TAUGHT, open_teacher
+from slimpose.train.distillation import TEACHER_CACHE, open_teacher
 from slimpose.train.pose_task import pose_task
 from slimpose.train.processes import world_size
 from slimpose.train.recipe import Recipe
@@ -71,8 +71,8 @@ def train(
     teacher: Path | None = None,
     alpha: float | None = None,
     taught_once: bool = False,
-    labelled_only: bool = False,
-    unlabelled: Path | None = None,
+    labeled_only: bool = False,
+    unlabeled: Path | None = None,
     resume: bool = False,
     length: float = 1.0,
     batch: int = 0,
@@ -102,8 +102,8 @@ def train(
         taught_once: The teacher looks at every person once, beforehand, mirrored too, and then
             leaves memory: in place of the heatmaps of every crop, the two highest peaks of each
             joint are kept in the run's folder (24 bytes a joint, 61 MB for COCO).
-        labelled_only: Learn from the teacher only the joints that have a label.
-        unlabelled: Folder of further pictures, for the detector's teacher to label.
+        labeled_only: Learn from the teacher only the joints that have a label.
+        unlabeled: Folder of further pictures, for the detector's teacher to label.
         resume: Go on from the checkpoint in the run's folder, exactly.
         length: Multiplies the recipe's samples; 0.01 is a quick try.
         batch: Samples a step, of all processes together; 0 leaves the recipe's.
@@ -137,23 +137,25 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     plan = dataclasses.replace(plan, batch=batch) if batch else plan
-    if unlabelled is not None and plan.task == "pose":
-        raise ValueError(f"{plan.name} trains a pose net; --unlabelled pictures are for detectors")
+    if unlabeled is not None and plan.task == "pose":
+        raise ValueError(f"{plan.name} trains a pose net; --unlabeled pictures are for detectors")
     if teacher is not None:
-        plan = dataclasses.replace(plan, alpha=plan.alpha or 0.5 if alpha is None else alpha)
+        plan = dataclasses.replace(
+            plan, alpha=plan.distillation_weight or 0.5 if alpha is None else alpha
+        )
     elif alpha == 0:
         plan = dataclasses.replace(plan, alpha=0.0, imitation=0.0)
-    elif plan.alpha or alpha is not None:
-        share = plan.alpha if alpha is None else alpha
+    elif plan.distillation_weight or alpha is not None:
+        share = plan.distillation_weight if alpha is None else alpha
         raise ValueError(
             f"{plan.name} with alpha {share:g} learns from a teacher; pass --teacher FILE, or --alpha 0 to do without"
         )
-    if (taught_once or labelled_only) and (teacher is None or plan.task != "pose"):
+    if (taught_once or labeled_only) and (teacher is None or plan.task != "pose"):
         raise ValueError(
-            "--taught-once and --labelled-only are for pose nets that learn from a --teacher"
+            "--taught-once and --labeled-only are for pose nets that learn from a --teacher"
         )
-    plan = plan.taught_once() if taught_once else plan
-    plan = dataclasses.replace(plan, teach_unlabelled=False) if labelled_only else plan
+    plan = plan.with_cached_teacher() if taught_once else plan
+    plan = dataclasses.replace(plan, teach_unlabeled=False) if labeled_only else plan
     begun_from = str(out / CHECKPOINT) if resume else start or plan.start or RANDOM
     begun = {} if begun_from in (IMAGENET, RANDOM) else checkpoint.read_metadata(Path(begun_from))
     torch.manual_seed(plan.seed)
@@ -169,22 +171,22 @@ def train(
         is_pose = plan.task == "pose"
         people = coco.read(files.train, keypoints=is_pose)
         if coco_folder is not None:
-            coco_layout.check_pictures(people, files.train_images)
-        plan = plan.counted(_samples_an_epoch(plan, people))
+            coco_layout.check_images(people, files.train_images)
+        plan = plan.with_epochs_counted(_samples_an_epoch(plan, people))
         plan = plan.scaled(length) if length != 1.0 else plan
         if is_pose:
             net = dataclasses.replace(plan.net, joints=len(people.skeleton.joints))
             plan = dataclasses.replace(plan, net=net)
             if "net" in begun:
-                plan = plan.narrowed_to(spec_from_json(begun["net"]))
+                plan = plan.with_net(spec_from_json(begun["net"]))
             taught_by = open_teacher(teacher) if teacher else None
             alignment = alignment_of(begun)
             make_task = partial(
-                pose_task, plan, teacher=taught_by, alignment=alignment, cache=out / TAUGHT
+                pose_task, plan, teacher=taught_by, alignment=alignment, cache=out / TEACHER_CACHE
             )
         else:
             taught_by = open_box_teacher(teacher) if teacher else None
-            make_task = partial(detector_task, plan, teacher=taught_by, unlabelled=unlabelled)
+            make_task = partial(detector_task, plan, teacher=taught_by, unlabeled=unlabeled)
         if taught_by and devices.is_main:
             bar.console.print(f"teacher: {taught_by.name} on {taught_by.runs_on}")
         task = make_task(
@@ -202,8 +204,8 @@ def train(
         notes |= {"alignment": begun["alignment"]} if "alignment" in begun else {}
         notes |= {"teacher": taught_by.name} if taught_by else {}
         notes |= (
-            {"unlabelled": f"{unlabelled.name}, {len(picture_files(unlabelled))} pictures"}
-            if unlabelled
+            {"unlabeled": f"{unlabeled.name}, {len(image_files(unlabeled))} pictures"}
+            if unlabeled
             else {}
         )
         del (
@@ -258,7 +260,9 @@ def _files(
 def _samples_an_epoch(plan: Recipe, people: coco.CocoFile) -> int:
     """How often an epoch draws: every person (of a detector's data, every picture), by the recipe's weights."""
     grouped = (
-        trained_on(people, plan.teacher_labels) if plan.task == "pose" else people.people_by_image()
+        select_people(people, plan.teacher_labels)
+        if plan.task == "pose"
+        else people.people_by_image()
     )
     if plan.task == "pose":
         sources = [person.source for found in grouped.values() for person in found]

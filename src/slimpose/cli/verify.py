@@ -11,8 +11,8 @@ from typing import Annotated
 
 import tyro
 
-from slimpose.cli.sample_crops import crops_of_people
-from slimpose.evaluate.drift import broken_limits, compare
+from slimpose.cli.sample_crops import sample_crops
+from slimpose.evaluate.drift import compare_models, exceeded_limits
 from slimpose.measure.synthetic_video import photos_folder
 from slimpose.runtime.models import resolve
 from slimpose.runtime.session import Session
@@ -70,15 +70,15 @@ def verify(
         raise ValueError(
             "the sample photos come with a checkout, not with the installed package; expected --images"
         )
-    models = [opened(text, threads) for text in (a, b)]
+    models = [open_model(text, threads) for text in (a, b)]
     for text, model in zip((a, b), models, strict=True):
         if model.info.task != "pose":
             raise ValueError(f"{text} is a {model.info.task} model; expected a pose model")
-    crops, areas = crops_of_people(
+    crops, areas = sample_crops(
         folder, annotations, size=models[0].info.size, people=people, threads=threads
     )
-    drift = compare(models[0], models[1], crops, areas, min_score=min_score)
-    broken = broken_limits(drift, max_px=max_px, max_p95_px=max_p95_px)
+    drift = compare_models(models[0], models[1], crops, areas, min_score=min_score)
+    broken = exceeded_limits(drift, max_px=max_px, max_p95_px=max_p95_px)
     if json:
         print(json_text.dumps({"a": a, "b": b, **dataclasses.asdict(drift), "broken": broken}))
     else:
@@ -97,7 +97,7 @@ def verify(
     return 1 if broken else 0
 
 
-def opened(text: str, threads: int) -> Session:
+def open_model(text: str, threads: int) -> Session:
     """Return the session of a model's name or file with, behind an @, how it is to run."""
     how = None if Path(text).is_file() else _HOW.fullmatch(text)
     if how is None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from slimpose.arrays import Image, Size
 from slimpose.draw import Tile, draw_poses, mosaic
 from slimpose.media.live_capture import clock_s
-from slimpose.media.stream import Status
-from slimpose.media.video_writer import Recording
+from slimpose.media.stream import StreamStatus
+from slimpose.media.video_writer import VideoWriter
 from slimpose.runtime.multi_camera import Seen
 
 TILE = Size(360, 640)
@@ -17,12 +17,12 @@ _MOSAIC_FPS = 25.0
 _CAMERA_FPS = 25.0
 
 
-def camera_film(folder: Path, camera: int) -> Path:
+def camera_video_path(folder: Path, camera: int) -> Path:
     """Return the file of a camera's film."""
     return folder / f"camera-{camera}.mp4"
 
 
-class Films:
+class VideoOutputs:
     """Any of them at once; with neither a folder nor a mosaic's file, nothing.
 
     Args:
@@ -45,8 +45,8 @@ class Films:
     ) -> None:
         self._folder, self._mosaic_file, self._names = folder, mosaic_file, names
         self._is_clocked, self._ids = is_clocked, ids
-        self._cameras: dict[int, Recording] = {}
-        self._mosaic: Recording | None = None
+        self._cameras: dict[int, VideoWriter] = {}
+        self._mosaic: VideoWriter | None = None
         self._mosaic_s = float("-inf")
         self._newest: list[Image | None] = [None for _ in names]
 
@@ -56,7 +56,7 @@ class Films:
         folders = [str(self._folder)] if self._cameras else []
         return [*folders, *([str(self._mosaic_file)] if self._mosaic is not None else [])]
 
-    def write(self, batch: Sequence[Seen], statuses: Sequence[Status]) -> None:
+    def write(self, batch: Sequence[Seen], statuses: Sequence[StreamStatus]) -> None:
         """Draw what was seen and write it.
 
         Raises:
@@ -72,16 +72,16 @@ class Films:
         if self._mosaic_file is not None:
             self._write_mosaic(batch, statuses)
 
-    def _of_camera(self, seen: Seen, fps: float) -> Recording:
+    def _of_camera(self, seen: Seen, fps: float) -> VideoWriter:
         assert self._folder is not None
         if seen.camera not in self._cameras:
-            target = camera_film(self._folder, seen.camera)
-            self._cameras[seen.camera] = Recording(
+            target = camera_video_path(self._folder, seen.camera)
+            self._cameras[seen.camera] = VideoWriter(
                 target, Size(*seen.image.shape[:2]), fps=fps or _CAMERA_FPS
             )
         return self._cameras[seen.camera]
 
-    def _write_mosaic(self, batch: Sequence[Seen], statuses: Sequence[Status]) -> None:
+    def _write_mosaic(self, batch: Sequence[Seen], statuses: Sequence[StreamStatus]) -> None:
         assert self._mosaic_file is not None
         film_s = max((seen.timestamp_s for seen in batch), default=self._mosaic_s)
         now_s = clock_s() if self._is_clocked else film_s
@@ -89,14 +89,14 @@ class Films:
         if now_s - self._mosaic_s < 0.5 / _MOSAIC_FPS:
             return
         tiles = [
-            Tile(image=image, name=f"{number} {name}", trouble=_trouble(status))
+            Tile(image=image, name=f"{number} {name}", problem=_trouble(status))
             for number, (image, name, status) in enumerate(
                 zip(self._newest, self._names, statuses, strict=True)
             )
         ]
         whole = mosaic(tiles, TILE)
         if self._mosaic is None:
-            self._mosaic = Recording(self._mosaic_file, Size(*whole.shape[:2]), fps=_MOSAIC_FPS)
+            self._mosaic = VideoWriter(self._mosaic_file, Size(*whole.shape[:2]), fps=_MOSAIC_FPS)
         self._mosaic.write(whole, now_s)
         self._mosaic_s = now_s
 
@@ -110,11 +110,11 @@ class Films:
         for film in self._all():
             film.close()
 
-    def _all(self) -> list[Recording]:
+    def _all(self) -> list[VideoWriter]:
         return [*self._cameras.values(), *([self._mosaic] if self._mosaic is not None else [])]
 
 
-def _trouble(status: Status) -> str:
+def _trouble(status: StreamStatus) -> str:
     if status.state == "live":
-        return status.trouble
-    return f"{status.state}{f': {status.trouble}' if status.trouble else ''}"
+        return status.problem
+    return f"{status.state}{f': {status.problem}' if status.problem else ''}"

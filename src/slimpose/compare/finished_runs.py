@@ -14,7 +14,7 @@ from slimpose.train.run import BEST, METRICS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Evaluation:
     """One measurement of a run's weights.
 
     Attributes:
@@ -43,7 +43,7 @@ class RunFolder:
     folder: Path
     recipe: Recipe
     steps: int
-    measured: list[Measured]
+    measured: list[Evaluation]
 
     @property
     def is_finished(self) -> bool:
@@ -51,7 +51,7 @@ class RunFolder:
         return self.steps >= self.recipe.steps
 
 
-def runs_in(folder: Path) -> Iterator[RunFolder]:
+def find_runs(folder: Path) -> Iterator[RunFolder]:
     """Yield the pose runs whose folders lie in a folder, by name; what is no run is passed over.
 
     Measured are the run's own best evaluation (ground-truth boxes, no flip), and what ``slimpose
@@ -72,7 +72,7 @@ def runs_in(folder: Path) -> Iterator[RunFolder]:
             raise ValueError(f"{path / BEST}: {error} (written by another version?)") from error
         own = {**json.loads(metadata["figures"]), "boxes": "gt", "flip": False}
         measured = [
-            Measured(
+            Evaluation(
                 folder=path,
                 ap=float(figures["AP"]),
                 boxes=str(figures["boxes"]),

@@ -3,11 +3,11 @@
 Two layouts of names are known: that of the papers' own repositories (``conv1.weight``,
 ``stage2.0.branches...``, ``deconv_layers.0.weight``, ``final_layer.weight``), and mmpose's (the
 same behind ``backbone.`` and ``keypoint_head.`` or ``head.``). What they were trained on beside
-COCO, and their licence, the file does not say.
+COCO, and their license, the file does not say.
 
 Convention: the papers' repositories and mmpose cut crops as we do (box grown by 1.25), but place
 cell i on pixel 4 * i (``slimpose.network.alignment``), or on UDP's corners where the file's name
-says udp. The papers decode by a quarter of a cell towards the higher neighbour; DARK is behind the
+says udp. The papers decode by a quarter of a cell towards the higher neighbor; DARK is behind the
 net here in any case.
 """
 
@@ -27,7 +27,7 @@ from slimpose.network.baselines.net import BaselineSpec
 from slimpose.network.build import COMPARED, Spec, build
 from slimpose.network.spec import NetSpec
 
-Colours = Literal["rgb", "bgr"]
+Colors = Literal["rgb", "bgr"]
 _COUNTER = "num_batches_tracked"
 """Batch norm's counter of steps; files from before PyTorch 0.4.1 have none, and nothing is computed from it."""
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -35,30 +35,30 @@ _HALF = ((128 / 255,) * 3, (256 / 255,) * 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class PublishedFormat:
     """What is known of a net's published checkpoints.
 
     Attributes:
-        colours: The order of channels in which the papers' repositories trained; mmpose trains in
+        colors: The order of channels in which the papers' repositories trained; mmpose trains in
             RGB.
-        normalisation: Mean and deviation by which they divide, by the channel's place; pixels 0..1.
+        normalization: Mean and deviation by which they divide, by the channel's place; pixels 0..1.
         alignment: Where their heatmaps' cells lie.
         task: What the net is for.
     """
 
-    colours: Colours = "rgb"
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
+    color_order: Colors = "rgb"
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
     alignment: Alignment = "multiples"
     task: str = "pose"
 
 
-PUBLISHED: dict[str, Published] = {
-    "hrnet-w32": Published(),
-    "hrnet-w48": Published(),
-    # Pictures as OpenCV reads them, B G R, normalised by R's, G's and B's constants in this order.
-    **{f"simplebaseline-r{depth}": Published(colours="bgr") for depth in (50, 101, 152)},
-    "lightweight-openpose": Published(
-        colours="bgr", normalisation=_HALF, alignment="centres", task="bottom-up"
+PUBLISHED: dict[str, PublishedFormat] = {
+    "hrnet-w32": PublishedFormat(),
+    "hrnet-w48": PublishedFormat(),
+    # Pictures as OpenCV reads them, B G R, normalized by R's, G's and B's constants in this order.
+    **{f"simplebaseline-r{depth}": PublishedFormat(color_order="bgr") for depth in (50, 101, 152)},
+    "lightweight-openpose": PublishedFormat(
+        color_order="bgr", normalization=_HALF, alignment="centers", task="bottom-up"
     ),
 }
 
@@ -103,8 +103,8 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def own_weights(
-    tensors: Mapping[str, Tensor], name: str, *, path: Path, colours: Colours | None = None
+def convert_weights(
+    tensors: Mapping[str, Tensor], name: str, *, path: Path, colors: Colors | None = None
 ) -> dict[str, Tensor]:
     """Return a published checkpoint's tensors under our net's names, for crops as our nets take them.
 
@@ -112,7 +112,7 @@ def own_weights(
         tensors: As ``read_checkpoint`` gives them.
         name: The compared net: one of ``PUBLISHED``.
         path: The file, for errors.
-        colours: The channel order it was trained in; by default, what is known of its layout.
+        colors: The channel order it was trained in; by default, what is known of its layout.
 
     Raises:
         ValueError: If no layout of the net is known, or a tensor is missing, left over or of
@@ -152,8 +152,8 @@ def own_weights(
         raise ValueError(
             f"{path} holds {min(left)}, which {name} has not (another network's weights?)"
         )
-    order = colours or ("rgb" if head is not None else published.colours)
-    return _for_our_pixels(loaded, order, published.normalisation)
+    order = colors or ("rgb" if head is not None else published.color_order)
+    return _for_our_pixels(loaded, order, published.normalization)
 
 
 def _mmpose_head(tensors: Mapping[str, Tensor]) -> str | None:
@@ -177,25 +177,25 @@ def _published_name(own: str, spec: Spec) -> str:
 
 def _for_our_pixels(
     tensors: dict[str, Tensor],
-    colours: Colours,
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]],
+    colors: Colors,
+    normalization: tuple[tuple[float, ...], tuple[float, ...]],
 ) -> dict[str, Tensor]:
-    """Change the first convolution and its batch norm so that they take RGB normalised by ImageNet's statistics.
+    """Change the first convolution and its batch norm so that they take RGB normalized by ImageNet's statistics.
 
-    Channel c of theirs is scale * (our channel of the same colour) + shift: the weights take the
+    Channel c of theirs is scale * (our channel of the same color) + shift: the weights take the
     scale, the norm's mean the shift, which is exact but for the outermost pixels, where padding is
     0 in both.
     """
-    if colours == "rgb" and normalisation == _IMAGENET:
+    if colors == "rgb" and normalization == _IMAGENET:
         return tensors
     first = next(
         name for name, tensor in tensors.items() if tensor.ndim == 4 and tensor.shape[1] == 3
     )
     mean = next(name for name in tensors if name.endswith("running_mean"))
-    order = [0, 1, 2] if colours == "rgb" else [2, 1, 0]
+    order = [0, 1, 2] if colors == "rgb" else [2, 1, 0]
     our_mean, our_std = (torch.tensor(values, dtype=torch.float64) for values in _IMAGENET)
     their_mean, their_std = (
-        torch.tensor(values, dtype=torch.float64)[order] for values in normalisation
+        torch.tensor(values, dtype=torch.float64)[order] for values in normalization
     )
     weight = tensors[first].double()[:, order]
     shift = (our_mean - their_mean) / their_std

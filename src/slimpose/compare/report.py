@@ -14,7 +14,7 @@ from slimpose.evaluate.figures import new_pyplot, save
 
 
 @dataclass(slots=True, kw_only=True)
-class Entry:
+class ComparisonRow:
     """One system.
 
     Attributes:
@@ -48,8 +48,8 @@ class Entry:
     note: str = ""
 
 
-def as_markdown(
-    entries: Sequence[Entry], *, threads: Sequence[int], measured_on: str, machine: str
+def to_markdown(
+    entries: Sequence[ComparisonRow], *, threads: Sequence[int], measured_on: str, machine: str
 ) -> str:
     """Return the table, with what has to be known to read it.
 
@@ -128,10 +128,10 @@ _OURS, _MEASURED, _PUBLISHED = (
     ("s", "0.75", "black", "measured here, no flip"),
     ("o", "white", "black", "as published: other boxes, flip test"),
 )
-"""Mark, its colour, its number's, and what it stands for."""
+"""Mark, its color, its number's, and what it stands for."""
 
 
-def plot(entries: Sequence[Entry], path: Path, *, threads: int) -> None:
+def plot(entries: Sequence[ComparisonRow], path: Path, *, threads: int) -> None:
     """Draw AP against GMAC and against milliseconds, readable in black and white: round marks are published figures.
 
     Args:
@@ -189,7 +189,7 @@ def plot(entries: Sequence[Entry], path: Path, *, threads: int) -> None:
     save(figure, path)
 
 
-def _ap(entry: Entry) -> list[tuple[float, bool]]:
+def _ap(entry: ComparisonRow) -> list[tuple[float, bool]]:
     """An entry's APs in percent, and whether each was measured here."""
     found = [(100 * entry.measured["AP"], True)] if entry.measured else []
     return found + ([(entry.published_ap, False)] if entry.published_ap is not None else [])

@@ -29,11 +29,11 @@ class Augmentation:
         shift: Largest shift as a share of the box, both ways; of a whole picture, a quarter of how
             far it may lie from the canvas's corner, as a share of the room there.
         half_body: Probability of showing only the upper or the lower body, where 3 or more of its
-            joints are labelled (pose only).
-        light: Largest relative change of brightness, contrast and of each colour channel.
-        grey: Probability of a grey picture.
+            joints are labeled (pose only).
+        light: Largest relative change of brightness, contrast and of each color channel.
+        gray: Probability of a gray picture.
         blur: Probability of a Gaussian blur.
-        cut_out: Probability of an ellipse or rectangle over part of the person, of one colour or
+        cut_out: Probability of an ellipse or rectangle over part of the person, of one color or
             (half the time, where another picture is at hand) a piece of another person's picture
             (pose only).
         border: Probability that the picture ends within the person's box, as it does for a quarter
@@ -47,44 +47,44 @@ class Augmentation:
     scale: float = 0.3
     rotation_deg: float = 40.0
     rotate: float = 0.6
-    normal: bool = False
+    gaussian: bool = False
     shift: float = 0.08
     half_body: float = 0.2
-    light: float = 0.25
-    grey: float = 0.05
+    color_jitter: float = 0.25
+    grayscale: float = 0.05
     blur: float = 0.05
-    cut_out: float = 0.3
-    border: float = 0.0
-    blend: float = 0.0
+    random_erase: float = 0.3
+    truncate: float = 0.0
+    mixup: float = 0.0
     mosaic: float = 0.0
 
-    def weaker(self, factor: float) -> Augmentation:
+    def scaled(self, factor: float) -> Augmentation:
         """Return the same with all strengths and shares scaled by ``factor``; how it turns and mirrors stays."""
         return Augmentation(
             flip=self.flip,
             scale=self.scale * factor,
             rotation_deg=self.rotation_deg * factor,
             rotate=self.rotate,
-            normal=self.normal,
+            gaussian=self.gaussian,
             shift=self.shift * factor,
             half_body=self.half_body * factor,
-            light=self.light * factor,
-            grey=self.grey * factor,
+            color_jitter=self.color_jitter * factor,
+            grayscale=self.grayscale * factor,
             blur=self.blur * factor,
-            cut_out=self.cut_out * factor,
-            border=self.border * factor,
-            blend=self.blend * factor,
+            random_erase=self.random_erase * factor,
+            truncate=self.truncate * factor,
+            mixup=self.mixup * factor,
             mosaic=self.mosaic * factor,
         )
 
 
-def draw_affine(
+def sample_affine(
     rng: np.random.Generator,
-    how: Augmentation,
+    augmentation: Augmentation,
     *,
     box: Float32[np.ndarray, "4"],
     points: Float32[np.ndarray, "joints 2"],
-    labelled: np.ndarray,
+    labeled: np.ndarray,
     upper_body: np.ndarray,
     crop_size: Size,
 ) -> tuple[Float32[np.ndarray, "2 3"], bool]:
@@ -94,26 +94,28 @@ def draw_affine(
     stay comparable.
     """
     draws = rng.random(8)
-    if draws[0] < how.half_body:
-        part = labelled & (upper_body if draws[1] < 0.6 else ~upper_body)
+    if draws[0] < augmentation.half_body:
+        part = labeled & (upper_body if draws[1] < 0.6 else ~upper_body)
         if part.sum() >= 3:
             low, high = points[part].min(axis=0), points[part].max(axis=0)
             margin = 0.15 * (high - low).max() + 1
             box = np.concatenate([low - margin, high + margin]).astype(np.float32)
     base = geometry.crop_affines(box[None], crop_size)[0].astype(np.float64)
     size, turned = (
-        _normal(draws[i], most) if how.normal else 2 * draws[i] - 1
+        _normal(draws[i], most) if augmentation.gaussian else 2 * draws[i] - 1
         for i, most in ((2, 1.0), (4, 2.0))
     )
-    scale = 1 + how.scale * size
-    angle = np.deg2rad(how.rotation_deg) * turned if draws[3] < how.rotate else 0.0
+    scale = 1 + augmentation.scale * size
+    angle = (
+        np.deg2rad(augmentation.rotation_deg) * turned if draws[3] < augmentation.rotate else 0.0
+    )
     extent = (box[2:] - box[:2]) * base[0, 0]
-    shift = how.shift * (2 * draws[5:7] - 1) * extent
-    mirror = bool(draws[7] < how.flip)
-    centre = np.array([(crop_size.width - 1) / 2, (crop_size.height - 1) / 2])
+    shift = augmentation.shift * (2 * draws[5:7] - 1) * extent
+    mirror = bool(draws[7] < augmentation.flip)
+    center = np.array([(crop_size.width - 1) / 2, (crop_size.height - 1) / 2])
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ base[:, :2]
-    offset = turn @ (base[:, 2] - centre) + centre + shift
+    offset = turn @ (base[:, 2] - center) + center + shift
     if mirror:
         linear[0] *= -1
         offset[0] = crop_size.width - 1 - offset[0]
@@ -125,52 +127,52 @@ def _normal(draw: float, most: float) -> float:
     return min(most, max(-most, NormalDist().inv_cdf(min(max(draw, 1e-9), 1 - 1e-9))))
 
 
-def change_light(rng: np.random.Generator, how: Augmentation, crop: Image) -> Image:
-    """Change brightness, contrast, colour; sometimes to grey, sometimes blurred."""
+def jitter_color(rng: np.random.Generator, augmentation: Augmentation, crop: Image) -> Image:
+    """Change brightness, contrast, color; sometimes to gray, sometimes blurred."""
     draws = rng.random(8)
-    if draws[0] < how.grey:
+    if draws[0] < augmentation.grayscale:
         crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    if how.light:
-        contrast, brightness = 1 + how.light * (2 * draws[1:3] - 1)
-        colour = 1 + 0.5 * how.light * (2 * draws[3:6] - 1)
+    if augmentation.color_jitter:
+        contrast, brightness = 1 + augmentation.color_jitter * (2 * draws[1:3] - 1)
+        color = 1 + 0.5 * augmentation.color_jitter * (2 * draws[3:6] - 1)
         levels = np.arange(256, dtype=np.float32)[:, None]
-        table = ((levels - 128) * contrast + 128) * brightness * colour
+        table = ((levels - 128) * contrast + 128) * brightness * color
         crop = cv2.LUT(crop, table.clip(0, 255).astype(np.uint8)[:, None, :])
-    if draws[6] < how.blur:
+    if draws[6] < augmentation.blur:
         crop = cv2.GaussianBlur(crop, (0, 0), 0.5 + 1.5 * draws[7])
     return crop
 
 
-def cut_out(
-    rng: np.random.Generator, how: Augmentation, crop: Image, others: Sequence[Image] = ()
+def random_erase(
+    rng: np.random.Generator, augmentation: Augmentation, crop: Image, others: Sequence[Image] = ()
 ) -> Image:
-    """Cover an ellipse or a rectangle anywhere with one colour, or a piece of one of the others: an occluder."""
+    """Cover an ellipse or a rectangle anywhere with one color, or a piece of one of the others: an occluder."""
     draws = rng.random(9)
-    if draws[0] >= how.cut_out:
+    if draws[0] >= augmentation.random_erase:
         return crop
     height, width = crop.shape[:2]
-    centre = int(draws[1] * width), int(draws[2] * height)
+    center = int(draws[1] * width), int(draws[2] * height)
     axes = int((0.06 + 0.16 * draws[3]) * width), int((0.06 + 0.16 * draws[4]) * width)
-    colour = tuple(int(level) for level in rng.integers(0, 256, 3))
+    color = tuple(int(level) for level in rng.integers(0, 256, 3))
     crop = crop.copy()
     pasted = len(others) > 0 and draws[7] < 0.5
-    canvas, fill = (np.zeros((height, width), np.uint8), (1,)) if pasted else (crop, colour)
+    canvas, fill = (np.zeros((height, width), np.uint8), (1,)) if pasted else (crop, color)
     if draws[5] < 0.5:
-        cv2.ellipse(canvas, centre, axes, 180 * draws[6], 0, 360, fill, thickness=-1)
+        cv2.ellipse(canvas, center, axes, 180 * draws[6], 0, 360, fill, thickness=-1)
     else:
-        corner = centre[0] + axes[0], centre[1] + axes[1]
+        corner = center[0] + axes[0], center[1] + axes[1]
         cv2.rectangle(
-            canvas, (centre[0] - axes[0], centre[1] - axes[1]), corner, fill, thickness=-1
+            canvas, (center[0] - axes[0], center[1] - axes[1]), corner, fill, thickness=-1
         )
     if pasted:
         cv2.copyTo(cv2.resize(others[int(draws[8] * len(others))], (width, height)), canvas, crop)
     return crop
 
 
-def blend(rng: np.random.Generator, crop: Image, other: Image) -> Image:
+def mix_up(rng: np.random.Generator, crop: Image, other: Image) -> Image:
     """Return two crops of one size in one: half the time as a mean, else side by side along a line near the middle.
 
-    A teacher's answer to it cannot be learnt by heart, since it is hardly ever drawn twice.
+    A teacher's answer to it cannot be learned by heart, since it is hardly ever drawn twice.
 
     Source:
         Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022,
@@ -183,13 +185,13 @@ def blend(rng: np.random.Generator, crop: Image, other: Image) -> Image:
     height, width = crop.shape[:2]
     angle = 2 * np.pi * draws[1]
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    centre = (0.25 + 0.5 * draws[2]) * width, (0.25 + 0.5 * draws[3]) * height
-    beyond = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle) > 0
+    center = (0.25 + 0.5 * draws[2]) * width, (0.25 + 0.5 * draws[3]) * height
+    beyond = (x - center[0]) * np.cos(angle) + (y - center[1]) * np.sin(angle) > 0
     return np.where(beyond[..., None], other, crop)
 
 
-def end_picture(
-    rng: np.random.Generator, how: Augmentation, box: Float32[np.ndarray, "4"], size: Size
+def truncate_image(
+    rng: np.random.Generator, augmentation: Augmentation, box: Float32[np.ndarray, "4"], size: Size
 ) -> Float32[np.ndarray, "4"]:
     """Draw the part x1, y1, x2, y2 of a picture of this size that is kept: all of it, or up to a line across the box.
 
@@ -197,7 +199,7 @@ def end_picture(
     """
     draws = rng.random(3)
     kept = np.array([0, 0, size.width, size.height], np.float32)
-    if draws[0] >= how.border:
+    if draws[0] >= augmentation.truncate:
         return kept
     share = np.float32(0.35 + 0.55 * draws[2])
     side = int(

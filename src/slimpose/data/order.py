@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 _Batch = TypeVar("_Batch")
 
 
-class Order:
+class SampleOrder:
     """An endless shuffled order of samples, each drawn ``repeats[i]`` times an epoch (fractions: by lot)."""
 
     def __init__(self, repeats: Float[np.ndarray, " n"], *, seed: int) -> None:

@@ -38,7 +38,7 @@ class TeacherLabels:
     min_score: float = 0.4
 
 
-class Cuts(Sequence[Image]):
+class StoredCrops(Sequence[Image]):
     """Pictures in memory: as they are where they fit, else as JPEG of quality 95, some ten times smaller."""
 
     def __init__(self, stored: Sequence[Image | bytes]) -> None:
@@ -53,25 +53,27 @@ class Cuts(Sequence[Image]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class People:
+class TrainingPeople:
     """n people ready to be drawn for training.
 
     ``cuts[i]`` is a piece of the picture about person i; boxes and points are in its pixels.
-    ``weights`` is 0 where a joint is not labelled.
+    ``weights`` is 0 where a joint is not labeled.
     """
 
-    cuts: Cuts
-    boxes_cut: Boxes
-    points_cut: Points
+    stored_crops: StoredCrops
+    boxes_stored: Boxes
+    points_stored: Points
     weights: Float32[np.ndarray, "n joints"]
     sources: list[str]
     skeleton: Skeleton
 
     def __len__(self) -> int:
-        return len(self.cuts)
+        return len(self.stored_crops)
 
 
-def trained_on(annotations: coco.CocoFile, teacher: TeacherLabels) -> dict[int, list[coco.Person]]:
+def select_people(
+    annotations: coco.CocoFile, teacher: TeacherLabels
+) -> dict[int, list[coco.CocoPerson]]:
     """Return the people who have something to learn from, by image id: with a label, and no crowd."""
     by_image = {
         image_id: [
@@ -89,8 +91,8 @@ def load_people(
     crop_size: Size,
     teacher: TeacherLabels,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> People:
-    """Cut every labelled person out of its picture, shrunk so that a crop of it fills at most ``crop_size``.
+) -> TrainingPeople:
+    """Cut every labeled person out of its picture, shrunk so that a crop of it fills at most ``crop_size``.
 
     A cut takes at most the memory of MARGIN/BOX_PADDING squared crops: 36 GB for COCO's 149,813
     people at 256x192. Where all together might take more than ``memory_for_process``, they are kept
@@ -98,22 +100,24 @@ def load_people(
 
     Raises:
         ImageError: If a picture is missing or broken.
-        ValueError: If nobody is labelled, or a labelled person's box has no area or lies outside
+        ValueError: If nobody is labeled, or a labeled person's box has no area or lies outside
             the picture.
     """
-    by_image = trained_on(annotations, teacher)
+    by_image = select_people(annotations, teacher)
     if not by_image:
-        raise ValueError(f"{annotations.path}: nobody has a labelled joint")
+        raise ValueError(f"{annotations.path}: nobody has a labeled joint")
 
     raw_bytes = 3 * crop_size.height * crop_size.width * (MARGIN / geometry.BOX_PADDING) ** 2
-    fits = raw_bytes * sum(map(len, by_image.values())) <= memory_for_process()
+    fits = raw_bytes * sum(map(len, by_image.values())) <= available_memory_bytes()
 
-    def cut_all(image_id: int) -> list[tuple[coco.Person, Image | bytes, Affines]]:
+    def cut_all(image_id: int) -> list[tuple[coco.CocoPerson, Image | bytes, Affines]]:
         image = read_image(image_folder / annotations.images[image_id].file_name)
         cuts = [(person, *_cut_person(image, person, crop_size)) for person in by_image[image_id]]
-        return [(person, cut if fits else pack_image(cut), affine) for person, cut, affine in cuts]
+        return [
+            (person, cut if fits else compress_image(cut), affine) for person, cut, affine in cuts
+        ]
 
-    found: list[tuple[coco.Person, Image | bytes, Affines]] = []
+    found: list[tuple[coco.CocoPerson, Image | bytes, Affines]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, cuts in enumerate(pool.map(cut_all, by_image), start=1):
             found.extend(cuts)
@@ -122,17 +126,17 @@ def load_people(
     to_cut = np.concatenate(affines)
     points_image = np.stack([_points(person) for person in people])
     corners = np.stack([person.box_image.reshape(2, 2) for person in people])
-    return People(
-        cuts=Cuts(cuts),
-        boxes_cut=geometry.transform_points(to_cut, corners).reshape(-1, 4),
-        points_cut=geometry.transform_points(to_cut, points_image),
+    return TrainingPeople(
+        stored_crops=StoredCrops(cuts),
+        boxes_stored=geometry.transform_points(to_cut, corners).reshape(-1, 4),
+        points_stored=geometry.transform_points(to_cut, points_image),
         weights=np.stack([_weights(person, teacher) for person in people]),
         sources=[person.source for person in people],
         skeleton=annotations.skeleton,
     )
 
 
-def memory_for_process() -> int:
+def available_memory_bytes() -> int:
     """Return how many bytes of pictures this process may keep: half of the memory, shared by torchrun's on the machine.
 
     Where the memory is unknown it is taken to be 8 GiB.
@@ -144,7 +148,7 @@ def memory_for_process() -> int:
     )
 
 
-def pack_image(cut: Image) -> bytes:
+def compress_image(cut: Image) -> bytes:
     """Return RGB pixels as a JPEG of quality 95."""
     sound, data = cv2.imencode(
         ".jpg", cv2.cvtColor(cut, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95]
@@ -153,7 +157,7 @@ def pack_image(cut: Image) -> bytes:
     return data.tobytes()
 
 
-def _cut_person(image: Image, person: coco.Person, crop_size: Size) -> tuple[Image, Affines]:
+def _cut_person(image: Image, person: coco.CocoPerson, crop_size: Size) -> tuple[Image, Affines]:
     try:
         return _cut(image, person.box_image, crop_size)
     except ValueError as error:
@@ -163,7 +167,9 @@ def _cut_person(image: Image, person: coco.Person, crop_size: Size) -> tuple[Ima
 def _cut(
     image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size
 ) -> tuple[Image, Affines]:
-    geometry.check_boxes_in_image(box_image[None], image, over_px=0.5)  # nobody is learnt from less
+    geometry.check_boxes_in_image(
+        box_image[None], image, over_px=0.5
+    )  # nobody is learned from less
     height, width = image.shape[:2]
     to_crop = geometry.crop_affines(box_image[None], crop_size)[0]
     scale = min(1.0, float(to_crop[0, 0]))
@@ -173,9 +179,9 @@ def _cut(
         * (MARGIN / geometry.BOX_PADDING)
         / 2
     )
-    centre = (box_image[:2] + box_image[2:]) / 2
-    x1, y1 = np.clip(np.floor(centre - half), 0, (width - 1, height - 1)).astype(int)
-    x2, y2 = np.clip(np.ceil(centre + half), (x1 + 1, y1 + 1), (width, height)).astype(int)
+    center = (box_image[:2] + box_image[2:]) / 2
+    x1, y1 = np.clip(np.floor(center - half), 0, (width - 1, height - 1)).astype(int)
+    x2, y2 = np.clip(np.ceil(center + half), (x1 + 1, y1 + 1), (width, height)).astype(int)
     piece = image[y1:y2, x1:x2]
     if scale < 1:
         size = max(1, round((x2 - x1) * scale)), max(1, round((y2 - y1) * scale))
@@ -185,20 +191,20 @@ def _cut(
     return np.ascontiguousarray(piece), affine
 
 
-def _weights(person: coco.Person, teacher: TeacherLabels) -> Float32[np.ndarray, " joints"]:
+def _weights(person: coco.CocoPerson, teacher: TeacherLabels) -> Float32[np.ndarray, " joints"]:
     if person.keypoints is None or person.joint_weights is None:
         return np.zeros(0, np.float32)
-    is_labelled = person.keypoints[:, 2] > 0
-    weights = np.where(is_labelled, person.joint_weights, 0)
+    is_labeled = person.keypoints[:, 2] > 0
+    weights = np.where(is_labeled, person.joint_weights, 0)
     if person.teacher_keypoints is not None and person.teacher_agreement >= teacher.min_agreement:
         scores = person.teacher_keypoints[:, 2]
         weights = np.where(
-            ~is_labelled & (scores >= teacher.min_score), teacher.weight * scores, weights
+            ~is_labeled & (scores >= teacher.min_score), teacher.weight * scores, weights
         )
     return weights.astype(np.float32)
 
 
-def _points(person: coco.Person) -> Float32[np.ndarray, "joints 2"]:
+def _points(person: coco.CocoPerson) -> Float32[np.ndarray, "joints 2"]:
     """Annotated points; the teacher's where there is none (their weight says whether they count)."""
     assert person.keypoints is not None
     if person.teacher_keypoints is None:

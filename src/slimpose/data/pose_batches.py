@@ -13,14 +13,14 @@ from slimpose import geometry, heatmap
 from slimpose.arrays import Crops, Heatmaps, Image, Scores, Size
 from slimpose.data.augment import (
     Augmentation,
-    blend,
-    change_light,
-    cut_out,
-    draw_affine,
-    end_picture,
+    jitter_color,
+    mix_up,
+    random_erase,
+    sample_affine,
+    truncate_image,
 )
-from slimpose.data.order import Order
-from slimpose.data.people import People
+from slimpose.data.order import SampleOrder
+from slimpose.data.people import TrainingPeople
 from slimpose.data.teacher_cache import Peaks, draw_peaks
 
 
@@ -31,7 +31,7 @@ class PoseBatch:
     crops: Crops
     heatmaps: Heatmaps
     weights: Scores
-    taught: Heatmaps | None = None
+    teacher_heatmaps: Heatmaps | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +49,22 @@ class PoseBatches:
         taught: What a teacher sees in each person, of ``data/taught.py``.
     """
 
-    people: People
-    order: Order
+    people: TrainingPeople
+    order: SampleOrder
     stride: int
     sigma_share: float
     seed: int
-    trust: Float32[np.ndarray, " n"] | None = None
-    taught: Peaks | None = None
+    keypoint_confidence: Float32[np.ndarray, " n"] | None = None
+    cached_peaks: Peaks | None = None
 
     def batch(
-        self, first: int, count: int, size: Size, how: Augmentation, *, taught: bool = True
+        self,
+        first: int,
+        count: int,
+        size: Size,
+        augmentation: Augmentation,
+        *,
+        with_cached_teacher: bool = True,
     ) -> PoseBatch:
         """Return the batch of positions first .. first + count - 1.
 
@@ -66,7 +72,7 @@ class PoseBatches:
         known of blends.
         """
         rows = [
-            self._drawn(self.order.at(first + row), (self.seed, first + row), size, how)
+            self._drawn(self.order.at(first + row), (self.seed, first + row), size, augmentation)
             for row in range(count)
         ]
         to_crop = np.stack([row.to_crop for row in rows])
@@ -78,12 +84,18 @@ class PoseBatches:
         map_size = Size(size.height // self.stride, size.width // self.stride)
         points_heatmap = geometry.crop_to_heatmap(points_crop, self.stride)
         sigma_px = self.sigma_share * map_size.height
-        peaks = [row.peaks_cut for row in rows if row.peaks_cut is not None] if taught else []
+        peaks = (
+            [row.peaks_cut for row in rows if row.peaks_cut is not None]
+            if with_cached_teacher
+            else []
+        )
         return PoseBatch(
             crops=np.stack([row.crop for row in rows]),
             heatmaps=heatmap.encode(points_heatmap, map_size, sigma_px=sigma_px),
             weights=weights * inside.all(axis=2),
-            taught=draw_peaks(np.stack(peaks), to_crop, size, stride=self.stride, sigma_px=sigma_px)
+            teacher_heatmaps=draw_peaks(
+                np.stack(peaks), to_crop, size, stride=self.stride, sigma_px=sigma_px
+            )
             if peaks
             else None,
         )
@@ -92,24 +104,24 @@ class PoseBatches:
         rng = np.random.default_rng(seed)
         skeleton = self.people.skeleton
         cut, box, points_cut = (
-            self.people.cuts[person],
-            self.people.boxes_cut[person],
-            self.people.points_cut[person],
+            self.people.stored_crops[person],
+            self.people.boxes_stored[person],
+            self.people.points_stored[person],
         )
         labels = self.people.weights[person]
-        kept = end_picture(rng, how, box, Size(*cut.shape[:2]))
+        kept = truncate_image(rng, how, box, Size(*cut.shape[:2]))
         shown = _within(points_cut, kept)
         if (labels * shown > 0).sum() < min(3, (labels > 0).sum()):
             kept, shown = (
-                end_picture(rng, Augmentation(), box, Size(*cut.shape[:2])),
+                truncate_image(rng, Augmentation(), box, Size(*cut.shape[:2])),
                 np.ones_like(shown),
             )
-        to_crop, mirror = draw_affine(
+        to_crop, mirror = sample_affine(
             rng,
             how,
             box=np.concatenate([np.maximum(box[:2], kept[:2]), np.minimum(box[2:], kept[2:])]),
             points=points_cut,
-            labelled=labels * shown > 0,
+            labeled=labels * shown > 0,
             upper_body=np.isin(skeleton.joints, skeleton.upper_body),
             crop_size=size,
         )
@@ -119,21 +131,23 @@ class PoseBatches:
         crop = cv2.warpAffine(
             cut[y1:y2, x1:x2], from_kept, (size.width, size.height), flags=cv2.INTER_LINEAR
         )
-        crop = cut_out(rng, how, change_light(rng, how, crop), self.people.cuts)
+        crop = random_erase(rng, how, jitter_color(rng, how, crop), self.people.stored_crops)
         order = skeleton.flip_indices if mirror else slice(None)
         peaks = None
-        if self.taught is not None:
-            peaks = self.taught[person].copy()
+        if self.cached_peaks is not None:
+            peaks = self.cached_peaks[person].copy()
             peaks[..., 2] *= _within(peaks[..., :2], kept)
             peaks = peaks[order]
-        weights = (1.0 if self.trust is None else self.trust[person]) * (labels * shown)[order]
-        if rng.random() < how.blend:
+        weights = (
+            1.0 if self.keypoint_confidence is None else self.keypoint_confidence[person]
+        ) * (labels * shown)[order]
+        if rng.random() < how.mixup:
             other = int(rng.integers(len(self.people)))
             alone = dataclasses.replace(how, blend=0.0)
             beside = self._drawn(
                 other, (*seed, 1 + other), size, alone
             )  # a last seed of 0 would change nothing
-            crop = blend(rng, crop, beside.crop)
+            crop = mix_up(rng, crop, beside.crop)
             weights = np.zeros_like(weights)
         return _Drawn(
             crop=crop,

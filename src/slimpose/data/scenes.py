@@ -15,12 +15,12 @@ from jaxtyping import Bool, Float32
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Crops, Image, Size
-from slimpose.data.augment import Augmentation, change_light
-from slimpose.data.order import Order
-from slimpose.data.people import memory_for_process, pack_image
+from slimpose.data.augment import Augmentation, jitter_color
+from slimpose.data.order import SampleOrder
+from slimpose.data.people import available_memory_bytes, compress_image
 from slimpose.formats import coco
-from slimpose.media.images import decode_image, picture_files, read_image
-from slimpose.runtime.letterbox import CANVAS_GREY
+from slimpose.media.images import decode_image, image_files, read_image
+from slimpose.runtime.letterbox import CANVAS_GRAY
 
 _LEAST_VISIBLE = 0.3
 _LEAST_SIDE_PX = 4.0
@@ -28,17 +28,17 @@ _Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class TrainingImage:
     """A picture in memory (as it is, or packed), its boxes in its own pixels, and which of them stand for a crowd.
 
-    Where ``is_labelled`` is false nobody has said who is in it; a teacher may.
+    Where ``is_labeled`` is false nobody has said who is in it; a teacher may.
     """
 
     stored: Image | bytes
     boxes_image: Boxes
     is_crowd: Bool[np.ndarray, " n"]
     source: str
-    is_labelled: bool = True
+    is_labeled: bool = True
 
     def image(self) -> Image:
         """Return the picture's pixels."""
@@ -49,27 +49,27 @@ class Scene:
         )
 
 
-def load_scenes(
+def load_images(
     annotations: coco.CocoFile,
     image_folder: Path,
     *,
     largest_side: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Scene]:
+) -> list[TrainingImage]:
     """Read every picture, shrunk so that its longer side is at most ``largest_side``.
 
     Raises:
         ImageError: If a picture is missing or broken.
     """
 
-    def load(entry: tuple[int, list[coco.Person]]) -> Scene:
+    def load(entry: tuple[int, list[coco.CocoPerson]]) -> TrainingImage:
         image_id, people = entry
         boxes = np.array([person.box_image for person in people], np.float32).reshape(-1, 4)
         image, scale = _read(image_folder / annotations.images[image_id].file_name, largest_side)
         boxes = boxes * np.float32(scale)
         sound = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        return Scene(
-            stored=image if fits else pack_image(image),
+        return TrainingImage(
+            stored=image if fits else compress_image(image),
             boxes_image=boxes[sound],
             is_crowd=np.array([person.is_crowd for person in people], bool)[sound],
             source=people[0].source if people else "",
@@ -80,30 +80,30 @@ def load_scenes(
     return _load_all(load, list(grouped.items()), on_progress)
 
 
-def load_unlabelled(
+def load_unlabeled(
     folder: Path,
     *,
     largest_side: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Scene]:
-    """Read every picture of a folder, for a teacher to say who is in it; its source is "unlabelled".
+) -> list[TrainingImage]:
+    """Read every picture of a folder, for a teacher to say who is in it; its source is "unlabeled".
 
     Raises:
         ImageError: If a picture is broken.
         NotADirectoryError: If there is no such folder.
         ValueError: If there is no picture in it.
     """
-    files = picture_files(folder)
+    files = image_files(folder)
     fits = _fit_in_memory(len(files), largest_side)
 
-    def load(path: Path) -> Scene:
+    def load(path: Path) -> TrainingImage:
         image, _ = _read(path, largest_side)
-        return Scene(
-            stored=image if fits else pack_image(image),
+        return TrainingImage(
+            stored=image if fits else compress_image(image),
             boxes_image=np.zeros((0, 4), np.float32),
             is_crowd=np.zeros(0, bool),
-            source="unlabelled",
-            is_labelled=False,
+            source="unlabeled",
+            is_labeled=False,
         )
 
     return _load_all(load, files, on_progress)
@@ -114,7 +114,7 @@ def _fit_in_memory(pictures: int, largest_side: int) -> bool:
 
     The other half is for those of the other kind: with labels, or without.
     """
-    return pictures * 3 * 0.75 * largest_side**2 < memory_for_process() / 2
+    return pictures * 3 * 0.75 * largest_side**2 < available_memory_bytes() / 2
 
 
 def _read(path: Path, largest_side: int) -> tuple[Image, float]:
@@ -127,9 +127,11 @@ def _read(path: Path, largest_side: int) -> tuple[Image, float]:
 
 
 def _load_all(
-    load: Callable[[_Entry], Scene], entries: list[_Entry], on_progress: Callable[[int, int], None]
-) -> list[Scene]:
-    scenes: list[Scene] = []
+    load: Callable[[_Entry], TrainingImage],
+    entries: list[_Entry],
+    on_progress: Callable[[int, int], None],
+) -> list[TrainingImage]:
+    scenes: list[TrainingImage] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, scene in enumerate(pool.map(load, entries), start=1):
             scenes.append(scene)
@@ -138,7 +140,7 @@ def _load_all(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SceneBatch:
+class DetectorBatch:
     """Pictures (n, H, W, 3), the people to be found in each, and where the labels may be believed.
 
     ``boxes`` holds x1, y1, x2, y2 (people, 4) in input pixels for each picture; ``counts`` (n, h,
@@ -151,24 +153,26 @@ class SceneBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SceneBatches:
+class DetectorBatches:
     """Makes the batches of one run."""
 
-    scenes: list[Scene]
-    order: Order
+    images: list[TrainingImage]
+    order: SampleOrder
     stride: int
     seed: int
 
-    def batch(self, first: int, count: int, size: Size, how: Augmentation) -> SceneBatch:
+    def batch(
+        self, first: int, count: int, size: Size, augmentation: Augmentation
+    ) -> DetectorBatch:
         """Return the batch of positions first .. first + count - 1."""
-        images = np.full((count, *size, 3), CANVAS_GREY, np.uint8)
+        images = np.full((count, *size, 3), CANVAS_GRAY, np.uint8)
         counts = np.ones((count, size.height // self.stride, size.width // self.stride), np.float32)
         boxes: list[Boxes] = []
         for row in range(count):
             rng = np.random.default_rng((self.seed, first + row))
-            boxes.append(self._draw(rng, how, first + row, images[row], counts[row]))
-            images[row] = change_light(rng, how, images[row])
-        return SceneBatch(images=images, boxes=boxes, counts=counts)
+            boxes.append(self._draw(rng, augmentation, first + row, images[row], counts[row]))
+            images[row] = jitter_color(rng, augmentation, images[row])
+        return DetectorBatch(images=images, boxes=boxes, counts=counts)
 
     def _draw(
         self,
@@ -201,7 +205,7 @@ class SceneBatches:
             places = list(zip(tiles, [places[0][1], *others], strict=True))
         people: list[Boxes] = []
         for (x1, y1, x2, y2), number in places:
-            scene, tile = self.scenes[number], Size(y2 - y1, x2 - x1)
+            scene, tile = self.images[number], Size(y2 - y1, x2 - x1)
             picture = scene.image()
             affine = _draw_view(rng, how, Size(*picture.shape[:2]), tile)
             image[y1:y2, x1:x2] = cv2.warpAffine(
@@ -209,11 +213,11 @@ class SceneBatches:
                 affine,
                 (tile.width, tile.height),
                 flags=cv2.INTER_LINEAR,
-                borderValue=(CANVAS_GREY,) * 3,
+                borderValue=(CANVAS_GRAY,) * 3,
             )
             seen, is_person = _see(scene, affine, tile)
             seen += np.array([x1, y1, x1, y1], np.float32)
-            if not scene.is_labelled:
+            if not scene.is_labeled:
                 _mark_ignored(counts, np.array([[x1, y1, x2, y2]], np.float32), self.stride)
             _mark_ignored(counts, seen[~is_person], self.stride)
             people.append(seen[is_person])
@@ -241,7 +245,9 @@ def _draw_view(
     return fitted.astype(np.float32)
 
 
-def _see(scene: Scene, affine: np.ndarray, size: Size) -> tuple[Boxes, Bool[np.ndarray, " n"]]:
+def _see(
+    scene: TrainingImage, affine: np.ndarray, size: Size
+) -> tuple[Boxes, Bool[np.ndarray, " n"]]:
     """Return the boxes inside the canvas, clipped, and which are people to find (the loss leaves out the others)."""
     corners = geometry.transform_points(affine[None], scene.boxes_image.reshape(1, -1, 2)).reshape(
         -1, 2, 2

@@ -15,8 +15,8 @@ from jaxtyping import Float32
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Affines, Crops, Heatmaps, Points, Size
-from slimpose.data.people import People
-from slimpose.runtime.crops import cut_crops
+from slimpose.data.people import TrainingPeople
+from slimpose.runtime.crops import crop_people
 
 PEAKS = 2
 _APART_SHARE = 3 / 32
@@ -25,9 +25,9 @@ _APART_SHARE = 3 / 32
 Peaks = Float32[np.ndarray, "n joints peaks 3"]
 
 
-def teach(
-    people: People,
-    who: Sequence[int],
+def cache_teacher_peaks(
+    people: TrainingPeople,
+    rows: Sequence[int],
     heatmaps_of: Callable[[Crops], Heatmaps],
     *,
     size: Size,
@@ -46,10 +46,10 @@ def teach(
     """
     look = heatmap.flip_averaged(heatmaps_of, people.skeleton)
     found = [np.zeros((0, len(people.skeleton.joints), PEAKS, 3), np.float32)]
-    for first in range(0, len(who), batch):
-        now = who[first : first + batch]
+    for first in range(0, len(rows), batch):
+        now = rows[first : first + batch]
         cut = [
-            cut_crops(people.cuts[person], people.boxes_cut[person : person + 1], size)
+            crop_people(people.stored_crops[person], people.boxes_stored[person : person + 1], size)
             for person in now
         ]
         shown = np.zeros(
@@ -59,7 +59,7 @@ def teach(
         maps = look(shown)[: len(now)]
         to_crop = np.concatenate([affine for _, affine in cut])
         found.append(_in_cuts(highest_peaks(maps), to_crop, stride=size.height // maps.shape[2]))
-        on_progress(first + len(now), len(who))
+        on_progress(first + len(now), len(rows))
     return np.concatenate(found)
 
 

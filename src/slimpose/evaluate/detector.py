@@ -11,11 +11,11 @@ from jaxtyping import Bool, Float32
 
 from slimpose import geometry
 from slimpose.arrays import Crops, Size
-from slimpose.evaluate.boxes import PeopleBoxes
+from slimpose.evaluate.boxes import ImageBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
 from slimpose.media.images import read_image
-from slimpose.runtime.detector import NMS_IOU, boxes_in_image
+from slimpose.runtime.detector import NMS_IOU_THRESHOLD, decode_boxes
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Model
 
@@ -26,7 +26,7 @@ DetectImages = Callable[[Crops], tuple[np.ndarray, np.ndarray]]
 """uint8 canvases (n, H, W, 3) to boxes (n, k, 4) in canvas pixels and scores (n, k)."""
 
 
-def boxes_of(model: Model) -> DetectImages:
+def detect_images(model: Model) -> DetectImages:
     """Return a detector as what ``detected_boxes`` looks with."""
 
     def detect(canvases: Crops) -> tuple[np.ndarray, np.ndarray]:
@@ -42,30 +42,30 @@ def detected_boxes(
     detect: DetectImages,
     *,
     canvas: Size,
-    nms_iou: float = NMS_IOU,
+    nms_iou_threshold: float = NMS_IOU_THRESHOLD,
     image_ids: Sequence[int] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[int, PeopleBoxes]:
+) -> dict[int, ImageBoxes]:
     """Return what a detector finds in every image of the file, or those of ``image_ids``, by image id.
 
     Raises:
         ImageError: If a picture is missing or broken.
     """
-    found: dict[int, PeopleBoxes] = {}
+    found: dict[int, ImageBoxes] = {}
     looked_at = list(annotations.images) if image_ids is None else image_ids
     for done, image_id in enumerate(looked_at, start=1):
         image = read_image(image_folder / annotations.images[image_id].file_name)
         picture, to_canvas = letterbox(image, canvas)
         boxes, scores = (output[0] for output in detect(picture[None]))
-        boxes, scores = boxes_in_image(
-            boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou_threshold=nms_iou
+        boxes, scores = decode_boxes(
+            boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou_threshold=nms_iou_threshold
         )
-        found[image_id] = PeopleBoxes(boxes_image=boxes, scores=scores)
+        found[image_id] = ImageBoxes(boxes_image=boxes, scores=scores)
         on_progress(done, len(looked_at))
     return found
 
 
-def box_records(annotations: CocoFile, boxes: dict[int, PeopleBoxes]) -> list[dict[str, Any]]:
+def box_records(annotations: CocoFile, boxes: dict[int, ImageBoxes]) -> list[dict[str, Any]]:
     """Return boxes as COCO result records."""
     return [
         {
@@ -79,13 +79,13 @@ def box_records(annotations: CocoFile, boxes: dict[int, PeopleBoxes]) -> list[di
     ]
 
 
-def box_ap(annotations: CocoFile, boxes: dict[int, PeopleBoxes]) -> dict[str, float]:
+def box_ap(annotations: CocoFile, boxes: dict[int, ImageBoxes]) -> dict[str, float]:
     """Return person-box AP over all images of the file."""
     return average_precision(annotations, box_records(annotations, boxes), kind="bbox")
 
 
-def recall_and_false(
-    annotations: CocoFile, boxes: dict[int, PeopleBoxes], *, threshold: float
+def recall_and_false_positives(
+    annotations: CocoFile, boxes: dict[int, ImageBoxes], *, threshold: float
 ) -> dict[str, float]:
     """Return ``recall_tall`` and ``false_per_image`` of the boxes that score over ``threshold``.
 
@@ -104,7 +104,7 @@ def recall_and_false(
         tall += int(is_tall.sum())
         if image_id not in boxes:
             continue
-        mine = boxes[image_id].over(threshold)
+        mine = boxes[image_id].above_score(threshold)
         best_first = mine.boxes_image[np.argsort(-mine.scores, kind="stable")]
         matched = _match(best_first, true_boxes)
         found_tall += int(

@@ -13,7 +13,7 @@ from slimpose.runtime.session import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
+class PredictionDrift:
     """The differences; distances in crop pixels.
 
     Attributes:
@@ -44,7 +44,7 @@ class Drift:
     map_max: float | None
 
 
-def compare(
+def compare_models(
     a: Model,
     b: Model,
     crops: Crops,
@@ -52,7 +52,7 @@ def compare(
     *,
     min_score: float = 0.3,
     batch: int = 16,
-) -> Drift:
+) -> PredictionDrift:
     """Return the drift of b's answers from a's.
 
     Args:
@@ -104,7 +104,7 @@ def compare(
             "(no people in these pictures? a lower threshold?)"
         )
     gaps = np.concatenate(score_gaps)
-    return Drift(
+    return PredictionDrift(
         people=len(crops),
         joints=len(every),
         mean_px=float(every.mean()),
@@ -119,7 +119,9 @@ def compare(
     )
 
 
-def broken_limits(drift: Drift, *, max_px: float | None, max_p95_px: float | None) -> Sequence[str]:
+def exceeded_limits(
+    drift: PredictionDrift, *, max_px: float | None, max_p95_px: float | None
+) -> Sequence[str]:
     """Return a sentence for each limit that the drift is over; NaN is over any."""
     limits = (
         ("the largest distance", drift.max_px, max_px),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from slimpose.formats.files import replacing
+from slimpose.formats.files import replace_when_done
 
 
 def new_pyplot() -> Any:
@@ -28,7 +28,7 @@ def save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
     figure.tight_layout()
-    with replacing(path) as partial:
+    with replace_when_done(path) as partial:
         metadata = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(partial, format=path.suffix.removeprefix("."), metadata=metadata, dpi=110)
     pyplot.close(figure)

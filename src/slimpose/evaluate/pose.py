@@ -10,14 +10,14 @@ import numpy as np
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Crops, Heatmaps, Image, Points, Scores, Size
-from slimpose.evaluate.boxes import PeopleBoxes
+from slimpose.evaluate.boxes import ImageBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats import results
 from slimpose.formats.coco import CocoFile
 from slimpose.media.images import read_image
 from slimpose.oks import oks_nms
 from slimpose.poses import Poses, person_scores
-from slimpose.runtime.crops import cut_crops
+from slimpose.runtime.crops import crop_people
 from slimpose.runtime.session import Model
 from slimpose.skeleton import Skeleton
 
@@ -26,10 +26,10 @@ PredictCrops = Callable[[Crops], tuple[Points, Scores]]
 
 
 Decoding = Literal["dark", "quarter"]
-"""DARK, or what it replaced: the maximum's cell, a quarter cell towards its higher neighbour."""
+"""DARK, or what it replaced: the maximum's cell, a quarter cell towards its higher neighbor."""
 
 
-def points_of(model: Model) -> PredictCrops:
+def predict_points(model: Model) -> PredictCrops:
     """Return a pose model as what ``pose_records`` looks with: its own points."""
 
     def predict(crops: Crops) -> tuple[Points, Scores]:
@@ -39,7 +39,7 @@ def points_of(model: Model) -> PredictCrops:
     return predict
 
 
-def by_heatmaps(
+def predict_from_heatmaps(
     heatmaps_of: Callable[[Crops], Heatmaps],
     skeleton: Skeleton,
     *,
@@ -76,7 +76,7 @@ def by_heatmaps(
 
 
 def quarter_decode(heatmaps: Heatmaps) -> tuple[Points, Scores]:
-    """Return each map's maximum, a quarter cell towards the higher neighbour along each axis, and its value.
+    """Return each map's maximum, a quarter cell towards the higher neighbor along each axis, and its value.
 
     On the map's border the maximum stays.
 
@@ -106,7 +106,7 @@ def quarter_decode(heatmaps: Heatmaps) -> tuple[Points, Scores]:
 def pose_records(
     annotations: CocoFile,
     image_folder: Path,
-    boxes: dict[int, PeopleBoxes],
+    boxes: dict[int, ImageBoxes],
     predict: PredictCrops,
     *,
     crop_size: Size,
@@ -132,7 +132,7 @@ def pose_records(
     """
     total = sum(len(found.scores) for found in boxes.values())
     records: list[dict[str, Any]] = []
-    waiting: list[tuple[int, PeopleBoxes, Crops, np.ndarray]] = []
+    waiting: list[tuple[int, ImageBoxes, Crops, np.ndarray]] = []
 
     def flush() -> None:
         points_crop, scores = predict(np.concatenate([crops for _, _, crops, _ in waiting]))
@@ -162,7 +162,7 @@ def pose_records(
     done = 0
     for image_id, found in boxes.items():
         image = read_image(image_folder / annotations.images[image_id].file_name)
-        crops, affines = cut_crops(image, found.boxes_image, crop_size)
+        crops, affines = crop_people(image, found.boxes_image, crop_size)
         waiting.append((image_id, found, crops, affines))
         done += len(crops)
         if sum(len(crops) for _, _, crops, _ in waiting) >= batch:

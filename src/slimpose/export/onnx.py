@@ -20,12 +20,12 @@ from torch import nn
 from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Crops, Size
 from slimpose.formats.files import write_bytes
-from slimpose.network.baselines.net import BaselineNet, PartsNet
+from slimpose.network.baselines.net import BaselineNet, PartAffinityNet
 from slimpose.network.build import Net, Spec, build, net_of
 from slimpose.network.cost import cost_of
 from slimpose.network.dark import PoseDecoder
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
-from slimpose.runtime.detector import NMS_IOU, SCORE_THRESHOLD
+from slimpose.runtime.detector import NMS_IOU_THRESHOLD, SCORE_THRESHOLD
 from slimpose.runtime.onnx_file import CPU, session_options
 from slimpose.runtime.session import FORMAT, read_info
 from slimpose.skeleton import COCO17
@@ -46,7 +46,7 @@ _OUTPUTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class LoadedWeights:
     """A network with its weights and what its file says of itself."""
 
     net: Net
@@ -56,7 +56,7 @@ class Loaded:
     sha256: str
 
 
-def load_weights(path: Path) -> Loaded:
+def load_weights(path: Path) -> LoadedWeights:
     """Read best.safetensors of a run, or what ``slimpose import-weights`` wrote.
 
     Raises:
@@ -71,7 +71,7 @@ def load_weights(path: Path) -> Loaded:
     net = net_of(saved.metadata)
     checkpoint.load_into(net, saved.tensors, path=path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Loaded(
+    return LoadedWeights(
         net=net.eval(),
         spec=net.spec,
         task=saved.metadata["task"],
@@ -80,7 +80,7 @@ def load_weights(path: Path) -> Loaded:
     )
 
 
-def untrained(spec: Spec, *, task: str = "") -> Loaded:
+def random_weights(spec: Spec, *, task: str = "") -> LoadedWeights:
     """Return a network with random weights: as fast as a trained one, for timing systems nobody has weights of.
 
     Its task is the one it was made for, unless another is given.
@@ -90,10 +90,10 @@ def untrained(spec: Spec, *, task: str = "") -> Loaded:
     metadata = {"task": task, "net": spec.to_json(), "start": "random weights, untrained"}
     if task == "bottom-up":
         metadata["skeleton"] = OPENPOSE18.to_json()
-    return Loaded(net=net, spec=spec, task=task, metadata=metadata, sha256="")
+    return LoadedWeights(net=net, spec=spec, task=task, metadata=metadata, sha256="")
 
 
-def as_module(loaded: Loaded) -> nn.Module:
+def as_module(loaded: LoadedWeights) -> nn.Module:
     """Return the network with its decoding, as it is exported: pixels in, points, boxes or maps out.
 
     Raises:
@@ -101,7 +101,7 @@ def as_module(loaded: Loaded) -> nn.Module:
     """
     net = loaded.net
     if loaded.task == "bottom-up" and isinstance(net, BaselineNet):
-        return PartsNet(net).eval()
+        return PartAffinityNet(net).eval()
     if loaded.task == "pose" and not isinstance(net, DetectorNet):
         return PoseDecoder(net).eval()
     if loaded.task == "detect" and isinstance(net, DetectorNet):
@@ -114,7 +114,7 @@ def as_module(loaded: Loaded) -> nn.Module:
 class TorchModel:
     """Weights run by PyTorch as if they were exported: a ``slimpose.runtime.session.Model``."""
 
-    def __init__(self, loaded: Loaded, *, name: str = "weights") -> None:
+    def __init__(self, loaded: LoadedWeights, *, name: str = "weights") -> None:
         self.info = read_info(
             Path(name), metadata_for(loaded, name=name, card={}, size=loaded.spec.size)
         )
@@ -133,7 +133,7 @@ def output_names(task: str) -> tuple[str, ...]:
     return _OUTPUTS[task]
 
 
-def to_onnx(loaded: Loaded, *, name: str, card: Mapping[str, Any]) -> onnx.ModelProto:
+def to_onnx(loaded: LoadedWeights, *, name: str, card: Mapping[str, Any]) -> onnx.ModelProto:
     """Return the graph of a network with its decoding and metadata, not yet compared with PyTorch."""
     example = torch.zeros(2, *loaded.spec.size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
@@ -162,7 +162,7 @@ def to_onnx(loaded: Loaded, *, name: str, card: Mapping[str, Any]) -> onnx.Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
+class ExportDrift:
     """How far the exported file is from PyTorch: points or boxes in pixels, maps or scores in their own unit."""
 
     pixels: float
@@ -170,21 +170,21 @@ class Drift:
 
 
 def export(
-    loaded: Loaded,
+    loaded: LoadedWeights,
     out: Path,
     *,
     name: str,
     card: dict[str, Any],
     pictures: Crops | None = None,
     heatmaps: bool = True,
-) -> Drift:
+) -> ExportDrift:
     """Write the ONNX file, after it agreed with PyTorch.
 
     Args:
         loaded: The network.
         out: The file to write.
         name: What the model is called.
-        card: Facts for the metadata beside those of the weights: data, licences.
+        card: Facts for the metadata beside those of the weights: data, licenses.
         pictures: Real crops to compare on; smooth noise by default.
         heatmaps: Whether a pose file also gives its heatmaps (for flip tests).
 
@@ -196,24 +196,24 @@ def export(
     if is_pose and not heatmaps:
         del model.graph.output[3]
     onnx.checker.check_model(model)
-    pictures = pictures if pictures is not None else smooth_noise(8, loaded.spec.size)
-    drift = compare(as_module(loaded), model.SerializeToString(), pictures)
+    pictures = pictures if pictures is not None else smooth_noise_images(8, loaded.spec.size)
+    drift = compare_outputs(as_module(loaded), model.SerializeToString(), pictures)
     check_drift(drift, is_pose=is_pose)
     write_bytes(out, model.SerializeToString())
     return drift
 
 
-def as_file(
-    source: Loaded | Path, path: Path, *, name: str, card: Mapping[str, Any], pictures: Crops
+def to_model_file(
+    source: LoadedWeights | Path, path: Path, *, name: str, card: Mapping[str, Any], pictures: Crops
 ) -> Path:
     """Return an ONNX file as it is; of weights the one written at ``path``."""
-    if isinstance(source, Loaded):
+    if isinstance(source, LoadedWeights):
         export(source, path, name=name, card=dict(card), pictures=pictures)
         return path
     return source
 
 
-def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
+def compare_outputs(module: nn.Module, model: bytes, pictures: Crops) -> ExportDrift:
     """Return the largest differences between a torch module and its file on the same pictures."""
     session = onnxruntime.InferenceSession(model, session_options(0), providers=CPU)
     names = [output.name for output in session.get_outputs()]
@@ -227,10 +227,10 @@ def compare(module: nn.Module, model: bytes, pictures: Crops) -> Drift:
     return drift_of(dict(zip(output_names(task), mine, strict=True)), theirs)
 
 
-def drift_of(mine: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> Drift:
+def drift_of(mine: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> ExportDrift:
     """Return the largest differences between two answers for the same pictures, in what both hold."""
     if "affinities" in theirs:
-        return Drift(
+        return ExportDrift(
             pixels=0.0, maps=float(max(np.abs(mine[name] - theirs[name]).max() for name in theirs))
         )
     counted = mine["scores"] > _COMPARED_SCORE
@@ -239,13 +239,13 @@ def drift_of(mine: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -
         "heatmaps" if "heatmaps" in theirs else "scores",
     )
     pixels = np.abs(mine[places] - theirs[places])[counted]
-    return Drift(
+    return ExportDrift(
         pixels=float(pixels.max(initial=0)),
         maps=float(np.abs(mine[maps] - theirs[maps]).max(initial=0)),
     )
 
 
-def check_drift(drift: Drift, *, is_pose: bool) -> None:
+def check_drift(drift: ExportDrift, *, is_pose: bool) -> None:
     """Raise RuntimeError if a file that should be the same is not."""
     limit_px = MAX_POINT_DRIFT_PX if is_pose else 10 * MAX_POINT_DRIFT_PX
     if not (drift.pixels <= limit_px and drift.maps <= MAX_HEATMAP_DRIFT):  # neither may be NaN
@@ -255,8 +255,8 @@ def check_drift(drift: Drift, *, is_pose: bool) -> None:
         )
 
 
-def smooth_noise(count: int, size: Size) -> Crops:
-    """Return pictures of coloured blotches: something with edges, without a data set."""
+def smooth_noise_images(count: int, size: Size) -> Crops:
+    """Return pictures of colored blotches: something with edges, without a data set."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (count, size.height // 16, size.width // 16, 3), dtype=np.uint8)
     enlarged = [
@@ -267,7 +267,7 @@ def smooth_noise(count: int, size: Size) -> Crops:
 
 
 def metadata_for(
-    loaded: Loaded, *, name: str, card: Mapping[str, Any], size: Size
+    loaded: LoadedWeights, *, name: str, card: Mapping[str, Any], size: Size
 ) -> dict[str, str]:
     """Return what an exported file says of itself."""
     cost = cost_of(loaded.net, size)
@@ -300,6 +300,6 @@ def metadata_for(
     else:
         metadata |= {
             "score_threshold": str(card.get("score_threshold", SCORE_THRESHOLD)),
-            "nms_iou": str(card.get("nms_iou", NMS_IOU)),
+            "nms_iou_threshold": str(card.get("nms_iou_threshold", NMS_IOU_THRESHOLD)),
         }
     return metadata

@@ -18,7 +18,7 @@ _Rows = list[list[float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GivenBoxes:
+class BoxFile:
     """Boxes by file and frame; whether they fit a picture is known only when there is the picture.
 
     Attributes:
@@ -60,7 +60,7 @@ class GivenBoxes:
         table = np.array(frames.get(frame, []), np.float32).reshape(-1, 5)
         return table[:, :4], table[:, 4]
 
-    def unmentioned(self, files: Sequence[Path]) -> int:
+    def files_without_boxes(self, files: Sequence[Path]) -> int:
         """Return how many of the files, one or more, have no entry.
 
         Raises:
@@ -91,7 +91,7 @@ class GivenBoxes:
         return [name for name, count in shared.items() if count == most > 0]
 
 
-def read(path: Path) -> GivenBoxes:
+def read(path: Path) -> BoxFile:
     """Read boxes from a COCO annotation file, or a list of results as ``slimpose predict --json`` writes it.
 
     A record of a list has ``bbox`` (x, y, width, height) and ``file_name`` or ``image_id``; it may
@@ -112,15 +112,15 @@ def read(path: Path) -> GivenBoxes:
     )
 
 
-def _of_annotations(annotations: coco.CocoFile) -> GivenBoxes:
+def _of_annotations(annotations: coco.CocoFile) -> BoxFile:
     by_name: dict[str, dict[int, _Rows]] = {}
     for image_id, people in annotations.people_by_image().items():
         rows = [[*map(float, person.box_image), 1.0] for person in people if not person.is_crowd]
         by_name[annotations.images[image_id].file_name] = {0: rows}
-    return GivenBoxes(path=annotations.path, by_name=by_name, by_image_id={})
+    return BoxFile(path=annotations.path, by_name=by_name, by_image_id={})
 
 
-def _of_records(path: Path, records: list[Any]) -> GivenBoxes:
+def _of_records(path: Path, records: list[Any]) -> BoxFile:
     by_name: dict[str, dict[int, _Rows]] = {}
     by_image_id: dict[int, dict[int, _Rows]] = {}
     for number, record in enumerate(records):
@@ -146,7 +146,7 @@ def _of_records(path: Path, records: list[Any]) -> GivenBoxes:
             ) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{path}: record {number}: {error}") from error
-    return GivenBoxes(path=path, by_name=by_name, by_image_id=by_image_id)
+    return BoxFile(path=path, by_name=by_name, by_image_id=by_image_id)
 
 
 def _row(record: Mapping[str, Any]) -> list[float]:

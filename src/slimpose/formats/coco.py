@@ -15,7 +15,7 @@ from slimpose.skeleton import COCO17, Skeleton
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRecord:
+class CocoImage:
     """One entry of ``images``; ``file_name`` is relative to the image folder."""
 
     id: int
@@ -25,7 +25,7 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Person:
+class CocoPerson:
     """One entry of ``annotations`` of the person category.
 
     Attributes:
@@ -38,7 +38,7 @@ class Person:
             not say.
         teacher_keypoints: (joints, 3): x, y and score of another model's guess, where the file
             holds one.
-        teacher_agreement: Share of the labelled joints that the teacher found too; nan where the
+        teacher_agreement: Share of the labeled joints that the teacher found too; nan where the
             file does not say.
         area: In square image pixels.
         is_crowd: Whether the box stands for a whole crowd.
@@ -62,8 +62,8 @@ class CocoFile:
     """A checked annotation file."""
 
     path: Path
-    images: dict[int, ImageRecord]
-    people: tuple[Person, ...]
+    images: dict[int, CocoImage]
+    people: tuple[CocoPerson, ...]
     skeleton: Skeleton
     category_id: int
 
@@ -78,9 +78,9 @@ class CocoFile:
                     f"{self.path} names {image.file_name}, which is not in {folder} (another folder?)"
                 )
 
-    def people_by_image(self) -> dict[int, list[Person]]:
+    def people_by_image(self) -> dict[int, list[CocoPerson]]:
         """Return the people of every image, images without any included."""
-        grouped: dict[int, list[Person]] = {image_id: [] for image_id in self.images}
+        grouped: dict[int, list[CocoPerson]] = {image_id: [] for image_id in self.images}
         for person in self.people:
             grouped[person.image_id].append(person)
         return grouped
@@ -217,19 +217,19 @@ def _skeleton(category: dict[str, Any]) -> Skeleton:
     )
 
 
-def _image(entry: dict[str, Any]) -> ImageRecord:
+def _image(entry: dict[str, Any]) -> CocoImage:
     name = str(entry["file_name"])
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in name or not name.strip():
         raise ValueError(
             f"image {entry['id']}: file_name {name!r} leaves the image folder; expected a path inside it"
         )
-    return ImageRecord(
+    return CocoImage(
         id=int(entry["id"]), file_name=name, height=int(entry["height"]), width=int(entry["width"])
     )
 
 
-def _person(entry: dict[str, Any], joints: int) -> Person:
+def _person(entry: dict[str, Any], joints: int) -> CocoPerson:
     where = f"annotation {entry['id']}"
     box = np.array(entry["bbox"], np.float32)
     if box.shape != (4,) or not np.isfinite(box).all():
@@ -250,7 +250,7 @@ def _person(entry: dict[str, Any], joints: int) -> Person:
             raise ValueError(
                 f"{where}: weights are {entry['weights']}; expected {joints} numbers 0..1"
             )
-    return Person(
+    return CocoPerson(
         id=int(entry["id"]),
         image_id=int(entry["image_id"]),
         box_image=box,

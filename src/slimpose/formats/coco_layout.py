@@ -61,7 +61,7 @@ def find(root: Path) -> CocoLayout:
     return layout
 
 
-def check_pictures(annotations: CocoFile, folder: Path) -> None:
+def check_images(annotations: CocoFile, folder: Path) -> None:
     """Raise FileNotFoundError, with their number and the first, if pictures of a file are not in their flat folder.
 
     The folder is listed once: quicker than asking for 118,287 files, on a network disk above all.

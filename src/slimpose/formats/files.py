@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 
-def written_to(path: Path) -> Path:
+def resolve_output(path: Path) -> Path:
     """Return where a file is written: behind a link, what it leads to.
 
     Raises:
@@ -25,13 +25,13 @@ def written_to(path: Path) -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_when_done(path: Path) -> Iterator[Path]:
     """Give a temporary path with the same suffix beside ``path``; rename it there at the end, remove it on an error.
 
     Raises:
         ValueError: If the folder cannot be made or written to, or the path is a device.
     """
-    path = written_to(path)
+    path = resolve_output(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
@@ -51,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole."""
-    with replacing(path) as partial:
+    with replace_when_done(path) as partial:
         partial.write_bytes(data)
 
 

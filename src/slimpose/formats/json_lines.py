@@ -8,7 +8,7 @@ from slimpose.formats.results import people
 from slimpose.poses import NOT_TRACKED, Poses
 
 
-def line(poses: Poses, *, source: str, camera: int, frame: int, timestamp_s: float) -> bytes:
+def json_line(poses: Poses, *, source: str, camera: int, frame: int, timestamp_s: float) -> bytes:
     """Return one frame as one line of JSON, also where nobody is on it.
 
     Its keys are source, camera (0-based), frame, timestamp_s and people: for each, track_id (null

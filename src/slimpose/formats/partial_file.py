@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from slimpose.formats.files import written_to
+from slimpose.formats.files import resolve_output
 
 
 def partial_names(target: Path) -> Iterator[Path]:
@@ -38,7 +38,7 @@ def open_partial(target: Path) -> tuple[int, Path]:
     raise AssertionError("count ended")
 
 
-class RunningFile:
+class PartialFile:
     """A file of records, whole after every ``append``: killed at any time, it holds all but the last record.
 
     It is ``head``, the records with ``between`` between them, ``tail``; the tail is written again
@@ -52,7 +52,7 @@ class RunningFile:
     def __init__(
         self, target: Path, *, head: bytes = b"", between: bytes = b"", tail: bytes = b""
     ) -> None:
-        self.target = target = written_to(target)
+        self.target = target = resolve_output(target)
         self._between, self._tail = between, tail
         self._handle, self.partial = open_partial(target)
         self._closed = self._named = False

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from supervision import KeyPoints  # pyright: ignore[reportMissingImports] (not among our dependencies)
 
 
-def key_points(poses: Poses) -> KeyPoints:
+def to_keypoints(poses: Poses) -> KeyPoints:
     """Return the poses as ``supervision.KeyPoints``: xy, class 0 (person), joint scores.
 
     ``data`` holds ``track_id`` (n,), -1 where nobody numbers people, ``person_score`` (n,) and

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.adapters.open_model import open_pose_model
-from slimpose.runtime.auto_backend import ANY, Choice, choices_for
+from slimpose.runtime.auto_backend import ANY, BackendChoice, choices_for
 from slimpose.runtime.backends.available import Backend, metadata_of
-from slimpose.runtime.backends.base import BackendError, own_precision
+from slimpose.runtime.backends.base import BackendError, file_precision
 from slimpose.runtime.onnx_file import INPUT_TYPES, open_onnx_file
 from slimpose.runtime.session import Model, Session
 
@@ -24,7 +24,7 @@ MakeCall = Callable[[int], Callable[[], object] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class BenchmarkEntry:
     """Something to time.
 
     Attributes:
@@ -44,13 +44,13 @@ class Contender:
     session: Session | None
 
 
-def our_choices(
+def backend_choices(
     path: Path,
     found: Mapping[str, Backend],
     *,
     backends: Sequence[str] = (),
     precisions: Sequence[str] = (),
-) -> list[Choice]:
+) -> list[BackendChoice]:
     """Return the backends and precisions to time a file of ours with.
 
     Args:
@@ -69,7 +69,7 @@ def our_choices(
             raise BackendError(f"no backend is named {name!r}; expected some of {', '.join(found)}")
         if found[name].install:
             raise BackendError(f"{name} is not there: {found[name].install}")
-    own = own_precision(metadata_of(path))
+    own = file_precision(metadata_of(path))
     return [
         choice
         for choice in choices_for(path, ANY, found)
@@ -78,13 +78,13 @@ def our_choices(
     ]
 
 
-def names_of(paths: Iterable[Path]) -> dict[Path, str]:
+def unique_names(paths: Iterable[Path]) -> dict[Path, str]:
     """Return what to call each file: its stem, or its whole path where several have that stem."""
     stems = Counter(path.stem for path in set(paths))
     return {path: path.stem if stems[path.stem] == 1 else str(path) for path in paths}
 
 
-def our_contender(path: Path, choice: Choice, *, name: str, threads: int) -> Contender:
+def model_entry(path: Path, choice: BackendChoice, *, name: str, threads: int) -> BenchmarkEntry:
     """Return a file of ours, opened.
 
     Raises:
@@ -92,7 +92,7 @@ def our_contender(path: Path, choice: Choice, *, name: str, threads: int) -> Con
         ValueError: If it is no model of ours.
     """
     session = Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
-    return Contender(
+    return BenchmarkEntry(
         name=f"{name} {session.backend} {session.precision}",
         threads=threads,
         gmac=session.info.gmac,
@@ -102,7 +102,7 @@ def our_contender(path: Path, choice: Choice, *, name: str, threads: int) -> Con
     )
 
 
-def peer(path: Path, *, name: str, threads: int) -> Contender:
+def peer_entry(path: Path, *, name: str, threads: int) -> BenchmarkEntry:
     """Return somebody else's file, opened: a pose model that an adapter knows, or else any ONNX graph, of one input.
 
     Raises:
@@ -117,7 +117,7 @@ def peer(path: Path, *, name: str, threads: int) -> Contender:
         call = _raw_call(path, threads)
     else:
         call = _call_of(model)
-    return Contender(
+    return BenchmarkEntry(
         name=name,
         threads=threads,
         gmac=float("nan"),
@@ -178,7 +178,7 @@ print(json.dumps([before, peak_memory_bytes()]))
 
 
 def memory_mb(
-    path: Path, choice: Choice, *, threads: int, people: int
+    path: Path, choice: BackendChoice, *, threads: int, people: int
 ) -> tuple[float, float] | None:
     """Return the most memory, in 1e6 bytes, of a process that runs a file: before it opens it, and in all.
 

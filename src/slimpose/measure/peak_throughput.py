@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 
 from slimpose.runtime.onnx_file import CPU, session_options
-from slimpose.runtime.timing import in_turn
+from slimpose.runtime.timing import time_interleaved
 
 SIDE = 1024
 _FLOAT, _UINT8, _INT8, _INT32 = 1, 2, 3, 6
@@ -39,10 +39,10 @@ def peak_gmac_per_s(threads: int, *, side: int = SIDE, rounds: int = 15) -> dict
     }
     peaks: dict[str, float] = {}
     for name, (session, left) in products.items():
-        times = in_turn(
+        times = time_interleaved(
             {name: lambda session=session, left=left: session.run(None, {"a": left})}, rounds=rounds
         )
-        peaks[name] = side**3 / (times[name].least_ms * 1e6)
+        peaks[name] = side**3 / (times[name].min_ms * 1e6)
     return peaks
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slimpose.measure.synthetic_video import KnownBoxes, MadeFilm
+from slimpose.measure.synthetic_video import GroundTruthDetector, SyntheticVideo
 from slimpose.poses import Poses
-from slimpose.runtime.estimator import CutOut, PoseEstimator
+from slimpose.runtime.estimator import CropBatch, PoseEstimator
 from slimpose.runtime.follower import CameraFrame, Follower
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
-from slimpose.runtime.timing import Times
+from slimpose.runtime.timing import CallTimes
 
 _FPS = 25.0
 """Of the film, for whoever follows people: not how fast it is gone through."""
@@ -33,7 +33,7 @@ class PipelineTimes:
         fps: Pictures a second of each camera, were they there at once.
     """
 
-    step: Times
+    step: CallTimes
     stages_ms: Mapping[str, float]
     people: float
     detections: float
@@ -43,7 +43,7 @@ class PipelineTimes:
 def time_pipeline(
     pose: Session,
     detector: Session,
-    film: MadeFilm,
+    film: SyntheticVideo,
     *,
     cameras: int = 1,
     detect_every: int = 8,
@@ -64,7 +64,7 @@ def time_pipeline(
             included.
         clock_s: The time.
     """
-    finder = KnownBoxes(detector)
+    finder = GroundTruthDetector(detector)
     counted = _Counted(pose)
     follower = Follower(
         Pipeline(estimator=counted, detector=finder),
@@ -101,7 +101,7 @@ def time_pipeline(
                 total_ms[stage] += ms
     done = len(step_ms)
     return PipelineTimes(
-        step=Times.of(step_ms),
+        step=CallTimes.of(step_ms),
         stages_ms={stage: ms / done for stage, ms in total_ms.items()},
         people=counted.people / (done * cameras),
         detections=(follower.detections - looked) / (done * cameras),
@@ -114,10 +114,10 @@ class _Counted(PoseEstimator):
 
     people = 0
 
-    def estimate_cut(self, cut: CutOut) -> list[Poses]:
+    def estimate_cut(self, cut: CropBatch) -> list[Poses]:
         """See ``PoseEstimator``."""
         self.people += len(cut.crops)
-        return super().estimate_cut(cut)
+        return super().estimate_crops(cut)
 
 
 def random_crops(session: Session, count: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from slimpose.runtime.auto_backend import Choice
+from slimpose.runtime.auto_backend import BackendChoice
 
 INTERVALS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 GOOD_INTERVAL = 8
@@ -71,18 +71,18 @@ class Setup:
     quality: float
     detector: Path
     detector_quality: float
-    choice: Choice
+    choice: BackendChoice
     precision: str
     threads: int
     call_ms: float
     person_ms: float
     detect_ms: float
-    picture_ms: float
+    frame_ms: float
     crop_ms: float
 
     def step_ms(self, load: Load, detect_every: int) -> float:
         """Return the mean time of a step."""
-        pictures_ms = load.cameras * (self.picture_ms + load.people * self.crop_ms)
+        pictures_ms = load.cameras * (self.frame_ms + load.people * self.crop_ms)
         pose_ms = self.call_ms + load.cameras * load.people * self.person_ms
         return pictures_ms + pose_ms + load.cameras * self.detect_ms / detect_every
 
@@ -93,7 +93,7 @@ class Plan:
 
     Attributes:
         setup: With its times.
-        detect_every: The detector looks at least at every so-manieth picture of a camera.
+        detect_every: The detector looks at least at every N-th picture of a camera.
         step_ms: The expected time of a step.
         share: Of the time there is.
     """
@@ -105,7 +105,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Headroom:
     """What could be kept up with, the other two numbers as asked; 0 where nothing could."""
 
     fps: float
@@ -145,13 +145,13 @@ def _rank(plan: Plan) -> tuple[bool, float, float, int, bool, float]:
     )
 
 
-def longest(setups: Sequence[Setup], load: Load) -> list[Plan]:
+def slowest_plans(setups: Sequence[Setup], load: Load) -> list[Plan]:
     """Return every setup with the longest interval, the fastest first: for where nothing keeps up."""
     every = intervals(load.fps)[-1]
     return sorted((_plan(setup, load, every) for setup in setups), key=lambda plan: plan.step_ms)
 
 
-def reach(setups: Sequence[Setup], load: Load, *, headroom: float) -> Reach:
+def headroom_of(setups: Sequence[Setup], load: Load, *, headroom: float) -> Headroom:
     """Return how far the fastest setups go, one number at a time."""
 
     def keeps_up(changed: Load) -> bool:
@@ -160,7 +160,7 @@ def reach(setups: Sequence[Setup], load: Load, *, headroom: float) -> Reach:
     people = _most(lambda count: keeps_up(replace(load, people=count)), MOST_PEOPLE)
     cameras = _most(lambda count: keeps_up(replace(load, cameras=count)), MOST_CAMERAS)
     tenths = _most(lambda count: keeps_up(replace(load, fps=count / 10)), round(10 * MOST_FPS))
-    return Reach(fps=tenths / 10, people=people, cameras=cameras)
+    return Headroom(fps=tenths / 10, people=people, cameras=cameras)
 
 
 def _most(holds: Callable[[int], bool], most: int) -> int:
@@ -184,7 +184,7 @@ def _shortest(setup: Setup, load: Load, headroom: float) -> Plan | None:
     return next((plan for plan in found if plan.share <= 1 - headroom), None)
 
 
-def from_two_calls(one_ms: float, many_ms: float, many: int) -> tuple[float, float]:
+def split_fixed_and_per_person_ms(one_ms: float, many_ms: float, many: int) -> tuple[float, float]:
     """Return the time of a call and of each further person, from calls with one and with ``many`` people.
 
     Neither is under 0, and with one person only the whole is the person's.

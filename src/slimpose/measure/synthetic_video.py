@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 
 import slimpose
 from slimpose.arrays import Boxes, Image, PersonScores, Size
-from slimpose.media.images import decode_image, picture_files, read_image
+from slimpose.media.images import decode_image, image_files, read_image
 from slimpose.runtime.detector import Detector
 
 SIZE = Size(720, 1280)
@@ -31,7 +31,7 @@ _SWING_PX = 12.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Patch:
+class PersonPatch:
     """A person and what is about them: RGB, and their box in its pixels."""
 
     rgb: UInt8[np.ndarray, "_height _width 3"]
@@ -39,7 +39,7 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MadeFilm:
+class SyntheticVideo:
     """Pictures as JPEG, as a camera sends them, and where the people are in each."""
 
     jpegs: Sequence[bytes]
@@ -50,7 +50,7 @@ class MadeFilm:
         return decode_image(self.jpegs[index % len(self.jpegs)], name="made film")
 
 
-class KnownBoxes(Detector):
+class GroundTruthDetector(Detector):
     """A detector that does its work and then answers with boxes that are known.
 
     Attributes:
@@ -71,15 +71,15 @@ def photos_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def people_of(photos: Path, detector: Detector) -> list[Patch]:
+def cut_out_people(photos: Path, detector: Detector) -> list[PersonPatch]:
     """Return the people a detector finds in a folder's photos, the largest of each photo first.
 
     Raises:
         NotADirectoryError: If there is no such folder.
         ValueError: If it has no picture, or nobody is found.
     """
-    people: list[Patch] = []
-    for file in picture_files(photos):
+    people: list[PersonPatch] = []
+    for file in image_files(photos):
         image = read_image(file)
         boxes, _ = detector(image)
         tallest = np.argsort(boxes[:, 1] - boxes[:, 3], kind="stable")[:3]
@@ -91,16 +91,16 @@ def people_of(photos: Path, detector: Detector) -> list[Patch]:
     return sorted(people, key=lambda patch: -len(patch.rgb))
 
 
-def cast_of(photos: Path | None, detector: Detector) -> tuple[list[Patch], str]:
+def sample_people(photos: Path | None, detector: Detector) -> tuple[list[PersonPatch], str]:
     """Return the people for films, and in words who they are: the photos', the sample photos', or a drawn figure."""
     folder = photos or photos_folder()
     if folder is None:
         return [drawn_person()], "a drawn figure (no photos: give --photos)"
-    patches = people_of(folder, detector)
+    patches = cut_out_people(folder, detector)
     return patches, f"{len(patches)} people cut out of the photos in {folder}"
 
 
-def drawn_person() -> Patch:
+def drawn_person() -> PersonPatch:
     """Return a drawn figure, for where there are no photos: the networks take as long for it."""
     rgb = np.full((260, 110, 3), 150, np.uint8)
     cv2.circle(rgb, (55, 30), 18, (205, 160, 130), cv2.FILLED)
@@ -109,12 +109,12 @@ def drawn_person() -> Patch:
         cv2.line(rgb, *ends, (205, 160, 130), 12)
     for ends in (((45, 140), (42, 245)), ((65, 140), (68, 245))):
         cv2.line(rgb, *ends, (40, 40, 60), 18)
-    return Patch(rgb=rgb, box=np.array([8, 10, 102, 252], np.float32))
+    return PersonPatch(rgb=rgb, box=np.array([8, 10, 102, 252], np.float32))
 
 
-def make_film(
-    patches: Sequence[Patch], people: int, *, size: Size = SIZE, frames: int = FRAMES
-) -> MadeFilm:
+def make_video(
+    patches: Sequence[PersonPatch], people: int, *, size: Size = SIZE, frames: int = FRAMES
+) -> SyntheticVideo:
     """Return a film of so many people; patches are repeated where there are fewer.
 
     Raises:
@@ -153,19 +153,19 @@ def make_film(
         assert done
         jpegs.append(code.tobytes())
         boxes_image.append(np.stack(boxes).astype(np.float32))
-    return MadeFilm(jpegs=jpegs, boxes_image=boxes_image)
+    return SyntheticVideo(jpegs=jpegs, boxes_image=boxes_image)
 
 
-def _patch(image: Image, box: np.ndarray) -> Patch:
+def _patch(image: Image, box: np.ndarray) -> PersonPatch:
     margin = _MARGIN * float(max(box[2] - box[0], box[3] - box[1]))
     x1, y1 = np.floor(np.maximum(box[:2] - margin, 0)).astype(int)
     x2, y2 = np.ceil(np.minimum(box[2:] + margin, (image.shape[1], image.shape[0]))).astype(int)
     inside = box - np.array([x1, y1, x1, y1], np.float32)
-    return Patch(rgb=np.ascontiguousarray(image[y1:y2, x1:x2]), box=inside.astype(np.float32))
+    return PersonPatch(rgb=np.ascontiguousarray(image[y1:y2, x1:x2]), box=inside.astype(np.float32))
 
 
 def _wall(size: Size) -> Image:
-    """A grey that brightens to the right, with a grain as cameras have."""
+    """A gray that brightens to the right, with a grain as cameras have."""
     ramp = np.linspace(90, 150, size.width)[None, :, None]
     grain = np.random.default_rng(0).normal(0, 3, (*size, 1))
     return np.clip(np.broadcast_to(ramp + grain, (*size, 3)), 0, 255).astype(np.uint8)

@@ -11,11 +11,11 @@ import numpy as np
 
 from slimpose.arrays import Image
 
-MOST_FAILURES = 64
+MAX_READ_FAILURES = 64
 """Reads in a row that give nothing: damaged pictures if a sound one follows, else the end."""
 
 
-def quieten(*, strictly: bool = False) -> None:
+def silence_opencv_logs(*, hide_urls: bool = False) -> None:
     """Let OpenCV and FFmpeg say nothing on standard error: what is wrong is told in our words.
 
     Works for what is opened first in a process. ``strictly`` overrules what the user asked of
@@ -23,7 +23,7 @@ def quieten(*, strictly: bool = False) -> None:
     variables: FFmpeg's own lines hold whole addresses, passwords included.
     """
     words = {"OPENCV_FFMPEG_LOGLEVEL": "-8"}
-    if strictly:
+    if hide_urls:
         os.environ.update(words)
         os.environ.pop("OPENCV_FFMPEG_DEBUG", None)
     else:
@@ -40,7 +40,7 @@ def quieten(*, strictly: bool = False) -> None:
 
 def open_file(path: Path) -> cv2.VideoCapture:
     """Open a video file, turned upright as its rotation metadata says; it may turn out not to be open."""
-    quieten()
+    silence_opencv_logs()
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     return capture
@@ -48,7 +48,7 @@ def open_file(path: Path) -> cv2.VideoCapture:
 
 def open_camera(target: int | str) -> cv2.VideoCapture:
     """Open a camera by its number or its device's path; it may turn out not to be open."""
-    quieten()
+    silence_opencv_logs()
     capture = cv2.VideoCapture(target)
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, where the driver lets us choose
     return capture
@@ -56,7 +56,7 @@ def open_camera(target: int | str) -> cv2.VideoCapture:
 
 def open_network(url: str, *, open_s: float, read_s: float) -> cv2.VideoCapture:
     """Open a network stream; opening and each read give up after so many seconds. It may turn out not to be open."""
-    quieten(strictly=True)
+    silence_opencv_logs(hide_urls=True)
     options = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
         round(1e3 * open_s),
@@ -78,7 +78,7 @@ def read_bgr(capture: cv2.VideoCapture) -> np.ndarray | None:
 
 
 def to_rgb(bgr: np.ndarray) -> Image:
-    """Return the picture as RGB; a grey one too."""
+    """Return the picture as RGB; a gray one too."""
     if bgr.ndim == 2:
         return cv2.cvtColor(bgr, cv2.COLOR_GRAY2RGB)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

@@ -21,7 +21,7 @@ def is_text(head: bytes) -> bool:
     return b"\0" not in head
 
 
-def why_no_picture(path: Path) -> str:
+def explain_unreadable(path: Path) -> str:
     """Return what is known of a file of which no picture could be read; empty if that is nothing."""
     with path.open("rb") as file:
         head = file.read(_MOST_BYTES)

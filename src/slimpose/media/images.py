@@ -29,7 +29,7 @@ class ImageError(ValueError):
     """A picture that cannot be read; the message names it and says why."""
 
 
-def picture_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """Return a folder's pictures, by name; those of its subfolders are not among them.
 
     Raises:
@@ -49,7 +49,7 @@ def picture_files(folder: Path) -> list[Path]:
 def read_image(path: str | Path) -> Image:
     """Read a picture as RGB uint8 (height, width, 3).
 
-    Grey becomes RGB, 16 bits become 8, transparency is dropped, EXIF rotation is applied.
+    Gray becomes RGB, 16 bits become 8, transparency is dropped, EXIF rotation is applied.
 
     Raises:
         ImageError: If there is no such file, or it holds no whole picture that OpenCV can decode.
@@ -116,7 +116,7 @@ def check_image(image: object) -> None:
         )
     cause = ""
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
-        cause = " (grey? cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) makes it RGB)"
+        cause = " (gray? cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) makes it RGB)"
     elif image.ndim == 3 and image.shape[2] == 4:
         cause = " (with transparency? image[:, :, :3] drops it)"
     elif image.ndim == 3 and image.shape[0] == 3:
@@ -143,7 +143,7 @@ def _check_pixels(size: Size, name: str) -> None:
 def _outline(data: bytes) -> tuple[Size | None, bool]:
     """The size a JPEG or PNG claims, before any memory is spent on it, and whether its end is there.
 
-    OpenCV 4 fills the missing part of a truncated JPEG with grey and says nothing. Other kinds give
+    OpenCV 4 fills the missing part of a truncated JPEG with gray and says nothing. Other kinds give
     (None, True).
     """
     if data.startswith(_PNG_SIGNATURE):

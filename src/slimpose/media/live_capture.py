@@ -17,7 +17,7 @@ from slimpose.arrays import Image
 from slimpose.media import capture as captures
 from slimpose.media import mjpeg
 from slimpose.media.addresses import Address, SourceError
-from slimpose.media.mjpeg import MotionJpeg
+from slimpose.media.mjpeg import MotionJpegStream
 from slimpose.media.sources import open_media
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
@@ -30,7 +30,7 @@ def clock_s() -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class StreamTimeouts:
     """How long a stream is waited for, in seconds.
 
     Attributes:
@@ -50,7 +50,7 @@ class Patience:
     black_s: float = 5.0
 
 
-PATIENCE = Patience()
+DEFAULT_TIMEOUTS = StreamTimeouts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,7 +72,7 @@ class Arrival:
 
 
 def live(
-    address: Address, patience: Patience, stop: threading.Event
+    address: Address, patience: StreamTimeouts, stop: threading.Event
 ) -> Generator[Arrival, None, None]:
     """Yield a camera's or network stream's pictures until it ends.
 
@@ -82,7 +82,7 @@ def live(
     """
     with closing(_opened(address, patience)) as source:
         failures, late_s = 0, float("-inf")
-        while failures < captures.MOST_FAILURES and not stop.is_set():
+        while failures < captures.MAX_READ_FAILURES and not stop.is_set():
             asked_s, used_s = time.monotonic(), time.thread_time()
             image = source.read()
             if time.monotonic() - asked_s > 0.9 * patience.read_s:
@@ -97,7 +97,7 @@ def live(
         raise SourceError("no picture came in time" if is_late else "the stream ended")
 
 
-def _opened(address: Address, patience: Patience) -> MotionJpeg | _Capture:
+def _opened(address: Address, patience: StreamTimeouts) -> MotionJpegStream | _Capture:
     if address.kind == "camera":
         number = address.target
         capture = captures.open_camera(int(number) if number.isdecimal() else number)
@@ -129,7 +129,7 @@ class _Capture:
         self._capture.release()
 
 
-class Film:
+class VideoFile:
     """A video file, as often as it is played: its time goes on when it starts over.
 
     Attributes:

@@ -31,7 +31,7 @@ _REFUSALS = {
 }
 
 
-class MotionJpeg:
+class MotionJpegStream:
     """A stream of JPEGs, one after the other."""
 
     def __init__(self, response: http.client.HTTPResponse, boundary: bytes) -> None:
@@ -87,7 +87,7 @@ class MotionJpeg:
         return line.strip().strip(b"-") == self._boundary
 
 
-def open_stream(url: str, *, timeout_s: float) -> MotionJpeg | None:
+def open_stream(url: str, *, timeout_s: float) -> MotionJpegStream | None:
     """Open an http:// address; None if what answers sends no motion JPEG.
 
     Raises:
@@ -115,4 +115,4 @@ def open_stream(url: str, *, timeout_s: float) -> MotionJpeg | None:
     if not kind.lower().startswith("multipart/") or boundary is None:
         response.close()
         return None
-    return MotionJpeg(response, boundary[1].strip().strip("-").encode())
+    return MotionJpegStream(response, boundary[1].strip().strip("-").encode())

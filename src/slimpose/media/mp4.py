@@ -20,7 +20,7 @@ _MATRIX = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x4000_0000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class Mp4Header:
     """The start of a file.
 
     Attributes:
@@ -33,7 +33,7 @@ class Head:
     duration_at: int
 
 
-def head(size: Size, first_picture: bytes) -> Head:
+def head(size: Size, first_picture: bytes) -> Mp4Header:
     """Return the start of a file whose pictures have this size.
 
     Raises:
@@ -89,7 +89,7 @@ def head(size: Size, first_picture: bytes) -> Head:
         _box(b"mvex", length, _box(b"trex", struct.pack(">IIIIII", 0, _TRACK, 1, 0, 0, 0))),
     )
     data = _box(b"ftyp", b"iso6", struct.pack(">I", 512), b"iso6mp41") + whole
-    return Head(data=data, duration_at=data.rindex(b"mehd") + 8)
+    return Mp4Header(data=data, duration_at=data.rindex(b"mehd") + 8)
 
 
 def fragment(number: int, picture: bytes, *, start: int, duration: int) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from slimpose.arrays import Image
 from slimpose.media import capture as captures
 from slimpose.media.addresses import SourceError, is_url, redacted
-from slimpose.media.containers import is_text, why_no_picture
+from slimpose.media.containers import explain_unreadable, is_text
 from slimpose.media.images import IMAGE_SUFFIXES, ImageError, decode_image
 
 VIDEO_SUFFIXES = frozenset(
@@ -39,15 +39,15 @@ VIDEO_SUFFIXES = frozenset(
 DEFAULT_FPS = 25.0
 
 
-class IncompleteError(SourceError):
+class UnreadFramesError(SourceError):
     """A video that lost pictures; those that it gave were sound."""
 
 
-class BrokenOffError(IncompleteError):
+class TruncatedVideoError(UnreadFramesError):
     """A video that ended before its end."""
 
 
-class DamagedError(IncompleteError):
+class DamagedFrameError(UnreadFramesError):
     """A video with pictures in it that cannot be decoded."""
 
 
@@ -192,7 +192,7 @@ def _open_video(path: Path, head: bytes, otherwise: str) -> Media:
     first, damaged = _next_frame(capture)
     if first is None:
         capture.release()
-        raise SourceError(f"{path}: {why_no_picture(path) or otherwise}")
+        raise SourceError(f"{path}: {explain_unreadable(path) or otherwise}")
     claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     frame_count = int(claimed) if math.isfinite(claimed) and 0 < claimed < 1e9 else 0
     told_fps = capture.get(cv2.CAP_PROP_FPS)
@@ -208,7 +208,7 @@ def _open_video(path: Path, head: bytes, otherwise: str) -> Media:
 
 def _next_frame(capture: cv2.VideoCapture) -> tuple[np.ndarray | None, int]:
     """The next sound frame, BGR, and how many damaged ones were left out before it; None at the end."""
-    for failures in range(captures.MOST_FAILURES):
+    for failures in range(captures.MAX_READ_FAILURES):
         bgr = captures.read_bgr(capture)
         if bgr is not None:
             return bgr, failures
@@ -244,12 +244,12 @@ def _video_frames(
     # Containers round their counts; some only know how long they are, at a rate that is not even.
     most_missing = max(2, 0.02 * frame_count)
     if frame_count - index > most_missing and frame_count - 1 - fps * time_s > most_missing:
-        raise BrokenOffError(
+        raise TruncatedVideoError(
             f"{path}: the video breaks off after {index} of {frame_count} frames "
             "(an unfinished recording or download?); those are kept"
         )
     if damaged:
         number = f"{damaged} damaged frame{'s' * (damaged > 1)}"
-        raise DamagedError(
+        raise DamagedFrameError(
             f"{path}: {number} could not be decoded (the first is frame {first_damaged}); the rest is kept"
         )

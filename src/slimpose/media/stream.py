@@ -15,13 +15,13 @@ import cv2
 from slimpose.arrays import Image, Size
 from slimpose.media.addresses import Address, SourceError
 from slimpose.media.images import ImageError
-from slimpose.media.live_capture import PATIENCE, Arrival, Film, Patience, live
-from slimpose.media.sources import IncompleteError
+from slimpose.media.live_capture import DEFAULT_TIMEOUTS, Arrival, StreamTimeouts, VideoFile, live
+from slimpose.media.sources import UnreadFramesError
 
-State = Literal["connecting", "live", "waiting", "ended"]
+StreamState = Literal["connecting", "live", "waiting", "ended"]
 
 _BLACK = 24
-"""A picture without a grey level over it is black."""
+"""A picture without a gray level over it is black."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,7 +48,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class StreamStatus:
     """How a stream is doing.
 
     Attributes:
@@ -65,8 +65,8 @@ class Status:
     """
 
     name: str
-    state: State
-    trouble: str
+    state: StreamState
+    problem: str
     received: int
     dropped: int
     damaged: int
@@ -98,20 +98,20 @@ class Stream:
         address: Address,
         *,
         camera: int,
-        news: threading.Condition,
-        tell: Callable[[str], None],
+        new_frame: threading.Condition,
+        report: Callable[[str], None],
         realtime: bool = False,
         loop: bool = False,
-        patience: Patience = PATIENCE,
+        timeouts: StreamTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         self.address = address
-        self._camera, self._news, self._tell, self._patience = camera, news, tell, patience
-        self._film = Film(address, realtime=realtime) if address.kind == "file" else None
+        self._camera, self._news, self._tell, self._patience = camera, new_frame, report, timeouts
+        self._film = VideoFile(address, realtime=realtime) if address.kind == "file" else None
         self._waits_for_taker, self._loop = self._film is not None and not realtime, loop
         self._stop = threading.Event()
         self._slot: Picture | None = None
         self._slot_view = 0
-        self._state: State = "connecting"
+        self._state: StreamState = "connecting"
         self._trouble = ""
         self._is_black = False
         self._view, self._taken_view = 0, -1
@@ -151,13 +151,13 @@ class Stream:
         """Whether nothing will come any more. Hold ``news`` while you ask."""
         return self._state == "ended" and self._slot is None
 
-    def status(self) -> Status:
+    def status(self) -> StreamStatus:
         """How it is doing now."""
         with self._news:
-            return Status(
+            return StreamStatus(
                 name=self.address.name,
                 state=self._state,
-                trouble=self._trouble or ("black pictures" if self._is_black else ""),
+                problem=self._trouble or ("black pictures" if self._is_black else ""),
                 received=self._received,
                 dropped=self._dropped,
                 damaged=self._damaged,
@@ -199,7 +199,7 @@ class Stream:
         finally:
             self._enter("ended", trouble)
 
-    def _enter(self, state: State, trouble: str) -> None:
+    def _enter(self, state: StreamState, trouble: str) -> None:
         with self._news:
             self._state, self._trouble = state, trouble
             self._view += state != "live"
@@ -220,7 +220,7 @@ class Stream:
                         return ""
                     self._note(arrival)
                     self._offer(arrival)
-        except IncompleteError as error:
+        except UnreadFramesError as error:
             if self._connections == 1:
                 self._tell(str(error).removeprefix(f"{self.address.name}: "))
         except (SourceError, ImageError) as error:

@@ -15,13 +15,13 @@ from typing import BinaryIO
 import cv2
 
 from slimpose.arrays import Image, Size
-from slimpose.draw import fitted
-from slimpose.formats.partial_file import RunningFile
+from slimpose.draw import resize_to_fit
+from slimpose.formats.partial_file import PartialFile
 from slimpose.media import mp4
-from slimpose.media.capture import quieten
+from slimpose.media.capture import silence_opencv_logs
 
 
-class Recording:
+class VideoWriter:
     """An MP4 file that grows picture by picture, each with its own time.
 
     OpenCV writes no MP4 that survives a kill, and no times of one's own. So its encoder writes into
@@ -36,9 +36,9 @@ class Recording:
     """
 
     def __init__(self, target: Path, size: Size, *, fps: float) -> None:
-        quieten()
+        silence_opencv_logs()
         self.size = Size(max(2, size.height // 2 * 2), max(2, size.width // 2 * 2))
-        self._file = RunningFile(target)
+        self._file = PartialFile(target)
         self._times: deque[int] = deque()
         self._first_s: float | None = None
         self._last = -1
@@ -89,7 +89,11 @@ class Recording:
         self._times.append(self._last)
         self._given += 1
         whole = Size(image.shape[0] // 2 * 2, image.shape[1] // 2 * 2) == self.size
-        image = image[: self.size.height, : self.size.width] if whole else fitted(image, self.size)
+        image = (
+            image[: self.size.height, : self.size.width]
+            if whole
+            else resize_to_fit(image, self.size)
+        )
         self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
     def finish(self) -> None:

@@ -1,15 +1,15 @@
 """Where a heatmap's cells lie: nets trained elsewhere place them otherwise, and are brought to our convention here.
 
-With stride s, cell i is centred on crop pixel
+With stride s, cell i is centerd on crop pixel
 
-- ``centres``, ours (``slimpose.geometry``): s * i + (s - 1) / 2, the middle of the pixels it
+- ``centers``, ours (``slimpose.geometry``): s * i + (s - 1) / 2, the middle of the pixels it
   covers;
 - ``multiples``: s * i, as SimpleBaseline, HRNet, DARK and mmpose's ``MSRAHeatmap`` have it: 1.5 px
   to the upper left of ours at stride 4;
 - ``corners``: i * (W - 1) / (w - 1), as UDP and mmpose's ``UDPHeatmap`` have it.
 
 A heatmap is smooth (a standard deviation of 2 cells and more), so it is sampled anew at our cells'
-centres by cubic interpolation along each axis; a Gaussian then differs by less than 2 % of its peak
+centers by cubic interpolation along each axis; a Gaussian then differs by less than 2 % of its peak
 from one drawn there, and is found within 0.05 px. What is behind it, flip test, DARK, distillation,
 need not know where the net came from.
 """
@@ -21,13 +21,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Alignment = Literal["centres", "multiples", "corners"]
-ALIGNMENTS: tuple[Alignment, ...] = ("centres", "multiples", "corners")
+Alignment = Literal["centers", "multiples", "corners"]
+ALIGNMENTS: tuple[Alignment, ...] = ("centers", "multiples", "corners")
 
 
-def to_cell_centres(heatmaps: Tensor, alignment: Alignment, *, stride: int) -> Tensor:
+def align_heatmaps(heatmaps: Tensor, alignment: Alignment, *, stride: int) -> Tensor:
     """Return heatmaps (n, J, h, w), at least 4x4 cells, of that alignment as ours."""
-    if alignment == "centres":
+    if alignment == "centers":
         return heatmaps
     rows, columns = (_sampling(cells, alignment, stride, heatmaps) for cells in heatmaps.shape[2:])
     return rows @ heatmaps @ columns.T

@@ -27,7 +27,7 @@ COMPARED: dict[str, Spec] = {
 """The nets that the paper compares itself with, at the sizes of its tables."""
 
 
-def named(name: str, *, size: Size | None = None) -> Spec:
+def spec_named(name: str, *, size: Size | None = None) -> Spec:
     """Return the member of the family or the compared net of that name, at another input size if given.
 
     Raises:
@@ -53,7 +53,7 @@ def spec_from_json(text: str) -> Spec:
     return BaselineSpec.from_json(text) if is_baseline else NetSpec.from_json(text)
 
 
-def build(spec: Spec, *, alignment: Alignment = "centres") -> Net:
+def build(spec: Spec, *, alignment: Alignment = "centers") -> Net:
     """Return the net, weights random: a person detector where the spec has no joints.
 
     Args:
@@ -82,7 +82,7 @@ def alignment_of(metadata: Mapping[str, str]) -> Alignment:
     Raises:
         ValueError: If it says nothing known.
     """
-    alignment = metadata.get("alignment", "centres")
+    alignment = metadata.get("alignment", "centers")
     if alignment not in ALIGNMENTS:
         raise ValueError(
             f"metadata has the alignment {alignment!r}; expected one of {', '.join(ALIGNMENTS)}"

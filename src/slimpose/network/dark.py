@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from slimpose.heatmap import (
     BLUR_RADIUS,
     LOG_FLOOR,
-    MAX_JUMP_CELLS,
+    MAX_SHIFT_CELLS,
     WINDOW,
     blur_kernels,
     quadratic_fit_matrix,
@@ -18,7 +18,7 @@ from slimpose.network.build import Spec
 from slimpose.network.pose_net import PoseNet
 
 
-class Dark(nn.Module):
+class DarkDecoder(nn.Module):
     """Heatmaps (n, J, h, w) to points (n, J, 2) in crop pixels, scores (n, J) and covariances (n, J, 2, 2).
 
     Covariances are in square crop pixels. See ``slimpose.heatmap`` for the method.
@@ -50,11 +50,11 @@ class Dark(nn.Module):
         peak = flat.gather(2, peak_index[..., None])
         peak_y = peak_index // self.width
         peak_x = peak_index - peak_y * self.width
-        centre_x, centre_y = peak_x.clamp(2, self.width - 3), peak_y.clamp(2, self.height - 3)
-        radius_x = (torch.minimum(centre_x, self.width - 1 - centre_x) - 2).clamp_max(BLUR_RADIUS)
-        radius_y = (torch.minimum(centre_y, self.height - 1 - centre_y) - 2).clamp_max(BLUR_RADIUS)
-        patch_x = (centre_x[..., None] + self.around).clamp(0, self.width - 1)
-        patch_y = (centre_y[..., None] + self.around).clamp(0, self.height - 1)
+        center_x, center_y = peak_x.clamp(2, self.width - 3), peak_y.clamp(2, self.height - 3)
+        radius_x = (torch.minimum(center_x, self.width - 1 - center_x) - 2).clamp_max(BLUR_RADIUS)
+        radius_y = (torch.minimum(center_y, self.height - 1 - center_y) - 2).clamp_max(BLUR_RADIUS)
+        patch_x = (center_x[..., None] + self.around).clamp(0, self.width - 1)
+        patch_y = (center_y[..., None] + self.around).clamp(0, self.height - 1)
         cells = (patch_y[..., :, None] * self.width + patch_x[..., None, :]).flatten(2)
         patch = flat.gather(2, cells).unflatten(2, (len(self.around), len(self.around)))
         smooth = self._fit(
@@ -62,10 +62,10 @@ class Dark(nn.Module):
         )
         gradient_x, gradient_y, xx, xy, yy, has_top, safe = smooth
         x, y = peak_x.float(), peak_y.float()
-        top_x = centre_x.float() - (yy * gradient_x - xy * gradient_y) / safe
-        top_y = centre_y.float() - (xx * gradient_y - xy * gradient_x) / safe
-        top_x = torch.where(has_top, top_x, x).clamp(x - MAX_JUMP_CELLS, x + MAX_JUMP_CELLS)
-        top_y = torch.where(has_top, top_y, y).clamp(y - MAX_JUMP_CELLS, y + MAX_JUMP_CELLS)
+        top_x = center_x.float() - (yy * gradient_x - xy * gradient_y) / safe
+        top_y = center_y.float() - (xx * gradient_y - xy * gradient_x) / safe
+        top_x = torch.where(has_top, top_x, x).clamp(x - MAX_SHIFT_CELLS, x + MAX_SHIFT_CELLS)
+        top_y = torch.where(has_top, top_y, y).clamp(y - MAX_SHIFT_CELLS, y + MAX_SHIFT_CELLS)
         points = torch.stack([top_x, top_y], dim=-1) * self.stride + (self.stride - 1) / 2
 
         widest_x, widest_y = self.width**2 / 12.0, self.height**2 / 12.0
@@ -99,7 +99,7 @@ class PoseDecoder(nn.Module):
     def __init__(self, net: PoseNet | BaselineNet) -> None:
         super().__init__()
         self.net = net
-        self.dark = Dark(net.spec)
+        self.dark = DarkDecoder(net.spec)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return points (n, J, 2), scores (n, J), covariances (n, J, 2, 2), heatmaps (n, J, h, w)."""

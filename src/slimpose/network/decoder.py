@@ -52,14 +52,14 @@ class Decoder(nn.Module):
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Return the decoded map of features given finest first."""
-        return self.behind_head(features, self.head(features[-1]))
+        return self.decode(features, self.head(features[-1]))
 
-    def narrowed(self, features: list[Tensor]) -> Tensor:
+    def head_features(self, features: list[Tensor]) -> Tensor:
         """Return the head's maps (n, head_width, h, w) before their activation; there must be a head."""
         convolution, norm, _ = self.head.children()
         return norm(convolution(features[-1]))
 
-    def behind_head(self, features: list[Tensor], decoded: Tensor) -> Tensor:
+    def decode(self, features: list[Tensor], decoded: Tensor) -> Tensor:
         """Return the decoded map of the head's, activated."""
         for level, deconvolution in enumerate(self.deconvolutions):
             decoded = deconvolution(decoded)

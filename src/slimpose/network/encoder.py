@@ -23,7 +23,7 @@ _NORMALISED_TO_ONE = ("mobilenetv2",)
 """Encoders started here from MoveNet's trunk read pixels as -1..1, whatever timm's own weights expect."""
 
 
-class Front(NamedTuple):
+class FrozenStem(NamedTuple):
     """Frozen first stages computed elsewhere: how many, and a function of ``Encoder.forward``'s images.
 
     It gives those of the encoder's maps that lie in them; last of all, in any case, what the next
@@ -37,7 +37,7 @@ class Front(NamedTuple):
 class Encoder(nn.Module):
     """Images to feature maps.
 
-    Input: float (n, 3, H, W) RGB in 0..255; the normalisation is inside.
+    Input: float (n, 3, H, W) RGB in 0..255; the normalization is inside.
     Output: the stride-4, 8, 16 (and 32) maps, finest first; ``channels`` tells their widths.
     """
 
@@ -78,7 +78,7 @@ class Encoder(nn.Module):
                 else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
             )
         self.map_ends = tuple(maps.module_name())
-        self.front: Front | None = None
+        self.front: FrozenStem | None = None
         self.register_buffer(
             "mean_pixel", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False
         )
@@ -102,7 +102,7 @@ class Encoder(nn.Module):
                 maps.append(reached)
         return maps
 
-    def front_module(self, count: int) -> nn.Module:
+    def stem_module(self, count: int) -> nn.Module:
         """Return the stem and the first ``count`` stages as a module of their own, for ``Front``.
 
         It takes pixels 0..255 as (n, H, W, 3) and returns those of the encoder's maps that it

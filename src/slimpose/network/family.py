@@ -33,7 +33,7 @@ form of b*, mnv2 the shipped default, mnv2-wide its teacher, dpu* what ``slimpos
 finds for Xilinx's B1024 (and B512) and for B2304."""
 
 
-def member(name: str, *, size: Size | None = None) -> NetSpec:
+def family_spec(name: str, *, size: Size | None = None) -> NetSpec:
     """Return the member of that name, at another input size if given.
 
     Raises:

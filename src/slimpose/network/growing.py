@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-def grow_into(model: nn.Module, tensors: Mapping[str, Tensor], *, path: Path) -> list[str]:
+def load_into_larger(model: nn.Module, tensors: Mapping[str, Tensor], *, path: Path) -> list[str]:
     """Load the weights of a net that lacks blocks or summed skips; return the names of what it lacks.
 
     Blocks must be residual, and whole: the batch norm each ends in is set to nought, so that the

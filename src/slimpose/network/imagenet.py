@@ -41,15 +41,15 @@ def load_imagenet(encoder: Encoder, spec: NetSpec) -> str:
                 f"{origin} does not fit {spec.encoder}: {name} {tuple(tensor.shape)} is not in it"
             )
     encoder.body.load_state_dict({name: weights[name] for name in own})
-    _match_normalisation(encoder, spec)
+    _match_normalization(encoder, spec)
     return origin
 
 
 @torch.no_grad()
-def _match_normalisation(encoder: Encoder, spec: NetSpec) -> None:
-    """Change the first convolution where the encoder normalises pixels otherwise than the weights expect.
+def _match_normalization(encoder: Encoder, spec: NetSpec) -> None:
+    """Change the first convolution where the encoder normalizes pixels otherwise than the weights expect.
 
-    With x_theirs = scale * x_ours + shift a colour, the weights take the scale, the batch norm
+    With x_theirs = scale * x_ours + shift a color, the weights take the scale, the batch norm
     behind them the shift (exact but for the border, where padding is 0 in both).
     """
     config = timm.get_pretrained_cfg(spec.encoder)

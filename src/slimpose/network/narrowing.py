@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
-class Inner:
+class HiddenLayer:
     """A block's inner channels: ``expand`` makes them, ``depthwise`` filters each by itself, ``project`` mixes them.
 
     The first block has no expansion of its own; the stem makes its channels.
@@ -54,7 +54,7 @@ class Inner:
         self.project.weight = nn.Parameter(self.project.weight.detach()[:, channels].clone())
 
 
-def inners(body: nn.Module) -> list[Inner]:
+def hidden_layers(body: nn.Module) -> list[HiddenLayer]:
     """Return the blocks of a timm encoder, from fine to coarse.
 
     Raises:
@@ -77,7 +77,7 @@ def inners(body: nn.Module) -> list[Inner]:
     return plain
 
 
-def _inner(block: nn.Module, stem_of: nn.Module | None) -> Inner | None:
+def _inner(block: nn.Module, stem_of: nn.Module | None) -> HiddenLayer | None:
     """A block's inner channels; those of one that expands nothing come from the stem of ``stem_of``."""
     if not isinstance(getattr(block, "se", None), nn.Identity):
         return None
@@ -88,7 +88,7 @@ def _inner(block: nn.Module, stem_of: nn.Module | None) -> Inner | None:
         layers += [(block, name) for name in ("conv_dw", "bn1", "conv_pw", "bn2")]
     else:
         return None
-    return Inner(block, *(getattr(module, name) for module, name in layers))
+    return HiddenLayer(block, *(getattr(module, name) for module, name in layers))
 
 
 def narrow(body: nn.Module, widths: Sequence[int]) -> None:
@@ -97,7 +97,7 @@ def narrow(body: nn.Module, widths: Sequence[int]) -> None:
     Raises:
         ValueError: If there are not as many widths as blocks, or a block has fewer channels.
     """
-    blocks = inners(body)
+    blocks = hidden_layers(body)
     if len(blocks) != len(widths):
         raise ValueError(f"inner_widths names {len(widths)} blocks; this encoder has {len(blocks)}")
     for place, (inner, width) in enumerate(zip(blocks, widths, strict=True)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from slimpose.network.alignment import Alignment, to_cell_centres
+from slimpose.network.alignment import Alignment, align_heatmaps
 from slimpose.network.decoder import Decoder
 from slimpose.network.encoder import Encoder
 from slimpose.network.spec import NetSpec
@@ -18,7 +18,7 @@ class PoseNet(nn.Module):
         alignment: Where the cells lay when its weights were trained, if not here.
     """
 
-    def __init__(self, spec: NetSpec, alignment: Alignment = "centres") -> None:
+    def __init__(self, spec: NetSpec, alignment: Alignment = "centers") -> None:
         super().__init__()
         self.spec = spec
         self.alignment: Alignment = alignment
@@ -37,12 +37,12 @@ class PoseNet(nn.Module):
         features = self.encoder(crops.float().permute(0, 3, 1, 2))
         if not with_maps:
             return self._heatmaps(self.decoder(features))
-        narrowed = self.decoder.narrowed(features)
+        narrowed = self.decoder.head_features(features)
         return (
-            self._heatmaps(self.decoder.behind_head(features, narrowed.relu())),
+            self._heatmaps(self.decoder.decode(features, narrowed.relu())),
             *features,
             narrowed,
         )
 
     def _heatmaps(self, decoded: Tensor) -> Tensor:
-        return to_cell_centres(self.to_heatmaps(decoded), self.alignment, stride=self.spec.stride)
+        return align_heatmaps(self.to_heatmaps(decoded), self.alignment, stride=self.spec.stride)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from slimpose.arrays import Crops
 from slimpose.network.cost import cost_of_spec
-from slimpose.network.narrowing import Inner, inners
+from slimpose.network.narrowing import HiddenLayer, hidden_layers
 from slimpose.network.pose_net import PoseNet
 
 _ROUND_TO = 8
@@ -82,7 +82,7 @@ def prune(
             become so small, or is so already.
     """
     net = copy.deepcopy(net).eval()
-    blocks = inners(net.encoder.body)
+    blocks = hidden_layers(net.encoder.body)
     costs = _costs(net, pictures[0], blocks)
     rest = cost_of_spec(net.spec).macs - sum(
         inner.width * macs for inner, (macs, _) in zip(blocks, costs, strict=True)
@@ -135,7 +135,7 @@ def _gather(
     return [torch.cat(values) for values in found]
 
 
-def _costs(net: nn.Module, pictures: Crops, blocks: Sequence[Inner]) -> list[tuple[int, int]]:
+def _costs(net: nn.Module, pictures: Crops, blocks: Sequence[HiddenLayer]) -> list[tuple[int, int]]:
     """Return multiply-adds an inner channel of each block, and the same with what its values take to touch."""
     pixels: dict[nn.Module, int] = {}
 
@@ -162,14 +162,14 @@ def _costs(net: nn.Module, pictures: Crops, blocks: Sequence[Inner]) -> list[tup
     return costs
 
 
-def _centred(values: Tensor) -> tuple[Tensor, Tensor]:
+def _centerd(values: Tensor) -> tuple[Tensor, Tensor]:
     values = values.double()
     mean = values.mean(0)
     return values - mean, mean
 
 
-def _covariance(centred: Tensor) -> Tensor:
-    covariance = centred.T @ centred / len(centred)
+def _covariance(centerd: Tensor) -> Tensor:
+    covariance = centerd.T @ centerd / len(centerd)
     return (
         covariance
         + _RIDGE
@@ -185,7 +185,7 @@ def _order(inside: Tensor, wanted: Tensor) -> tuple[list[int], list[float]]:
         inside: (samples, channels).
         wanted: (samples, outputs), to be mixed from them.
     """
-    inside, wanted = _centred(inside)[0], _centred(wanted)[0]
+    inside, wanted = _centerd(inside)[0], _centerd(wanted)[0]
     inverse = torch.linalg.inv(_covariance(inside))
     weights = inverse @ (inside.T @ wanted / len(inside))
     order: list[int] = []
@@ -204,18 +204,18 @@ def _order(inside: Tensor, wanted: Tensor) -> tuple[list[int], list[float]]:
     return order, errors
 
 
-def _losses(inner: Inner, inside: Tensor, output: Tensor, macs: int, cost: int) -> _Losses:
+def _losses(inner: HiddenLayer, inside: Tensor, output: Tensor, macs: int, cost: int) -> _Losses:
     norm = inner.project_norm
     assert norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     _, errors = _order(inside, inside @ inner.project.weight[:, :, 0, 0].T * scale)
-    variance = float(_centred(output)[0].square().sum(1).mean())
+    variance = float(_centerd(output)[0].square().sum(1).mean())
     shares = np.array([0.0, *errors[:-1]]) / max(variance, 1e-12)
     return _Losses(errors=shares, macs=macs, cost=cost)
 
 
 def _check(
-    blocks: Sequence[Inner], costs: Sequence[tuple[int, int]], *, rest: int, gmac: float
+    blocks: Sequence[HiddenLayer], costs: Sequence[tuple[int, int]], *, rest: int, gmac: float
 ) -> None:
     """Raise ValueError unless the blocks can become so narrow, and are not so yet; ``rest`` is what all else costs."""
     pairs = [(inner.width, macs) for inner, (macs, _) in zip(blocks, costs, strict=True)]
@@ -244,15 +244,15 @@ def _widths(losses: Sequence[_Losses], *, rest: int, gmac: float) -> list[int]:
 
 
 def _refit(
-    net: nn.Module, pictures: Sequence[Crops], inner: Inner, output: Tensor, width: int
+    net: nn.Module, pictures: Sequence[Crops], inner: HiddenLayer, output: Tensor, width: int
 ) -> None:
     """Take a block's channels down to a width, then have it give again what it gave, of what it is given now."""
     inside, entering = _gather(net, pictures, [(inner.project, True), (inner.block, True)])
     wanted = output - entering if inner.is_residual else output
     kept = torch.tensor(sorted(_order(inside, wanted)[0][inner.width - width :]))
     inner.keep(kept)
-    channels, _ = _centred(inside[:, kept])
-    target, mean = _centred(wanted)
+    channels, _ = _centerd(inside[:, kept])
+    target, mean = _centerd(wanted)
     weights = torch.linalg.solve(_covariance(channels), channels.T @ target / len(channels))
     mixed = inside[:, kept].double() @ weights
     norm = inner.project_norm

@@ -20,31 +20,31 @@ from slimpose.formats.files import write_json
 from slimpose.runtime.backends.available import Backend, backends, metadata_of, versions
 from slimpose.runtime.backends.base import (
     BACKENDS,
-    FILES,
-    OF_THEIR_OWN_FILES,
+    FILE_SUFFIXES,
+    NATIVE_FILE_BACKENDS,
     PRECISIONS,
     BackendError,
-    own_precision,
-    settle_precision,
+    file_precision,
+    resolve_precision,
 )
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.session import Session
-from slimpose.runtime.timing import in_turn
+from slimpose.runtime.timing import time_interleaved
 
 AUTO = "auto"
 ANY = "any"
 TRIAL_ROUNDS = 20
 TRIAL_S = 1.5
-CROPS_A_CALL = 2
+CROPS_PER_CALL = 2
 """Of a trial's pose net; a detector looks at one picture a call."""
-CLEARLY_FASTER = 0.95
+MIN_SPEEDUP = 0.95
 """The default backend is left only for one that takes at most this share of its time."""
 _REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class BackendChoice:
     """A backend and a precision; "" is the file's own."""
 
     backend: str = "onnxruntime"
@@ -54,16 +54,16 @@ class Choice:
         return f"{self.backend} {self.precision}".strip()
 
 
-DEFAULT = Choice()
+DEFAULT = BackendChoice()
 
 
-def beside(choice: Choice) -> Choice:
+def companion_choice(choice: BackendChoice) -> BackendChoice:
     """Return how an ONNX file, such as the detector's, runs beside a file that runs so."""
-    return DEFAULT if choice.backend in OF_THEIR_OWN_FILES else choice
+    return DEFAULT if choice.backend in NATIVE_FILE_BACKENDS else choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class TrialResult:
     """What a trial found.
 
     Attributes:
@@ -73,13 +73,13 @@ class Verdict:
         is_remembered: Whether it comes from an earlier trial.
     """
 
-    choice: Choice
+    choice: BackendChoice
     median_ms: Mapping[str, float]
     failed: Mapping[str, str]
     is_remembered: bool
 
 
-Open = Callable[[Path, int, Choice], Session]
+Open = Callable[[Path, int, BackendChoice], Session]
 
 
 def open_session(
@@ -95,7 +95,7 @@ def open_session(
     check_names(backend, precision)
     if backend != AUTO:
         return Session(path, threads=threads, backend=backend, precision=precision)
-    choice = choose(path, threads=threads, precision=precision).choice
+    choice = choose_backend(path, threads=threads, precision=precision).choice
     return Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
 
 
@@ -115,7 +115,7 @@ def check_names(backend: str, precision: str) -> None:
         )
 
 
-def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[Choice]:
+def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[BackendChoice]:
     """Return what may run a file, the default first.
 
     Args:
@@ -128,19 +128,19 @@ def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[Choi
     """
     there = [backend for backend in found.values() if not backend.install]
     if precision in ("", own):
-        return [Choice(backend=backend.name) for backend in there]
+        return [BackendChoice(backend=backend.name) for backend in there]
     wanted = [
-        Choice(backend=backend.name, precision=offered)
+        BackendChoice(backend=backend.name, precision=offered)
         for backend in there
         for offered in backend.precisions
         if offered not in (own, "fp32") and precision in (ANY, offered)
     ]
     if precision == ANY:
-        return [Choice(backend=backend.name) for backend in there] + wanted
+        return [BackendChoice(backend=backend.name) for backend in there] + wanted
     if wanted:
         return wanted
     if precision in ("fp32", "int8"):
-        settle_precision("", own=own, asked=precision, offered=())  # tells which file it takes
+        resolve_precision("", own=own, asked=precision, offered=())  # tells which file it takes
     absent = [f"{backend.name}: {backend.install}" for backend in found.values() if backend.install]
     raise BackendError(
         f"no backend here computes a file of {own} in {precision}"
@@ -152,7 +152,7 @@ def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[Choi
     )
 
 
-def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> list[Choice]:
+def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> list[BackendChoice]:
     """Return what may run this file, the default first; a file that is not ONNX has its own backend alone.
 
     Raises:
@@ -160,13 +160,13 @@ def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> lis
         FileNotFoundError: If there is no such file.
         ValueError: If it is no model file.
     """
-    own = own_precision(metadata_of(path))
-    its_own = FILES.get(path.suffix.lower())
+    own = file_precision(metadata_of(path))
+    its_own = FILE_SUFFIXES.get(path.suffix.lower())
     if its_own is None:
         able = {
             name: one
             for name, one in found.items()
-            if name not in OF_THEIR_OWN_FILES and (own != "int8" or one.runs_int8)
+            if name not in NATIVE_FILE_BACKENDS and (own != "int8" or one.runs_int8)
         }
         return choices(own, precision, able)
     if found[its_own].install:
@@ -176,7 +176,7 @@ def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> lis
     return choices(own, precision, {its_own: found[its_own]})
 
 
-def choose(
+def choose_backend(
     path: Path,
     *,
     threads: int = 0,
@@ -186,7 +186,7 @@ def choose(
     open_one: Open | None = None,
     seconds: float = TRIAL_S,
     again: bool = False,
-) -> Verdict:
+) -> TrialResult:
     """Return the fastest backend and precision for a model file on this machine, from the cache or by a trial.
 
     What is remembered holds for the same weights, processor, versions, threads and precision asked
@@ -212,19 +212,21 @@ def choose(
     cache = cache_folder() / "backends.json" if cache is None else cache
     candidates = choices_for(path, precision, found)
     if len(candidates) == 1:
-        return Verdict(choice=candidates[0], median_ms={}, failed={}, is_remembered=False)
+        return TrialResult(choice=candidates[0], median_ms={}, failed={}, is_remembered=False)
     key = _key(path, threads, precision, versions(found))
     remembered = None if again else _remembered(cache).get(key)
     if (verdict := _verdict(remembered, candidates)) is not None:
         return verdict
-    verdict = trial(path, candidates, threads=threads, open_one=open_one or _open, seconds=seconds)
+    verdict = run_trial(
+        path, candidates, threads=threads, open_one=open_one or _open, seconds=seconds
+    )
     _remember(cache, key, verdict)
     return verdict
 
 
-def trial(
-    path: Path, candidates: Sequence[Choice], *, threads: int, open_one: Open, seconds: float
-) -> Verdict:
+def run_trial(
+    path: Path, candidates: Sequence[BackendChoice], *, threads: int, open_one: Open, seconds: float
+) -> TrialResult:
     """Open all candidates, let them take turns on the same random pictures, and return who was fastest.
 
     The first stays the choice unless another is clearly faster.
@@ -245,7 +247,7 @@ def trial(
     if not sessions:
         raise RuntimeError(f"nothing here can run {path}: {'; '.join(failed.values())}")
     pictures = _pictures(next(iter(sessions.values())), rng)
-    timed = in_turn(
+    timed = time_interleaved(
         {name: _call(session, pictures) for name, session in sessions.items()},
         rounds=TRIAL_ROUNDS,
         seconds=seconds,
@@ -254,17 +256,19 @@ def trial(
     by_name = {str(candidate): candidate for candidate in candidates}
     first = next(iter(median_ms))
     best = min(median_ms, key=lambda name: median_ms[name])
-    if median_ms[best] > CLEARLY_FASTER * median_ms[first]:
+    if median_ms[best] > MIN_SPEEDUP * median_ms[first]:
         best = first
-    return Verdict(choice=by_name[best], median_ms=median_ms, failed=failed, is_remembered=False)
+    return TrialResult(
+        choice=by_name[best], median_ms=median_ms, failed=failed, is_remembered=False
+    )
 
 
-def _open(path: Path, threads: int, choice: Choice) -> Session:
+def _open(path: Path, threads: int, choice: BackendChoice) -> Session:
     return Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
 
 
 def _pictures(session: Session, rng: np.random.Generator) -> np.ndarray:
-    count = CROPS_A_CALL if session.info.task == "pose" else 1
+    count = CROPS_PER_CALL if session.info.task == "pose" else 1
     return rng.integers(0, 256, (count, *session.info.size, 3), dtype=np.uint8)
 
 
@@ -294,20 +298,20 @@ def _remembered(cache: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _verdict(entry: Any, candidates: Sequence[Choice]) -> Verdict | None:
+def _verdict(entry: Any, candidates: Sequence[BackendChoice]) -> TrialResult | None:
     """A remembered verdict, if it is whole and its choice is still one."""
     try:
-        choice = Choice(backend=str(entry["backend"]), precision=str(entry["precision"]))
+        choice = BackendChoice(backend=str(entry["backend"]), precision=str(entry["precision"]))
         median_ms = {str(name): float(ms) for name, ms in entry["median_ms"].items()}
         failed = {str(name): str(why) for name, why in entry["failed"].items()}
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
     if choice not in candidates:
         return None
-    return Verdict(choice=choice, median_ms=median_ms, failed=failed, is_remembered=True)
+    return TrialResult(choice=choice, median_ms=median_ms, failed=failed, is_remembered=True)
 
 
-def _remember(cache: Path, key: str, verdict: Verdict) -> None:
+def _remember(cache: Path, key: str, verdict: TrialResult) -> None:
     """Write the cache anew, whole, with the newest trial last; without a word if that cannot be done."""
     entries = {name: entry for name, entry in _remembered(cache).items() if name != key}
     kept = dict(list(entries.items())[-(_REMEMBERED - 1) :])

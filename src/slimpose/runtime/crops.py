@@ -12,7 +12,7 @@ _MAX_SIDE_PX = 32_766
 """OpenCV's warpAffine counts source pixels in 16 bits."""
 
 
-def cut_crops(
+def crop_people(
     image: Image, boxes_image: Boxes, crop_size: Size, *, out: Crops | None = None
 ) -> tuple[Crops, Affines]:
     """Return one crop a box, and the affines from image to crop pixels.

@@ -11,23 +11,23 @@ from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Session
 
 SCORE_THRESHOLD = 0.3
-NMS_IOU = 0.6
+NMS_IOU_THRESHOLD = 0.6
 """What a detector's file says unless its card says otherwise."""
 MIN_BOX_PX = 4.0
 """A box with a shorter side holds nobody whose pose could be told."""
 
 
-def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou: float) -> list[int]:
+def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou_threshold: float) -> list[int]:
     """Return the boxes to keep, best first: each overlaps every better kept one by at most ``iou``."""
     overlap = geometry.box_iou(boxes_image, boxes_image)
     kept: list[int] = []
     for candidate in np.argsort(-scores, kind="stable"):
-        if (overlap[candidate, kept] <= iou).all():
+        if (overlap[candidate, kept] <= iou_threshold).all():
             kept.append(int(candidate))
     return kept
 
 
-def boxes_in_image(
+def decode_boxes(
     boxes_canvas: Float32[np.ndarray, "found 4"],
     scores: Float32[np.ndarray, " found"],
     to_canvas: Float32[np.ndarray, "1 2 3"],
@@ -46,7 +46,7 @@ def boxes_in_image(
     scores = scores[counted]
     large = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PX).all(axis=1)
     boxes, scores = boxes[large], scores[large]
-    kept = box_nms(boxes, scores, iou=iou_threshold)
+    kept = box_nms(boxes, scores, iou_threshold=iou_threshold)
     return boxes[kept], scores[kept]
 
 
@@ -73,11 +73,11 @@ class Detector:
         """Return the people's boxes (n, 4) in image pixels, best first, and their scores (n,)."""
         canvas, to_canvas = letterbox(image, self.session.info.size)
         boxes, scores = self.session.run(canvas[None], ("boxes", "scores"))
-        return boxes_in_image(
+        return decode_boxes(
             boxes[0],
             scores[0],
             to_canvas,
             image,
             threshold=self.score_threshold,
-            iou_threshold=self.session.info.nms_iou,
+            iou_threshold=self.session.info.nms_iou_threshold,
         )

@@ -11,18 +11,18 @@ from jaxtyping import Float32, UInt8
 from slimpose import geometry
 from slimpose.arrays import Affines, Boxes, Image, PersonScores
 from slimpose.poses import NOT_TRACKED, Poses, person_scores
-from slimpose.runtime.crops import cut_crops
+from slimpose.runtime.crops import crop_people
 from slimpose.runtime.session import Model
 
-MOST_CROPS = 64
+MAX_BATCH = 64
 """Crops a call; more go in several, which bounds memory and costs no time."""
 
-LookedAt = tuple[Image, Float32[np.ndarray, "_n 4"], Float32[np.ndarray, " _n"]]
+ImageBoxes = tuple[Image, Float32[np.ndarray, "_n 4"], Float32[np.ndarray, " _n"]]
 """An image, the boxes to look at, and their scores; as many boxes as there are, none included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CutOut:
+class CropBatch:
     """The crops of several images' boxes in one batch, and an entry an image of what it takes to go back."""
 
     crops: UInt8[np.ndarray, "_all _height _width 3"]
@@ -52,44 +52,46 @@ class PoseEstimator:
         scores = np.ones(len(boxes_image), np.float32) if box_scores is None else box_scores
         return self.estimate_many([(image, boxes_image, scores)])[0]
 
-    def estimate_many(self, looked_at: Sequence[LookedAt]) -> list[Poses]:
+    def estimate_many(self, images: Sequence[ImageBoxes]) -> list[Poses]:
         """Return the poses of several images' boxes, their crops batched together.
 
         Raises:
             ValueError: If a box has no area.
         """
-        return self.estimate_cut(self.cut(looked_at))
+        return self.estimate_crops(self.crop(images))
 
-    def cut(self, looked_at: Sequence[LookedAt]) -> CutOut:
+    def crop(self, images: Sequence[ImageBoxes]) -> CropBatch:
         """Return the crops of all boxes of all images: the first half of ``estimate_many``, without the model.
 
         Raises:
             ValueError: If a box has no area.
         """
         size = self.session.info.size
-        crops = np.empty((sum(len(boxes) for _, boxes, _ in looked_at), *size, 3), np.uint8)
+        crops = np.empty((sum(len(boxes) for _, boxes, _ in images), *size, 3), np.uint8)
         to_crop: list[Affines] = []
         start = 0
-        for image, boxes, _ in looked_at:
-            to_crop.append(cut_crops(image, boxes, size, out=crops[start : start + len(boxes)])[1])
+        for image, boxes, _ in images:
+            to_crop.append(
+                crop_people(image, boxes, size, out=crops[start : start + len(boxes)])[1]
+            )
             start += len(boxes)
-        return CutOut(
+        return CropBatch(
             crops=crops,
             to_crop=to_crop,
-            boxes_image=[boxes for _, boxes, _ in looked_at],
-            box_scores=[scores for _, _, scores in looked_at],
+            boxes_image=[boxes for _, boxes, _ in images],
+            box_scores=[scores for _, _, scores in images],
         )
 
-    def estimate_cut(self, cut: CutOut) -> list[Poses]:
+    def estimate_crops(self, batch: CropBatch) -> list[Poses]:
         """Return the poses of what ``cut`` gave, one ``Poses`` an image: the other half."""
         skeleton = self.session.info.skeleton
-        if len(cut.crops) == 0:
-            return [Poses.none(skeleton) for _ in cut.to_crop]
+        if len(batch.crops) == 0:
+            return [Poses.none(skeleton) for _ in batch.to_crop]
         parts = [
             self.session.run(
-                cut.crops[start : start + MOST_CROPS], ("points", "scores", "covariances")
+                batch.crops[start : start + MAX_BATCH], ("points", "scores", "covariances")
             )
-            for start in range(0, len(cut.crops), MOST_CROPS)
+            for start in range(0, len(batch.crops), MAX_BATCH)
         ]
         points, scores, covariances = (
             np.concatenate(output) for output in zip(*parts, strict=True)
@@ -97,7 +99,7 @@ class PoseEstimator:
         poses: list[Poses] = []
         start = 0
         for to_crop, boxes, box_scores in zip(
-            cut.to_crop, cut.boxes_image, cut.box_scores, strict=True
+            batch.to_crop, batch.boxes_image, batch.box_scores, strict=True
         ):
             rows = slice(start, start + len(boxes))
             start += len(boxes)

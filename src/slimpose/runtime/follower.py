@@ -15,13 +15,13 @@ from slimpose.arrays import Image, Size
 from slimpose.media.images import check_image
 from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.estimator import LookedAt
+from slimpose.runtime.estimator import ImageBoxes
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.tracking.assignment import assign
-from slimpose.runtime.tracking.motion_gate import ChangeWatch
-from slimpose.runtime.tracking.smoothing import DEFAULT_SMOOTHING, Smoother, Smoothing
-from slimpose.runtime.tracking.tracker import Expected, Origin, Tracker
-from slimpose.runtime.tracking.tracks import DEFAULT_RULES, Rules
+from slimpose.runtime.tracking.motion_gate import MotionGate
+from slimpose.runtime.tracking.smoothing import DEFAULT_ONE_EURO, OneEuroSettings, PoseSmoother
+from slimpose.runtime.tracking.tracker import ExpectedPeople, Origin, Tracker
+from slimpose.runtime.tracking.tracks import DEFAULT_TRACKER, TrackerSettings
 
 _SAME_BOX_IOU = 0.5
 """A detected and an expected box that overlap so much are looked at once, halfway between them."""
@@ -50,8 +50,8 @@ class _Camera:
     """What is remembered of one camera."""
 
     tracker: Tracker
-    smoother: Smoother | None
-    watch: ChangeWatch = field(default_factory=ChangeWatch)
+    smoother: PoseSmoother | None
+    watch: MotionGate = field(default_factory=MotionGate)
     size: Size | None = None
     timestamp_s: float = -math.inf
     looked: bool = False  # whether the detector ever did
@@ -71,7 +71,7 @@ class Follower:
     Args:
         pipeline: The models; it must have a detector.
         cameras: How many cameras there are.
-        detect_every: The detector looks at least at every so-manieth frame of a camera; 1 is every
+        detect_every: The detector looks at least at every N-th frame of a camera; 1 is every
             frame.
         smooth: Whether joints are smoothed over time (of people with an id).
         track: Whether people get ids. Without, every frame stands alone: the detector looks at
@@ -95,8 +95,8 @@ class Follower:
         detect_every: int = 8,
         smooth: bool = True,
         track: bool = True,
-        rules: Rules = DEFAULT_RULES,
-        smoothing: Smoothing = DEFAULT_SMOOTHING,
+        tracking: TrackerSettings = DEFAULT_TRACKER,
+        smoothing: OneEuroSettings = DEFAULT_ONE_EURO,
     ) -> None:
         if pipeline.detector is None:
             raise ValueError("this pipeline has no detector; following people needs one")
@@ -107,7 +107,7 @@ class Follower:
         self._estimator = pipeline.estimator
         self._detect_every = detect_every
         self._track = track
-        self._rules, self._smoothing, self._smooth = rules, smoothing, smooth
+        self._rules, self._smoothing, self._smooth = tracking, smoothing, smooth
         self._numbers = itertools.count(1)
         self._cameras = [self._new_camera() for _ in range(cameras)]
         self.last_ms = _no_time()
@@ -134,15 +134,15 @@ class Follower:
         expected = [self._expected(frame) for frame in frames]
         watch.lap("track")
         turns = self._turns(frames)
-        found: list[tuple[LookedAt, np.ndarray]] = []
+        found: list[tuple[ImageBoxes, np.ndarray]] = []
         for frame, there, turn in zip(frames, expected, turns, strict=True):
             found.append(
                 self._look(frame, there) if turn else (_carried(frame, there), there.origins)
             )
         watch.lap("detect")
-        cut = self._estimator.cut([looked_at for looked_at, _ in found])
+        cut = self._estimator.crop([looked_at for looked_at, _ in found])
         watch.lap("crop")
-        all_poses = self._estimator.estimate_cut(cut)
+        all_poses = self._estimator.estimate_crops(cut)
         watch.lap("pose")
         results = [
             self._finish(frame, poses, origins, detector_ran=turn)
@@ -167,7 +167,7 @@ class Follower:
             self._estimator.session.info.skeleton, rules=self._rules, numbers=self._numbers
         )
         return _Camera(
-            tracker=tracker, smoother=Smoother(self._smoothing) if self._smooth else None
+            tracker=tracker, smoother=PoseSmoother(self._smoothing) if self._smooth else None
         )
 
     def _check_camera(self, camera: int) -> None:
@@ -192,13 +192,13 @@ class Follower:
                 f"cameras {[frame.camera for frame in frames]}: expected at most one frame of each a step"
             )
 
-    def _expected(self, frame: CameraFrame) -> Expected:
+    def _expected(self, frame: CameraFrame) -> ExpectedPeople:
         """Where the camera's people should be; notes whether the frame demands the detector."""
         camera, size = self._cameras[frame.camera], Size(*frame.image.shape[:2])
         camera.size, camera.timestamp_s = size, frame.timestamp_s
         there = camera.tracker.expected(frame.timestamp_s, size)
         if self._track:
-            changed = camera.watch.unexplained(frame.image, there.boxes_image)
+            changed = camera.watch.has_unexplained_motion(frame.image, there.boxes_image)
             camera.demanded |= camera.tracker.worried or changed
         return there
 
@@ -228,7 +228,7 @@ class Follower:
             turns[place] = True
         return turns
 
-    def _look(self, frame: CameraFrame, there: Expected) -> tuple[LookedAt, np.ndarray]:
+    def _look(self, frame: CameraFrame, there: ExpectedPeople) -> tuple[ImageBoxes, np.ndarray]:
         """What the detector sees together with what is expected; where both agree, one box halfway between."""
         camera = self._cameras[frame.camera]
         boxes, scores = self._detector(frame.image)
@@ -262,11 +262,11 @@ class Follower:
         )
         if detector_ran:
             there = camera.tracker.expected(frame.timestamp_s, Size(*frame.image.shape[:2]))
-            camera.watch.detector_looked(frame.image, there.boxes_image, frame.timestamp_s)
+            camera.watch.detector_ran(frame.image, there.boxes_image, frame.timestamp_s)
         return followed if camera.smoother is None else camera.smoother(followed, frame.timestamp_s)
 
 
-def _carried(frame: CameraFrame, there: Expected) -> LookedAt:
+def _carried(frame: CameraFrame, there: ExpectedPeople) -> ImageBoxes:
     return frame.image, there.boxes_image, there.box_scores
 
 

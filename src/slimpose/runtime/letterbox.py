@@ -1,4 +1,4 @@
-"""A whole image fitted into the detector's canvas: top left, aspect ratio kept, the rest grey."""
+"""A whole image fitted into the detector's canvas: top left, aspect ratio kept, the rest gray."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from slimpose import geometry
 from slimpose.arrays import Affines, Image, Size
 
-CANVAS_GREY = 114
+CANVAS_GRAY = 114
 
 
 def letterbox(image: Image, canvas_size: Size) -> tuple[Image, Affines]:
@@ -21,7 +21,7 @@ def letterbox(image: Image, canvas_size: Size) -> tuple[Image, Affines]:
         Size(height, width), Size(rows, columns)
     )  # whole pixels: not quite ``scale``
     shrinks = columns < width or rows < height
-    canvas = np.full((*canvas_size, 3), CANVAS_GREY, np.uint8)
+    canvas = np.full((*canvas_size, 3), CANVAS_GRAY, np.uint8)
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     canvas[:rows, :columns] = cv2.resize(image, (columns, rows), interpolation=interpolation)
     return canvas, affine

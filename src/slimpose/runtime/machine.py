@@ -37,14 +37,14 @@ class Machine:
         cores: Logical processors of the machine.
         threads: How many threads this process may keep busy: the least of cores, affinity and
             quota.
-        affinity: Processors the process is bound to; None where that cannot be learnt.
+        affinity: Processors the process is bound to; None where that cannot be learned.
         quota_cores: Processor time a control group grants, in processors; None without a limit.
         features: Which of the architecture's features the processor has; empty where that cannot be
-            learnt.
+            learned.
         memory_bytes: Memory of the machine, or of the control group where that is less; None if
             unknown.
         available_bytes: Memory that is free for use now; None if unknown.
-        unknown: What could not be learnt here.
+        unknown: What could not be learned here.
     """
 
     cpu: str
@@ -194,6 +194,6 @@ def _memory_limit(root: Path) -> int | None:
 
 
 def peak_memory_bytes() -> int | None:
-    """Return the most memory this process has held since it began; None where that cannot be learnt."""
+    """Return the most memory this process has held since it began; None where that cannot be learned."""
     said = _fields(Path("/proc/self/status")).get("VmHWM")
     return _bytes_of(said)

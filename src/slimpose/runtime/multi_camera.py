@@ -28,14 +28,14 @@ from dataclasses import dataclass
 from slimpose.arrays import Image
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
-from slimpose.media.live_capture import PATIENCE, Patience
-from slimpose.media.stream import Picture, Status, Stream
+from slimpose.media.live_capture import DEFAULT_TIMEOUTS, StreamTimeouts
+from slimpose.media.stream import Picture, Stream, StreamStatus
 from slimpose.poses import Poses
 from slimpose.runtime.follower import CameraFrame, Follower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class StreamNotice:
     """Something to tell the user about a camera; passwords are hidden in it."""
 
     camera: int
@@ -66,7 +66,7 @@ class Seen:
     latency_ms: float
 
 
-class Cameras:
+class CameraGroup:
     """Sources that are watched together; a ``with`` block starts and ends their threads.
 
     Args:
@@ -86,7 +86,7 @@ class Cameras:
         *,
         realtime: bool = False,
         loop: bool = False,
-        patience: Patience = PATIENCE,
+        patience: StreamTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         if not sources:
             raise addresses.SourceError(
@@ -96,24 +96,28 @@ class Cameras:
         if len(set(cameras)) < len(cameras):
             raise addresses.SourceError("a camera is named twice; only one reader can open it")
         self._news = threading.Condition()
-        self._notices: deque[Notice] = deque(maxlen=1000)
+        self._notices: deque[StreamNotice] = deque(maxlen=1000)
         self._streams = [
             Stream(
                 source,
                 camera=number,
-                news=self._news,
-                tell=self._teller(number, source),
+                new_frame=self._news,
+                report=self._teller(number, source),
                 realtime=realtime,
                 loop=loop,
-                patience=patience,
+                timeouts=patience,
             )
             for number, source in enumerate(sources)
         ]
 
     @classmethod
     def of(
-        cls, *words: str, realtime: bool = False, loop: bool = False, patience: Patience = PATIENCE
-    ) -> Cameras:
+        cls,
+        *words: str,
+        realtime: bool = False,
+        loop: bool = False,
+        patience: StreamTimeouts = DEFAULT_TIMEOUTS,
+    ) -> CameraGroup:
         """Return the sources as the command line names them: "0", "rtsp://...", "clip.mp4".
 
         Raises:
@@ -129,7 +133,7 @@ class Cameras:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def __enter__(self) -> Cameras:
+    def __enter__(self) -> CameraGroup:
         for stream in self._streams:
             stream.start()
         return self
@@ -168,25 +172,25 @@ class Cameras:
         with self._news:
             return all(stream.has_ended for stream in self._streams)
 
-    def statuses(self) -> list[Status]:
+    def statuses(self) -> list[StreamStatus]:
         """How each source is doing."""
         return [stream.status() for stream in self._streams]
 
-    def notices(self) -> list[Notice]:
+    def notices(self) -> list[StreamNotice]:
         """What there is to tell since the last call."""
-        told: list[Notice] = []
+        told: list[StreamNotice] = []
         while self._notices:
             told.append(self._notices.popleft())
         return told
 
     def _teller(self, number: int, source: Address) -> Callable[[str], None]:
         return lambda words: self._notices.append(
-            Notice(camera=number, name=source.name, words=source.safe(words))
+            StreamNotice(camera=number, name=source.name, words=source.safe(words))
         )
 
 
-def watch(
-    cameras: Cameras, follower: Follower, *, patience_s: float = 0.25
+def follow_cameras(
+    cameras: CameraGroup, follower: Follower, *, patience_s: float = 0.25
 ) -> Iterator[list[Seen]]:
     """Yield what is seen, batch by batch, until all sources have ended.
 

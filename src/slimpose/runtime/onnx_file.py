@@ -26,7 +26,7 @@ def open_onnx_file(
         path: The file.
         threads: CPU threads; 0 leaves the runtime's choice.
         providers: What computes it, the best first: names, or names with options.
-        is_to_run: Without, the graph is only looked at: nothing is optimised, which is faster.
+        is_to_run: Without, the graph is only looked at: nothing is optimized, which is faster.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -64,7 +64,7 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def puts_of(
+def io_names(
     session: onnxruntime.InferenceSession,
 ) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
     """Return name and type of each input, and the names of the outputs."""

@@ -37,10 +37,10 @@ class ModelInfo:
         precision: Such as "fp32".
         gmac: True multiply-adds of one input, in 1e9.
         params: Parameters.
-        card: Start, data and licences, recipe, figures.
+        card: Start, data and licenses, recipe, figures.
         skeleton: Of a pose model's joints.
         score_threshold: A detector's; boxes scored lower are no people.
-        nms_iou: A detector's; of two boxes that overlap more, the better stays.
+        nms_iou_threshold: A detector's; of two boxes that overlap more, the better stays.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ModelInfo:
     card: dict[str, Any]
     skeleton: Skeleton
     score_threshold: float
-    nms_iou: float
+    nms_iou_threshold: float
 
 
 @runtime_checkable
@@ -183,7 +183,7 @@ def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
             card=card,
             skeleton=Skeleton.from_json(metadata["skeleton"]) if "skeleton" in metadata else COCO17,
             score_threshold=float(metadata.get("score_threshold", "0")),
-            nms_iou=float(metadata.get("nms_iou", "1")),
+            nms_iou_threshold=float(metadata.get("nms_iou_threshold", "1")),
         )
     except KeyError as error:
         raise ValueError(

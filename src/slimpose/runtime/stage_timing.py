@@ -13,7 +13,7 @@ from rich.table import Table
 _REMEMBERED = 2048
 
 
-class Tally:
+class Durations:
     """Durations in milliseconds: all are counted, the newest 2048 are remembered."""
 
     def __init__(self) -> None:
@@ -34,15 +34,15 @@ class Tally:
         return quantiles(self._newest, n=100, method="inclusive")[percent - 1]
 
 
-class Stages:
+class StageTimes:
     """The time of every stage of a run, by name, in the order in which they first came."""
 
     def __init__(self) -> None:
-        self.tallies: dict[str, Tally] = {}
+        self.tallies: dict[str, Durations] = {}
 
     def add(self, stage: str, ms: float) -> None:
         """Count one pass through a stage."""
-        self.tallies.setdefault(stage, Tally()).add(ms)
+        self.tallies.setdefault(stage, Durations()).add(ms)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

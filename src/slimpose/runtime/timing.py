@@ -11,29 +11,29 @@ WARM_UP = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
+class CallTimes:
     """Milliseconds of a call: median, what 95 of 100 calls do not exceed, the least, and how many calls were timed."""
 
     median_ms: float
     p95_ms: float
-    least_ms: float
+    min_ms: float
     calls: int
 
     @classmethod
-    def of(cls, ms: list[float]) -> Times:
+    def of(cls, ms: list[float]) -> CallTimes:
         """Return the figures of timed calls, of which there must be one."""
         p95 = statistics.quantiles(ms, n=20, method="inclusive")[18] if len(ms) > 1 else ms[0]
-        return cls(median_ms=statistics.median(ms), p95_ms=p95, least_ms=min(ms), calls=len(ms))
+        return cls(median_ms=statistics.median(ms), p95_ms=p95, min_ms=min(ms), calls=len(ms))
 
 
-def in_turn(
+def time_interleaved(
     calls: Mapping[str, Callable[[], object]],
     *,
     rounds: int,
     warm_up: int = WARM_UP,
     seconds: float | None = None,
     clock_s: Callable[[], float] = time.perf_counter,
-) -> dict[str, Times]:
+) -> dict[str, CallTimes]:
     """Call each in turn, round after round, and return their times.
 
     Args:
@@ -57,4 +57,4 @@ def in_turn(
             call()
             if number >= warm_up:
                 ms[name].append(1e3 * (clock_s() - started_s))
-    return {name: Times.of(taken) for name, taken in ms.items()}
+    return {name: CallTimes.of(taken) for name, taken in ms.items()}

@@ -16,7 +16,7 @@ from jaxtyping import Float32
 
 from slimpose.arrays import Boxes, Crops, PersonScores, Size
 from slimpose.runtime.detector import box_nms
-from slimpose.runtime.letterbox import CANVAS_GREY
+from slimpose.runtime.letterbox import CANVAS_GRAY
 from slimpose.train.inference import open_core
 
 _LEAST_SCORE = 0.05
@@ -39,7 +39,7 @@ class BoxTeacher:
 
     name: str
     runs_on: str
-    guesses_of: Callable[
+    detect: Callable[
         [Crops], tuple[Float32[np.ndarray, "n guesses 4"], Float32[np.ndarray, "n guesses"]]
     ]
 
@@ -81,25 +81,25 @@ def open_box_teacher(path: Path) -> BoxTeacher:
         fitted = round(scale * images.shape[1]), round(scale * images.shape[2])
         grown = F.interpolate(pixels, fitted, mode="bilinear", antialias=True)
         grown = F.pad(
-            grown, (0, width - fitted[1], 0, height - fitted[0]), value=float(CANVAS_GREY)
+            grown, (0, width - fitted[1], 0, height - fitted[0]), value=float(CANVAS_GRAY)
         )
         outputs = np.array(compiled(len(images))(grown.numpy())[0], np.float32)
         boxes = decode_yolox(outputs, Size(height, width))
         x_scale, y_scale = images.shape[2] / fitted[1], images.shape[1] / fitted[0]
         scores = outputs[..., 4] * outputs[..., 5 + _PERSON]
-        # A continuous picture spans [-0.5, side - 0.5] in pixel centres.
+        # A continuous picture spans [-0.5, side - 0.5] in pixel centers.
         return (boxes + 0.5) * np.array([x_scale, y_scale] * 2, np.float32) - np.float32(
             0.5
         ), scores
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return BoxTeacher(name=f"{path.name} {digest}", runs_on=runs_on, guesses_of=guesses_of)
+    return BoxTeacher(name=f"{path.name} {digest}", runs_on=runs_on, detect=guesses_of)
 
 
 def decode_yolox(
     outputs: Float32[np.ndarray, "n cells values"], size: Size
 ) -> Float32[np.ndarray, "n cells 4"]:
-    """Return x1, y1, x2, y2 in pixel centres of a YOLOX head's guesses.
+    """Return x1, y1, x2, y2 in pixel centers of a YOLOX head's guesses.
 
     Source:
         Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv:2107.08430: offset from the cell's
@@ -111,18 +111,18 @@ def decode_yolox(
         corners.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
         strides.append(np.full(rows.size, stride))
     stride = np.concatenate(strides)[:, None].astype(np.float32)
-    centres = (outputs[..., :2] + np.concatenate(corners).astype(np.float32)) * stride - np.float32(
+    centers = (outputs[..., :2] + np.concatenate(corners).astype(np.float32)) * stride - np.float32(
         0.5
     )
     halves = np.exp(np.clip(outputs[..., 2:4], -10, 8)) * stride / 2
-    return np.concatenate([centres - halves, centres + halves], axis=2)
+    return np.concatenate([centers - halves, centers + halves], axis=2)
 
 
-def guessed_people(
+def pseudo_labels(
     boxes: Float32[np.ndarray, "guesses 4"], scores: Float32[np.ndarray, " guesses"]
 ) -> tuple[Boxes, PersonScores]:
     """Return one picture's guesses, one a person, and how sure the teacher is of each."""
     chosen = scores > _LEAST_SCORE
     boxes, scores = boxes[chosen], scores[chosen]
-    kept = box_nms(boxes, scores, iou=SAME_PERSON_IOU)
+    kept = box_nms(boxes, scores, iou_threshold=SAME_PERSON_IOU)
     return boxes[kept], scores[kept]

@@ -19,7 +19,7 @@ _TINY = 1e-3
 
 
 @torch.no_grad()
-def assign(
+def assign_cells(
     logits: Tensor,
     boxes: Tensor,
     people: Sequence[Float32[np.ndarray, "_ 4"]],
@@ -77,6 +77,6 @@ def assign(
 
 
 def _holds(people: Tensor, cells: Tensor, stride: int) -> Tensor:
-    """Whether each person's box, or one a cell wide around its centre if it is smaller, holds each cell's centre."""
-    centres, halves = (people[:, :2] + people[:, 2:]) / 2, (people[:, 2:] - people[:, :2]) / 2
-    return ((cells[None] - centres[:, None]).abs() <= halves.clamp_min(stride / 2)[:, None]).all(2)
+    """Whether each person's box, or one a cell wide around its center if it is smaller, holds each cell's center."""
+    centers, halves = (people[:, :2] + people[:, 2:]) / 2, (people[:, 2:] - people[:, :2]) / 2
+    return ((cells[None] - centers[:, None]).abs() <= halves.clamp_min(stride / 2)[:, None]).all(2)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from slimpose.formats.files import replacing
+from slimpose.formats.files import replace_when_done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Checkpoint:
 def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write to a temporary name beside ``path``, flush it to disk, then rename."""
     stored = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as partial:
+    with replace_when_done(path) as partial:
         try:
             save_file(stored, partial, metadata=metadata)
         except SafetensorError as error:

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
 from slimpose.arrays import Crops
-from slimpose.data.order import Order
-from slimpose.data.scenes import SceneBatch, SceneBatches, load_scenes, load_unlabelled
+from slimpose.data.order import SampleOrder
+from slimpose.data.scenes import DetectorBatch, DetectorBatches, load_images, load_unlabeled
 from slimpose.evaluate.detector import box_ap, detected_boxes
 from slimpose.formats import coco
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
 from slimpose.network.spec import NetSpec
-from slimpose.train.box_distillation import BoxTeacher, guessed_people
-from slimpose.train.box_targets import assign
-from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
+from slimpose.train.box_distillation import BoxTeacher, pseudo_labels
+from slimpose.train.box_targets import assign_cells
+from slimpose.train.processes import ALL, Shard, gathered, local_items, mean_of_all
 from slimpose.train.recipe import Recipe
-from slimpose.train.task import Task, placed
+from slimpose.train.task import Task, to_device
 
 _BOX_WEIGHT = 2.0
 
@@ -41,7 +41,7 @@ def quality_loss(logits: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
 
 
 def giou_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean of 1 - generalised IoU of boxes (n, 4, h, w), counted by weights (n, h, w).
+    """Return the weighted mean of 1 - generalized IoU of boxes (n, 4, h, w), counted by weights (n, h, w).
 
     Source:
         Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019.
@@ -63,7 +63,7 @@ def detector_task(
     train_images: Path,
     val: coco.CocoFile,
     val_images: Path,
-    unlabelled: Path | None = None,
+    unlabeled: Path | None = None,
     teacher: BoxTeacher | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Task:
@@ -73,13 +73,13 @@ def detector_task(
         ValueError: If the recipe wants a teacher and none is given, or one is given in vain; if
             there is nobody in the validation set.
     """
-    if (teacher is not None) != (recipe.alpha > 0):
+    if (teacher is not None) != (recipe.distillation_weight > 0):
         told = "was given" if teacher else "is missing"
         raise ValueError(
-            f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither"
+            f"a teacher {told}, and the recipe's alpha is {recipe.distillation_weight:g}; expected both or neither"
         )
-    if unlabelled is not None and teacher is None:
-        raise ValueError(f"pictures without labels ({unlabelled}) need a teacher")
+    if unlabeled is not None and teacher is None:
+        raise ValueError(f"pictures without labels ({unlabeled}) need a teacher")
     net = recipe.net
     if not isinstance(net, NetSpec):
         raise ValueError(f"recipe {recipe.name} trains {net.baseline}, which is no person detector")
@@ -87,24 +87,24 @@ def detector_task(
         raise ValueError(f"{val.path}: nobody has a box; expected people to measure AP on")
     val.check_images(val_images)
     largest = max(max(phase.size) for phase in recipe.phases)
-    scenes = load_scenes(
+    scenes = load_images(
         train, train_images, largest_side=int(1.5 * largest), on_progress=on_progress
     )
-    if unlabelled is not None:
-        scenes += load_unlabelled(
-            unlabelled, largest_side=int(1.5 * largest), on_progress=on_progress
+    if unlabeled is not None:
+        scenes += load_unlabeled(
+            unlabeled, largest_side=int(1.5 * largest), on_progress=on_progress
         )
     repeats = np.array([recipe.source_repeats.get(scene.source, 1.0) for scene in scenes])
-    batches = SceneBatches(
-        scenes=scenes,
-        order=Order(repeats, seed=recipe.seed),
+    batches = DetectorBatches(
+        images=scenes,
+        order=SampleOrder(repeats, seed=recipe.seed),
         stride=recipe.net.stride,
         seed=recipe.seed,
     )
 
-    def batch_at(step: int, part: Part = WHOLE) -> SceneBatch:
+    def batch_at(step: int, part: Shard = ALL) -> DetectorBatch:
         phase = recipe.phase_at(step)
-        how = recipe.augmentation.weaker(phase.augmentation)
+        how = recipe.augmentation.scaled(phase.augmentation)
         return batches.batch(*part.span(step, recipe.batch), phase.size, how)
 
     def loss_against(
@@ -114,22 +114,22 @@ def detector_task(
         sure: list[np.ndarray] | None,
         counts: Tensor,
     ) -> Tensor:
-        targets, target_boxes = assign(logits, boxes, people, sure, stride=net.stride)
+        targets, target_boxes = assign_cells(logits, boxes, people, sure, stride=net.stride)
         found = quality_loss(logits, targets, torch.where(targets > 0, 1, counts))
         return found + _BOX_WEIGHT * giou_loss(boxes, target_boxes, targets)
 
-    def loss_of(model: nn.Module, batch: SceneBatch) -> Tensor:
-        logits, boxes = model(placed(batch.images, model))
-        counts = placed(batch.counts, model)
-        labelled = loss_against(logits, boxes, batch.boxes, None, counts)
+    def loss_of(model: nn.Module, batch: DetectorBatch) -> Tensor:
+        logits, boxes = model(to_device(batch.images, model))
+        counts = to_device(batch.counts, model)
+        labeled = loss_against(logits, boxes, batch.boxes, None, counts)
         if teacher is None:
-            return labelled
+            return labeled
         guesses = [
-            guessed_people(*guess) for guess in zip(*teacher.guesses_of(batch.images), strict=True)
+            pseudo_labels(*guess) for guess in zip(*teacher.detect(batch.images), strict=True)
         ]
         people, sure = map(list, zip(*guesses, strict=True))
-        learnt = loss_against(logits, boxes, people, sure, torch.ones_like(counts))
-        return (1 - recipe.alpha) * labelled + recipe.alpha * learnt
+        learned = loss_against(logits, boxes, people, sure, torch.ones_like(counts))
+        return (1 - recipe.distillation_weight) * labeled + recipe.distillation_weight * learned
 
     def evaluate(model: nn.Module, step: int) -> dict[str, float]:
         assert isinstance(model, DetectorNet)
@@ -137,10 +137,10 @@ def detector_task(
 
         @torch.inference_mode()
         def detect(images: Crops) -> tuple[np.ndarray, np.ndarray]:
-            boxes, scores = decoder(placed(images, model))
+            boxes, scores = decoder(to_device(images, model))
             return boxes.cpu().numpy(), scores.cpu().numpy()
 
-        mine = my_share(list(val.images))
+        mine = local_items(list(val.images))
         found = detected_boxes(
             val, val_images, detect, canvas=recipe.phase_at(step).size, image_ids=mine
         )

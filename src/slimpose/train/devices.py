@@ -18,9 +18,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from slimpose.train.processes import Part, rank, world_size
+from slimpose.train.processes import Shard, rank, world_size
 from slimpose.train.recipe import Recipe
-from slimpose.train.synced_norm import synchronise_norms
+from slimpose.train.synced_norm import synchronize_norms
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -56,16 +56,16 @@ class Devices:
                 f"expected a multiple of {parts}"
             )
 
-    def part(self, number: int) -> Part:
+    def part(self, number: int) -> Shard:
         """Return which part of the step's batch this process computes as its ``number``-th."""
-        return Part(rank() * self.accumulate + number, world_size() * self.accumulate)
+        return Shard(rank() * self.accumulate + number, world_size() * self.accumulate)
 
     def prepare(
         self, model: nn.Module, optimizer: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Return what to call in their stead; the model's weights stay where they are, in the model."""
         if world_size() > 1:
-            synchronise_norms(model, self.accelerator.device)
+            synchronize_norms(model, self.accelerator.device)
         return self.accelerator.prepare(model, optimizer, device_placement=[True, False])
 
 

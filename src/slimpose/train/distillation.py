@@ -17,18 +17,18 @@ import torch
 import torch.nn.functional as F
 
 from slimpose.arrays import Crops, Heatmaps, Size
-from slimpose.data.people import People
-from slimpose.data.teacher_cache import Peaks, teach
+from slimpose.data.people import TrainingPeople
+from slimpose.data.teacher_cache import Peaks, cache_teacher_peaks
 from slimpose.network.build import net_of
 from slimpose.network.detector_net import DetectorNet
 from slimpose.network.pose_net import PoseNet
 from slimpose.runtime.session import Session
 from slimpose.skeleton import Skeleton
 from slimpose.train import checkpoint
-from slimpose.train.inference import computed
-from slimpose.train.processes import gathered, my_share, rank
+from slimpose.train.inference import compute_with_openvino
+from slimpose.train.processes import gathered, local_items, rank
 
-TAUGHT = "taught.safetensors"
+TEACHER_CACHE = "taught.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +68,8 @@ def open_teacher(path: Path) -> Teacher:
     return _onnx_teacher(path, name) if path.suffix == ".onnx" else _torch_teacher(path, name)
 
 
-def taught_once(
-    people: People,
+def cached_teacher(
+    people: TrainingPeople,
     teacher: Teacher,
     *,
     size: Size,
@@ -80,14 +80,16 @@ def taught_once(
 
     Processes share the work. The file takes 24 bytes a joint: 7 MB for 17,000 people.
     """
-    boxes = hashlib.sha256(people.boxes_cut.tobytes()).hexdigest()[:12]
+    boxes = hashlib.sha256(people.boxes_stored.tobytes()).hexdigest()[:12]
     made_of = {"teacher": teacher.name, "size": str(size), "boxes": boxes}
     if cache is not None and cache.is_file():
         kept = checkpoint.load(cache)
         if made_of.items() <= kept.metadata.items():
             return kept.tensors["peaks"].numpy()
-    mine = my_share(list(range(len(people))))
-    peaks = teach(people, mine, teacher.heatmaps_of, size=size, on_progress=on_progress)
+    mine = local_items(list(range(len(people))))
+    peaks = cache_teacher_peaks(
+        people, mine, teacher.heatmaps_of, size=size, on_progress=on_progress
+    )
     of_all = dict(gathered(list(zip(mine, peaks, strict=True))))
     taught = np.stack([of_all[person] for person in range(len(people))])
     if cache is not None and rank() == 0:
@@ -145,7 +147,7 @@ def _torch_teacher(path: Path, name: str) -> Teacher:
         )
     checkpoint.load_into(net, saved.tensors, path=path)
     net.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    outputs_of, runs_on = computed(net)
+    outputs_of, runs_on = compute_with_openvino(net)
     return Teacher(
         name=name,
         runs_on=runs_on,

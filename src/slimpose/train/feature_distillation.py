@@ -3,7 +3,7 @@
 All that a net of the family knows about a person passes its head's 40 channels. Learning those is a
 dense regression, where heatmaps are zero nearly everywhere: a random head soon says "nobody" to
 every crop, and stays there. Of a pruned net the maps between its blocks are as wide as the
-teacher's: then they are learnt too, each stage by itself.
+teacher's: then they are learned too, each stage by itself.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.network.pose_net import PoseNet
-from slimpose.train.inference import Compiled, computed
+from slimpose.train.inference import Compiled, compute_with_openvino
 from slimpose.train.processes import mean_of_all
 
 _LEAST_SPREAD = 0.01
 """Of the channels' mean variance: what a channel that hardly varies is measured by."""
 
 
-def hand_over(teacher: PoseNet, student: nn.Module) -> None:
+def copy_decoder(teacher: PoseNet, student: nn.Module) -> None:
     """Give the student what the teacher has behind its head.
 
     Raises:
@@ -39,13 +39,13 @@ def hand_over(teacher: PoseNet, student: nn.Module) -> None:
     student.to_heatmaps.load_state_dict(teacher.to_heatmaps.state_dict())
 
 
-def maps_with(teacher: PoseNet) -> Compiled:
+def features_with(teacher: PoseNet) -> Compiled:
     """Return the teacher as a NumPy function of uint8 crops (n, H, W, 3).
 
     It gives heatmaps (n, J, h, w), the encoder's maps (n, channels, h, w), finest first, and the
     head's before their activation.
     """
-    maps_of, _ = computed(_WithMaps(teacher))
+    maps_of, _ = compute_with_openvino(_WithMaps(teacher))
     return maps_of
 
 
@@ -61,7 +61,7 @@ class _WithMaps(nn.Module):
         return self.net(crops, with_maps=True)
 
 
-def imitation_loss(predicted: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+def feature_loss(predicted: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
     """Return the mean squared error of maps (n, channels, h, w) in units of each channel's variance; the maps' mean.
 
     Maps that are of other shapes in both nets are left out. A net that gives each channel's mean

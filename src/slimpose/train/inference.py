@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slimpose.network.encoder import Encoder, Front
+from slimpose.network.encoder import Encoder, FrozenStem
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.backends.openvino import new_core, offered
 
@@ -36,7 +36,7 @@ def open_core() -> tuple[Any, dict[str, Any], str]:
     return core, hints, name
 
 
-def compiled(module: nn.Module) -> tuple[Compiled, str] | None:
+def compile_module(module: nn.Module) -> tuple[Compiled, str] | None:
     """Return a module of one input as a NumPy function of any shape, and what computes it; None without OpenVINO.
 
     The module, in evaluation mode, is taken as it is when a shape is seen first, which costs some
@@ -64,10 +64,10 @@ def compiled(module: nn.Module) -> tuple[Compiled, str] | None:
     return function, runs_on
 
 
-def computed(net: nn.Module) -> tuple[Compiled, str]:
+def compute_with_openvino(net: nn.Module) -> tuple[Compiled, str]:
     """Return a net of one input as a NumPy function, and what computes it: a GPU, OpenVINO, or else PyTorch."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fast = compiled(net) if device.type == "cpu" else None
+    fast = compile_module(net) if device.type == "cpu" else None
     if fast is not None:
         return fast
     net.to(device)
@@ -83,7 +83,7 @@ def computed(net: nn.Module) -> tuple[Compiled, str]:
     return outputs_of, f"PyTorch FP32, {device.type}"
 
 
-def frozen_front(encoder: Encoder, stages: int) -> Front | None:
+def frozen_stem(encoder: Encoder, stages: int) -> FrozenStem | None:
     """Return an encoder's frozen first stages as they are now, compiled; None where there is nothing to gain.
 
     Where the processor computes BF16, the features then carry its rounding (a few thousandths), in
@@ -91,7 +91,7 @@ def frozen_front(encoder: Encoder, stages: int) -> Front | None:
     """
     if not stages or next(encoder.parameters()).device.type != "cpu":
         return None
-    fast = compiled(copy.deepcopy(encoder.front_module(stages)).eval())
+    fast = compile_module(copy.deepcopy(encoder.stem_module(stages)).eval())
     if fast is None:
         return None
     outputs_of, _ = fast
@@ -103,4 +103,4 @@ def frozen_front(encoder: Encoder, stages: int) -> Front | None:
             for found in outputs_of(pixels)
         ]
 
-    return Front(stages, maps_of)
+    return FrozenStem(stages, maps_of)

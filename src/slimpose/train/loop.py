@@ -21,7 +21,7 @@ _Batch = TypeVar("_Batch")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One optimiser step: its number (from 0), its loss, the learning rate used."""
+    """One optimizer step: its number (from 0), its loss, the learning rate used."""
 
     number: int
     loss: float

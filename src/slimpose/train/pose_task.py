@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from slimpose import heatmap
 from slimpose.arrays import Crops, Heatmaps
-from slimpose.data.order import Order
+from slimpose.data.order import SampleOrder
 from slimpose.data.people import load_people
 from slimpose.data.pose_batches import PoseBatch, PoseBatches
 from slimpose.evaluate.boxes import ground_truth_boxes
-from slimpose.evaluate.pose import by_heatmaps, pose_ap, pose_records
+from slimpose.evaluate.pose import pose_ap, pose_records, predict_from_heatmaps
 from slimpose.formats import coco
 from slimpose.network.alignment import Alignment
 from slimpose.network.build import build
-from slimpose.train.distillation import Teacher, taught_once
-from slimpose.train.feature_distillation import hand_over, imitation_loss, maps_with
-from slimpose.train.processes import WHOLE, Part, gathered, mean_of_all, my_share
+from slimpose.train.distillation import Teacher, cached_teacher
+from slimpose.train.feature_distillation import copy_decoder, feature_loss, features_with
+from slimpose.train.processes import ALL, Shard, gathered, local_items, mean_of_all
 from slimpose.train.recipe import Recipe
-from slimpose.train.task import Task, placed
+from slimpose.train.task import Task, to_device
 
 
 def heatmap_loss(predicted: Tensor, target: Tensor, weights: Tensor, *, sigma_px: float) -> Tensor:
@@ -34,7 +34,7 @@ def heatmap_loss(predicted: Tensor, target: Tensor, weights: Tensor, *, sigma_px
     Args:
         predicted: (n, J, h, w).
         target: (n, J, h, w).
-        weights: (n, J), 0 where a joint is not labelled.
+        weights: (n, J), 0 where a joint is not labeled.
         sigma_px: The target's standard deviation in cells.
     """
     error = ((predicted - target) ** 2).sum(dim=(2, 3)) / (math.pi * sigma_px**2)
@@ -46,7 +46,7 @@ def heatmaps_with(model: nn.Module) -> Callable[[Crops], Heatmaps]:
 
     @torch.inference_mode()
     def heatmaps_of(crops: Crops) -> Heatmaps:
-        return model(placed(crops, model)).float().cpu().numpy()
+        return model(to_device(crops, model)).float().cpu().numpy()
 
     return heatmaps_of
 
@@ -59,7 +59,7 @@ def pose_task(
     val: coco.CocoFile,
     val_images: Path,
     teacher: Teacher | None = None,
-    alignment: Alignment = "centres",
+    alignment: Alignment = "centers",
     cache: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Task:
@@ -75,12 +75,12 @@ def pose_task(
             in vain; if the teacher's cells are of another size, or its head, or what is behind it,
             is another and it is to be imitated.
     """
-    if (teacher is not None) != (recipe.alpha > 0):
+    if (teacher is not None) != (recipe.distillation_weight > 0):
         told = "was given" if teacher else "is missing"
         raise ValueError(
-            f"a teacher {told}, and the recipe's alpha is {recipe.alpha:g}; expected both or neither"
+            f"a teacher {told}, and the recipe's alpha is {recipe.distillation_weight:g}; expected both or neither"
         )
-    if recipe.imitation and (teacher is None or teacher.net is None):
+    if recipe.feature_distillation_weight and (teacher is None or teacher.net is None):
         raise ValueError(
             f"recipe {recipe.name} imitates its teacher; got {teacher.name if teacher else 'no teacher'}; "
             "expected weights (.safetensors) of a net of this family"
@@ -101,10 +101,10 @@ def pose_task(
     boxes = ground_truth_boxes(val)
     if not boxes:
         raise ValueError(
-            f"{val.path}: nobody has a labelled joint; expected people to measure AP on"
+            f"{val.path}: nobody has a labeled joint; expected people to measure AP on"
         )
     beside = (
-        None if all(phase.taught_once for phase in recipe.phases) else teacher
+        None if all(phase.cached_teacher for phase in recipe.phases) else teacher
     )  # looks at the crops in the run
     if beside is not None and beside.stride != recipe.net.stride:
         raise ValueError(
@@ -123,18 +123,18 @@ def pose_task(
     repeats = np.array([recipe.source_repeats.get(source, 1.0) for source in people.sources])
     stride = recipe.net.stride
     taught = None
-    if teacher is not None and any(phase.taught_once for phase in recipe.phases):
-        taught = taught_once(people, teacher, size=largest, cache=cache, on_progress=on_progress)
+    if teacher is not None and any(phase.cached_teacher for phase in recipe.phases):
+        taught = cached_teacher(people, teacher, size=largest, cache=cache, on_progress=on_progress)
     batches = PoseBatches(
         people=people,
-        order=Order(repeats, seed=recipe.seed),
+        order=SampleOrder(repeats, seed=recipe.seed),
         stride=stride,
         sigma_share=recipe.sigma_share,
         seed=recipe.seed,
-        trust=np.array(
-            [recipe.label_trust.get(source, 1.0) for source in people.sources], np.float32
+        keypoint_confidence=np.array(
+            [recipe.keypoint_confidence.get(source, 1.0) for source in people.sources], np.float32
         ),
-        taught=taught,
+        cached_peaks=taught,
     )
     look = None  # a teacher that is done looking need not stay in memory
     if beside is not None:
@@ -145,50 +145,67 @@ def pose_task(
         )
     student = build(recipe.net, alignment=alignment)
     maps_of = None
-    if recipe.imitation and teacher is not None and teacher.net is not None:
-        hand_over(teacher.net, student)
-        maps_of = maps_with(teacher.net)
+    if recipe.feature_distillation_weight and teacher is not None and teacher.net is not None:
+        copy_decoder(teacher.net, student)
+        maps_of = features_with(teacher.net)
 
-    def batch_at(step: int, part: Part = WHOLE) -> PoseBatch:
+    def batch_at(step: int, part: Shard = ALL) -> PoseBatch:
         phase = recipe.phase_at(step)
-        how = recipe.augmentation.weaker(phase.augmentation)
-        if look is None or phase.taught_once or not recipe.teach_unlabelled:
+        how = recipe.augmentation.scaled(phase.augmentation)
+        if look is None or phase.cached_teacher or not recipe.distill_unlabeled:
             how = dataclasses.replace(how, blend=0.0)  # nobody could label it
         return batches.batch(
-            *part.span(step, recipe.batch), phase.size, how, taught=phase.taught_once
+            *part.span(step, recipe.batch),
+            phase.size,
+            how,
+            with_cached_teacher=phase.cached_teacher,
         )
 
     def loss_of(model: nn.Module, batch: PoseBatch) -> Tensor:
-        crops = placed(batch.crops, model)
+        crops = to_device(batch.crops, model)
         if maps_of is None:
-            seen = look(batch.crops) if batch.taught is None and look is not None else batch.taught
+            seen = (
+                look(batch.crops)
+                if batch.teacher_heatmaps is None and look is not None
+                else batch.teacher_heatmaps
+            )
             return heatmaps_loss(model, model(crops), batch, seen)
         predicted, *maps = model(crops, with_maps=True)
         seen, *theirs = maps_of(batch.crops)
         of_heatmaps = heatmaps_loss(
-            model, predicted, batch, seen if batch.taught is None else batch.taught
+            model,
+            predicted,
+            batch,
+            seen if batch.teacher_heatmaps is None else batch.teacher_heatmaps,
         )
-        of_maps = imitation_loss(maps, [placed(array, model) for array in theirs])
-        return recipe.imitation * of_maps + (1 - recipe.imitation) * of_heatmaps
+        of_maps = feature_loss(maps, [to_device(array, model) for array in theirs])
+        return (
+            recipe.feature_distillation_weight * of_maps
+            + (1 - recipe.feature_distillation_weight) * of_heatmaps
+        )
 
     def heatmaps_loss(
         model: nn.Module, predicted: Tensor, batch: PoseBatch, seen: Heatmaps | None
     ) -> Tensor:
         """Against the labels and against what the teacher has seen."""
         sigma_px = recipe.sigma_share * predicted.shape[2]
-        weights = placed(batch.weights, model)
-        loss = heatmap_loss(predicted, placed(batch.heatmaps, model), weights, sigma_px=sigma_px)
+        weights = to_device(batch.weights, model)
+        loss = heatmap_loss(predicted, to_device(batch.heatmaps, model), weights, sigma_px=sigma_px)
         if seen is None:
             return loss
         believed = (
-            torch.ones_like(weights) if recipe.teach_unlabelled else (weights > 0).to(weights.dtype)
+            torch.ones_like(weights)
+            if recipe.distill_unlabeled
+            else (weights > 0).to(weights.dtype)
         )
-        distilled = heatmap_loss(predicted, placed(seen, model), believed, sigma_px=sigma_px)
-        return (1 - recipe.alpha) * loss + recipe.alpha * distilled
+        distilled = heatmap_loss(predicted, to_device(seen, model), believed, sigma_px=sigma_px)
+        return (1 - recipe.distillation_weight) * loss + recipe.distillation_weight * distilled
 
     def evaluate(model: nn.Module, step: int) -> dict[str, float]:
-        predict = by_heatmaps(heatmaps_with(model), val.skeleton, stride=stride, flip=False)
-        mine = dict(my_share(list(boxes.items())))
+        predict = predict_from_heatmaps(
+            heatmaps_with(model), val.skeleton, stride=stride, flip=False
+        )
+        mine = dict(local_items(list(boxes.items())))
         records = pose_records(val, val_images, mine, predict, crop_size=recipe.phase_at(step).size)
         return pose_ap(val, gathered(records))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 _Item = TypeVar("_Item")
 
 
-class Part(NamedTuple):
+class Shard(NamedTuple):
     """One of equal parts of a step's batch."""
 
     number: int = 0
@@ -26,7 +26,7 @@ class Part(NamedTuple):
         return step * batch + self.number * count, count
 
 
-WHOLE = Part()
+ALL = Shard()
 
 
 def rank() -> int:
@@ -56,7 +56,7 @@ def mean_of_all(value: Tensor) -> Tensor:
     return total / world_size()
 
 
-def my_share(items: Sequence[_Item]) -> list[_Item]:
+def local_items(items: Sequence[_Item]) -> list[_Item]:
     """Return this process's items: every one is some process's, none is two's."""
     return list(items[rank() :: world_size()])
 
@@ -70,7 +70,7 @@ def gathered(items: list[_Item]) -> list[_Item]:
     return [item for share in shares for item in share]
 
 
-def as_the_first_says(value: _Item) -> _Item:
+def broadcast_from_first(value: _Item) -> _Item:
     """Return process 0's value, to all: for decisions by the clock."""
     if world_size() == 1:
         return value

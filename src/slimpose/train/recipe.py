@@ -29,7 +29,7 @@ class Phase:
     samples: int = 0
     epochs: float = 0.0
     augmentation: float = 1.0
-    taught_once: bool = False
+    cached_teacher: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Recipe:
         mirrored_teacher: Show a teacher that looks at every crop the mirrored crop too and learn
             from the mean: it then costs twice as much, and is a better teacher by what a flip test
             gives it.
-        teach_unlabelled: Whether the teacher is believed about joints without a label too (pose
+        teach_unlabeled: Whether the teacher is believed about joints without a label too (pose
             only).
         teacher_labels: Whether to believe guesses for joints nobody annotated (pose only).
         sigma_share: Target Gaussian's standard deviation as a share of the heatmap's height (pose
@@ -91,32 +91,32 @@ class Recipe:
     encoder_rate: float = 1.0
     frozen_stages: int = 0
     weight_decay: float = 0.01
-    warm_up: float = 0.02
+    warmup_share: float = 0.02
     flat: float = 0.0
     drops: tuple[float, ...] = ()
     ema: float = 0.998
     augmentation: Augmentation = Augmentation()
     source_repeats: dict[str, float] = field(default_factory=dict)
-    label_trust: dict[str, float] = field(default_factory=dict)
-    alpha: float = 0.0
-    imitation: float = 0.0
+    keypoint_confidence: dict[str, float] = field(default_factory=dict)
+    distillation_weight: float = 0.0
+    feature_distillation_weight: float = 0.0
     mirrored_teacher: bool = False
-    teach_unlabelled: bool = True
+    distill_unlabeled: bool = True
     teacher_labels: TeacherLabels = TeacherLabels()
     sigma_share: float = 1 / 32
     evaluations: int = 12
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
+        if not 0 <= self.distillation_weight <= 1:
             raise ValueError(
-                f"alpha is {self.alpha:g}; expected 0 to 1: the teacher's share of the loss"
+                f"alpha is {self.distillation_weight:g}; expected 0 to 1: the teacher's share of the loss"
             )
-        if not 0 <= self.imitation <= 1:
+        if not 0 <= self.feature_distillation_weight <= 1:
             raise ValueError(
-                f"imitation is {self.imitation:g}; expected 0 to 1: the head's share of the loss"
+                f"imitation is {self.feature_distillation_weight:g}; expected 0 to 1: the head's share of the loss"
             )
-        if self.imitation and self.mirrored_teacher:
+        if self.feature_distillation_weight and self.mirrored_teacher:
             raise ValueError(
                 "a teacher is imitated on the crop as it is; expected no mirrored_teacher beside imitation"
             )
@@ -144,9 +144,9 @@ class Recipe:
         done = step / max(1, self.steps)
         if self.drops:
             return 0.1 ** sum(done >= drop for drop in self.drops)
-        if done < self.warm_up:
-            return (step + 1) / max(1.0, self.warm_up * self.steps)
-        falls_from = self.warm_up + self.flat
+        if done < self.warmup_share:
+            return (step + 1) / max(1.0, self.warmup_share * self.steps)
+        falls_from = self.warmup_share + self.flat
         return 0.5 * (
             1 + math.cos(math.pi * min(1.0, max(0.0, (done - falls_from) / (1 - falls_from))))
         )
@@ -176,7 +176,7 @@ class Recipe:
         except (TypeError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"this does not describe a recipe: {error}") from error
 
-    def changed(self, changes: Mapping[str, Any]) -> Recipe:
+    def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
         """Return the same run with some settings changed: named as here, tables within tables, sizes as "256x192".
 
         Raises:
@@ -184,7 +184,7 @@ class Recipe:
         """
         return Recipe.from_json(json.dumps(_merged(json.loads(self.to_json()), changes)))
 
-    def counted(self, samples_an_epoch: int) -> Recipe:
+    def with_epochs_counted(self, samples_an_epoch: int) -> Recipe:
         """Return the same run with every phase's epochs counted in samples."""
         phases = tuple(
             dataclasses.replace(phase, samples=round(phase.epochs * samples_an_epoch), epochs=0.0)
@@ -194,12 +194,12 @@ class Recipe:
         )
         return dataclasses.replace(self, phases=phases)
 
-    def taught_once(self) -> Recipe:
+    def with_cached_teacher(self) -> Recipe:
         """Return the same run with a teacher that looks at every person once, beforehand."""
         phases = tuple(dataclasses.replace(phase, taught_once=True) for phase in self.phases)
         return dataclasses.replace(self, phases=phases)
 
-    def narrowed_to(self, net: Spec) -> Recipe:
+    def with_net(self, net: Spec) -> Recipe:
         """Return the same run for this net, if it is the recipe's with some of its channels pruned; else the run."""
         mine = self.net
         if not isinstance(net, NetSpec) or not isinstance(mine, NetSpec):

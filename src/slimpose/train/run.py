@@ -19,14 +19,14 @@ from slimpose.data.order import prefetch
 from slimpose.formats.files import write_bytes
 from slimpose.network import trunk
 from slimpose.network.encoder import Encoder
-from slimpose.network.growing import grow_into
+from slimpose.network.growing import load_into_larger
 from slimpose.network.imagenet import load_imagenet
 from slimpose.network.spec import NetSpec
 from slimpose.train import checkpoint
 from slimpose.train.devices import Devices, open_devices
-from slimpose.train.inference import frozen_front
+from slimpose.train.inference import frozen_stem
 from slimpose.train.loop import Step, make_optimizer, train
-from slimpose.train.processes import as_the_first_says
+from slimpose.train.processes import broadcast_from_first
 from slimpose.train.recipe import Recipe
 from slimpose.train.task import Task
 
@@ -39,7 +39,7 @@ _RESUMED_WITH = {
     "teacher": "--teacher",
     "train_file": "--train",
     "val_file": "--val",
-    "unlabelled": "--unlabelled",
+    "unlabeled": "--unlabeled",
 }
 """What must stay the same for the run to be the same one: note to option."""
 
@@ -78,7 +78,7 @@ def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
     start = None if start_from == IMAGENET else checkpoint.load_weights(path)
     if start is not None and "trunk" not in start.metadata:
         if start.tensors.keys() < task.model.state_dict().keys():
-            added = grow_into(task.model, start.tensors, path=path)
+            added = load_into_larger(task.model, start.tensors, path=path)
             return f"{path.name} ({start.metadata.get('start', 'start unknown')}), {len(added)} parts added"
         checkpoint.load_into(task.model, start.tensors, path=path)
         return f"{path.name} ({start.metadata.get('start', 'start unknown')})"
@@ -128,7 +128,7 @@ def run(
         recipe: The run.
         out: Its folder.
         resume: Go on from the folder's checkpoint.
-        notes: Further metadata for the weights (data, licence, start).
+        notes: Further metadata for the weights (data, license, start).
         devices: What computes; one process in FP32 by default.
         save_every_s: Seconds between checkpoints.
         stop_after_s: Seconds after which to stop with a checkpoint, for ``resume``.
@@ -174,7 +174,7 @@ def run(
         }
     encoder = getattr(model, "encoder", None)
     if isinstance(encoder, Encoder):
-        encoder.front = frozen_front(encoder, recipe.frozen_stages)
+        encoder.front = frozen_stem(encoder, recipe.frozen_stages)
     if devices.is_main:
         _cut_metrics(out / METRICS, done)
     metadata = {
@@ -233,7 +233,9 @@ def run(
                 metrics.flush()
             yield progress
             now = time.monotonic()
-            stops = math.isfinite(stop_after_s) and as_the_first_says(now - started > stop_after_s)
+            stops = math.isfinite(stop_after_s) and broadcast_from_first(
+                now - started > stop_after_s
+            )
             if figures or now - last_saved > save_every_s or stops or done == recipe.steps:
                 if devices.is_main:
                     save()

@@ -44,20 +44,20 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         self.training = norm.training
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise maps (n, channels, height, width) of this process."""
+        """Normalize maps (n, channels, height, width) of this process."""
         if self.training:
-            normalised = self._by_all(input.to(self.weight.dtype)).to(
+            normalized = self._by_all(input.to(self.weight.dtype)).to(
                 input.dtype
             )  # statistics of BF16 maps in FP32
         else:
-            normalised = super().forward(input)
-        return self.act(self.drop(normalised))
+            normalized = super().forward(input)
+        return self.act(self.drop(normalized))
 
     def _by_all(self, maps: Tensor) -> Tensor:
         world, shape = dist.get_world_size(), (1, -1, 1, 1)
         mean = _SumOfAll.apply(maps.mean((0, 2, 3))) / world
-        centred = maps - mean.view(shape)
-        variance = _SumOfAll.apply((centred**2).mean((0, 2, 3))) / world
+        centerd = maps - mean.view(shape)
+        variance = _SumOfAll.apply((centerd**2).mean((0, 2, 3))) / world
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -68,10 +68,10 @@ class SyncedBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(variance * (count / max(1.0, count - 1)), self.momentum)
             self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale.view(shape) + self.bias.view(shape)
+        return centerd * scale.view(shape) + self.bias.view(shape)
 
 
-def synchronise_norms(model: nn.Module, device: torch.device) -> None:
+def synchronize_norms(model: nn.Module, device: torch.device) -> None:
     """Replace every batch norm by one over all processes; names and values of weights stay.
 
     On a GPU by PyTorch's own, which is one fused kernel (not run here).
@@ -84,4 +84,4 @@ def synchronise_norms(model: nn.Module, device: torch.device) -> None:
         if isinstance(child, nn.BatchNorm2d):
             setattr(model, name, SyncedBatchNorm(child))
         else:
-            synchronise_norms(child, device)
+            synchronize_norms(child, device)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.arrays import Crops
-from slimpose.train.processes import WHOLE, Part
+from slimpose.train.processes import ALL, Shard
 
 
 class BatchAt(Protocol):
     """Makes the batch of a step, or a part of it: a pure function of both."""
 
-    def __call__(self, step: int, part: Part = WHOLE) -> Any:
+    def __call__(self, step: int, part: Shard = ALL) -> Any:
         """Return it."""
 
 
@@ -41,6 +41,6 @@ class Task:
     evaluate: Callable[[nn.Module, int], dict[str, float]]
 
 
-def placed(array: np.ndarray, model: nn.Module) -> Tensor:
+def to_device(array: np.ndarray, model: nn.Module) -> Tensor:
     """Return an array as a tensor where the model is."""
     return torch.from_numpy(array).to(next(model.parameters()).device)

@@ -17,7 +17,7 @@ from slimpose.export.hardware.target import load_target
 from slimpose.network import scaled
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.encoder import Encoder
-from slimpose.network.family import FAMILY, member
+from slimpose.network.family import FAMILY, family_spec
 from slimpose.network.spec import NetSpec
 
 SCALED = (
@@ -136,7 +136,7 @@ def test_the_family_holds_what_the_search_finds_near_the_papers_fpga_net(
     name: str, target: str
 ) -> None:
     chip = load_target(target)
-    found = fit(chip, gmac=0.43, parent=member("mnv2"))
+    found = fit(chip, gmac=0.43, parent=family_spec("mnv2"))
     assert found[0].spec == FAMILY[name]
     for candidate in found:
         assert abs(candidate.macs - 0.43e9) <= NEAR * 0.43e9
@@ -145,17 +145,17 @@ def test_the_family_holds_what_the_search_finds_near_the_papers_fpga_net(
 
 
 def test_the_small_fpgas_net_can_start_from_the_whole_shipped_net() -> None:
-    parent = parent_layers(member("mnv2"))
+    parent = parent_layers(family_spec("mnv2"))
     assert inherited_share(parent, layers_of_spec(FAMILY["dpu"])) == 1
     narrower = dataclasses.replace(FAMILY["dpu"], width_multiplier=0.5)
     assert inherited_share(parent, layers_of_spec(narrower)) < 0.1
-    assert inherited_share(parent_layers(member("b1")), layers_of_spec(FAMILY["dpu"])) == 0
+    assert inherited_share(parent_layers(family_spec("b1")), layers_of_spec(FAMILY["dpu"])) == 0
 
 
 def test_far_from_every_net_the_nearest_that_fits_is_taken() -> None:
-    (only,) = fit(load_target("dpu-b1024"), gmac=50.0, parent=member("mnv2"))
+    (only,) = fit(load_target("dpu-b1024"), gmac=50.0, parent=family_spec("mnv2"))
     assert only.macs < 5e9
-    (least,) = fit(load_target("dpu-b1024"), gmac=0.001, parent=member("mnv2"))
+    (least,) = fit(load_target("dpu-b1024"), gmac=0.001, parent=family_spec("mnv2"))
     assert least.macs < only.macs
 
 

@@ -1,4 +1,4 @@
-"""The linter: what it reads in a file, what it recognises, and what it says."""
+"""The linter: what it reads in a file, what it recognizes, and what it says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from lint_graphs import Sketch, one_layer, squeeze_excite
 from slimpose.cli.main import main
-from slimpose.export.hardware.check import report_on
+from slimpose.export.hardware.check import check_layers
 from slimpose.export.hardware.expressions import Expression, MissingFactError, fill
 from slimpose.export.hardware.graph import graph_of, read_graph
 from slimpose.export.hardware.layers import Layer
@@ -67,7 +67,7 @@ def _gate(*, times: bool, divide: bool = True, product_first: bool = False) -> A
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_patterns_are_recognised(model: Any, kinds: list[str]) -> None:
+def test_patterns_are_recognized(model: Any, kinds: list[str]) -> None:
     assert _kinds(model) == kinds
 
 
@@ -115,11 +115,11 @@ def test_what_others_read_too_cannot_fuse() -> None:
     model = sketch.node("Relu").node("Add", "*", kept).model()
     relu = next(layer for layer in _layers(model) if layer.kind == "relu")
     assert relu.facts["after"] == "shared conv"
-    report = report_on([relu], load_target("dpu-b1024"))
+    report = check_layers([relu], load_target("dpu-b1024"))
     assert [finding.rule for finding in report.verdicts[0].findings] == ["relu-after"]
 
 
-def test_a_quantised_file_is_judged_as_the_net_it_stands_for() -> None:
+def test_a_quantized_file_is_judged_as_the_net_it_stands_for() -> None:
     sketch = Sketch()
     scale = sketch.constant(0.1), sketch.constant(0, np.int8)
     sketch.node("QuantizeLinear", "*", *scale).node("DequantizeLinear", "*", *scale).conv(8, 8)
@@ -217,7 +217,7 @@ def test_our_files_tell_where_the_network_ends(
     name: str, counted: int, macs: int, first: list[str]
 ) -> None:
     graph = read_graph(shipped()[name])
-    report = report_on(layers_of(graph), load_target("tensorrt-10"))
+    report = check_layers(layers_of(graph), load_target("tensorrt-10"))
     assert (len(report.counted), report.macs) == (counted, macs)
     before = [verdict.layer.kind for verdict in report.verdicts if verdict.layer.part == "before"]
     assert before == [*first, "sub", "div"]
@@ -226,7 +226,7 @@ def test_our_files_tell_where_the_network_ends(
     }
     assert {"GatherElements", "sub"} <= decoding
     graph.metadata = {}
-    whole = report_on(layers_of(graph), load_target("tensorrt-10"))
+    whole = check_layers(layers_of(graph), load_target("tensorrt-10"))
     assert len(whole.counted) == len(report.verdicts) - 1
 
 
@@ -308,7 +308,7 @@ source = "book"
 def test_a_target_of_ones_own_is_read(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(TARGET)
-    report = report_on(layers_of(graph_of(one_layer("conv"))), load_target(str(file)))
+    report = check_layers(layers_of(graph_of(one_layer("conv"))), load_target(str(file)))
     assert not report.leaving
     assert report.verdicts[1].met == (("kernel", "kernel_height <= 3: 3 <= 3", "the book, page 1"),)
 
@@ -331,7 +331,7 @@ def test_a_target_of_ones_own_is_read(tmp_path: Path) -> None:
             'mend = "smaller"\nlevel = "loud"',
             "level 'loud'; expected leaves or advice",
         ),
-        ('mend = "smaller"', 'mend = "smaller"\ncolour = "red"', "unknown colour"),
+        ('mend = "smaller"', 'mend = "smaller"\ncolor = "red"', "unknown color"),
         (
             'on = ["conv"]\nholds',
             'on = ["depthwise_conv"]\nholds',
@@ -500,7 +500,7 @@ def test_the_peers_are_judged_layer_by_layer(name: str) -> None:
     if not path.is_file():
         pytest.skip("no peers beside this checkout")
     layers = layers_of(read_graph(path))
-    report = report_on(layers, load_target("dpu-b1024"))
+    report = check_layers(layers, load_target("dpu-b1024"))
     assert report.leaving
     assert len(report.counted) == len(layers) - 1
     assert all(verdict.findings for verdict in report.leaving)

@@ -8,12 +8,12 @@ import pytest
 
 from slimpose.export import onnx
 from slimpose.export.hardware.arithmetic import layers_of_spec, macs_of_spec
-from slimpose.export.hardware.check import Report, Verdict, report_on
+from slimpose.export.hardware.check import LayerVerdict, Report, check_layers
 from slimpose.export.hardware.graph import graph_of, read_graph
 from slimpose.export.hardware.layers import Layer
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target, target_names
-from slimpose.network.family import FAMILY, member
+from slimpose.network.family import FAMILY, family_spec
 from slimpose.network.spec import NetSpec
 from slimpose.runtime.models import shipped
 
@@ -21,12 +21,12 @@ BLOCKS_OF_B1 = 23
 
 
 def _untrained(spec: NetSpec) -> list[Layer]:
-    return layers_of(graph_of(onnx.to_onnx(onnx.untrained(spec), name="", card={})))
+    return layers_of(graph_of(onnx.to_onnx(onnx.random_weights(spec), name="", card={})))
 
 
 @pytest.fixture(scope="module")
 def b1() -> list[Layer]:
-    return _untrained(member("b1"))
+    return _untrained(family_spec("b1"))
 
 
 def _leaving(report: Report) -> Counter[tuple[str, str, bool]]:
@@ -41,7 +41,7 @@ def _leaving(report: Report) -> Counter[tuple[str, str, bool]]:
 def test_the_papers_b1_is_refused_by_the_fpga_for_what_it_lacks_and_for_nothing_else(
     b1: list[Layer],
 ) -> None:
-    report = report_on(b1, load_target("dpu-b1024-isa0"))
+    report = check_layers(b1, load_target("dpu-b1024-isa0"))
     found = _leaving(report)
     # Every swish, behind a convolution or inside a block; of each block the gate and the product,
     # and the averages of maps larger than 8x8: all but those of the last stages' 7 blocks of 8x6.
@@ -77,12 +77,12 @@ def _width(layer: Layer) -> tuple[int, int]:
     return int(layer.facts["kernel_height"]), int(layer.facts["in_channels"])
 
 
-def _staying(verdicts: list[Verdict]) -> list[Layer]:
+def _staying(verdicts: list[LayerVerdict]) -> list[Layer]:
     return [verdict.layer for verdict in verdicts if verdict.stays]
 
 
 def test_a_newer_instruction_set_does_not_save_b1(b1: list[Layer]) -> None:
-    found = _leaving(report_on(b1, load_target("dpu-b1024-isa1")))
+    found = _leaving(check_layers(b1, load_target("dpu-b1024-isa1")))
     assert found["swish", "swish", False] == 2 * BLOCKS_OF_B1 - 1
     assert found["mul-operands", "mul", True] == BLOCKS_OF_B1
     assert ("average-pool-kernel", "global-average-pool", True) not in found
@@ -90,13 +90,13 @@ def test_a_newer_instruction_set_does_not_save_b1(b1: list[Layer]) -> None:
 
 def test_b1_runs_where_its_operators_do(b1: list[Layer]) -> None:
     for name in ("tensorrt-10", "litert-xnnpack", "litert-gpu", "ncnn"):
-        assert not report_on(b1, load_target(name)).leaving, name
+        assert not check_layers(b1, load_target(name)).leaving, name
 
 
 def test_the_shipped_net_fits_every_chip_whole() -> None:
     layers = layers_of(read_graph(shipped()["mnv2"]))
     for name in target_names():
-        report = report_on(layers, load_target(name))
+        report = check_layers(layers, load_target(name))
         if name == "tensorrt-7":  # opset 18 is too new for it; no layer is
             assert [verdict.layer.kind for verdict in report.leaving] == ["model"]
         else:
@@ -115,7 +115,7 @@ def test_the_dpu_nets_have_no_finding_on_their_chips(name: str) -> None:
     for target in DPU_NETS[name]:
         findings = [
             verdict.findings
-            for verdict in report_on(layers, load_target(target)).verdicts
+            for verdict in check_layers(layers, load_target(target)).verdicts
             if verdict.findings
         ]
         assert not findings, target
@@ -143,15 +143,15 @@ def test_the_arithmetic_says_what_the_exported_file_says(name: str) -> None:
         }
         assert known.items() <= {"constant_bounds": True, **theirs.facts}.items(), theirs.name
     for target in DPU_NETS[name]:
-        report = report_on([*written], load_target(target))
+        report = check_layers([*written], load_target(target))
         assert not any(verdict.findings for verdict in report.verdicts)
     assert sum(layer.macs for layer in written) == macs_of_spec(FAMILY[name])
 
 
 @pytest.mark.slow
 def test_the_hardware_portable_net_leaves_the_small_fpga_for_its_wide_5x5_kernels_only() -> None:
-    layers = _untrained(member("lite1"))
-    report = report_on(layers, load_target("dpu-b1024"))
+    layers = _untrained(family_spec("lite1"))
+    report = check_layers(layers, load_target("dpu-b1024"))
     assert set(_leaving(report)) == {("depthwise-bank", "depthwise-conv", False)}
     assert {verdict.layer.facts["in_channels"] for verdict in report.leaving} == {672, 1152}
-    assert not report_on(layers, load_target("dpu-b4096")).leaving
+    assert not check_layers(layers, load_target("dpu-b4096")).leaving

@@ -9,7 +9,7 @@ import pytest
 
 from lint_cases import CASES
 from lint_graphs import one_layer
-from slimpose.export.hardware.check import Verdict, report_on
+from slimpose.export.hardware.check import LayerVerdict, check_layers
 from slimpose.export.hardware.graph import graph_of
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import ANY_KIND, Rule, Target, all_targets
@@ -26,9 +26,9 @@ def _ids(rows: list[tuple[Target, Rule, str]]) -> list[str]:
     return [f"{target.name}:{rule.id}:{kind}" for target, rule, kind in rows]
 
 
-def verdicts_on(model: object, target: Target, kind: str) -> list[Verdict]:
+def verdicts_on(model: object, target: Target, kind: str) -> list[LayerVerdict]:
     """Verdicts on the layers of a kind, or with an operator of that name."""
-    report = report_on(layers_of(graph_of(model)), target)  # pyright: ignore[reportArgumentType]
+    report = check_layers(layers_of(graph_of(model)), target)  # pyright: ignore[reportArgumentType]
     return [
         verdict
         for verdict in report.verdicts
@@ -53,8 +53,8 @@ def test_what_breaks_a_limit_is_caught_and_what_is_just_inside_passes(
     assert caught
     assert {finding.level for finding in caught} == {rule.level}
     assert caught[0].source == rule.source
-    assert "{" not in caught[0].why + caught[0].mend
-    assert "?" not in caught[0].why + caught[0].mend
+    assert "{" not in caught[0].why + caught[0].fix
+    assert "?" not in caught[0].why + caught[0].fix
     kept = verdicts_on(inside, target, kind)
     assert kept
     assert all(verdict.stays for verdict in kept), [verdict.findings for verdict in kept]
@@ -68,7 +68,7 @@ def test_what_a_target_refuses_is_caught(target: Target, rule: Rule, kind: str) 
     assert verdicts
     (finding,) = verdicts[-1].findings
     assert (finding.rule, finding.level, finding.source) == (rule.id, "leaves", rule.source)
-    assert "{" not in finding.why + finding.mend
+    assert "{" not in finding.why + finding.fix
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_what_a_target_runs_passes(target: Target, kind: str) -> None:
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_an_operator_that_no_table_knows_is_unknown_and_counts_as_leaving(target: Target) -> None:
     layers = layers_of(graph_of(one_layer("MadeUp")))
-    report = report_on(layers, target)
+    report = check_layers(layers, target)
     (verdict,) = [verdict for verdict in report.verdicts if verdict.layer.kind == "made.up::MadeUp"]
     assert verdict.status == "unknown"
     assert "does not know it" in verdict.findings[0].why
     assert verdict in report.leaving
     (vouched,) = [
         verdict
-        for verdict in report_on(layers, target, allowed={"made.up::MadeUp"}).verdicts
+        for verdict in check_layers(layers, target, allowed={"made.up::MadeUp"}).verdicts
         if verdict.layer.kind == "made.up::MadeUp"
     ]
     assert vouched.stays

@@ -19,21 +19,21 @@ from onnx.reference import ReferenceEvaluator
 
 from slimpose.cli.main import main
 from slimpose.export.quantization import calibration, rounding_search, samples
-from slimpose.export.quantization.equalize import channel_peaks, equalised
-from slimpose.export.quantization.fp16 import halved
+from slimpose.export.quantization.equalize import channel_peaks, equalize
+from slimpose.export.quantization.fp16 import to_fp16
 from slimpose.export.quantization.graph import (
-    Parts,
+    GraphParts,
     Runner,
     network_of,
     read_float,
     relative_error,
-    take_apart,
+    split_graph,
     with_outputs,
 )
 from slimpose.export.quantization.int8 import (
     bias_corrected,
     channel_means,
-    quantised,
+    quantize_graph,
     with_bias_pairs,
 )
 from slimpose.export.quantization.pixel_input import pixel_input
@@ -41,16 +41,16 @@ from slimpose.export.quantization.samples import split
 from slimpose.export.quantization.schemes import SCHEMES, power_of_two
 from slimpose.formats import coco
 from slimpose.runtime.session import Session
-from small_nets import LAYERS, SIZE, self_labelled, small_net
+from small_nets import LAYERS, SIZE, self_labeled, small_net
 from synthetic_models import CANVAS, HALF_BOX, dot_image, write_detector_model, write_pose_model
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A net, ``small.onnx``, and pictures that it labelled, in ``pictures``."""
+    """A net, ``small.onnx``, and pictures that it labeled, in ``pictures``."""
     made = tmp_path_factory.mktemp("quantize")
     small_net(made / "small.onnx")
-    self_labelled(made / "small.onnx", made / "pictures")
+    self_labeled(made / "small.onnx", made / "pictures")
     return made
 
 
@@ -75,23 +75,25 @@ def words(folder: Path, out: Path, *more: object, model: Path | None = None) -> 
     return ["quantize", model or folder / "small.onnx", *given, *more]
 
 
-def small_bench(folder: Path) -> tuple[rounding_search.Bench, Parts]:
+def small_bench(folder: Path) -> tuple[rounding_search.QuantizationEvaluation, GraphParts]:
     model, _ = read_float(folder / "small.onnx")
-    parts = take_apart(model, deconvolutions=False)
+    parts = split_graph(model, deconvolutions=False)
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (10, *SIZE, 3)).astype(np.uint8)
-    return rounding_search.bench(network_of(model, parts), parts, pictures, threads=1), parts
+    return rounding_search.prepare_evaluation(
+        network_of(model, parts), parts, pictures, threads=1
+    ), parts
 
 
 def test_layers_are_those_between_pixels_and_maps_and_maps_stay_float(folder: Path) -> None:
     model, _ = read_float(folder / "small.onnx")
-    parts = take_apart(model, deconvolutions=False)
+    parts = split_graph(model, deconvolutions=False)
     assert parts.layers == LAYERS
-    assert (parts.float_ends, parts.maps) == (("d1", "maps"), ("heatmaps",))
-    assert {"cast", "div", "argmax", "centre"} <= set(
+    assert (parts.kept_float, parts.maps) == (("d1", "maps"), ("heatmaps",))
+    assert {"cast", "div", "argmax", "center"} <= set(
         parts.outside
     )  # the decoding's sums are no layers
-    assert take_apart(model, deconvolutions=True).layers == (*LAYERS, "d1")
+    assert split_graph(model, deconvolutions=True).layers == (*LAYERS, "d1")
 
 
 @pytest.mark.parametrize(("node", "axis", "channels"), [("c1", 0, 8), ("c3", 0, 8), ("d1", 1, 6)])
@@ -99,10 +101,10 @@ def test_each_output_channel_has_a_scale_of_its_own(
     folder: Path, node: str, axis: int, channels: int
 ) -> None:
     model, _ = read_float(folder / "small.onnx")
-    parts = take_apart(model, deconvolutions=True)
+    parts = split_graph(model, deconvolutions=True)
     pictures = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
     ranges = calibration.ranges(network_of(model, parts), pictures, method="minmax", folder=folder)
-    graph = quantised(model, ranges, parts, parts.layers).graph
+    graph = quantize_graph(model, ranges, parts, parts.layers).graph
     constants = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
     convolution = next(entry for entry in graph.node if entry.name == node)
     unpack = next(entry for entry in graph.node if entry.output[0] == convolution.input[1])
@@ -122,7 +124,7 @@ def test_only_the_layers_asked_for_are_rounded(folder: Path) -> None:
         measured.network, measured.calibrating, method="minmax", folder=folder
     )
     errors = [
-        measured.error(quantised(measured.network, ranges, parts, layers))
+        measured.error(quantize_graph(measured.network, ranges, parts, layers))
         for layers in ([], parts.layers)
     ]
     assert errors[0] == pytest.approx(0, abs=1e-9)
@@ -158,7 +160,7 @@ def test_an_int8_net_reads_the_pixels_themselves_and_loses_no_bit_of_them(folder
     assert (found.stem, found.pixels, found.zero_point) == ("c1", "chw", 128)
     np.testing.assert_allclose(found.offsets, 0.5 / 127.5)
     ranges = calibration.ranges(network, pictures, method="minmax", folder=folder)
-    rounded = quantised(network, ranges, parts, ["c1"])
+    rounded = quantize_graph(network, ranges, parts, ["c1"])
     assert not {"Cast", "Sub", "Div"} & {node.op_type for node in rounded.graph.node}
     weights = next(entry for entry in rounded.graph.node if entry.name == "c1").input[1]
     assert weights.startswith("c1.weight")
@@ -170,11 +172,11 @@ def test_an_int8_net_reads_the_pixels_themselves_and_loses_no_bit_of_them(folder
 
 
 @pytest.mark.parametrize(("mean", "is_read"), [(127.5, True), (127.2, True), (110.0, False)])
-def test_pixels_stay_normalised_where_no_whole_level_is_near_all_means(
+def test_pixels_stay_normalized_where_no_whole_level_is_near_all_means(
     folder: Path, mean: float, is_read: bool
 ) -> None:
     network = small_bench(folder)[0].network
-    parts = take_apart(network, deconvolutions=False)
+    parts = split_graph(network, deconvolutions=False)
     means = np.array([127.5, 127.5, mean], np.float32).reshape(3, 1, 1)
     network.graph.initializer.append(numpy_helper.from_array(means, "means"))
     next(node for node in network.graph.node if node.name == "sub").input[1] = "means"
@@ -193,10 +195,10 @@ def test_int8_keeps_the_promise_and_says_in_the_file_how_it_was_made(
     small, session = Session(folder / "small.onnx", threads=1), Session(out, threads=1)
     assert (session.info.precision, session.info.name) == ("int8", "small-int8")
     assert (session.info.gmac, session.info.skeleton) == (small.info.gmac, small.info.skeleton)
-    entry = session.info.card["quantised"]
+    entry = session.info.card["quantized"]
     assert (entry["annotations"], entry["measured_people"]) == ("people.json", 12)
     assert entry["ap_int8"] == pytest.approx(told["ap"], abs=0.01)
-    assert session.info.card["licence"] == small.info.card["licence"]
+    assert session.info.card["license"] == small.info.card["license"]
     assert not list(tmp_path.glob(".int8*"))
 
 
@@ -205,7 +207,7 @@ def test_what_8_bits_cannot_hold_goes_back_to_float(
 ) -> None:
     """An outlier behind the first convolution spoils it and the next; with both in float the rest is rounded."""
     model = small_net(tmp_path / "small.onnx", outliers=["c1"])
-    self_labelled(model, tmp_path / "pictures")
+    self_labeled(model, tmp_path / "pictures")
     figures = tmp_path / "figures.json"
     asked = words(
         tmp_path, tmp_path / "int8.onnx", "--max-ap-loss", "30", "--json", figures, model=model
@@ -221,7 +223,7 @@ def test_a_promise_that_cannot_be_kept_is_refused_with_the_best_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = small_net(tmp_path / "small.onnx", outliers=["c1", "c2", "c4"])
-    self_labelled(model, tmp_path / "pictures")
+    self_labeled(model, tmp_path / "pictures")
     out = tmp_path / "int8.onnx"
     assert run(*words(tmp_path, out, "--max-ap-loss", "1", model=model)) == 1
     told = capsys.readouterr().err
@@ -249,7 +251,7 @@ def test_fp16_halves_the_file_and_keeps_inputs_and_outputs(folder: Path, tmp_pat
 def test_what_decodes_an_fp16_file_computes_in_single(folder: Path) -> None:
     """The points of its own maps, exactly: a point at 200 px that went through FP16 would be off by 1/16."""
     model, _ = read_float(folder / "small.onnx")
-    half = halved(model, take_apart(model, deconvolutions=True))
+    half = to_fp16(model, split_graph(model, deconvolutions=True))
     added = with_outputs(half, ["heatmaps", "points", "scores"])
     picture = np.random.default_rng(3).integers(0, 256, (1, *SIZE, 3)).astype(np.uint8)
     maps, points, scores = Runner(added, threads=1).outputs(picture)
@@ -318,7 +320,7 @@ def test_the_fewest_float_layers_are_found_where_more_is_never_worse(
         asked.append(count)
         return 0.0 if count >= needed else 1.0
 
-    found, losses = rounding_search.fewest(loss, most=most, max_loss=0.5)
+    found, losses = rounding_search.fewest_float_layers(loss, most=most, max_loss=0.5)
     assert found == (needed if needed <= most else None)
     assert len(asked) == len(set(asked)) == len(losses) <= 15
 
@@ -394,7 +396,7 @@ def test_models_that_will_not_do_are_refused(
         small_net(
             tmp_path / "int8.onnx", precision="int8"
         ): "is int8 already; expected the fp32 file",
-        write_pose_model(tmp_path / "pose.onnx"): "holds no convolution to quantise",
+        write_pose_model(tmp_path / "pose.onnx"): "holds no convolution to quantize",
         tmp_path / "none.onnx": "no model file",
     }
     for model, message in cases.items():
@@ -407,13 +409,13 @@ def test_a_file_made_here_is_not_rounded_again(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, _ = read_float(folder / "small.onnx")
-    parts = take_apart(model, deconvolutions=False)
+    parts = split_graph(model, deconvolutions=False)
     pictures = np.zeros((1, *SIZE, 3), np.uint8)
     ranges = calibration.ranges(
         network_of(model, parts), pictures, method="minmax", folder=tmp_path
     )
     rounded = tmp_path / "rounded.onnx"
-    rounded.write_bytes(quantised(model, ranges, parts, parts.layers).SerializeToString())
+    rounded.write_bytes(quantize_graph(model, ranges, parts, parts.layers).SerializeToString())
     assert run(*words(folder, tmp_path / "made.onnx", model=rounded)) == 2
     assert "is int8 already" in capsys.readouterr().err
 
@@ -423,17 +425,17 @@ def test_a_detector_of_which_nothing_can_be_rounded_is_told(
 ) -> None:
     detector = write_detector_model(tmp_path / "detector.onnx")
     assert run(*words(folder, tmp_path / "made.onnx", model=detector)) == 2
-    assert "holds no convolution to quantise" in capsys.readouterr().err
+    assert "holds no convolution to quantize" in capsys.readouterr().err
 
 
 def all_rounded(folder: Path, scheme: str) -> tuple[Any, Any, np.ndarray]:
     """The small net and its rounded twin, from pixels to maps, and pictures."""
     model, _ = read_float(folder / "small.onnx")
-    parts = take_apart(model, deconvolutions=True, maps_too=SCHEMES[scheme].rounds_maps)
+    parts = split_graph(model, deconvolutions=True, maps_too=SCHEMES[scheme].rounds_maps)
     network = network_of(model, parts)
     pictures = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3)).astype(np.uint8)
     ranges = calibration.ranges(network, pictures, method="minmax", folder=folder)
-    return network, quantised(network, ranges, parts, parts.layers, SCHEMES[scheme]), pictures
+    return network, quantize_graph(network, ranges, parts, parts.layers, SCHEMES[scheme]), pictures
 
 
 def test_powers_of_two_are_the_scales_of_everything_and_the_maps_are_levels(folder: Path) -> None:
@@ -481,7 +483,7 @@ def test_a_power_of_two_leaves_the_least_error(values: list[float]) -> None:
     assert error(scale) <= min(error(2.0**exponent) for exponent in range(-40, 10)) + 1e-12
 
 
-def test_equalised_channels_compute_the_same_and_have_like_ranges(folder: Path) -> None:
+def test_equalized_channels_compute_the_same_and_have_like_ranges(folder: Path) -> None:
     network = small_bench(folder)[0].network
     weights = {entry.name: entry for entry in network.graph.initializer}
     for name, factor in (
@@ -492,7 +494,7 @@ def test_equalised_channels_compute_the_same_and_have_like_ranges(folder: Path) 
         value[(3,) if name == "c2.weight" else (slice(None), 3)] *= factor
         weights[name].CopyFrom(numpy_helper.from_array(value, name))
     pictures = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
-    evened = equalised(network, channel_peaks(network, pictures, threads=1))
+    evened = equalize(network, channel_peaks(network, pictures, threads=1))
     before, after = (Runner(model, threads=1).maps(pictures)[0] for model in (network, evened))
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3 * np.abs(before).max())
     value = {entry.name: numpy_helper.to_array(entry) for entry in evened.graph.initializer}
@@ -527,7 +529,7 @@ def test_a_dead_channel_does_not_set_the_scale_of_a_tensor(folder: Path, activat
         node.op_type = "Clip"
         node.input.extend(limit.name for limit in limits)
     pictures = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
-    evened = equalised(network, channel_peaks(network, pictures, threads=1))
+    evened = equalize(network, channel_peaks(network, pictures, threads=1))
     before, after = (Runner(model, threads=1).maps(pictures)[0] for model in (network, evened))
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3 * np.abs(before).max())
     value = {entry.name: numpy_helper.to_array(entry) for entry in evened.graph.initializer}
@@ -537,7 +539,7 @@ def test_a_dead_channel_does_not_set_the_scale_of_a_tensor(folder: Path, activat
 
 def test_pairs_about_biases_round_them_as_the_scheme_does(folder: Path) -> None:
     network = small_bench(folder)[0].network
-    parts = take_apart(read_float(folder / "small.onnx")[0], deconvolutions=True, maps_too=True)
+    parts = split_graph(read_float(folder / "small.onnx")[0], deconvolutions=True, maps_too=True)
     values = {entry.name: numpy_helper.to_array(entry) for entry in network.graph.initializer}
     rounded = onnx.ModelProto()
     rounded.CopyFrom(network)
@@ -559,7 +561,7 @@ def test_the_verb_rounds_as_the_scheme_says(
     for scheme in ("symmetric", "power-of-two"):
         out = tmp_path / f"{scheme}.onnx"
         assert run(*words(folder, out, "--scheme", scheme, "--max-ap-loss", "60")) == 0
-        assert Session(out, threads=1).info.card["quantised"]["method"].startswith(f"{scheme}, ")
+        assert Session(out, threads=1).info.card["quantized"]["method"].startswith(f"{scheme}, ")
         transposed = next(
             node for node in onnx.load(str(out)).graph.node if node.op_type == "ConvTranspose"
         )
@@ -576,21 +578,21 @@ def test_the_verb_rounds_as_the_scheme_says(
 def test_fine_tuning_brings_the_maps_nearer_to_the_float_ones(folder: Path, scheme: str) -> None:
     import torch
 
-    from slimpose.export.quantization.finetune import QdqNet, fine_tuned
+    from slimpose.export.quantization.finetune import QdqNet, fine_tune
 
     model, _ = read_float(folder / "small.onnx")
     chosen = SCHEMES[scheme]
-    parts = take_apart(model, deconvolutions=True, maps_too=chosen.rounds_maps)
+    parts = split_graph(model, deconvolutions=True, maps_too=chosen.rounds_maps)
     network = network_of(model, parts)
     people = coco.read(folder / "pictures" / "people.json", keypoints=True)
     pictures = samples.pictures(people, folder / "pictures", Session(folder / "small.onnx").info)
     ranges = calibration.ranges(network, pictures, method="minmax", folder=folder)
-    before = quantised(network, ranges, parts, parts.layers, chosen)
+    before = quantize_graph(network, ranges, parts, parts.layers, chosen)
     truth = Runner(network, threads=1).maps(pictures)
     np.testing.assert_allclose(
         QdqNet(network)(torch.from_numpy(pictures))[0].detach(), truth[0], atol=1e-4
     )
-    values = fine_tuned(
+    values = fine_tune(
         network, ranges, parts, chosen, pictures, teacher=network, steps=60, threads=1
     )
     assert values.keys() <= {
@@ -599,7 +601,7 @@ def test_fine_tuning_brings_the_maps_nearer_to_the_float_ones(folder: Path, sche
     for entry in network.graph.initializer:
         if entry.name in values:
             entry.CopyFrom(numpy_helper.from_array(values[entry.name], entry.name))
-    after = quantised(network, ranges, parts, parts.layers, chosen)
+    after = quantize_graph(network, ranges, parts, parts.layers, chosen)
     errors = [
         relative_error(Runner(made, threads=1).maps(pictures), truth) for made in (before, after)
     ]

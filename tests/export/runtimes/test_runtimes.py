@@ -19,12 +19,12 @@ from slimpose.export import onnx as onnx_export
 from slimpose.export.runtimes import convert
 from slimpose.geometry import heatmap_to_crop
 from slimpose.network.pose_net import PoseNet
-from slimpose.runtime.auto_backend import DEFAULT, Choice, choices_for, open_session
+from slimpose.runtime.auto_backend import DEFAULT, BackendChoice, choices_for, open_session
 from slimpose.runtime.backends import heatmaps_only
 from slimpose.runtime.backends.available import backends, metadata_of
-from slimpose.runtime.backends.base import BACKENDS, FILES, BackendError, backend_of
+from slimpose.runtime.backends.base import BACKENDS, FILE_SUFFIXES, BackendError, backend_of
 from slimpose.runtime.backends.litert import ATTACHED, attach_metadata, attached_metadata
-from slimpose.runtime.backends.ncnn import beside
+from slimpose.runtime.backends.ncnn import weights_path
 from slimpose.runtime.session import Session
 from slimpose.train import checkpoint
 from tiny_training import SHALLOW
@@ -39,12 +39,12 @@ PACKAGES = {
 
 
 @pytest.fixture(scope="module")
-def loaded() -> onnx_export.Loaded:
+def loaded() -> onnx_export.LoadedWeights:
     """An untrained net whose heatmaps are large enough to have peaks."""
     torch.manual_seed(0)
     net = PoseNet(SPEC).eval()
     torch.nn.init.normal_(net.to_heatmaps.weight, std=0.5)
-    return onnx_export.Loaded(
+    return onnx_export.LoadedWeights(
         net=net,
         spec=SPEC,
         task="pose",
@@ -54,18 +54,18 @@ def loaded() -> onnx_export.Loaded:
 
 
 def write(
-    loaded: onnx_export.Loaded | Path, out: Path, precision: str = "fp32", people: int = 8
-) -> onnx_export.Drift:
-    pictures = onnx_export.smooth_noise(people, SPEC.size)
-    return convert.export(
-        loaded, out, name="net", card={"licence": "none"}, precision=precision, pictures=pictures
+    loaded: onnx_export.LoadedWeights | Path, out: Path, precision: str = "fp32", people: int = 8
+) -> onnx_export.ExportDrift:
+    pictures = onnx_export.smooth_noise_images(people, SPEC.size)
+    return convert.convert(
+        loaded, out, name="net", card={"license": "none"}, precision=precision, pictures=pictures
     )
 
 
 @pytest.fixture(scope="module", params=list(NAMES))
 def file(
     request: pytest.FixtureRequest,
-    loaded: onnx_export.Loaded,
+    loaded: onnx_export.LoadedWeights,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     for package in PACKAGES[request.param]:
@@ -75,10 +75,12 @@ def file(
     return out
 
 
-def test_it_answers_as_pytorch_does_for_any_batch(file: Path, loaded: onnx_export.Loaded) -> None:
+def test_it_answers_as_pytorch_does_for_any_batch(
+    file: Path, loaded: onnx_export.LoadedWeights
+) -> None:
     twin, session = onnx_export.TorchModel(loaded), Session(file, threads=1)
     for people in (0, 1, 5):
-        crops = onnx_export.smooth_noise(max(people, 1), SPEC.size)[:people]
+        crops = onnx_export.smooth_noise_images(max(people, 1), SPEC.size)[:people]
         mine, theirs = twin.run(crops, twin.outputs), session.run(crops, twin.outputs)
         assert [answer.shape for answer in theirs] == [answer.shape for answer in mine]
         assert all(answer.dtype == np.float32 for answer in theirs)
@@ -93,7 +95,7 @@ def test_it_answers_as_pytorch_does_for_any_batch(file: Path, loaded: onnx_expor
 def test_it_tells_what_it_is_and_leaves_nothing_else_behind(file: Path) -> None:
     info = Session(file, threads=1).info
     assert (info.name, info.task, info.size, info.precision) == ("net", "pose", SPEC.size, "fp32")
-    assert info.card == {"licence": "none"}
+    assert info.card == {"license": "none"}
     assert info.skeleton.joints[0] == "nose"
     belongs = {
         "net.xml": {"net.bin"},
@@ -121,15 +123,15 @@ def test_a_benchmark_times_it_the_whole_way(file: Path, capsys: pytest.CaptureFi
     assert ended.value.code == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     (row,) = told["pipeline"]
-    assert row["name"] == f"{file.stem} {FILES[file.suffix]} fp32"
+    assert row["name"] == f"{file.stem} {FILE_SUFFIXES[file.suffix]} fp32"
     assert row["detector"].startswith("detector ")
 
 
 def test_it_runs_in_its_own_backend_whatever_the_default_is(file: Path) -> None:
-    own = FILES[file.suffix]
+    own = FILE_SUFFIXES[file.suffix]
     assert Session(file, threads=1).backend == own
     assert open_session(file, threads=1, backend="auto").backend == own
-    assert Choice(backend=own) in choices_for(file, "", backends())
+    assert BackendChoice(backend=own) in choices_for(file, "", backends())
     other = "openvino" if own != "openvino" else "ncnn"
     with pytest.raises(
         BackendError, match=f"{file.name} runs in {own} only; expected --backend {own}"
@@ -152,7 +154,7 @@ def test_files_cut_off_are_told(file: Path, tmp_path: Path) -> None:
 
 
 def test_halves_are_half_the_size_and_say_so(
-    file: Path, loaded: onnx_export.Loaded, tmp_path: Path
+    file: Path, loaded: onnx_export.LoadedWeights, tmp_path: Path
 ) -> None:
     out = tmp_path / file.name
     drift = write(loaded, out, precision="fp16")
@@ -163,7 +165,7 @@ def test_halves_are_half_the_size_and_say_so(
 
 
 def test_an_int8_tflite_file_is_a_third_of_the_size_and_near(
-    loaded: onnx_export.Loaded, tmp_path: Path
+    loaded: onnx_export.LoadedWeights, tmp_path: Path
 ) -> None:
     for package in PACKAGES["litert"]:
         pytest.importorskip(package)
@@ -174,7 +176,7 @@ def test_an_int8_tflite_file_is_a_third_of_the_size_and_near(
 
 
 def test_openvino_files_are_made_of_onnx_files_too(
-    loaded: onnx_export.Loaded, tmp_path: Path
+    loaded: onnx_export.LoadedWeights, tmp_path: Path
 ) -> None:
     onnx_export.export(loaded, tmp_path / "net.onnx", name="twin", card={})
     drift = write(tmp_path / "net.onnx", tmp_path / "net.xml")
@@ -185,7 +187,7 @@ def test_openvino_files_are_made_of_onnx_files_too(
 
 
 def test_what_cannot_be_written_is_refused_and_nothing_is_left(
-    loaded: onnx_export.Loaded, tmp_path: Path
+    loaded: onnx_export.LoadedWeights, tmp_path: Path
 ) -> None:
     with pytest.raises(
         ValueError, match="ncnn files are not written in int8; expected fp32 or fp16"
@@ -197,10 +199,10 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(
 
 
 def test_a_file_that_differs_from_its_source_is_not_written(
-    loaded: onnx_export.Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: onnx_export.LoadedWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "net.xml").write_text("the last good one")
-    answers = convert._answers  # pyright: ignore[reportPrivateUsage]
+    answers = convert._outputs_of  # pyright: ignore[reportPrivateUsage]
     shift = iter((0.0, 0.2))
     monkeypatch.setattr(
         write,
@@ -218,11 +220,11 @@ def test_a_file_that_differs_from_its_source_is_not_written(
 
 
 def test_heatmaps_are_decoded_to_what_the_graph_would_say() -> None:
-    centre = np.array([[[7.3, 9.6], [11.0, 4.5]]], np.float32)
-    maps = heatmap.encode(centre, Size(24, 16), sigma_px=2.0)
+    center = np.array([[[7.3, 9.6], [11.0, 4.5]]], np.float32)
+    maps = heatmap.encode(center, Size(24, 16), sigma_px=2.0)
     metadata = {"stride": "4"}
     points, scores, covariances, same = heatmaps_only.decoded(maps, metadata, heatmaps_only.OUTPUTS)
-    np.testing.assert_allclose(points, heatmap_to_crop(centre, 4), atol=0.01)
+    np.testing.assert_allclose(points, heatmap_to_crop(center, 4), atol=0.01)
     np.testing.assert_allclose(scores, 1, atol=0.05)
     np.testing.assert_allclose(covariances[0, 0], np.eye(2) * (2.0 * 4) ** 2, atol=1.0)
     assert same is maps
@@ -271,7 +273,7 @@ def test_other_peoples_tflite_files_are_told(tmp_path: Path) -> None:
 
 
 def test_an_ncnn_model_is_three_files() -> None:
-    assert [file.name for file in beside(Path("x/net.ncnn.param"))] == [
+    assert [file.name for file in weights_path(Path("x/net.ncnn.param"))] == [
         "net.ncnn.bin",
         "net.ncnn.json",
     ]
@@ -285,7 +287,7 @@ def test_a_detector_is_not_for_graphs_that_end_in_heatmaps(backend: str) -> None
 
 
 @pytest.fixture
-def weights(loaded: onnx_export.Loaded, tmp_path: Path) -> Path:
+def weights(loaded: onnx_export.LoadedWeights, tmp_path: Path) -> Path:
     path = tmp_path / "best.safetensors"
     checkpoint.save(path, loaded.net.state_dict(), loaded.metadata)
     return path

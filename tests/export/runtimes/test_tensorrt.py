@@ -15,8 +15,8 @@ from onnx import numpy_helper
 from fake_tensorrt import Cuda, TensorRt
 from slimpose.cli.main import main
 from slimpose.export.quantization import calibration
-from slimpose.export.quantization.graph import network_of, read_float, take_apart
-from slimpose.export.quantization.int8 import quantised
+from slimpose.export.quantization.graph import network_of, read_float, split_graph
+from slimpose.export.quantization.int8 import quantize_graph
 from slimpose.export.quantization.schemes import SCHEMES
 from slimpose.export.runtimes import convert, tensorrt
 from slimpose.runtime.backends.available import backends, metadata_of
@@ -60,18 +60,18 @@ def small(tmp_path: Path) -> Path:
 
 def built(source: Path, out: Path, precision: str = "fp32") -> Path:
     pictures = np.random.default_rng(0).integers(0, 256, (12, *SIZE, 3)).astype(np.uint8)
-    convert.export(source, out, name="", card={}, precision=precision, pictures=pictures)
+    convert.convert(source, out, name="", card={}, precision=precision, pictures=pictures)
     return out
 
 
 def rounded(source: Path, out: Path, scheme: str) -> Path:
     model, _ = read_float(source)
-    parts = take_apart(model, deconvolutions=True)
+    parts = split_graph(model, deconvolutions=True)
     pictures = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
     ranges = calibration.ranges(
         network_of(model, parts), pictures, method="minmax", folder=out.parent
     )
-    made = quantised(model, ranges, parts, parts.layers, SCHEMES[scheme])
+    made = quantize_graph(model, ranges, parts, parts.layers, SCHEMES[scheme])
     for entry in made.metadata_props:
         entry.value = "int8" if entry.key == "precision" else entry.value
     out.write_bytes(made.SerializeToString())
@@ -126,7 +126,7 @@ def test_half_precision_leaves_the_decoding_in_single(
     }
     assert kinds["c2_out"] == kinds["d1_out"] == onnx.TensorProto.FLOAT16
     decoding = [
-        node for node in graph.node if node.name in ("top", "px", "centre", "spread", "score")
+        node for node in graph.node if node.name in ("top", "px", "center", "spread", "score")
     ]
     assert len(decoding) == 5
     assert {kinds[node.input[0]] for node in decoding} == {onnx.TensorProto.FLOAT}

@@ -1,4 +1,4 @@
-"""Who is who: poses against expectations, colours, the rigid part of a move, boxes drawn to poses."""
+"""Who is who: poses against expectations, colors, the rigid part of a move, boxes drawn to poses."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimpose.poses import Poses
-from slimpose.runtime.tracking.appearance import BINS, clothes_colours, colour_likeness
+from slimpose.runtime.tracking.appearance import BINS, histogram_similarity, torso_histograms
 from slimpose.runtime.tracking.association import pose_similarity
-from slimpose.runtime.tracking.boxes import fitted_box, joint_extents, pose_quality, sameness
-from slimpose.runtime.tracking.motion_model import Motion, rigid_motion
+from slimpose.runtime.tracking.boxes import fitted_box, joint_extents, pairwise_oks, pose_quality
+from slimpose.runtime.tracking.motion_model import MotionModel, rigid_motion
 from slimpose.skeleton import COCO17
 from walkers import HEIGHT_PX, box, person, poses_of
 
@@ -75,9 +75,9 @@ def test_where_no_joint_is_shown_the_boxes_decide() -> None:
 # one person seen twice
 
 
-def test_two_poses_of_one_person_are_the_same_and_a_neighbour_is_not() -> None:
+def test_two_poses_of_one_person_are_the_same_and_a_neighbor_is_not() -> None:
     found = poses_of([(100, 100), (101, 100), (125, 100)])
-    alike = sameness(found.points_image, found.scores, COCO17)
+    alike = pairwise_oks(found.points_image, found.scores, COCO17)
     assert alike[0, 1] > 0.9
     assert (
         alike[0, 2] < 0.5
@@ -88,19 +88,19 @@ def test_a_person_in_a_box_that_cuts_off_the_legs_is_the_same_person() -> None:
     found = poses_of([(100, 100), (101, 100)])
     found.points_image[1, 11:, 1] -= 40  # the legs put where they fit into that box
     found.scores[1, 11:] = 0.4
-    assert sameness(found.points_image, found.scores, COCO17)[0, 1] > 0.9
+    assert pairwise_oks(found.points_image, found.scores, COCO17)[0, 1] > 0.9
 
 
 def test_a_person_seen_twice_with_left_and_right_changed_is_the_same_person() -> None:
     found = poses_of([(100, 100), (101, 100)])
     found.points_image[1] = found.points_image[1, COCO17.flip_indices]
-    assert sameness(found.points_image, found.scores, COCO17)[0, 1] > 0.9
+    assert pairwise_oks(found.points_image, found.scores, COCO17)[0, 1] > 0.9
 
 
 def test_a_child_before_an_adult_is_not_the_adult() -> None:
     adult, child = poses_of([(100, 100)]), poses_of([(100, 125)], height_px=50)
     points = np.concatenate([adult.points_image, child.points_image])
-    assert sameness(points, np.full((2, 17), 0.8, np.float32), COCO17)[0, 1] < 0.5
+    assert pairwise_oks(points, np.full((2, 17), 0.8, np.float32), COCO17)[0, 1] < 0.5
 
 
 def test_hidden_joints_hardly_count_for_the_quality() -> None:
@@ -132,7 +132,7 @@ def test_nobody_moves_where_no_joint_is_shown() -> None:
 
 @pytest.mark.parametrize("fps", [5.0, 25.0, 60.0])
 def test_the_speed_of_a_walker_is_learnt_at_any_frame_rate(fps: float) -> None:
-    motion = Motion(size_px=65.0)
+    motion = MotionModel(size_px=65.0)
     for frame in range(round(2 * fps)):
         moved = rigid_motion(person(60 * frame / fps, 0), person(60 * (frame + 1) / fps, 0), ALL)
         motion.measure(moved, 1 / fps, 65.0)
@@ -143,7 +143,7 @@ def test_the_speed_of_a_walker_is_learnt_at_any_frame_rate(fps: float) -> None:
 
 
 def test_the_longer_unseen_the_less_is_known_of_the_place_up_to_a_limit() -> None:
-    motion = Motion(size_px=65.0)
+    motion = MotionModel(size_px=65.0)
     spreads = [motion.variance_ahead(seconds) for seconds in (0.0, 0.1, 0.4, 5.0, 50.0)]
     assert spreads[0] < spreads[1] < spreads[2] < spreads[3] == spreads[4]
 
@@ -176,33 +176,33 @@ def test_a_box_stays_where_hardly_a_joint_is_shown() -> None:
     )
 
 
-# colours
+# colors
 
 
-def clothed(colour: tuple[int, int, int]) -> np.ndarray:
+def clothed(color: tuple[int, int, int]) -> np.ndarray:
     image = np.full((200, 200, 3), 90, np.uint8)
-    image[50:150, 80:120] = colour
+    image[50:150, 80:120] = color
     return image
 
 
 def test_the_same_clothes_in_other_light_are_more_alike_than_other_clothes() -> None:
     boxes = box(100, 100)[None]
     red, dim_red, blue = (
-        clothes_colours(clothed(colour), boxes)
-        for colour in ((200, 40, 40), (190, 38, 38), (40, 40, 200))
+        torso_histograms(clothed(color), boxes)
+        for color in ((200, 40, 40), (190, 38, 38), (40, 40, 200))
     )
-    assert colour_likeness(red, red)[0, 0] == pytest.approx(1, abs=1e-5)
-    assert colour_likeness(red, dim_red)[0, 0] > 0.85
-    assert colour_likeness(red, blue)[0, 0] < 0.5
+    assert histogram_similarity(red, red)[0, 0] == pytest.approx(1, abs=1e-5)
+    assert histogram_similarity(red, dim_red)[0, 0] > 0.85
+    assert histogram_similarity(red, blue)[0, 0] < 0.5
 
 
 def test_a_histogram_sums_to_one_and_a_box_off_the_image_has_none() -> None:
     boxes = np.stack([box(100, 100), box(199, 100), box(900, 900)])
-    histograms = clothes_colours(clothed((1, 2, 3)), boxes)
+    histograms = torso_histograms(clothed((1, 2, 3)), boxes)
     assert histograms.shape == (3, BINS)
     np.testing.assert_allclose(histograms.sum(axis=1), [1, 1, 0], atol=1e-5)
 
 
-def test_an_unknown_colour_is_held_against_nobody() -> None:
-    some = clothes_colours(clothed((9, 99, 199)), box(100, 100)[None])
-    assert colour_likeness(some, np.zeros((1, BINS), np.float32))[0, 0] == 1
+def test_an_unknown_color_is_held_against_nobody() -> None:
+    some = torso_histograms(clothed((9, 99, 199)), box(100, 100)[None])
+    assert histogram_similarity(some, np.zeros((1, BINS), np.float32))[0, 0] == 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimpose.runtime.tracking.smoothing import Smoother, Smoothing
+from slimpose.runtime.tracking.smoothing import OneEuroSettings, PoseSmoother
 from walkers import person, poses_of
 
 
@@ -16,7 +16,7 @@ def jitter(track: np.ndarray) -> float:
 
 
 def run(
-    smoother: Smoother,
+    smoother: PoseSmoother,
     tracks: np.ndarray,
     times_s: np.ndarray,
     *,
@@ -43,12 +43,12 @@ def behind_frames(track: np.ndarray, truth: np.ndarray, turn: np.ndarray) -> flo
     return float((np.arctan2(b, a) - np.arctan2(d, c)) / (turn[1] - turn[0]))
 
 
-# known behaviour
+# known behavior
 
 
 def test_jitter_of_still_joints_falls_by_more_than_three_fifths() -> None:
     noisy = standing(np.random.default_rng(0), 100)
-    smooth = run(Smoother(), noisy, np.arange(100) / 25)
+    smooth = run(PoseSmoother(), noisy, np.arange(100) / 25)
     assert jitter(smooth) < 0.4 * jitter(noisy)
 
 
@@ -61,17 +61,17 @@ def test_a_waving_hand_is_less_than_half_a_frame_late(fps: float, hertz: float) 
     waving = np.tile(person(100, 100), (len(times_s), 1, 1))
     waving[:, 9, 0] += 16 * np.sin(turn)
     settled = slice(round(fps), None)
-    smooth = run(Smoother(), waving.astype(np.float32), times_s)
+    smooth = run(PoseSmoother(), waving.astype(np.float32), times_s)
     assert -0.05 < behind_frames(smooth[settled, 9, 0], waving[settled, 9, 0], turn[settled]) < 0.5
 
 
 def test_the_first_sight_of_a_person_is_left_as_it_is() -> None:
     poses = poses_of([(10, 20)], ids=[4])
-    np.testing.assert_array_equal(Smoother()(poses, 0.0).points_image, poses.points_image)
+    np.testing.assert_array_equal(PoseSmoother()(poses, 0.0).points_image, poses.points_image)
 
 
 def test_after_a_gap_a_person_starts_anew() -> None:
-    smoother = Smoother(Smoothing(gap_s=0.5))
+    smoother = PoseSmoother(OneEuroSettings(gap_s=0.5))
     smoother(poses_of([(0, 0)], ids=[1]), 0.0)
     np.testing.assert_array_equal(
         smoother(poses_of([(50, 0)], ids=[1]), 0.51).points_image[0], person(50, 0)
@@ -83,7 +83,7 @@ def test_after_a_gap_a_person_starts_anew() -> None:
 
 
 def test_time_that_goes_back_starts_anew() -> None:
-    smoother = Smoother()
+    smoother = PoseSmoother()
     smoother(poses_of([(0, 0)], ids=[1]), 7.0)
     np.testing.assert_array_equal(
         smoother(poses_of([(50, 0)], ids=[1]), 2.0).points_image[0], person(50, 0)
@@ -91,7 +91,7 @@ def test_time_that_goes_back_starts_anew() -> None:
 
 
 def test_people_are_smoothed_each_on_their_own_and_whoever_has_no_id_not_at_all() -> None:
-    smoother = Smoother()
+    smoother = PoseSmoother()
     smoother(poses_of([(0, 0), (200, 0), (400, 0)], ids=[1, 2, -1]), 0.0)
     there = smoother(poses_of([(410, 0), (200, 0), (5, 0)], ids=[-1, 2, 1]), 0.04).points_image
     np.testing.assert_array_equal(there[0], person(410, 0))
@@ -103,20 +103,20 @@ def test_people_are_smoothed_each_on_their_own_and_whoever_has_no_id_not_at_all(
 @pytest.mark.parametrize(("score", "spread_px"), [(0.1, 4.5), (0.8, 13.0)])
 def test_an_unsure_joint_is_smoothed_more(score: float, spread_px: float) -> None:
     noisy = standing(np.random.default_rng(1), 60)
-    sure = run(Smoother(), noisy, np.arange(60) / 25)
-    unsure = run(Smoother(), noisy, np.arange(60) / 25, score=score, spread_px=spread_px)
+    sure = run(PoseSmoother(), noisy, np.arange(60) / 25)
+    unsure = run(PoseSmoother(), noisy, np.arange(60) / 25, score=score, spread_px=spread_px)
     assert jitter(unsure) < 0.7 * jitter(sure)
 
 
 def test_a_joint_is_held_along_the_limb_that_it_slides_on_and_followed_across_it() -> None:
-    def moved(x: float, y: float, time_s: float, smoother: Smoother) -> np.ndarray:
+    def moved(x: float, y: float, time_s: float, smoother: PoseSmoother) -> np.ndarray:
         poses = poses_of([(x, y)], ids=[1])
         poses.covariances_image[:] = np.diag([15.0**2, 4.5**2]).astype(
             np.float32
         )  # blurred along x
         return smoother(poses, time_s).points_image[0, 0]
 
-    smoother = Smoother()
+    smoother = PoseSmoother()
     start = moved(0, 0, 0.0, smoother)
     along, across = moved(3, 3, 0.04, smoother) - start
     assert along < 0.3 * across
@@ -126,7 +126,7 @@ def test_smoothing_goes_by_time_not_by_frames() -> None:
     # A step seen at 50 frames a second is after 0.2 s about where it is at 10: the same curve,
     # sampled.
     def after(frames: int) -> float:
-        smoother = Smoother(Smoothing(beta=0.0))
+        smoother = PoseSmoother(OneEuroSettings(beta=0.0))
         smoother(poses_of([(0, 0)], ids=[1]), 0.0)
         poses = [
             smoother(poses_of([(10, 0)], ids=[1]), 0.4 * (frame + 1) / frames)
@@ -144,14 +144,14 @@ def test_smoothing_goes_by_time_not_by_frames() -> None:
 def test_a_smoothed_joint_never_leaves_where_it_has_been(waits_s: list[float], seed: int) -> None:
     times_s = np.cumsum(waits_s)
     noisy = standing(np.random.default_rng(seed), len(times_s), noise_px=10.0)
-    smooth = run(Smoother(), noisy, times_s)
+    smooth = run(PoseSmoother(), noisy, times_s)
     low, high = np.minimum.accumulate(noisy), np.maximum.accumulate(noisy)
     assert (smooth >= low - 1e-3).all()
     assert (smooth <= high + 1e-3).all()
 
 
 def test_memory_is_kept_only_of_people_just_seen() -> None:
-    smoother = Smoother()
+    smoother = PoseSmoother()
     for number in range(200):
         smoother(poses_of([(0, 0)], ids=[number]), number * 0.1)
     assert len(smoother._people) <= 7
@@ -163,4 +163,4 @@ def test_memory_is_kept_only_of_people_just_seen() -> None:
 @pytest.mark.parametrize("field", ["still_hz", "speed_hz", "gap_s", "usual_spread", "sure_score"])
 def test_a_setting_that_is_not_over_nought_is_told(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field} is 0; expected a finite number over 0"):
-        Smoothing(**{field: 0.0})
+        OneEuroSettings(**{field: 0.0})

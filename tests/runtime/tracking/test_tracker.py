@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from slimpose.arrays import Size
 from slimpose.poses import Poses
 from slimpose.runtime.tracking.tracker import Origin, Tracker
-from slimpose.runtime.tracking.tracks import Rules
+from slimpose.runtime.tracking.tracks import TrackerSettings
 from slimpose.skeleton import COCO17, Skeleton
 from walkers import person, poses_of
 
@@ -132,14 +132,14 @@ def test_a_walker_is_not_held_back_by_poses_squeezed_onto_what_a_pillar_leaves_o
 
 
 def test_where_people_overlap_a_pose_in_other_clothes_is_somebody_else() -> None:
-    def after_a_step(colour: int) -> list[int]:
+    def after_a_step(color: int) -> list[int]:
         tracker, places = Tracker(COCO17), [(200.0, 100.0), (225.0, 100.0)]
         image = np.full((*PICTURE, 3), 90, np.uint8)
         image[50:150, 180:220], image[50:150, 220:245] = (250, 60, 5), (5, 60, 250)
         for index in range(10):
             tracker.update(poses_of(places), index / FPS, image=image)
         later = image.copy()
-        later[50:150, 180:220] = (colour, 60, 255 - colour)
+        later[50:150, 180:220] = (color, 60, 255 - color)
         return tracker.update(poses_of(places), 1.0, image=later).ids.tolist()
 
     assert after_a_step(250) == [1, 2]
@@ -163,16 +163,16 @@ def test_a_pose_that_is_no_number_is_nobody() -> None:
     assert len(Tracker(COCO17).update(broken, 0.0)) == 1
 
 
-def test_who_comes_back_is_known_by_the_colours_of_their_clothes() -> None:
+def test_who_comes_back_is_known_by_the_colors_of_their_clothes() -> None:
     # Both stand hidden for a second; then they come back where they were, or each where the other
     # was.
-    def picture(places: Sequence[tuple[float, float]], colours: Sequence[int]) -> np.ndarray:
+    def picture(places: Sequence[tuple[float, float]], colors: Sequence[int]) -> np.ndarray:
         image = np.full((*PICTURE, 3), 90, np.uint8)
-        for (x, y), colour in zip(places, colours, strict=True):
-            image[int(y) - 50 : int(y) + 50, int(x) - 20 : int(x) + 20] = (colour, 60, 255 - colour)
+        for (x, y), color in zip(places, colors, strict=True):
+            image[int(y) - 50 : int(y) + 50, int(x) - 20 : int(x) + 20] = (color, 60, 255 - color)
         return image
 
-    def last_ids(colours: Sequence[int]) -> list[int]:
+    def last_ids(colors: Sequence[int]) -> list[int]:
         tracker, before, after = (
             Tracker(COCO17),
             [(200.0, 100.0), (260.0, 100.0)],
@@ -182,7 +182,7 @@ def test_who_comes_back_is_known_by_the_colours_of_their_clothes() -> None:
             tracker.update(poses_of(before), index / FPS, image=picture(before, (250, 5)))
         for index in range(10, 20):
             tracker.update(poses_of([]), index / FPS, image=picture([], []))
-        result = tracker.update(poses_of(after), 2.0, image=picture(after, colours))
+        result = tracker.update(poses_of(after), 2.0, image=picture(after, colors))
         return [int(number) for number in result.ids[np.argsort(result.points_image[:, 0, 0])]]
 
     assert last_ids((250, 5)) == [1, 2]
@@ -205,7 +205,7 @@ def test_where_people_should_be_follows_their_walk_and_ends_at_the_border() -> N
 
 @pytest.mark.parametrize("fps", [4.0, 25.0])
 def test_a_lost_person_is_forgotten_after_a_time_not_after_frames(fps: float) -> None:
-    tracker = Tracker(COCO17, rules=Rules(lost_s=2.0))
+    tracker = Tracker(COCO17, rules=TrackerSettings(lost_track_buffer_s=2.0))
     tracker.update(poses_of([(300, 100)]), 0.0)
     kept = [
         len(tracker)
@@ -216,14 +216,14 @@ def test_a_lost_person_is_forgotten_after_a_time_not_after_frames(fps: float) ->
 
 
 def test_whoever_was_forgotten_comes_back_as_somebody_new() -> None:
-    tracker = Tracker(COCO17, rules=Rules(lost_s=1.0))
+    tracker = Tracker(COCO17, rules=TrackerSettings(lost_track_buffer_s=1.0))
     told = ids_of(tracker, [[(300.0, 100.0)]] * 5 + [[]] * 12 + [[(300.0, 100.0)]] * 3)
     assert told[0] == [1]
     assert told[-1] == [2]
 
 
 def test_the_lost_are_looked_for_where_they_should_be_for_a_while() -> None:
-    tracker = Tracker(COCO17, rules=Rules(guess_s=0.5))
+    tracker = Tracker(COCO17, rules=TrackerSettings(coast_s=0.5))
     tracker.update(poses_of([(300, 100)]), 0.0)
     tracker.update(poses_of([]), 0.1)
     assert tracker.worried
@@ -339,6 +339,6 @@ def test_origins_that_do_not_fit_are_told() -> None:
 
 def test_rules_that_make_no_sense_are_told() -> None:
     with pytest.raises(ValueError, match=r"least_quality is 2; expected 0\.\.1"):
-        Rules(least_quality=2.0)
+        TrackerSettings(minimum_quality=2.0)
     with pytest.raises(ValueError, match=r"lost_s is -1; expected a finite number, 0 or more"):
-        Rules(lost_s=-1.0)
+        TrackerSettings(lost_track_buffer_s=-1.0)

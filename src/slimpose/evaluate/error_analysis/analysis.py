@@ -12,22 +12,22 @@ from jaxtyping import Float64, Int64
 
 from slimpose.evaluate.error_analysis.groups import Grouping, groupings
 from slimpose.evaluate.error_analysis.matching import (
-    Comparison,
-    Precision,
-    Scene,
+    AveragePrecision,
+    ImageMatch,
+    MatchedPoses,
     average_precision,
     compare,
+    image_matches,
     oks,
-    scenes_of,
 )
 from slimpose.evaluate.error_analysis.oracle import (
     KINDS,
-    UNLABELLED,
+    UNLABELED,
     Diagnosis,
-    Mended,
+    Oracle,
     diagnose,
-    joint_mendings,
-    mendings,
+    joint_oracles,
+    oracles,
     scene_precision,
 )
 from slimpose.formats.coco import CocoFile
@@ -40,13 +40,13 @@ _FAR = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JointRow:
+class JointStatistics:
     """One joint. Shares are of its labels, those of people who were not found included.
 
     Attributes:
         name: The joint's name.
-        labelled: How many people have it labelled.
-        precision: COCO's AP of the same files with every other joint unlabelled.
+        labeled: How many people have it labeled.
+        precision: COCO's AP of the same files with every other joint unlabeled.
         pck_fine: Share within PCK_FINE.
         pck_coarse: Share within PCK_COARSE.
         pck_visible: ``pck_fine`` of the labels marked visible; None where there are none.
@@ -56,8 +56,8 @@ class JointRow:
     """
 
     name: str
-    labelled: int
-    precision: Precision | None
+    labeled: int
+    precision: AveragePrecision | None
     pck_fine: float | None
     pck_coarse: float | None
     pck_visible: float | None
@@ -74,7 +74,7 @@ class WorstPerson:
         image_id: The image.
         person_id: The annotation.
         oks: Of the pose that is shown; 0 where the image has none.
-        joints_lost: (1 - OKS) times the labelled joints.
+        joints_lost: (1 - OKS) times the labeled joints.
         is_found: Whether the pose is matched with the person; else it is the most similar one of
             the image.
         points_true: (joints, 2) image pixels.
@@ -82,7 +82,7 @@ class WorstPerson:
         box: x1, y1, x2, y2.
         points_found: (joints, 2) image pixels, None where the image has no pose.
         joint_scores: (joints,) of that pose.
-        kinds: (joints,) positions in KINDS, or UNLABELLED.
+        kinds: (joints,) positions in KINDS, or UNLABELED.
     """
 
     image_id: int
@@ -99,14 +99,14 @@ class WorstPerson:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Analysis:
+class ErrorAnalysis:
     """All of it.
 
     Attributes:
         skeleton: Names the joints.
         precision: Over everybody; what ``slimpose evaluate`` prints.
         poses: How many poses were compared (at most 20 an image, as COCO does).
-        labelled: Labelled joints of all people.
+        labeled: Labeled joints of all people.
         kinds: How many of them are of each of KINDS.
         mended: What mending each kind would bring.
         joints: By joint.
@@ -115,12 +115,12 @@ class Analysis:
     """
 
     skeleton: Skeleton
-    precision: Precision
+    precision: AveragePrecision
     poses: int
-    labelled: int
+    labeled: int
     kinds: dict[str, int]
-    mended: tuple[Mended, ...]
-    joints: tuple[JointRow, ...]
+    oracles: tuple[Oracle, ...]
+    joints: tuple[JointStatistics, ...]
     groupings: tuple[Grouping, ...]
     worst: tuple[WorstPerson, ...]
 
@@ -128,7 +128,7 @@ class Analysis:
         """Return it as JSON can hold it; what was not measured is null."""
         document = {
             name: _plain(getattr(self, name))
-            for name in ("precision", "poses", "labelled", "kinds", "mended", "joints", "groupings")
+            for name in ("precision", "poses", "labeled", "kinds", "mended", "joints", "groupings")
         }
         fields = ("image_id", "person_id", "oks", "joints_lost", "is_found")
         return document | {
@@ -146,7 +146,7 @@ def _plain(value: Any) -> Any:
     )
 
 
-def analyse(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> Analysis:
+def analyze(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> ErrorAnalysis:
     """Take the AP of COCO keypoint results apart.
 
     Args:
@@ -154,24 +154,24 @@ def analyse(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> Analysi
         records: COCO keypoint result records of its images.
 
     Raises:
-        ValueError: If the file has nobody with a labelled joint.
+        ValueError: If the file has nobody with a labeled joint.
     """
     skeleton = annotations.skeleton
-    scenes = scenes_of(annotations, records)
+    scenes = image_matches(annotations, records)
     precision = scene_precision(scenes, skeleton)
     if precision is None:
         raise ValueError(
-            f"{annotations.path}: nobody has a labelled joint, so there is no error to analyse"
+            f"{annotations.path}: nobody has a labeled joint, so there is no error to analyze"
         )
     diagnoses = [diagnose(scene, skeleton) for scene in scenes]
     kinds = np.concatenate([one.kinds.ravel() for one in diagnoses])
-    return Analysis(
+    return ErrorAnalysis(
         skeleton=skeleton,
         precision=precision,
         poses=sum(len(scene.scores) for scene in scenes),
-        labelled=int((kinds != UNLABELLED).sum()),
+        labeled=int((kinds != UNLABELED).sum()),
         kinds={name: int((kinds == number).sum()) for number, name in enumerate(KINDS)},
-        mended=tuple(mendings(scenes, diagnoses, skeleton, precision.ap)),
+        oracles=tuple(oracles(scenes, diagnoses, skeleton, precision.ap)),
         joints=_joint_rows(scenes, diagnoses, skeleton, precision.ap),
         groupings=groupings(annotations, scenes),
         worst=_worst(scenes, diagnoses),
@@ -179,26 +179,26 @@ def analyse(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> Analysi
 
 
 def _joint_rows(
-    scenes: Sequence[Scene], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
-) -> tuple[JointRow, ...]:
+    scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+) -> tuple[JointStatistics, ...]:
     sigmas = skeleton.sigma_array.astype(np.float64)
-    gains = joint_mendings(scenes, diagnoses, skeleton, now)
+    gains = joint_oracles(scenes, diagnoses, skeleton, now)
     kinds = np.concatenate([one.kinds for one in diagnoses])
-    labelled = kinds != UNLABELLED
+    labeled = kinds != UNLABELED
     hidden = np.concatenate([scene.visibility for scene in scenes]) == 1
     distance = np.concatenate([_distances(*pair) for pair in zip(scenes, diagnoses, strict=True)])
-    rows: list[JointRow] = []
+    rows: list[JointStatistics] = []
     for joint, name in enumerate(skeleton.joints):
-        mine = labelled[:, joint]
+        mine = labeled[:, joint]
         far = distance[:, joint]
         shares = {
             kind: float(_share(kinds[mine, joint] == code) or 0.0)
             for code, kind in enumerate(KINDS)
         }
         rows.append(
-            JointRow(
+            JointStatistics(
                 name=name,
-                labelled=int(mine.sum()),
+                labeled=int(mine.sum()),
                 precision=average_precision(
                     [_joint_alone(scene, joint, sigmas) for scene in scenes]
                 ),
@@ -217,7 +217,7 @@ def _share(of: np.ndarray) -> float | None:
     return float(of.mean()) if len(of) else None
 
 
-def _distances(scene: Scene, diagnosis: Diagnosis) -> Float64[np.ndarray, "people joints"]:
+def _distances(scene: ImageMatch, diagnosis: Diagnosis) -> Float64[np.ndarray, "people joints"]:
     """From each joint of a person to its matched pose's, in roots of the person's area; far where there is none."""
     result = np.full(scene.visibility.shape, _FAR)
     found = np.flatnonzero(diagnosis.pose_of >= 0)
@@ -228,18 +228,20 @@ def _distances(scene: Scene, diagnosis: Diagnosis) -> Float64[np.ndarray, "peopl
     return result
 
 
-def _joint_alone(scene: Scene, joint: int, sigmas: Float64[np.ndarray, " joints"]) -> Comparison:
-    """The scene as COCO compares it where only one joint is labelled."""
-    labelled = np.zeros_like(scene.labelled)
-    labelled[:, joint] = scene.labelled[:, joint]
+def _joint_alone(
+    scene: ImageMatch, joint: int, sigmas: Float64[np.ndarray, " joints"]
+) -> MatchedPoses:
+    """The scene as COCO compares it where only one joint is labeled."""
+    labeled = np.zeros_like(scene.labeled)
+    labeled[:, joint] = scene.labeled[:, joint]
     return dataclasses.replace(
         compare(scene, sigmas),
-        similarity=oks(scene, sigmas, labelled),
-        is_ignored=scene.is_crowd | ~labelled.any(axis=1),
+        similarity=oks(scene, sigmas, labeled),
+        is_ignored=scene.is_crowd | ~labeled.any(axis=1),
     )
 
 
-def _worst(scenes: Sequence[Scene], diagnoses: Sequence[Diagnosis]) -> tuple[WorstPerson, ...]:
+def _worst(scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis]) -> tuple[WorstPerson, ...]:
     everybody: list[WorstPerson] = []
     for scene, diagnosis in zip(scenes, diagnoses, strict=True):
         for person in np.flatnonzero(scene.counts):
@@ -253,7 +255,7 @@ def _worst(scenes: Sequence[Scene], diagnoses: Sequence[Diagnosis]) -> tuple[Wor
                     image_id=scene.image_id,
                     person_id=scene.person_ids[person],
                     oks=similarity,
-                    joints_lost=float((1 - similarity) * scene.labelled[person].sum()),
+                    joints_lost=float((1 - similarity) * scene.labeled[person].sum()),
                     is_found=is_found,
                     points_true=scene.points_true[person],
                     visibility=scene.visibility[person],

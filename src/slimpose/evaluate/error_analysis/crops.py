@@ -17,14 +17,14 @@ from slimpose.evaluate.error_analysis.oracle import (
     MISS,
     NOT_FOUND,
     SWAP,
-    UNLABELLED,
+    UNLABELED,
 )
 from slimpose.poses import NOT_TRACKED, Poses
-from slimpose.runtime.crops import cut_crops
+from slimpose.runtime.crops import crop_people
 from slimpose.skeleton import Skeleton
 
 PANEL = Size(352, 264)
-KIND_COLOURS: dict[int, RGB] = {
+KIND_COLORS: dict[int, RGB] = {
     GOOD: (0, 158, 115),
     JITTER: (240, 228, 66),
     INVERSION: (0, 114, 178),
@@ -32,7 +32,7 @@ KIND_COLOURS: dict[int, RGB] = {
     MISS: (213, 94, 0),
     NOT_FOUND: (120, 120, 120),
 }
-"""Okabe and Ito's colours, which the colour-blind can tell apart."""
+"""Okabe and Ito's colors, which the color-blind can tell apart."""
 _GAP_PX = 4
 _SHOWN_FROM = 0.2
 _JPEG_QUALITY = 85
@@ -41,25 +41,25 @@ _JPEG_QUALITY = 85
 def side_by_side(image: Image, person: WorstPerson, skeleton: Skeleton) -> Image:
     """Return the person's surroundings twice: with the true pose, and with the pose that was found.
 
-    On the right a line leads from each joint that is wrong to its true place, in the colour of the
+    On the right a line leads from each joint that is wrong to its true place, in the color of the
     error's kind.
-    Left: joints marked hidden have a dark centre. Right: joints that are not labelled are drawn if
+    Left: joints marked hidden have a dark center. Right: joints that are not labeled are drawn if
     they score 0.2.
     """
-    crops, to_crop = cut_crops(image, _surroundings(person)[None], PANEL)
-    labelled = person.visibility > 0
-    true = _poses(person.points_true, labelled.astype(np.float64), to_crop, skeleton)
+    crops, to_crop = crop_people(image, _surroundings(person)[None], PANEL)
+    labeled = person.visibility > 0
+    true = _poses(person.points_true, labeled.astype(np.float64), to_crop, skeleton)
     left = draw_poses(crops[0], true, joint_threshold=0.5)
     for joint in np.flatnonzero(person.visibility == 1):
         dot(left, true.points_image[0, joint], (18, 18, 22), 1.5)
     right = crops[0]
     if person.points_found is not None and person.joint_scores is not None:
-        shown = labelled | (person.joint_scores >= _SHOWN_FROM)
+        shown = labeled | (person.joint_scores >= _SHOWN_FROM)
         found = _poses(person.points_found, shown.astype(np.float64), to_crop, skeleton)
         right = draw_poses(right, found, joint_threshold=0.5)
-        for joint in np.flatnonzero((person.kinds != UNLABELLED) & (person.kinds != GOOD)):
-            colour = KIND_COLOURS[int(person.kinds[joint])]
-            _lead(right, found.points_image[0, joint], true.points_image[0, joint], colour)
+        for joint in np.flatnonzero((person.kinds != UNLABELED) & (person.kinds != GOOD)):
+            color = KIND_COLORS[int(person.kinds[joint])]
+            _lead(right, found.points_image[0, joint], true.points_image[0, joint], color)
     gap = np.full((PANEL.height, _GAP_PX, 3), 255, np.uint8)
     return np.concatenate([left, gap, right], axis=1)
 
@@ -74,7 +74,7 @@ def jpeg(image: Image) -> bytes:
 
 
 def _surroundings(person: WorstPerson) -> np.ndarray:
-    """The person's box grown to hold the labelled joints; never without an area. (4,) float32."""
+    """The person's box grown to hold the labeled joints; never without an area. (4,) float32."""
     points = person.points_true[person.visibility > 0]
     low = np.minimum(person.box[:2], points.min(axis=0) - 1)
     high = np.maximum(person.box[2:], points.max(axis=0) + 1)
@@ -102,8 +102,8 @@ def _poses(
     )
 
 
-def _lead(canvas: Image, found: np.ndarray, true: np.ndarray, colour: RGB) -> None:
-    for shade, width in (((18, 18, 22), 3), (colour, 1)):
+def _lead(canvas: Image, found: np.ndarray, true: np.ndarray, color: RGB) -> None:
+    for shade, width in (((18, 18, 22), 3), (color, 1)):
         line(canvas, found, true, shade, width)
     dot(canvas, true, (18, 18, 22), 4.0)
-    dot(canvas, true, colour, 3.0)
+    dot(canvas, true, color, 3.0)

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float64, Int64
 
 from slimpose import geometry
 from slimpose.evaluate.error_analysis.matching import (
-    Comparison,
-    Precision,
-    Scene,
+    AveragePrecision,
+    ImageMatch,
+    MatchedPoses,
     average_precision,
     compare,
 )
@@ -34,7 +34,7 @@ class GroupRow:
     """
 
     name: str
-    precision: Precision | None
+    precision: AveragePrecision | None
     lost: float
 
 
@@ -51,7 +51,7 @@ _Band = tuple[str, float, float]
 """What it is called, from, to: the lower end belongs to it, the upper does not."""
 
 
-def groupings(annotations: CocoFile, scenes: Sequence[Scene]) -> tuple[Grouping, ...]:
+def groupings(annotations: CocoFile, scenes: Sequence[ImageMatch]) -> tuple[Grouping, ...]:
     """Return COCO's AP of the people of each kind, by several properties; people outside a kind are ignored."""
     sigmas = annotations.skeleton.sigma_array.astype(np.float64)
     whole = [compare(scene, sigmas) for scene in scenes]
@@ -61,7 +61,7 @@ def groupings(annotations: CocoFile, scenes: Sequence[Scene]) -> tuple[Grouping,
         name: str,
         explanation: str,
         bands: Sequence[_Band],
-        value: Callable[[Scene], Float64[np.ndarray, " people"]],
+        value: Callable[[ImageMatch], Float64[np.ndarray, " people"]],
     ) -> Grouping:
         values = [value(scene) for scene in scenes]
         rows = []
@@ -123,7 +123,7 @@ def groupings(annotations: CocoFile, scenes: Sequence[Scene]) -> tuple[Grouping,
         ),
         by(
             "Hidden joints",
-            "Share of the person's labelled joints that are marked hidden (v = 1).",
+            "Share of the person's labeled joints that are marked hidden (v = 1).",
             [
                 ("none", 0.0, 1e-6),
                 ("under a quarter", 1e-6, 0.25),
@@ -131,7 +131,7 @@ def groupings(annotations: CocoFile, scenes: Sequence[Scene]) -> tuple[Grouping,
                 ("half and more", 0.5, 2.0),
             ],
             lambda scene: (
-                (scene.visibility == 1).sum(axis=1) / np.maximum(scene.labelled.sum(axis=1), 1)
+                (scene.visibility == 1).sum(axis=1) / np.maximum(scene.labeled.sum(axis=1), 1)
             ),
         ),
         by(
@@ -141,15 +141,15 @@ def groupings(annotations: CocoFile, scenes: Sequence[Scene]) -> tuple[Grouping,
             lambda scene: _is_cut(annotations, scene).astype(np.float64),
         ),
         by(
-            "Labelled joints",
-            "Share of the skeleton's joints that are labelled: half people, and people the annotator could not see.",
+            "Labeled joints",
+            "Share of the skeleton's joints that are labeled: half people, and people the annotator could not see.",
             [("up to a third", 0.0, 0.34), ("to two thirds", 0.34, 0.67), ("more", 0.67, 2.0)],
-            lambda scene: scene.labelled.mean(axis=1),
+            lambda scene: scene.labeled.mean(axis=1),
         ),
     )
 
 
-def _with_shares(rows: Sequence[tuple[str, Precision | None]]) -> tuple[GroupRow, ...]:
+def _with_shares(rows: Sequence[tuple[str, AveragePrecision | None]]) -> tuple[GroupRow, ...]:
     lost = [0.0 if figure is None else figure.people * (1 - figure.ap) for _, figure in rows]
     total = max(sum(lost), np.spacing(1))
     return tuple(
@@ -159,8 +159,8 @@ def _with_shares(rows: Sequence[tuple[str, Precision | None]]) -> tuple[GroupRow
 
 
 def _only(
-    whole: Comparison, inside: Bool[np.ndarray, " people"], nearest: Int64[np.ndarray, " found"]
-) -> Comparison:
+    whole: MatchedPoses, inside: Bool[np.ndarray, " people"], nearest: Int64[np.ndarray, " found"]
+) -> MatchedPoses:
     """Nobody but those inside is to be found; a pose nearest to somebody else who is, is not counted as false."""
     others = np.append(~inside & ~whole.is_ignored, False)  # -1, nobody, is the last
     return dataclasses.replace(
@@ -168,7 +168,7 @@ def _only(
     )
 
 
-def _in_area(scene: Scene, whole: Comparison, low: float, high: float) -> Comparison:
+def _in_area(scene: ImageMatch, whole: MatchedPoses, low: float, high: float) -> MatchedPoses:
     extent = np.ptp(scene.points_found, axis=1).prod(axis=1)
     return dataclasses.replace(
         whole,
@@ -177,19 +177,19 @@ def _in_area(scene: Scene, whole: Comparison, low: float, high: float) -> Compar
     )
 
 
-def _nearest_people(scene: Scene) -> Int64[np.ndarray, " found"]:
-    """For each pose the person whose labelled joints are nearest, in roots of the person's area; -1 for nobody."""
+def _nearest_people(scene: ImageMatch) -> Int64[np.ndarray, " found"]:
+    """For each pose the person whose labeled joints are nearest, in roots of the person's area; -1 for nobody."""
     counts = np.flatnonzero(scene.counts)
     if len(counts) == 0:
         return np.full(len(scene.scores), -1, np.int64)
     away = np.linalg.norm(scene.points_found[:, None] - scene.points_true[None, counts], axis=3)
-    labelled = scene.labelled[counts]
-    mean = (away * labelled).sum(axis=2) / labelled.sum(axis=1)
+    labeled = scene.labeled[counts]
+    mean = (away * labeled).sum(axis=2) / labeled.sum(axis=1)
     size = np.sqrt(np.maximum(scene.areas[counts], np.spacing(1)))
     return counts[(mean / size).argmin(axis=1)].astype(np.int64)
 
 
-def _crowding(scene: Scene) -> Float64[np.ndarray, " people"]:
+def _crowding(scene: ImageMatch) -> Float64[np.ndarray, " people"]:
     """The largest overlap with another person's box; boxes around whole crowds are none."""
     boxes = scene.boxes.astype(np.float32)
     overlap = geometry.box_iou(boxes, boxes).astype(np.float64)
@@ -198,7 +198,7 @@ def _crowding(scene: Scene) -> Float64[np.ndarray, " people"]:
     return overlap.max(axis=1, initial=0.0)
 
 
-def _is_cut(annotations: CocoFile, scene: Scene) -> Bool[np.ndarray, " people"]:
+def _is_cut(annotations: CocoFile, scene: ImageMatch) -> Bool[np.ndarray, " people"]:
     image = annotations.images[scene.image_id]
     low, high = scene.boxes[:, :2], scene.boxes[:, 2:]
     cut = (low <= BORDER_PX) | (high >= np.array([image.width, image.height]) - BORDER_PX)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from slimpose.formats.coco import CocoFile, Person
+from slimpose.formats.coco import CocoFile, CocoPerson
 
 OKS_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -28,10 +28,10 @@ FoundMask = Bool[np.ndarray, " found"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scene:
+class ImageMatch:
     """The annotated people of one image, and the poses found there, best first; image pixels.
 
-    ``visibility`` is COCO's v: 0 not labelled, 1 hidden, 2 visible. ``joint_scores`` belong to
+    ``visibility`` is COCO's v: 0 not labeled, 1 hidden, 2 visible. ``joint_scores`` belong to
     ``points_found``.
     """
 
@@ -47,17 +47,17 @@ class Scene:
     scores: Float64[np.ndarray, " found"]
 
     @property
-    def labelled(self) -> JointMask:
+    def labeled(self) -> JointMask:
         """Which joints are annotated."""
         return self.visibility > 0
 
     @property
     def counts(self) -> PersonMask:
-        """Who is to be found: crowds and people without a labelled joint are not."""
-        return self.labelled.any(axis=1) & ~self.is_crowd
+        """Who is to be found: crowds and people without a labeled joint are not."""
+        return self.labeled.any(axis=1) & ~self.is_crowd
 
 
-def scenes_of(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> list[Scene]:
+def image_matches(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> list[ImageMatch]:
     """Return every image of the file with what was found in it, in COCO's order, image ids ascending.
 
     Args:
@@ -76,15 +76,15 @@ def scenes_of(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> list[
 
 
 def _scene(
-    image_id: int, people: Sequence[Person], records: list[dict[str, Any]], joints: int
-) -> Scene:
+    image_id: int, people: Sequence[CocoPerson], records: list[dict[str, Any]], joints: int
+) -> ImageMatch:
     scores = np.array([record["score"] for record in records], np.float64)
     best = np.argsort(-scores, kind="stable")[:_MOST_POSES]
     triples = np.array([records[row]["keypoints"] for row in best], np.float64).reshape(
         -1, joints, 3
     )
     labels = np.array([person.keypoints for person in people], np.float64).reshape(-1, joints, 3)
-    return Scene(
+    return ImageMatch(
         image_id=image_id,
         person_ids=tuple(person.id for person in people),
         points_true=labels[:, :, :2],
@@ -117,14 +117,14 @@ def _fall_off(
 
 
 def oks(
-    scene: Scene, sigmas: Float64[np.ndarray, " joints"], labelled: JointMask | None = None
+    scene: ImageMatch, sigmas: Float64[np.ndarray, " joints"], labeled: JointMask | None = None
 ) -> Similarities:
-    """Return COCO's similarity of each pose to each person, of the joints that are labelled.
+    """Return COCO's similarity of each pose to each person, of the joints that are labeled.
 
     To a person with none, as COCO has it, a joint is as similar as it is near to the person's box
-    doubled about its centre (three times as wide and high).
+    doubled about its center (three times as wide and high).
     """
-    counted = scene.labelled if labelled is None else labelled
+    counted = scene.labeled if labeled is None else labeled
     near = joint_similarities(scene.points_found, scene.points_true, scene.areas, sigmas)
     number = counted.sum(axis=1)
     result = (near * counted).sum(axis=2) / np.maximum(number, 1)
@@ -173,7 +173,7 @@ def match(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Comparison:
+class MatchedPoses:
     """One image, ready to be counted.
 
     Attributes:
@@ -193,7 +193,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Precision:
+class AveragePrecision:
     """COCO's average precision, 0..1, over ``people``."""
 
     ap: float
@@ -202,9 +202,9 @@ class Precision:
     people: int
 
 
-def compare(scene: Scene, sigmas: Float64[np.ndarray, " joints"]) -> Comparison:
+def compare(scene: ImageMatch, sigmas: Float64[np.ndarray, " joints"]) -> MatchedPoses:
     """Return the scene as COCO compares it, everything chosen."""
-    return Comparison(
+    return MatchedPoses(
         similarity=oks(scene, sigmas),
         scores=scene.scores,
         is_ignored=~scene.counts,
@@ -213,7 +213,7 @@ def compare(scene: Scene, sigmas: Float64[np.ndarray, " joints"]) -> Comparison:
     )
 
 
-def average_precision(comparisons: Sequence[Comparison]) -> Precision | None:
+def average_precision(comparisons: Sequence[MatchedPoses]) -> AveragePrecision | None:
     """Return the precision over all images; None where nobody is to be found."""
     people = sum(int((~one.is_ignored).sum()) for one in comparisons)
     if people == 0:
@@ -230,7 +230,7 @@ def average_precision(comparisons: Sequence[Comparison]) -> Precision | None:
     hits = np.concatenate(true, axis=1)[:, best_first].cumsum(axis=1)
     misses = np.concatenate(false, axis=1)[:, best_first].cumsum(axis=1)
     each = [_area(hits[row], misses[row], people) for row in range(len(OKS_THRESHOLDS))]
-    return Precision(ap=float(np.mean(each)), ap50=each[0], ap75=each[5], people=people)
+    return AveragePrecision(ap=float(np.mean(each)), ap50=each[0], ap75=each[5], people=people)
 
 
 def _area(hits: Int64[np.ndarray, " n"], misses: Int64[np.ndarray, " n"], people: int) -> float:

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from slimpose.evaluate.error_analysis.matching import (
+    AveragePrecision,
+    ImageMatch,
     JointMask,
-    Precision,
-    Scene,
     average_precision,
     compare,
     joint_similarities,
@@ -28,7 +28,7 @@ from slimpose.skeleton import Skeleton
 
 KINDS = ("good", "jitter", "inversion", "swap", "miss", "not found")
 GOOD, JITTER, INVERSION, SWAP, MISS, NOT_FOUND = range(len(KINDS))
-UNLABELLED = -1
+UNLABELED = -1
 
 GOOD_FROM = 0.85
 NEAR_FROM = 0.5
@@ -43,7 +43,7 @@ class Diagnosis:
     Attributes:
         person_of: For each pose the person it is matched with at MATCHED_FROM, or -1.
         pose_of: For each person the pose, or -1.
-        kinds: For each person's joint a position in KINDS, or UNLABELLED.
+        kinds: For each person's joint a position in KINDS, or UNLABELED.
         oks: Of each pose to each person.
     """
 
@@ -58,8 +58,8 @@ class Diagnosis:
         return self.person_of < 0
 
 
-def diagnose(scene: Scene, skeleton: Skeleton) -> Diagnosis:
-    """Match poses with people greedily as COCO does, at OKS MATCHED_FROM, and tell each labelled joint's kind."""
+def diagnose(scene: ImageMatch, skeleton: Skeleton) -> Diagnosis:
+    """Match poses with people greedily as COCO does, at OKS MATCHED_FROM, and tell each labeled joint's kind."""
     sigmas = skeleton.sigma_array.astype(np.float64)
     similarity = oks(scene, sigmas)
     counts = scene.counts
@@ -69,11 +69,11 @@ def diagnose(scene: Scene, skeleton: Skeleton) -> Diagnosis:
         if person >= 0 and counts[person]:
             pose_of[person] = pose
     same, mirrored = _similarities(scene, skeleton, sigmas)
-    kinds = np.full(scene.visibility.shape, UNLABELLED, np.int64)
+    kinds = np.full(scene.visibility.shape, UNLABELED, np.int64)
     for person in np.flatnonzero(counts):
-        labelled, pose = scene.labelled[person], pose_of[person]
+        labeled, pose = scene.labeled[person], pose_of[person]
         if pose < 0:
-            kinds[person, labelled] = NOT_FOUND
+            kinds[person, labeled] = NOT_FOUND
             continue
         own, turned = same[pose, person], mirrored[pose, person]
         others = counts.copy()
@@ -82,20 +82,20 @@ def diagnose(scene: Scene, skeleton: Skeleton) -> Diagnosis:
         wrong = np.where(another > turned, np.where(another >= NEAR_FROM, SWAP, MISS), MISS)
         wrong = np.where((turned >= another) & (turned >= NEAR_FROM), INVERSION, wrong)
         kind = np.where(own >= GOOD_FROM, GOOD, np.where(own >= NEAR_FROM, JITTER, wrong))
-        kinds[person, labelled] = kind[labelled]
+        kinds[person, labeled] = kind[labeled]
     return Diagnosis(person_of=person_of, pose_of=pose_of, kinds=kinds, oks=similarity)
 
 
 def _similarities(
-    scene: Scene, skeleton: Skeleton, sigmas: Float64[np.ndarray, " joints"]
+    scene: ImageMatch, skeleton: Skeleton, sigmas: Float64[np.ndarray, " joints"]
 ) -> tuple:
-    """Each found joint's similarity to each person's same joint and to its mirror partner, 0 where not labelled."""
+    """Each found joint's similarity to each person's same joint and to its mirror partner, 0 where not labeled."""
     flip = skeleton.flip_indices
     same = (
         joint_similarities(scene.points_found, scene.points_true, scene.areas, sigmas)
-        * scene.labelled
+        * scene.labeled
     )
-    partners = scene.labelled[:, flip] & (flip != np.arange(len(flip)))
+    partners = scene.labeled[:, flip] & (flip != np.arange(len(flip)))
     mirrored = (
         joint_similarities(
             scene.points_found, scene.points_true[:, flip], scene.areas, sigmas[flip]
@@ -105,7 +105,7 @@ def _similarities(
     return same, mirrored
 
 
-def mend(scene: Scene, diagnosis: Diagnosis, chosen: JointMask) -> Scene:
+def fix_errors(scene: ImageMatch, diagnosis: Diagnosis, chosen: JointMask) -> ImageMatch:
     """Return the scene with the chosen joints of matched people in their true places."""
     points = scene.points_found.copy()
     for person in np.flatnonzero(diagnosis.pose_of >= 0):
@@ -115,7 +115,7 @@ def mend(scene: Scene, diagnosis: Diagnosis, chosen: JointMask) -> Scene:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mended:
+class Oracle:
     """What one mending would bring.
 
     Attributes:
@@ -129,20 +129,20 @@ class Mended:
     name: str
     count: int
     of: int
-    ap: float
+    fixed_ap: float
     gain: float
 
 
-def mendings(
-    scenes: Sequence[Scene], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
-) -> list[Mended]:
+def oracles(
+    scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+) -> list[Oracle]:
     """Return what mending each kind of error would bring, each alone, by the same greedy evaluation.
 
     Inversions are left out where the skeleton has no left and right.
     """
     has_sides = bool((skeleton.flip_indices != np.arange(len(skeleton.joints))).any())
     wrong = [kind for kind in (JITTER, INVERSION, SWAP, MISS) if has_sides or kind != INVERSION]
-    joints = sum(int(scene.labelled[scene.counts].sum()) for scene in scenes)
+    joints = sum(int(scene.labeled[scene.counts].sum()) for scene in scenes)
     people = sum(int(scene.counts.sum()) for scene in scenes)
     poses = sum(len(scene.scores) for scene in scenes)
     hidden = sum(int((scene.visibility[scene.counts] == 1).sum()) for scene in scenes)
@@ -150,11 +150,11 @@ def mendings(
     unseen = [one & (scene.visibility == 1) for one, scene in zip(everything, scenes, strict=True)]
     rows = [(KINDS[kind], [one.kinds == kind for one in diagnoses], joints) for kind in wrong]
     rows += [("all of these", everything, joints), ("hidden joints", unseen, hidden)]
-    found: list[Mended] = []
+    found: list[Oracle] = []
     for name, chosen, of in rows:
-        mended = map(mend, scenes, diagnoses, chosen)
+        mended = map(fix_errors, scenes, diagnoses, chosen)
         found.append(_row(name, sum(int(one.sum()) for one in chosen), of, mended, skeleton, now))
-    changes: list[tuple[str, Callable[[Scene, Diagnosis], Scene], int, int]] = [
+    changes: list[tuple[str, Callable[[ImageMatch, Diagnosis], ImageMatch], int, int]] = [
         (
             "people not found",
             _with_the_lost,
@@ -169,46 +169,46 @@ def mendings(
     return found
 
 
-def joint_mendings(
-    scenes: Sequence[Scene], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
-) -> list[Mended]:
+def joint_oracles(
+    scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+) -> list[Oracle]:
     """Return what it would bring if one joint were always in its true place, for each joint."""
-    found: list[Mended] = []
+    found: list[Oracle] = []
     for joint, name in enumerate(skeleton.joints):
         chosen = []
         for diagnosis in diagnoses:
             wrong = np.isin(diagnosis.kinds, (JITTER, INVERSION, SWAP, MISS))
             wrong[:, [other for other in range(len(skeleton.joints)) if other != joint]] = False
             chosen.append(wrong)
-        labelled = sum(int(scene.labelled[scene.counts, joint].sum()) for scene in scenes)
+        labeled = sum(int(scene.labeled[scene.counts, joint].sum()) for scene in scenes)
         count = sum(int(one.sum()) for one in chosen)
         found.append(
-            _row(name, count, labelled, map(mend, scenes, diagnoses, chosen), skeleton, now)
+            _row(name, count, labeled, map(fix_errors, scenes, diagnoses, chosen), skeleton, now)
         )
     return found
 
 
-def _both(scenes: Sequence[Scene], diagnoses: Sequence[Diagnosis]) -> zip:
+def _both(scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis]) -> zip:
     return zip(scenes, diagnoses, strict=True)
 
 
-def _row(name: str, count: int, of: int, scenes: map, skeleton: Skeleton, now: float) -> Mended:
+def _row(name: str, count: int, of: int, scenes: map, skeleton: Skeleton, now: float) -> Oracle:
     ap = scene_precision(list(scenes), skeleton)
     value = now if ap is None else ap.ap
-    return Mended(name=name, count=count, of=of, ap=value, gain=value - now)
+    return Oracle(name=name, count=count, of=of, fixed_ap=value, gain=value - now)
 
 
-def scene_precision(scenes: Sequence[Scene], skeleton: Skeleton) -> Precision | None:
+def scene_precision(scenes: Sequence[ImageMatch], skeleton: Skeleton) -> AveragePrecision | None:
     """Return COCO's AP of everything; None where nobody is to be found."""
     sigmas = skeleton.sigma_array.astype(np.float64)
     return average_precision([compare(scene, sigmas) for scene in scenes])
 
 
-def _lost(scene: Scene, diagnosis: Diagnosis) -> np.ndarray:
+def _lost(scene: ImageMatch, diagnosis: Diagnosis) -> np.ndarray:
     return scene.counts & (diagnosis.pose_of < 0)
 
 
-def _with_the_lost(scene: Scene, diagnosis: Diagnosis) -> Scene:
+def _with_the_lost(scene: ImageMatch, diagnosis: Diagnosis) -> ImageMatch:
     """Everybody who was not found gets a true pose, scored above all others."""
     lost = _lost(scene, diagnosis)
     number = int(lost.sum())
@@ -222,7 +222,7 @@ def _with_the_lost(scene: Scene, diagnosis: Diagnosis) -> Scene:
     )
 
 
-def _without_false(scene: Scene, diagnosis: Diagnosis) -> Scene:
+def _without_false(scene: ImageMatch, diagnosis: Diagnosis) -> ImageMatch:
     kept = ~diagnosis.is_false
     return dataclasses.replace(
         scene,
@@ -232,7 +232,7 @@ def _without_false(scene: Scene, diagnosis: Diagnosis) -> Scene:
     )
 
 
-def _scored_by_oks(scene: Scene, diagnosis: Diagnosis) -> Scene:
+def _scored_by_oks(scene: ImageMatch, diagnosis: Diagnosis) -> ImageMatch:
     """Every pose scores its OKS to its own person, false ones 0."""
     rows = np.arange(len(scene.scores))
     matched = ~diagnosis.is_false

@@ -11,21 +11,21 @@ from pathlib import Path
 from slimpose.evaluate.error_analysis.analysis import (
     PCK_COARSE,
     PCK_FINE,
-    Analysis,
-    JointRow,
+    ErrorAnalysis,
+    JointStatistics,
     WorstPerson,
 )
-from slimpose.evaluate.error_analysis.crops import KIND_COLOURS, jpeg, side_by_side
+from slimpose.evaluate.error_analysis.crops import KIND_COLORS, jpeg, side_by_side
 from slimpose.evaluate.error_analysis.findings import findings
 from slimpose.evaluate.error_analysis.groups import Grouping
-from slimpose.evaluate.error_analysis.matching import Precision
+from slimpose.evaluate.error_analysis.matching import AveragePrecision
 from slimpose.evaluate.error_analysis.oracle import (
     GOOD,
     GOOD_FROM,
     KINDS,
     MATCHED_FROM,
     NEAR_FROM,
-    UNLABELLED,
+    UNLABELED,
 )
 from slimpose.formats.coco import CocoFile
 from slimpose.formats.files import write_bytes, write_json
@@ -37,7 +37,7 @@ _NONE = "&ndash;"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class PageHeader:
     """What was measured, for the page's first lines.
 
     Attributes:
@@ -51,8 +51,8 @@ class Subject:
 
 def write(
     folder: Path,
-    analysis: Analysis,
-    subject: Subject,
+    analysis: ErrorAnalysis,
+    subject: PageHeader,
     annotations: CocoFile,
     image_folder: Path,
 ) -> Path:
@@ -74,7 +74,7 @@ def write(
 
 
 def _page(
-    analysis: Analysis, subject: Subject, annotations: CocoFile, figures: Sequence[str]
+    analysis: ErrorAnalysis, subject: PageHeader, annotations: CocoFile, figures: Sequence[str]
 ) -> str:
     whole = analysis.precision
     title = escape(f"Where {subject.model} loses AP")
@@ -84,8 +84,8 @@ def _page(
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>{_STYLE}</style></head><body>
 <h1>{title}</h1>
-<p>{escape(str(annotations.path))}; {escape(subject.protocol)}: {whole.people:,} people with {analysis.labelled:,}
-labelled joints, {analysis.poses:,} poses. <b>AP {_percent(whole.ap)}</b>, AP50 {_percent(whole.ap50)}, AP75
+<p>{escape(str(annotations.path))}; {escape(subject.protocol)}: {whole.people:,} people with {analysis.labeled:,}
+labeled joints, {analysis.poses:,} poses. <b>AP {_percent(whole.ap)}</b>, AP50 {_percent(whole.ap50)}, AP75
 {_percent(whole.ap75)}. All figures are in percent.</p>
 <h2>What to work on</h2><ul>{items}</ul>
 <h2>Kinds of error</h2>{_kind_bar(_shares(analysis))}{_legend(analysis.skeleton)}{_mended_table(analysis)}
@@ -93,7 +93,7 @@ labelled joints, {analysis.poses:,} poses. <b>AP {_percent(whole.ap)}</b>, AP50 
 Mended joints are put in their true places, so a gain is the most that work on the kind can bring. The gains do not
 add up.</p>
 <h2>By joint</h2>{_joint_table(analysis)}
-<p class="note">AP: COCO's, of the same files with every other joint unlabelled. Within {PCK_FINE:g} and
+<p class="note">AP: COCO's, of the same files with every other joint unlabeled. Within {PCK_FINE:g} and
 {PCK_COARSE:g}: share of the labels with the joint that near, in roots of the person's area; visible and hidden: the
 same within {PCK_FINE:g} of labels marked so. Gain: what AP of whole poses would gain if the joint were always right
 in matched poses.</p>
@@ -101,9 +101,9 @@ in matched poses.</p>
 <p class="note">AP of the people of one kind: all others are ignored, and so are poses matched with them, or matched
 with nobody and nearest to them. Lost: the number of people times (1 - AP), as a share of the table's sum.</p>
 <h2>The {len(figures)} worst people</h2>
-<p class="note">Most joints lost first: (1 - OKS) times labelled joints. Left the truth, right the pose. The person's
-own left is orange, right is blue; a dark centre marks a hidden joint. A line leads from each wrong joint to its true
-place, in the colour of its kind.</p>{_legend(analysis.skeleton)}<div class="worst">{"".join(figures)}</div>
+<p class="note">Most joints lost first: (1 - OKS) times labeled joints. Left the truth, right the pose. The person's
+own left is orange, right is blue; a dark center marks a hidden joint. A line leads from each wrong joint to its true
+place, in the color of its kind.</p>{_legend(analysis.skeleton)}<div class="worst">{"".join(figures)}</div>
 <h2>Definitions</h2>{_DEFINITIONS}
 </body></html>
 """
@@ -129,7 +129,7 @@ figcaption{font-size:.82rem;color:var(--dim);overflow-wrap:anywhere}dt{font-weig
 
 _DEFINITIONS = f"""<dl class="note">
 <dt>Similarity of a joint (ks)</dt><dd>exp(-d² / (2 · area · (2 sigma)²)): d the distance to the true place in pixels,
-area the annotated area of the person whose joint it is, sigma the joint's. OKS is its mean over a person's labelled
+area the annotated area of the person whose joint it is, sigma the joint's. OKS is its mean over a person's labeled
 joints.</dd>
 <dt>Matched</dt><dd>Poses, best score first, each take the free person of highest OKS, at least {MATCHED_FROM:g}, as
 COCO does at its thresholds. The joints of matched people are of the kinds below; those of the others are "not
@@ -141,7 +141,7 @@ right).</dd>
 <dt>Swap</dt><dd>ks under {NEAR_FROM:g}, but {NEAR_FROM:g} or more to the same or the mirrored joint of another person;
 inversion if that is as similar or more.</dd>
 <dt>Miss</dt><dd>ks under {NEAR_FROM:g} to all of these.</dd>
-<dt>Hidden joints</dt><dd>Jitters, inversions, swaps and misses of joints that are labelled as hidden.</dd>
+<dt>Hidden joints</dt><dd>Jitters, inversions, swaps and misses of joints that are labeled as hidden.</dd>
 <dt>People not found, false poses, order of the poses</dt><dd>AP if everybody without a match had a true pose, scored
 first; if poses matched with nobody were not there (which can cost a little, since some have a match at a higher
 threshold); if each pose's score were its OKS to the person it is matched with.</dd></dl>
@@ -164,28 +164,28 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _precision_cells(figure: Precision | None) -> list[str]:
+def _precision_cells(figure: AveragePrecision | None) -> list[str]:
     if figure is None:
         return ["0", _NONE, _NONE, _NONE]
     return [f"{figure.people:,}", _percent(figure.ap), _percent(figure.ap50), _percent(figure.ap75)]
 
 
-def _mended_table(analysis: Analysis) -> str:
+def _mended_table(analysis: ErrorAnalysis) -> str:
     rows = [
         [
             escape(row.name),
             f"{row.count:,}",
             f"{row.of:,}",
             _percent(row.count / row.of if row.of else None),
-            _percent(row.ap),
+            _percent(row.fixed_ap),
             _percent(row.gain, signed=True),
         ]
-        for row in analysis.mended
+        for row in analysis.oracles
     ]
     return _table(["mended", "count", "of", "share", "AP would be", "gain"], rows)
 
 
-def _joint_table(analysis: Analysis) -> str:
+def _joint_table(analysis: ErrorAnalysis) -> str:
     head = [
         "joint",
         "labels",
@@ -201,7 +201,7 @@ def _joint_table(analysis: Analysis) -> str:
         shares = [row.pck_fine, row.pck_coarse, row.pck_visible, row.pck_hidden]
         cells = [
             escape(row.name),
-            f"{row.labelled:,}",
+            f"{row.labeled:,}",
             *_precision_cells(row.precision)[1:],
             *map(_percent, shares),
         ]
@@ -218,11 +218,11 @@ def _grouping(grouping: Grouping) -> str:
     return f'<div><h3>{escape(grouping.name)}</h3><p class="note">{escape(grouping.explanation)}</p>{table}</div>'
 
 
-def _shares(analysis: Analysis) -> dict[str, float]:
-    return {kind: count / max(1, analysis.labelled) for kind, count in analysis.kinds.items()}
+def _shares(analysis: ErrorAnalysis) -> dict[str, float]:
+    return {kind: count / max(1, analysis.labeled) for kind, count in analysis.kinds.items()}
 
 
-def _joint_bar(row: JointRow) -> str:
+def _joint_bar(row: JointStatistics) -> str:
     return _bar(row.kinds)
 
 
@@ -232,7 +232,7 @@ def _kind_bar(shares: dict[str, float]) -> str:
 
 def _bar(shares: dict[str, float]) -> str:
     parts = "".join(
-        f'<span style="width:{100 * shares[kind]:.2f}%;background:{_colour(number)}" '
+        f'<span style="width:{100 * shares[kind]:.2f}%;background:{_color(number)}" '
         f'title="{kind} {_percent(shares[kind])} %"></span>'
         for number, kind in enumerate(KINDS)
         if shares[kind] > 0
@@ -246,13 +246,13 @@ def _legend(skeleton: Skeleton) -> str:
         (number, kind) for number, kind in enumerate(KINDS) if has_sides or kind != "inversion"
     ]
     marks = "".join(
-        f'<span><i style="background:{_colour(number)}"></i>{kind}</span>' for number, kind in shown
+        f'<span><i style="background:{_color(number)}"></i>{kind}</span>' for number, kind in shown
     )
     return f'<div class="legend">{marks}</div>'
 
 
-def _colour(kind: int) -> str:
-    red, green, blue = KIND_COLOURS[kind]
+def _color(kind: int) -> str:
+    red, green, blue = KIND_COLORS[kind]
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
@@ -269,15 +269,15 @@ def _figure(person: WorstPerson, annotations: CocoFile, image_folder: Path) -> s
 
 
 def _what_is_wrong(person: WorstPerson, skeleton: Skeleton) -> str:
-    labelled = int((person.kinds != UNLABELLED).sum())
+    labeled = int((person.kinds != UNLABELED).sum())
     if person.points_found is None:
-        return f"no pose in this picture; {labelled} joints are labelled"
+        return f"no pose in this picture; {labeled} joints are labeled"
     if not person.is_found:
-        return f"not found; the most similar pose has OKS {person.oks:.2f}; {labelled} joints are labelled"
+        return f"not found; the most similar pose has OKS {person.oks:.2f}; {labeled} joints are labeled"
     wrong = [
         f"{kind} {', '.join(skeleton.joints[joint] for joint in joints)}"
         for code, kind in enumerate(KINDS)
         if code != GOOD
         and len(joints := [joint for joint, one in enumerate(person.kinds) if one == code])
     ]
-    return f"OKS {person.oks:.2f}, {labelled} joints labelled; {'; '.join(wrong) or 'all good'}"
+    return f"OKS {person.oks:.2f}, {labeled} joints labeled; {'; '.join(wrong) or 'all good'}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from slimpose.arrays import Size
 from slimpose.export.hardware.layers import (
     Fact,
+    KernelWindow,
     Layer,
-    Pads,
-    Window,
+    Padding,
     convolution_kind,
     convolution_macs,
     same_pads,
@@ -15,7 +15,7 @@ from slimpose.export.hardware.layers import (
 from slimpose.network.scaled import blocks, stem_channels
 from slimpose.network.spec import NetSpec
 
-_COLOURS = 3
+_COLORS = 3
 
 
 def layers_of_spec(spec: NetSpec) -> list[Layer]:
@@ -29,7 +29,7 @@ def layers_of_spec(spec: NetSpec) -> list[Layer]:
             f"the layers of a net with skip {spec.skip!r} and activation {spec.activation!r} are not worked out; "
             "expected skip none and activation relu or relu6"
         )
-    chain = _Chain(spec.size, _COLOURS, activation=spec.activation)
+    chain = _Chain(spec.size, _COLORS, activation=spec.activation)
     chain.convolve("conv_stem", 3, stem_channels(spec), stride=2)
     for block in blocks(spec):
         _, inner, out = block.channels
@@ -55,7 +55,7 @@ def macs_of_spec(spec: NetSpec) -> int:
     """Return the multiply-adds of ``layers_of_spec``, without making the layers."""
     side = [-(-spec.size.height // 2), -(-spec.size.width // 2)]
     width = stem_channels(spec)
-    macs = side[0] * side[1] * 9 * _COLOURS * width
+    macs = side[0] * side[1] * 9 * _COLORS * width
     for block in blocks(spec):
         read, inner, width = block.channels
         macs += side[0] * side[1] * read * inner * block.expands
@@ -92,7 +92,7 @@ class _Chain:
     ) -> None:
         """A convolution with TF "SAME" padding, batch norm folded, and its activation."""
         taps, steps = (kernel, kernel), (stride, stride)
-        window = Window(kernel=taps, stride=steps, pads=same_pads(self.size, taps, steps))
+        window = KernelWindow(kernel=taps, stride=steps, pads=same_pads(self.size, taps, steps))
         size = Size(-(-self.size.height // stride), -(-self.size.width // stride))
         self._weighted(name, window, channels, size=size, groups=self.channels if depthwise else 1)
         if activated:
@@ -100,7 +100,7 @@ class _Chain:
 
     def double(self, name: str, channels: int) -> None:
         """A transposed convolution of kernel 4, stride 2, padding 1, and its activation."""
-        window = Window(kernel=(4, 4), stride=(2, 2), pads=Pads(1, 1, 1, 1))
+        window = KernelWindow(kernel=(4, 4), stride=(2, 2), pads=Padding(1, 1, 1, 1))
         size = Size(2 * self.size.height, 2 * self.size.width)
         self._weighted(name, window, channels, size=size, transposed=True)
         self._activate()
@@ -118,7 +118,7 @@ class _Chain:
     def _weighted(
         self,
         name: str,
-        window: Window,
+        window: KernelWindow,
         channels: int,
         *,
         size: Size,

@@ -21,12 +21,12 @@ class Finding:
     rule: str
     level: Literal["leaves", "advice", "unknown"]
     why: str
-    mend: str
+    fix: str
     source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class LayerVerdict:
     """A layer on a target.
 
     Attributes:
@@ -61,10 +61,10 @@ class Report:
     """A model on a target; a verdict on the file as a whole comes first if the target has rules about files."""
 
     target: Target
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[LayerVerdict, ...]
 
     @property
-    def counted(self) -> list[Verdict]:
+    def counted(self) -> list[LayerVerdict]:
         """Verdicts on the layers that should run on the accelerator."""
         return [
             verdict
@@ -73,12 +73,12 @@ class Report:
         ]
 
     @property
-    def leaving(self) -> list[Verdict]:
+    def leaving(self) -> list[LayerVerdict]:
         """Verdicts, the file's own included, that break something; unknown ones too."""
         return [verdict for verdict in self.verdicts if verdict.counts and not verdict.stays]
 
     @property
-    def advised(self) -> list[Verdict]:
+    def advised(self) -> list[LayerVerdict]:
         """Verdicts on layers that stay but waste something."""
         return [
             verdict for verdict in self.verdicts if verdict.counts and verdict.status == "advice"
@@ -95,7 +95,7 @@ class Report:
         return sum(verdict.layer.macs for verdict in self.counted if verdict.stays)
 
 
-def report_on(
+def check_layers(
     layers: Sequence[Layer],
     target: Target,
     *,
@@ -110,21 +110,21 @@ def report_on(
         allowed: Kinds or ONNX operators that the table does not know and somebody answers for.
         whole: Count what surrounds the network too.
     """
-    verdicts = [judge(layer, target, allowed=allowed, whole=whole) for layer in layers]
+    verdicts = [check_layer(layer, target, allowed=allowed, whole=whole) for layer in layers]
     return Report(target=target, verdicts=tuple(verdicts))
 
 
-def judge(
+def check_layer(
     layer: Layer, target: Target, *, allowed: AbstractSet[str] = frozenset(), whole: bool = False
-) -> Verdict:
+) -> LayerVerdict:
     """Return the verdict on one layer."""
     counts = whole or layer.part == "body"
     if layer.kind == MODEL_KIND:
         findings, met = _limits(layer, target)
-        return Verdict(layer=layer, counts=True, findings=tuple(findings), met=tuple(met))
+        return LayerVerdict(layer=layer, counts=True, findings=tuple(findings), met=tuple(met))
     refusal = _refusal(layer, target)
     if refusal is not None:
-        return Verdict(
+        return LayerVerdict(
             layer=layer, counts=counts, findings=(_finding(refusal, layer, target),), met=()
         )
     if not _runs(layer, target.runs):
@@ -136,18 +136,18 @@ def judge(
                 rule="not-in-the-table",
                 level="unknown",
                 why=f"{' + '.join(layer.operators) or layer.kind}: the table of {target.name} does not know it",
-                mend=f"find out whether it runs there, then say --allow {layer.kind}; or do without it",
+                fix=f"find out whether it runs there, then say --allow {layer.kind}; or do without it",
                 source="; ".join(target.sources),
             )
-            return Verdict(layer=layer, counts=counts, findings=(finding,), met=())
+            return LayerVerdict(layer=layer, counts=counts, findings=(finding,), met=())
         met_word = (
             "allowed",
             f"{', '.join(sorted(names & set(allowed)))}: on your word",
             "--allow",
         )
-        return Verdict(layer=layer, counts=counts, findings=(), met=(met_word,))
+        return LayerVerdict(layer=layer, counts=counts, findings=(), met=(met_word,))
     findings, met = _limits(layer, target)
-    return Verdict(layer=layer, counts=counts, findings=tuple(findings), met=tuple(met))
+    return LayerVerdict(layer=layer, counts=counts, findings=tuple(findings), met=tuple(met))
 
 
 def _runs(layer: Layer, runs: Iterable[str]) -> bool:
@@ -184,7 +184,7 @@ def _limits(layer: Layer, target: Target) -> tuple[list[Finding], list[tuple[str
                     rule=rule.id,
                     level="unknown",
                     why=f"the file does not tell {missing}, which the limit {rule.holds.text} needs",
-                    mend="give the file fixed shapes (--batch, --shape) and constant parameters",
+                    fix="give the file fixed shapes (--batch, --shape) and constant parameters",
                     source=rule.source,
                 )
             )
@@ -197,5 +197,5 @@ def _finding(rule: Rule, layer: Layer, target: Target) -> Finding:
     if rule.holds is not None:
         why += f" ({rule.holds.explain(facts)})"
     return Finding(
-        rule=rule.id, level=rule.level, why=why, mend=fill(rule.mend, facts), source=rule.source
+        rule=rule.id, level=rule.level, why=why, fix=fill(rule.fix, facts), source=rule.source
     )

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from slimpose.arrays import Size
-from slimpose.export.hardware.graph import Graph, Node
+from slimpose.export.hardware.graph import Node, OnnxGraph
 from slimpose.export.hardware.layers import (
     Fact,
-    Pads,
+    KernelWindow,
+    Padding,
     Shape,
-    Window,
     convolution_kind,
     convolution_macs,
     same_pads,
@@ -75,7 +75,7 @@ DERIVED_KINDS = frozenset(
 """What the kinds of the other operators, and of patterns of several, can be."""
 
 
-def describe(graph: Graph, node: Node) -> tuple[str, dict[str, Fact], int]:
+def describe(graph: OnnxGraph, node: Node) -> tuple[str, dict[str, Fact], int]:
     """Return kind, facts and multiply-adds of one operator.
 
     Raises:
@@ -90,7 +90,7 @@ def describe(graph: Graph, node: Node) -> tuple[str, dict[str, Fact], int]:
         ) from error
 
 
-def _describe(graph: Graph, node: Node) -> tuple[str, dict[str, Fact], int]:
+def _describe(graph: OnnxGraph, node: Node) -> tuple[str, dict[str, Fact], int]:
     facts = _common(graph, node)
     if node.operator in ("Conv", "ConvTranspose"):
         return _convolution(graph, node, facts)
@@ -123,7 +123,7 @@ def _describe(graph: Graph, node: Node) -> tuple[str, dict[str, Fact], int]:
     return KINDS.get(node.operator, node.operator), facts, 0
 
 
-def clip_kind(graph: Graph, node: Node) -> str:
+def clip_kind(graph: OnnxGraph, node: Node) -> str:
     """Return what a Clip between constants is: relu, relu6 or any other clip."""
     bounds = clip_bounds(graph, node)
     if bounds is not None and bounds[0] == 0:
@@ -134,7 +134,7 @@ def clip_kind(graph: Graph, node: Node) -> str:
     return "clip"
 
 
-def clip_bounds(graph: Graph, node: Node) -> tuple[float, float] | None:
+def clip_bounds(graph: OnnxGraph, node: Node) -> tuple[float, float] | None:
     """Return the constant bounds of a Clip, infinite where there is none; None if they are computed."""
     found: list[float] = []
     for place, name in ((1, "min"), (2, "max")):
@@ -151,18 +151,18 @@ def clip_bounds(graph: Graph, node: Node) -> tuple[float, float] | None:
     return found[0], found[1]
 
 
-def scalar(graph: Graph, name: str) -> float | None:
+def scalar(graph: OnnxGraph, name: str) -> float | None:
     """Return the value of a constant of one element."""
     value = graph.value(name)
     return float(value.reshape(-1)[0]) if value is not None and value.size == 1 else None
 
 
-def data_inputs(graph: Graph, node: Node) -> list[str]:
+def data_inputs(graph: OnnxGraph, node: Node) -> list[str]:
     """Return the inputs that depend on the graph's."""
     return [name for name in node.inputs if name and name not in graph.constants]
 
 
-def _common(graph: Graph, node: Node) -> dict[str, Fact]:
+def _common(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
     facts: dict[str, Fact] = {
         "inputs": len(data_inputs(graph, node)),
         "outputs": len([o for o in node.outputs if o]),
@@ -180,7 +180,7 @@ def _common(graph: Graph, node: Node) -> dict[str, Fact]:
 
 
 def _convolution(
-    graph: Graph, node: Node, facts: dict[str, Fact]
+    graph: OnnxGraph, node: Node, facts: dict[str, Fact]
 ) -> tuple[str, dict[str, Fact], int]:
     transposed = node.operator == "ConvTranspose"
     word = "deconv" if transposed else "conv"
@@ -224,12 +224,12 @@ def _convolution(
     return kind, facts, macs
 
 
-def _window(node: Node, kernel: Shape, read: Shape | None, *, transposed: bool) -> Window:
+def _window(node: Node, kernel: Shape, read: Shape | None, *, transposed: bool) -> KernelWindow:
     stride = _pair(node, "strides")
     dilation = _pair(node, "dilations")
     taps = (kernel[0], kernel[1])
     auto = _text(node.attributes.get("auto_pad", "NOTSET"))
-    pads = Pads(*node.attributes.get("pads", (0, 0, 0, 0)))
+    pads = Padding(*node.attributes.get("pads", (0, 0, 0, 0)))
     if read is not None and (auto.startswith("SAME") or "output_shape" in node.attributes):
         size = Size(*read[2:4])
         if transposed:
@@ -242,12 +242,12 @@ def _window(node: Node, kernel: Shape, read: Shape | None, *, transposed: bool) 
                     size, stride, taps, dilation, asked[-2:], strict=True
                 )
             ]
-            pads = Pads(totals[0] // 2, totals[1] // 2, -(-totals[0] // 2), -(-totals[1] // 2))
+            pads = Padding(totals[0] // 2, totals[1] // 2, -(-totals[0] // 2), -(-totals[1] // 2))
         else:
             pads = same_pads(size, taps, stride, dilation=dilation)
         if auto == "SAME_LOWER":
-            pads = Pads(pads.bottom, pads.right, pads.top, pads.left)
-    return Window(kernel=taps, stride=stride, dilation=dilation, pads=pads)
+            pads = Padding(pads.bottom, pads.right, pads.top, pads.left)
+    return KernelWindow(kernel=taps, stride=stride, dilation=dilation, pads=pads)
 
 
 def _pair(node: Node, name: str) -> tuple[int, int]:
@@ -259,7 +259,9 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _matrix(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str, dict[str, Fact], int]:
+def _matrix(
+    graph: OnnxGraph, node: Node, facts: dict[str, Fact]
+) -> tuple[str, dict[str, Fact], int]:
     weights, written = graph.shapes.get(node.inputs[1]), graph.shapes.get(node.outputs[0])
     constant = node.inputs[1] in graph.constants
     macs = 0
@@ -273,7 +275,7 @@ def _matrix(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str, dict
     return "fully-connected" if constant else "matmul", facts, macs if constant else 0
 
 
-def _pool(graph: Graph, node: Node) -> dict[str, Fact]:
+def _pool(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
     kernel = tuple(node.attributes.get("kernel_shape", ()))
     facts: dict[str, Fact] = {"spatial_rank": len(kernel)}
     if len(kernel) == 2:
@@ -281,14 +283,14 @@ def _pool(graph: Graph, node: Node) -> dict[str, Fact]:
     return facts
 
 
-def _whole_map(graph: Graph, node: Node) -> dict[str, Fact]:
+def _whole_map(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
     shape = graph.shapes.get(node.inputs[0])
     if shape is None or len(shape) != 4:
         return {}
-    return {"spatial_rank": 2, **Window(kernel=(shape[2], shape[3])).facts()}
+    return {"spatial_rank": 2, **KernelWindow(kernel=(shape[2], shape[3])).facts()}
 
 
-def _is_spatial_mean(graph: Graph, node: Node) -> bool:
+def _is_spatial_mean(graph: OnnxGraph, node: Node) -> bool:
     if node.operator != "ReduceMean":
         return False
     axes: Any = node.attributes.get("axes")
@@ -300,7 +302,7 @@ def _is_spatial_mean(graph: Graph, node: Node) -> bool:
     return sorted(int(axis) % 4 for axis in np.asarray(axes).reshape(-1)) == [2, 3]
 
 
-def _operands(graph: Graph, node: Node) -> str:
+def _operands(graph: OnnxGraph, node: Node) -> str:
     if any(name in graph.constants for name in node.inputs[:2]):
         return "constant"
     shapes = [graph.shapes.get(name) for name in node.inputs[:2]]
@@ -309,11 +311,13 @@ def _operands(graph: Graph, node: Node) -> str:
     return "same" if shapes[0] == shapes[1] else "broadcast"
 
 
-def _constant(graph: Graph, names: tuple[str, ...]) -> bool:
+def _constant(graph: OnnxGraph, names: tuple[str, ...]) -> bool:
     return all(not name or name in graph.constants for name in names)
 
 
-def _resize(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str, dict[str, Fact], int]:
+def _resize(
+    graph: OnnxGraph, node: Node, facts: dict[str, Fact]
+) -> tuple[str, dict[str, Fact], int]:
     mode = _text(node.attributes.get("mode", "nearest"))
     facts |= {
         "mode": mode,
@@ -328,7 +332,7 @@ def _resize(graph: Graph, node: Node, facts: dict[str, Fact]) -> tuple[str, dict
     return f"resize-{mode}", facts, 0
 
 
-def _pad(graph: Graph, node: Node) -> dict[str, Fact]:
+def _pad(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
     facts: dict[str, Fact] = {"mode": _text(node.attributes.get("mode", "constant"))}
     facts["constant_pads"] = _constant(graph, node.inputs[1:])
     amounts = node.attributes.get("pads")
@@ -349,7 +353,7 @@ def _pad(graph: Graph, node: Node) -> dict[str, Fact]:
     return facts
 
 
-def _others(graph: Graph, node: Node) -> dict[str, Fact]:
+def _others(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
     facts: dict[str, Fact] = {}
     attributes = node.attributes
     if node.operator.startswith("Reduce") or node.operator in ("Squeeze", "Unsqueeze"):

@@ -9,7 +9,7 @@ from math import log
 
 from slimpose.arrays import Size
 from slimpose.export.hardware.arithmetic import layers_of_spec, macs_of_spec
-from slimpose.export.hardware.check import judge
+from slimpose.export.hardware.check import check_layer
 from slimpose.export.hardware.layers import Layer
 from slimpose.export.hardware.target import Target
 from slimpose.network.scaled import DESIGNS, blocks, stem_channels
@@ -97,7 +97,7 @@ def fit(
 
 def has_finding(layers: list[Layer], target: Target) -> bool:
     """Return whether any layer leaves the chip or wastes it."""
-    return any(judge(layer, target).findings for layer in layers)
+    return any(check_layer(layer, target).findings for layer in layers)
 
 
 def parent_layers(parent: NetSpec) -> list[Layer]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
 _SEEN_THROUGH = frozenset({"Identity", "Dropout", "QuantizeLinear", "DequantizeLinear"})
-"""Operators that compute nothing here: a quantised file is judged as the float network it stands for."""
+"""Operators that compute nothing here: a quantized file is judged as the float network it stands for."""
 _KEEPS_VALUES = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
 
 
@@ -31,7 +31,7 @@ class Node:
 
 
 @dataclass(slots=True, kw_only=True)
-class Graph:
+class OnnxGraph:
     """What is computed from the inputs, in an order in which it can be.
 
     Attributes:
@@ -71,7 +71,7 @@ class Graph:
 
 def read_graph(
     path: Path, *, batch: int | None = None, shapes: Mapping[str, Sequence[int]] | None = None
-) -> Graph:
+) -> OnnxGraph:
     """Read an ONNX file.
 
     Args:
@@ -102,7 +102,7 @@ def graph_of(
     *,
     batch: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
-) -> Graph:
+) -> OnnxGraph:
     """Return the graph of a model in memory; it is changed: its free dimensions are bound.
 
     Raises:
@@ -132,7 +132,7 @@ def graph_of(
     known |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     initializers = {tensor.name for tensor in graph.initializer}
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    found = Graph(
+    found = OnnxGraph(
         nodes=[],
         shapes=known,
         types={name: kind.lower() for name, kind in types.items() if kind != "UNDEFINED"},
@@ -204,7 +204,7 @@ def _bind(
             tensor.type.tensor_type.ClearField("shape")
 
 
-def _fill(graph: Graph, nodes: Iterable[onnx.NodeProto]) -> None:
+def _fill(graph: OnnxGraph, nodes: Iterable[onnx.NodeProto]) -> None:
     """Sort the file's nodes into operators, constants and what is seen through."""
     from onnx import helper, numpy_helper
 
@@ -254,7 +254,7 @@ def _fill(graph: Graph, nodes: Iterable[onnx.NodeProto]) -> None:
     graph.nodes = [node for node in graph.nodes if node.outputs[0] in needed]
 
 
-def ancestors(graph: Graph, tensors: Iterable[str]) -> set[str]:
+def ancestors(graph: OnnxGraph, tensors: Iterable[str]) -> set[str]:
     """Return the first outputs of all nodes that the tensors depend on."""
     wanted = set(tensors)
     found: set[str] = set()

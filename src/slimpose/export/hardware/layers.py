@@ -11,8 +11,8 @@ from slimpose.arrays import Size
 
 Fact = int | float | str | bool
 Shape = tuple[int, ...]
-Part = Literal["before", "body", "decoding"]
-"""Where a layer stands: before the network (normalising pixels), in it, or behind its maps (decoding them)."""
+NetworkPart = Literal["before", "body", "decoding"]
+"""Where a layer stands: before the network (normalizing pixels), in it, or behind its maps (decoding them)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +38,13 @@ class Layer:
     operators: tuple[str, ...] = ()
     inputs: tuple[Shape | None, ...] = ()
     output: Shape | None = None
-    part: Part = "body"
+    part: NetworkPart = "body"
     block: str = ""
     macs: int = 0
     facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
-class Pads(NamedTuple):
+class Padding(NamedTuple):
     """Zeros added to a map's sides."""
 
     top: int = 0
@@ -54,13 +54,13 @@ class Pads(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class KernelWindow:
     """What a convolution or a pooling sees of its input: each value down, then across."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
-    pads: Pads = field(default_factory=Pads)
+    pads: Padding = field(default_factory=Padding)
 
     def facts(self) -> dict[str, Fact]:
         """Return the window's facts under the names that rules use."""
@@ -80,13 +80,13 @@ def same_pads(
     stride: tuple[int, int],
     *,
     dilation: tuple[int, int] = (1, 1),
-) -> Pads:
+) -> Padding:
     """Return TensorFlow's "SAME" padding of a convolution: the odd zero goes to the bottom and to the right."""
     totals = [
         max((-(-side // step) - 1) * step + (taps - 1) * spread + 1 - side, 0)
         for side, taps, step, spread in zip(size, kernel, stride, dilation, strict=True)
     ]
-    return Pads(totals[0] // 2, totals[1] // 2, -(-totals[0] // 2), -(-totals[1] // 2))
+    return Padding(totals[0] // 2, totals[1] // 2, -(-totals[0] // 2), -(-totals[1] // 2))
 
 
 def convolution_kind(*, transposed: bool, groups: int, in_channels: int, out_channels: int) -> str:

@@ -1,6 +1,6 @@
 """What an ONNX graph costs on one input, whoever wrote it: true multiply-adds and weights.
 
-Counted are convolutions, transposed convolutions and matrix products, quantised ones too. Not
+Counted are convolutions, transposed convolutions and matrix products, quantized ones too. Not
 counted, as in ``slimpose.network.cost``: biases, activations, additions, pooling, resizing.
 """
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slimpose.export.hardware import facts as read
-from slimpose.export.hardware.graph import Graph, Node, ancestors
-from slimpose.export.hardware.layers import Layer, Part
+from slimpose.export.hardware.graph import Node, OnnxGraph, ancestors
+from slimpose.export.hardware.layers import Layer, NetworkPart
 from slimpose.export.hardware.target import MODEL_KIND
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -48,7 +48,7 @@ class _Piece:
     """What it reads, where the first node's inputs do not tell."""
 
 
-def layers_of(graph: Graph, *, until: Sequence[str] = ()) -> list[Layer]:
+def layers_of(graph: OnnxGraph, *, until: Sequence[str] = ()) -> list[Layer]:
     """Return the layers, the one about the file as a whole first.
 
     Args:
@@ -76,7 +76,7 @@ def layers_of(graph: Graph, *, until: Sequence[str] = ()) -> list[Layer]:
     return _with_blocks(graph, layers, made)
 
 
-def network_ends(graph: Graph) -> tuple[str, ...]:
+def network_ends(graph: OnnxGraph) -> tuple[str, ...]:
     """Return the maps behind which a slimpose file decodes: heatmaps, or the person detector's outputs; else none."""
     if "slimpose" not in graph.metadata:
         return ()
@@ -88,9 +88,9 @@ def network_ends(graph: Graph) -> tuple[str, ...]:
     )
 
 
-def _parts(graph: Graph, ends: tuple[str, ...]) -> dict[str, Part]:
+def _parts(graph: OnnxGraph, ends: tuple[str, ...]) -> dict[str, NetworkPart]:
     """Where each node stands, by its first output."""
-    parts: dict[str, Part] = {}
+    parts: dict[str, NetworkPart] = {}
     if not ends:
         return parts
     network = ancestors(graph, ends)
@@ -105,7 +105,7 @@ def _parts(graph: Graph, ends: tuple[str, ...]) -> dict[str, Part]:
     return parts
 
 
-def _pieces(graph: Graph, readers: dict[str, list[Node]]) -> list[_Piece]:
+def _pieces(graph: OnnxGraph, readers: dict[str, list[Node]]) -> list[_Piece]:
     """Group operators: hard sigmoids and swishes written out, whichever way."""
     makers = {name: node for node in graph.nodes for name in node.outputs}
 
@@ -167,7 +167,7 @@ def _pieces(graph: Graph, readers: dict[str, list[Node]]) -> list[_Piece]:
     return found
 
 
-def _sixth_of(graph: Graph, node: Node, only_reader) -> Node | None:
+def _sixth_of(graph: OnnxGraph, node: Node, only_reader) -> Node | None:
     """The only reader, if it divides by 6."""
     divided, multiplied = only_reader(node.outputs[0], "Div"), only_reader(node.outputs[0], "Mul")
     if divided is not None and read.scalar(graph, divided.inputs[1]) == 6.0:
@@ -183,11 +183,11 @@ def _sixth_of(graph: Graph, node: Node, only_reader) -> Node | None:
 
 
 def _layer(
-    graph: Graph,
+    graph: OnnxGraph,
     piece: _Piece,
     readers: dict[str, list[Node]],
     made: dict[str, Layer],
-    parts: dict[str, Part],
+    parts: dict[str, NetworkPart],
 ) -> Layer:
     first, last = piece.nodes[0], piece.nodes[-1]
     kind, facts, macs = read.describe(graph, first)
@@ -214,7 +214,11 @@ def _layer(
 
 
 def _after(
-    graph: Graph, source: str, readers: dict[str, list[Node]], made: dict[str, Layer], piece: _Piece
+    graph: OnnxGraph,
+    source: str,
+    readers: dict[str, list[Node]],
+    made: dict[str, Layer],
+    piece: _Piece,
 ) -> str:
     """The kind of the layer in front, "shared ..." if others read it too, so that nothing fuses into it."""
     if source not in made:
@@ -225,20 +229,20 @@ def _after(
     )
 
 
-def _weighted_upstream(graph: Graph, tensor: str) -> bool:
+def _weighted_upstream(graph: OnnxGraph, tensor: str) -> bool:
     """Whether any layer with weights stands in front: none does in front of the first, which reads the picture."""
     upstream = ancestors(graph, [tensor])
     return any(node.operator in WEIGHTED and node.outputs[0] in upstream for node in graph.nodes)
 
 
-def _before(graph: Graph, node: Node, readers: dict[str, list[Node]]) -> str:
+def _before(graph: OnnxGraph, node: Node, readers: dict[str, list[Node]]) -> str:
     found = readers.get(node.outputs[0], [])
     if len(found) != 1 or node.outputs[0] in graph.outputs:
         return "several"
     return read.describe(graph, found[0])[0]
 
 
-def _name(graph: Graph, piece: _Piece) -> str:
+def _name(graph: OnnxGraph, piece: _Piece) -> str:
     """Weights have the best names, then nodes, then tensors."""
     node = piece.nodes[-1]
     weights = (
@@ -252,7 +256,7 @@ def _name(graph: Graph, piece: _Piece) -> str:
     return node.name or node.outputs[0]
 
 
-def _with_blocks(graph: Graph, layers: list[Layer], made: dict[str, Layer]) -> list[Layer]:
+def _with_blocks(graph: OnnxGraph, layers: list[Layer], made: dict[str, Layer]) -> list[Layer]:
     """Mark squeeze-and-excite: a map's average, through narrow layers to a gate, that multiplies the map."""
     outputs = {id(layer): name for name, layer in made.items()}
     sources: dict[str, str] = {}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from slimpose.export.hardware.check import Finding, Report, Verdict
+from slimpose.export.hardware.check import Finding, LayerVerdict, Report
 from slimpose.export.hardware.layers import Layer, Shape
 from slimpose.export.hardware.target import MODEL_KIND
 
@@ -88,7 +88,7 @@ def cell_json(report: Report, *, name: str) -> dict[str, Any]:
     return whole
 
 
-def shown(shape: Shape | None) -> str:
+def format_shape(shape: Shape | None) -> str:
     """Return a shape as text."""
     return "?" if shape is None else "x".join(map(str, shape))
 
@@ -104,15 +104,17 @@ def summary_of(layer: Layer) -> str:
         for name in ("stride", "dilation"):
             if (facts[f"{name}_height"], facts[f"{name}_width"]) != (1, 1):
                 words.append(f"{name} {facts[f'{name}_height']}x{facts[f'{name}_width']}")
-    maps = " + ".join(shown(shape) for shape in layer.inputs)
-    return ", ".join([" ".join(words), f"{maps} -> {shown(layer.output)}"]).removeprefix(", ")
+    maps = " + ".join(format_shape(shape) for shape in layer.inputs)
+    return ", ".join([" ".join(words), f"{maps} -> {format_shape(layer.output)}"]).removeprefix(
+        ", "
+    )
 
 
 def _advised(report: Report) -> str:
     return f"; {len(report.advised)} fit but waste something" if report.advised else ""
 
 
-def _pieces(counted: Iterable[Verdict]) -> int:
+def _pieces(counted: Iterable[LayerVerdict]) -> int:
     """How many pieces the accelerator gets, in the order of computation: each costs a way there and back."""
     pieces, before = 0, False
     for verdict in counted:
@@ -133,9 +135,9 @@ def _cell(report: Report) -> str:
 _Key = tuple[str, str, str]
 
 
-def _groups(report: Report) -> dict[_Key, list[tuple[Verdict, Finding]]]:
+def _groups(report: Report) -> dict[_Key, list[tuple[LayerVerdict, Finding]]]:
     """Findings by rule and kind, those that leave first."""
-    found: dict[_Key, list[tuple[Verdict, Finding]]] = {}
+    found: dict[_Key, list[tuple[LayerVerdict, Finding]]] = {}
     for level in ("leaves", "unknown", "advice"):
         for verdict in report.verdicts:
             if verdict.counts:
@@ -151,41 +153,41 @@ def _kind(layer: Layer) -> str:
     return f"squeeze-and-excite: {layer.kind}" if layer.block else layer.kind
 
 
-def _group(found: list[tuple[Verdict, Finding]], *, every_layer: bool) -> Iterator[str]:
+def _group(found: list[tuple[LayerVerdict, Finding]], *, every_layer: bool) -> Iterator[str]:
     verdict, finding = found[0]
     number = f"{len(found)} layer{'s' if len(found) > 1 else ''}"
     yield ""
     yield f"{finding.level}: {_kind(verdict.layer)}, {number} (rule {finding.rule})"
     one_why = len({other.why for _, other in found}) == 1
-    one_mend = len({other.mend for _, other in found}) == 1
+    one_mend = len({other.fix for _, other in found}) == 1
     if one_why:
         yield f"  why: {finding.why}"
     if one_mend:
-        yield f"  mend: {finding.mend}"
+        yield f"  mend: {finding.fix}"
     yield f"  source: {finding.source}"
     for listed, other in found if every_layer else found[:_LISTED]:
         yield f"  - {listed.layer.name}: {summary_of(listed.layer)}"
         if not one_why:
             yield f"    why: {other.why}"
         if not one_mend:
-            yield f"    mend: {other.mend}"
+            yield f"    mend: {other.fix}"
     if not every_layer and len(found) > _LISTED:
         yield f"  - and {len(found) - _LISTED} more (--all lists them)"
 
 
-def _layer(verdict: Verdict) -> Iterator[str]:
+def _layer(verdict: LayerVerdict) -> Iterator[str]:
     layer = verdict.layer
     word = verdict.status if verdict.counts else f"not counted ({layer.part})"
     operators = f" [{' '.join(layer.operators)}]" if layer.operators else ""
     block = f" in {layer.block}" if layer.block else ""
     yield f"{word}: {layer.name}: {layer.kind}{operators}{block}, {summary_of(layer)}"
     for finding in verdict.findings:
-        yield f"    breaks {finding.rule}: {finding.why}; mend: {finding.mend}"
+        yield f"    breaks {finding.rule}: {finding.why}; mend: {finding.fix}"
     for rule, numbers, _ in verdict.met:
         yield f"    keeps {rule}: {numbers}"
 
 
-def _layer_json(verdict: Verdict) -> dict[str, Any]:
+def _layer_json(verdict: LayerVerdict) -> dict[str, Any]:
     layer = verdict.layer
     return {
         "name": layer.name,
@@ -199,7 +201,7 @@ def _layer_json(verdict: Verdict) -> dict[str, Any]:
         "counts": verdict.counts,
         "verdict": verdict.status,
         "breaks": [
-            {"rule": f.rule, "level": f.level, "why": f.why, "mend": f.mend, "source": f.source}
+            {"rule": f.rule, "level": f.level, "why": f.why, "mend": f.fix, "source": f.source}
             for f in verdict.findings
         ],
         "keeps": [

@@ -53,7 +53,7 @@ class Rule:
     on: tuple[str, ...]
     holds: Expression | None
     because: str
-    mend: str
+    fix: str
     source: str
     level: Level = "leaves"
 
@@ -203,7 +203,7 @@ def _rule(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> R
         on=_kinds(entry, file),
         holds=holds,
         because=entry["because"],
-        mend=entry["mend"],
+        fix=entry["mend"],
         source=_source(entry, sources, file),
         level=level,
     )

@@ -17,9 +17,9 @@ from onnx import numpy_helper
 
 from slimpose.arrays import Crops
 from slimpose.export.quantization import rounding_search, samples
-from slimpose.export.quantization.equalize import channel_peaks, equalised
-from slimpose.export.quantization.fp16 import halved
-from slimpose.export.quantization.graph import Parts, network_of, read_float, take_apart
+from slimpose.export.quantization.equalize import channel_peaks, equalize
+from slimpose.export.quantization.fp16 import to_fp16
+from slimpose.export.quantization.graph import GraphParts, network_of, read_float, split_graph
 from slimpose.export.quantization.int8 import with_biases
 from slimpose.export.quantization.schemes import Scheme
 from slimpose.formats import coco
@@ -27,12 +27,12 @@ from slimpose.formats.coco import CocoFile
 from slimpose.formats.files import write_bytes
 from slimpose.runtime.session import ModelInfo, Session
 
-MOST_FLOAT_SHARE = 0.5
+MAX_FLOAT_SHARE = 0.5
 """Of the layers; with more of them in float it is no INT8 model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class QuantizationRequest:
     """What is wanted.
 
     Attributes:
@@ -45,7 +45,7 @@ class Request:
         measured_people: About how many people the promise is measured on.
         scheme: How values become 8 bits, one of ``schemes.SCHEMES``.
         deconvolutions: Whether deconvolutions are rounded too.
-        fine_tuning_steps: Of quantisation-aware fine-tuning, where rounding alone breaks the
+        fine_tuning_steps: Of quantization-aware fine-tuning, where rounding alone breaks the
             promise; 0 for none.
         every_sensitivity: Measure each layer's sensitivity even if nothing needs to go back to
             float.
@@ -57,7 +57,7 @@ class Request:
     annotations: Path
     precision: Literal["int8", "fp16"]
     max_ap_loss: float
-    calibrated_people: int
+    calibration_people: int
     measured_people: int
     scheme: Scheme
     deconvolutions: bool
@@ -67,7 +67,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class QuantizationResult:
     """What was made, and how it was measured; AP in points."""
 
     name: str
@@ -88,13 +88,13 @@ class Outcome:
         return self.ap_float - self.ap
 
 
-class PromiseError(RuntimeError):
+class AccuracyBudgetError(RuntimeError):
     """No file keeps the promise; the message tells the best that was found."""
 
 
-def make(
-    request: Request, out: Path, *, tell: Callable[[str], None] = lambda line: None
-) -> Outcome:
+def quantize(
+    request: QuantizationRequest, out: Path, *, tell: Callable[[str], None] = lambda line: None
+) -> QuantizationResult:
     """Write a smaller file that loses at most ``max_ap_loss`` points of AP on people it was not calibrated on.
 
     Raises:
@@ -106,14 +106,14 @@ def make(
         raise ValueError(
             f"{request.model} is a {info.task} model; expected a pose net or a person detector"
         )
-    parts = take_apart(
+    parts = split_graph(
         model, deconvolutions=request.deconvolutions, maps_too=request.scheme.rounds_maps
     )
     truth = _truth(request, info)
     calibrated, measured = samples.split(
         truth,
         task=info.task,
-        calibrated_people=request.calibrated_people,
+        calibrated_people=request.calibration_people,
         measured_people=request.measured_people,
     )
     people = [
@@ -141,10 +141,10 @@ def make(
             )
 
         if request.precision == "fp16":
-            made, method, float_layers, ap = halved(model, parts), "every layer", (), 0.0
+            made, method, float_layers, ap = to_fp16(model, parts), "every layer", (), 0.0
             ap = ap_of(made)
             if ap_float - ap > request.max_ap_loss:
-                raise PromiseError(_refusal(request, ap_float, {0: ap_float - ap}))
+                raise AccuracyBudgetError(_refusal(request, ap_float, {0: ap_float - ap}))
         else:
             pictures = samples.pictures(calibrated, request.images, info)
             made, method, float_layers, ap = _int8(
@@ -157,7 +157,7 @@ def make(
                 folder=folder,
                 tell=tell,
             )
-    outcome = Outcome(
+    outcome = QuantizationResult(
         name=f"{info.name}-{request.precision}",
         precision=request.precision,
         method=method,
@@ -177,7 +177,7 @@ def make(
     return dataclasses.replace(outcome, bytes_made=len(data))
 
 
-def _truth(request: Request, info: ModelInfo) -> CocoFile:
+def _truth(request: QuantizationRequest, info: ModelInfo) -> CocoFile:
     truth = coco.read(request.annotations, keypoints=info.task == "pose")
     if info.task == "pose" and truth.skeleton.joints != info.skeleton.joints:
         raise ValueError(
@@ -189,9 +189,9 @@ def _truth(request: Request, info: ModelInfo) -> CocoFile:
 
 
 def _int8(
-    request: Request,
+    request: QuantizationRequest,
     model: onnx.ModelProto,
-    parts: Parts,
+    parts: GraphParts,
     pictures: Crops,
     *,
     ap_float: float,
@@ -201,10 +201,10 @@ def _int8(
 ) -> tuple[onnx.ModelProto, str, tuple[str, ...], float]:
     """The graph, how its ranges were found, its float layers, its AP."""
     if request.scheme.power_of_two:
-        model = equalised(
+        model = equalize(
             model, channel_peaks(network_of(model, parts), pictures, threads=request.threads)
         )
-    measured = rounding_search.bench(
+    measured = rounding_search.prepare_evaluation(
         network_of(model, parts), parts, pictures, threads=request.threads
     )
     tell(f"{len(parts.layers)} layers to round; ranges from {len(measured.calibrating)} pictures:")
@@ -247,10 +247,12 @@ def _int8(
         by_sensitivity.clear()
         made.clear()
         tuned = f", {request.fine_tuning_steps} steps of fine-tuning"
-    most = int(MOST_FLOAT_SHARE * len(parts.layers))
-    count, losses = rounding_search.fewest(loss_of, most=most, max_loss=request.max_ap_loss)
+    most = int(MAX_FLOAT_SHARE * len(parts.layers))
+    count, losses = rounding_search.fewest_float_layers(
+        loss_of, most=most, max_loss=request.max_ap_loss
+    )
     if count is None:
-        raise PromiseError(_refusal(request, ap_float, losses))
+        raise AccuracyBudgetError(_refusal(request, ap_float, losses))
     method = (
         f"{request.scheme.name}, {rounding.method}"
         + (", biases corrected" if is_corrected else "")
@@ -261,19 +263,19 @@ def _int8(
 
 
 def _fine_tuned(
-    request: Request,
+    request: QuantizationRequest,
     model: onnx.ModelProto,
-    parts: Parts,
-    measured: rounding_search.Bench,
+    parts: GraphParts,
+    measured: rounding_search.QuantizationEvaluation,
     rounding: rounding_search.Rounding,
     *,
     tell: Callable[[str], None],
-) -> tuple[onnx.ModelProto, rounding_search.Bench, rounding_search.Rounding]:
+) -> tuple[onnx.ModelProto, rounding_search.QuantizationEvaluation, rounding_search.Rounding]:
     """All of them with weights that were moved for rounding; what the maps should be stays as it was."""
-    from slimpose.export.quantization.finetune import fine_tuned
+    from slimpose.export.quantization.finetune import fine_tune
 
     model = with_biases(model, rounding.biases, parts.layers)
-    values = fine_tuned(
+    values = fine_tune(
         network_of(model, parts),
         rounding.ranges,
         parts,
@@ -300,7 +302,7 @@ def _told(model: onnx.ModelProto, layer: str) -> str:
     return node.input[1].removesuffix(".weight") if node.op_type != "Add" else layer
 
 
-def _refusal(request: Request, ap_float: float, losses: dict[int, float]) -> str:
+def _refusal(request: QuantizationRequest, ap_float: float, losses: dict[int, float]) -> str:
     count = min(losses, key=lambda key: losses[key])
     back = f", with {count} layers in float" if request.precision == "int8" else ""
     return (
@@ -309,7 +311,12 @@ def _refusal(request: Request, ap_float: float, losses: dict[int, float]) -> str
     )
 
 
-def _describe(made: onnx.ModelProto, info: ModelInfo, outcome: Outcome, request: Request) -> None:
+def _describe(
+    made: onnx.ModelProto,
+    info: ModelInfo,
+    outcome: QuantizationResult,
+    request: QuantizationRequest,
+) -> None:
     """Write into the metadata what the file is now and how it was made."""
     told: dict[str, Any] = {
         "precision": outcome.precision,
@@ -325,7 +332,7 @@ def _describe(made: onnx.ModelProto, info: ModelInfo, outcome: Outcome, request:
         "onnxruntime": onnxruntime.__version__,
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
-    card = {**info.card, "quantised": told}
+    card = {**info.card, "quantized": told}
     if "measured" in card:
         card["measured"] = f"of the fp32 file: {card['measured']}"
     changes = {

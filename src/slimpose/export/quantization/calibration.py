@@ -14,9 +14,9 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, c
 from onnxruntime.quantization.calibrate import TensorsData
 
 from slimpose.arrays import Crops
-from slimpose.export.quantization.graph import PASSING
+from slimpose.export.quantization.graph import PASSTHROUGH_OPS
 
-OP_TYPES = ("Conv", "ConvTranspose", "Add", *PASSING)
+OP_TYPES = ("Conv", "ConvTranspose", "Add", *PASSTHROUGH_OPS)
 _HISTOGRAM_PICTURES = 48
 _CHUNK = 4
 """Pictures whose tensors are held at once: some 50 MB each."""

@@ -1,4 +1,4 @@
-"""Channels of neighbouring layers brought to like ranges, so that one scale serves all of a tensor's.
+"""Channels of neighboring layers brought to like ranges, so that one scale serves all of a tensor's.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
 2019, section 4.1.
@@ -26,7 +26,7 @@ _PICTURES = 256
 def channel_peaks(
     network: onnx.ModelProto, pictures: Crops, *, threads: int
 ) -> dict[str, np.ndarray]:
-    """Return the largest absolute value of each channel between two convolutions, by tensor; see ``equalised``.
+    """Return the largest absolute value of each channel between two convolutions, by tensor; see ``equalized``.
 
     Args:
         network: The graph from pixels to maps.
@@ -48,7 +48,7 @@ def channel_peaks(
     return dict(zip(names, peaks, strict=True))
 
 
-def equalised(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def equalize(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     """Return a copy that computes the same, in which the channels between two convolutions have like ranges.
 
     A convolution's output channel is divided by what the next one's weights are multiplied by,

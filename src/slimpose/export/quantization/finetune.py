@@ -1,4 +1,4 @@
-"""Quantisation-aware fine-tuning: weights moved until the rounded graph's maps are those of the float graph again.
+"""Quantization-aware fine-tuning: weights moved until the rounded graph's maps are those of the float graph again.
 
 The Q/DQ graph itself is what is trained, read into PyTorch operator by operator; no labels are
 needed, because the float graph says what the maps should be. Rounding passes gradients on
@@ -25,8 +25,8 @@ from onnxruntime.quantization.calibrate import TensorsData
 from torch import Tensor, nn
 
 from slimpose.arrays import Crops
-from slimpose.export.quantization.graph import Parts, Runner
-from slimpose.export.quantization.int8 import quantised, with_bias_pairs
+from slimpose.export.quantization.graph import GraphParts, Runner
+from slimpose.export.quantization.int8 import quantize_graph, with_bias_pairs
 from slimpose.export.quantization.schemes import Scheme
 
 _RATE = 0.003 / 127
@@ -34,20 +34,20 @@ _RATE = 0.003 / 127
 would shake the small ones."""
 _BATCH = 8
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def fine_tuned(
+def fine_tune(
     network: onnx.ModelProto,
     ranges: TensorsData,
-    parts: Parts,
+    parts: GraphParts,
     scheme: Scheme,
     pictures: Crops,
     *,
     teacher: onnx.ModelProto,
     steps: int,
     threads: int,
-    tell: Tell = lambda line: None,
+    tell: Report = lambda line: None,
 ) -> dict[str, np.ndarray]:
     """Return new weights and biases by name; where they are rounded, they are within the range of their levels.
 
@@ -66,17 +66,17 @@ def fine_tuned(
         ValueError: If the graph holds an operator that cannot be trained here.
     """
     trained = dataclasses.replace(scheme, own_pairs=True, rounds_biases=False, reads_pixels=False)
-    graph = quantised(network, ranges, parts, parts.layers, trained)
+    graph = quantize_graph(network, ranges, parts, parts.layers, trained)
     net = QdqNet(with_bias_pairs(graph, parts.layers) if scheme.power_of_two else graph)
     seen = Runner(teacher, threads=threads)
-    optimiser = torch.optim.Adam(
+    optimizer = torch.optim.Adam(
         [
             {"params": [value], "lr": _RATE * float(value.detach().abs().max())}
             for value in net.parameters()
         ]
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
     )
     total = 0.0
     for step, chosen in zip(range(1, steps + 1), _batches(pictures), strict=False):
@@ -88,9 +88,9 @@ def fine_tuned(
                 for mine, theirs in zip(maps, truth, strict=True)
             ]
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.mean().backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         total += float(loss.detach().mean())
         if step % 50 == 0 or step == steps:

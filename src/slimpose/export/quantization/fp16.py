@@ -6,10 +6,10 @@ from collections import Counter
 
 import onnx
 
-from slimpose.export.quantization.graph import Parts
+from slimpose.export.quantization.graph import GraphParts
 
 
-def halved(model: onnx.ModelProto, parts: Parts) -> onnx.ModelProto:
+def to_fp16(model: onnx.ModelProto, parts: GraphParts) -> onnx.ModelProto:
     """Return a copy whose network is FP16; pixels' preparation, decoding, input and outputs stay as they are."""
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16

@@ -1,4 +1,4 @@
-"""A slimpose ONNX graph taken apart: pixels made ready, network, decoding; only the network is quantised."""
+"""A slimpose ONNX graph taken apart: pixels made ready, network, decoding; only the network is quantized."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from slimpose.runtime.onnx_file import CPU, session_options
 from slimpose.runtime.session import ModelInfo, read_info
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
-PASSING = ("Relu", "Clip", "MaxPool", "Concat")
+PASSTHROUGH_OPS = ("Relu", "Clip", "MaxPool", "Concat")
 """Operators that stay in 8 bits between layers that are: an activation becomes the limits of its input's range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class GraphParts:
     """Names of what a graph consists of.
 
     Attributes:
-        layers: Nodes worth quantising, in the graph's order: convolutions and the sums of two
+        layers: Nodes worth quantizing, in the graph's order: convolutions and the sums of two
             branches.
         passing: Nodes between them that change no value's scale.
         float_ends: Convolutions that stay float whatever is asked: those that give the maps, whose
@@ -37,8 +37,8 @@ class Parts:
     """
 
     layers: tuple[str, ...]
-    passing: tuple[str, ...]
-    float_ends: tuple[str, ...]
+    passthrough: tuple[str, ...]
+    kept_float: tuple[str, ...]
     outside: tuple[str, ...]
     maps: tuple[str, ...]
 
@@ -61,12 +61,12 @@ def read_float(path: Path) -> tuple[onnx.ModelProto, ModelInfo]:
             f"{path} is not an ONNX file that can be read (cut off?): {reason}"
         ) from error
     info = read_info(path, {entry.key: entry.value for entry in model.metadata_props})
-    quantised = any(
+    quantized = any(
         node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv")
         for node in model.graph.node
     )
-    if info.precision != "fp32" or quantised:
-        precision = "int8" if quantised else info.precision
+    if info.precision != "fp32" or quantized:
+        precision = "int8" if quantized else info.precision
         raise ValueError(
             f"{path} is {precision} already; expected the fp32 file that it was made from"
         )
@@ -77,16 +77,18 @@ def read_float(path: Path) -> tuple[onnx.ModelProto, ModelInfo]:
     return model, info
 
 
-def take_apart(model: onnx.ModelProto, *, deconvolutions: bool, maps_too: bool = False) -> Parts:
+def split_graph(
+    model: onnx.ModelProto, *, deconvolutions: bool, maps_too: bool = False
+) -> GraphParts:
     """Return what the graph consists of.
 
     Args:
         model: A graph whose decoding holds no convolution, as slimpose export writes it.
-        deconvolutions: Whether transposed convolutions are layers worth quantising.
+        deconvolutions: Whether transposed convolutions are layers worth quantizing.
         maps_too: Whether the convolutions that give the maps are.
 
     Raises:
-        ValueError: If there is no convolution to quantise.
+        ValueError: If there is no convolution to quantize.
     """
     nodes = list(model.graph.node)
     maker = {output: number for number, node in enumerate(nodes) for output in node.output}
@@ -110,14 +112,14 @@ def take_apart(model: onnx.ModelProto, *, deconvolutions: bool, maps_too: bool =
             outside.append(node.name)
         elif node.op_type == "Add" and len(inputs[number]) == 2:
             layers.append(node.name)
-        elif node.op_type in PASSING:
+        elif node.op_type in PASSTHROUGH_OPS:
             passing.append(node.name)
     if not layers:
-        raise ValueError(f"{model.graph.name or 'the model'} holds no convolution to quantise")
-    return Parts(
+        raise ValueError(f"{model.graph.name or 'the model'} holds no convolution to quantize")
+    return GraphParts(
         layers=tuple(layers),
-        passing=tuple(passing),
-        float_ends=tuple(float_ends),
+        passthrough=tuple(passing),
+        kept_float=tuple(float_ends),
         outside=tuple(outside),
         maps=tuple(maps),
     )
@@ -130,7 +132,7 @@ def groups_of(convolution: onnx.NodeProto) -> int:
     )
 
 
-def network_of(model: onnx.ModelProto, parts: Parts) -> onnx.ModelProto:
+def network_of(model: onnx.ModelProto, parts: GraphParts) -> onnx.ModelProto:
     """Return the graph from pixels to maps, without the decoding, every tensor's type known."""
     known = onnx.shape_inference.infer_shapes(model)
     network = Extractor(known).extract_model([model.graph.input[0].name], list(parts.maps))

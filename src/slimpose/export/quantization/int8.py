@@ -1,4 +1,4 @@
-"""A float graph with Q/DQ pairs about chosen layers, by ONNX Runtime's quantiser; biases that pay for rounding."""
+"""A float graph with Q/DQ pairs about chosen layers, by ONNX Runtime's quantizer; biases that pay for rounding."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from slimpose.arrays import Crops
 from slimpose.export.quantization.calibration import OP_TYPES
-from slimpose.export.quantization.graph import Parts, Runner, groups_of, with_outputs
+from slimpose.export.quantization.graph import GraphParts, Runner, groups_of, with_outputs
 from slimpose.export.quantization.pixel_input import pixel_input, read_pixels, shift_into_bias
 from slimpose.export.quantization.schemes import AFFINE, Scheme, power_of_two, to_levels
 
 
-def quantised(
+def quantize_graph(
     model: onnx.ModelProto,
     ranges: TensorsData,
-    parts: Parts,
+    parts: GraphParts,
     layers: Collection[str],
     scheme: Scheme = AFFINE,
 ) -> onnx.ModelProto:
@@ -42,32 +42,32 @@ def quantised(
             "scale": np.array(pixels.scale, np.float32),
             "zero_point": np.array(pixels.zero_point, np.uint8),
         }
-        overrides[pixels.normalised] = [levels]
-    quantiser = QDQQuantizer(
+        overrides[pixels.normalized] = [levels]
+    quantizer = QDQQuantizer(
         copy,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         tensors_range=ranges,
-        nodes_to_quantize=[*layers, *parts.passing],
+        nodes_to_quantize=[*layers, *parts.passthrough],
         nodes_to_exclude=[],
         op_types_to_quantize=list(OP_TYPES),
         **options,
     )
-    quantiser.quantize_model()
-    made = quantiser.model.model
+    quantizer.quantize_model()
+    made = quantizer.model.model
     assert made is not None
-    if pixels is not None and pixels.normalised in overrides:
+    if pixels is not None and pixels.normalized in overrides:
         read_pixels(made, pixels)
     if scheme.rounds_maps:
         _round_maps(
             made, overrides, [name for node in nodes for name in node.output if name in parts.maps]
         )
-    ONNXModel(made).topological_sort()  # the quantiser appends what it adds
+    ONNXModel(made).topological_sort()  # the quantizer appends what it adds
     return without_unused(made)
 
 
 def with_bias_pairs(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
-    """Return a copy with Q/DQ pairs about these layers' biases, by the scale ``quantised`` rounds them with."""
+    """Return a copy with Q/DQ pairs about these layers' biases, by the scale ``quantized`` rounds them with."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for node, bias in _biases(copy, [node for node in copy.graph.node if node.name in layers]):
@@ -81,7 +81,7 @@ def with_bias_pairs(model: onnx.ModelProto, layers: Collection[str]) -> onnx.Mod
 def bias_corrected(
     model: onnx.ModelProto,
     ranges: TensorsData,
-    parts: Parts,
+    parts: GraphParts,
     inputs_mean: dict[str, np.ndarray],
     scheme: Scheme = AFFINE,
 ) -> dict[str, np.ndarray]:
@@ -101,7 +101,7 @@ def bias_corrected(
         Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
         2019, section 4.2.
     """
-    rounded = _rounded_weights(quantised(model, ranges, parts, parts.layers, scheme))
+    rounded = _rounded_weights(quantize_graph(model, ranges, parts, parts.layers, scheme))
     weights = {entry.name: entry for entry in model.graph.initializer}
     biases: dict[str, np.ndarray] = {}
     for node in convolutions(model, parts.layers):

@@ -1,6 +1,6 @@
 """Pixels given to the first convolution as they are: they have 8 bits already, and need no arithmetic to get there.
 
-Normalised in float and rounded again, (u - 127.5) / 127.5 falls halfway between two levels and
+Normalized in float and rounded again, (u - 127.5) / 127.5 falls halfway between two levels and
 loses every pixel's last bit; and ONNX Runtime, which computes 8-bit convolutions with channels
 last, takes 4 of 11 ms to subtract three numbers from a picture in that order. The first convolution
 reads u itself instead, the rest is in its bias and its DQ. Where its border is padded, the level
@@ -16,28 +16,28 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from slimpose.export.quantization.graph import Parts
+from slimpose.export.quantization.graph import GraphParts
 
 _MOST_LEVELS_OFF = 1.0
-"""How far the mean of a channel may lie from the common zero point, in grey levels."""
+"""How far the mean of a channel may lie from the common zero point, in gray levels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PixelInput:
-    """A first convolution that reads normalised pixels.
+    """A first convolution that reads normalized pixels.
 
     Attributes:
         stem: The convolution's name.
-        normalised: The tensor it reads.
-        pixels: The same, uint8, before normalisation.
-        scale: A level's width in the normalised tensor.
+        normalized: The tensor it reads.
+        pixels: The same, uint8, before normalization.
+        scale: A level's width in the normalized tensor.
         zero_point: The level that is nearest to 0.
-        offsets: (channels,) what the normalised tensor is over ``scale * (u - zero_point)``.
-        between: Names of the nodes from ``pixels`` to ``normalised``.
+        offsets: (channels,) what the normalized tensor is over ``scale * (u - zero_point)``.
+        between: Names of the nodes from ``pixels`` to ``normalized``.
     """
 
     stem: str
-    normalised: str
+    normalized: str
     pixels: str
     scale: float
     zero_point: int
@@ -45,7 +45,7 @@ class PixelInput:
     between: tuple[str, ...]
 
 
-def pixel_input(model: onnx.ModelProto, parts: Parts) -> PixelInput | None:
+def pixel_input(model: onnx.ModelProto, parts: GraphParts) -> PixelInput | None:
     """Return the first convolution that reads ``(cast(pixels) - mean) / deviation``, or None.
 
     None too where the channels differ in their deviation, or their means by more than a level or
@@ -90,7 +90,7 @@ def pixel_input(model: onnx.ModelProto, parts: Parts) -> PixelInput | None:
         return None
     return PixelInput(
         stem=stem.name,
-        normalised=stem.input[0],
+        normalized=stem.input[0],
         pixels=name,
         scale=float(1 / deviation[0]),
         zero_point=zero_point,
@@ -111,11 +111,11 @@ def shift_into_bias(model: onnx.ModelProto, pixels: PixelInput) -> None:
 
 
 def read_pixels(model: onnx.ModelProto, pixels: PixelInput) -> None:
-    """Let a Q/DQ graph's first convolution read the pixels, in place; their normalisation and Q go."""
+    """Let a Q/DQ graph's first convolution read the pixels, in place; their normalization and Q go."""
     to_levels = next(
         node
         for node in model.graph.node
-        if node.op_type == "QuantizeLinear" and node.input[0] == pixels.normalised
+        if node.op_type == "QuantizeLinear" and node.input[0] == pixels.normalized
     )
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] == to_levels.output[0]:

@@ -13,8 +13,13 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from slimpose.arrays import Crops
 from slimpose.export.quantization import calibration
-from slimpose.export.quantization.graph import Parts, Runner, relative_error
-from slimpose.export.quantization.int8 import bias_corrected, channel_means, quantised, with_biases
+from slimpose.export.quantization.graph import GraphParts, Runner, relative_error
+from slimpose.export.quantization.int8 import (
+    bias_corrected,
+    channel_means,
+    quantize_graph,
+    with_biases,
+)
 from slimpose.export.quantization.schemes import AFFINE, Scheme
 
 _COMPARED_SHARE = 5
@@ -23,7 +28,7 @@ _MOST_COMPARED = 32
 _SENSITIVITY_PICTURES = 8
 _BIAS_PICTURES = 32
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,16 +50,16 @@ class Rounding:
     scheme: Scheme
 
     def applied(
-        self, model: onnx.ModelProto, parts: Parts, layers: Sequence[str]
+        self, model: onnx.ModelProto, parts: GraphParts, layers: Sequence[str]
     ) -> onnx.ModelProto:
         """Return the graph with these layers in INT8."""
-        return quantised(
+        return quantize_graph(
             with_biases(model, self.biases, layers), self.ranges, parts, layers, self.scheme
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Bench:
+class QuantizationEvaluation:
     """A network and the pictures that choices are measured on.
 
     Attributes:
@@ -67,7 +72,7 @@ class Bench:
     """
 
     network: onnx.ModelProto
-    parts: Parts
+    parts: GraphParts
     calibrating: Crops
     compared: Crops
     truth: list[np.ndarray]
@@ -79,13 +84,15 @@ class Bench:
         return relative_error(maps, [truth[:pictures] for truth in self.truth])
 
 
-def bench(network: onnx.ModelProto, parts: Parts, pictures: Crops, *, threads: int) -> Bench:
+def prepare_evaluation(
+    network: onnx.ModelProto, parts: GraphParts, pictures: Crops, *, threads: int
+) -> QuantizationEvaluation:
     """Return a bench: one picture in _COMPARED_SHARE compares, at most _MOST_COMPARED; a single one does both."""
     compared = pictures[::_COMPARED_SHARE][:_MOST_COMPARED]
     chosen = np.arange(len(compared)) * _COMPARED_SHARE
     calibrating = np.delete(pictures, chosen, axis=0) if len(pictures) > len(compared) else pictures
     truth = Runner(network, threads=threads).maps(compared)
-    return Bench(
+    return QuantizationEvaluation(
         network=network,
         parts=parts,
         calibrating=calibrating,
@@ -96,14 +103,14 @@ def bench(network: onnx.ModelProto, parts: Parts, pictures: Crops, *, threads: i
 
 
 def choose_rounding(
-    measured: Bench, *, folder: Path, tell: Tell, scheme: Scheme = AFFINE
+    measured: QuantizationEvaluation, *, folder: Path, tell: Report, scheme: Scheme = AFFINE
 ) -> Rounding:
     """Return the rule for ranges, with corrected biases or without, that leaves the smallest error in the maps."""
     network, parts = measured.network, measured.parts
     best: Rounding | None = None
     for method in calibration.METHODS:
         ranges = calibration.ranges(network, measured.calibrating, method=method, folder=folder)
-        error = measured.error(quantised(network, ranges, parts, parts.layers, scheme))
+        error = measured.error(quantize_graph(network, ranges, parts, parts.layers, scheme))
         tell(f"  {method:<17} error of the maps {error:.3%}")
         if best is None or error < best.error:
             best = Rounding(method=method, ranges=ranges, biases={}, error=error, scheme=scheme)
@@ -112,7 +119,7 @@ def choose_rounding(
         network, parts.layers, measured.calibrating[:_BIAS_PICTURES], threads=measured.threads
     )
     biases = bias_corrected(network, best.ranges, parts, means, scheme)
-    rounded = quantised(
+    rounded = quantize_graph(
         with_biases(network, biases, parts.layers), best.ranges, parts, parts.layers, scheme
     )
     error = measured.error(rounded)
@@ -122,7 +129,7 @@ def choose_rounding(
     return best
 
 
-def sensitivities(measured: Bench, rounding: Rounding) -> list[tuple[str, float]]:
+def sensitivities(measured: QuantizationEvaluation, rounding: Rounding) -> list[tuple[str, float]]:
     """Return each layer and the error in the maps when it alone is rounded, the most sensitive first."""
     errors = [
         (
@@ -136,7 +143,7 @@ def sensitivities(measured: Bench, rounding: Rounding) -> list[tuple[str, float]
     return sorted(errors, key=lambda entry: -entry[1])
 
 
-def fewest(
+def fewest_float_layers(
     loss_of: Callable[[int], float], *, most: int, max_loss: float
 ) -> tuple[int | None, dict[int, float]]:
     """Return the smallest count found whose loss is at most ``max_loss``, or None, and every loss measured.

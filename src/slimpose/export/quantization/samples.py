@@ -9,11 +9,11 @@ import numpy as np
 
 from slimpose.arrays import Crops
 from slimpose.evaluate.boxes import ground_truth_boxes
-from slimpose.evaluate.detector import box_ap, boxes_of, detected_boxes
-from slimpose.evaluate.pose import points_of, pose_ap, pose_records
+from slimpose.evaluate.detector import box_ap, detect_images, detected_boxes
+from slimpose.evaluate.pose import pose_ap, pose_records, predict_points
 from slimpose.formats.coco import CocoFile
 from slimpose.media.images import read_image
-from slimpose.runtime.crops import cut_crops
+from slimpose.runtime.crops import crop_people
 from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Model, ModelInfo
 
@@ -23,7 +23,7 @@ def split(
 ) -> tuple[CocoFile, CocoFile]:
     """Return two files of different images: for calibration, and for measuring.
 
-    Images with labelled people (for a detector: with people) are shuffled, always in the same way;
+    Images with labeled people (for a detector: with people) are shuffled, always in the same way;
     the first half is for calibration. Of each half images are taken until they hold as many people
     as wanted.
 
@@ -32,7 +32,7 @@ def split(
     """
     counts = people_counts(annotations, task=task)
     if len(counts) < 2:
-        what = "people with labelled joints" if task == "pose" else "people"
+        what = "people with labeled joints" if task == "pose" else "people"
         raise ValueError(
             f"{annotations.path} has {len(counts)} images with {what}; expected 2 or more: one part of them "
             "calibrates, the other measures"
@@ -68,7 +68,7 @@ def pictures(annotations: CocoFile, folder: Path, info: ModelInfo) -> Crops:
     """
     if info.task == "pose":
         cut = [
-            cut_crops(
+            crop_people(
                 read_image(folder / annotations.images[image_id].file_name),
                 found.boxes_image,
                 info.size,
@@ -86,11 +86,15 @@ def average_precision(model: Model, annotations: CocoFile, folder: Path) -> floa
     if info.task == "pose":
         boxes = ground_truth_boxes(annotations)
         records = pose_records(
-            annotations, folder, boxes, points_of(model), crop_size=info.size, batch=16
+            annotations, folder, boxes, predict_points(model), crop_size=info.size, batch=16
         )
         return 100 * pose_ap(annotations, records)["AP"]
     found = detected_boxes(
-        annotations, folder, boxes_of(model), canvas=info.size, nms_iou=info.nms_iou
+        annotations,
+        folder,
+        detect_images(model),
+        canvas=info.size,
+        nms_iou_threshold=info.nms_iou_threshold,
     )
     return 100 * box_ap(annotations, found)["AP"]
 

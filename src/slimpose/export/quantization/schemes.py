@@ -45,7 +45,7 @@ class Scheme:
     def options(
         self, model: onnx.ModelProto, ranges: TensorsData, layers: Iterable[onnx.NodeProto]
     ) -> dict[str, Any]:
-        """Return ONNX Runtime's quantiser's words for it.
+        """Return ONNX Runtime's quantizer's words for it.
 
         Args:
             model: The float graph.

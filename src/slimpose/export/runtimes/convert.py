@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import Drift, Loaded, TorchModel, check_drift, drift_of
+from slimpose.export.onnx import ExportDrift, LoadedWeights, TorchModel, check_drift, drift_of
 from slimpose.export.runtimes import litert, ncnn, openvino, tensorrt
-from slimpose.runtime.backends.base import FILES
+from slimpose.runtime.backends.base import FILE_SUFFIXES
 from slimpose.runtime.session import Model, Session
 
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
@@ -26,15 +26,15 @@ OF_ONNX = {"openvino": "", "tensorrt-engine": " --scheme symmetric"}
 _MODULES = {"openvino": openvino, "litert": litert, "ncnn": ncnn, "tensorrt-engine": tensorrt}
 
 
-def export(
-    source: Loaded | Path,
+def convert(
+    source: LoadedWeights | Path,
     out: Path,
     *,
     name: str,
     card: Mapping[str, object],
     precision: str,
     pictures: Crops,
-) -> Drift:
+) -> ExportDrift:
     """Write the file that ``out``'s suffix names, and what belongs beside it.
 
     Args:
@@ -52,7 +52,7 @@ def export(
         RuntimeError: If an FP32 file's results differ from its source's; nothing is written then.
         ValueError: If this runtime has no such file, or its converter is not installed or fails.
     """
-    backend = FILES[out.suffix.lower()]
+    backend = FILE_SUFFIXES[out.suffix.lower()]
     if precision not in PRECISIONS[backend]:
         raise ValueError(
             f"{backend} files are not written in {precision}; expected {' or '.join(PRECISIONS[backend])}"
@@ -64,7 +64,7 @@ def export(
         )
     if isinstance(source, Path) and backend not in OF_ONNX:
         raise ValueError(f"{source} is ONNX; expected weights (best.safetensors) for {backend}")
-    if isinstance(source, Loaded) and source.task != "pose" and backend not in OF_ONNX:
+    if isinstance(source, LoadedWeights) and source.task != "pose" and backend not in OF_ONNX:
         raise ValueError(
             f"these weights are a {source.task} model; expected a pose net for {backend}"
         )
@@ -80,7 +80,7 @@ def export(
             pictures=pictures,
         )
         session = Session(made[0])
-        drift = drift_of(_answers(reference, pictures), _answers(session, pictures))
+        drift = drift_of(_outputs_of(reference, pictures), _outputs_of(session, pictures))
         if session.precision == "fp32":
             check_drift(drift, is_pose=session.info.task == "pose")
         for file in reversed(made):  # the one that is opened comes last
@@ -88,7 +88,7 @@ def export(
     return drift
 
 
-def _answers(model: Model, pictures: Crops) -> dict[str, np.ndarray]:
+def _outputs_of(model: Model, pictures: Crops) -> dict[str, np.ndarray]:
     parts = [
         model.run(pictures[row : row + 16], model.outputs) for row in range(0, len(pictures), 16)
     ]

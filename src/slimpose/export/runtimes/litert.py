@@ -1,4 +1,4 @@
-"""LiteRT: FILE.tflite, pixels to heatmaps, by Google's converter and quantiser; one crop a call."""
+"""LiteRT: FILE.tflite, pixels to heatmaps, by Google's converter and quantizer; one crop a call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import Loaded, metadata_for
+from slimpose.export.onnx import LoadedWeights, metadata_for
 from slimpose.runtime.backends.litert import attach_metadata
 
 _BIAS = 3
@@ -24,7 +24,7 @@ extra of slimpose: pip would have to refuse."""
 
 
 def write(
-    source: Loaded,
+    source: LoadedWeights,
     out: Path,
     *,
     name: str,
@@ -78,7 +78,7 @@ def write(
 def _flatten_biases(path: Path) -> None:
     """Give the deconvolutions' biases the shape (c,) in place of the converter's (1, 1, 1, c).
 
-    The quantiser takes scales a channel for them along the first axis; the interpreter refuses
+    The quantizer takes scales a channel for them along the first axis; the interpreter refuses
     that.
     """
     import flatbuffers  # pyright: ignore[reportMissingImports]

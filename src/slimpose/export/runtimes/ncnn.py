@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import Loaded, metadata_for
-from slimpose.runtime.backends.ncnn import SUFFIX, beside
+from slimpose.export.onnx import LoadedWeights, metadata_for
+from slimpose.runtime.backends.ncnn import SUFFIX, weights_path
 
 _INSTALL = 'pip install "slimpose[ncnn]"'
 
@@ -31,7 +31,7 @@ class _ChannelsFirst(nn.Module):
 
 
 def write(
-    source: Loaded,
+    source: LoadedWeights,
     out: Path,
     *,
     name: str,
@@ -54,7 +54,7 @@ def write(
     size = source.spec.size
     folder = out.parent / "pnnx"
     folder.mkdir()
-    weights, story = beside(out)
+    weights, story = weights_path(out)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(_ChannelsFirst(source.net).eval(), torch.zeros(1, 3, *size))

@@ -17,17 +17,17 @@ import onnx
 from onnx import numpy_helper
 
 from slimpose.arrays import Crops
-from slimpose.export.hardware.check import report_on
+from slimpose.export.hardware.check import check_layers
 from slimpose.export.hardware.graph import read_graph
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target
-from slimpose.export.onnx import Loaded, as_file
-from slimpose.export.quantization.fp16 import halved
-from slimpose.export.quantization.graph import read_float, take_apart
+from slimpose.export.onnx import LoadedWeights, to_model_file
+from slimpose.export.quantization.fp16 import to_fp16
+from slimpose.export.quantization.graph import read_float, split_graph
 from slimpose.formats.files import write_bytes
 from slimpose.runtime.backends.available import metadata_of
-from slimpose.runtime.backends.base import own_precision
-from slimpose.runtime.backends.tensorrt import beside, tensorrt_package
+from slimpose.runtime.backends.base import file_precision
+from slimpose.runtime.backends.tensorrt import metadata_path, tensorrt_package
 from slimpose.runtime.cache import cache_folder
 
 TARGET = "tensorrt-10"
@@ -38,7 +38,7 @@ _WORKSPACE = 1 << 30
 
 
 def write(
-    source: Loaded | Path,
+    source: LoadedWeights | Path,
     out: Path,
     *,
     name: str,
@@ -53,12 +53,14 @@ def write(
         ValueError: If the file is not one that TensorRT takes, or it builds none; TensorRT's
             reasons are told.
     """
-    graph = as_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
-    own = own_precision(metadata_of(graph))
+    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
+    own = file_precision(metadata_of(graph))
     if precision == "fp16" and own == "fp32":
         model, _ = read_float(graph)
         graph = out.with_suffix(".fp16.onnx")
-        graph.write_bytes(halved(model, take_apart(model, deconvolutions=True)).SerializeToString())
+        graph.write_bytes(
+            to_fp16(model, split_graph(model, deconvolutions=True)).SerializeToString()
+        )
         own = "fp16"
     elif precision not in ("fp32", own):
         raise ValueError(f"{source} is {own}; expected an FP32 file for {precision}")
@@ -69,13 +71,13 @@ def write(
         build(trt, graph, batches=BATCHES, timings=cache_folder() / "tensorrt" / "timings.cache"),
     )
     metadata = {**metadata_of(graph), "precision": own, "built_with": f"TensorRT {trt.__version__}"}
-    beside(out).write_text(json.dumps(metadata), encoding="utf-8")
-    return [out, beside(out)]
+    metadata_path(out).write_text(json.dumps(metadata), encoding="utf-8")
+    return [out, metadata_path(out)]
 
 
 def check_takes(path: Path) -> None:
     """Raise ValueError if TensorRT's parser would refuse the file: its operators, or how it is rounded."""
-    report = report_on(layers_of(read_graph(path)), load_target(TARGET), whole=True)
+    report = check_layers(layers_of(read_graph(path)), load_target(TARGET), whole=True)
     if report.leaving:
         verdict = report.leaving[0]
         raise ValueError(

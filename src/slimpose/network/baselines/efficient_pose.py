@@ -106,7 +106,7 @@ class EfficientPose(nn.Module):
             channels = width
         self.decoder = nn.Sequential(*decoder)
         # The authors' correction of where things are, after deconvolutions this narrow: each map by
-        # its neighbours.
+        # its neighbors.
         self.correction = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.relu = nn.ReLU(inplace=True)
         self.to_heatmaps = to_heatmaps(channels, joints)

@@ -3,7 +3,7 @@
 Source:
     Newell, Yang and Deng, "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016,
     section 3: 256 features throughout, one residual module at each place of figure 3, max pooling
-        down, nearest neighbours up, sums as skips,
+        down, nearest neighbors up, sums as skips,
     and the guess of each hourglass mapped back into the features of the next.
 """
 

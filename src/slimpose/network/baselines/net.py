@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.arrays import Size
-from slimpose.network.alignment import Alignment, to_cell_centres
+from slimpose.network.alignment import Alignment, align_heatmaps
 from slimpose.network.baselines.efficient_pose import EfficientPose
 from slimpose.network.baselines.hourglass import StackedHourglass
 from slimpose.network.baselines.hrnet import Hrnet
@@ -129,13 +129,13 @@ class BaselineNet(nn.Module):
 
     Args:
         spec: Which.
-        alignment: Where the architecture's own cells lie: ``centres`` if it is trained here.
+        alignment: Where the architecture's own cells lie: ``centers`` if it is trained here.
     """
 
     mean_pixel: Tensor
     std_pixel: Tensor
 
-    def __init__(self, spec: BaselineSpec, alignment: Alignment = "centres") -> None:
+    def __init__(self, spec: BaselineSpec, alignment: Alignment = "centers") -> None:
         super().__init__()
         self.spec = spec
         self.alignment: Alignment = alignment
@@ -147,18 +147,18 @@ class BaselineNet(nn.Module):
             "std_pixel", 255 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False
         )
 
-    def normalised(self, crops: Tensor) -> Tensor:
+    def normalized(self, crops: Tensor) -> Tensor:
         """Return what the body takes: (n, 3, H, W), ImageNet's mean 0 and deviation 1."""
         return (crops.float().permute(0, 3, 1, 2) - self.mean_pixel) / self.std_pixel
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return heatmaps; any input size that is a multiple of the coarsest stride is taken."""
-        return to_cell_centres(
-            self.body(self.normalised(crops)), self.alignment, stride=self.spec.stride
+        return align_heatmaps(
+            self.body(self.normalized(crops)), self.alignment, stride=self.spec.stride
         )
 
 
-class PartsNet(nn.Module):
+class PartAffinityNet(nn.Module):
     """A bottom-up net as it is exported: uint8 images (n, H, W, 3) to the maps that people are made of.
 
     Args:
@@ -179,5 +179,5 @@ class PartsNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return heatmaps (n, joints, h, w) and affinities (n, 2 * limbs, h, w)."""
-        heatmaps, affinities = self.parts(self.net.normalised(images))
+        heatmaps, affinities = self.parts(self.net.normalized(images))
         return heatmaps[:, :-1], affinities

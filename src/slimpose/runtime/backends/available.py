@@ -11,13 +11,13 @@ import onnxruntime
 
 from slimpose.runtime.backends.base import (
     INSTALL,
-    OF_THEIR_OWN_FILES,
+    NATIVE_FILE_BACKENDS,
     BackendError,
     Graph,
     backend_of,
 )
 from slimpose.runtime.backends.litert import LiteRtGraph, attached_metadata
-from slimpose.runtime.backends.ncnn import NcnnGraph, story_of
+from slimpose.runtime.backends.ncnn import NcnnGraph, read_metadata
 from slimpose.runtime.backends.onnxruntime import OnnxRuntimeGraph
 from slimpose.runtime.backends.onnxruntime_gpu import OFFERED, PROVIDERS, NvidiaGraph
 from slimpose.runtime.backends.openvino import (
@@ -104,7 +104,7 @@ def backends() -> dict[str, Backend]:
             providers=(provider,) if is_there else (),
             install="" if is_there else INSTALL[name],
         )
-    for name in OF_THEIR_OWN_FILES:
+    for name in NATIVE_FILE_BACKENDS:
         version = _version(_PACKAGES[name])
         found[name] = Backend(
             name=name,
@@ -128,7 +128,7 @@ def metadata_of(path: Path) -> Mapping[str, str]:
     if own == "litert":
         return attached_metadata(path)
     if own == "ncnn":
-        return story_of(path)
+        return read_metadata(path)
     if own == "tensorrt-engine":
         return engine_metadata(path)
     if own == "openvino":

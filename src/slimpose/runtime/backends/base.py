@@ -11,13 +11,19 @@ import numpy as np
 
 BACKENDS = ("onnxruntime", "openvino", "tensorrt", "cuda", "litert", "ncnn", "tensorrt-engine")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-FILES = {".xml": "openvino", ".tflite": "litert", ".param": "ncnn", ".engine": "tensorrt-engine"}
+FILE_SUFFIXES = {
+    ".xml": "openvino",
+    ".tflite": "litert",
+    ".param": "ncnn",
+    ".engine": "tensorrt-engine",
+}
 """Suffix to the one backend that reads such a file; any other file is ONNX."""
 ENDINGS = {
-    backend: ".ncnn.param" if backend == "ncnn" else suffix for suffix, backend in FILES.items()
+    backend: ".ncnn.param" if backend == "ncnn" else suffix
+    for suffix, backend in FILE_SUFFIXES.items()
 }
 """What the names of such files end in."""
-OF_THEIR_OWN_FILES = ("litert", "ncnn", "tensorrt-engine")
+NATIVE_FILE_BACKENDS = ("litert", "ncnn", "tensorrt-engine")
 """Backends that read no ONNX."""
 
 INSTALL = {
@@ -70,8 +76,8 @@ def backend_of(path: Path, asked: str) -> str:
     """
     if asked not in BACKENDS:
         raise BackendError(f"no backend is named {asked!r}; expected one of {', '.join(BACKENDS)}")
-    own = FILES.get(path.suffix.lower())
-    if own is None and asked in OF_THEIR_OWN_FILES:
+    own = FILE_SUFFIXES.get(path.suffix.lower())
+    if own is None and asked in NATIVE_FILE_BACKENDS:
         ending = ENDINGS[asked]
         raise BackendError(
             f"{asked} does not read {path}; expected a {ending} file: slimpose export WEIGHTS --out FILE{ending}"
@@ -99,7 +105,7 @@ def metadata_from_json(text: str | bytes, where: str) -> dict[str, str]:
         raise ValueError(f"{where} is not the metadata of slimpose export: {error}") from error
 
 
-def metadata_beside(story: Path, *others: Path, what: str) -> dict[str, str]:
+def sidecar_metadata(story: Path, *others: Path, what: str) -> dict[str, str]:
     """Return the metadata in a JSON file that belongs to other files.
 
     Args:
@@ -120,12 +126,12 @@ def metadata_beside(story: Path, *others: Path, what: str) -> dict[str, str]:
     return metadata_from_json(story.read_bytes(), str(story))
 
 
-def own_precision(metadata: Mapping[str, str]) -> str:
+def file_precision(metadata: Mapping[str, str]) -> str:
     """Return the precision a file was written in; files that do not say are FP32."""
     return metadata.get("precision", "fp32")
 
 
-def settle_precision(backend: str, *, own: str, asked: str, offered: Sequence[str]) -> str:
+def resolve_precision(backend: str, *, own: str, asked: str, offered: Sequence[str]) -> str:
     """Return the precision a backend will compute a file in.
 
     Args:
@@ -160,7 +166,7 @@ def settle_precision(backend: str, *, own: str, asked: str, offered: Sequence[st
     return asked if own == "fp32" else f"{own}+{asked}"
 
 
-def written_precision(backend: str, *, own: str, asked: str) -> str:
+def check_file_precision(backend: str, *, own: str, asked: str) -> str:
     """Return the precision of a file that a backend computes as it was written.
 
     Raises:

@@ -19,9 +19,9 @@ from slimpose.runtime.backends import heatmaps_only
 from slimpose.runtime.backends.base import (
     INSTALL,
     BackendError,
+    check_file_precision,
+    file_precision,
     metadata_from_json,
-    own_precision,
-    written_precision,
 )
 
 ATTACHED = "slimpose.json"
@@ -43,8 +43,8 @@ class LiteRtGraph:
                 f"{path} is not a slimpose model: no {ATTACHED} is attached; expected a file of slimpose export"
             )
         height, width, stride = heatmaps_only.shape_of(self.metadata, path)
-        self.precision = written_precision(
-            "LiteRT", own=own_precision(self.metadata), asked=precision
+        self.precision = check_file_precision(
+            "LiteRT", own=file_precision(self.metadata), asked=precision
         )
         self._interpreter = open_interpreter(path, threads=threads)
         (put,), (answer,) = (

@@ -17,9 +17,9 @@ from slimpose.runtime.backends.base import (
     ENDINGS,
     INSTALL,
     BackendError,
-    metadata_beside,
-    own_precision,
-    written_precision,
+    check_file_precision,
+    file_precision,
+    sidecar_metadata,
 )
 
 SUFFIX = ENDINGS["ncnn"]
@@ -37,11 +37,11 @@ class NcnnGraph:
     """
 
     def __init__(self, path: Path, *, threads: int, precision: str = "") -> None:
-        weights, _ = beside(path)
-        self.metadata: Mapping[str, str] = story_of(path)
+        weights, _ = weights_path(path)
+        self.metadata: Mapping[str, str] = read_metadata(path)
         self._height, self._width, self._stride = heatmaps_only.shape_of(self.metadata, path)
-        self.precision = written_precision(
-            "NCNN", own=own_precision(self.metadata), asked=precision
+        self.precision = check_file_precision(
+            "NCNN", own=file_precision(self.metadata), asked=precision
         )
         self._ncnn = _ncnn()
         self._net = self._ncnn.Net()
@@ -85,21 +85,21 @@ class NcnnGraph:
         return np.array(answer)  # a copy: NCNN's memory is the next call's
 
 
-def beside(path: Path) -> tuple[Path, Path]:
+def weights_path(path: Path) -> tuple[Path, Path]:
     """Return the weights' and the metadata's files of a .ncnn.param file."""
     stem = path.name.removesuffix(".param")
     return path.with_name(f"{stem}.bin"), path.with_name(f"{stem}.json")
 
 
-def story_of(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
     """Return what the file beside a .ncnn.param file says of the model.
 
     Raises:
         FileNotFoundError: If one of the three files is missing.
         ValueError: If it is no such file.
     """
-    weights, story = beside(path)
-    return metadata_beside(story, path, weights, what="an NCNN model")
+    weights, story = weights_path(path)
+    return sidecar_metadata(story, path, weights, what="an NCNN model")
 
 
 def _ncnn() -> Any:

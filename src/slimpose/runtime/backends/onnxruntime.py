@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from slimpose.runtime.backends.base import own_precision, settle_precision
-from slimpose.runtime.onnx_file import file_metadata, open_onnx_file, puts_of
+from slimpose.runtime.backends.base import file_precision, resolve_precision
+from slimpose.runtime.onnx_file import file_metadata, io_names, open_onnx_file
 
 
 class OnnxRuntimeGraph:
@@ -31,9 +31,9 @@ class OnnxRuntimeGraph:
     def __init__(self, path: Path, *, threads: int, precision: str = "") -> None:
         self._session = open_onnx_file(path, threads=threads)
         self.metadata: Mapping[str, str] = file_metadata(self._session)
-        self.inputs, self.outputs = puts_of(self._session)
-        own = own_precision(self.metadata)
-        self.precision = settle_precision("onnxruntime", own=own, asked=precision, offered=())
+        self.inputs, self.outputs = io_names(self._session)
+        own = file_precision(self.metadata)
+        self.precision = resolve_precision("onnxruntime", own=own, asked=precision, offered=())
         self._input = self.inputs[0][0]
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:

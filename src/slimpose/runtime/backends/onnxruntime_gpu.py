@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from slimpose.runtime.backends.base import INSTALL, BackendError, own_precision, settle_precision
+from slimpose.runtime.backends.base import INSTALL, BackendError, file_precision, resolve_precision
 from slimpose.runtime.backends.onnxruntime import run_session
 from slimpose.runtime.cache import cache_folder
-from slimpose.runtime.onnx_file import Provider, file_metadata, open_onnx_file, puts_of
+from slimpose.runtime.onnx_file import Provider, file_metadata, io_names, open_onnx_file
 
 PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OFFERED = {"tensorrt": ("fp32", "fp16"), "cuda": ("fp32",)}
-MOST_IN_A_BATCH = 64
-USUAL_IN_A_BATCH = 8
+MAX_BATCH = 64
+USUAL_BATCH = 8
 
 
 class NvidiaGraph:
@@ -45,9 +45,9 @@ class NvidiaGraph:
             )
         plain = open_onnx_file(path, is_to_run=False)
         self.metadata: Mapping[str, str] = file_metadata(plain)
-        self.inputs, self.outputs = puts_of(plain)
-        own = own_precision(self.metadata)
-        self.precision = settle_precision(
+        self.inputs, self.outputs = io_names(plain)
+        own = file_precision(self.metadata)
+        self.precision = resolve_precision(
             backend, own=own, asked=precision, offered=OFFERED[backend]
         )
         put = plain.get_inputs()[0]
@@ -88,8 +88,8 @@ def providers(
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(kept),
         "trt_profile_min_shapes": f"{input_name}:1x{each}",
-        "trt_profile_opt_shapes": f"{input_name}:{USUAL_IN_A_BATCH}x{each}",
-        "trt_profile_max_shapes": f"{input_name}:{MOST_IN_A_BATCH}x{each}",
+        "trt_profile_opt_shapes": f"{input_name}:{USUAL_BATCH}x{each}",
+        "trt_profile_max_shapes": f"{input_name}:{MAX_BATCH}x{each}",
     }
     return (PROVIDERS["tensorrt"], options), cuda, "CPUExecutionProvider"
 

@@ -19,18 +19,18 @@ import numpy as np
 from slimpose.runtime.backends.base import (
     INSTALL,
     BackendError,
+    file_precision,
     metadata_from_json,
-    own_precision,
-    settle_precision,
+    resolve_precision,
 )
 from slimpose.runtime.machine import overflows_int8, read_machine
-from slimpose.runtime.onnx_file import file_metadata, open_onnx_file, puts_of
+from slimpose.runtime.onnx_file import file_metadata, io_names, open_onnx_file
 
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
 RT_INFO = "slimpose"
 """Where an .xml file keeps its metadata."""
 _TYPES = {"<Type: 'uint8_t'>": "tensor(uint8)"}
-MANY = 4
+BATCH_SIZE = 4
 """Inputs a call where there are so many."""
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -53,7 +53,7 @@ class OpenVinoGraph:
                 path, threads=threads, is_to_run=False
             )  # OpenVINO drops the metadata
             self.metadata: Mapping[str, str] = file_metadata(plain)
-            self.inputs, self.outputs = puts_of(plain)
+            self.inputs, self.outputs = io_names(plain)
         self._model = read_ir(core, path)
         if is_ir:
             self.metadata = ir_metadata(self._model)
@@ -61,13 +61,13 @@ class OpenVinoGraph:
                 (put.any_name, _TYPES.get(str(put.element_type), "")) for put in self._model.inputs
             ]
             self.outputs = tuple(put.any_name for put in self._model.outputs)
-        own = own_precision(self.metadata)
+        own = file_precision(self.metadata)
         if own == "int8" and overflows_int8(read_machine()):
             raise BackendError(
                 f"{path} is INT8, and on an x86 processor without VNNI, such as this one, OpenVINO adds its products "
                 "in 16 bits: sums overflow, points are off by pixels; expected --backend onnxruntime, or the FP32 file"
             )
-        self.precision = settle_precision(
+        self.precision = resolve_precision(
             "openvino", own=own, asked=precision, offered=offered(core)
         )
         self._core, self._settings = core, settings_for(self.precision, threads)
@@ -89,7 +89,7 @@ class OpenVinoGraph:
         parts: list[list[np.ndarray]] = []
         start = 0
         while start < len(batch):
-            size = MANY if len(batch) - start >= MANY else 1
+            size = BATCH_SIZE if len(batch) - start >= BATCH_SIZE else 1
             if size not in self._requests:
                 self._requests[size] = self._compiled(size)
             request = self._requests[size]

@@ -16,9 +16,9 @@ import numpy as np
 from slimpose.runtime.backends.base import (
     INSTALL,
     BackendError,
-    metadata_beside,
-    own_precision,
-    written_precision,
+    check_file_precision,
+    file_precision,
+    sidecar_metadata,
 )
 
 OLDEST = 10
@@ -41,8 +41,8 @@ class TensorRtEngine:
 
     def __init__(self, path: Path, *, threads: int, precision: str = "") -> None:  # noqa: ARG002 - the GPU computes
         self.metadata: Mapping[str, str] = engine_metadata(path)
-        own = own_precision(self.metadata)
-        self.precision = written_precision("TensorRT", own=own, asked=precision)
+        own = file_precision(self.metadata)
+        self.precision = check_file_precision("TensorRT", own=own, asked=precision)
         self._trt = tensorrt_package()
         self._cuda = _cuda_package()
         logger = self._trt.Logger(self._trt.Logger.ERROR)
@@ -140,7 +140,7 @@ class TensorRtEngine:
             self._cuda.cudaFree(buffer)
 
 
-def beside(path: Path) -> Path:
+def metadata_path(path: Path) -> Path:
     """Return the metadata's file of an engine."""
     return path.with_name(f"{path.name}.json")
 
@@ -152,7 +152,7 @@ def engine_metadata(path: Path) -> dict[str, str]:
         FileNotFoundError: If one of the two files is missing.
         ValueError: If it is no such file.
     """
-    return metadata_beside(beside(path), path, what="an engine of slimpose export")
+    return sidecar_metadata(metadata_path(path), path, what="an engine of slimpose export")
 
 
 def tensorrt_package() -> Any:

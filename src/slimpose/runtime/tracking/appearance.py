@@ -1,4 +1,4 @@
-"""The colours of a person's clothes: what tells a returning person from another one at the same place."""
+"""The colors of a person's clothes: what tells a returning person from another one at the same place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BINS = len(_PARTS) * _LEVELS**3
 _SAMPLES = 16  # pixels a side of a part
 
 
-def clothes_colours(image: Image, boxes_image: Boxes) -> Float32[np.ndarray, "n bins"]:
+def torso_histograms(image: Image, boxes_image: Boxes) -> Float32[np.ndarray, "n bins"]:
     """Return histograms (BINS bins, summing to 1) of the middle of the upper and of the lower part of each box.
 
     Where a part lies off the image, its share is nought.
@@ -56,10 +56,10 @@ def _soft_histograms(image: Image, parts_image: Boxes) -> Float64[np.ndarray, "n
     return histograms / np.maximum(histograms.sum(axis=1, keepdims=True), 1e-9)
 
 
-def colour_likeness(
-    colours_a: Float32[np.ndarray, "a bins"], colours_b: Float32[np.ndarray, "b bins"]
+def histogram_similarity(
+    colors_a: Float32[np.ndarray, "a bins"], colors_b: Float32[np.ndarray, "b bins"]
 ) -> Float32[np.ndarray, "a b"]:
     """Return the Bhattacharyya coefficient of every pair, 0..1; 1 where either is unknown (all zero)."""
-    likeness = np.sqrt(colours_a) @ np.sqrt(colours_b).T
-    known = (colours_a.sum(axis=1) > 0)[:, None] & (colours_b.sum(axis=1) > 0)[None]
+    likeness = np.sqrt(colors_a) @ np.sqrt(colors_b).T
+    known = (colors_a.sum(axis=1) > 0)[:, None] & (colors_b.sum(axis=1) > 0)[None]
     return np.where(known, np.clip(likeness, 0, 1), 1).astype(np.float32)

@@ -11,10 +11,10 @@ from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores, Points, Scores
 from slimpose.skeleton import Skeleton
 
-SHOWN_SCORE = 0.3
+VISIBLE_SCORE = 0.3
 """Joints that score less say nothing of where a person ends."""
 _EXTENT_MARGIN = 0.12
-"""Of the joints' extent, on every side: the median of people in COCO with 15 and more labelled joints."""
+"""Of the joints' extent, on every side: the median of people in COCO with 15 and more labeled joints."""
 AREA_SHARE = 0.51
 """A person's area, which OKS goes by, over their box's: the mean of COCO's people."""
 _SHRINK_S = 1.0
@@ -23,7 +23,7 @@ _SHRINK_S = 1.0
 
 def joint_extents(points_image: Points, scores: Scores) -> Boxes:
     """Return the boxes of the joints over SHOWN_SCORE with their margin; of all joints, where under three are."""
-    shown = scores >= SHOWN_SCORE
+    shown = scores >= VISIBLE_SCORE
     shown[shown.sum(axis=1) < 3] = True
     low = np.where(shown[:, :, None], points_image, np.inf).min(axis=1)
     high = np.where(shown[:, :, None], points_image, -np.inf).max(axis=1)
@@ -44,7 +44,7 @@ def fitted_box(
     So a box does not jump when a limb is hidden for a moment. With under three shown joints it
     stays.
     """
-    if (scores >= SHOWN_SCORE).sum() < 3:
+    if (scores >= VISIBLE_SCORE).sum() < 3:
         return box_image
     goal = joint_extents(points_image[None], scores[None])[0]
     drawn = box_image + (1 - math.exp(-elapsed_s / _SHRINK_S)) * (goal - box_image)
@@ -62,7 +62,7 @@ def pose_quality(scores: Scores) -> PersonScores:
     return ((scores**2).sum(axis=1) / np.maximum(scores.sum(axis=1), 1e-6)).astype(np.float32)
 
 
-def sameness(
+def pairwise_oks(
     points_image: Points, scores: Scores, skeleton: Skeleton
 ) -> Float32[np.ndarray, "n n"]:
     """Return how sure it is that two poses are one person: OKS over the half of the joints that agree best.
@@ -72,7 +72,7 @@ def sameness(
     places. Of the joints that both show, as many count as are half of what the poorer pose shows,
     three at least. Measured in the size of the smaller pose.
     """
-    shown = scores >= SHOWN_SCORE
+    shown = scores >= VISIBLE_SCORE
     areas = AREA_SHARE * np.maximum(geometry.box_areas(joint_extents(points_image, scores)), 1)
     spread = np.minimum(areas[:, None], areas[None])[:, :, None] * (2 * skeleton.sigma_array) ** 2
     poorer = np.minimum(shown.sum(axis=1)[:, None], shown.sum(axis=1)[None])

@@ -10,7 +10,7 @@ from slimpose.arrays import Boxes, Image, Size
 
 _THUMBNAIL = Size(45, 80)
 _THRESHOLD = 14.0
-"""Grey levels of 255 that a cell must change by."""
+"""Gray levels of 255 that a cell must change by."""
 _LEAST_CELLS = 4
 """Connected cells (of 3600) that make a change worth a look: a person of about a twentieth of the picture's height."""
 _FORGET_S = 10.0
@@ -19,7 +19,7 @@ _USED_TO = 1.3
 """A cell that changed and held nobody must change this much more to be noticed again."""
 
 
-class ChangeWatch:
+class MotionGate:
     """Watches one camera for change since the detector last looked, outside the boxes of people who are known.
 
     Leaves in the wind are noticed once: where the detector looked and found nobody, the watch gets
@@ -33,7 +33,7 @@ class ChangeWatch:
         self._explained = np.zeros(_THUMBNAIL, bool)
         self._looked_s: float | None = None
 
-    def unexplained(self, image: Image, boxes_image: Boxes) -> bool:
+    def has_unexplained_motion(self, image: Image, boxes_image: Boxes) -> bool:
         """Return whether the picture changed, since the detector looked, where none of the boxes was meanwhile."""
         self._now = _thumbnail(image)
         if self._reference is None:
@@ -47,7 +47,7 @@ class ChangeWatch:
         )
         return bool(statistics[1:, cv2.CC_STAT_AREA].max() >= _LEAST_CELLS)
 
-    def detector_looked(self, image: Image, boxes_image: Boxes, timestamp_s: float) -> None:
+    def detector_ran(self, image: Image, boxes_image: Boxes, timestamp_s: float) -> None:
         """Take the picture as the new reference; the boxes are of all people known after the detector looked."""
         now = _thumbnail(image) if self._now is None else self._now
         covered = _covered(boxes_image, Size(*image.shape[:2]))
@@ -73,7 +73,7 @@ class ChangeWatch:
 
 
 def _thumbnail(image: Image) -> Float32[np.ndarray, "45 80"]:
-    """The picture in grey, small; of large pictures only some rows and columns are read."""
+    """The picture in gray, small; of large pictures only some rows and columns are read."""
     step = max(
         1, min(image.shape[0] // (4 * _THUMBNAIL.height), image.shape[1] // (4 * _THUMBNAIL.width))
     )

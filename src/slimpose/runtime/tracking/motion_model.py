@@ -21,8 +21,8 @@ _LEAST_SPREAD, _MOST_SPREAD = 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rigid:
-    """A shift of the centre and a growth about it: x -> to_image + growth * (x - from_image)."""
+class RigidMotion:
+    """A shift of the center and a growth about it: x -> to_image + growth * (x - from_image)."""
 
     from_image: Float32[np.ndarray, "2"]
     to_image: Float32[np.ndarray, "2"]
@@ -41,7 +41,7 @@ def rigid_motion(
     points_from: Float32[np.ndarray, "joints 2"],
     points_to: Float32[np.ndarray, "joints 2"],
     weights: Float32[np.ndarray, " joints"],
-) -> Rigid:
+) -> RigidMotion:
     """Return the shift and growth that best carry one pose to the other (weighted least squares).
 
     With no weight at all nothing moves. The growth is kept within a quarter either way.
@@ -49,21 +49,21 @@ def rigid_motion(
     total = float(weights.sum())
     if total <= 1e-6:
         middle = points_from.mean(axis=0).astype(np.float32)
-        return Rigid(from_image=middle, to_image=middle, growth=1.0)
+        return RigidMotion(from_image=middle, to_image=middle, growth=1.0)
     share = (weights / total)[:, None]
-    centre_from, centre_to = (share * points_from).sum(axis=0), (share * points_to).sum(axis=0)
-    arms_from, arms_to = points_from - centre_from, points_to - centre_to
+    center_from, center_to = (share * points_from).sum(axis=0), (share * points_to).sum(axis=0)
+    arms_from, arms_to = points_from - center_from, points_to - center_to
     spread = float((share * arms_from**2).sum())
     growth = float((share * arms_from * arms_to).sum()) / spread if spread > 1e-6 else 1.0
-    return Rigid(
-        from_image=centre_from.astype(np.float32),
-        to_image=centre_to.astype(np.float32),
+    return RigidMotion(
+        from_image=center_from.astype(np.float32),
+        to_image=center_to.astype(np.float32),
         growth=min(1.25, max(0.8, growth)),
     )
 
 
 @dataclass(slots=True, kw_only=True)
-class Motion:
+class MotionModel:
     """The speed of one person, filtered (Kalman, random-walk speed), and where it leads.
 
     Growth is not foretold: a box that grows makes the pose in it grow a little, and so on.
@@ -77,7 +77,7 @@ class Motion:
     speed: Float64[np.ndarray, "2"] = field(default_factory=lambda: np.zeros(2))
     _variance: float = _FIRST_SPEED**2  # of the speed, in square sizes
 
-    def measure(self, rigid: Rigid, elapsed_s: float, size_px: float) -> None:
+    def measure(self, rigid: RigidMotion, elapsed_s: float, size_px: float) -> None:
         """Take in how the person moved since the last time, ``elapsed_s`` ago."""
         self.size_px = size_px
         self._variance += _UNSTEADINESS**2 * elapsed_s

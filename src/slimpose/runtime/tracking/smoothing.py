@@ -14,7 +14,7 @@ from slimpose.poses import NOT_TRACKED, Poses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Smoothing:
+class OneEuroSettings:
     """How strongly joints are smoothed.
 
     Attributes:
@@ -45,7 +45,7 @@ class Smoothing:
                 raise ValueError(f"{field.name} is {value:g}; expected a finite number over 0")
 
 
-DEFAULT_SMOOTHING = Smoothing()
+DEFAULT_ONE_EURO = OneEuroSettings()
 _DOUBT = (0.25, 16.0)
 """How much less or more than usual a joint may be smoothed for its spread and score."""
 
@@ -59,7 +59,7 @@ class _Joints:
     speed: Float64[np.ndarray, "joints 2"]  # pixels a second
 
 
-class Smoother:
+class PoseSmoother:
     """Smooths the people of one camera, told apart by their ids; those without an id stay as they are.
 
     Along each axis of its covariance a joint has its own cut-off frequency,
@@ -71,7 +71,7 @@ class Smoother:
         Casiez et al., "1 Euro Filter", CHI 2012; the doubt is this package's addition.
     """
 
-    def __init__(self, smoothing: Smoothing = DEFAULT_SMOOTHING) -> None:
+    def __init__(self, smoothing: OneEuroSettings = DEFAULT_ONE_EURO) -> None:
         self.smoothing = smoothing
         self._people: dict[int, _Joints] = {}
 
@@ -118,9 +118,9 @@ class Smoother:
         variances, axes = np.linalg.eigh(poses.covariances_image[rows].astype(np.float64))
         doubt = np.maximum(variances, 0) / (settings.usual_spread * size_px[:, :, None]) ** 2
         doubt /= np.clip(poses.scores[rows] / settings.sure_score, 1e-3, 1)[:, :, None]
-        cutoff_hz = (settings.min_cutoff_hz + settings.beta * sizes_a_second)[
-            :, :, None
-        ] / np.clip(doubt, *_DOUBT)
+        cutoff_hz = (settings.min_cutoff_hz + settings.beta * sizes_a_second)[:, :, None] / np.clip(
+            doubt, *_DOUBT
+        )
         along = np.einsum("njik,nji->njk", axes, step)  # the step along each axis
         return last + np.einsum("njik,njk->nji", axes, _gain(cutoff_hz, elapsed_s) * along), speed
 

@@ -16,11 +16,11 @@ from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores, Size
 from slimpose.poses import Poses
 from slimpose.runtime.detector import MIN_BOX_PX
-from slimpose.runtime.tracking.appearance import BINS, clothes_colours, colour_likeness
+from slimpose.runtime.tracking.appearance import BINS, histogram_similarity, torso_histograms
 from slimpose.runtime.tracking.assignment import assign
 from slimpose.runtime.tracking.association import pose_similarity
-from slimpose.runtime.tracking.boxes import joint_extents, pose_quality, sameness
-from slimpose.runtime.tracking.tracks import DEFAULT_RULES, Rules, State, Track
+from slimpose.runtime.tracking.boxes import joint_extents, pairwise_oks, pose_quality
+from slimpose.runtime.tracking.tracks import DEFAULT_TRACKER, Track, TrackerSettings, TrackState
 from slimpose.skeleton import Skeleton
 
 _LEAST_RUNS_MISSED = 4
@@ -47,7 +47,7 @@ class Origin(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Expected:
+class ExpectedPeople:
     """Where people should be: boxes (n, 4), the scores they were last detected with (n,), and why (n,)."""
 
     boxes_image: Boxes
@@ -62,7 +62,7 @@ class _Seen:
     poses: Poses
     origins: Int64[np.ndarray, " n"]
     quality: Float32[np.ndarray, " n"]
-    colours: Float32[np.ndarray, "n bins"]
+    colors: Float32[np.ndarray, "n bins"]
     timestamp_s: float
 
 
@@ -83,7 +83,7 @@ class Tracker:
         self,
         skeleton: Skeleton,
         *,
-        rules: Rules = DEFAULT_RULES,
+        rules: TrackerSettings = DEFAULT_TRACKER,
         numbers: Iterator[int] | None = None,
     ) -> None:
         self.skeleton = skeleton
@@ -98,20 +98,22 @@ class Tracker:
         """How many tracks are kept, the lost and the unconfirmed included."""
         return len(self._tracks)
 
-    def expected(self, timestamp_s: float, size: Size) -> Expected:
+    def expected(self, timestamp_s: float, size: Size) -> ExpectedPeople:
         """Return the boxes, cut at the picture's border, where the followed and the just lost should be."""
         limit = np.array([size.width, size.height] * 2, np.float32) - np.float32(0.5)
         boxes, scores, origins = [], [], []
         for track in self._remembered(timestamp_s):
-            lost = track.state == State.LOST
-            if lost and (track.only_detected or timestamp_s - track.told_s > self.rules.guess_s):
+            lost = track.state == TrackState.LOST
+            if lost and (
+                track.only_detected or timestamp_s - track.last_matched_s > self.rules.coast_s
+            ):
                 continue
             box = np.clip(track.box_ahead(timestamp_s), np.float32(-0.5), limit)
             if (box[2:] - box[:2] >= MIN_BOX_PX).all():
                 boxes.append(box)
                 scores.append(track.box_score)
                 origins.append(Origin.GUESSED if lost else Origin.CARRIED)
-        return Expected(
+        return ExpectedPeople(
             boxes_image=np.array(boxes, np.float32).reshape(-1, 4),
             box_scores=np.array(scores, np.float32),
             origins=np.array(origins, np.int64),
@@ -131,7 +133,7 @@ class Tracker:
         Args:
             poses: Everything found; one person may be in it twice.
             timestamp_s: The frame's; must be over the last one's.
-            image: The frame; with it colours help to know returning people again.
+            image: The frame; with it colors help to know returning people again.
             origins: An ``Origin`` a pose; by default the detector gave all.
             detector_ran: Whether the detector saw this frame.
 
@@ -141,24 +143,24 @@ class Tracker:
         """
         origins = np.full(len(poses), Origin.DETECTED, np.int64) if origins is None else origins
         self._check(poses, timestamp_s, origins)
-        starts = self._now_s is None or timestamp_s - self._now_s > self.rules.lost_s
+        starts = self._now_s is None or timestamp_s - self._now_s > self.rules.lost_track_buffer_s
         self._now_s, self.worried = timestamp_s, False
         self._tracks = self._remembered(timestamp_s)
-        colours = np.zeros((len(poses), BINS), np.float32)
+        colors = np.zeros((len(poses), BINS), np.float32)
         if image is not None:
-            colours = clothes_colours(image, poses.boxes_image)
+            colors = torso_histograms(image, poses.boxes_image)
         seen = _Seen(
             poses=poses,
             origins=origins,
             quality=pose_quality(poses.scores),
-            colours=colours,
+            colors=colors,
             timestamp_s=timestamp_s,
         )
         kept, detected = self._kept(seen)
         pairs = self._pairs(seen, kept)
         for track, row in pairs:
             self._carry_on(track, seen, row, detected=row in detected)
-        shown = {row: track for track, row in pairs if track.state == State.FOLLOWED}
+        shown = {row: track for track, row in pairs if track.state == TrackState.FOLLOWED}
         if detector_ran:
             self._hear_detector(timestamp_s)
         self._lose_and_end({id(track) for track, _ in pairs}, timestamp_s, image)
@@ -166,14 +168,18 @@ class Tracker:
         for row in sorted(kept):
             if row not in taken and origins[row] == Origin.DETECTED:
                 track = self._born(seen, row, first_frame=starts)
-                if track.state == State.FOLLOWED:
+                if track.state == TrackState.FOLLOWED:
                     shown[row] = track
         rows = sorted(shown, key=lambda row: shown[row].number)
         return chosen_rows(poses, rows, [shown[row].number for row in rows])
 
     def _remembered(self, timestamp_s: float) -> list[Track]:
         """The tracks that are not over by now: after a gap in the film, none."""
-        return [track for track in self._tracks if timestamp_s - track.told_s <= self.rules.lost_s]
+        return [
+            track
+            for track in self._tracks
+            if timestamp_s - track.last_matched_s <= self.rules.lost_track_buffer_s
+        ]
 
     def _check(self, poses: Poses, timestamp_s: float, origins: np.ndarray) -> None:
         if not math.isfinite(timestamp_s):
@@ -196,8 +202,8 @@ class Tracker:
         guessed = seen.origins == Origin.GUESSED
         extents = joint_extents(seen.poses.points_image, seen.poses.scores)
         fit = np.diagonal(geometry.box_iou(seen.poses.boxes_image, extents))
-        alike = sameness(seen.poses.points_image, seen.poses.scores, self.skeleton)
-        floor = np.where(guessed, self.rules.sure_quality, self.rules.least_quality)
+        alike = pairwise_oks(seen.poses.points_image, seen.poses.scores, self.skeleton)
+        floor = np.where(guessed, self.rules.confident_quality, self.rules.minimum_quality)
         sound = np.isfinite(seen.poses.points_image).all(axis=(1, 2)) & (seen.quality >= floor)
         kept: list[int] = []
         detected: set[int] = set()
@@ -205,7 +211,7 @@ class Tracker:
             if not sound[row]:
                 continue
             same = next(
-                (better for better in kept if alike[row, better] > self.rules.same_similarity), None
+                (better for better in kept if alike[row, better] > self.rules.duplicate_oks), None
             )
             if same is None:
                 kept.append(int(row))
@@ -218,7 +224,7 @@ class Tracker:
         pairs: list[tuple[Track, int]] = []
         free = kept
         for new in (False, True):
-            tracks = [track for track in self._tracks if (track.state == State.NEW) == new]
+            tracks = [track for track in self._tracks if (track.state == TrackState.NEW) == new]
             if not tracks or not free:
                 continue
             found = assign(self._preference(tracks, seen, free), 1e-3)
@@ -245,24 +251,26 @@ class Tracker:
                 [track.motion.variance_ahead(now_s - track.seen_s) for track in tracks], np.float32
             ),
         )
-        similarity[similarity < self.rules.least_similarity] = 0
-        likeness = colour_likeness(
-            np.stack([track.colours for track in tracks]), seen.colours[rows]
+        similarity[similarity < self.rules.minimum_similarity] = 0
+        likeness = histogram_similarity(
+            np.stack([track.torso_histogram for track in tracks]), seen.colors[rows]
         )
-        preference = similarity * np.exp(-self.rules.colour_weight * (1 - likeness))
+        preference = similarity * np.exp(-self.rules.appearance_weight * (1 - likeness))
         # Where people overlap, poses slip from one to the other little by little; clothes do not.
         others = np.where(np.eye(len(tracks), dtype=bool), 0, geometry.box_iou(boxes, boxes))
         overlapped = others.max(axis=1, keepdims=True) > _OVERLAPPED_IOU
-        preference[overlapped & (likeness < self.rules.least_likeness)] = 0
-        lost = np.array([track.state == State.LOST for track in tracks])
+        preference[overlapped & (likeness < self.rules.minimum_appearance_similarity)] = 0
+        lost = np.array([track.state == TrackState.LOST for track in tracks])
         if lost.any():
-            unseen_s = now_s - np.array([track.told_s for track in tracks])
+            unseen_s = now_s - np.array([track.last_matched_s for track in tracks])
             handicap = np.where(
-                lost, _LOST_HANDICAP * np.exp(-unseen_s / max(self.rules.lost_s, 1e-6)), 1
+                lost,
+                _LOST_HANDICAP * np.exp(-unseen_s / max(self.rules.lost_track_buffer_s, 1e-6)),
+                1,
             )
             preference = preference * handicap[:, None]
             undetected = seen.origins[rows] != Origin.DETECTED
-            doubtful = undetected & (seen.quality[rows] < self.rules.sure_quality)
+            doubtful = undetected & (seen.quality[rows] < self.rules.confident_quality)
             only_detected = np.array([track.only_detected for track in tracks])[:, None]
             never = only_detected & undetected | doubtful | (preference < _LEAST_OF_LOST)
             preference[lost[:, None] & never] = 0
@@ -270,25 +278,29 @@ class Tracker:
 
     def _carry_on(self, track: Track, seen: _Seen, row: int, *, detected: bool) -> None:
         quality = float(seen.quality[row])
-        if track.state == State.FOLLOWED and quality < _FALLEN * track.quality:
+        if track.state == TrackState.FOLLOWED and quality < _FALLEN * track.quality:
             self.worried = True
-        track.carry_on(
+        track.update(
             seen.poses,
             row,
             quality=quality,
-            colours=seen.colours[row],
+            colors=seen.colors[row],
             timestamp_s=seen.timestamp_s,
             box_detected=bool(seen.origins[row] == Origin.DETECTED),
             detected=detected,
         )
-        sure = quality >= self.rules.sure_quality or track.detections > 1
-        if track.state == State.LOST:
-            track.state = State.FOLLOWED
-        elif track.state == State.NEW and track.frames >= self.rules.confirm_frames and sure:
+        sure = quality >= self.rules.confident_quality or track.detections > 1
+        if track.state == TrackState.LOST:
+            track.state = TrackState.FOLLOWED
+        elif (
+            track.state == TrackState.NEW
+            and track.frames >= self.rules.minimum_consecutive_frames
+            and sure
+        ):
             self._confirm(track)
 
     def _confirm(self, track: Track) -> None:
-        track.state, track.number = State.FOLLOWED, next(self._numbers)
+        track.state, track.number = TrackState.FOLLOWED, next(self._numbers)
 
     def _hear_detector(self, timestamp_s: float) -> None:
         """Whom the detector has not seen for long is lost until it does, however good the pose."""
@@ -296,26 +308,26 @@ class Tracker:
             if track.detected_s == timestamp_s:
                 continue
             track.runs_missed += 1
-            patience_s = self.rules.patience_s * (
-                3 if track.quality >= self.rules.sure_quality else 1
+            patience_s = self.rules.unconfirmed_buffer_s * (
+                3 if track.quality >= self.rules.confident_quality else 1
             )
             over = (
                 timestamp_s - track.detected_s > patience_s
                 and track.runs_missed >= _LEAST_RUNS_MISSED
             )
-            if over and track.state == State.FOLLOWED:
-                track.state, track.only_detected = State.LOST, True
+            if over and track.state == TrackState.FOLLOWED:
+                track.state, track.only_detected = TrackState.LOST, True
 
     def _lose_and_end(self, seen: set[int], timestamp_s: float, image: Image | None) -> None:
         """Whom the frame does not show is lost; the new are dropped, and the lost who have left the picture."""
         staying = []
         for track in self._tracks:
             unseen = id(track) not in seen
-            if track.state == State.NEW and (unseen or track.runs_missed >= _NEW_RUNS_MISSED):
+            if track.state == TrackState.NEW and (unseen or track.runs_missed >= _NEW_RUNS_MISSED):
                 continue
-            if unseen and track.state == State.FOLLOWED:
-                track.state, self.worried = State.LOST, True
-            if track.state == State.LOST:
+            if unseen and track.state == TrackState.FOLLOWED:
+                track.state, self.worried = TrackState.LOST, True
+            if track.state == TrackState.LOST:
                 x, y = track.box_ahead(timestamp_s).reshape(2, 2).mean(axis=0)
                 if image is not None and not (0 <= x < image.shape[1] and 0 <= y < image.shape[0]):
                     continue
@@ -325,14 +337,16 @@ class Tracker:
     def _born(self, seen: _Seen, row: int, *, first_frame: bool) -> Track:
         """A new track; in the first frame of all, or after a gap, a sure person needs no confirmation."""
         quality = float(seen.quality[row])
-        track = Track.born(
+        track = Track.start(
             seen.poses,
             row,
             quality=quality,
-            colours=seen.colours[row],
+            colors=seen.colors[row],
             timestamp_s=seen.timestamp_s,
         )
-        if self.rules.confirm_frames == 1 or (first_frame and quality >= self.rules.sure_quality):
+        if self.rules.minimum_consecutive_frames == 1 or (
+            first_frame and quality >= self.rules.confident_quality
+        ):
             self._confirm(track)
         self._tracks.append(track)
         return track

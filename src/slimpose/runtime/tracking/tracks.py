@@ -12,10 +12,10 @@ from jaxtyping import Float32
 
 from slimpose.poses import NOT_TRACKED, Poses, person_scores
 from slimpose.runtime.tracking.boxes import fitted_box, size_px
-from slimpose.runtime.tracking.motion_model import Motion, rigid_motion
+from slimpose.runtime.tracking.motion_model import MotionModel, rigid_motion
 
 
-class State(enum.IntEnum):
+class TrackState(enum.IntEnum):
     """What a track is: told of, not yet told of, or not seen at present."""
 
     FOLLOWED = 0
@@ -24,7 +24,7 @@ class State(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class TrackerSettings:
     """When tracks are born, lost and ended. Similarities, qualities and likenesses are 0..1.
 
     Attributes:
@@ -38,20 +38,20 @@ class Rules:
         sure_quality: A pose at least this good needs less of the detector's word.
         patience_s: A person whom the detector does not see for so long is lost; a sure one after
             thrice the time.
-        colour_weight: How much other colours count against a pose: exp(-weight * (1 - likeness)).
-        least_likeness: Of the colours of the clothes, where somebody else's box overlaps.
+        color_weight: How much other colors count against a pose: exp(-weight * (1 - likeness)).
+        least_likeness: Of the colors of the clothes, where somebody else's box overlaps.
     """
 
-    confirm_frames: int = 3
-    lost_s: float = 3.0
-    guess_s: float = 1.5
-    least_similarity: float = 0.35
-    same_similarity: float = 0.7
-    least_quality: float = 0.3
-    sure_quality: float = 0.5
-    patience_s: float = 3.0
-    colour_weight: float = 5.0
-    least_likeness: float = 0.8
+    minimum_consecutive_frames: int = 3
+    lost_track_buffer_s: float = 3.0
+    coast_s: float = 1.5
+    minimum_similarity: float = 0.35
+    duplicate_oks: float = 0.7
+    minimum_quality: float = 0.3
+    confident_quality: float = 0.5
+    unconfirmed_buffer_s: float = 3.0
+    appearance_weight: float = 5.0
+    minimum_appearance_similarity: float = 0.8
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -60,11 +60,11 @@ class Rules:
                 raise ValueError(f"{field.name} is {value:g}; expected a finite number, 0 or more")
             if field.name.endswith(("similarity", "quality", "likeness")) and value > 1:
                 raise ValueError(f"{field.name} is {value:g}; expected 0..1")
-        if self.confirm_frames < 1 or self.least_similarity == 0:
+        if self.minimum_consecutive_frames < 1 or self.minimum_similarity == 0:
             raise ValueError("confirm_frames must be at least 1 and least_similarity over 0")
 
 
-DEFAULT_RULES = Rules()
+DEFAULT_TRACKER = TrackerSettings()
 _STEADY_SHARE = 0.9
 _USUAL_S = 1.5
 
@@ -84,7 +84,7 @@ class Track:
         scores: (joints,).
         box_image: x1, y1, x2, y2.
         box_score: The detector's, when it last saw them.
-        colours: Of the clothes, slowly averaged.
+        colors: Of the clothes, slowly averaged.
         motion: Speed and its filter.
         seen_s: Time of that last frame.
         detected_s: When the detector last saw them.
@@ -98,39 +98,39 @@ class Track:
     """
 
     number: int
-    state: State
+    state: TrackState
     points_image: Float32[np.ndarray, "joints 2"]
     scores: Float32[np.ndarray, " joints"]
     box_image: Float32[np.ndarray, "4"]
     box_score: float
-    colours: Float32[np.ndarray, " bins"]
-    motion: Motion
+    torso_histogram: Float32[np.ndarray, " bins"]
+    motion: MotionModel
     seen_s: float
     detected_s: float
     quality: float
-    told_s: float
+    last_matched_s: float
     frames: int = 1
     detections: int = 1
     runs_missed: int = 0
     only_detected: bool = False
 
     @classmethod
-    def born(
-        cls, poses: Poses, row: int, *, quality: float, colours: np.ndarray, timestamp_s: float
+    def start(
+        cls, poses: Poses, row: int, *, quality: float, colors: np.ndarray, timestamp_s: float
     ) -> Track:
         """Return the track of a pose that continues none."""
         box = poses.boxes_image[row]
         return cls(
             number=NOT_TRACKED,
-            state=State.NEW,
+            state=TrackState.NEW,
             points_image=poses.points_image[row],
             scores=poses.scores[row],
             box_image=box,
             box_score=_box_score(poses, row),
-            colours=colours,
-            motion=Motion(size_px=size_px(box)),
+            torso_histogram=colors,
+            motion=MotionModel(size_px=size_px(box)),
             seen_s=timestamp_s,
-            told_s=timestamp_s,
+            last_matched_s=timestamp_s,
             detected_s=timestamp_s,
             quality=quality,
         )
@@ -147,13 +147,13 @@ class Track:
         """Return where the box is expected."""
         return self.box_image + np.tile(self.shift_ahead(timestamp_s), 2)
 
-    def carry_on(
+    def update(
         self,
         poses: Poses,
         row: int,
         *,
         quality: float,
-        colours: np.ndarray,
+        colors: np.ndarray,
         timestamp_s: float,
         box_detected: bool,
         detected: bool,
@@ -164,7 +164,7 @@ class Track:
             poses: Of the frame.
             row: Which of them.
             quality: Of the pose.
-            colours: Of the clothes.
+            colors: Of the clothes.
             timestamp_s: The frame's.
             box_detected: Whether the pose's box is the detector's.
             detected: Whether the detector saw the person, in this box or in one like it.
@@ -174,10 +174,10 @@ class Track:
             self.detected_s, self.runs_missed, self.only_detected = timestamp_s, 0, False
             self.detections += 1
         steady = quality >= _STEADY_SHARE * self.quality
-        self.quality += (1 - math.exp(-(timestamp_s - self.told_s) / _USUAL_S)) * (
+        self.quality += (1 - math.exp(-(timestamp_s - self.last_matched_s) / _USUAL_S)) * (
             quality - self.quality
         )
-        self.told_s = timestamp_s
+        self.last_matched_s = timestamp_s
         if not steady:
             return
         elapsed_s = timestamp_s - self.seen_s
@@ -191,9 +191,11 @@ class Track:
             )
         self.motion.measure(moved, elapsed_s, size_px(self.box_image))
         self.points_image, self.scores, self.seen_s = points, scores, timestamp_s
-        if colours.any():
-            share = 0.1 if self.colours.any() else 1.0
-            self.colours = (self.colours + share * (colours - self.colours)).astype(np.float32)
+        if colors.any():
+            share = 0.1 if self.torso_histogram.any() else 1.0
+            self.torso_histogram = (
+                self.torso_histogram + share * (colors - self.torso_histogram)
+            ).astype(np.float32)
 
 
 def _box_score(poses: Poses, row: int) -> float:

@@ -61,6 +61,6 @@ def recipe_of(text: str) -> Recipe:
         )
     base = recipe_of(changes.pop("extends"))
     try:
-        return dataclasses.replace(base.changed(changes), name=path.stem)
+        return dataclasses.replace(base.with_changes(changes), name=path.stem)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

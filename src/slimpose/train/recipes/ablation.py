@@ -12,12 +12,12 @@ from __future__ import annotations
 import dataclasses
 
 from slimpose.arrays import Size
-from slimpose.network.family import member
+from slimpose.network.family import family_spec
 from slimpose.network.spec import NetSpec
 from slimpose.train.recipe import Phase, Recipe
 
 _SIZE = Size(128, 96)
-_NET = member("mnv2", size=_SIZE)
+_NET = family_spec("mnv2", size=_SIZE)
 
 NETS: dict[str, NetSpec] = {
     "base": _NET,
@@ -49,6 +49,6 @@ def ablation(setting: str) -> Recipe:
             "stanford40": 1.0,
             "pedestrian": 0.5,
         },
-        alpha=0.5 if setting == "distilled" else 0.0,
+        distillation_weight=0.5 if setting == "distilled" else 0.0,
         seed=1 if setting == "seed-1" else 0,
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
 from slimpose.network.build import COMPARED, Spec
-from slimpose.network.family import member
+from slimpose.network.family import family_spec
 from slimpose.network.paper_tables import ROWS, PaperRow
 from slimpose.network.spec import NetSpec
 from slimpose.skeleton import COCO17
@@ -30,13 +30,13 @@ _AUGMENTATION = Augmentation(
     scale=0.3,
     rotation_deg=40.0,
     rotate=0.6,
-    normal=True,
+    gaussian=True,
     shift=0.0,
     half_body=0.0,
-    light=0.0,
-    grey=0.0,
+    color_jitter=0.0,
+    grayscale=0.0,
     blur=0.0,
-    cut_out=0.0,
+    random_erase=0.0,
 )
 
 
@@ -60,19 +60,19 @@ def as_published(name: str, net: Spec) -> Recipe:
         batch=64,
         learning_rate=1e-3,
         weight_decay=0.0,
-        warm_up=0.0,
+        warmup_share=0.0,
         drops=(90 / _EPOCHS, 120 / _EPOCHS),
         ema=0.0,
         augmentation=_AUGMENTATION,
         teacher_labels=TeacherLabels(weight=0.0),
         evaluations=28,
-        alpha=0.5 if name == DISTILLED else 0.0,
+        distillation_weight=0.5 if name == DISTILLED else 0.0,
     )
 
 
 def recipe_name(row: PaperRow) -> str:
     """Return the name of the recipe that repeats a row; the five rows that are the paper's final net share one."""
-    if row.spec == member("b1"):
+    if row.spec == family_spec("b1"):
         return "paper-b1"
     words = {
         "III": f"b1-{row.row}",
@@ -87,7 +87,7 @@ def recipe_name(row: PaperRow) -> str:
 def paper_nets() -> dict[str, NetSpec]:
     """Return every recipe's name and net, the distilled one last."""
     nets = {recipe_name(row): row.spec for row in ROWS}
-    return {**nets, DISTILLED: member("b1")}
+    return {**nets, DISTILLED: family_spec("b1")}
 
 
 def compared_nets() -> dict[str, Spec]:
@@ -113,7 +113,7 @@ def beyond() -> Recipe:
       decoder does not.
     - 420 epochs, EMA, AdamW with decay, large batch, flat then cosine: RTMPose's way (+0.5 to 2.2
       over plain step schedules); a distilled student too goes on learning long after labels alone
-      are learnt.
+      are learned.
     - Rotation to 80 degrees, scale to 50 %, shift, half body, light, holes, then 30 calm epochs:
       what a net that sees every person 420 times needs; the calm end takes it back to the pictures
       it is measured on.
@@ -125,7 +125,7 @@ def beyond() -> Recipe:
     the marks on both sides. If it falls short: AIC's people (+0.3 to 0.7), then pruning down from
     lite2 (+0.9).
     """
-    net = member("lite1")
+    net = family_spec("lite1")
     return Recipe(
         name="beyond",
         task="pose",
@@ -138,12 +138,12 @@ def beyond() -> Recipe:
         batch=512,
         learning_rate=2e-3,
         weight_decay=0.05,
-        warm_up=0.005,
+        warmup_share=0.005,
         flat=0.5,
         ema=0.9995,
         augmentation=Augmentation(
-            scale=0.5, rotation_deg=80.0, shift=0.12, half_body=0.3, cut_out=0.5
+            scale=0.5, rotation_deg=80.0, shift=0.12, half_body=0.3, random_erase=0.5
         ),
         evaluations=42,
-        alpha=0.5,
+        distillation_weight=0.5,
     )

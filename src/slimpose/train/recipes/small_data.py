@@ -7,7 +7,7 @@ import dataclasses
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
-from slimpose.network.family import detector_of, member
+from slimpose.network.family import detector_of, family_spec
 from slimpose.train.recipe import Phase, Recipe
 
 _SOURCES = {"coco": 2.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5}
@@ -31,26 +31,26 @@ def mnv2() -> Recipe:
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
     1.3 million crops; about five hours on two quiet Zen 4 cores. After a stop, ``--resume`` in
-    place of ``--start``. What an encoder that knows people has learnt last is trained; three of its
+    place of ``--start``. What an encoder that knows people has learned last is trained; three of its
     stages stay (they take half of a step). At 256x192 the teacher looks at every crop: dearer by
     half than once, and worth 1.2 AP (docs/experiments.md).
     """
     recipe = Recipe(
         name="mnv2",
         task="pose",
-        net=member("mnv2"),
+        net=family_spec("mnv2"),
         phases=(
-            Phase(size=Size(192, 160), samples=1_100_000, taught_once=True),
+            Phase(size=Size(192, 160), samples=1_100_000, cached_teacher=True),
             Phase(size=Size(256, 192), samples=140_000),
             Phase(size=Size(256, 192), samples=60_000, augmentation=0.6),
         ),
         encoder_rate=0.5,
         frozen_stages=3,
-        warm_up=0.01,
+        warmup_share=0.01,
         flat=0.88,
         ema=0.999,
-        augmentation=Augmentation(border=0.2),
-        alpha=0.5,
+        augmentation=Augmentation(truncate=0.2),
+        distillation_weight=0.5,
         evaluations=26,
     )
     return _guesses_left_to_the_teacher(recipe)
@@ -66,7 +66,7 @@ def teacher() -> Recipe:
     return Recipe(
         name="teacher",
         task="pose",
-        net=member("mnv2-wide"),
+        net=family_spec("mnv2-wide"),
         phases=(
             Phase(size=Size(192, 160), samples=128_000),
             Phase(size=Size(256, 192), samples=64_000, augmentation=0.6),
@@ -91,14 +91,14 @@ def dpu() -> Recipe:
     recipe = Recipe(
         name="dpu",
         task="pose",
-        net=member("dpu"),
+        net=family_spec("dpu"),
         phases=(
-            Phase(size=Size(192, 160), samples=64_000, taught_once=True),
+            Phase(size=Size(192, 160), samples=64_000, cached_teacher=True),
             Phase(size=Size(256, 192), samples=48_000, augmentation=0.6),
         ),
         learning_rate=5e-4,
-        alpha=0.5,
-        augmentation=Augmentation(border=0.2),
+        distillation_weight=0.5,
+        augmentation=Augmentation(truncate=0.2),
         evaluations=6,
     )
     return _guesses_left_to_the_teacher(recipe)
@@ -118,7 +118,7 @@ def lite1() -> Recipe:
     recipe = Recipe(
         name="lite1",
         task="pose",
-        net=member("lite1"),
+        net=family_spec("lite1"),
         phases=(
             Phase(size=Size(192, 160), samples=64_000),
             Phase(size=Size(256, 192), samples=19_000),
@@ -127,9 +127,9 @@ def lite1() -> Recipe:
         start="imagenet",
         frozen_stages=2,
         flat=0.35,
-        alpha=0.5,
-        imitation=0.5,
-        augmentation=Augmentation(border=0.2),
+        distillation_weight=0.5,
+        feature_distillation_weight=0.5,
+        augmentation=Augmentation(truncate=0.2),
         evaluations=10,
     )
     return _guesses_left_to_the_teacher(recipe)
@@ -149,7 +149,7 @@ def pruned() -> Recipe:
     recipe = Recipe(
         name="pruned",
         task="pose",
-        net=member("mnv2-wide"),
+        net=family_spec("mnv2-wide"),
         phases=(
             Phase(size=Size(256, 192), samples=240_000),
             Phase(size=Size(256, 192), samples=60_000, augmentation=0.6),
@@ -157,9 +157,9 @@ def pruned() -> Recipe:
         frozen_stages=2,
         flat=0.4,
         ema=0.999,
-        augmentation=Augmentation(border=0.2, blend=0.3),
-        alpha=0.7,
-        imitation=0.5,
+        augmentation=Augmentation(truncate=0.2, mixup=0.3),
+        distillation_weight=0.7,
+        feature_distillation_weight=0.5,
         evaluations=20,
     )
     return _guesses_left_to_the_teacher(recipe)
@@ -169,7 +169,7 @@ def detector() -> Recipe:
     r"""Person detector on the MobileNetV2 encoder, taught by YOLOX-nano besides the labels.
 
     slimpose import-trunk movenet-lightning.onnx --out trunk.safetensors
-    slimpose train detector --start trunk.safetensors --teacher yolox-nano.onnx --unlabelled
+    slimpose train detector --start trunk.safetensors --teacher yolox-nano.onnx --unlabeled
     MORE_PICTURES \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
@@ -180,7 +180,7 @@ def detector() -> Recipe:
     return Recipe(
         name="detector",
         task="detect",
-        net=detector_of(member("mnv2")),
+        net=detector_of(family_spec("mnv2")),
         phases=(
             Phase(size=Size(256, 256), samples=80_000),
             Phase(size=Size(256, 320), samples=136_000),
@@ -191,10 +191,16 @@ def detector() -> Recipe:
         frozen_stages=2,
         flat=0.6,
         ema=0.999,
-        alpha=0.5,
+        distillation_weight=0.5,
         evaluations=24,
         augmentation=Augmentation(
-            flip=0.5, scale=0.5, shift=0.25, light=0.25, grey=0.05, blur=0.05, mosaic=0.6
+            flip=0.5,
+            scale=0.5,
+            shift=0.25,
+            color_jitter=0.25,
+            grayscale=0.05,
+            blur=0.05,
+            mosaic=0.6,
         ),
-        source_repeats={"coco": 1.0, "stanford40": 1.0, "unlabelled": 0.2},
+        source_repeats={"coco": 1.0, "stanford40": 1.0, "unlabeled": 0.2},
     )
