@@ -198,7 +198,7 @@ def test_scale_stays_within_its_setting(seed: int) -> None:
 def test_normal_draws_are_cut_at_one_and_two_standard_deviations() -> None:
     # What SimpleBaseline's, HRNet's and DARK's code draws: 32 % of the scales lie on the limits,
     # 4.6 % of the angles.
-    how = dataclasses.replace(NOTHING, scale=0.3, rotation_deg=40.0, rotate=1.0, normal=True)
+    how = dataclasses.replace(NOTHING, scale=0.3, rotation_deg=40.0, rotate=1.0, gaussian=True)
     plain = drawn(NOTHING, 0)[0][0, 0]
     linear = np.array([drawn(how, seed)[0][:, :2] for seed in range(2000)], np.float64)
     scales = np.sqrt(np.linalg.det(linear)) / plain

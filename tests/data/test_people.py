@@ -331,7 +331,7 @@ def test_cuts_that_do_not_fit_in_memory_are_kept_compressed_and_look_the_same(
     document["images"] = [{"id": 1, "file_name": "a.jpg", "height": 96, "width": 96}]
     document["annotations"] = [person(1, [20.0, 20.0, 40.0, 50.0], (40.0, 40.0))]
     raw = load(document, write_coco, tmp_path)
-    monkeypatch.setattr("slimpose.data.people.memory_for_process", lambda: 0)
+    monkeypatch.setattr("slimpose.data.people.available_memory_bytes", lambda: 0)
     packed = load(document, write_coco, tmp_path)
     assert raw.stored_crops[0].shape == packed.stored_crops[0].shape
     assert np.abs(raw.stored_crops[0].astype(int) - packed.stored_crops[0]).mean() < 3

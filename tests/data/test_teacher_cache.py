@@ -127,7 +127,9 @@ def test_where_the_picture_is_made_to_end_nothing_is_taught(people: TrainingPeop
     peaks = np.ones((4, 17, 2, 3), np.float32)
     peaks[:, :, 0, :2], peaks[:, :, 1, :2] = (12, 25), (78, 118)  # opposite corners of the box
     half = dataclasses.replace(
-        people, points_cut=np.zeros((4, 17, 2), np.float32), weights=np.zeros((4, 17), np.float32)
+        people,
+        points_stored=np.zeros((4, 17, 2), np.float32),
+        weights=np.zeros((4, 17), np.float32),
     )
     half.points_stored[:], half.weights[:, :5] = (45, 70), 1
     batches = PoseBatches(
@@ -140,7 +142,7 @@ def test_where_the_picture_is_made_to_end_nothing_is_taught(people: TrainingPeop
     )
     plain = Augmentation().scaled(0.0)
     whole, ended = (
-        batches.batch(0, 40, SIZE, dataclasses.replace(plain, border=border)).teacher_heatmaps
+        batches.batch(0, 40, SIZE, dataclasses.replace(plain, truncate=border)).teacher_heatmaps
         for border in (0.0, 1.0)
     )
     assert whole is not None
@@ -186,7 +188,7 @@ def test_what_was_seen_is_kept_and_asked_for_once(people: TrainingPeople, tmp_pa
     )
     assert asked == 2
     assert cache.stat().st_size < 24 * 17 * len(people) + 600
-    moved = dataclasses.replace(people, boxes_cut=people.boxes_stored + 1)
+    moved = dataclasses.replace(people, boxes_stored=people.boxes_stored + 1)
     other = dataclasses.replace(teacher, name="two")
     for changed in ((people, other, SIZE), (people, teacher, Size(64, 64)), (moved, teacher, SIZE)):
         asked = 0

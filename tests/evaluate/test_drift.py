@@ -137,7 +137,7 @@ def test_a_broken_limit_is_told_and_fails(
     from slimpose.evaluate.drift import PredictionDrift
 
     far = compare_models(answers(), answers(shift_x=2), CROPS, AREAS)
-    monkeypatch.setattr(verify, "compare", lambda *_args, **_options: far)
+    monkeypatch.setattr(verify, "compare_models", lambda *_args, **_options: far)
     assert isinstance(far, PredictionDrift)
     model = write_pose_model(tmp_path / "pose.onnx")
     assert run("verify", model, model, *scene, "--max-px", "2.5", "--max-p95-px", "1.5") == 1

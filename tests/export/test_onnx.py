@@ -78,7 +78,7 @@ def test_metadata_alone_tells_what_the_file_is(exported: Path) -> None:
 
 def test_a_file_that_differs_is_not_written(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        onnx_export, "compare", lambda *_: onnx_export.ExportDrift(pixels=0.2, maps=0.0)
+        onnx_export, "compare_outputs", lambda *_: onnx_export.ExportDrift(pixels=0.2, maps=0.0)
     )
     out = weights.with_name("never.onnx")
     with pytest.raises(RuntimeError, match=r"differs from PyTorch by 0\.2 px"):

@@ -64,7 +64,9 @@ class Machine:
         self.clock, self.ms, self.opened = Clock(), ms, 0
         real = timing.time_interleaved
         monkeypatch.setattr(
-            auto_backend, "in_turn", lambda calls, **given: real(calls, **given, clock_s=self.clock)
+            auto_backend,
+            "time_interleaved",
+            lambda calls, **given: real(calls, **given, clock_s=self.clock),
         )
 
     def open_one(self, path: Path, _threads: int, choice: BackendChoice) -> Session:

@@ -107,7 +107,9 @@ def test_a_folder_of_pictures_becomes_scenes_packed_where_memory_is_short(
     (tmp_path / "notes.txt").write_text("no picture")
     raw_bytes = 3 * 3 * 0.75 * 60**2  # as many again may be labeled
     for memory, kind in ((2 * int(raw_bytes) + 1, np.ndarray), (2 * int(raw_bytes) - 1, bytes)):
-        monkeypatch.setattr("slimpose.data.scenes.memory_for_process", lambda memory=memory: memory)
+        monkeypatch.setattr(
+            "slimpose.data.scenes.available_memory_bytes", lambda memory=memory: memory
+        )
         scenes = load_unlabeled(tmp_path, largest_side=60)
         assert [type(scene.stored) for scene in scenes] == [kind] * 3
         assert [scene.image().shape for scene in scenes] == [(30, 60, 3)] * 3

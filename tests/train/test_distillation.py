@@ -74,7 +74,7 @@ def constant_teacher(
 def test_the_loss_is_the_share_of_the_labels_and_of_the_teacher(
     pictures: Path, alpha: float
 ) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), alpha=alpha)
+    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=alpha)
     task = tiny_task(recipe, pictures, constant_teacher(0.5))
     batch = task.batch_at(0)
     predicted = torch.zeros(batch.heatmaps.shape)
@@ -102,7 +102,9 @@ def test_a_phase_says_whether_the_teacher_looks_once_or_at_every_crop(pictures: 
 
     first, second = tiny_recipe().phases
     recipe = dataclasses.replace(
-        tiny_recipe(), alpha=0.5, phases=(dataclasses.replace(first, taught_once=True), second)
+        tiny_recipe(),
+        distillation_weight=0.5,
+        phases=(dataclasses.replace(first, cached_teacher=True), second),
     )
     teacher = distillation.Teacher(
         name="counting", runs_on="NumPy", skeleton=COCO17, stride=4, heatmaps_of=heatmaps_of
@@ -121,19 +123,21 @@ def test_a_phase_says_whether_the_teacher_looks_once_or_at_every_crop(pictures: 
 
 
 def test_crops_are_blended_only_where_a_teacher_can_label_them(pictures: Path) -> None:
-    taught = dataclasses.replace(tiny_recipe(), alpha=0.5, augmentation=Augmentation(mixup=1.0))
+    taught = dataclasses.replace(
+        tiny_recipe(), distillation_weight=0.5, augmentation=Augmentation(mixup=1.0)
+    )
     teacher = constant_teacher(0.5)
     assert not tiny_task(taught, pictures, teacher).batch_at(0).weights.any()
     for recipe, by in (
-        (dataclasses.replace(taught, alpha=0.0), None),
+        (dataclasses.replace(taught, distillation_weight=0.0), None),
         (taught.with_cached_teacher(), teacher),
-        (dataclasses.replace(taught, teach_unlabeled=False), teacher),
+        (dataclasses.replace(taught, distill_unlabeled=False), teacher),
     ):
         assert tiny_task(recipe, pictures, by).batch_at(0).weights.any()
 
 
 def test_a_teacher_that_is_done_looking_leaves_memory(pictures: Path) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), alpha=0.5)
+    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=0.5)
 
     def is_kept(recipe: Recipe) -> bool:
         teacher = constant_teacher(0.5)
@@ -149,10 +153,10 @@ def test_a_teacher_that_is_done_looking_leaves_memory(pictures: Path) -> None:
 
 
 def test_joints_without_a_label_are_taught_by_choice(pictures: Path) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), alpha=1.0)
+    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=1.0)
     everything, labeled = (
         tiny_task(
-            dataclasses.replace(recipe, teach_unlabeled=taught), pictures, constant_teacher(0.5)
+            dataclasses.replace(recipe, distill_unlabeled=taught), pictures, constant_teacher(0.5)
         )
         for taught in (True, False)
     )
@@ -178,7 +182,7 @@ def test_a_teacher_may_see_every_crop_mirrored_too(pictures: Path) -> None:
         maps[..., :1] = bright[:, None, None, None]
         return maps
 
-    recipe = dataclasses.replace(tiny_recipe(), alpha=1.0)
+    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=1.0)
     teacher = distillation.Teacher(
         name="left", runs_on="NumPy", skeleton=COCO17, stride=4, heatmaps_of=heatmaps_of
     )
@@ -197,9 +201,11 @@ def test_a_teacher_may_see_every_crop_mirrored_too(pictures: Path) -> None:
 
 
 def test_a_source_that_is_not_trusted_is_left_to_the_teacher(pictures: Path) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), alpha=0.5, label_trust={"": 0.0})
+    recipe = dataclasses.replace(
+        tiny_recipe(), distillation_weight=0.5, keypoint_confidence={"": 0.0}
+    )
     trusted = tiny_task(
-        dataclasses.replace(recipe, label_trust={}), pictures, constant_teacher(0)
+        dataclasses.replace(recipe, keypoint_confidence={}), pictures, constant_teacher(0)
     ).batch_at(0)
     left = tiny_task(recipe, pictures, constant_teacher(0)).batch_at(0)
     assert trusted.weights.max() == 1
@@ -299,18 +305,18 @@ def test_alpha_and_teacher_come_together(
     pictures: Path, alpha: float, teacher: distillation.Teacher | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        tiny_task(dataclasses.replace(tiny_recipe(), alpha=alpha), pictures, teacher)
+        tiny_task(dataclasses.replace(tiny_recipe(), distillation_weight=alpha), pictures, teacher)
 
 
 def test_a_teacher_of_other_joints_is_refused(pictures: Path) -> None:
     other = Skeleton(name="one", joints=("nose",), limbs=(), sigmas=(0.1,), upper_body=())
-    recipe = dataclasses.replace(tiny_recipe(), alpha=0.5)
+    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=0.5)
     with pytest.raises(ValueError, match="the teacher's joints are"):
         tiny_task(recipe, pictures, constant_teacher(0, skeleton=other))
 
 
 def test_a_teacher_whose_cells_are_of_another_size_is_refused(pictures: Path) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), alpha=0.5)
+    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=0.5)
     coarse = dataclasses.replace(constant_teacher(0), stride=8)
     with pytest.raises(
         ValueError,
@@ -355,15 +361,15 @@ def test_the_verb_has_the_teacher_look_once_and_teach_labeled_joints(
         verb.train, "tiny", out=tmp_path, train=file, images=pictures, val=file, val_images=pictures
     )
     with pytest.raises(
-        ValueError, match="--taught-once and --labeled-only are for pose nets that learn from a"
+        ValueError, match="--cached-teacher and --labeled-only are for pose nets that learn from a"
     ):
         told(labeled_only=True)
-    assert told(teacher=weights, taught_once=True, labeled_only=True, threads=1) == 0
+    assert told(teacher=weights, cached_teacher=True, labeled_only=True, threads=1) == 0
     peaks = checkpoint.load(tmp_path / distillation.TEACHER_CACHE).tensors["peaks"]
     assert tuple(peaks.shape) == (6, 17, 2, 3)
     recipe = Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"])
     assert recipe == dataclasses.replace(
-        tiny_recipe().with_cached_teacher(), alpha=0.5, teach_unlabeled=False
+        tiny_recipe().with_cached_teacher(), distillation_weight=0.5, distill_unlabeled=False
     )
 
 
@@ -398,7 +404,9 @@ def test_an_alpha_that_is_no_share_ends_the_verb(
 def test_a_recipe_that_distils_can_do_without_a_teacher_if_told_so(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taught = dataclasses.replace(tiny_recipe(), alpha=0.5, imitation=0.5)
+    taught = dataclasses.replace(
+        tiny_recipe(), distillation_weight=0.5, feature_distillation_weight=0.5
+    )
     monkeypatch.setitem(RECIPES, "tiny", lambda: taught)
     monkeypatch.setattr(verb, "keep_freed_memory", lambda: None)
     file = pictures / "people.json"

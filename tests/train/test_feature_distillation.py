@@ -46,7 +46,9 @@ def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> distillation.Tea
 
 
 def imitating(share: float, **settings: object) -> Recipe:
-    return dataclasses.replace(tiny_recipe(), alpha=0.5, imitation=share, **settings)  # pyright: ignore[reportArgumentType]
+    return dataclasses.replace(
+        tiny_recipe(), distillation_weight=0.5, feature_distillation_weight=share, **settings
+    )  # pyright: ignore[reportArgumentType]
 
 
 def imitated_net(teacher: distillation.Teacher) -> PoseNet:

@@ -81,7 +81,7 @@ def test_the_paper_trains_140_epochs_and_divides_the_rate_by_ten_after_90_and_12
 def test_only_the_distilled_one_learns_from_a_teacher() -> None:
     assert {name for name in paper_nets() if RECIPES[name]().distillation_weight} == {DISTILLED}
     assert RECIPES[DISTILLED]() == dataclasses.replace(
-        RECIPES["paper-b1"](), name=DISTILLED, alpha=0.5
+        RECIPES["paper-b1"](), name=DISTILLED, distillation_weight=0.5
     )
 
 
@@ -108,7 +108,12 @@ def test_ablations_differ_from_the_base_in_one_thing() -> None:
     assert base.net.size == Size(128, 96)
     for setting, net in NETS.items():
         recipe = RECIPES[f"ablation-{setting}"]()
-        assert dataclasses.replace(recipe, name=base.name, net=base.net, alpha=0.0, seed=0) == base
+        assert (
+            dataclasses.replace(
+                recipe, name=base.name, net=base.net, distillation_weight=0.0, seed=0
+            )
+            == base
+        )
         changed = [
             recipe.net != base.net,
             recipe.distillation_weight != base.distillation_weight,
@@ -138,7 +143,7 @@ def test_a_net_is_built_trained_evaluated_and_exported(
     name: str, pictures: Path, tmp_path: Path
 ) -> None:
     recipe = (
-        dataclasses.replace(RECIPES[name](), batch=2, evaluations=1, alpha=0.0)
+        dataclasses.replace(RECIPES[name](), batch=2, evaluations=1, distillation_weight=0.0)
         .with_epochs_counted(6)
         .scaled(4 / (140 * 6))
     )

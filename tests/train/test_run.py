@@ -241,9 +241,9 @@ WRITTEN_BY_0_1 = (
     '[16, 16, 16], "skip": "none", "encoder_stride": 32, "activation": "as-trained", "squeeze_excite": true, "size": '
     '[64, 64], "joints": 17, "width_multiplier": 0.35}, "phases": [{"size": [32, 32], "samples": 24, "augmentation": '
     '1.0}, {"size": [64, 64], "samples": 24, "augmentation": 1.0}], "batch": 4, "learning_rate": 0.001, '
-    '"encoder_rate": 1.0, "frozen_stages": 0, "weight_decay": 0.01, "warm_up": 0.02, "ema": 0.5, "augmentation": '
-    '{"flip": 0.5, "scale": 0.3, "rotation_deg": 40.0, "rotate": 0.6, "shift": 0.08, "half_body": 0.2, "light": 0.25, '
-    '"gray": 0.05, "blur": 0.05, "cut_out": 0.3}, "source_repeats": {}, "teacher_labels": {"weight": 0.4, '
+    '"encoder_rate": 1.0, "frozen_stages": 0, "weight_decay": 0.01, "warmup_share": 0.02, "ema": 0.5, "augmentation": '
+    '{"flip": 0.5, "scale": 0.3, "rotation_deg": 40.0, "rotate": 0.6, "shift": 0.08, "half_body": 0.2, "color_jitter": 0.25, '
+    '"grayscale": 0.05, "blur": 0.05, "random_erase": 0.3}, "source_repeats": {}, "teacher_labels": {"weight": 0.4, '
     '"min_agreement": 0.7, "min_score": 0.4}, "sigma_share": 0.125, "evaluations": 3, "seed": 0}'
 )
 """What ``tiny_recipe().to_json()`` was before recipes had starts, epochs, flat rates, drops and teachers."""

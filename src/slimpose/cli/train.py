@@ -70,7 +70,7 @@ def train(
     start: str | None = None,
     teacher: Path | None = None,
     alpha: float | None = None,
-    taught_once: bool = False,
+    cached_teacher: bool = False,
     labeled_only: bool = False,
     unlabeled: Path | None = None,
     resume: bool = False,
@@ -99,7 +99,7 @@ def train(
             for a detector a YOLOX ONNX file.
         alpha: Share of the loss that compares with it; the recipe's by default, 0.5 where it has
             none. 0 trains without a teacher.
-        taught_once: The teacher looks at every person once, beforehand, mirrored too, and then
+        cached_teacher: The teacher looks at every person once, beforehand, mirrored too, and then
             leaves memory: in place of the heatmaps of every crop, the two highest peaks of each
             joint are kept in the run's folder (24 bytes a joint, 61 MB for COCO).
         labeled_only: Learn from the teacher only the joints that have a label.
@@ -141,21 +141,21 @@ def train(
         raise ValueError(f"{plan.name} trains a pose net; --unlabeled pictures are for detectors")
     if teacher is not None:
         plan = dataclasses.replace(
-            plan, alpha=plan.distillation_weight or 0.5 if alpha is None else alpha
+            plan, distillation_weight=plan.distillation_weight or 0.5 if alpha is None else alpha
         )
     elif alpha == 0:
-        plan = dataclasses.replace(plan, alpha=0.0, imitation=0.0)
+        plan = dataclasses.replace(plan, distillation_weight=0.0, feature_distillation_weight=0.0)
     elif plan.distillation_weight or alpha is not None:
         share = plan.distillation_weight if alpha is None else alpha
         raise ValueError(
             f"{plan.name} with alpha {share:g} learns from a teacher; pass --teacher FILE, or --alpha 0 to do without"
         )
-    if (taught_once or labeled_only) and (teacher is None or plan.task != "pose"):
+    if (cached_teacher or labeled_only) and (teacher is None or plan.task != "pose"):
         raise ValueError(
-            "--taught-once and --labeled-only are for pose nets that learn from a --teacher"
+            "--cached-teacher and --labeled-only are for pose nets that learn from a --teacher"
         )
-    plan = plan.with_cached_teacher() if taught_once else plan
-    plan = dataclasses.replace(plan, teach_unlabeled=False) if labeled_only else plan
+    plan = plan.with_cached_teacher() if cached_teacher else plan
+    plan = dataclasses.replace(plan, distill_unlabeled=False) if labeled_only else plan
     begun_from = str(out / CHECKPOINT) if resume else start or plan.start or RANDOM
     begun = {} if begun_from in (IMAGENET, RANDOM) else checkpoint.read_metadata(Path(begun_from))
     torch.manual_seed(plan.seed)

@@ -95,7 +95,7 @@ def load_people(
     """Cut every labeled person out of its picture, shrunk so that a crop of it fills at most ``crop_size``.
 
     A cut takes at most the memory of MARGIN/BOX_PADDING squared crops: 36 GB for COCO's 149,813
-    people at 256x192. Where all together might take more than ``memory_for_process``, they are kept
+    people at 256x192. Where all together might take more than ``available_memory_bytes``, they are kept
     compressed: about 3 GB for those.
 
     Raises:

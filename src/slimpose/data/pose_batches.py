@@ -103,14 +103,14 @@ class PoseBatches:
     def _drawn(self, person: int, seed: tuple[int, ...], size: Size, how: Augmentation) -> _Drawn:
         rng = np.random.default_rng(seed)
         skeleton = self.people.skeleton
-        cut, box, points_cut = (
+        cut, box, points_stored = (
             self.people.stored_crops[person],
             self.people.boxes_stored[person],
             self.people.points_stored[person],
         )
         labels = self.people.weights[person]
         kept = truncate_image(rng, how, box, Size(*cut.shape[:2]))
-        shown = _within(points_cut, kept)
+        shown = _within(points_stored, kept)
         if (labels * shown > 0).sum() < min(3, (labels > 0).sum()):
             kept, shown = (
                 truncate_image(rng, Augmentation(), box, Size(*cut.shape[:2])),
@@ -120,7 +120,7 @@ class PoseBatches:
             rng,
             how,
             box=np.concatenate([np.maximum(box[:2], kept[:2]), np.minimum(box[2:], kept[2:])]),
-            points=points_cut,
+            points=points_stored,
             labeled=labels * shown > 0,
             upper_body=np.isin(skeleton.joints, skeleton.upper_body),
             crop_size=size,
@@ -143,7 +143,7 @@ class PoseBatches:
         ) * (labels * shown)[order]
         if rng.random() < how.mixup:
             other = int(rng.integers(len(self.people)))
-            alone = dataclasses.replace(how, blend=0.0)
+            alone = dataclasses.replace(how, mixup=0.0)
             beside = self._drawn(
                 other, (*seed, 1 + other), size, alone
             )  # a last seed of 0 would change nothing
@@ -152,7 +152,7 @@ class PoseBatches:
         return _Drawn(
             crop=crop,
             to_crop=to_crop,
-            points_crop=geometry.transform_points(to_crop[None], points_cut[None])[0][order],
+            points_crop=geometry.transform_points(to_crop[None], points_stored[None])[0][order],
             weights=weights.astype(np.float32),
             peaks_cut=peaks,
         )

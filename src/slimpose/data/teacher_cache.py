@@ -105,7 +105,7 @@ def draw_peaks(
 def _in_cuts(peaks: Peaks, to_crop: Affines, *, stride: int) -> Peaks:
     n, joints = peaks.shape[:2]
     points_crop: Points = geometry.heatmap_to_crop(peaks[..., :2].reshape(n, -1, 2), stride)
-    points_cut = geometry.transform_points(geometry.invert_affines(to_crop), points_crop)
-    return np.concatenate([points_cut.reshape(n, joints, PEAKS, 2), peaks[..., 2:]], axis=3).astype(
-        np.float32
-    )
+    points_stored = geometry.transform_points(geometry.invert_affines(to_crop), points_crop)
+    return np.concatenate(
+        [points_stored.reshape(n, joints, PEAKS, 2), peaks[..., 2:]], axis=3
+    ).astype(np.float32)

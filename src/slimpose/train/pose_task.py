@@ -109,7 +109,7 @@ def pose_task(
     if beside is not None and beside.stride != recipe.net.stride:
         raise ValueError(
             f"the teacher's heatmaps have cells of {beside.stride} px, {recipe.name}'s net of {recipe.net.stride}; "
-            "expected the same, or a teacher that looks once (--taught-once)"
+            "expected the same, or a teacher that looks once (--cached-teacher)"
         )
     val.check_images(val_images)
     largest = max((phase.size for phase in recipe.phases), key=lambda size: size.height)
@@ -153,7 +153,7 @@ def pose_task(
         phase = recipe.phase_at(step)
         how = recipe.augmentation.scaled(phase.augmentation)
         if look is None or phase.cached_teacher or not recipe.distill_unlabeled:
-            how = dataclasses.replace(how, blend=0.0)  # nobody could label it
+            how = dataclasses.replace(how, mixup=0.0)  # nobody could label it
         return batches.batch(
             *part.span(step, recipe.batch),
             phase.size,

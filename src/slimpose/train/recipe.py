@@ -21,7 +21,7 @@ class Phase:
     """A stretch of the run: so many samples at this input size, augmented so strongly (1: as the recipe).
 
     Where ``epochs`` is given instead, ``Recipe.counted`` makes it samples once the data are known.
-    With ``taught_once`` the teacher looks at every person once, before the run, in place of every
+    With ``cached_teacher`` the teacher looks at every person once, before the run, in place of every
     crop (pose only).
     """
 
@@ -58,7 +58,7 @@ class Recipe:
             last.
         augmentation: How strongly samples are changed.
         source_repeats: How often a sample of a source is drawn in an epoch (1 where not named).
-        label_trust: Factor of a source's own labels (1 where not named); 0 leaves its people to the
+        keypoint_confidence: Factor of a source's own labels (1 where not named); 0 leaves its people to the
             teacher's heatmaps (pose only).
         alpha: Share 0..1 of the loss that compares with a teacher's heatmaps or boxes; 0 trains
             without a teacher.
@@ -69,7 +69,7 @@ class Recipe:
         mirrored_teacher: Show a teacher that looks at every crop the mirrored crop too and learn
             from the mean: it then costs twice as much, and is a better teacher by what a flip test
             gives it.
-        teach_unlabeled: Whether the teacher is believed about joints without a label too (pose
+        distill_unlabeled: Whether the teacher is believed about joints without a label too (pose
             only).
         teacher_labels: Whether to believe guesses for joints nobody annotated (pose only).
         sigma_share: Target Gaussian's standard deviation as a share of the heatmap's height (pose
@@ -165,10 +165,7 @@ class Recipe:
         try:
             fields: dict[str, Any] = json.loads(text)
             fields["net"] = spec_from_json(json.dumps(fields["net"]))
-            once = {
-                "taught_once": fields.pop("taught_once", False)
-            }  # of all phases, before 2026-11-23
-            fields["phases"] = tuple(_phase({**once, **phase}) for phase in fields["phases"])
+            fields["phases"] = tuple(_phase(phase) for phase in fields["phases"])
             fields["augmentation"] = Augmentation(**fields["augmentation"])
             fields["teacher_labels"] = TeacherLabels(**fields["teacher_labels"])
             fields["drops"] = tuple(fields.get("drops", ()))
@@ -196,7 +193,7 @@ class Recipe:
 
     def with_cached_teacher(self) -> Recipe:
         """Return the same run with a teacher that looks at every person once, beforehand."""
-        phases = tuple(dataclasses.replace(phase, taught_once=True) for phase in self.phases)
+        phases = tuple(dataclasses.replace(phase, cached_teacher=True) for phase in self.phases)
         return dataclasses.replace(self, phases=phases)
 
     def with_net(self, net: Spec) -> Recipe:
@@ -216,7 +213,7 @@ class Recipe:
         return dataclasses.replace(self, phases=phases)
 
 
-_OPEN = ("source_repeats", "label_trust")
+_OPEN = ("source_repeats", "keypoint_confidence")
 _KINDS = {
     bool: "true or false",
     int: "a whole number",

@@ -420,7 +420,7 @@ def test_json_holds_every_layer_with_what_it_keeps_and_breaks(
     assert kept["weight-bank"].endswith(": 9 <= 2048")
     assert (swish["operators"], swish["verdict"]) == (["Sigmoid", "Mul"], "leaves")
     assert swish["breaks"][0]["rule"] == "swish"
-    assert {"why", "mend", "source", "level"} <= swish["breaks"][0].keys()
+    assert {"why", "fix", "source", "level"} <= swish["breaks"][0].keys()
 
 
 def test_what_an_unknown_operator_costs_is_the_users_choice(

@@ -205,8 +205,8 @@ def test_a_file_that_differs_from_its_source_is_not_written(
     answers = convert._outputs_of  # pyright: ignore[reportPrivateUsage]
     shift = iter((0.0, 0.2))
     monkeypatch.setattr(
-        write,
-        "_answers",
+        convert,
+        "_outputs_of",
         lambda *given: {
             k: v + next(shift) if k == "heatmaps" else v for k, v in answers(*given).items()
         },

@@ -160,7 +160,9 @@ def test_memory_is_kept_only_of_people_just_seen() -> None:
 # errors
 
 
-@pytest.mark.parametrize("field", ["still_hz", "speed_hz", "gap_s", "usual_spread", "sure_score"])
+@pytest.mark.parametrize(
+    "field", ["min_cutoff_hz", "derivative_cutoff_hz", "gap_s", "usual_spread", "sure_score"]
+)
 def test_a_setting_that_is_not_over_nought_is_told(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field} is 0; expected a finite number over 0"):
         OneEuroSettings(**{field: 0.0})

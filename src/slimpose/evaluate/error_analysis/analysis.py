@@ -128,7 +128,7 @@ class ErrorAnalysis:
         """Return it as JSON can hold it; what was not measured is null."""
         document = {
             name: _plain(getattr(self, name))
-            for name in ("precision", "poses", "labeled", "kinds", "mended", "joints", "groupings")
+            for name in ("precision", "poses", "labeled", "kinds", "oracles", "joints", "groupings")
         }
         fields = ("image_id", "person_id", "oks", "joints_lost", "is_found")
         return document | {

@@ -201,7 +201,7 @@ def _layer_json(verdict: LayerVerdict) -> dict[str, Any]:
         "counts": verdict.counts,
         "verdict": verdict.status,
         "breaks": [
-            {"rule": f.rule, "level": f.level, "why": f.why, "mend": f.fix, "source": f.source}
+            {"rule": f.rule, "level": f.level, "why": f.why, "fix": f.fix, "source": f.source}
             for f in verdict.findings
         ],
         "keeps": [

@@ -32,7 +32,7 @@ _KEYS = {
     "refuses",
     "limits",
 }
-_RULE_KEYS = {"id", "on", "holds", "because", "mend", "source", "level"}
+_RULE_KEYS = {"id", "on", "holds", "because", "fix", "source", "level"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,7 @@ def _rule(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> R
     if level not in ("leaves", "advice"):
         raise ValueError(f"{where} has level {level!r}; expected leaves or advice")
     try:
-        placeholders(entry["because"] + entry["mend"])
+        placeholders(entry["because"] + entry["fix"])
         holds = Expression.parse(entry["holds"]) if "holds" in entry else None
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
@@ -203,7 +203,7 @@ def _rule(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> R
         on=_kinds(entry, file),
         holds=holds,
         because=entry["because"],
-        fix=entry["mend"],
+        fix=entry["fix"],
         source=_source(entry, sources, file),
         level=level,
     )

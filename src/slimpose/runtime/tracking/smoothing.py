@@ -18,10 +18,10 @@ class OneEuroSettings:
     """How strongly joints are smoothed.
 
     Attributes:
-        still_hz: Cut-off frequency of a sure joint that does not move; lower is smoother.
-        per_speed_hz: What it gains for each size (root of the person's box area) a second of speed;
+        min_cutoff_hz: Cut-off frequency of a sure joint that does not move; lower is smoother.
+        beta: What it gains for each size (root of the person's box area) a second of speed;
             higher lags less.
-        speed_hz: Cut-off of the speed's own filter.
+        derivative_cutoff_hz: Cut-off of the speed's own filter.
         gap_s: After so long unseen, a person's joints start anew.
         usual_spread: Standard deviation, in sizes, of a sure joint's heatmap peak: the strength
             goes with the joint's variance over its square.
@@ -38,10 +38,7 @@ class OneEuroSettings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not (
-                math.isfinite(value)
-                and (value > 0 or (field.name == "per_speed_hz" and value == 0))
-            ):
+            if not (math.isfinite(value) and (value > 0 or (field.name == "beta" and value == 0))):
                 raise ValueError(f"{field.name} is {value:g}; expected a finite number over 0")
 
 
@@ -63,7 +60,7 @@ class PoseSmoother:
     """Smooths the people of one camera, told apart by their ids; those without an id stay as they are.
 
     Along each axis of its covariance a joint has its own cut-off frequency,
-    ``(still_hz + per_speed_hz * speed) / doubt``, where the doubt is the variance along that axis
+    ``(min_cutoff_hz + beta * speed) / doubt``, where the doubt is the variance along that axis
     over the usual one, over the joint's score where that is low. So a joint that slides along a
     limb is held along the limb and followed across it. Time is the frames' own.
 

@@ -18,7 +18,7 @@ def _guesses_left_to_the_teacher(recipe: Recipe) -> Recipe:
     return dataclasses.replace(
         recipe,
         source_repeats=_SOURCES,
-        label_trust={"stanford40": 0.0, "pedestrian": 0.0},
+        keypoint_confidence={"stanford40": 0.0, "pedestrian": 0.0},
         teacher_labels=TeacherLabels(weight=0.0),
     )
 
