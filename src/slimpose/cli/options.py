@@ -1,0 +1,142 @@
+"""Command-line options that several commands share: defined, documented and checked once.
+
+tyro reads these dataclasses. A command takes one as an argument without a prefix:
+
+    models: Annotated[ModelOptions, tyro.conf.arg(name="")]     # --model, --detector, --threads ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import slimpose
+from slimpose.formats.openpose import Order
+from slimpose.runtime import models
+from slimpose.runtime.follower import Follower
+from slimpose.runtime.pipeline import Pipeline
+
+STANDARD_OUTPUT = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """Models and how they run.
+
+    Attributes:
+        model: Pose model: a shipped model's name (see slimpose models) or a file written by
+            slimpose export.
+        detector: Person detector: a shipped model's name or a file.
+        threads: CPU threads for the models; chosen by the backend by default.
+        backend: Runtime for the models: onnxruntime, openvino, tensorrt or cuda; auto selects the
+            fastest available one in a short benchmark and remembers it.
+        precision: Precision of the computation: bf16 or fp16 where slimpose doctor lists it; any
+            lets --backend auto choose; by default the precision of the model files.
+        score_threshold: Minimum score 0..1 of a person box; by default the detector's own.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    model: str = models.DEFAULT_POSE
+    detector: str = models.DEFAULT_DETECTOR
+    threads: int | None = None
+    backend: str = "onnxruntime"
+    precision: str | None = None
+    score_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(
+                f"--threads is {self.threads}; expected 1 or more (default: the backend's choice)"
+            )
+        score = self.score_threshold
+        if score is not None and not 0 <= score <= 1:
+            raise ValueError(f"--score-threshold is {score:g}; expected a number 0..1")
+
+    def load(self, *, with_detector: bool = True) -> Pipeline:
+        """Open the pose model and, unless boxes come from elsewhere, the detector."""
+        return slimpose.load(
+            self.model,
+            self.detector if with_detector else None,
+            threads=self.threads or 0,  # None once the runtime takes None for "automatic"
+            score_threshold=self.score_threshold,
+            backend=self.backend,
+            precision=self.precision or "",  # likewise
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingOptions:
+    """How people are followed through videos and camera streams.
+
+    Attributes:
+        detect_every: Run the detector at least on every N-th frame of a video or camera.
+        track: Track people: keep their ids from frame to frame.
+        smooth: Smooth the keypoints of tracked people over time.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    detect_every: int = 8
+    track: bool = True
+    smooth: bool = True
+
+    def __post_init__(self) -> None:
+        if self.detect_every < 1:
+            raise ValueError(f"--detect-every is {self.detect_every}; expected 1 or more")
+
+    def follower(self, pipeline: Pipeline, *, cameras: int = 1) -> Follower:
+        """Return a follower with these options."""
+        return Follower(
+            pipeline,
+            cameras=cameras,
+            detect_every=self.detect_every,
+            track=self.track,
+            smooth=self.smooth,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """Text outputs for the poses; any of them at once.
+
+    Attributes:
+        json: File for the poses as COCO keypoint results: a list with one record per person. Images
+            named by a number (000000000139.jpg) also get the image_id that COCO's tools require.
+        csv: File for the poses as CSV: one row per person, frame and keypoint.
+        jsonl: File for the poses as JSON lines, one per frame; - is standard output.
+        openpose: Folder for the poses as OpenPose JSON, one file per frame.
+        openpose_order: Keypoint order of --openpose. The neck is the midpoint of the shoulders; the
+            feet of BODY_25 are 0.
+
+    Raises:
+        ValueError: If an option has no effect without another one, or "-" is given where only a
+            file can be written.
+    """
+
+    json: Path | None = None
+    csv: Path | None = None
+    jsonl: str | None = None
+    openpose: Path | None = None
+    openpose_order: Order = "BODY_25"
+
+    def __post_init__(self) -> None:
+        if self.openpose is None and self.openpose_order != "BODY_25":
+            raise ValueError(
+                f"--openpose-order {self.openpose_order} is about --openpose; expected both"
+            )
+        for option, path in (("--json", self.json), ("--csv", self.csv)):
+            if str(path) == STANDARD_OUTPUT:
+                raise ValueError(f"{option} is -; expected a file (--jsonl - is standard output)")
+
+    def files(self) -> dict[str, Path]:
+        """Return the files to write, by the option that names them."""
+        jsonl = Path(self.jsonl) if self.jsonl not in (None, STANDARD_OUTPUT) else None
+        named = {"--json": self.json, "--csv": self.csv, "--jsonl": jsonl}
+        return {option: path for option, path in named.items() if path is not None}
+
+    def folders(self) -> dict[str, Path]:
+        """Return the folders to write into, by the option that names them."""
+        return {"--openpose": self.openpose} if self.openpose is not None else {}
