@@ -34,10 +34,11 @@ import tyro
 from scene import Film, Truth
 
 from slimpose import geometry
+from slimpose.media.frame import Frame
 from slimpose.oks import oks_matrix
 from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.follower import CameraFrame, Follower
+from slimpose.runtime.follower import Follower
 from slimpose.runtime.pipeline import Pipeline, load
 from slimpose.runtime.tracking.assignment import assign
 from slimpose.runtime.tracking.smoothing import PoseSmoother
@@ -135,7 +136,7 @@ def follow_all(
     for shot in shots:
         if true_boxes is not None:
             true_boxes.truth = shot.truth
-        results += follower.step([CameraFrame(camera=0, image=shot.image, timestamp_s=shot.time_s)])
+        results += follower.step([Frame(camera=0, image=shot.image, timestamp_s=shot.time_s)])
     return results
 
 

@@ -16,14 +16,15 @@ from slimpose.skeleton import COCO17, Skeleton
 
 if TYPE_CHECKING:
     from slimpose.draw import draw_poses
+    from slimpose.media.frame import Frame
     from slimpose.media.images import ImageError
-    from slimpose.runtime.follower import CameraFrame, Follower
+    from slimpose.runtime.follower import Follower
     from slimpose.runtime.pipeline import Pipeline, load
 
 __all__ = [
     "COCO17",
-    "CameraFrame",
     "Follower",
+    "Frame",
     "ImageError",
     "Pipeline",
     "Poses",
@@ -35,8 +36,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
-    "CameraFrame": "slimpose.runtime.follower",
     "Follower": "slimpose.runtime.follower",
+    "Frame": "slimpose.media.frame",
     "ImageError": "slimpose.media.images",
     "Pipeline": "slimpose.runtime.pipeline",
     "draw_poses": "slimpose.draw",

@@ -1,4 +1,4 @@
-"""What ``predict`` draws: one picture or film for each that was looked at."""
+"""Drawn outputs: the image of a result, and the folder of ``predict``."""
 
 from __future__ import annotations
 
@@ -12,94 +12,97 @@ import cv2
 
 from slimpose.arrays import Image, Size
 from slimpose.cli.output_paths import file_identities
+from slimpose.draw import draw_poses
 from slimpose.formats.files import write_bytes
-from slimpose.media.sources import Media
+from slimpose.media.frame import Media
 from slimpose.media.video_writer import VideoWriter
+from slimpose.poses import NOT_TRACKED
+from slimpose.runtime.frame_result import FrameResult
 
 JPEG_QUALITY = 92
 _LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".jp2"})
 
 WriteDrawn = Callable[[Image, float], None]
-"""Takes a drawn picture and its time in seconds."""
+"""Writes a drawn image, given with its time in seconds."""
 
 
-class DrawnFolder:
-    """A folder for drawn pictures and films, called as their inputs are; what a former run drew is replaced.
+class DrawingFolder:
+    """A folder for drawn images and videos, named like their inputs; earlier drawings are replaced.
 
-    In a folder of the inputs they are called NAME.pose.SUFFIX, and there, as wherever a number is
-    put behind a name to tell two inputs apart, no file is replaced: it may be a picture of the
-    user's.
+    In a folder of the inputs they are named NAME.pose.SUFFIX. There, and where a number is added to
+    a name to tell two inputs apart, no file is replaced: it may be an image of the user's.
     """
 
     def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
         self.folder = folder
         parents = {parent for file in inputs for parent in (file.parent, file.resolve().parent)}
-        self._is_inputs = bool(file_identities(parents) & file_identities([folder]))
-        self._taken: set[str] = set()
+        self._holds_inputs = bool(file_identities(parents) & file_identities([folder]))
+        self._used_names: set[str] = set()
 
     @contextmanager
     def writer(self, media: Media) -> Iterator[WriteDrawn]:
-        """Give the function that takes the drawn pictures of one input.
+        """Provide the function that writes the drawn frames of one input.
 
-        A film gets its name at the end. An error takes it away; an interruption leaves it, as a
-        kill would, under its partial name.
+        A video gets its final name at the end. An error removes it; an interruption leaves it under
+        its partial name, as a kill would.
 
         Raises:
             RuntimeError: If it cannot be written.
         """
-        target = self._claim(media)
+        path = self._unused_path(media)
         if not media.is_video:
-            yield lambda image, _: write_image(target, image)
+            yield lambda image, _: write_image(path, image)
             return
-        film: VideoWriter | None = None
+        video: VideoWriter | None = None
 
         def write(image: Image, timestamp_s: float) -> None:
-            nonlocal film
-            if film is None:
-                film = VideoWriter(target, Size(*image.shape[:2]), fps=media.fps)
-            film.write(image, timestamp_s)
+            nonlocal video
+            if video is None:
+                video = VideoWriter(path, Size(*image.shape[:2]), fps=media.fps)
+            video.write(image, timestamp_s)
 
         try:
             yield write
-            if film is not None:
-                film.finish()
+            if video is not None:
+                video.finish()
         except Exception:
-            if film is not None:
-                film.discard()
+            if video is not None:
+                video.discard()
             raise
         finally:
-            if film is not None:
-                film.close()
+            if video is not None:
+                video.close()
 
-    def _claim(self, media: Media) -> Path:
-        suffix = (
-            ".mp4"
-            if media.is_video
-            else ".jpg"
-            if media.path.suffix.lower() in _LOSSY_SUFFIXES
-            else ".png"
-        )
-        stem = f"{media.path.stem}.pose" if self._is_inputs else media.path.stem
+    def _unused_path(self, media: Media) -> Path:
+        suffix = ".jpg" if media.path.suffix.lower() in _LOSSY_SUFFIXES else ".png"
+        suffix = ".mp4" if media.is_video else suffix
+        stem = f"{media.path.stem}.pose" if self._holds_inputs else media.path.stem
         for number in count(1):
-            target = self.folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
-            is_kept = (number > 1 or self._is_inputs) and os.path.lexists(target)
-            if target.name.lower() not in self._taken and not is_kept:
-                self._taken.add(target.name.lower())
-                return target
+            path = self.folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
+            must_keep = (number > 1 or self._holds_inputs) and os.path.lexists(path)
+            if path.name.lower() not in self._used_names and not must_keep:
+                self._used_names.add(path.name.lower())
+                return path
         raise AssertionError("count ended")
 
 
-def write_image(target: Path, image: Image) -> None:
-    """Write a picture whole.
+def draw_result(result: FrameResult) -> Image:
+    """Return the image with the poses drawn on it, with boxes and ids where people are tracked."""
+    is_tracked = bool((result.poses.ids != NOT_TRACKED).any())
+    return draw_poses(result.image, result.poses, boxes=is_tracked, ids=is_tracked)
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write an image file completely or not at all.
 
     Raises:
         RuntimeError: If it cannot be written.
     """
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if target.suffix == ".jpg" else []
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
     try:
-        encoded, data = cv2.imencode(target.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+        encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
         if not encoded:
-            raise RuntimeError(f"cannot write {target}: OpenCV did not encode it")
-        write_bytes(target, data.tobytes())
+            raise RuntimeError(f"cannot write {path}: OpenCV did not encode it")
+        write_bytes(path, data.tobytes())
     except (ValueError, OSError, cv2.error) as error:
-        raise RuntimeError(f"cannot write {target}: {error}") from error
+        raise RuntimeError(f"cannot write {path}: {error}") from error

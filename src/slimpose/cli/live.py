@@ -8,241 +8,213 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.live import Live
 
-import slimpose
 from slimpose.cli.live_stats import LiveStats
+from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.cli.outputs import STANDARD_OUTPUT, Found, OutputOptions, RecordWriters
+from slimpose.cli.outputs import RecordWriters, plain_console
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
-from slimpose.formats.openpose import Order
-from slimpose.media import addresses, capture
+from slimpose.media import addresses
+from slimpose.media.addresses import Address
+from slimpose.media.video_reader import silence_opencv_logs
 from slimpose.runtime.follower import Follower
-from slimpose.runtime.multi_camera import CameraGroup, Seen, follow_cameras
+from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
 
 _REFRESH_S = 0.5
-_PLAIN_LINE_S = 60.0
+_LOG_LINE_S = 60.0
 
 
 def live(
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
     /,
+    *,
+    models: Annotated[ModelOptions, tyro.conf.arg(name="")],
+    tracking: Annotated[TrackingOptions, tyro.conf.arg(name="")],
+    outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
     out: Path | None = None,
     mosaic: Path | None = None,
-    json: Path | None = None,
-    csv: Path | None = None,
-    jsonl: str | None = None,
-    openpose: Path | None = None,
-    openpose_order: Order = "BODY_25",
-    model: str = "mnv2",
-    detector: str = "detector",
-    threads: int = 0,
-    backend: str = "onnxruntime",
-    precision: str = "",
-    score_threshold: float | None = None,
-    detect_every: int = 8,
-    track: bool = True,
-    smooth: bool = True,
     realtime: bool = False,
     loop: bool = False,
     seconds: float | None = None,
     frames: int | None = None,
     profile: bool = False,
 ) -> int:
-    """Watch cameras and streams, several at once, and follow everyone in them until Ctrl-C.
+    """Track people in several cameras and streams at once, until Ctrl-C.
 
-    Each source has a thread of its own that keeps its newest picture only: whoever is slow or dead
-    holds nobody else, and one that is lost is opened again. All people of all cameras go through
-    the network in one batch. Passwords in addresses are never shown nor written. While it runs,
-    files are called NAME.partial.SUFFIX: whole up to the last record at any time. The exit code is
-    2 if a source never gave a picture.
+    Each source has its own thread that keeps only its newest frame: a slow or dead source does not
+    delay the others, and a lost one is reopened. The people of all cameras go through the pose
+    model in one batch. Passwords in addresses are never printed or written. During the run files
+    are named NAME.partial.SUFFIX; they are complete up to the last record at any time. The exit
+    code is 2 if a source never gave a frame.
 
     Args:
-        sources: Cameras' numbers (0), rtsp:// or http:// addresses, and video files (each of their
-            frames is seen).
-        out: Folder for a drawn film of each camera: camera-0.mp4, ..., in place of what is called
-            so there.
-        mosaic: File for a drawn film of all cameras side by side.
-        json: File for the poses as COCO results: a list with one record a person.
-        csv: File for the poses as CSV: one row a person a frame a joint.
-        jsonl: File for the poses as JSON lines, one a frame; - is standard output.
-        openpose: Folder for the poses as OpenPose's JSON, one file a frame.
-        openpose_order: Its joints; the neck is the middle of the shoulders, the feet of BODY_25
-            stay 0.
-        model: A shipped pose model's name (slimpose models lists them), or a file of slimpose
-            export.
-        detector: The same for the person detector.
-        threads: CPU threads for the networks; 0 leaves the choice to the backend.
-        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the
-            fastest here, by a short trial that is remembered.
-        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets
-            --backend auto choose; by default the files' own.
-        score_threshold: Least score 0..1 of a person's box; the detector's own by default.
-        detect_every: The detector looks at least at every N-th frame of a camera.
-        track: Whether people are numbered and followed.
-        smooth: Whether the joints of people who are followed are smoothed.
-        realtime: Whether video files are played by their clock as if they were cameras: frames may
-            be dropped.
-        loop: Whether video files start over at their end.
-        seconds: Stop after so many.
-        frames: Stop after so many frames of all cameras together.
-        profile: Whether to tell the time of every stage at the end.
+        sources: Camera numbers (0), rtsp:// or http:// addresses, and video files (every frame is
+            processed).
+        models: Models and how they run.
+        tracking: How people are tracked.
+        outputs: Text outputs.
+        out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
+            names.
+        mosaic: File for a drawn video of all cameras side by side.
+        realtime: Play video files in real time, like cameras: frames may be dropped.
+        loop: Start video files again at their end.
+        seconds: Stop after this many seconds.
+        frames: Stop after this many frames of all cameras together.
+        profile: Print the time of every stage at the end.
     """
     for option, bound in (("--seconds", seconds), ("--frames", frames)):
         if bound is not None and bound <= 0:
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
-    if score_threshold is not None and not 0 <= score_threshold <= 1:
-        raise ValueError(f"--score-threshold is {score_threshold:g}; expected a number 0..1")
-    watched = [addresses.parse(source) for source in sources]
-    capture.silence_opencv_logs(hide_urls=any(address.kind == "network" for address in watched))
-    cameras = CameraGroup(watched, realtime=realtime, loop=loop)
-    targets = OutputOptions(
-        json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order
+    inputs = [addresses.parse(source) for source in sources]
+    silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
+    cameras = CameraGroup(inputs, realtime=realtime, loop=loop)
+    _check_outputs(inputs, outputs, out=out, mosaic=mosaic)
+    follower = tracking.follower(models.load(), cameras=len(cameras))
+    videos = VideoOutputs(
+        out,
+        mosaic,
+        names=[address.name for address in inputs],
+        use_clock=realtime or any(address.kind != "file" for address in inputs),
     )
-    films = (
-        {
-            f"--out (camera {number})": camera_video_path(out, number)
-            for number in range(len(watched))
-        }
-        if out
-        else {}
-    )
-    check_output_paths(
-        {**targets.files(), **({"--mosaic": mosaic} if mosaic is not None else {}), **films},
-        {**({"--out": out} if out is not None else {}), **targets.folders()},
-        [Path(address.target) for address in watched if address.kind == "file"],
-    )
-    pipeline = slimpose.load(
-        model, detector, threads, score_threshold, backend=backend, precision=precision
-    )
-    follower = Follower(
-        pipeline, cameras=len(cameras), detect_every=detect_every, track=track, smooth=smooth
-    )
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    is_clocked = realtime or any(address.kind != "file" for address in watched)
-    films = VideoOutputs(
-        out, mosaic, names=[address.name for address in watched], is_clocked=is_clocked, ids=track
-    )
-    meter = LiveStats(len(watched))
-    records = RecordWriters(targets)
+    stats = LiveStats(len(inputs))
+    records = RecordWriters(outputs)
     try:
-        run = _Run(records=records, films=films, meter=meter)
-        with _stopping() as stop, cameras:
-            run.go(cameras, follower, console, stop, seconds=seconds, frames=frames)
-        films.finish()
+        with _stop_on_signals() as stop, cameras:
+            _follow(cameras, follower, stats, records, videos, stop, seconds=seconds, frames=frames)
+        videos.finish()
         records.finish()
     finally:
-        films.close()
+        videos.close()
         records.close()
-    report = Console(stderr=jsonl == STANDARD_OUTPUT, soft_wrap=True, highlight=False, markup=False)
-    for line in meter.summary(cameras.statuses(), detections=follower.detections):
-        report.print(line)
-    places = [*films.places, *records.places]
-    if places:
-        report.print(f"written: {', '.join(places)}")
+    statuses = cameras.statuses()
+    console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
+    for line in stats.summary(statuses, detections=follower.detections):
+        console.print(line)
+    if paths := [*videos.paths, *records.paths]:
+        console.print(f"written: {', '.join(paths)}")
     if profile:
-        report.print(meter.stages.table(meter.seconds))
-        report.print(meter.as_dict(cameras.statuses()))
-    code = 2 if any(status.received == 0 for status in cameras.statuses()) else 0
-    _leave_without_readers(cameras, code)
+        console.print(stats.stages.table(stats.seconds))
+        console.print(stats.decode_line(statuses))
+    code = 2 if any(status.received == 0 for status in statuses) else 0
+    _exit_despite_hanging_readers(cameras, code)
     return code
 
 
-class _Run:
-    """The loop of a run."""
+def _check_outputs(
+    inputs: Sequence[Address], outputs: OutputOptions, *, out: Path | None, mosaic: Path | None
+) -> None:
+    videos = {
+        f"--out (camera {number})": camera_video_path(out, number) if out is not None else None
+        for number in range(len(inputs))
+    }
+    check_output_paths(
+        {**outputs.files(), "--mosaic": mosaic, **videos},
+        {"--out": out, **outputs.folders()},
+        [Path(address.target) for address in inputs if address.kind == "file"],
+    )
 
-    def __init__(self, *, records: RecordWriters, films: VideoOutputs, meter: LiveStats) -> None:
-        self._records, self._films, self._meter = records, films, meter
 
-    def go(
-        self,
-        cameras: CameraGroup,
-        follower: Follower,
-        console: Console,
-        stop: threading.Event,
-        *,
-        seconds: float | None,
-        frames: int | None,
-    ) -> None:
-        """Watch until all sources have ended, a bound is reached, or ``stop`` is set."""
-        meter = self._meter
-        started_s = shown_s = time.monotonic()
-        waited_s = time.perf_counter()
-        show = (
-            Live(console=console, auto_refresh=False, transient=True)
-            if console.is_terminal
+def _follow(
+    cameras: CameraGroup,
+    follower: Follower,
+    stats: LiveStats,
+    records: RecordWriters,
+    videos: VideoOutputs,
+    stop: threading.Event,
+    *,
+    seconds: float | None,
+    frames: int | None,
+) -> None:
+    """Track and write until all sources have ended, a limit is reached, or ``stop`` is set."""
+    started_s = time.monotonic()
+    waiting_since_s = time.perf_counter()
+    with _Display(cameras, stats) as display:
+        for batch in follow_cameras(cameras, follower):
+            step_ms = sum(follower.last_ms.values()) if batch else 0.0
+            waited_ms = 1e3 * (time.perf_counter() - waiting_since_s) - step_ms
+            stats.stages.add("wait for frames", max(0.0, waited_ms))
+            if batch:
+                stats.add(batch, follower.last_ms)
+            with stats.stages.timed("write"):
+                for result in batch:
+                    records.write(result)
+            records.check_readers()
+            with stats.stages.timed("draw videos"):
+                videos.write(batch, cameras.statuses())
+            display.update()
+            waiting_since_s = time.perf_counter()
+            is_time_over = seconds is not None and time.monotonic() - started_s >= seconds
+            if stop.is_set() or is_time_over or (frames is not None and stats.frames >= frames):
+                break
+
+
+class _Display:
+    """Prints messages, and the state of the cameras: a table on a terminal, else lines for logs."""
+
+    def __init__(self, cameras: CameraGroup, stats: LiveStats) -> None:
+        self._cameras, self._stats = cameras, stats
+        self._console = plain_console(stderr=True)
+        self._table = (
+            Live(console=self._console, auto_refresh=False, transient=True)
+            if self._console.is_terminal
             else None
         )
-        if show is not None:
-            show.start()
-        try:
-            for batch in follow_cameras(cameras, follower):
-                steps_ms = sum(follower.last_ms.values()) if batch else 0.0
-                meter.stages.add(
-                    "wait for pictures", max(0.0, 1e3 * (time.perf_counter() - waited_s) - steps_ms)
-                )
-                if batch:
-                    meter.count(batch, follower.last_ms.items())
-                self._write(batch, cameras)
-                for notice in cameras.notices():
-                    console.print(f"slimpose: [{notice.camera}] {notice.name}: {notice.words}")
-                now_s = time.monotonic()
-                if now_s - shown_s >= (_REFRESH_S if show is not None else _PLAIN_LINE_S):
-                    shown_s = now_s
-                    if show is not None:
-                        show.update(meter.table(cameras.statuses()), refresh=True)
-                    else:
-                        console.print(f"slimpose: {meter.line(cameras.statuses())}")
-                waited_s = time.perf_counter()
-                is_over = seconds is not None and now_s - started_s >= seconds
-                if stop.is_set() or is_over or (frames is not None and meter.frames >= frames):
-                    break
-        finally:
-            if show is not None:
-                show.stop()
-            for notice in cameras.notices():
-                console.print(f"slimpose: [{notice.camera}] {notice.name}: {notice.words}")
+        self._shown_s = time.monotonic()
 
-    def _write(self, batch: list[Seen], cameras: CameraGroup) -> None:
-        with self._meter.stages.timed("write"):
-            for seen in batch:
-                self._records.write(
-                    Found(
-                        source=seen.name,
-                        stem=f"camera-{seen.camera}",
-                        camera=seen.camera,
-                        frame=seen.frame,
-                        timestamp_s=seen.timestamp_s,
-                        poses=seen.poses,
-                    )
-                )
-        self._records.check_readers()
-        with self._meter.stages.timed("draw and film"):
-            self._films.write(batch, cameras.statuses())
+    def __enter__(self) -> _Display:
+        if self._table is not None:
+            self._table.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._table is not None:
+            self._table.stop()
+        self._print_notices()
+
+    def update(self) -> None:
+        """Print new messages, and the state of the cameras when it is time to."""
+        self._print_notices()
+        interval_s = _LOG_LINE_S if self._table is None else _REFRESH_S
+        now_s = time.monotonic()
+        if now_s - self._shown_s < interval_s:
+            return
+        self._shown_s = now_s
+        statuses = self._cameras.statuses()
+        if self._table is not None:
+            self._table.update(self._stats.table(statuses), refresh=True)
+        else:
+            self._console.print(f"slimpose: {self._stats.line(statuses)}")
+
+    def _print_notices(self) -> None:
+        for notice in self._cameras.notices():
+            self._console.print(f"slimpose: [{notice.camera}] {notice.name}: {notice.message}")
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C or SIGTERM sets, so that no record is cut in two; a second one interrupts at once."""
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """Provide an event that Ctrl-C or SIGTERM sets, so that no record is cut in two.
+
+    A second signal interrupts at once.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def heard(number: int, _: object) -> None:
+    def handle(number: int, _: object) -> None:
         stop.set()
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
-        signal.signal(number, heard)
+        signal.signal(number, handle)
     try:
         yield stop
     finally:
@@ -250,8 +222,11 @@ def _stopping() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _leave_without_readers(cameras: CameraGroup, code: int) -> None:
-    """A reader that hangs in OpenCV cannot be ended, and would be torn down in its midst: leave the process hard."""
+def _exit_despite_hanging_readers(cameras: CameraGroup, code: int) -> None:
+    """Arrange a hard exit at the end if a reader thread hangs inside OpenCV.
+
+    Such a thread cannot be ended, and would crash when the interpreter is torn down around it.
+    """
 
     def leave() -> None:
         if not cameras.close(timeout_s=0.0):

@@ -1,32 +1,31 @@
-"""How a live run is doing: for the line that is refreshed, and for the summary at the end."""
+"""Statistics of a live run: for the table refreshed on a terminal and for the final summary."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
 from slimpose.media.stream import StreamStatus
-from slimpose.runtime.multi_camera import Seen
+from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.stage_timing import Durations, StageTimes
 
-_WINDOW_S = 5.0
+_FPS_WINDOW_S = 5.0
 
 
 class LiveStats:
-    """Counts what is seen; bounded however long it lasts.
+    """Counts frames, people and times; its memory is bounded however long the run lasts.
 
     Attributes:
-        frames: Pictures that were looked at.
-        poses: People on them.
-        stages: The time of every stage.
+        poses: Number of poses in all processed frames.
+        stages: The time of each stage.
     """
 
     def __init__(self, cameras: int) -> None:
         self._started_s = time.monotonic()
-        self._seen_s: list[deque[float]] = [deque(maxlen=1024) for _ in range(cameras)]
+        self._frame_times_s: list[deque[float]] = [deque(maxlen=1024) for _ in range(cameras)]
         self._people = [0] * cameras
         self._frames = [0] * cameras
         self._latency = [Durations() for _ in range(cameras)]
@@ -35,37 +34,38 @@ class LiveStats:
 
     @property
     def frames(self) -> int:
-        """Pictures that were looked at."""
+        """Number of processed frames."""
         return sum(self._frames)
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Time since the start."""
         return time.monotonic() - self._started_s
 
-    def count(self, batch: Sequence[Seen], stages_ms: Iterable[tuple[str, float]]) -> None:
-        """Count a batch and the time of its stages."""
+    def add(self, batch: Sequence[FrameResult], stages_ms: Mapping[str, float]) -> None:
+        """Add a batch and the times of its stages."""
         now_s = time.monotonic()
-        for stage, ms in stages_ms:
+        for stage, ms in stages_ms.items():
             self.stages.add(stage, ms)
-        for seen in batch:
-            self._seen_s[seen.camera].append(now_s)
-            self._frames[seen.camera] += 1
-            self._people[seen.camera] = len(seen.poses)
-            self._latency[seen.camera].add(seen.latency_ms)
-            self.poses += len(seen.poses)
+        for result in batch:
+            camera = result.camera
+            self._frame_times_s[camera].append(now_s)
+            self._frames[camera] += 1
+            self._people[camera] = len(result.poses)
+            self._latency[camera].add(result.latency_ms)
+            self.poses += len(result.poses)
 
     def fps(self, camera: int) -> float:
-        """Pictures of a camera looked at, a second, over the last five."""
+        """Return the processed frames per second of a camera over the last five seconds."""
         now_s = time.monotonic()
-        window_s = min(_WINDOW_S, max(0.5, now_s - self._started_s))
-        times = self._seen_s[camera]
-        while times and now_s - times[0] > window_s:
-            times.popleft()
-        return len(times) / window_s
+        window_s = min(_FPS_WINDOW_S, max(0.5, now_s - self._started_s))
+        times_s = self._frame_times_s[camera]
+        while times_s and now_s - times_s[0] > window_s:
+            times_s.popleft()
+        return len(times_s) / window_s
 
     def table(self, statuses: Sequence[StreamStatus]) -> Table:
-        """Return what is refreshed on a terminal: a row a camera."""
+        """Return the table for a terminal, one row per camera."""
         table = Table("", box=None, pad_edge=False)
         for column in ("source", "state"):
             table.add_column(column, no_wrap=True, overflow="ellipsis")
@@ -76,9 +76,9 @@ class LiveStats:
             table.add_row(
                 str(camera),
                 status.name,
-                f"{status.state}{f': {status.problem}' if status.problem else ''}",
+                status.text,
                 f"{self.fps(camera):.1f}",
-                str(self._now(camera, status)),
+                str(self._people_now(camera, status)),
                 f"{latency.percentile(50):.0f} ms",
                 f"{latency.percentile(95):.0f} ms",
                 str(status.dropped),
@@ -86,48 +86,53 @@ class LiveStats:
         return table
 
     def line(self, statuses: Sequence[StreamStatus]) -> str:
-        """Return the same in one line, for logs."""
-        parts: list[str] = []
-        for camera, (status, latency) in enumerate(zip(statuses, self._latency, strict=True)):
-            parts.append(
-                f"[{camera}] {status.state} {self.fps(camera):.1f} fps, {self._now(camera, status)} people, latency "
-                f"p50 {latency.percentile(50):.0f} p95 {latency.percentile(95):.0f} ms, dropped {status.dropped}"
-            )
-        return f"{self.seconds:.0f} s: {'; '.join(parts)}"
+        """Return the content of the table in one line, for logs."""
+        cameras = [
+            f"[{camera}] {status.state} {self.fps(camera):.1f} fps, "
+            f"{self._people_now(camera, status)} people, {self._latency_text(camera)}, "
+            f"dropped {status.dropped}"
+            for camera, status in enumerate(statuses)
+        ]
+        return f"{self.seconds:.0f} s: {'; '.join(cameras)}"
 
-    def as_dict(self, statuses: Sequence[StreamStatus]) -> str:
-        """Return what reading and decoding cost in the sources' own threads."""
-        each = (
-            f"[{n}] {one.decode_ms / max(1, one.received):.1f}" for n, one in enumerate(statuses)
+    def decode_line(self, statuses: Sequence[StreamStatus]) -> str:
+        """Return the cost of reading and decoding, which the threads of the sources do."""
+        cameras = (
+            f"[{camera}] {status.decode_ms / max(1, status.received):.1f}"
+            for camera, status in enumerate(statuses)
         )
-        return f"CPU ms a picture to read and decode, beside the rest: {', '.join(each)}"
-
-    def _now(self, camera: int, status: StreamStatus) -> int:
-        """How many people a camera sees, as far as it sees anything."""
-        return self._people[camera] if status.state == "live" else 0
+        return f"CPU ms per frame to read and decode, in parallel: {', '.join(cameras)}"
 
     def summary(self, statuses: Sequence[StreamStatus], *, detections: int) -> list[str]:
-        """Return the lines at the end."""
+        """Return the lines of the final summary."""
         seconds = max(1e-9, self.seconds)
-        head = (
-            f"{self.frames} frames of {len(statuses)} source{'s' * (len(statuses) != 1)} in {seconds:.1f} s "
-            f"({self.frames / seconds:.1f} a second), {self.poses} poses, detector looked at {detections} frames"
-        )
-        lines = [head]
+        lines = [
+            f"{self.frames} frames of {len(statuses)} source{'s' * (len(statuses) != 1)} "
+            f"in {seconds:.1f} s ({self.frames / seconds:.1f} per second), {self.poses} poses, "
+            f"detector ran on {detections} frames"
+        ]
         for camera, status in enumerate(statuses):
-            latency = self._latency[camera]
-            words = (
-                f"[{camera}] {status.name}: {self._frames[camera]} seen, {status.dropped} dropped"
+            line = (
+                f"[{camera}] {status.name}: {self._frames[camera]} processed, "
+                f"{status.dropped} dropped"
             )
             if status.damaged:
-                words += f", {status.damaged} damaged"
+                line += f", {status.damaged} damaged"
             if status.connections > 1:
-                words += f", opened {status.connections} times"
+                line += f", opened {status.connections} times"
             if self._frames[camera]:
-                words += f", latency p50 {latency.percentile(50):.0f} p95 {latency.percentile(95):.0f} ms"
+                line += f", {self._latency_text(camera)}"
             elif status.problem:
-                words += f": {status.problem}"
-            lines.append(words)
+                line += f": {status.problem}"
+            lines.append(line)
         if self.frames:
-            lines.append(f"median ms a batch: {self.stages.medians()}")
+            lines.append(f"median ms per batch: {self.stages.medians()}")
         return lines
+
+    def _people_now(self, camera: int, status: StreamStatus) -> int:
+        """Number of people in a camera's newest frame; 0 unless it is live."""
+        return self._people[camera] if status.state == "live" else 0
+
+    def _latency_text(self, camera: int) -> str:
+        latency = self._latency[camera]
+        return f"latency p50 {latency.percentile(50):.0f} p95 {latency.percentile(95):.0f} ms"

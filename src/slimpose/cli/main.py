@@ -1,4 +1,7 @@
-"""Finds the verb, calls it, and turns errors into one line and an exit code: 2 bad input, 1 the program failed."""
+"""The ``slimpose`` command: runs a subcommand and turns errors into one line and an exit code.
+
+Exit code 2 is invalid input, 1 any other failure.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +17,26 @@ from slimpose.cli.output_paths import redirect_closed_stdout
 from slimpose.media.addresses import redacted
 
 COMMANDS = {
-    "predict": "find everyone in images and videos; draw and write their poses",
-    "live": "watch cameras and streams, several at once; follow everyone in them",
+    "predict": "find all people in images and videos; draw and write their poses",
+    "live": "track people in cameras and streams, several at once",
     "evaluate": "measure a model's accuracy on a COCO file",
     "models": "list the shipped models",
-    "doctor": "what this machine has for it, and which backend would be fastest",
-    "benchmark": "measure speed: models alone, the whole way, beside other people's models",
-    "plan": "models, backend, threads and detection interval for so many people, cameras and pictures a second",
-    "compare": "pose systems side by side: cost, time, accuracy here and as published",
+    "doctor": "show this machine's hardware and the available backends, and which is fastest",
+    "benchmark": "measure speed: single models, the pipeline end to end, other projects' models",
+    "plan": "find settings for a number of people, cameras and frames per second",
+    "compare": "compare pose estimation systems: cost, time, accuracy measured and published",
     "cost": "parameters, multiply-adds and the paper's tool number of a network",
-    "train": "train a pose net or a person detector",
-    "paper": "the paper's tables beside what finished runs measured",
-    "import-trunk": "make a training start from a published graph",
-    "import-weights": "turn a published checkpoint of a compared net into weights",
-    "prune": "make a smaller net out of a trained one, for training to go on from",
-    "average": "make one net of several runs of it: the mean of their weights",
-    "lint": "which layers of a model a chip or runtime computes, which not, and why",
-    "fit": "find the net that a chip computes whole, near a number of multiply-adds",
-    "export": "turn weights into a file for a runtime: ONNX, OpenVINO, LiteRT, NCNN, TensorRT",
-    "quantize": "make an INT8 or FP16 file that keeps a promise on its accuracy",
-    "verify": "tell how far apart two models' answers are on the same people",
+    "train": "train a pose network or a person detector",
+    "paper": "compare the paper's tables with the results of finished runs",
+    "import-trunk": "initialize training from a published graph",
+    "import-weights": "convert a published checkpoint of a baseline network to weights",
+    "prune": "make a smaller network from a trained one, for further training",
+    "average": "average the weights of several training runs of one network",
+    "lint": "show which layers of a model a hardware target or runtime supports, and why not",
+    "fit": "find a network that a hardware target supports, near a number of multiply-adds",
+    "export": "convert weights for a runtime: ONNX, OpenVINO, LiteRT, NCNN, TensorRT",
+    "quantize": "make an INT8 or FP16 model that keeps an accuracy budget",
+    "verify": "measure how much the outputs of two models differ on the same people",
 }
 
 EXTRAS = {
@@ -43,16 +46,16 @@ EXTRAS = {
     "supervision": "supervision",
     "matplotlib": "plot",
 }
-"""Which extra of the package brings a third-party module; ``train`` brings the others."""
+"""The extra of the package that installs a third-party module; ``train`` installs all others."""
 
 BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run ``slimpose VERB ...``."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run ``slimpose COMMAND ...`` and exit; ``arguments`` default to those of the process."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _called(words)
+        code = _run(arguments)
         sys.stdout.flush()
     except BAD_INPUT as error:
         _fail(str(error), code=2)
@@ -61,10 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         extra = EXTRAS.get((error.name or "").partition(".")[0], "train")
         _fail(
-            f"slimpose {words[0]} needs {error.name}, which is not installed: pip install 'slimpose[{extra}]'",
+            f"slimpose {arguments[0]} needs {error.name}, which is not installed: "
+            f"pip install 'slimpose[{extra}]'",
             code=1,
         )
-    except BrokenPipeError:  # head, or less that was left: nobody to tell
+    except BrokenPipeError:  # the reader (head, less) has gone: there is no one to report to
         redirect_closed_stdout()
         code = 1
     except (RuntimeError, OSError, FloatingPointError) as error:
@@ -74,40 +78,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise SystemExit(code)
 
 
-def _called(words: Sequence[str]) -> int:
-    """Do what the command says; return its exit code."""
-    if not words or words[0] in ("-h", "--help"):
+def _run(arguments: Sequence[str]) -> int:
+    """Run a command line; return its exit code."""
+    if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
-        return 0 if words else 2
-    if words[0] in ("-V", "--version"):
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
         import slimpose
 
         print(f"slimpose {slimpose.__version__}")
         return 0
-    if words[0] not in COMMANDS:
+    if arguments[0] not in COMMANDS:
         raise ValueError(
-            f"no verb is named {redacted(words[0])!r}; expected one of {', '.join(COMMANDS)}"
+            f"unknown command {redacted(arguments[0])!r}; expected one of {', '.join(COMMANDS)}"
         )
-    name = words[0].replace("-", "_")
-    verb = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
+    name = arguments[0].replace("-", "_")
+    command = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
     try:
-        return tyro.cli(verb, args=words[1:], prog=f"slimpose {words[0]}") or 0
-    except (
-        SystemExit
-    ) as leaving:  # tyro has printed a verb's help, or what is wrong with its options
-        return leaving.code if isinstance(leaving.code, int) else 0
+        return tyro.cli(command, args=arguments[1:], prog=f"slimpose {arguments[0]}") or 0
+    except SystemExit as exit_request:  # tyro has printed the help, or what is wrong with an option
+        return exit_request.code if isinstance(exit_request.code, int) else 0
 
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {verb:<{width}}  {what}" for verb, what in COMMANDS.items()]
-    return "usage: slimpose VERB [options]    (slimpose VERB --help tells them)\n\n" + "\n".join(
-        lines
-    )
+    lines = [f"  {command:<{width}}  {summary}" for command, summary in COMMANDS.items()]
+    head = "usage: slimpose COMMAND [options]    (slimpose COMMAND --help lists the options)"
+    return "\n".join([head, "", *lines])
 
 
 def _fail(message: str, *, code: int) -> NoReturn:
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
-        f"slimpose: {message}"
-    )
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"slimpose: {message}")
     raise SystemExit(code)

@@ -1,4 +1,4 @@
-"""Where verbs may write: what could never be written, or would overwrite what is read, is refused before the work."""
+"""Checks of output paths before the work starts: unwritable paths and overwritten inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slimpose.formats.files import resolve_output
 
 
 def file_identities(files: Iterable[Path]) -> set[tuple[int, int]]:
-    """What tells files apart, whatever links and spellings lead to them."""
+    """Return device and inode of each existing file: equal for all paths to a file."""
     return {
         (status.st_dev, status.st_ino)
         for file in files
@@ -25,23 +25,22 @@ def check_output_paths(
     folders: Mapping[str, Path | None],
     inputs: Iterable[Path | None],
 ) -> None:
-    """Refuse what could never be written, before hours of work; make the folders.
+    """Reject output paths that cannot be written, before hours of work; create the folders.
 
     Args:
-        files: Files to be written, by the option that names them; None is not asked for, here and
-            below.
+        files: Files to write, by the option that names them; None (here and below) is skipped.
         folders: Folders to write into, by the option that names them.
-        inputs: What must not be overwritten.
+        inputs: Files that must not be overwritten.
 
     Raises:
         ValueError: If a file is an input, a device, or named twice.
         NotADirectoryError: If a folder is a file.
         IsADirectoryError: If a file is a folder.
-        RuntimeError: If a folder cannot be made or written to.
+        RuntimeError: If a folder cannot be created or written to.
     """
     files = {option: file for option, file in files.items() if file is not None}
     folders = {option: folder for option, folder in folders.items() if folder is not None}
-    read = file_identities(path for path in inputs if path is not None)
+    input_identities = file_identities(path for path in inputs if path is not None)
     for option, folder in folders.items():
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"{option} {folder} is a file; expected a folder")
@@ -49,7 +48,7 @@ def check_output_paths(
         if file.is_dir():
             raise IsADirectoryError(f"{option} {file} is a folder; expected a file to write")
         resolve_output(file)
-        if file_identities([file]) & read:
+        if file_identities([file]) & input_identities:
             raise ValueError(f"{option} {file} is an input of this call; it would be overwritten")
     if len({file.absolute() for file in files.values()}) < len(files):
         raise ValueError(
@@ -65,5 +64,8 @@ def check_output_paths(
 
 
 def redirect_closed_stdout() -> None:
-    """Let what Python still holds for standard output go nowhere, once its reader is gone: it would fail at exit."""
+    """Redirect standard output to the null device once its reader has closed it.
+
+    Otherwise Python would fail at exit when it flushes its buffer.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,319 +1,227 @@
-"""What ``predict`` and ``live`` write in text: any of the formats at once, record by record while they run."""
+"""Text outputs of ``predict`` and ``live``: any of the formats at once, written during the run."""
 
 from __future__ import annotations
 
 import json as json_text
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from typing import Protocol
 
+from rich.console import Console
+
+from slimpose.cli.options import STANDARD_OUTPUT, OutputOptions
 from slimpose.cli.output_paths import redirect_closed_stdout
 from slimpose.formats import csv, json_lines, openpose, results
 from slimpose.formats.files import write_json
 from slimpose.formats.openpose import Order
 from slimpose.formats.partial_file import PartialFile
-from slimpose.poses import Poses
-
-STANDARD_OUTPUT = "-"
+from slimpose.runtime.frame_result import FrameResult
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Found:
-    """The people of one picture.
-
-    Attributes:
-        source: What the records call the picture's source.
-        stem: The same as the start of file names: unlike that of every other source.
-        camera: The source's number.
-        frame: The picture's number.
-        timestamp_s: When it was taken.
-        poses: The people.
-        image_id: The picture's number in COCO, if it has one.
-    """
-
-    source: str
-    stem: str
-    camera: int
-    frame: int
-    timestamp_s: float
-    poses: Poses
-    image_id: int | None = None
+def plain_console(*, stderr: bool) -> Console:
+    """Return a console that prints lines as they are."""
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputOptions:
-    """Where to write; None is nowhere.
+class RecordWriter:
+    """One text output; without files of its own, all but ``write`` does nothing.
 
     Attributes:
-        json: A file for COCO results.
-        csv: A file for tidy CSV.
-        jsonl: A file for JSON lines, or "-": standard output.
-        openpose: A folder for OpenPose's JSON, a file a frame.
-        openpose_order: Its order of joints.
-
-    Raises:
-        ValueError: If an option says nothing without another, or "-" is given where only a file can
-            be written.
+        path: Where it is written, for the summary; empty for standard output.
     """
 
-    json: Path | None = None
-    csv: Path | None = None
-    jsonl: str | None = None
-    openpose: Path | None = None
-    openpose_order: Order = "BODY_25"
+    path = ""
 
-    def __post_init__(self) -> None:
-        if self.openpose is None and self.openpose_order != "BODY_25":
-            raise ValueError(
-                f"--openpose-order {self.openpose_order} is about --openpose; expected both"
-            )
-        for option, path in (("--json", self.json), ("--csv", self.csv)):
-            if str(path) == STANDARD_OUTPUT:
-                raise ValueError(f"{option} is -; expected a file (--jsonl - is standard output)")
-
-    def files(self) -> dict[str, Path]:
-        """The files by the option that names them."""
-        jsonl = Path(self.jsonl) if self.jsonl not in (None, STANDARD_OUTPUT) else None
-        named = {"--json": self.json, "--csv": self.csv, "--jsonl": jsonl}
-        return {option: path for option, path in named.items() if path is not None}
-
-    def folders(self) -> dict[str, Path]:
-        """The folders by the option that names them."""
-        return {"--openpose": self.openpose} if self.openpose is not None else {}
-
-
-class RecordWriter(Protocol):
-    """One output."""
-
-    place: str
-
-    def write(self, found: Found) -> None:
-        """Write one picture's people."""
-        ...
+    def write(self, result: FrameResult) -> None:
+        """Write the people of one frame."""
+        raise NotImplementedError
 
     def mark(self) -> int:
-        """Return the place after the last record."""
-        ...
+        """Return the position after the last record."""
+        return 0
 
     def roll_back(self, mark: int) -> None:
-        """Take back what came after the mark."""
-        ...
+        """Remove the records after the mark."""
 
     def finish(self) -> None:
-        """Give it its name."""
-        ...
+        """Rename the partial file to its final name."""
 
     def close(self) -> None:
-        """Leave it under its partial name."""
-        ...
+        """Close the file and keep it under its partial name."""
 
     def discard(self) -> None:
-        """Remove it."""
-        ...
+        """Remove the file."""
 
 
 class RecordWriters:
-    """The text outputs of a run; made when it starts, so that what cannot be written is known before the work.
+    """All text outputs of a run; opened at its start, so that errors occur before the work.
 
     Raises:
         RuntimeError: If something cannot be written.
     """
 
-    def __init__(self, targets: OutputOptions) -> None:
-        self._sinks: list[RecordWriter] = []
-        self._piped = _Piped() if targets.jsonl == STANDARD_OUTPUT else None
+    def __init__(self, options: OutputOptions) -> None:
+        self._writers: list[RecordWriter] = []
+        self._stdout = _StdoutWriter() if options.jsonl == STANDARD_OUTPUT else None
         try:
-            if targets.json is not None:
-                self._sinks.append(
-                    _FileSink(targets.json, _coco, head=b"[\n", between=b",\n", tail=b"\n]\n")
+            if options.json is not None:
+                self._writers.append(
+                    _FileWriter(
+                        options.json, _coco_records, head=b"[\n", between=b",\n", tail=b"\n]\n"
+                    )
                 )
-            if targets.csv is not None:
-                self._sinks.append(_FileSink(targets.csv, _tidy, head=csv.header()))
-            if self._piped is not None:
-                self._sinks.append(self._piped)
-            elif targets.jsonl is not None:
-                self._sinks.append(_FileSink(Path(targets.jsonl), _line))
-            if targets.openpose is not None:
-                self._sinks.append(_OpenPoseFolder(targets.openpose, targets.openpose_order))
+            if options.csv is not None:
+                self._writers.append(_FileWriter(options.csv, _csv_rows, head=csv.header()))
+            if self._stdout is not None:
+                self._writers.append(self._stdout)
+            elif options.jsonl is not None:
+                self._writers.append(_FileWriter(Path(options.jsonl), _json_lines))
+            if options.openpose is not None:
+                self._writers.append(_OpenPoseWriter(options.openpose, options.openpose_order))
         except BaseException:
             self.discard()
             raise
 
     @property
-    def places(self) -> list[str]:
-        """Where they go, for the summary."""
-        return [sink.place for sink in self._sinks if sink.place]
+    def paths(self) -> list[str]:
+        """Where the outputs are written, for the summary."""
+        return [writer.path for writer in self._writers if writer.path]
 
-    def write(self, found: Found) -> None:
-        """Write one picture's people everywhere."""
-        for sink in self._sinks:
-            sink.write(found)
+    def write(self, result: FrameResult) -> None:
+        """Write the people of one frame to every output."""
+        for writer in self._writers:
+            writer.write(result)
 
     @property
     def all_readers_gone(self) -> bool:
-        """Whether standard output is all there is, and was closed."""
-        return self._piped is not None and self._piped.is_closed and len(self._sinks) == 1
+        """Whether standard output is the only output and its reader has closed it."""
+        return self._stdout is not None and self._stdout.is_closed and len(self._writers) == 1
 
     def check_readers(self) -> None:
-        """Raise RuntimeError if standard output was closed; the other outputs are not touched by that."""
-        if self._piped is not None and self._piped.is_closed:
+        """Raise RuntimeError if standard output was closed by its reader; the files stay intact."""
+        if self._stdout is not None and self._stdout.is_closed:
             raise RuntimeError("standard output was closed by the program that read it")
 
     def mark(self) -> list[int]:
-        """Return the place after the last record, for ``roll_back``."""
-        return [sink.mark() for sink in self._sinks]
+        """Return the positions after the last record, for ``roll_back``."""
+        return [writer.mark() for writer in self._writers]
 
-    def roll_back(self, mark: list[int]) -> None:
-        """Take back every record after the mark, except from standard output."""
-        for sink, place in zip(self._sinks, mark, strict=True):
-            sink.roll_back(place)
+    def roll_back(self, marks: list[int]) -> None:
+        """Remove every record after the marks, except from standard output."""
+        for writer, mark in zip(self._writers, marks, strict=True):
+            writer.roll_back(mark)
 
     def finish(self) -> None:
-        """Give the files their names."""
-        for sink in self._sinks:
-            sink.finish()
+        """Rename the files to their final names."""
+        for writer in self._writers:
+            writer.finish()
 
     def close(self) -> None:
-        """Leave the files under their partial names."""
-        for sink in self._sinks:
-            sink.close()
+        """Close the files and keep them under their partial names."""
+        for writer in self._writers:
+            writer.close()
 
     def discard(self) -> None:
         """Remove the files."""
-        for sink in self._sinks:
-            sink.discard()
+        for writer in self._writers:
+            writer.discard()
 
 
-def _coco(found: Found) -> Iterator[bytes]:
+def _coco_records(result: FrameResult) -> Iterator[bytes]:
     for record in results.records(
-        found.poses, file_name=found.source, frame=found.frame, image_id=found.image_id
+        result.poses,
+        file_name=result.source,
+        frame=result.frame_index,
+        image_id=result.image_id,
     ):
         yield json_text.dumps(record).encode()
 
 
-def _tidy(found: Found) -> Iterator[bytes]:
-    if len(found.poses):
+def _csv_rows(result: FrameResult) -> Iterator[bytes]:
+    if len(result.poses):
         yield csv.rows(
-            found.poses,
-            source=found.source,
-            camera=found.camera,
-            frame=found.frame,
-            timestamp_s=found.timestamp_s,
+            result.poses,
+            source=result.source,
+            camera=result.camera,
+            frame=result.frame_index,
+            timestamp_s=result.timestamp_s,
         )
 
 
-def _line(found: Found) -> Iterator[bytes]:
+def _json_lines(result: FrameResult) -> Iterator[bytes]:
     yield json_lines.json_line(
-        found.poses,
-        source=found.source,
-        camera=found.camera,
-        frame=found.frame,
-        timestamp_s=found.timestamp_s,
+        result.poses,
+        source=result.source,
+        camera=result.camera,
+        frame=result.frame_index,
+        timestamp_s=result.timestamp_s,
     )
 
 
-class _FileSink:
+class _FileWriter(RecordWriter):
+    """A file of records in one format."""
+
     def __init__(
         self,
-        target: Path,
-        encode: Callable[[Found], Iterable[bytes]],
+        path: Path,
+        encode: Callable[[FrameResult], Iterable[bytes]],
         *,
         head: bytes = b"",
         between: bytes = b"",
         tail: bytes = b"",
     ) -> None:
-        self.place = str(target)
+        self.path = str(path)
         self._encode = encode
-        self._file = PartialFile(target, head=head, between=between, tail=tail)
-        self.mark, self.roll_back = self._file.mark, self._file.roll_back
-        self.finish, self.close, self.discard = (
-            self._file.finish,
-            self._file.close,
-            self._file.discard,
-        )
+        file = self._file = PartialFile(path, head=head, between=between, tail=tail)
+        self.mark, self.roll_back = file.mark, file.roll_back
+        self.finish, self.close, self.discard = file.finish, file.close, file.discard
 
-    def write(self, found: Found) -> None:
-        for record in self._encode(found):
+    def write(self, result: FrameResult) -> None:
+        for record in self._encode(result):
             self._file.append(record)
 
 
-class _Piped:
-    """JSON lines on standard output, each handed on at once, until its reader closes it."""
-
-    place = ""
+class _StdoutWriter(RecordWriter):
+    """JSON lines on standard output, each flushed at once, until its reader closes it."""
 
     def __init__(self) -> None:
         self.is_closed = False
 
-    def write(self, found: Found) -> None:
+    def write(self, result: FrameResult) -> None:
         if self.is_closed:
             return
         try:
-            for line in _line(found):
+            for line in _json_lines(result):
                 sys.stdout.write(line.decode())
             sys.stdout.flush()
         except BrokenPipeError:
             self.is_closed = True
             redirect_closed_stdout()
 
-    def mark(self) -> int:
-        return 0
 
-    def roll_back(self, mark: int) -> None:
-        """What was handed on is gone."""
+class _OpenPoseWriter(RecordWriter):
+    """A folder of OpenPose files, one per frame."""
 
-    def finish(self) -> None:
-        """Nothing to finish: it is not ours to close."""
-
-    close = discard = finish
-
-
-class _OpenPoseFolder:
     def __init__(self, folder: Path, order: Order) -> None:
-        self.place = str(folder)
+        self.path = str(folder)
         self._folder = folder
         self._order: Order = order
-        self._since_mark: list[Path] | None = (
-            None  # a run that never rolls back need not remember its files
-        )
+        # None: a run that never rolls back does not remember its files
+        self._files_since_mark: list[Path] | None = None
 
-    def write(self, found: Found) -> None:
-        path = self._folder / openpose.file_name(found.stem, found.frame)
+    def write(self, result: FrameResult) -> None:
+        file = self._folder / openpose.file_name(result.stem, result.frame_index)
         try:
-            write_json(path, openpose.document(found.poses, self._order))
+            write_json(file, openpose.document(result.poses, self._order))
         except (ValueError, OSError) as error:
-            raise RuntimeError(f"cannot write {path}: {error}") from error
-        if self._since_mark is not None:
-            self._since_mark.append(path)
+            raise RuntimeError(f"cannot write {file}: {error}") from error
+        if self._files_since_mark is not None:
+            self._files_since_mark.append(file)
 
     def mark(self) -> int:
-        self._since_mark = []
+        self._files_since_mark = []
         return 0
 
-    def roll_back(self, mark: int) -> None:  # noqa: ARG002 (a folder has no places)
-        for path in self._since_mark or []:
-            path.unlink(missing_ok=True)
-
-    def finish(self) -> None:
-        """Each file has its name already."""
-
-    close = discard = finish
-
-
-class UniqueStems:
-    """Starts of file names: no two the same, whatever the sources are called."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def claim(self, wanted: str) -> str:
-        """Return the wanted one, or with a number behind it."""
-        for number in count(1):
-            stem = wanted if number == 1 else f"{wanted}-{number}"
-            if stem.lower() not in self._taken:
-                self._taken.add(stem.lower())
-                return stem
-        raise AssertionError("count ended")
+    def roll_back(self, mark: int) -> None:  # noqa: ARG002 (a folder has no positions)
+        for file in self._files_since_mark or []:
+            file.unlink(missing_ok=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -19,28 +20,28 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 
-import slimpose
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores
-from slimpose.cli.drawing import DrawnFolder
+from slimpose.cli.drawing import DrawingFolder, draw_result
+from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.cli.outputs import STANDARD_OUTPUT, Found, OutputOptions, RecordWriters, UniqueStems
-from slimpose.draw import draw_poses
+from slimpose.cli.outputs import RecordWriters, plain_console
 from slimpose.formats import boxes as box_files
-from slimpose.formats.openpose import Order
+from slimpose.formats.boxes import BoxFile
 from slimpose.formats.results import image_number
-from slimpose.media import capture
-from slimpose.media.addresses import redacted
+from slimpose.media.addresses import SourceError, redacted
+from slimpose.media.frame import Frame, Media
 from slimpose.media.images import ImageError
-from slimpose.media.sources import Frame, Media, SourceError, UnreadFramesError, expand, open_media
+from slimpose.media.sources import expand, open_media
+from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
 from slimpose.poses import Poses
-from slimpose.runtime import models
-from slimpose.runtime.follower import CameraFrame, Follower
+from slimpose.runtime.follower import Follower
+from slimpose.runtime.frame_result import FrameResult
+from slimpose.runtime.models import DEFAULT_DETECTOR
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
 from slimpose.runtime.stage_timing import StageTimes
@@ -49,176 +50,101 @@ from slimpose.runtime.stage_timing import StageTimes
 def predict(
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
     /,
+    *,
+    models: Annotated[ModelOptions, tyro.conf.arg(name="")],
+    tracking: Annotated[TrackingOptions, tyro.conf.arg(name="")],
+    outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
     out: Path = Path("out"),
-    json: Path | None = None,
-    csv: Path | None = None,
-    jsonl: str | None = None,
-    openpose: Path | None = None,
-    openpose_order: Order = "BODY_25",
-    model: str = "mnv2",
-    detector: str = "detector",
-    boxes: Path | None = None,
-    threads: int = 0,
-    backend: str = "onnxruntime",
-    precision: str = "",
-    score_threshold: float | None = None,
     draw: bool = True,
-    detect_every: int = 8,
-    track: bool = True,
-    smooth: bool = True,
+    boxes: Path | None = None,
     profile: bool = False,
 ) -> int:
-    """Find everyone in pictures and videos, draw their poses, and write them as text.
+    """Find all people in images and videos, draw their poses, and write them as text.
 
-    People in videos are followed: they keep their numbers and their joints are smoothed. What
-    cannot be read is told at once and again at the end, the rest is done, and the exit code is 2 (1
-    where it was not the input's fault). While videos are looked at, their files are called
-    NAME.partial.SUFFIX: whole up to the last record at any time.
+    People in videos are tracked: they keep their ids, and their keypoints are smoothed. Inputs that
+    cannot be read are reported at once and again at the end, and the others are processed; the exit
+    code is then 2 (1 if the input was not the cause). While a video is processed, its outputs are
+    named NAME.partial.SUFFIX; they are complete up to the last record at any time.
 
     Args:
-        sources: Pictures, videos, folders of them, or quoted patterns such as 'photos/**/*.jpg'.
-        out: Folder for the drawn pictures and videos (videos become mp4, without sound). They are
-            called as the inputs are and replace what has that name there; in a folder of the inputs
-            they are called NAME.pose.jpg, and there, as where a number tells two of one name apart,
-            no file is replaced.
-        json: File for the poses as COCO results: a list with one record a person; pictures that are
-            called by their numbers (000000000139.jpg) get the image_id that COCO's tools want.
-        csv: File for the poses as CSV: one row a person a frame a joint.
-        jsonl: File for the poses as JSON lines, one a frame; - is standard output.
-        openpose: Folder for the poses as OpenPose's JSON, one file a frame.
-        openpose_order: Its joints; the neck is the middle of the shoulders, the feet of BODY_25
-            stay 0.
-        model: A shipped pose model's name (slimpose models lists them), or a file of slimpose
-            export.
-        detector: The same for the person detector.
-        boxes: Boxes to look at instead of the detector's: a COCO annotation file, or a list of
-            results; nobody is followed then, and nobody found in inputs that it does not mention.
-        threads: CPU threads for the networks; 0 leaves the choice to the backend.
-        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the
-            fastest here, by a short trial that is remembered.
-        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets
-            --backend auto choose; by default the files' own.
-        score_threshold: Least score 0..1 of a person's box; the detector's own by default.
-        draw: Whether to draw and write pictures.
-        detect_every: In videos, the detector looks at least at every N-th frame.
-        track: Whether people in videos are numbered and followed.
-        smooth: Whether the joints of people who are followed are smoothed.
-        profile: Whether to tell the time of every stage at the end.
+        sources: Images, videos, folders of them, or quoted patterns such as 'photos/**/*.jpg'.
+        models: Models and how they run.
+        tracking: How people in videos are tracked.
+        outputs: Text outputs.
+        out: Folder for the drawn images and videos (videos become MP4 without sound). They are
+            named like the inputs and replace files of that name there. In a folder of the inputs
+            they are named NAME.pose.jpg; there, and where a number tells two inputs of one name
+            apart, no file is replaced.
+        draw: Draw the poses and write the drawn images and videos.
+        boxes: File of person boxes to use instead of a detector: a COCO annotation file or a list
+            of results. People are not tracked then; inputs that it does not mention have no people.
+        profile: Print the time of every stage at the end.
     """
     if not sources:
         raise ValueError(
-            "nothing to look at; expected pictures, videos or folders: slimpose predict street.jpg"
+            "no input; expected images, videos or folders: slimpose predict street.jpg"
         )
-    capture.silence_opencv_logs()  # a broken file gets our line, not the decoder's ten
-    if score_threshold is not None and not 0 <= score_threshold <= 1:
-        raise ValueError(f"--score-threshold is {score_threshold:g}; expected a number 0..1")
-    if detect_every < 1:
-        raise ValueError(f"--detect-every is {detect_every}; expected 1 or more")
-    if boxes is not None and detector != models.DEFAULT_DETECTOR:
+    silence_opencv_logs()  # a broken file gets our one line, not ten of the decoder
+    if boxes is not None and models.detector != DEFAULT_DETECTOR:
         raise ValueError(
-            f"--boxes are looked at instead of a detector's; expected no --detector {detector}"
+            f"--boxes are used instead of a detector; expected no --detector {models.detector}"
         )
-    targets = OutputOptions(
-        json=json, csv=csv, jsonl=jsonl, openpose=openpose, openpose_order=openpose_order
-    )
-    given = box_files.read(boxes) if boxes is not None else None
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    failures = _Failures(console)
-    files = _expanded(sources, failures)
+    box_file = box_files.read(boxes) if boxes is not None else None
+    failures = _Failures(plain_console(stderr=True))
+    files = _expand_all(sources, failures)
     if not files:
-        return failures.summarize(done=0)
-    unmentioned = given.files_without_boxes(files) if given is not None else 0
-    if unmentioned:
-        console.print(
-            f"slimpose: {boxes} does not mention {unmentioned} of {len(files)} inputs; nobody is found there"
+        return failures.summarize(completed=0)
+    if box_file is not None and (missing := box_file.files_without_boxes(files)):
+        failures.console.print(
+            f"slimpose: {boxes} does not mention {missing} of {len(files)} inputs; "
+            "they get no people"
         )
-    pipeline = slimpose.load(
-        model,
-        None if given else detector,
-        threads,
-        score_threshold,
-        backend=backend,
-        precision=precision,
-    )
-
-    def new_follower() -> Follower:
-        return Follower(pipeline, detect_every=detect_every, track=track, smooth=smooth)
-
-    started = perf_counter()
-    run = _Run(
-        pipeline=pipeline,
-        new_follower=new_follower,
-        failures=failures,
-        given=given,
-        least_box_score=score_threshold or 0.0,
-        is_tracked=track,
-    )
     check_output_paths(
-        targets.files(),
-        {**({"--out": out} if draw else {}), **targets.folders()},
-        [*files, *filter(None, [boxes, Path(model), Path(detector)])],
+        outputs.files(),
+        {"--out": out if draw else None, **outputs.folders()},
+        [*files, boxes, Path(models.model), Path(models.detector)],
     )
-    drawn = DrawnFolder(out, files) if draw else None
-    names, stems = Counter(file.name for file in files), UniqueStems()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+    pipeline = models.load(with_detector=box_file is None)
+    started_s = perf_counter()
+    run = _Run(
+        estimator=_FrameEstimator(pipeline, tracking, box_file, models.score_threshold or 0.0),
+        drawings=DrawingFolder(out, files) if draw else None,
+        records=RecordWriters(outputs),
+        failures=failures,
     )
-    records = RecordWriters(targets)
-    try:
-        with Progress(
-            *columns, console=console, disable=not console.is_terminal, transient=True
-        ) as progress:
-            task = progress.add_task("", total=len(files))
-            for file in files:
-                progress.update(task, description=file.name)
-                name = file.name if names[file.name] == 1 else file.as_posix()
-                run.look_at(file, name, stems.claim(file.stem), records, drawn, progress, task)
-                if drawn is None and records.all_readers_gone:
-                    break
-        if run.done:
-            records.finish()
-        else:
-            records.discard()
-    except KeyboardInterrupt:
-        if run.frames:
-            console.print(
-                "slimpose: what was written so far stays: files that were not finished have .partial in their names"
-            )
-        raise
-    finally:
-        records.close()
-    report = Console(stderr=jsonl == STANDARD_OUTPUT, soft_wrap=True, highlight=False, markup=False)
-    places = [*([str(out)] if draw else []), *records.places] if run.done else []
-    run.summarize(report, places=places, threads=threads)
+    run.process_all(files)
+    console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
+    _print_summary(console, run, pipeline, threads=models.threads)
+    paths = [*([str(out)] if draw else []), *run.records.paths]
+    if run.counts.inputs and paths:
+        console.print(f"written: {', '.join(paths)}")
     if profile:
-        report.print(run.stages.table(perf_counter() - started))
-    code = failures.summarize(done=run.done_whole)
-    records.check_readers()
+        console.print(run.stages.table(perf_counter() - started_s))
+    sys.stdout.flush()
+    code = failures.summarize(completed=run.counts.completed)
+    run.records.check_readers()
     return code
 
 
 @dataclass(slots=True)
 class _Failures:
-    """The inputs that something is wrong with."""
+    """The inputs that failed."""
 
     console: Console
     names: list[str] = field(default_factory=list)
     exit_code: int = 2
 
     def add(self, name: str, error: Exception) -> None:
-        """Tell what is wrong with an input, and remember it."""
+        """Report why an input failed, and remember it."""
         reason = str(error)
         self.console.print(
             f"slimpose: {reason if reason.startswith(name) else f'{name}: {reason}'}"
         )
         self.names.append(name)
 
-    def summarize(self, *, done: int) -> int:
-        """List them, where there were other inputs too; return the exit code."""
-        inputs = len(self.names) + done
+    def summarize(self, *, completed: int) -> int:
+        """List the failed inputs, if there were others too; return the exit code."""
+        inputs = len(self.names) + completed
         if self.names and inputs > 1:
             self.console.print(f"slimpose: {len(self.names)} of {inputs} inputs failed:")
             for name in self.names:
@@ -226,7 +152,7 @@ class _Failures:
         return self.exit_code if self.names else 0
 
 
-def _expanded(sources: Iterable[str], failures: _Failures) -> list[Path]:
+def _expand_all(sources: Iterable[str], failures: _Failures) -> list[Path]:
     """The files that the sources name, each once."""
     files: dict[Path, Path] = {}
     for source in sources:
@@ -238,43 +164,139 @@ def _expanded(sources: Iterable[str], failures: _Failures) -> list[Path]:
     return list(files.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """An input file, its name in records, and the unique start of the names of its files."""
+
+    path: Path
+    source: str
+    stem: str
+
+
+def _name_inputs(files: Sequence[Path]) -> list[_Input]:
+    occurrences = Counter(file.name for file in files)
+    stems: set[str] = set()
+    inputs: list[_Input] = []
+    for file in files:
+        numbered = (file.stem if n == 1 else f"{file.stem}-{n}" for n in count(1))
+        stem = next(stem for stem in numbered if stem.lower() not in stems)
+        stems.add(stem.lower())
+        source = file.name if occurrences[file.name] == 1 else file.as_posix()
+        inputs.append(_Input(file, source, stem))
+    return inputs
+
+
+@dataclass(slots=True, kw_only=True)
+class _Counts:
+    """Statistics of a run; ``completed`` inputs are those that were read to their end."""
+
+    images: int = 0
+    videos: int = 0
+    completed: int = 0
+    frames: int = 0
+    poses: int = 0
+    detections: int = 0
+
+    @property
+    def inputs(self) -> int:
+        return self.images + self.videos
+
+
+class _FrameEstimator:
+    """Estimates the poses of frames: tracked in videos, frame by frame in images or given boxes."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        tracking: TrackingOptions,
+        box_file: BoxFile | None,
+        min_box_score: float,
+    ) -> None:
+        self._pipeline, self._tracking = pipeline, tracking
+        self._box_file, self._min_box_score = box_file, min_box_score
+        self.stages = StageTimes()
+
+    def new_follower(self, media: Media) -> Follower | None:
+        """Return a follower for a video; None for an image, or with given boxes."""
+        if not media.is_video or self._box_file is not None:
+            return None
+        return self._tracking.follower(self._pipeline)
+
+    def estimate(self, media: Media, frame: Frame, follower: Follower | None) -> Poses:
+        """Return the poses of a frame."""
+        if follower is None:
+            timed = self._pipeline.timed(frame.image, *self._boxes(media.path, frame))
+            self.stages.add("detect", timed.detect_ms)
+            self.stages.add("pose", timed.pose_ms)
+            return timed.poses
+        (poses,) = follower.step([frame])
+        for stage, ms in follower.last_ms.items():
+            self.stages.add(stage, ms)
+        return poses
+
+    def _boxes(self, file: Path, frame: Frame) -> tuple[()] | tuple[Boxes, PersonScores]:
+        """The frame's boxes and scores in the box file, checked; nothing without such a file."""
+        if self._box_file is None:
+            return ()
+        try:
+            boxes, scores = self._box_file.of(file, frame.index)
+            geometry.check_boxes_in_image(boxes, frame.image)
+        except ValueError as error:
+            raise SourceError(f"{file}: {error}") from error
+        keep = scores >= self._min_box_score
+        return boxes[keep], scores[keep]
+
+
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """What a call has found and lost so far."""
+    """Processes the inputs one by one and counts."""
 
-    pipeline: Pipeline
-    new_follower: Callable[[], Follower]
+    estimator: _FrameEstimator
+    drawings: DrawingFolder | None
+    records: RecordWriters
     failures: _Failures
-    given: box_files.BoxFile | None
-    least_box_score: float
-    is_tracked: bool
-    done: int = 0
-    done_whole: int = 0
-    pictures: int = 0
-    videos: int = 0
-    frames: int = 0
-    people: int = 0
-    detections: int = 0
-    stages: StageTimes = field(default_factory=StageTimes)
+    counts: _Counts = field(default_factory=_Counts)
 
-    def look_at(
-        self,
-        file: Path,
-        name: str,
-        stem: str,
-        records: RecordWriters,
-        drawn: DrawnFolder | None,
-        progress: Progress,
-        task: TaskID,
-    ) -> None:
-        """Do one input; what is wrong with it is told and noted, and nothing of it stays in the outputs."""
-        mark, frames, people = records.mark(), self.frames, self.people
+    @property
+    def stages(self) -> StageTimes:
+        return self.estimator.stages
+
+    def process_all(self, files: Sequence[Path]) -> None:
+        """Process all inputs; finish the text outputs, or remove them if no input was readable."""
+        try:
+            with _ProgressBar(self.failures.console, inputs=len(files)) as progress:
+                for item in _name_inputs(files):
+                    progress.start_input(item.path.name)
+                    self._process_input(item, progress)
+                    if self._is_unread:
+                        break
+            if self.counts.inputs:
+                self.records.finish()
+            else:
+                self.records.discard()
+        except KeyboardInterrupt:
+            if self.counts.frames:
+                self.failures.console.print(
+                    "slimpose: what was written so far is kept: "
+                    "unfinished files have .partial in their names"
+                )
+            raise
+        finally:
+            self.records.close()
+
+    @property
+    def _is_unread(self) -> bool:
+        """Whether standard output is the only output and its reader has gone."""
+        return self.drawings is None and self.records.all_readers_gone
+
+    def _process_input(self, item: _Input, progress: _ProgressBar) -> None:
+        """Process one input; if it fails, report it and remove its records and drawings."""
+        marks, counts_before = self.records.mark(), replace(self.counts)
         try:
             with self.stages.timed("read"):
-                media = open_media(file)
-            if media.is_video and media.frame_count:
-                progress.update(task, total=(progress.tasks[0].total or 0) + media.frame_count - 1)
-            self._go_through(media, name, stem, records, drawn, lambda: progress.advance(task))
+                media = open_media(item.path)
+            progress.set_frames(media.frame_count)
+            self._process_frames(media, item, progress)
         except (
             ImageError,
             SourceError,
@@ -284,116 +306,102 @@ class _Run:
             MemoryError,
             cv2.error,
         ) as error:
-            records.roll_back(mark)
-            self.frames, self.people = frames, people
-            self.failures.add(str(file), error)
+            self.records.roll_back(marks)
+            self.counts = counts_before
+            self.failures.add(str(item.path), error)
             if not isinstance(error, ImageError | SourceError):
                 self.failures.exit_code = 1
             return
-        self.done += 1
-        self.done_whole += str(file) not in self.failures.names
-        self.videos += media.is_video
-        self.pictures += not media.is_video
+        self.counts.videos += media.is_video
+        self.counts.images += not media.is_video
+        self.counts.completed += str(item.path) not in self.failures.names
 
-    def _go_through(
-        self,
-        media: Media,
-        name: str,
-        stem: str,
-        records: RecordWriters,
-        drawn: DrawnFolder | None,
-        advance: Callable[[], None],
-    ) -> None:
-        """Find, write and draw, frame by frame."""
-        follower = self.new_follower() if media.is_video and self.given is None else None
-        is_numbered = follower is not None and self.is_tracked
-        with drawn.writer(media) if drawn is not None else nullcontext() as write_drawn:
-            for frame in self._sound_frames(media):
-                poses = self._poses(media, frame, follower)
-                self.frames += 1
-                self.people += len(poses)
+    def _process_frames(self, media: Media, item: _Input, progress: _ProgressBar) -> None:
+        """Estimate, write and draw the poses of every frame."""
+        follower = self.estimator.new_follower(media)
+        image_id = None if media.is_video else image_number(media.path)
+        with self.drawings.writer(media) if self.drawings else nullcontext() as write_drawn:
+            for frame in self._read_frames(media):
+                result = FrameResult(
+                    source=item.source,
+                    stem=item.stem,
+                    camera=frame.camera,
+                    frame_index=frame.index,
+                    timestamp_s=frame.timestamp_s,
+                    image=frame.image,
+                    poses=self.estimator.estimate(media, frame, follower),
+                    image_id=image_id,
+                )
+                self.counts.frames += 1
+                self.counts.poses += len(result.poses)
                 with self.stages.timed("draw and write"):
-                    records.write(
-                        Found(
-                            source=name,
-                            stem=stem,
-                            camera=0,
-                            frame=frame.index,
-                            timestamp_s=frame.timestamp_s,
-                            poses=poses,
-                            image_id=None if media.is_video else image_number(media.path),
-                        )
-                    )
+                    self.records.write(result)
                     if write_drawn is not None:
-                        picture = draw_poses(frame.image, poses, boxes=is_numbered, ids=is_numbered)
-                        write_drawn(picture, frame.timestamp_s)
-                advance()
-                if drawn is None and records.all_readers_gone:
+                        write_drawn(draw_result(result), frame.timestamp_s)
+                progress.advance_frame()
+                if self._is_unread:
                     break
-        self.detections += follower.detections if follower is not None else 0
+        self.counts.detections += follower.detections if follower is not None else 0
 
-    def _poses(self, media: Media, frame: Frame, follower: Follower | None) -> Poses:
-        if follower is None:
-            timed = self.pipeline.timed(frame.image, *self._given_boxes(media.path, frame))
-            self.stages.add("detect", timed.detect_ms)
-            self.stages.add("pose", timed.pose_ms)
-            return timed.poses
-        (poses,) = follower.step(
-            [CameraFrame(camera=0, image=frame.image, timestamp_s=frame.timestamp_s)]
-        )
-        for stage, ms in follower.last_ms.items():
-            self.stages.add(stage, ms)
-        return poses
-
-    def _given_boxes(self, file: Path, frame: Frame) -> tuple[()] | tuple[Boxes, PersonScores]:
-        """The frame's boxes and scores of the boxes file, checked; nothing without such a file."""
-        if self.given is None:
-            return ()
-        try:
-            boxes, scores = self.given.of(file, frame.index)
-            geometry.check_boxes_in_image(boxes, frame.image)
-        except ValueError as error:
-            raise SourceError(f"{file}: {error}") from error
-        counted = scores >= self.least_box_score
-        return boxes[counted], scores[counted]
-
-    def _sound_frames(self, media: Media) -> Iterator[Frame]:
-        """The frames; a video that breaks off is noted as failed, and what came before is kept."""
-        started = perf_counter()
+    def _read_frames(self, media: Media) -> Iterator[Frame]:
+        """The frames; a video with missing frames is reported as failed, its other frames kept."""
+        started_s = perf_counter()
         try:
             for frame in media.frames:
                 if frame.index:
-                    self.stages.add("read", 1e3 * (perf_counter() - started))
+                    self.stages.add("read", 1e3 * (perf_counter() - started_s))
                 yield frame
-                started = perf_counter()
+                started_s = perf_counter()
         except UnreadFramesError as error:
             self.failures.add(str(media.path), error)
 
-    def summarize(self, report: Console, *, places: list[str], threads: int) -> None:
-        """Tell what was done, by what, how fast and where it is."""
-        counted = ((self.pictures, "image"), (self.videos, "video"))
-        seen = (
-            " and ".join(
-                f"{number} {kind}{'s' * (number != 1)}" for number, kind in counted if number
-            )
-            or "nothing"
+
+class _ProgressBar(Progress):
+    """Progress in frames; an image is one frame."""
+
+    def __init__(self, console: Console, *, inputs: int) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
         )
-        seen += f" ({self.frames} frames)" if self.videos else ""
-        found = "pose" if self.videos else "person"
-        people = f"{self.people} {found if self.people == 1 else 'people' if found == 'person' else 'poses'}"
-        pose = self.pipeline.estimator.session
-        finder = (
-            self.pipeline.detector.session.info.name
-            if self.pipeline.detector is not None
-            else "given boxes"
-        )
-        by = f", {pose.backend} {pose.precision}" if isinstance(pose, Session) else ""
-        workers = f"{threads or f'automatic (of {os.cpu_count()})'} CPU threads"
-        report.print(f"{seen}, {people}; {finder} + {pose.info.name}, {workers}{by}")
-        if self.frames:
-            report.print(f"median ms a frame: {self.stages.medians()}")
-        if self.detections:
-            report.print(f"the detector looked at {self.detections} frames of videos")
-        if places:
-            report.print(f"written: {', '.join(places)}")
-        sys.stdout.flush()
+        self._frames = inputs
+        self._task = self.add_task("", total=inputs)
+
+    def start_input(self, name: str) -> None:
+        """Show the name of the next input."""
+        self.update(self._task, description=name)
+
+    def set_frames(self, frame_count: int) -> None:
+        """Set the number of frames of the current input; 0 if unknown."""
+        self._frames += max(0, frame_count - 1)
+        self.update(self._task, total=self._frames)
+
+    def advance_frame(self) -> None:
+        """Count one frame as done."""
+        self.advance(self._task)
+
+
+def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: int | None) -> None:
+    """Print what was processed, by which models, and how fast."""
+    counts = run.counts
+    kinds = ((counts.images, "image"), (counts.videos, "video"))
+    inputs = " and ".join(
+        f"{number} {kind}{'s' * (number != 1)}" for number, kind in kinds if number
+    )
+    inputs += f" ({counts.frames} frames)" if counts.videos else ""
+    one, many = ("pose", "poses") if counts.videos else ("person", "people")
+    people = f"{counts.poses} {one if counts.poses == 1 else many}"
+    session, detector = pipeline.estimator.session, pipeline.detector
+    models = f"{detector.session.info.name if detector else 'given boxes'} + {session.info.name}"
+    cpu = f"{threads or f'automatic (of {os.cpu_count()})'} CPU threads"
+    backend = f", {session.backend} {session.precision}" if isinstance(session, Session) else ""
+    console.print(f"{inputs or 'nothing'}, {people}; {models}, {cpu}{backend}")
+    if counts.frames:
+        console.print(f"median ms per frame: {run.stages.medians()}")
+    if counts.detections:
+        console.print(f"the detector ran on {counts.detections} frames of videos")

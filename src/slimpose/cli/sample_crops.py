@@ -1,4 +1,4 @@
-"""Crops of the people in a folder's pictures, for verbs that try models on real people."""
+"""Crops of people in a folder of images, for commands that test models on real people."""
 
 from __future__ import annotations
 
@@ -17,70 +17,71 @@ from slimpose.runtime.session import Session
 
 
 def sample_crops(
-    folder: Path, annotations: Path | None, *, size: Size, people: int, threads: int = 0
+    folder: Path,
+    annotations: Path | None,
+    *,
+    size: Size,
+    people: int,
+    threads: int | None = None,
 ) -> tuple[Crops, PersonScores]:
-    """Return crops of at most so many people, and the areas of their boxes in square crop pixels.
+    """Return crops of people, and the areas of their boxes in square crop pixels.
 
     Args:
-        folder: Of the pictures.
-        annotations: COCO file that says where the people are; None asks the shipped detector.
-        size: Of the crops.
-        people: The most.
-        threads: The detector's.
+        folder: Folder of the images.
+        annotations: COCO file with the boxes; None runs the shipped detector.
+        size: Size of the crops.
+        people: Maximum number of crops.
+        threads: CPU threads of the detector; chosen by the backend by default.
 
     Raises:
         FileNotFoundError, NotADirectoryError: If a file or the folder is missing.
-        ValueError: If nobody is there.
+        ValueError: If there are no people.
     """
     boxes = (
-        _annotated(annotations, folder)
+        _annotated_boxes(annotations, folder)
         if annotations is not None
-        else _detected(folder, threads, people)
+        else _detected_boxes(folder, threads, people)
     )
-    crops, areas = _cut(boxes, size, people)
-    if len(crops) == 0:
-        raise ValueError(f"nobody is in the pictures of {folder}: nothing to compare")
-    return crops, areas
+    crops: list[np.ndarray] = []
+    areas: list[np.ndarray] = []
+    left = people
+    for file, boxes_image in boxes.items():
+        chosen = boxes_image[:left]
+        image_crops, to_crop = crop_people(read_image(file), chosen, size)
+        crops.append(image_crops)
+        areas.append(geometry.box_areas(chosen) * to_crop[:, 0, 0] * to_crop[:, 1, 1])
+        left -= len(image_crops)
+        if left <= 0:
+            break
+    if not any(map(len, crops)):
+        raise ValueError(f"no people in the images of {folder}: nothing to compare")
+    return np.concatenate(crops), np.concatenate(areas).astype(np.float32)
 
 
-def _annotated(annotations: Path, folder: Path) -> dict[Path, Boxes]:
+def _annotated_boxes(annotations: Path, folder: Path) -> dict[Path, Boxes]:
+    """Boxes with an area by image file."""
     truth = coco.read(annotations, keypoints=False)
     truth.check_images(folder)
     boxes: dict[Path, Boxes] = {}
     for image_id, people in truth.people_by_image().items():
         found = [person.box_image for person in people if not person.is_crowd]
-        stacked = np.array(found, np.float32).reshape(-1, 4)
-        stacked = stacked[(stacked[:, 2:] > stacked[:, :2]).all(axis=1)]
-        if len(stacked):
-            boxes[folder / truth.images[image_id].file_name] = stacked
+        boxes_image = np.array(found, np.float32).reshape(-1, 4)
+        boxes_image = boxes_image[(boxes_image[:, 2:] > boxes_image[:, :2]).all(axis=1)]
+        if len(boxes_image):
+            boxes[folder / truth.images[image_id].file_name] = boxes_image
     return boxes
 
 
-def _detected(folder: Path, threads: int, people: int) -> dict[Path, Boxes]:
+def _detected_boxes(folder: Path, threads: int | None, people: int) -> dict[Path, Boxes]:
+    """Boxes by image file, of as many images as needed for this number of people."""
     files = image_files(folder)
-    detector = Detector(Session(resolve(DEFAULT_DETECTOR), threads=threads))
+    # "or 0" until Session takes None
+    detector = Detector(Session(resolve(DEFAULT_DETECTOR), threads=threads or 0))
     boxes: dict[Path, Boxes] = {}
     for file in files:
-        found, _ = detector(read_image(file))
-        if len(found):
-            boxes[file] = found
+        boxes_image, _ = detector(read_image(file))
+        if len(boxes_image):
+            boxes[file] = boxes_image
         if sum(map(len, boxes.values())) >= people:
             break
     return boxes
-
-
-def _cut(boxes: dict[Path, Boxes], size: Size, people: int) -> tuple[Crops, PersonScores]:
-    """Crops of at most so many people, and the areas of their boxes in square crop pixels."""
-    crops: list[np.ndarray] = []
-    areas: list[np.ndarray] = []
-    left = people
-    for file, found in boxes.items():
-        cut, affines = crop_people(read_image(file), found[:left], size)
-        crops.append(cut)
-        areas.append(geometry.box_areas(found[:left]) * affines[:, 0, 0] * affines[:, 1, 1])
-        left -= len(cut)
-        if left <= 0:
-            break
-    if not crops:
-        return np.zeros((0, *size, 3), np.uint8), np.zeros(0, np.float32)
-    return np.concatenate(crops), np.concatenate(areas).astype(np.float32)

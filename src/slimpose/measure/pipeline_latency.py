@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from slimpose.measure.synthetic_video import GroundTruthDetector, SyntheticVideo
+from slimpose.media.frame import Frame
 from slimpose.poses import Poses
 from slimpose.runtime.estimator import CropBatch, PoseEstimator
-from slimpose.runtime.follower import CameraFrame, Follower
+from slimpose.runtime.follower import Follower
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import CallTimes
@@ -90,7 +91,7 @@ def time_pipeline(
         ]  # a few px off for other cameras
         follower.step(
             [
-                CameraFrame(camera=n, image=image, timestamp_s=step / _FPS)
+                Frame(camera=n, image=image, timestamp_s=step / _FPS)
                 for n, image in enumerate(images)
             ]
         )

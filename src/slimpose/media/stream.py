@@ -1,4 +1,4 @@
-"""A source that is watched: a thread reads it, loses it, opens it again, and keeps its newest picture at hand."""
+"""A live source: a thread reads it, reopens it when it is lost, and keeps its newest frame."""
 
 from __future__ import annotations
 
@@ -14,54 +14,37 @@ import cv2
 
 from slimpose.arrays import Image, Size
 from slimpose.media.addresses import Address, SourceError
+from slimpose.media.frame import Frame
 from slimpose.media.images import ImageError
-from slimpose.media.live_capture import DEFAULT_TIMEOUTS, Arrival, StreamTimeouts, VideoFile, live
-from slimpose.media.sources import UnreadFramesError
+from slimpose.media.stream_reader import (
+    DEFAULT_TIMEOUTS,
+    StreamTimeouts,
+    VideoPlayer,
+    read_live,
+)
+from slimpose.media.video_reader import UnreadFramesError
 
 StreamState = Literal["connecting", "live", "waiting", "ended"]
 
-_BLACK = 24
-"""A picture without a gray level over it is black."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Picture:
-    """What a stream gives.
-
-    Attributes:
-        camera: Which stream, from 0.
-        frame: Its number among the pictures that came, those dropped included.
-        image: RGB uint8.
-        timestamp_s: When it was taken. A live one's is the time of arrival, in seconds since 1970
-            that never go back; a file's the time in the film, which goes on when it starts over.
-        arrived_s: When it was decoded, on the monotonic clock.
-        is_new_view: Whether it does not follow from the one taken before: the first, after a gap,
-            of another size.
-    """
-
-    camera: int
-    frame: int
-    image: Image
-    timestamp_s: float
-    arrived_s: float
-    is_new_view: bool
+_BLACK_LEVEL = 24
+"""A frame without a gray level of this or more is black."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStatus:
-    """How a stream is doing.
+    """The state of a stream.
 
     Attributes:
         name: Its address, redacted.
-        state: What its thread is at.
-        trouble: Why it is not live, or what is wrong with its pictures; empty if nothing is.
-        received: Pictures that came.
-        dropped: Those that a newer one replaced before anybody took them.
-        damaged: Those that could not be decoded.
-        connections: How often it came alive.
-        size: Of its pictures; None before the first.
-        fps: Of a file, as it says itself; 0 for others.
-        decode_ms: CPU time that reading has taken so far.
+        state: What its thread is doing.
+        problem: Why it is not live, or what is wrong with its frames; empty if nothing is.
+        received: Number of frames received.
+        dropped: Number of frames that a newer one replaced before they were taken.
+        damaged: Number of frames that could not be decoded.
+        connections: How often it was opened successfully.
+        size: Size of its frames; None before the first.
+        fps: Frame rate in a file's header; 0 for other sources.
+        decode_ms: CPU time spent reading and decoding so far.
     """
 
     name: str
@@ -75,22 +58,27 @@ class StreamStatus:
     fps: float
     decode_ms: float
 
+    @property
+    def text(self) -> str:
+        """State and problem, such as "waiting: the host does not answer"."""
+        return f"{self.state}: {self.problem}" if self.problem else self.state
+
 
 class Stream:
-    """One source and the thread that reads it.
+    """A source and the thread that reads it.
 
-    A camera or network stream keeps only its newest picture: what nobody took in time is dropped
-    and counted. A film waits until each of its pictures is taken, or with ``realtime`` is played by
-    its clock as if it were a camera.
+    A camera or network stream keeps its newest frame only: a frame that is not taken in time is
+    dropped and counted. A video file waits until each frame is taken, or with ``realtime`` plays by
+    its clock like a camera.
 
     Args:
         address: The source.
         camera: Its number.
-        news: Notified whenever something changed; shared by streams that are watched together.
-        tell: Called from the thread with words for the user.
-        realtime: Whether a film is played as if it were live.
-        loop: Whether a film starts over at its end.
-        patience: How long it is waited for.
+        changed: Notified on every change; shared by streams that are read together.
+        report: Called from the thread with messages for the user.
+        realtime: Whether a video file plays in real time.
+        loop: Whether a video file starts again at its end.
+        timeouts: Time limits.
     """
 
     def __init__(
@@ -98,21 +86,22 @@ class Stream:
         address: Address,
         *,
         camera: int,
-        new_frame: threading.Condition,
+        changed: threading.Condition,
         report: Callable[[str], None],
         realtime: bool = False,
         loop: bool = False,
         timeouts: StreamTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         self.address = address
-        self._camera, self._news, self._tell, self._patience = camera, new_frame, report, timeouts
-        self._film = VideoFile(address, realtime=realtime) if address.kind == "file" else None
-        self._waits_for_taker, self._loop = self._film is not None and not realtime, loop
+        self._camera, self._changed, self._report = camera, changed, report
+        self._timeouts = timeouts
+        self._file = VideoPlayer(address, realtime=realtime) if address.kind == "file" else None
+        self._waits_for_taker, self._loop = self._file is not None and not realtime, loop
         self._stop = threading.Event()
-        self._slot: Picture | None = None
-        self._slot_view = 0
+        self._newest: Frame | None = None
+        self._newest_view = 0
         self._state: StreamState = "connecting"
-        self._trouble = ""
+        self._problem = ""
         self._is_black = False
         self._view, self._taken_view = 0, -1
         self._received = self._dropped = self._damaged = self._connections = 0
@@ -127,167 +116,164 @@ class Stream:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end; it does when the read it is in comes back."""
+        """Ask the thread to end; it does so when its current read returns."""
         self._stop.set()
-        with self._news:
-            self._news.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread's end; return whether it came."""
+        """Wait for the thread to end; return whether it did."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def take(self) -> Picture | None:
-        """Return the newest picture that nobody has taken; None without one. Hold ``news`` while you call it."""
-        picture, self._slot = self._slot, None
-        if picture is None:
+    def take(self) -> Frame | None:
+        """Return the newest frame not yet taken, None without one; the caller holds ``changed``."""
+        frame, self._newest = self._newest, None
+        if frame is None:
             return None
-        self._news.notify_all()
-        is_new_view, self._taken_view = self._slot_view != self._taken_view, self._slot_view
-        return dataclasses.replace(picture, is_new_view=is_new_view)
+        self._changed.notify_all()
+        is_new_view, self._taken_view = self._newest_view != self._taken_view, self._newest_view
+        return dataclasses.replace(frame, is_new_view=is_new_view)
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing will come any more. Hold ``news`` while you ask."""
-        return self._state == "ended" and self._slot is None
+        """Whether no more frames will come; the caller holds ``changed``."""
+        return self._state == "ended" and self._newest is None
 
     def status(self) -> StreamStatus:
-        """How it is doing now."""
-        with self._news:
+        """Return the current state."""
+        with self._changed:
             return StreamStatus(
                 name=self.address.name,
                 state=self._state,
-                problem=self._trouble or ("black pictures" if self._is_black else ""),
+                problem=self._problem or ("black image" if self._is_black else ""),
                 received=self._received,
                 dropped=self._dropped,
                 damaged=self._damaged,
                 connections=self._connections,
                 size=self._size,
-                fps=self._film.fps if self._film is not None else 0.0,
+                fps=self._file.fps if self._file is not None else 0.0,
                 decode_ms=self._decode_ms,
             )
 
-    # The rest runs in the thread.
+    # The methods below run in the thread.
 
     def _run(self) -> None:
-        retry_s, told = self._patience.first_retry_s, ""
-        trouble = "its reader failed"
+        retry_s, reported = self._timeouts.first_retry_s, ""
+        problem = "its reader failed"
         try:
             while not self._stop.is_set():
-                self._enter("connecting", self._trouble)
-                reason = self.address.safe(self._play()).removeprefix(f"{self.address.name}: ")
+                self._enter("connecting", self._problem)
+                reason = self.address.safe(self._read_until_end())
+                reason = reason.removeprefix(f"{self.address.name}: ")
                 if self._stop.is_set():
                     break
-                if self._film is not None and not (self._loop and self._received):
-                    trouble = reason
+                if self._file is not None and not (self._loop and self._received):
+                    problem = reason
                     if reason:
-                        self._tell(reason)
+                        self._report(reason)
                     return
-                if not reason:  # a film that starts over
+                if not reason:  # a video file that starts again
                     continue
                 now_s = time.monotonic()
-                if self._state == "live" and now_s - self._live_since_s >= self._patience.steady_s:
-                    retry_s, told = self._patience.first_retry_s, ""
+                if self._state == "live" and now_s - self._live_since_s >= self._timeouts.steady_s:
+                    retry_s, reported = self._timeouts.first_retry_s, ""
                 self._lost_s = now_s if self._lost_s is None else self._lost_s
                 self._enter("waiting", reason)
-                if reason != told:
-                    self._tell(f"{reason}; trying again")
-                    told = reason
+                if reason != reported:
+                    self._report(f"{reason}; trying again")
+                    reported = reason
                 self._stop.wait(retry_s)
-                retry_s = min(2 * retry_s, self._patience.longest_retry_s)
-            trouble = self._trouble
+                retry_s = min(2 * retry_s, self._timeouts.longest_retry_s)
+            problem = self._problem
         finally:
-            self._enter("ended", trouble)
+            self._enter("ended", problem)
 
-    def _enter(self, state: StreamState, trouble: str) -> None:
-        with self._news:
-            self._state, self._trouble = state, trouble
+    def _enter(self, state: StreamState, problem: str) -> None:
+        with self._changed:
+            self._state, self._problem = state, problem
             self._view += state != "live"
-            self._news.notify_all()
+            self._changed.notify_all()
 
-    def _play(self) -> str:
-        """Read the source until it ends; return why, or nothing where that is as it should be."""
-        source: Generator[Arrival, None, None]
+    def _read_until_end(self) -> str:
+        """Read the source until it ends; return why, or an empty text if it is just over."""
+        source: Generator[Frame, None, None]
         source = (
-            self._film.play(self._stop)
-            if self._film
-            else live(self.address, self._patience, self._stop)
+            self._file.play(self._stop)
+            if self._file
+            else read_live(self.address, self._timeouts, self._stop)
         )
         try:
             with closing(source):
-                for arrival in source:
+                for frame in source:
                     if self._stop.is_set():
                         return ""
-                    self._note(arrival)
-                    self._offer(arrival)
+                    self._update_state(frame)
+                    self._publish(frame)
         except UnreadFramesError as error:
             if self._connections == 1:
-                self._tell(str(error).removeprefix(f"{self.address.name}: "))
+                self._report(str(error).removeprefix(f"{self.address.name}: "))
         except (SourceError, ImageError) as error:
             return str(error)
         except (cv2.error, OSError, MemoryError, RuntimeError) as error:
             return f"it cannot be read: {error or type(error).__name__}"
         return ""
 
-    def _note(self, arrival: Arrival) -> None:
-        """Tell what has changed with this picture."""
+    def _update_state(self, frame: Frame) -> None:
+        """Update the state with a new frame; report what has changed."""
         now_s = time.monotonic()
         if self._state != "live":
             self._enter("live", "")
             self._connections += 1
             self._live_since_s = self._bright_s = now_s
             if self._lost_s is not None:
-                self._tell(f"pictures again after {now_s - self._lost_s:.0f} s")
+                self._report(f"frames again after {now_s - self._lost_s:.0f} s")
                 self._lost_s = None
-        if arrival.damaged and not self._damaged:
-            self._tell("a damaged picture came and was left out; more will only be counted")
-        self._damaged += arrival.damaged
-        self._decode_ms += arrival.decode_ms
-        if self._film is None and now_s - self._black_checked_s >= min(
-            1.0, self._patience.black_s / 2
-        ):
+        if frame.damaged_before and not self._damaged:
+            self._report("a damaged frame was skipped; further ones are only counted")
+        self._damaged += frame.damaged_before
+        self._decode_ms += frame.decode_ms
+        black_s = self._timeouts.black_s
+        if self._file is None and now_s - self._black_checked_s >= min(1.0, black_s / 2):
             self._black_checked_s = now_s
-            if int(arrival.image[::8, ::8].max()) >= _BLACK:
-                self._bright_s = now_s
-                if self._is_black:
-                    self._tell("no longer black")
-                self._is_black = False
-            elif not self._is_black and now_s - self._bright_s >= self._patience.black_s:
-                self._is_black = True
-                self._tell(
-                    f"black pictures for {self._patience.black_s:g} s (a covered lens, or a camera asleep?)"
-                )
+            self._check_black(frame.image, now_s)
 
-    def _offer(self, arrival: Arrival) -> None:
-        """Put the picture into the slot; a film that is not live waits until it is free."""
-        size = Size(*arrival.image.shape[:2])
-        words = ""
-        with self._news:
-            while self._waits_for_taker and self._slot is not None and not self._stop.is_set():
-                self._news.wait(1.0)
+    def _check_black(self, image: Image, now_s: float) -> None:
+        """Report frames that turn black for a while, and their end."""
+        if int(image[::8, ::8].max()) >= _BLACK_LEVEL:
+            self._bright_s = now_s
+            if self._is_black:
+                self._report("no longer black")
+            self._is_black = False
+        elif not self._is_black and now_s - self._bright_s >= self._timeouts.black_s:
+            self._is_black = True
+            self._report(
+                f"black image for {self._timeouts.black_s:g} s (lens covered, or camera asleep?)"
+            )
+
+    def _publish(self, frame: Frame) -> None:
+        """Make the frame the newest; a file that is not in real time waits for the last one."""
+        size = Size(*frame.image.shape[:2])
+        message = ""
+        with self._changed:
+            while self._waits_for_taker and self._newest is not None and not self._stop.is_set():
+                self._changed.wait(1.0)
             if self._stop.is_set():
                 return
-            if self._size not in (None, size):
+            if self._size is not None and self._size != size:
                 self._view += 1
-                words = (
-                    f"its pictures were {_across(self._size)} pixels, now they are {_across(size)}"
-                )
+                message = f"its frame size changed from {_text(self._size)} to {_text(size)} pixels"
             self._size = size
-            self._dropped += self._slot is not None
-            self._slot = Picture(
-                camera=self._camera,
-                frame=self._received,
-                image=arrival.image,
-                timestamp_s=arrival.timestamp_s,
-                arrived_s=time.monotonic(),
-                is_new_view=False,  # known when it is taken
+            self._dropped += self._newest is not None
+            self._newest = dataclasses.replace(
+                frame, camera=self._camera, index=self._received, arrival_s=time.monotonic()
             )
-            self._slot_view = self._view
+            self._newest_view = self._view  # whether it is a new view is known when it is taken
             self._received += 1
-            self._news.notify_all()
-        if words:
-            self._tell(words)
+            self._changed.notify_all()
+        if message:
+            self._report(message)
 
 
-def _across(size: Size | None) -> str:
-    return f"{size.width}x{size.height}" if size is not None else ""
+def _text(size: Size) -> str:
+    return f"{size.width}x{size.height}"

@@ -18,7 +18,7 @@ from slimpose.arrays import Image, Size
 from slimpose.draw import resize_to_fit
 from slimpose.formats.partial_file import PartialFile
 from slimpose.media import mp4
-from slimpose.media.capture import silence_opencv_logs
+from slimpose.media.video_reader import silence_opencv_logs
 
 
 class VideoWriter:

@@ -1,4 +1,4 @@
-"""People followed through the frames of one or several cameras: detector, poses, ids, smoothing, one call a step."""
+"""Pose tracking in the frames of one or more cameras: detector, poses, ids and smoothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from slimpose import geometry
-from slimpose.arrays import Image, Size
+from slimpose.arrays import Size
+from slimpose.media.frame import Frame
 from slimpose.media.images import check_image
 from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
@@ -24,67 +25,58 @@ from slimpose.runtime.tracking.tracker import ExpectedPeople, Origin, Tracker
 from slimpose.runtime.tracking.tracks import DEFAULT_TRACKER, TrackerSettings
 
 _SAME_BOX_IOU = 0.5
-"""A detected and an expected box that overlap so much are looked at once, halfway between them."""
-_DEMAND_GAP_SHARE = 4
-"""The detector runs on demand at most this many times as often as it does anyway."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CameraFrame:
-    """One picture of one camera.
-
-    Attributes:
-        camera: Which camera, from 0.
-        image: RGB uint8.
-        timestamp_s: When it was taken; increases from frame to frame of a camera, not necessarily
-            evenly.
-    """
-
-    camera: int
-    image: Image
-    timestamp_s: float
+"""A detected and an expected box with this overlap become one box, midway between them."""
+_MAX_EXTRA_DETECTIONS = 4
+"""On request the detector runs at most this many times as often as it does anyway."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Camera:
-    """What is remembered of one camera."""
+    """The state of one camera."""
 
     tracker: Tracker
     smoother: PoseSmoother | None
-    watch: MotionGate = field(default_factory=MotionGate)
+    motion_gate: MotionGate = field(default_factory=MotionGate)
     size: Size | None = None
     timestamp_s: float = -math.inf
-    looked: bool = False  # whether the detector ever did
-    frames_since: int = 0  # it last did
-    wait: int = 0  # frames until it is due again
-    demanded: bool = False
+    has_detected: bool = False  # whether the detector ever ran
+    frames_since: int = 0  # the last detection
+    frames_left: int = 0  # until the next regular detection
+    needs_detection: bool = False  # before that
 
 
 class Follower:
-    """Follows people through the frames of cameras.
+    """Tracks people through the frames of cameras.
 
-    In each step the detector looks at the frames whose turn it is, or that demand it: somebody was
-    lost or is seen much worse, or something moves that nobody accounts for. All others take their
-    boxes from where the people they know should be. The crops of all people of all cameras go
+    In each step the detector runs on the frames that are due, or that need it: a person was lost or
+    fits much worse than before, or something moves that no known person explains. All other frames
+    use the boxes where the known people are expected. The crops of all people of all cameras go
     through the pose model in one batch.
 
     Args:
         pipeline: The models; it must have a detector.
-        cameras: How many cameras there are.
-        detect_every: The detector looks at least at every N-th frame of a camera; 1 is every
-            frame.
-        smooth: Whether joints are smoothed over time (of people with an id).
-        track: Whether people get ids. Without, every frame stands alone: the detector looks at
-            each, all ids are -1, nothing is smoothed.
-        rules: When tracks are born, lost and ended.
-        smoothing: How strongly joints are smoothed.
+        cameras: Number of cameras.
+        detect_every: Run the detector at least on every N-th frame of a camera. Higher values save
+            time; new people may be found later.
+        smooth: Whether the keypoints of tracked people are smoothed over time.
+        track: Whether people get ids. Without tracking each frame is processed on its own: the
+            detector runs on every frame, all ids are -1, nothing is smoothed.
+        tracking: When tracks are started, lost and ended.
+        smoothing: Strength of the smoothing.
 
     Attributes:
-        last_ms: How long each stage of the last step took: "detect", "crop", "pose", "track".
-        detections: How many frames the detector has looked at.
+        last_ms: Time of each stage of the last step: "detect", "crop", "pose", "track".
+        detections: Number of frames that the detector has processed.
 
     Raises:
-        ValueError: If the pipeline has no detector, or a number is under 1.
+        ValueError: If the pipeline has no detector, or a number is less than 1.
+
+    >>> import numpy as np, slimpose
+    >>> follower = slimpose.Follower(slimpose.load())
+    >>> image = np.zeros((480, 640, 3), np.uint8)
+    >>> (poses,) = follower.step([slimpose.Frame(image=image, timestamp_s=0.0)])
+    >>> poses.ids.tolist()
+    []
     """
 
     def __init__(
@@ -99,7 +91,7 @@ class Follower:
         smoothing: OneEuroSettings = DEFAULT_ONE_EURO,
     ) -> None:
         if pipeline.detector is None:
-            raise ValueError("this pipeline has no detector; following people needs one")
+            raise ValueError("this pipeline has no detector; a Follower needs one")
         for name, count in (("cameras", cameras), ("detect_every", detect_every)):
             if count < 1:
                 raise ValueError(f"{name} is {count}; expected 1 or more")
@@ -107,64 +99,65 @@ class Follower:
         self._estimator = pipeline.estimator
         self._detect_every = detect_every
         self._track = track
-        self._rules, self._smoothing, self._smooth = tracking, smoothing, smooth
+        self._tracking, self._smoothing, self._smooth = tracking, smoothing, smooth
         self._numbers = itertools.count(1)
         self._cameras = [self._new_camera() for _ in range(cameras)]
-        self.last_ms = _no_time()
+        self.last_ms = _zero_ms()
         self.detections = 0
 
-    def step(self, frames: Sequence[CameraFrame]) -> list[Poses]:
-        """Return the people of each frame, in the frames' order, ids set and points smoothed.
+    def step(self, frames: Sequence[Frame]) -> list[Poses]:
+        """Return the people of each frame, in the order of the frames, with ids and smoothed.
 
-        Ids are 1, 2, 3, ... and no two people of any cameras share one. A new person is told of
-        after two frames more.
+        Ids are 1, 2, 3, ...; no two people of any cameras share one. A new person is returned two
+        frames later, when it is confirmed.
 
         Args:
             frames: At most one of each camera; cameras without a new frame are left out.
 
         Raises:
-            ImageError: If a picture is no RGB uint8 image.
-            ValueError: If a camera is unknown or stands twice, or its time does not advance.
+            ImageError: If an image is not RGB uint8.
+            ValueError: If a camera is unknown or occurs twice, or its time does not increase.
         """
         self._check(frames)
-        watch = _Stopwatch()
+        times = _StageTimes()
         for frame in frames:
             if self._cameras[frame.camera].size not in (None, Size(*frame.image.shape[:2])):
                 self.forget(frame.camera)
         expected = [self._expected(frame) for frame in frames]
-        watch.lap("track")
-        turns = self._turns(frames)
-        found: list[tuple[ImageBoxes, np.ndarray]] = []
-        for frame, there, turn in zip(frames, expected, turns, strict=True):
-            found.append(
-                self._look(frame, there) if turn else (_carried(frame, there), there.origins)
-            )
-        watch.lap("detect")
-        cut = self._estimator.crop([looked_at for looked_at, _ in found])
-        watch.lap("crop")
-        all_poses = self._estimator.estimate_crops(cut)
-        watch.lap("pose")
+        times.lap("track")
+        is_detected = self._schedule_detections(frames)
+        boxes: list[tuple[ImageBoxes, np.ndarray]] = []
+        for frame, people, detect in zip(frames, expected, is_detected, strict=True):
+            boxes.append(self._detect(frame, people) if detect else _known_boxes(frame, people))
+        times.lap("detect")
+        crops = self._estimator.crop([image_boxes for image_boxes, _ in boxes])
+        times.lap("crop")
+        all_poses = self._estimator.estimate_crops(crops)
+        times.lap("pose")
         results = [
-            self._finish(frame, poses, origins, detector_ran=turn)
-            for frame, poses, (_, origins), turn in zip(
-                frames, all_poses, found, turns, strict=True
+            self._update_tracks(frame, poses, origins, detector_ran=detect)
+            for frame, poses, (_, origins), detect in zip(
+                frames, all_poses, boxes, is_detected, strict=True
             )
         ]
-        watch.lap("track")
-        self.last_ms = watch.ms
+        times.lap("track")
+        self.last_ms = times.ms
         return results
 
     def forget(self, camera: int) -> None:
-        """Start a camera anew: it came back after a gap, or its picture changed its size (which ``step`` sees itself).
+        """Reset a camera after a gap or a cut; its people get new ids.
 
-        Its people get new ids. Raises ValueError if there is no such camera.
+        ``step`` does so itself when the size of the camera's frames changes.
+
+        Raises:
+            ValueError: If there is no such camera.
         """
         self._check_camera(camera)
         self._cameras[camera] = self._new_camera()
 
     def _new_camera(self) -> _Camera:
         tracker = Tracker(
-            self._estimator.session.info.skeleton, rules=self._rules, numbers=self._numbers
+            self._estimator.session.info.skeleton, rules=self._tracking, numbers=self._numbers
         )
         return _Camera(
             tracker=tracker, smoother=PoseSmoother(self._smoothing) if self._smooth else None
@@ -176,113 +169,121 @@ class Follower:
                 f"there is no camera {camera}; expected 0..{len(self._cameras) - 1} (see cameras=)"
             )
 
-    def _check(self, frames: Sequence[CameraFrame]) -> None:
-        """All of it before any camera takes note of its frame."""
+    def _check(self, frames: Sequence[Frame]) -> None:
+        """Check all frames before the state of any camera changes."""
         for frame in frames:
             self._check_camera(frame.camera)
             check_image(frame.image)
-            before_s = self._cameras[frame.camera].timestamp_s
-            if not (math.isfinite(frame.timestamp_s) and frame.timestamp_s > before_s):
+            last_s = self._cameras[frame.camera].timestamp_s
+            if not (math.isfinite(frame.timestamp_s) and frame.timestamp_s > last_s):
                 raise ValueError(
-                    f"camera {frame.camera}: the time went from {before_s:g} s to {frame.timestamp_s:g} s; expected it "
-                    "to advance (forget(camera) starts a camera anew)"
+                    f"camera {frame.camera}: the time went from {last_s:g} s to "
+                    f"{frame.timestamp_s:g} s; expected it to increase "
+                    "(forget(camera) resets a camera)"
                 )
         if len({frame.camera for frame in frames}) < len(frames):
             raise ValueError(
-                f"cameras {[frame.camera for frame in frames]}: expected at most one frame of each a step"
+                f"cameras {[frame.camera for frame in frames]}: expected at most one frame of each "
+                "per step"
             )
 
-    def _expected(self, frame: CameraFrame) -> ExpectedPeople:
-        """Where the camera's people should be; notes whether the frame demands the detector."""
+    def _expected(self, frame: Frame) -> ExpectedPeople:
+        """Where the camera's people should be; records whether the frame needs the detector."""
         camera, size = self._cameras[frame.camera], Size(*frame.image.shape[:2])
         camera.size, camera.timestamp_s = size, frame.timestamp_s
-        there = camera.tracker.expected(frame.timestamp_s, size)
+        expected = camera.tracker.expected(frame.timestamp_s, size)
         if self._track:
-            changed = camera.watch.has_unexplained_motion(frame.image, there.boxes_image)
-            camera.demanded |= camera.tracker.worried or changed
-        return there
+            has_motion = camera.motion_gate.has_unexplained_motion(
+                frame.image, expected.boxes_image
+            )
+            camera.needs_detection |= camera.tracker.worried or has_motion
+        return expected
 
-    def _turns(self, frames: Sequence[CameraFrame]) -> list[bool]:
-        """Which frames the detector looks at.
+    def _schedule_detections(self, frames: Sequence[Frame]) -> list[bool]:
+        """Select the frames that the detector runs on.
 
-        A camera's first always; of those that are due, and then of those that demand it, only so
-        many that the detector's work is spread over the steps.
+        Always a camera's first frame. Of those that are due, and then of those that need it, only
+        as many as spread the work of the detector evenly over the steps.
         """
         if not self._track:
             return [True] * len(frames)
-        waiting: list[tuple[int, int]] = []
-        turns = [False] * len(frames)
-        for place, frame in enumerate(frames):
+        candidates: list[tuple[int, int]] = []
+        selected = [False] * len(frames)
+        for index, frame in enumerate(frames):
             camera = self._cameras[frame.camera]
             camera.frames_since += 1
-            camera.wait -= 1
-            may_demand = camera.frames_since * _DEMAND_GAP_SHARE >= self._detect_every
-            if not camera.looked:
-                turns[place] = True
-            elif camera.wait <= 0:
-                waiting.append((camera.wait, place))
-            elif camera.demanded and may_demand:
-                waiting.append((self._detect_every - camera.frames_since, place))
-        budget = max(math.ceil(len(self._cameras) / self._detect_every), 1) - sum(turns)
-        for _, place in sorted(waiting)[: max(budget, 0)]:
-            turns[place] = True
-        return turns
+            camera.frames_left -= 1
+            may_request = camera.frames_since * _MAX_EXTRA_DETECTIONS >= self._detect_every
+            if not camera.has_detected:
+                selected[index] = True
+            elif camera.frames_left <= 0:
+                candidates.append((camera.frames_left, index))
+            elif camera.needs_detection and may_request:
+                candidates.append((self._detect_every - camera.frames_since, index))
+        budget = max(math.ceil(len(self._cameras) / self._detect_every), 1) - sum(selected)
+        for _, index in sorted(candidates)[: max(budget, 0)]:
+            selected[index] = True
+        return selected
 
-    def _look(self, frame: CameraFrame, there: ExpectedPeople) -> tuple[ImageBoxes, np.ndarray]:
-        """What the detector sees together with what is expected; where both agree, one box halfway between."""
+    def _detect(self, frame: Frame, expected: ExpectedPeople) -> tuple[ImageBoxes, np.ndarray]:
+        """Detected and expected boxes with their origins; where both agree, one box in between."""
         camera = self._cameras[frame.camera]
         boxes, scores = self._detector(frame.image)
         self.detections += 1
-        phase = 0 if camera.looked else frame.camera * self._detect_every // len(self._cameras)
-        camera.looked, camera.demanded = True, False
-        camera.frames_since, camera.wait = 0, self._detect_every - phase
-        pairs = assign(geometry.box_iou(boxes, there.boxes_image), _SAME_BOX_IOU)
-        between = boxes.copy()
-        for row, place in pairs:
-            if there.origins[place] == Origin.CARRIED:
-                between[row] = (boxes[row] + there.boxes_image[place]) / 2
-        unmatched = np.setdiff1d(np.arange(len(there.boxes_image)), [place for _, place in pairs])
-        looked_at = (
-            frame.image,
-            np.concatenate([between, there.boxes_image[unmatched]]),
-            np.concatenate([scores, there.box_scores[unmatched]]),
+        phase = frame.camera * self._detect_every // len(self._cameras)  # spreads the cameras
+        camera.frames_left = self._detect_every - (0 if camera.has_detected else phase)
+        camera.has_detected, camera.needs_detection, camera.frames_since = True, False, 0
+        pairs = assign(geometry.box_iou(boxes, expected.boxes_image), _SAME_BOX_IOU)
+        merged = boxes.copy()
+        for row, known in pairs:
+            if expected.origins[known] == Origin.CARRIED:
+                merged[row] = (boxes[row] + expected.boxes_image[known]) / 2
+        unmatched = np.setdiff1d(
+            np.arange(len(expected.boxes_image)), [known for _, known in pairs]
         )
-        return looked_at, np.concatenate(
-            [np.full(len(boxes), Origin.DETECTED, np.int64), there.origins[unmatched]]
+        image_boxes = (
+            frame.image,
+            np.concatenate([merged, expected.boxes_image[unmatched]]),
+            np.concatenate([scores, expected.box_scores[unmatched]]),
+        )
+        return image_boxes, np.concatenate(
+            [np.full(len(boxes), Origin.DETECTED, np.int64), expected.origins[unmatched]]
         )
 
-    def _finish(
-        self, frame: CameraFrame, poses: Poses, origins: np.ndarray, *, detector_ran: bool
+    def _update_tracks(
+        self, frame: Frame, poses: Poses, origins: np.ndarray, *, detector_ran: bool
     ) -> Poses:
+        """Give ids to the poses of a frame and smooth them."""
         if not self._track:
             return poses
         camera = self._cameras[frame.camera]
-        followed = camera.tracker.update(
+        tracked = camera.tracker.update(
             poses, frame.timestamp_s, image=frame.image, origins=origins, detector_ran=detector_ran
         )
         if detector_ran:
-            there = camera.tracker.expected(frame.timestamp_s, Size(*frame.image.shape[:2]))
-            camera.watch.detector_ran(frame.image, there.boxes_image, frame.timestamp_s)
-        return followed if camera.smoother is None else camera.smoother(followed, frame.timestamp_s)
+            expected = camera.tracker.expected(frame.timestamp_s, Size(*frame.image.shape[:2]))
+            camera.motion_gate.detector_ran(frame.image, expected.boxes_image, frame.timestamp_s)
+        return tracked if camera.smoother is None else camera.smoother(tracked, frame.timestamp_s)
 
 
-def _carried(frame: CameraFrame, there: ExpectedPeople) -> ImageBoxes:
-    return frame.image, there.boxes_image, there.box_scores
+def _known_boxes(frame: Frame, expected: ExpectedPeople) -> tuple[ImageBoxes, np.ndarray]:
+    """The boxes of a frame without a detection, with their origins."""
+    return (frame.image, expected.boxes_image, expected.box_scores), expected.origins
 
 
-def _no_time() -> dict[str, float]:
+def _zero_ms() -> dict[str, float]:
     """Return 0 ms for every stage of a step."""
     return {"detect": 0.0, "crop": 0.0, "pose": 0.0, "track": 0.0}
 
 
-class _Stopwatch:
+class _StageTimes:
     """Milliseconds by stage."""
 
     def __init__(self) -> None:
-        self.ms = _no_time()
-        self._since = time.perf_counter()
+        self.ms = _zero_ms()
+        self._last_s = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.ms[stage] += 1e3 * (now - self._since)
-        self._since = now
+        now_s = time.perf_counter()
+        self.ms[stage] += 1e3 * (now_s - self._last_s)
+        self._last_s = now_s

@@ -1,0 +1,200 @@
+"""Reading live sources: cameras and network streams as they come, video files by their clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import cv2
+
+from slimpose.arrays import Image
+from slimpose.media import mjpeg
+from slimpose.media.addresses import Address, SourceError
+from slimpose.media.frame import Frame
+from slimpose.media.mjpeg import MotionJpegStream
+from slimpose.media.sources import open_media
+from slimpose.media.video_reader import MAX_READ_FAILURES, read_bgr, silence_opencv_logs, to_rgb
+
+_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+_EPOCH_S = time.time() - time.monotonic()
+
+
+def clock_s() -> float:
+    """Return the seconds since 1970 by the machine's clock at the start; it never goes back."""
+    return _EPOCH_S + time.monotonic()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamTimeouts:
+    """Time limits of a stream, in seconds.
+
+    Attributes:
+        open_s: For opening an address that does not answer.
+        read_s: For reading a frame; after it the stream is lost.
+        first_retry_s: Before a lost stream is reopened; doubled after each failure.
+        longest_retry_s: Upper limit of that.
+        steady_s: After being live this long, a stream's next retry is first_retry_s again.
+        black_s: Before black frames are reported.
+    """
+
+    open_s: float = 8.0
+    read_s: float = 5.0
+    first_retry_s: float = 0.5
+    longest_retry_s: float = 30.0
+    steady_s: float = 2.0
+    black_s: float = 5.0
+
+
+DEFAULT_TIMEOUTS = StreamTimeouts()
+
+
+class VideoPlayer:
+    """A video file that can be played repeatedly; its time continues when it starts again.
+
+    Attributes:
+        fps: Frame rate in the file's header; 0 before it is opened.
+    """
+
+    def __init__(self, address: Address, *, realtime: bool) -> None:
+        self.fps = 0.0
+        self._path, self._realtime = Path(address.target), realtime
+        self._first_s = clock_s() if realtime else 0.0
+        self._next_s = 0.0
+
+    def play(self, stop: threading.Event) -> Generator[Frame, None, None]:
+        """Yield the frames once; in real time each when it is due.
+
+        Raises:
+            SourceError: If it is not a video, or frames are missing (UnreadFramesError, after the
+                last good one).
+        """
+        media = open_media(self._path)
+        if not media.is_video:
+            raise SourceError("an image; expected a video (slimpose predict reads images)")
+        self.fps = media.fps
+        start_s = max(self._next_s, clock_s() - self._first_s) if self._realtime else self._next_s
+        cpu_s = time.thread_time()
+        for frame in media.frames:
+            decode_ms = 1e3 * (time.thread_time() - cpu_s)
+            timestamp_s = self._first_s + start_s + frame.timestamp_s
+            self._next_s = start_s + frame.timestamp_s + 1 / media.fps
+            early_s = timestamp_s - clock_s() if self._realtime else 0.0
+            if stop.wait(early_s) if early_s > 0 else stop.is_set():
+                return
+            yield dataclasses.replace(frame, timestamp_s=timestamp_s, decode_ms=decode_ms)
+            cpu_s = time.thread_time()
+
+
+def read_live(
+    address: Address, timeouts: StreamTimeouts, stop: threading.Event
+) -> Generator[Frame, None, None]:
+    """Yield the frames of a camera or network stream until it ends.
+
+    Raises:
+        SourceError: If it cannot be opened or no more frames come; the message does not name it.
+    """
+    with closing(_open_live(address, timeouts)) as source:
+        failures, late_s = 0, float("-inf")
+        while failures < MAX_READ_FAILURES and not stop.is_set():
+            started_s, cpu_s = time.monotonic(), time.thread_time()
+            image = source.read()
+            if time.monotonic() - started_s > 0.9 * timeouts.read_s:
+                late_s = time.monotonic()  # FFmpeg may still return buffered frames, then no more
+            if image is None:
+                failures += 1
+                continue
+            decode_ms = 1e3 * (time.thread_time() - cpu_s)
+            yield Frame(
+                image=image, timestamp_s=clock_s(), damaged_before=failures, decode_ms=decode_ms
+            )
+            failures = 0
+        is_late = time.monotonic() - late_s < 1.0
+        raise SourceError("no frame arrived in time" if is_late else "the stream ended")
+
+
+def _open_live(address: Address, timeouts: StreamTimeouts) -> MotionJpegStream | _LiveCapture:
+    if address.kind == "camera":
+        capture, explain = _open_camera(address.target), _camera_problem
+    else:
+        if address.target.lower().startswith("http://") and _is_valid(address):
+            stream = mjpeg.open_stream(address.target, timeout_s=timeouts.read_s)
+            if stream is not None:
+                return stream
+        capture, explain = _open_network(address.target, timeouts), _network_problem
+    if not capture.isOpened():
+        capture.release()
+        raise SourceError(explain(address))
+    return _LiveCapture(capture)
+
+
+class _LiveCapture:
+    """A camera or network stream that OpenCV reads."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+
+    def read(self) -> Image | None:
+        bgr = read_bgr(self._capture)
+        return to_rgb(bgr) if bgr is not None else None
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def _open_camera(device: str) -> cv2.VideoCapture:
+    """Open a camera by its number or the path of its device; it may not be open."""
+    silence_opencv_logs()
+    capture = cv2.VideoCapture(int(device) if device.isdecimal() else device)
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, where the driver supports it
+    return capture
+
+
+def _open_network(url: str, timeouts: StreamTimeouts) -> cv2.VideoCapture:
+    """Open a network stream with time limits for opening and reading; it may not be open."""
+    silence_opencv_logs(hide_urls=True)
+    options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * timeouts.open_s)]
+    options += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * timeouts.read_s)]
+    options += [cv2.CAP_PROP_N_THREADS, 1]  # decoders hold back one frame per thread
+    return cv2.VideoCapture(url, cv2.CAP_FFMPEG, options)
+
+
+def _camera_problem(address: Address) -> str:
+    device = f" (/dev/video{address.target})" if address.target.isdecimal() else ""
+    return f"there is no such camera{device}, or another program uses it"
+
+
+def _is_valid(address: Address) -> bool:
+    try:
+        parts = urlsplit(address.target)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def _network_problem(address: Address) -> str:
+    """Find out by a connection why a stream cannot be opened, since OpenCV gives no reason."""
+    if not _is_valid(address):
+        return (
+            "the address cannot be parsed "
+            "(a / ? # or @ in the password has to be written as %2F %3F %23 %40)"
+        )
+    parts = urlsplit(address.target)
+    port = parts.port or _PORTS[parts.scheme.lower()]
+    try:
+        socket.create_connection((parts.hostname, port), timeout=2.0).close()
+    except socket.gaierror:
+        return "the host name cannot be resolved"
+    except TimeoutError:
+        return "the host does not answer"
+    except ConnectionRefusedError:
+        return "the host refuses the connection (is the camera on, and the port right?)"
+    except OSError as error:
+        return f"the host cannot be reached: {error.strerror or type(error).__name__}"
+    return "the host answers, but sends no video (are the path, the user and the password right?)"
