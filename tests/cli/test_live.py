@@ -17,7 +17,7 @@ from run_cli import (
     all_files,
     csv_rows,
     frames_in,
-    in_a_work_folder,
+    in_work_folder,
     json_lines,
     json_records,
     start,
@@ -32,11 +32,11 @@ Live = Callable[..., int]
 
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
-    """``slimpose live`` in an empty folder with synthetic weights; returns the exit code."""
-    return in_a_work_folder("live", tmp_path, monkeypatch)
+    """``slimpose live`` in an empty folder with synthetic models; returns the exit code."""
+    return in_work_folder("live", tmp_path, monkeypatch)
 
 
-def test_films_are_watched_frame_by_frame_to_their_end(
+def test_videos_are_processed_frame_by_frame_to_their_end(
     live: Live, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_walk(Path("a.avi"), 20)
@@ -46,17 +46,19 @@ def test_films_are_watched_frame_by_frame_to_their_end(
     )
     lines = json_lines(Path("p.jsonl").read_text())
     for camera, (name, frames) in enumerate([("a.avi", 20), ("b.avi", 12)]):
-        mine = [line for line in lines if line["camera"] == camera]
-        assert {line["source"] for line in mine} == {name}
-        assert [line["frame"] for line in mine] == list(range(frames))
-        tracks = {person["track_id"] for line in mine for person in line["people"]}
+        of_camera = [line for line in lines if line["camera"] == camera]
+        assert {line["source"] for line in of_camera} == {name}
+        assert [line["frame"] for line in of_camera] == list(range(frames))
+        tracks = {person["track_id"] for line in of_camera for person in line["people"]}
         assert len(tracks) == 1
     assert len({record["track_id"] for record in json_records(Path("p.json"))}) == 2
-    said = capsys.readouterr()
-    assert "32 frames of 2 sources" in said.out
-    assert "[0] a.avi: 20 seen, 0 dropped, latency p50" in said.out
-    assert "[1] b.avi: 12 seen, 0 dropped" in said.out
-    assert re.search(r"median ms a batch: wait for pictures [\d.]+, detect [\d.]+, crop", said.out)
+    output = capsys.readouterr()
+    assert "32 frames of 2 sources" in output.out
+    assert "[0] a.avi: 20 processed, 0 dropped, latency p50" in output.out
+    assert "[1] b.avi: 12 processed, 0 dropped" in output.out
+    assert re.search(
+        r"median ms per batch: wait for frames [\d.]+, detect [\d.]+, crop", output.out
+    )
     assert all_files() == ["a.avi", "b.avi", "p.json", "p.jsonl"]
 
 
@@ -64,32 +66,32 @@ def test_all_outputs_at_once(live: Live, capsys: pytest.CaptureFixture[str]) -> 
     write_walk(Path("a.avi"), 10)
     write_walk(Path("b.avi"), 10)
     written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "-", "--openpose", "op"]
-    drawn = ["--out", "films", "--mosaic", "all.mp4", "--profile"]
+    drawn = ["--out", "videos", "--mosaic", "all.mp4", "--profile"]
     assert live("a.avi", "b.avi", *written, *drawn) == 0
-    said = capsys.readouterr()
-    lines = json_lines(said.out)  # nothing else is on standard output
+    output = capsys.readouterr()
+    lines = json_lines(output.out)  # the only standard output
     assert len(lines) == 20
-    assert "written: films, all.mp4, p.json, p.csv, op" in said.err
-    assert "Where the time went" in said.err
-    assert re.search(r"read and decode, beside the rest: \[0\] [\d.]+, \[1\] [\d.]+", said.err)
+    assert "written: videos, all.mp4, p.json, p.csv, op" in output.err
+    assert "Where the time went" in output.err
+    assert re.search(r"to read and decode, in parallel: \[0\] [\d.]+, \[1\] [\d.]+", output.err)
     people = sum(len(line["people"]) for line in lines)
     assert len(json_records(Path("p.json"))) == people > 0
     assert len(csv_rows(Path("p.csv"))) == 17 * people
     assert all_files("op") == [
         f"camera-{camera}_{frame:012d}_keypoints.json" for camera in (0, 1) for frame in range(10)
     ]
-    assert all_files("films") == ["camera-0.mp4", "camera-1.mp4"]
-    assert [frames_in(Path("films") / name) for name in all_files("films")] == [10, 10]
-    sound, frame = cv2.VideoCapture("all.mp4").read()
-    assert sound
+    assert all_files("videos") == ["camera-0.mp4", "camera-1.mp4"]
+    assert [frames_in(Path("videos") / name) for name in all_files("videos")] == [10, 10]
+    is_read, frame = cv2.VideoCapture("all.mp4").read()
+    assert is_read
     assert frame.shape == (360, 2 * 640, 3)
 
 
-def test_a_camera_on_the_network_is_watched_until_the_time_is_up(
+def test_network_camera_is_processed_until_the_time_limit(
     live: Live, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with fake_camera(FakeCamera(login="admin:geheim")) as camera:
-        url = camera.url.replace("//", "//admin:geheim@") + "?token=geheim"
+    with fake_camera(FakeCamera(login="admin:hunter2")) as camera:
+        url = camera.url.replace("//", "//admin:hunter2@") + "?token=hunter2"
         shown = camera.url.replace("//", "//***@") + "?token=***"
         written = [
             "--json",
@@ -101,57 +103,57 @@ def test_a_camera_on_the_network_is_watched_until_the_time_is_up(
             "--mosaic",
             "m.mp4",
             "--out",
-            "films",
+            "videos",
         ]
         assert live(url, "--seconds", "2", *written, "--profile") == 0
-    said = capfd.readouterr()
-    assert f"[0] {shown}: " in said.out
+    output = capfd.readouterr()
+    assert f"[0] {shown}: " in output.out
     lines = json_lines(Path("p.jsonl").read_text())
     assert {line["source"] for line in lines} == {shown}
     assert abs(lines[-1]["timestamp_s"] - time.time()) < 60
-    assert "geheim" not in said.out + said.err
+    assert "hunter2" not in output.out + output.err
     for path in all_files():
-        assert b"geheim" not in Path(path).read_bytes()
+        assert b"hunter2" not in Path(path).read_bytes()
 
 
-def test_a_dead_source_is_told_and_the_others_go_on(
+def test_dead_source_is_reported_and_the_others_continue(
     live: Live, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_walk(Path("a.avi"), 40)
     Path("notes.avi").write_text("hello " * 99)
     with fake_camera(FakeCamera(is_up=False)) as camera:
-        url = camera.url.replace("//", "//admin:geheim@")
+        url = camera.url.replace("//", "//admin:hunter2@")
         frames = ["--frames", "40", "--mosaic", "m.mp4"]
         assert (
             live("a.avi", url, "notes.avi", "--jsonl", "p.jsonl", *frames) == 2
-        )  # two never gave a picture
-    said = capfd.readouterr()
+        )  # two never gave a frame
+    output = capfd.readouterr()
     shown = camera.url.replace("//", "//***@")
-    assert f"slimpose: [1] {shown}: the host refuses (HTTP 503); trying again\n" in said.err
-    assert "slimpose: [2] notes.avi: no frame of a video can be read" in said.err
-    assert f"[1] {shown}: 0 seen, 0 dropped: " in said.out
-    assert "geheim" not in said.out + said.err
+    assert f"slimpose: [1] {shown}: the host refuses (HTTP 503); trying again\n" in output.err
+    assert "slimpose: [2] notes.avi: no frame of a video can be read" in output.err
+    assert f"[1] {shown}: 0 processed, 0 dropped: " in output.out
+    assert "hunter2" not in output.out + output.err
     assert {line["camera"] for line in json_lines(Path("p.jsonl").read_text())} == {0}
     _, frame = cv2.VideoCapture("m.mp4").read()
-    assert frame[:360, 640:].any()  # the dead ones' tiles say so
+    assert frame[:360, 640:].any()  # the tiles of dead sources show the reason
 
 
-def test_a_bounded_number_of_frames(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+def test_number_of_frames_can_be_limited(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
     write_walk(Path("a.avi"), 10)
     assert live("a.avi", "--loop", "--frames", "25") == 0
     assert "25 frames of 1 source" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
-        ([], "nothing to watch; expected cameras' numbers, addresses or video files"),
+        ([], "no source; expected camera numbers, addresses or video files"),
         (["missing.mp4"], "missing.mp4: no such file"),
         (["0", "0"], "a camera is named twice"),
         (["a.avi", "--seconds", "0"], "--seconds is 0; expected a number over 0"),
         (["a.avi", "--frames", "-1"], "--frames is -1; expected a number over 0"),
         (["a.avi", "--score-threshold", "2"], "--score-threshold is 2; expected a number 0..1"),
-        (["a.avi", "--detect-every", "0"], "detect_every is 0; expected 1 or more"),
+        (["a.avi", "--detect-every", "0"], "--detect-every is 0; expected 1 or more"),
         (["a.avi", "--mosaic", "a.avi"], "--mosaic a.avi is an input of this call"),
         (
             ["a.avi", "camera-1.mp4", "--out", "."],
@@ -164,103 +166,103 @@ def test_a_bounded_number_of_frames(live: Live, capsys: pytest.CaptureFixture[st
         ),
         (["a.avi", "--out", "a.avi"], "--out a.avi is a file; expected a folder"),
         (["a.avi", "--json", "."], "--json . is a folder"),
-        (["ftp://u:geheim@host/x"], "ftp://***@host/x: cannot open ftp://"),
-        (["rtsp://u:geheim@host/x", "--bogus"], "bogus"),
-        (["rtsp://u:geheim@host/x", "--frames", "many"], "many"),
+        (["ftp://u:hunter2@host/x"], "ftp://***@host/x: cannot open ftp://"),
+        (["rtsp://u:hunter2@host/x", "--bogus"], "bogus"),
+        (["rtsp://u:hunter2@host/x", "--frames", "many"], "many"),
     ],
 )
-def test_what_cannot_be_done_is_told_before_anything_starts(
-    live: Live, capfd: pytest.CaptureFixture[str], words: list[str], message: str
+def test_invalid_arguments_are_rejected_before_anything_starts(
+    live: Live, capfd: pytest.CaptureFixture[str], args: list[str], message: str
 ) -> None:
     write_walk(Path("a.avi"), 2)
     shutil.copy("a.avi", "camera-1.mp4")
-    assert live(*words) == 2
-    said = capfd.readouterr()
-    assert message in said.out + said.err
-    assert "geheim" not in said.out + said.err
+    assert live(*args) == 2
+    output = capfd.readouterr()
+    assert message in output.out + output.err
+    assert "hunter2" not in output.out + output.err
     assert all_files() == ["a.avi", "camera-1.mp4"]
     assert Path("a.avi").read_bytes() == Path("camera-1.mp4").read_bytes()
 
 
-def test_an_address_in_the_verbs_place_keeps_its_password(
+def test_address_in_place_of_a_command_is_redacted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
-        main(["rtsp://u:geheim@host/x"])
-    assert "no verb is named 'rtsp://***@host/x'" in capsys.readouterr().err
+        main(["rtsp://u:hunter2@host/x"])
+    assert "unknown command 'rtsp://***@host/x'" in capsys.readouterr().err
 
 
-# In a process of its own: Ctrl-C, kill, pipes.
+# In a separate process: Ctrl-C, kill, pipes.
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_ends_soon_with_all_files_whole(
+def test_interrupted_run_ends_soon_with_complete_files(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Within a second on a quiet machine (test_soak measures it); one of the sources hangs in the midst of opening."""
+    """Within a second on an idle machine (see test_soak), though one source hangs while opening."""
     import socket
 
     options = write_models(tmp_path / "models")
     write_walk(tmp_path / "a.avi", 50)
     written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "p.jsonl", "--openpose", "op"]
-    films = ["--out", "films", "--mosaic", "all.mp4"]
+    videos = ["--out", "videos", "--mosaic", "all.mp4"]
     with fake_camera() as camera, socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(8)
-        sources = ["a.avi", camera.url, f"rtsp://u:geheim@127.0.0.1:{silent.getsockname()[1]}/x"]
-        process = start("live", *sources, "--loop", *options, *written, *films, folder=tmp_path)
+        sources = ["a.avi", camera.url, f"rtsp://u:hunter2@127.0.0.1:{silent.getsockname()[1]}/x"]
+        process = start("live", *sources, "--loop", *options, *written, *videos, folder=tmp_path)
         lines = tmp_path / "p.partial.jsonl"
         wait_until(lambda: lines.is_file() and lines.read_bytes().count(b"\n") > 60, process)
         process.send_signal(number)
-        told_s = time.monotonic()
+        signaled_s = time.monotonic()
         out, err = process.communicate(timeout=60)
-        took_s = time.monotonic() - told_s
-    assert process.returncode == 2  # the silent one never gave a picture
+        took_s = time.monotonic() - signaled_s
+    assert process.returncode == 2  # the silent one never gave a frame
     assert took_s < 10
-    assert "geheim" not in out + err
+    assert "hunter2" not in out + err
     assert "Traceback" not in err
-    found = json_lines((tmp_path / "p.jsonl").read_text())
-    people = sum(len(line["people"]) for line in found)
+    lines_written = json_lines((tmp_path / "p.jsonl").read_text())
+    people = sum(len(line["people"]) for line in lines_written)
     assert len(json_records(tmp_path / "p.json")) == people > 0
     assert len(csv_rows(tmp_path / "p.csv")) == 17 * people
-    assert len(list((tmp_path / "op").iterdir())) == len(found)
+    assert len(list((tmp_path / "op").iterdir())) == len(lines_written)
     for camera_number in (0, 1):
-        drawn = frames_in(tmp_path / "films" / f"camera-{camera_number}.mp4")
-        assert drawn == sum(line["camera"] == camera_number for line in found)
+        drawn = frames_in(tmp_path / "videos" / f"camera-{camera_number}.mp4")
+        assert drawn == sum(line["camera"] == camera_number for line in lines_written)
     assert frames_in(tmp_path / "all.mp4") > 0
     assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
 
 
-def test_a_killed_run_leaves_files_that_hold_all_but_the_last_records(tmp_path: Path) -> None:
+def test_files_of_a_killed_run_are_readable_up_to_the_last_records(tmp_path: Path) -> None:
     options = write_models(tmp_path / "models")
     write_walk(tmp_path / "a.avi", 50)
     written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "p.jsonl", "--openpose", "op"]
-    films = ["--out", "films", "--mosaic", "all.mp4"]
+    videos = ["--out", "videos", "--mosaic", "all.mp4"]
     with fake_camera() as camera:
         process = start(
-            "live", "a.avi", camera.url, "--loop", *options, *written, *films, folder=tmp_path
+            "live", "a.avi", camera.url, "--loop", *options, *written, *videos, folder=tmp_path
         )
         lines = tmp_path / "p.partial.jsonl"
         wait_until(lambda: lines.is_file() and lines.read_bytes().count(b"\n") > 80, process)
         process.kill()
         process.communicate()
-    found = json_lines(lines.read_text())
-    people = sum(len(line["people"]) for line in found)
+    lines_written = json_lines(lines.read_text())
+    people = sum(len(line["people"]) for line in lines_written)
     assert abs(len(json_records(tmp_path / "p.partial.json")) - people) <= 2
     assert abs(len(csv_rows(tmp_path / "p.partial.csv")) - 17 * people) <= 2 * 17
     documents = [json.loads(path.read_text()) for path in (tmp_path / "op").glob("camera*.json")]
-    assert abs(len(documents) - len(found)) <= 1
+    assert abs(len(documents) - len(lines_written)) <= 1
     for camera_number in (0, 1):
-        drawn = frames_in(tmp_path / "films" / f"camera-{camera_number}.partial.mp4")
-        assert abs(drawn - sum(line["camera"] == camera_number for line in found)) <= 3
+        drawn = frames_in(tmp_path / "videos" / f"camera-{camera_number}.partial.mp4")
+        assert abs(drawn - sum(line["camera"] == camera_number for line in lines_written)) <= 3
     assert frames_in(tmp_path / "all.partial.mp4") > 10
     again = start("live", "a.avi", *options, "--json", "p.json", folder=tmp_path)
     again.communicate()
     assert again.returncode == 0
-    assert (tmp_path / "p.partial.json").is_file()  # nothing of the killed run is written over
+    assert (tmp_path / "p.partial.json").is_file()  # files of the killed run are not overwritten
 
 
-def test_a_pipe_that_its_reader_closes_ends_the_run_with_the_files_whole(tmp_path: Path) -> None:
+def test_closed_pipe_ends_the_run_with_complete_files(tmp_path: Path) -> None:
     options = write_models(tmp_path / "models")
     write_walk(tmp_path / "a.avi", 50)
     process = start(
@@ -271,14 +273,14 @@ def test_a_pipe_that_its_reader_closes_ends_the_run_with_the_files_whole(tmp_pat
     process.stdout.close()
     assert process.wait(timeout=60) == 1
     assert process.stderr is not None
-    said = process.stderr.read()
-    assert "slimpose: standard output was closed by the program that read it" in said
-    assert "Traceback" not in said
-    assert "Exception ignored" not in said
+    err = process.stderr.read()
+    assert "slimpose: standard output was closed by the program that read it" in err
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
     assert json_records(tmp_path / "p.partial.json")
 
 
-def test_records_stay_in_time_with_a_film_played_as_if_live(live: Live) -> None:
+def test_timestamps_match_frame_numbers_of_a_video_in_real_time(live: Live) -> None:
     write_walk(Path("a.avi"), 30)
     assert live("a.avi", "--realtime", "--jsonl", "p.jsonl") == 0
     lines = json_lines(Path("p.jsonl").read_text())

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import slimpose
+from run_cli import all_files, in_work_folder, json_records, write_walk
 from slimpose.arrays import Size
 from slimpose.cli.main import main
 from slimpose.media.images import read_image
-from slimpose.runtime import models
-from synthetic_models import dot_image, write_detector_model, write_pose_model
+from synthetic_models import dot_image
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 
@@ -24,23 +24,8 @@ Predict = Callable[..., int]
 
 @pytest.fixture
 def predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predict:
-    """``slimpose predict`` in an empty folder with synthetic weights; returns the exit code."""
-    weights = tmp_path / "package"
-    weights.mkdir()
-    write_pose_model(weights / "mnv2.onnx")
-    write_detector_model(weights / "detector.onnx")
-    monkeypatch.setattr(models, "WEIGHTS", weights)
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-
-    def run(*words: str | Path) -> int:
-        with pytest.raises(SystemExit) as ended:
-            main(["predict", *map(str, words), "--threads", "1"])
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
-
-    return run
+    """``slimpose predict`` in an empty folder with synthetic models; returns the exit code."""
+    return in_work_folder("predict", tmp_path, monkeypatch)
 
 
 def write_dot(path: str, x: int = 50, y: int = 40, *, size: Size = Size(96, 96)) -> Path:
@@ -51,24 +36,14 @@ def write_dot(path: str, x: int = 50, y: int = 40, *, size: Size = Size(96, 96))
 
 
 def write_dot_video(path: str, frames: int, *, codec: str = "mp4v") -> Path:
-    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*codec), 10.0, (96, 96))
-    for index in range(frames):
-        writer.write(dot_image(Size(96, 96), 30 + index, 40))
-    writer.release()
-    return Path(path)
+    return write_walk(path, frames, fps=10.0, codec=codec)
 
 
 def records_of(path: str = "poses.json") -> list[dict[str, Any]]:
-    return json.loads(Path(path).read_text())
+    return json_records(Path(path))
 
 
-def all_files(folder: str = ".") -> list[str]:
-    return sorted(
-        str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()
-    )
-
-
-def test_photos_are_drawn_written_and_summed_up(
+def test_images_are_drawn_written_and_summarized(
     predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert predict(PHOTOS, "--json", "poses.json") == 0
@@ -81,12 +56,12 @@ def test_photos_are_drawn_written_and_summed_up(
     summary = capsys.readouterr().out
     assert f"5 images, {len(records)} people" in summary
     assert "synthetic-detect + synthetic-pose, 1 CPU threads" in summary
-    assert "median ms a frame: read " in summary
+    assert "median ms per frame: read " in summary
     for stage in ("detect", "pose", "draw and write"):
         assert f", {stage} " in summary
 
 
-def test_a_record_says_who_is_where(predict: Predict) -> None:
+def test_record_holds_box_keypoints_and_score(predict: Predict) -> None:
     write_dot("dot.png", 50, 40)
     assert predict("dot.png", "--json", "poses.json") == 0
     (record,) = records_of()
@@ -98,7 +73,7 @@ def test_a_record_says_who_is_where(predict: Predict) -> None:
     assert record["score"] == pytest.approx(0.9, abs=1e-3)
 
 
-def test_records_come_in_the_order_of_the_inputs(predict: Predict) -> None:
+def test_records_are_in_the_order_of_the_inputs(predict: Predict) -> None:
     names = ["c.png", "a.png", "b.png"]
     for name in names:
         write_dot(name)
@@ -106,7 +81,7 @@ def test_records_come_in_the_order_of_the_inputs(predict: Predict) -> None:
     assert [record["file_name"] for record in records_of()] == names
 
 
-def test_the_same_file_named_twice_is_looked_at_once(predict: Predict) -> None:
+def test_file_named_twice_is_processed_once(predict: Predict) -> None:
     write_dot("folder/a.png")
     assert (
         predict("folder/a.png", "folder", "./folder/../folder/a.png", "--json", "poses.json") == 0
@@ -114,7 +89,7 @@ def test_the_same_file_named_twice_is_looked_at_once(predict: Predict) -> None:
     assert len(records_of()) == 1
 
 
-def test_files_of_one_name_from_two_folders_are_kept_apart(predict: Predict) -> None:
+def test_files_of_one_name_from_two_folders_get_distinct_names(predict: Predict) -> None:
     write_dot("one/a.png")
     write_dot("two/a.png")
     write_dot("two/a.jpg")
@@ -125,7 +100,7 @@ def test_files_of_one_name_from_two_folders_are_kept_apart(predict: Predict) -> 
     assert names == ["one/a.png", "a.jpg", "two/a.png", "a.webp"]
 
 
-def test_an_input_is_never_overwritten(predict: Predict) -> None:
+def test_input_is_never_overwritten(predict: Predict) -> None:
     file = write_dot("out/a.png")
     before = file.read_bytes()
     assert predict("out/a.png") == 0
@@ -135,7 +110,7 @@ def test_an_input_is_never_overwritten(predict: Predict) -> None:
     assert file.read_bytes() == before
 
 
-def test_other_pictures_of_the_user_are_never_overwritten(predict: Predict) -> None:
+def test_other_images_of_the_user_are_never_overwritten(predict: Predict) -> None:
     kept = [write_dot(name) for name in ("in/a.jpg", "in/a-2.jpg", "in/a.pose.jpg", "out/a-2.jpg")]
     before = [file.read_bytes() for file in kept]
     write_dot("one/a.jpg")
@@ -146,11 +121,11 @@ def test_other_pictures_of_the_user_are_never_overwritten(predict: Predict) -> N
     assert [file.read_bytes() for file in kept] == before
     assert all_files("in") == ["a-2.jpg", "a.jpg", "a.pose-2.jpg", "a.pose.jpg", "link.pose.jpg"]
     assert all_files("out") == ["a-2.jpg", "a-3.jpg", "a.jpg"]
-    assert predict("one/a.jpg") == 0  # what a run before drew is replaced
+    assert predict("one/a.jpg") == 0  # drawings of an earlier run are replaced
     assert all_files("out") == ["a-2.jpg", "a-3.jpg", "a.jpg"]
 
 
-def test_a_name_that_is_not_utf8_is_written_escaped(predict: Predict) -> None:
+def test_name_that_is_not_utf8_is_written_escaped(predict: Predict) -> None:
     write_dot("a.png").rename(os.fsdecode(b"bad\xff.png"))
     write_dot("z.png")
     written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "p.jsonl", "--openpose", "op"]
@@ -166,10 +141,10 @@ def test_a_name_that_is_not_utf8_is_written_escaped(predict: Predict) -> None:
     ]
     assert list(dict.fromkeys(sources)) == ["source", r"bad\udcff.png", "z.png"]
     assert len(all_files("op")) == 2
-    assert predict(name, "--no-draw", "--boxes", "p.json") == 0  # it is still found by its name
+    assert predict(name, "--no-draw", "--boxes", "p.json") == 0  # still found by its name
 
 
-def test_results_of_pictures_called_by_their_numbers_are_coco_results(predict: Predict) -> None:
+def test_results_of_numbered_images_are_coco_results(predict: Predict) -> None:
     from pycocotools.coco import COCO
 
     write_dot("000000000139.png")
@@ -185,11 +160,11 @@ def test_results_of_pictures_called_by_their_numbers_are_coco_results(predict: P
     }
     coco.createIndex()
     assert len(coco.loadRes("poses.json").getAnnIds(imgIds=[139])) == 1
-    assert predict("7.mp4", "--json", "film.json", "--no-track") == 0
-    assert "image_id" not in records_of("film.json")[0]
+    assert predict("7.mp4", "--json", "video.json", "--no-track") == 0
+    assert "image_id" not in records_of("video.json")[0]
 
 
-def test_a_video_becomes_a_video_with_its_frames_counted(predict: Predict) -> None:
+def test_video_is_drawn_as_a_video_with_numbered_frames(predict: Predict) -> None:
     write_dot_video("walk.avi", 6, codec="MJPG")
     assert predict("walk.avi", "--json", "poses.json") == 0
     assert all_files("out") == ["walk.mp4"]
@@ -199,7 +174,7 @@ def test_a_video_becomes_a_video_with_its_frames_counted(predict: Predict) -> No
     assert [record["frame"] for record in records_of()] == list(range(6))
 
 
-def test_a_video_that_breaks_off_is_kept_so_far_and_told(
+def test_truncated_video_is_reported_and_its_frames_kept(
     predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_dot_video("half.avi", 40, codec="MJPG")
@@ -208,9 +183,9 @@ def test_a_video_that_breaks_off_is_kept_so_far_and_told(
     frames = len(records_of())
     assert 5 < frames < 38
     assert cv2.VideoCapture("out/half.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == frames
-    told = capsys.readouterr().err
-    assert f"half.avi: the video breaks off after {frames} of 40 frames" in told
-    assert "inputs failed" not in told
+    err = capsys.readouterr().err
+    assert f"half.avi: the video ends after {frames} of 40 frames" in err
+    assert "inputs failed" not in err
 
 
 def bad_jpeg() -> bytes:
@@ -225,12 +200,12 @@ def bad_jpeg() -> bytes:
         ("empty.jpg", b"", "the file is empty (0 bytes)"),
         ("half.jpg", bad_jpeg(), "the picture is truncated"),
         ("notes.jpg", b"hello " * 50, "not a picture OpenCV can decode"),
-        ("notes.txt", b"hello " * 50, "neither a picture nor a video"),
+        ("notes.txt", b"hello " * 50, "neither an image nor a video"),
         ("notes.mp4", b"hello " * 50, "no frame of a video can be read"),
         ("*.gif", None, "no file matches this pattern"),
     ],
 )
-def test_a_bad_input_is_told_in_one_line_and_the_others_are_done(
+def test_bad_input_is_reported_in_one_line_and_the_others_are_processed(
     predict: Predict, capfd: pytest.CaptureFixture[str], name: str, data: bytes | None, message: str
 ) -> None:
     write_dot("a.png")
@@ -246,15 +221,15 @@ def test_a_bad_input_is_told_in_one_line_and_the_others_are_done(
     assert lines[1:] == ["slimpose: 1 of 3 inputs failed:", f"  {name}"]
 
 
-def test_a_folder_without_pictures_is_told(
+def test_folder_without_images_is_reported(
     predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("bare").mkdir()
     assert predict("bare") == 2
-    assert "bare: no picture or video in this folder" in capsys.readouterr().err
+    assert "bare: no image or video in this folder" in capsys.readouterr().err
 
 
-def test_when_there_is_nothing_to_look_at_nothing_is_opened_or_made(
+def test_without_inputs_no_file_is_opened_or_created(
     predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert predict("missing.jpg", "--json", "poses.json", "--model", "missing.onnx") == 2
@@ -264,7 +239,7 @@ def test_when_there_is_nothing_to_look_at_nothing_is_opened_or_made(
     assert capsys.readouterr().err.endswith("slimpose: 2 of 2 inputs failed:\n  missing.jpg\n  0\n")
 
 
-def test_when_nothing_could_be_read_no_json_is_written(predict: Predict) -> None:
+def test_without_readable_inputs_no_json_is_written(predict: Predict) -> None:
     Path("empty.jpg").touch()
     assert predict("empty.jpg", "--json", "poses.json") == 2
     assert all_files() == ["empty.jpg"]
@@ -281,14 +256,14 @@ def test_when_nothing_could_be_read_no_json_is_written(predict: Predict) -> None
     ],
     ids=["one pixel", "two rows", "gray", "16 bits", "transparent"],
 )
-def test_pictures_with_nobody_are_fine(predict: Predict, image: np.ndarray) -> None:
+def test_images_without_people_have_no_records(predict: Predict, image: np.ndarray) -> None:
     cv2.imwrite("odd.png", image)
     assert predict("odd.png", "--json", "poses.json") == 0
     assert records_of() == []
     assert read_image(Path("out/odd.png")).shape == (*image.shape[:2], 3)
 
 
-def test_a_hundred_megapixels_are_looked_at(predict: Predict) -> None:
+def test_image_of_100_megapixels_is_processed(predict: Predict) -> None:
     image = np.zeros((10_000, 10_000), np.uint8)
     cv2.circle(image, (5200, 4100), 150, 255, cv2.FILLED)
     cv2.imwrite("large.jpg", image)
@@ -298,7 +273,7 @@ def test_a_hundred_megapixels_are_looked_at(predict: Predict) -> None:
     assert not Path("out").exists()
 
 
-# Boxes that the user brings.
+# Boxes from a file.
 
 
 def results_list(**changes: object) -> list[dict[str, object]]:
@@ -325,17 +300,17 @@ def test_given_boxes_replace_the_detector(
     write_dot("b.png")
     Path("boxes.json").write_text(json.dumps(document))
     assert predict("a.png", "b.png", "--boxes", "boxes.json", "--json", "poses.json") == 0
-    (record,) = records_of()  # nobody in b.png: the file has no box for it
+    (record,) = records_of()  # no people in b.png: the file has no box for it
     assert (
         capsys.readouterr().err
-        == "slimpose: boxes.json does not mention 1 of 2 inputs; nobody is found there\n"
+        == "slimpose: boxes.json does not mention 1 of 2 inputs; they get no people\n"
     )
     assert record["file_name"] == "a.png"
     assert record["bbox"] == [30, 20, 40, 40]
     assert record["score"] == (0.5 if isinstance(document, list) else 1.0)
 
 
-def test_boxes_by_coco_image_id_are_found_by_the_files_number(predict: Predict) -> None:
+def test_boxes_by_coco_image_id_apply_to_numbered_files(predict: Predict) -> None:
     write_dot("000000000139.png")
     Path("boxes.json").write_text(
         json.dumps([{"image_id": 139, "bbox": [30, 20, 40, 40], "category_id": 1}])
@@ -344,17 +319,17 @@ def test_boxes_by_coco_image_id_are_found_by_the_files_number(predict: Predict) 
     assert len(records_of()) == 1
 
 
-def test_what_predict_wrote_of_a_video_serves_as_boxes(predict: Predict) -> None:
+def test_results_of_a_video_can_be_used_as_boxes(predict: Predict) -> None:
     write_dot_video("walk.mp4", 4)
     assert predict("walk.mp4", "--no-draw", "--json", "first.json", "--no-track") == 0
     assert predict("walk.mp4", "--no-draw", "--json", "second.json", "--boxes", "first.json") == 0
     first, second = records_of("first.json"), records_of("second.json")
     assert [record["frame"] for record in second] == [0, 1, 2, 3]
-    for one, other in zip(first, second, strict=True):
-        np.testing.assert_allclose(one["keypoints"], other["keypoints"], atol=0.02)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_allclose(a["keypoints"], b["keypoints"], atol=0.02)
 
 
-def test_boxes_of_two_folders_go_to_the_file_that_shares_the_folder(predict: Predict) -> None:
+def test_boxes_apply_to_the_file_in_the_same_folder(predict: Predict) -> None:
     write_dot("one/a.png")
     Path("boxes.json").write_text(
         json.dumps(
@@ -374,7 +349,7 @@ def test_boxes_of_two_folders_go_to_the_file_that_shares_the_folder(predict: Pre
         ([200, 20, 40, 40], "a.png: box lies outside the image: x1=200"),
     ],
 )
-def test_a_box_that_does_not_fit_fails_its_picture_alone(
+def test_invalid_box_fails_its_image_only(
     predict: Predict, capsys: pytest.CaptureFixture[str], bbox: list[float], message: str
 ) -> None:
     write_dot("a.png")
@@ -388,7 +363,7 @@ def test_a_box_that_does_not_fit_fails_its_picture_alone(
     assert all_files("out") == ["b.png"]
 
 
-def test_a_bad_box_in_the_middle_of_a_video_leaves_nothing_half_written(predict: Predict) -> None:
+def test_invalid_box_in_a_video_removes_its_outputs(predict: Predict) -> None:
     write_dot_video("walk.mp4", 4)
     boxes = results_list(file_name="walk.mp4") + results_list(
         file_name="walk.mp4", frame=2, bbox=[300, 0, 9, 9]
@@ -406,7 +381,8 @@ def test_a_bad_box_in_the_middle_of_a_video_leaves_nothing_half_written(predict:
         ("{}", "boxes.json is not a COCO annotation file"),
         (
             "[[7]]",
-            "boxes.json: record 0 is a list; expected an object with bbox, and file_name or image_id",
+            "boxes.json: record 0 is a list; "
+            "expected an object with bbox, and file_name or image_id",
         ),
         ("[]", "boxes.json does not mention a.png: it has no boxes"),
         (
@@ -426,7 +402,7 @@ def test_a_bad_box_in_the_middle_of_a_video_leaves_nothing_half_written(predict:
         ),
     ],
 )
-def test_a_broken_boxes_file_is_told(
+def test_invalid_box_file_is_rejected(
     predict: Predict, capsys: pytest.CaptureFixture[str], content: str, message: str
 ) -> None:
     write_dot("a.png")
@@ -439,9 +415,9 @@ def test_a_broken_boxes_file_is_told(
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("args", "code", "message"),
     [
-        ([], 2, "nothing to look at"),
+        ([], 2, "no input; expected images, videos or folders"),
         (
             ["a.png", "--model", "mnv9"],
             2,
@@ -454,7 +430,7 @@ def test_a_broken_boxes_file_is_told(
         (
             ["a.png", "--boxes", "b.json", "--detector", "x.onnx"],
             2,
-            "--boxes are looked at instead of a detector's",
+            "--boxes are used instead of a detector",
         ),
         (
             ["a.png", "--openpose-order", "COCO_18"],
@@ -469,17 +445,17 @@ def test_a_broken_boxes_file_is_told(
         (["a.png", "--out", "a.png/deeper"], 1, "cannot write to a.png/deeper"),
     ],
 )
-def test_what_cannot_be_done_is_told_before_anything_is_written(
-    predict: Predict, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+def test_invalid_options_are_rejected_before_anything_is_written(
+    predict: Predict, capsys: pytest.CaptureFixture[str], args: list[str], code: int, message: str
 ) -> None:
     before = write_dot("a.png").read_bytes()
-    assert predict(*words) == code
+    assert predict(*args) == code
     assert message in capsys.readouterr().err
     assert all_files() == ["a.png"]
     assert Path("a.png").read_bytes() == before
 
 
-def test_a_picture_that_cannot_be_written_ends_the_call_with_1(
+def test_unwritable_image_gives_exit_code_1(
     predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_dot("a.png")
@@ -489,30 +465,30 @@ def test_a_picture_that_cannot_be_written_ends_the_call_with_1(
     assert all_files() == ["a.png"]
 
 
-def test_without_drawing_only_the_json_is_written(predict: Predict) -> None:
+def test_no_draw_writes_json_only(predict: Predict) -> None:
     write_dot("a.png")
     assert predict("a.png", "--no-draw", "--json", "deep/poses.json") == 0
     assert all_files() == ["a.png", "deep/poses.json"]
 
 
-def test_a_higher_threshold_finds_fewer(predict: Predict) -> None:
+def test_score_threshold_removes_people(predict: Predict) -> None:
     write_dot("a.png")
     assert predict("a.png", "--score-threshold", "0.95", "--json", "poses.json") == 0
     assert records_of() == []
 
 
-def test_the_shipped_weights_find_people_in_the_street(
+def test_shipped_models_find_people_in_a_photo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exited:
         main(["predict", str(PHOTOS / "000000252219.jpg"), "--json", "poses.json"])
-    assert ended.value.code == 0
-    assert len(records_of()) >= 2  # three stand and walk there
+    assert exited.value.code == 0
+    assert len(records_of()) >= 2  # there are three
     assert Path("out/000000252219.jpg").is_file()
 
 
-def test_load_and_predict_agree(predict: Predict) -> None:
+def test_python_and_command_line_agree(predict: Predict) -> None:
     write_dot("a.png")
     assert predict("a.png", "--json", "poses.json") == 0
     poses = slimpose.load(threads=1)("a.png")

@@ -14,7 +14,7 @@ from run_cli import (
     all_files,
     csv_rows,
     frames_in,
-    in_a_work_folder,
+    in_work_folder,
     json_lines,
     json_records,
     start,
@@ -29,11 +29,11 @@ Predict = Callable[..., int]
 
 @pytest.fixture
 def predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predict:
-    """``slimpose predict`` in an empty folder with synthetic weights; returns the exit code."""
-    return in_a_work_folder("predict", tmp_path, monkeypatch)
+    """``slimpose predict`` in an empty folder with synthetic models; returns the exit code."""
+    return in_work_folder("predict", tmp_path, monkeypatch)
 
 
-def test_someone_who_walks_through_a_video_keeps_the_number(predict: Predict) -> None:
+def test_person_keeps_the_id_through_a_video(predict: Predict) -> None:
     write_walk(Path("walk.avi"), 25)
     assert predict("walk.avi", "--json", "poses.json", "--detect-every", "1") == 0
     records = json_records(Path("poses.json"))
@@ -47,7 +47,7 @@ def test_someone_who_walks_through_a_video_keeps_the_number(predict: Predict) ->
     assert frames_in(Path("out/walk.mp4")) == 25
 
 
-def test_each_video_counts_its_people_anew(predict: Predict) -> None:
+def test_ids_start_at_1_in_each_video(predict: Predict) -> None:
     write_walk(Path("a.avi"), 10)
     write_walk(Path("b.avi"), 10)
     assert predict("a.avi", "b.avi", "--no-draw", "--json", "poses.json") == 0
@@ -58,7 +58,7 @@ def test_each_video_counts_its_people_anew(predict: Predict) -> None:
     }
 
 
-def test_without_tracking_every_frame_stands_alone(predict: Predict) -> None:
+def test_without_tracking_records_have_no_track_id(predict: Predict) -> None:
     write_walk(Path("walk.avi"), 6)
     assert predict("walk.avi", "--json", "poses.json", "--no-track") == 0
     records = json_records(Path("poses.json"))
@@ -66,37 +66,37 @@ def test_without_tracking_every_frame_stands_alone(predict: Predict) -> None:
     assert not any("track_id" in record for record in records)
 
 
-def test_smoothing_can_be_left_out(predict: Predict) -> None:
+def test_smoothing_can_be_turned_off(predict: Predict) -> None:
     write_walk(Path("walk.avi"), 20)
 
     def points(*options: str) -> np.ndarray:
         assert predict("walk.avi", "--no-draw", "--json", "poses.json", *options) == 0
         return np.array([record["keypoints"] for record in json_records(Path("poses.json"))])
 
-    smooth, rough = points(), points("--no-smooth")
-    assert smooth.shape == rough.shape
-    assert np.abs(smooth - rough).max() > 0.01
+    smooth, raw = points(), points("--no-smooth")
+    assert smooth.shape == raw.shape
+    assert np.abs(smooth - raw).max() > 0.01
 
 
-@pytest.mark.parametrize(("every", "least", "most"), [("1", 24, 24), ("6", 4, 15)])
-def test_the_detector_looks_at_every_so_manieth_frame_and_when_somebody_is_lost(
-    predict: Predict, capsys: pytest.CaptureFixture[str], every: str, least: int, most: int
+@pytest.mark.parametrize(("every", "low", "high"), [("1", 24, 24), ("6", 4, 15)])
+def test_detector_runs_on_every_nth_frame_and_when_needed(
+    predict: Predict, capsys: pytest.CaptureFixture[str], every: str, low: int, high: int
 ) -> None:
     write_walk(Path("walk.avi"), 24)
     assert predict("walk.avi", "--no-draw", "--detect-every", every) == 0
-    told = re.search(r"the detector looked at (\d+) frames of videos", capsys.readouterr().out)
-    assert told is not None
-    assert least <= int(told[1]) <= most
+    match = re.search(r"the detector ran on (\d+) frames of videos", capsys.readouterr().out)
+    assert match is not None
+    assert low <= int(match[1]) <= high
 
 
-def test_a_detector_that_never_looks_is_refused(
+def test_detection_interval_of_0_is_rejected(
     predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert predict("walk.avi", "--detect-every", "0") == 2
     assert "--detect-every is 0; expected 1 or more" in capsys.readouterr().err
 
 
-def test_all_outputs_at_once_tell_the_same(predict: Predict) -> None:
+def test_all_outputs_agree(predict: Predict) -> None:
     write_walk(Path("walk.avi"), 12)
     written = ["--json", "a.json", "--csv", "a.csv", "--jsonl", "a.jsonl", "--openpose", "op"]
     assert predict("walk.avi", *written, "--openpose-order", "COCO_18", "--detect-every", "1") == 0
@@ -123,18 +123,18 @@ def test_all_outputs_at_once_tell_the_same(predict: Predict) -> None:
     assert {row["source"] for row in rows} == {"walk.avi"}
 
 
-def test_lines_on_standard_output_come_alone(
+def test_json_lines_are_the_only_standard_output(
     predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_walk(Path("walk.avi"), 5)
     assert predict("walk.avi", "--jsonl", "-", "--profile") == 0
-    said = capsys.readouterr()
-    assert [line["frame"] for line in json_lines(said.out)] == list(range(5))
-    assert "1 video (5 frames)" in said.err
-    assert "Where the time went" in said.err
+    output = capsys.readouterr()
+    assert [line["frame"] for line in json_lines(output.out)] == list(range(5))
+    assert "1 video (5 frames)" in output.err
+    assert "Where the time went" in output.err
 
 
-def test_a_reader_that_closes_the_pipe_takes_nothing_from_the_other_outputs(tmp_path: Path) -> None:
+def test_closed_pipe_does_not_affect_other_outputs(tmp_path: Path) -> None:
     options = write_models(tmp_path / "models")
     for name in ("a.avi", "b.avi"):
         write_walk(tmp_path / name, 30)
@@ -146,18 +146,18 @@ def test_a_reader_that_closes_the_pipe_takes_nothing_from_the_other_outputs(tmp_
     assert json.loads(process.stdout.readline())["frame"] == 0
     process.stdout.close()
     assert process.wait(timeout=60) == 1
-    said = process.stderr.read()
-    assert said.endswith(
+    err = process.stderr.read()
+    assert err.endswith(
         "written: out, p.json\nslimpose: standard output was closed by the program that read it\n"
     )
-    assert "failed" not in said
+    assert "failed" not in err
     frames = {
         (record["file_name"], record["frame"]) for record in json_records(tmp_path / "p.json")
     }
     assert frames == {(name, frame) for name in ("a.avi", "b.avi") for frame in range(30)}
 
 
-def test_openpose_files_of_videos_with_one_name_are_kept_apart(predict: Predict) -> None:
+def test_openpose_files_of_videos_with_one_name_get_distinct_names(predict: Predict) -> None:
     for folder in ("one", "two"):
         Path(folder).mkdir()
         write_walk(Path(folder) / "walk.avi", 2)
@@ -167,7 +167,7 @@ def test_openpose_files_of_videos_with_one_name_are_kept_apart(predict: Predict)
     ]
 
 
-def test_nothing_of_a_video_that_failed_stays_in_any_output(predict: Predict) -> None:
+def test_failed_video_is_removed_from_all_outputs(predict: Predict) -> None:
     write_walk(Path("a.avi"), 4)
     write_walk(Path("b.avi"), 4)
     boxes = [
@@ -186,13 +186,13 @@ def test_nothing_of_a_video_that_failed_stays_in_any_output(predict: Predict) ->
     assert all_files("out") == ["b.mp4"]
 
 
-def test_a_damaged_frame_is_told_and_the_rest_is_done(
+def test_damaged_frame_is_reported_and_the_rest_is_processed(
     predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_walk(Path("walk.avi"), 12)
     data = path.read_bytes()
-    places = [place for place in range(len(data)) if data.startswith(b"\xff\xd8\xff", place)]
-    path.write_bytes(data[: places[5]] + bytes(200) + data[places[5] + 200 :])
+    starts = [start for start in range(len(data)) if data.startswith(b"\xff\xd8\xff", start)]
+    path.write_bytes(data[: starts[5]] + bytes(200) + data[starts[5] + 200 :])
     assert predict("walk.avi", "--jsonl", "p.jsonl") == 2
     assert (
         "walk.avi: 1 damaged frame could not be decoded (the first is frame 5)"
@@ -204,7 +204,7 @@ def test_a_damaged_frame_is_told_and_the_rest_is_done(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["walk.avi", "--csv", "walk.avi"], "--csv walk.avi is an input of this call"),
         (["walk.avi", "--csv", "a", "--json", "a"], "--json and --csv: two of them are one file"),
@@ -213,23 +213,23 @@ def test_a_damaged_frame_is_told_and_the_rest_is_done(
             "--openpose walk.avi is a file; expected a folder",
         ),
         (
-            ["rtsp://admin:geheim@host/x"],
-            "rtsp://***@host/x: an address, not a file (slimpose live watches streams)",
+            ["rtsp://admin:hunter2@host/x"],
+            "rtsp://***@host/x: an address, not a file (slimpose live reads streams)",
         ),
     ],
 )
-def test_what_cannot_be_done_is_told(
-    predict: Predict, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+def test_invalid_arguments_are_rejected(
+    predict: Predict, capsys: pytest.CaptureFixture[str], args: list[str], message: str
 ) -> None:
     write_walk(Path("walk.avi"), 2)
-    assert predict(*words) == 2
-    said = capsys.readouterr()
-    assert message in said.err
-    assert "geheim" not in said.out + said.err
+    assert predict(*args) == 2
+    output = capsys.readouterr()
+    assert message in output.err
+    assert "hunter2" not in output.out + output.err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
-def test_what_a_killed_run_wrote_can_be_read_up_to_the_last_records(
+def test_files_of_a_killed_run_are_readable_up_to_the_last_records(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     options = write_models(tmp_path / "models")
@@ -254,7 +254,7 @@ def test_what_a_killed_run_wrote_can_be_read_up_to_the_last_records(
     assert abs(frames_in(tmp_path / "out" / "walk.partial.mp4") - last - 1) <= 2
 
 
-def test_drawn_people_have_their_number_and_a_box(predict: Predict) -> None:
+def test_tracked_people_are_drawn_with_id_and_box(predict: Predict) -> None:
     write_walk(Path("walk.avi"), 12, size=Size(192, 192))
     assert predict("walk.avi") == 0
     assert predict("walk.avi", "--no-track", "--out", "plain") == 0

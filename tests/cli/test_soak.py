@@ -1,7 +1,7 @@
-"""Hours of watching in minutes: ``SLIMPOSE_SOAK_MINUTES=10 pytest -m slow -s tests/test_soak.py`` (3 by default).
+"""Long run of ``live``: ``SLIMPOSE_SOAK_MINUTES=10 pytest -m slow -s tests/cli/test_soak.py``.
 
-``SLIMPOSE_SOAK_MODELS=shipped`` runs the shipped weights instead of synthetic ones,
-``SLIMPOSE_SOAK_FILM=clip.avi`` loops a clip of your own. What was measured is printed.
+It runs 3 minutes by default. ``SLIMPOSE_SOAK_MODELS=shipped`` uses the shipped models instead of
+synthetic ones, ``SLIMPOSE_SOAK_VIDEO=clip.avi`` loops another video. The measurements are printed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from fake_camera import FakeCamera, fake_camera
 from run_cli import csv_rows, frames_in, json_lines, start, wait_until, write_models, write_walk
 
 MINUTES = float(os.environ.get("SLIMPOSE_SOAK_MINUTES", "3"))
-WARM_S = min(60.0, 60 * MINUTES / 3)
-MOST_GROWTH = 0.05
+WARM_UP_S = min(60.0, 60 * MINUTES / 3)
+MAX_GROWTH = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A look at the process."""
+    """Resources of the process at one time."""
 
     time_s: float
     rss_mb: float
@@ -46,8 +46,8 @@ def sample(pid: int) -> Sample:
     )
 
 
-def die_and_return(camera: FakeCamera, ended: threading.Event) -> None:
-    """Break off, stay away, come back in another size: every few seconds."""
+def interrupt_repeatedly(camera: FakeCamera, ended: threading.Event) -> None:
+    """Drop all connections and come back, every few seconds."""
     while not ended.wait(4.0):
         camera.is_up = False
         if ended.wait(2.0):
@@ -56,14 +56,14 @@ def die_and_return(camera: FakeCamera, ended: threading.Event) -> None:
 
 
 @pytest.mark.slow
-def test_hours_of_watching_leave_no_trace(tmp_path: Path) -> None:
+def test_long_run_leaks_no_memory_threads_or_descriptors(tmp_path: Path) -> None:
     options = write_models(tmp_path / "models")
     if os.environ.get("SLIMPOSE_SOAK_MODELS") == "shipped":
         options = []
-    own = os.environ.get("SLIMPOSE_SOAK_FILM")
-    films = (
-        [own, own]
-        if own
+    video = os.environ.get("SLIMPOSE_SOAK_VIDEO")
+    videos = (
+        [video, video]
+        if video
         else [write_walk(tmp_path / "a.avi", 300), write_walk(tmp_path / "b.avi", 200)]
     )
     written = [
@@ -72,7 +72,7 @@ def test_hours_of_watching_leave_no_trace(tmp_path: Path) -> None:
         "--csv",
         "p.csv",
         "--out",
-        "films",
+        "videos",
         "--mosaic",
         "all.mp4",
         "--profile",
@@ -80,8 +80,8 @@ def test_hours_of_watching_leave_no_trace(tmp_path: Path) -> None:
     ended = threading.Event()
     samples: list[Sample] = []
     with fake_camera() as camera:
-        threading.Thread(target=die_and_return, args=(camera, ended), daemon=True).start()
-        process = start("live", *films, camera.url, "--loop", *options, *written, folder=tmp_path)
+        threading.Thread(target=interrupt_repeatedly, args=(camera, ended), daemon=True).start()
+        process = start("live", *videos, camera.url, "--loop", *options, *written, folder=tmp_path)
         try:
             lines = tmp_path / "p.partial.jsonl"
             wait_until(lambda: lines.is_file() and lines.stat().st_size > 0, process)
@@ -91,42 +91,40 @@ def test_hours_of_watching_leave_no_trace(tmp_path: Path) -> None:
                 samples.append(sample(process.pid))
                 time.sleep(0.5)
             process.send_signal(signal.SIGINT)
-            told_s = time.monotonic()
+            signaled_s = time.monotonic()
             out, err = process.communicate(timeout=60)
-            took_s = time.monotonic() - told_s
+            took_s = time.monotonic() - signaled_s
         finally:
             ended.set()
             process.kill()
 
-    warm = [one for one in samples if WARM_S - 15 < one.time_s - started_s <= WARM_S]
+    warm = [sample for sample in samples if WARM_UP_S - 15 < entry.time_s - started_s <= WARM_UP_S]
     late = samples[-30:]
     first_mb, last_mb = (
-        sorted(one.rss_mb for one in part)[len(part) // 2] for part in (warm, late)
+        sorted(entry.rss_mb for entry in part)[len(part) // 2] for part in (warm, late)
     )
-    threads = [max(one.threads for one in part) for part in (samples[: len(samples) // 2], late)]
+    threads = [
+        max(entry.threads for entry in part) for part in (samples[: len(samples) // 2], late)
+    ]
     descriptors = [
-        max(one.descriptors for one in part) for part in (samples[: len(samples) // 2], late)
+        max(entry.descriptors for entry in part) for part in (samples[: len(samples) // 2], late)
     ]
     frames = json_lines((tmp_path / "p.jsonl").read_text())
     print(f"\n{out}\n{err[-400:]}")
-    print(
-        f"{len(frames)} frames in {MINUTES:g} min; RSS {first_mb:.1f} -> {last_mb:.1f} MB from {WARM_S:.0f} s on;"
-    )
-    print(
-        f"threads {threads}, descriptors {descriptors}; Ctrl-C took {took_s:.2f} s at load {os.getloadavg()[0]:.1f}"
-    )
+    print(f"{len(frames)} frames in {MINUTES:g} min; threads {threads}, descriptors {descriptors}")
+    print(f"RSS {first_mb:.1f} -> {last_mb:.1f} MB from {WARM_UP_S:.0f} s on")
+    print(f"Ctrl-C took {took_s:.2f} s at load {os.getloadavg()[0]:.1f}")
 
     assert process.returncode == 0
-    assert last_mb < (1 + MOST_GROWTH) * first_mb
+    assert last_mb < (1 + MAX_GROWTH) * first_mb
     assert threads[1] <= threads[0]
     assert descriptors[1] <= descriptors[0]
     assert took_s < (
         1.0 if os.getloadavg()[0] < (os.cpu_count() or 1) + 1 else 5.0
-    )  # a busy machine answers late
+    )  # a busy machine reacts late
     assert "Traceback" not in err
 
-    # Every frame of the films once, in order; the camera came back again and again; ids are numbers
-    # nobody shares.
+    # Every frame of the videos once, in order; the camera came back repeatedly; no id is shared.
     assert camera.requests >= MINUTES * 60 / 12
     of_camera: dict[int, set[int]] = {0: set(), 1: set(), 2: set()}
     for number in (0, 1):
@@ -148,7 +146,7 @@ def test_hours_of_watching_leave_no_trace(tmp_path: Path) -> None:
     people = sum(len(line["people"]) for line in frames)
     assert len(csv_rows(tmp_path / "p.csv")) == 17 * people
     for number in of_camera:
-        assert frames_in(tmp_path / "films" / f"camera-{number}.mp4") == sum(
-            one["camera"] == number for one in frames
+        assert frames_in(tmp_path / "videos" / f"camera-{number}.mp4") == sum(
+            line["camera"] == number for line in frames
         )
     assert not list(tmp_path.rglob("*partial*"))

@@ -1,4 +1,4 @@
-"""Verbs run in this process, or in one of their own, so that they can be interrupted and killed."""
+"""Running commands in this process, or in a separate one that can be interrupted and killed."""
 
 from __future__ import annotations
 
@@ -16,39 +16,42 @@ import pytest
 
 from slimpose.arrays import Size
 from slimpose.cli.main import main
+from slimpose.runtime import models
 from synthetic_models import dot_image, write_detector_model, write_pose_model
 
 DEADLINE_S = 60.0
-"""For what takes a second on a quiet machine."""
+"""Time limit of what takes a second on an idle machine."""
 
 
 def write_models(folder: Path) -> list[str]:
-    """Write synthetic models; return the options that name them."""
+    """Write synthetic models; return the options that select them."""
     folder.mkdir(exist_ok=True)
-    pose, detector = (
-        write_pose_model(folder / "pose.onnx"),
-        write_detector_model(folder / "detector.onnx"),
-    )
+    pose = write_pose_model(folder / "pose.onnx")
+    detector = write_detector_model(folder / "detector.onnx")
     return ["--model", str(pose), "--detector", str(detector), "--threads", "1"]
 
 
-def in_a_work_folder(
-    verb: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+def in_work_folder(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., int]:
-    """Return the verb with synthetic weights, in an empty folder of this process; it returns the exit code."""
-    options = write_models(folder / "models")
+    """Return a function that runs a command in an empty folder; it returns the exit code.
+
+    The shipped models are replaced by synthetic ones.
+    """
+    weights = folder / "package"
+    weights.mkdir()
+    write_pose_model(weights / "mnv2.onnx")
+    write_detector_model(weights / "detector.onnx")
+    monkeypatch.setattr(models, "WEIGHTS", weights)
     work = folder / "work"
     work.mkdir()
     monkeypatch.chdir(work)
 
-    def run(*words: str | Path) -> int:
-        given = (
-            options if "--boxes" not in words else [*options[:2], *options[4:]]
-        )  # they take no detector
-        with pytest.raises(SystemExit) as ended:
-            main([verb, *map(str, words), *given])
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
+    def run(*arguments: str | Path) -> int:
+        with pytest.raises(SystemExit) as exited:
+            main([command, *map(str, arguments), "--threads", "1"])
+        assert isinstance(exited.value.code, int)
+        return exited.value.code
 
     return run
 
@@ -59,28 +62,30 @@ def all_files(folder: str = ".") -> list[str]:
     )
 
 
-def write_walk(path: Path, frames: int, *, fps: float = 25.0, size: Size = Size(96, 96)) -> Path:
-    """A film of a dot that walks right, and starts over from the left every 30 frames."""
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (size.width, size.height)
-    )
+def write_walk(
+    path: str | Path,
+    frames: int,
+    *,
+    fps: float = 25.0,
+    size: Size = Size(96, 96),
+    codec: str = "MJPG",
+) -> Path:
+    """Write a video of a dot that moves right, and starts again from the left every 30 frames."""
+    fourcc = cv2.VideoWriter.fourcc(*codec)
+    writer = cv2.VideoWriter(str(path), fourcc, fps, (size.width, size.height))
     assert writer.isOpened()
     for number in range(frames):
         writer.write(dot_image(size, 30 + number % 30, 40))
     writer.release()
-    return path
+    return Path(path)
 
 
-def start(*words: str | Path, folder: Path) -> subprocess.Popen[str]:
-    """Start ``slimpose`` in a folder; it hears Ctrl-C even where a shell started the tests with it ignored."""
-    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
+    """Start ``slimpose`` in a folder; it reacts to Ctrl-C even if the shell ignores it."""
+    handle_ctrl_c = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{handle_ctrl_c}; from slimpose.cli.main import main; main()"
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            f"{hears}; from slimpose.cli.main import main; main()",
-            *map(str, words),
-        ],
+        [sys.executable, "-c", program, *map(str, arguments)],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -88,10 +93,10 @@ def start(*words: str | Path, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(is_so: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    """Wait for something that will be so soon, unless the process ends before."""
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    """Wait for a condition that becomes true soon, unless the process ends before."""
     deadline_s = time.monotonic() + DEADLINE_S
-    while not is_so():
+    while not condition():
         if process is not None and process.poll() is not None:
             raise AssertionError(f"ended with {process.returncode}: {process.communicate()}")
         assert time.monotonic() < deadline_s
@@ -112,7 +117,7 @@ def json_lines(text: str) -> list[dict[str, Any]]:
 
 
 def frames_in(path: Path) -> int:
-    """How many frames of a film can be decoded."""
+    """Return the number of frames of a video that can be decoded."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     count = 0
     while capture.read()[0]:

@@ -1,7 +1,7 @@
-"""Small ONNX models that keep the contract of ``slimpose export``; their answers can be worked out by hand.
+"""Small ONNX models with the format of ``slimpose export`` and outputs that are easy to compute.
 
-Both look for the brightest pixel: the pose model puts every joint there, the detector a person
-around it.
+Both find the brightest pixel: the pose model places every joint there, the detector a person around
+it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slimpose.skeleton import COCO17, Skeleton
 CROP = Size(64, 48)
 CANVAS = Size(96, 96)
 HALF_BOX = (16.0, 24.0)
-"""Half the width and height, in canvas pixels, of the detector's box about the brightest pixel."""
+"""Half the width and height, in canvas pixels, of the detector's box around the brightest pixel."""
 CARD = {"start": "by hand", "data": "none", "license": "Apache-2.0"}
 
 _Nodes = list[onnx.NodeProto]
@@ -31,7 +31,7 @@ def _constant(name: str, value: np.ndarray) -> onnx.TensorProto:
 
 
 def _brightest(source: str, size: Size) -> tuple[_Nodes, list[onnx.TensorProto]]:
-    """Nodes that give ``peak`` (n, 1) 0..1 and ``xy`` (n, 1, 2) pixels of the brightest pixel."""
+    """Nodes for value ``peak`` (n, 1) 0..1 and place ``xy`` (n, 1, 2) of the brightest pixel."""
     nodes = [
         helper.make_node("Cast", [source], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "last"], ["gray"], keepdims=0),
@@ -106,7 +106,7 @@ def metadata_of(task: str, size: Size, **changes: str) -> dict[str, str]:
 def write_pose_model(
     path: Path, *, skeleton: Skeleton = COCO17, metadata: dict[str, str] | None = None
 ) -> Path:
-    """Joint j lies j/4 pixels right of the brightest pixel; scores are its brightness, covariances are 1."""
+    """Joint j is j/4 pixels right of the brightest pixel; scores are its value, covariances 1."""
     nodes, constants = _brightest("crops", CROP)
     joints = len(skeleton.joints)
     offsets = np.zeros((1, joints, 2), np.float32)
@@ -114,14 +114,14 @@ def write_pose_model(
     nodes += [
         helper.make_node("Add", ["xy", "offsets"], ["points"]),
         helper.make_node("Mul", ["peak", "ones"], ["scores"]),
-        helper.make_node("Mul", ["peak", "nought"], ["nothing"]),
-        helper.make_node("Unsqueeze", ["nothing", "axes"], ["nothing_square"]),
-        helper.make_node("Add", ["nothing_square", "identity"], ["covariances"]),
+        helper.make_node("Mul", ["peak", "zero"], ["zero_vector"]),
+        helper.make_node("Unsqueeze", ["zero_vector", "axes"], ["zero_matrix"]),
+        helper.make_node("Add", ["zero_matrix", "identity"], ["covariances"]),
     ]
     constants += [
         _constant("offsets", offsets),
         _constant("ones", np.ones((1, joints), np.float32)),
-        _constant("nought", np.array(0, np.float32)),
+        _constant("zero", np.array(0, np.float32)),
         _constant("axes", np.array([2, 3], np.int64)),
         _constant("identity", np.tile(np.eye(2, dtype=np.float32), (1, joints, 1, 1))),
     ]
@@ -139,10 +139,10 @@ def write_pose_model(
 
 
 def write_detector_model(path: Path, *, metadata: dict[str, str] | None = None) -> Path:
-    """Boxes about the brightest pixel: the person's, the same one pixel aside, and an unlikely one elsewhere.
+    """Write a detector with three boxes: around the brightest pixel, shifted by 1 and by 30 pixels.
 
-    Scores are 0.9, 0.8 and 0.1 times the share of the way from the canvas's gray to white; 0 if it
-    is darker.
+    Scores are 0.9, 0.8 and 0.1 times the pixel's value on a scale from the gray of the canvas (0)
+    to white (1); darker pixels score 0.
     """
     nodes, constants = _brightest("images", CANVAS)
     x, y = HALF_BOX
@@ -169,7 +169,7 @@ def write_detector_model(path: Path, *, metadata: dict[str, str] | None = None) 
 
 
 def dot_image(size: Size, x: int, y: int) -> np.ndarray:
-    """A dark picture with one white pixel block (3x3) centerd at x, y."""
+    """A dark image with one white block of 3x3 pixels centered at x, y."""
     image = np.full((*size, 3), 20, np.uint8)
     image[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] = 255
     return image

@@ -46,7 +46,7 @@ class MotionJpegStream:
         try:
             data = self._part()
         except TimeoutError as error:
-            raise SourceError("no picture came in time") from error
+            raise SourceError("no frame arrived in time") from error
         except (OSError, http.client.HTTPException) as error:
             raise SourceError(f"the connection broke: {error}") from error
         try:

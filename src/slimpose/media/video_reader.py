@@ -251,8 +251,8 @@ def _track_reason(index: bytes, *, video: bytes, audio: bytes) -> str:
     if re.search(video, index, re.DOTALL):
         return (
             "its video track holds no readable frame "
-            "(a recording that stopped before the first one?)"
+            "(a recording that stopped before its first one?)"
         )
     if re.search(audio, index, re.DOTALL):
         return _NO_VIDEO_TRACK
-    return "there is no video track in it (a recording that stopped before the first frame?)"
+    return "there is no video track in it (a recording that stopped before its first frame?)"

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from image_files import encoded, noise
+from slimpose.media.images import ImageError, check_image, decode_image, read_image
+
+PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
+
+
+def exif_rotated(jpeg: bytes) -> bytes:
+    """Return the JPEG with an EXIF entry: rotate by 90 degrees clockwise (orientation 6)."""
+    tiff = (
+        b"MM\x00*" + struct.pack(">IH", 8, 1) + struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0) + bytes(4)
+    )
+    payload = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + jpeg[2:]
+
+
+def test_image_is_read_as_rgb() -> None:
+    blue = np.zeros((4, 5, 3), np.uint8)
+    blue[..., 0] = 255  # OpenCV's order is BGR
+    assert tuple(decode_image(encoded(".png", blue), name="blue")[0, 0]) == (0, 0, 255)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((6, 7), 200, np.uint8),
+        np.full((6, 7), 200 * 257, np.uint16),
+        np.full((6, 7, 3), 200 * 257, np.uint16),
+        np.full((6, 7, 4), 200, np.uint8),
+    ],
+    ids=["gray", "16-bit gray", "16-bit color", "transparent"],
+)
+def test_gray_16_bit_and_transparent_images_become_rgb_uint8(image: np.ndarray) -> None:
+    decoded = decode_image(encoded(".png", image), name="image")
+    assert decoded.dtype == np.uint8
+    assert decoded.shape == (6, 7, 3)
+    assert (decoded == 200).all()
+
+
+def test_image_of_one_pixel_is_decoded() -> None:
+    image = decode_image(encoded(".png", np.zeros((1, 1, 3), np.uint8)), name="dot")
+    assert image.shape == (1, 1, 3)
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = decode_image(exif_rotated(encoded(".jpg", noise(40, 60))), name="photo")
+    assert image.shape == (60, 40, 3)
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_truncated_jpeg_is_rejected(progressive: int, share: float) -> None:
+    data = encoded(".jpg", noise(), cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
+    assert decode_image(data, name="whole").shape == (40, 60, 3)
+    with pytest.raises(ImageError, match=r"half\.jpg: the picture is truncated"):
+        decode_image(data[: int(share * len(data))], name="half.jpg")
+
+
+def test_end_of_a_thumbnail_is_not_the_end_of_the_jpeg() -> None:
+    data, thumbnail = encoded(".jpg", noise()), encoded(".jpg", noise(8, 8))
+    payload = b"Exif\x00\x00" + thumbnail
+    with_thumbnail = (
+        data[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + data[2:]
+    )
+    assert decode_image(with_thumbnail, name="whole").shape == (40, 60, 3)
+    with pytest.raises(ImageError, match="truncated"):
+        decode_image(with_thumbnail[:-200], name="half")
+
+
+@pytest.mark.parametrize("trailer", [b"\x00" * 50, b"junk" * 9, encoded(".jpg", noise(8, 8))])
+def test_data_after_the_end_of_a_jpeg_are_ignored(trailer: bytes) -> None:
+    assert decode_image(encoded(".jpg", noise()) + trailer, name="padded").shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("photo", sorted(PHOTOS.glob("*.jpg")), ids=lambda path: path.stem)
+def test_complete_photos_are_not_reported_as_truncated(photo: Path) -> None:
+    assert max(read_image(photo).shape) == 640
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".tiff"])
+def test_other_truncated_images_are_rejected(suffix: str) -> None:
+    data = encoded(suffix, noise())
+    with pytest.raises(
+        ImageError, match=r"half: (the picture is truncated|not a picture OpenCV can decode)"
+    ):
+        decode_image(data[: len(data) // 2], name="half")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"x: the file is empty \(0 bytes\)"),
+        (b"hello, world\n" * 9, "x: not a picture OpenCV can decode"),
+        (b"\xff\xd8\xff", "x: the picture is truncated"),
+        (b"\x89PNG\r\n\x1a\n", "x: the picture is truncated"),
+        (b"%PDF-1.7", "not a picture"),
+    ],
+)
+def test_invalid_image_is_rejected_by_name(data: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        decode_image(data, name="x")
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, payload: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(payload))
+            + kind
+            + payload
+            + struct.pack(">I", zlib.crc32(kind + payload))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_decompression_bomb_is_rejected_before_decoding() -> None:
+    with pytest.raises(
+        ImageError, match=r"bomb: 20000x20000 pixels .* 400 million; expected at most 256 million"
+    ):
+        decode_image(png_claiming(20_000, 20_000), name="bomb")
+    jpeg = bytearray(encoded(".jpg", noise()))
+    start = jpeg.index(b"\xff\xc0") + 5
+    jpeg[start : start + 4] = struct.pack(">HH", 60_000, 60_000)
+    with pytest.raises(ImageError, match="60000x60000"):
+        decode_image(bytes(jpeg), name="bomb")
+
+
+def test_invalid_image_argument_is_rejected_with_a_remedy() -> None:
+    class LikePil:
+        def convert(self) -> None: ...
+
+    with pytest.raises(ImageError, match=r'np\.asarray\(image\.convert\("RGB"\)\)'):
+        check_image(LikePil())
+    with pytest.raises(
+        ImageError, match=r"^https://\*\*\*@h/x\.jpg: an address, not a file; download it first"
+    ):
+        read_image("https://u:hunter2@h/x.jpg")
