@@ -3,20 +3,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from slimpose.cli.output_paths import check_output_paths
 from slimpose.formats import csv as csv_format
 from slimpose.formats import json_lines, openpose, results
-from slimpose.formats.files import write_bytes
-from slimpose.formats.partial_file import PartialFile
 from slimpose.poses import Poses
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -40,7 +33,7 @@ def poses_of(people: int, *, ids: list[int] | None = None, skeleton: Skeleton = 
 # COCO results and JSON lines.
 
 
-def test_a_record_has_a_track_where_a_tracker_gave_one() -> None:
+def test_record_has_a_track_id_if_tracked() -> None:
     tracked, untracked = results.records(poses_of(2, ids=[7, -1]), file_name="a.mp4", frame=3)
     assert tracked["track_id"] == 7
     assert "track_id" not in untracked
@@ -57,7 +50,7 @@ def test_a_record_has_a_track_where_a_tracker_gave_one() -> None:
     assert tracked["keypoints"][:6] == [0.0, 0.0, 0.05, 1.0, 2.0, 0.1]
 
 
-def test_a_line_is_a_frame_even_without_people() -> None:
+def test_json_line_is_written_without_people_too() -> None:
     def document(poses: Poses) -> dict[str, Any]:
         line = json_lines.json_line(poses, source="a", camera=1, frame=3, timestamp_s=0.12)
         assert line.endswith(b"\n")
@@ -80,7 +73,7 @@ def test_a_line_is_a_frame_even_without_people() -> None:
 # CSV.
 
 
-def test_csv_has_one_row_a_person_a_frame_a_joint() -> None:
+def test_csv_has_one_row_per_person_and_joint() -> None:
     poses = poses_of(2, ids=[7, -1])
     text = csv_format.header() + csv_format.rows(
         poses, source='an, "odd" name', camera=1, frame=3, timestamp_s=0.12
@@ -115,9 +108,9 @@ def triples(document: dict[str, Any], person: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("order", "joints"), [("BODY_25", 25), ("COCO_18", 18)])
-def test_openposes_joints_are_in_openposes_order(order: openpose.Order, joints: int) -> None:
-    found = triples(openpose.document(poses_of(1), order))
-    assert found.shape == (joints, 3)
+def test_openpose_joints_are_in_its_order(order: openpose.Order, joints: int) -> None:
+    keypoints = triples(openpose.document(poses_of(1), order))
+    assert keypoints.shape == (joints, 3)
     expected = {
         0: "nose",
         2: "right_shoulder",
@@ -144,20 +137,20 @@ def test_openposes_joints_are_in_openposes_order(order: openpose.Order, joints: 
         }
         expected |= {15: "left_eye", 16: "right_ear", 17: "left_ear"}
     for row, joint in expected.items():
-        ours = COCO17.joints.index(joint)
-        np.testing.assert_allclose(found[row], [ours, 2 * ours, (ours + 1) / 20], atol=1e-6)
+        index = COCO17.joints.index(joint)
+        np.testing.assert_allclose(keypoints[row], [index, 2 * index, (index + 1) / 20], atol=1e-6)
 
 
-def test_the_neck_is_midway_between_the_shoulders_and_as_sure_as_the_less_sure_one() -> None:
+def test_neck_is_midway_between_the_shoulders_with_the_lower_score() -> None:
     document = openpose.document(poses_of(1))
     np.testing.assert_allclose(
         triples(document)[1], [5.5, 11, 6 / 20], atol=1e-6
     )  # left is joint 5, right 6
     np.testing.assert_allclose(triples(document)[8], [11.5, 23, 12 / 20], atol=1e-6)
-    assert not triples(document)[19:].any()  # feet: nobody looks for them
+    assert not triples(document)[19:].any()  # feet are not estimated
 
 
-def test_joints_that_a_skeleton_lacks_are_not_found() -> None:
+def test_joints_missing_in_the_skeleton_are_0() -> None:
     skeleton = Skeleton(
         name="arm",
         joints=("left_wrist", "left_shoulder"),
@@ -165,11 +158,11 @@ def test_joints_that_a_skeleton_lacks_are_not_found() -> None:
         sigmas=(0.1, 0.1),
         upper_body=(),
     )
-    found = triples(openpose.document(poses_of(1, skeleton=skeleton)))
-    assert np.flatnonzero(found[:, 2]).tolist() == [5, 7]  # and no neck of one shoulder
+    keypoints = triples(openpose.document(poses_of(1, skeleton=skeleton)))
+    assert np.flatnonzero(keypoints[:, 2]).tolist() == [5, 7]  # one shoulder makes no neck
 
 
-def test_an_openpose_file_says_who_is_who() -> None:
+def test_openpose_file_holds_the_ids() -> None:
     document = openpose.document(poses_of(2, ids=[7, -1]))
     assert document["version"] == 1.3
     assert [person["person_id"] for person in document["people"]] == [[7], [-1]]
@@ -181,7 +174,7 @@ def test_an_openpose_file_says_who_is_who() -> None:
 # supervision.
 
 
-def test_supervision_takes_the_poses() -> None:
+def test_supervision_accepts_the_poses() -> None:
     import supervision
 
     from slimpose.formats.supervision import to_keypoints
@@ -191,119 +184,10 @@ def test_supervision_takes_the_poses() -> None:
     assert isinstance(points, supervision.KeyPoints)
     np.testing.assert_array_equal(points.xy, poses.points_image)
     assert np.asarray(points.data["track_id"]).tolist() == [7, -1]
-    one: Any = points[points.data["track_id"] == 7]
-    assert len(one) == 1
-    canvas = supervision.VertexAnnotator(radius=3).annotate(np.zeros((300, 300, 3), np.uint8), one)
+    tracked: Any = points[points.data["track_id"] == 7]
+    assert len(tracked) == 1
+    canvas = supervision.VertexAnnotator(radius=3).annotate(
+        np.zeros((300, 300, 3), np.uint8), tracked
+    )
     assert canvas.any()
     assert len(to_keypoints(poses_of(0))) == 0
-
-
-# Files that grow.
-
-
-def json_file(target: Path) -> PartialFile:
-    return PartialFile(target, head=b"[\n", between=b",\n", tail=b"\n]\n")
-
-
-def test_a_growing_file_is_whole_after_every_record(tmp_path: Path) -> None:
-    file = json_file(tmp_path / "a.json")
-    for count in range(5):
-        assert json.loads(file.partial.read_bytes()) == list(range(count))
-        file.append(json.dumps(count).encode())
-    assert [path.name for path in tmp_path.iterdir()] == ["a.partial.json"]
-    file.finish()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-    assert json.loads((tmp_path / "a.json").read_bytes()) == [0, 1, 2, 3, 4]
-
-
-@given(st.lists(st.one_of(st.binary(min_size=1, max_size=30), st.none()), max_size=20))
-def test_rolling_back_takes_away_what_came_after_the_mark(
-    tmp_path: Path, steps: list[bytes | None]
-) -> None:
-    """A None marks the place; at the end everything after the last mark is taken back."""
-    file = PartialFile(tmp_path / "a.bin", head=b"<", between=b"|", tail=b">")
-    kept: list[bytes] = []
-    records: list[bytes] = []
-    mark = file.mark()
-    for step in steps:
-        if step is None:
-            mark, kept = file.mark(), [*records]
-        else:
-            file.append(step)
-            records.append(step)
-    file.roll_back(mark)
-    assert file.partial.read_bytes() == b"<" + b"|".join(kept) + b">"
-    file.append(b"more")
-    assert file.partial.read_bytes() == b"<" + b"|".join([*kept, b"more"]) + b">"
-    file.discard()
-
-
-def test_what_a_killed_run_left_is_never_written_over(tmp_path: Path) -> None:
-    killed = json_file(tmp_path / "a.json")
-    killed.append(b"1")
-    killed.close()
-    again = json_file(tmp_path / "a.json")
-    assert again.partial.name == "a.partial-2.json"
-    again.finish()
-    assert json.loads((tmp_path / "a.partial.json").read_bytes()) == [1]
-    assert json.loads((tmp_path / "a.json").read_bytes()) == []
-
-
-def test_a_full_disk_leaves_the_records_before_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = json_file(tmp_path / "a.json")
-    file.append(b"1")
-    write, full = os.write, [True]
-
-    def half_then_full(handle: int, data: bytes) -> int:
-        if full and len(data) > 4:
-            full.clear()
-            return write(handle, data[:2])
-        if not full and len(data) > 4:
-            raise OSError(28, "No space left on device")
-        return write(handle, data)
-
-    monkeypatch.setattr("slimpose.formats.partial_file.os.write", half_then_full)
-    with pytest.raises(RuntimeError, match=r"cannot write .*a\.json: No space left on device"):
-        file.append(b"12345678901234567890")
-    assert json.loads(file.partial.read_bytes()) == [1]
-
-
-def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "true.json").write_text("old")
-    for name, leads_to in (("a.json", "true.json"), ("b.json", "new.json")):
-        (tmp_path / name).symlink_to(tmp_path / "there" / leads_to)
-        file = json_file(tmp_path / name)
-        file.append(b"1")
-        file.finish()
-        assert (tmp_path / name).is_symlink()
-        assert json.loads((tmp_path / "there" / leads_to).read_bytes()) == [1]
-        write_bytes(tmp_path / name, b"2")
-        assert (tmp_path / name).is_symlink()
-        assert (tmp_path / "there" / leads_to).read_bytes() == b"2"
-    assert len([*tmp_path.iterdir(), *(tmp_path / "there").iterdir()]) == 5
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
-def test_no_file_comes_to_stand_in_a_devices_place(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    for write in (
-        json_file,
-        lambda path: write_bytes(path, b"1"),
-        lambda path: check_output_paths({"--csv": path}, {}, []),
-    ):
-        with pytest.raises(
-            ValueError, match=r"pipe is a device or a pipe; expected a file to write \(--jsonl - is"
-        ):
-            write(pipe)
-    assert pipe.is_fifo()
-    assert list(tmp_path.iterdir()) == [pipe]
-
-
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(RuntimeError, match=r"cannot write to .*file"):
-        PartialFile(tmp_path / "file" / "a.json")

@@ -73,7 +73,7 @@ def predict(
         outputs: Text outputs.
         out: Folder for the drawn images and videos (videos become MP4 without sound). They are
             named like the inputs and replace files of that name there. In a folder of the inputs
-            they are named NAME.pose.jpg; there, and where a number tells two inputs of one name
+            they are named NAME.pose.jpg; there, and where a number distinguishes two inputs
             apart, no file is replaced.
         draw: Draw the poses and write the drawn images and videos.
         boxes: File of person boxes to use instead of a detector: a COCO annotation file or a list
