@@ -93,19 +93,9 @@ def test_network_camera_is_processed_until_the_time_limit(
     with fake_camera(FakeCamera(login="admin:hunter2")) as camera:
         url = camera.url.replace("//", "//admin:hunter2@") + "?token=hunter2"
         shown = camera.url.replace("//", "//***@") + "?token=***"
-        written = [
-            "--json",
-            "p.json",
-            "--csv",
-            "p.csv",
-            "--jsonl",
-            "p.jsonl",
-            "--mosaic",
-            "m.mp4",
-            "--out",
-            "videos",
-        ]
-        assert live(url, "--seconds", "2", *written, "--profile") == 0
+        written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "p.jsonl"]
+        drawn = ["--mosaic", "m.mp4", "--out", "videos"]
+        assert live(url, "--seconds", "2", *written, *drawn, "--profile") == 0
     output = capfd.readouterr()
     assert f"[0] {shown}: " in output.out
     lines = json_lines(Path("p.jsonl").read_text())
@@ -184,9 +174,7 @@ def test_invalid_arguments_are_rejected_before_anything_starts(
     assert Path("a.avi").read_bytes() == Path("camera-1.mp4").read_bytes()
 
 
-def test_address_in_place_of_a_command_is_redacted(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_address_in_place_of_a_command_is_redacted(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["rtsp://u:hunter2@host/x"])
     assert "unknown command 'rtsp://***@host/x'" in capsys.readouterr().err

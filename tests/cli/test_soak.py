@@ -66,22 +66,15 @@ def test_long_run_leaks_no_memory_threads_or_descriptors(tmp_path: Path) -> None
         if video
         else [write_walk(tmp_path / "a.avi", 300), write_walk(tmp_path / "b.avi", 200)]
     )
-    written = [
-        "--jsonl",
-        "p.jsonl",
-        "--csv",
-        "p.csv",
-        "--out",
-        "videos",
-        "--mosaic",
-        "all.mp4",
-        "--profile",
-    ]
+    written = ["--jsonl", "p.jsonl", "--csv", "p.csv", "--profile"]
+    drawn = ["--out", "videos", "--mosaic", "all.mp4"]
     ended = threading.Event()
     samples: list[Sample] = []
     with fake_camera() as camera:
         threading.Thread(target=interrupt_repeatedly, args=(camera, ended), daemon=True).start()
-        process = start("live", *videos, camera.url, "--loop", *options, *written, folder=tmp_path)
+        process = start(
+            "live", *videos, camera.url, "--loop", *options, *written, *drawn, folder=tmp_path
+        )
         try:
             lines = tmp_path / "p.partial.jsonl"
             wait_until(lambda: lines.is_file() and lines.stat().st_size > 0, process)
@@ -98,7 +91,7 @@ def test_long_run_leaks_no_memory_threads_or_descriptors(tmp_path: Path) -> None
             ended.set()
             process.kill()
 
-    warm = [sample for sample in samples if WARM_UP_S - 15 < entry.time_s - started_s <= WARM_UP_S]
+    warm = [entry for entry in samples if WARM_UP_S - 15 < entry.time_s - started_s <= WARM_UP_S]
     late = samples[-30:]
     first_mb, last_mb = (
         sorted(entry.rss_mb for entry in part)[len(part) // 2] for part in (warm, late)

@@ -185,11 +185,7 @@ def test_constant_frame_rate_gives_equal_intervals(tmp_path: Path, name: str, co
     )
 
 
-ROTATIONS = {
-    90: (0, 1, -1, 0),
-    180: (-1, 0, 0, -1),
-    270: (0, -1, 1, 0),
-}
+ROTATIONS = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
 """Matrix of an MP4 track by its clockwise rotation in degrees."""
 
 

@@ -63,11 +63,9 @@ def take_until_notice(cameras: CameraGroup, text: str) -> list[str]:
 # One stream.
 
 
-def test_network_stream_returns_newest_frames_with_arrival_times(
-    camera: FakeCamera,
-) -> None:
+def test_network_stream_returns_newest_frames_with_arrival_times(camera: FakeCamera) -> None:
     before_s = clock_s()
-    with CameraGroup.of(camera.url, timeouts=SHORT) as cameras:
+    with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         frames = take_until(cameras, lambda frames: len(frames) >= 10)
         (status,) = cameras.statuses()
     assert (status.state, status.size, status.damaged, status.connections) == (
@@ -84,7 +82,7 @@ def test_network_stream_returns_newest_frames_with_arrival_times(
 
 
 def test_frames_not_taken_in_time_are_dropped_and_counted(camera: FakeCamera) -> None:
-    with CameraGroup.of(camera.url, timeouts=SHORT) as cameras:
+    with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         first = take_until(cameras, lambda frames: len(frames) == 1)[0]
         deadline_s = time.monotonic() + DEADLINE_S
         while cameras.statuses()[0].received < first.index + 10 and time.monotonic() < deadline_s:
@@ -97,7 +95,7 @@ def test_frames_not_taken_in_time_are_dropped_and_counted(camera: FakeCamera) ->
 
 
 def test_lost_stream_is_reopened(camera: FakeCamera) -> None:
-    with CameraGroup.of(camera.url, timeouts=SHORT) as cameras:
+    with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         take_until(cameras, lambda frames: len(frames) >= 3)
         camera.is_up = False
         messages = take_until_notice(cameras, "the host refuses (HTTP 503); trying again")
@@ -132,7 +130,7 @@ def test_retry_interval_doubles_up_to_its_limit(
 
     monkeypatch.setattr(threading.Event, "wait", short_wait)
     timeouts = StreamTimeouts(open_s=2.0, read_s=1.0, first_retry_s=0.5, longest_retry_s=5.0)
-    with CameraGroup.of(camera.url, timeouts=timeouts) as cameras:
+    with CameraGroup(camera.url, timeouts=timeouts) as cameras:
         deadline_s = time.monotonic() + DEADLINE_S
         while len(waits_s) < 7 and time.monotonic() < deadline_s:
             cameras.take(0.05)
@@ -140,7 +138,7 @@ def test_retry_interval_doubles_up_to_its_limit(
 
 
 def test_silent_stream_is_lost_after_the_read_timeout(camera: FakeCamera) -> None:
-    with CameraGroup.of(camera.url, timeouts=SHORT) as cameras:
+    with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         take_until(cameras, lambda frames: len(frames) >= 3)
         camera.is_silent = True
         take_until_notice(cameras, "no frame arrived in time; trying again")
@@ -149,7 +147,7 @@ def test_silent_stream_is_lost_after_the_read_timeout(camera: FakeCamera) -> Non
 
 
 def test_resolution_change_is_reported_and_starts_a_new_view(camera: FakeCamera) -> None:
-    with CameraGroup.of(camera.url, timeouts=SHORT) as cameras:
+    with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         take_until(cameras, lambda frames: len(frames) >= 3)
         camera.frame = lambda number: walking_dot(number, size=Size(120, 160))
         take_until_notice(cameras, "its frame size changed from 96x96 to 160x120 pixels")
@@ -161,7 +159,7 @@ def test_resolution_change_is_reported_and_starts_a_new_view(camera: FakeCamera)
 def test_first_frame_taken_after_a_change_is_a_new_view_despite_dropped_frames(
     camera: FakeCamera,
 ) -> None:
-    with CameraGroup.of(camera.url, timeouts=SHORT) as cameras:
+    with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         take_until(cameras, lambda frames: len(frames) >= 3)
         camera.frame = lambda number: walking_dot(number, size=Size(120, 160))
         deadline_s = time.monotonic() + DEADLINE_S
@@ -174,7 +172,7 @@ def test_first_frame_taken_after_a_change_is_a_new_view_despite_dropped_frames(
 
 
 def test_black_image_and_its_end_are_reported(camera: FakeCamera) -> None:
-    with CameraGroup.of(camera.url, timeouts=SHORT) as cameras:
+    with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         camera.frame = lambda _: encoded(".jpg", np.full((96, 96, 3), 5, np.uint8))
         take_until_notice(cameras, "black image for 0.3 s (lens covered, or camera asleep?)")
         status = cameras.statuses()[0]
@@ -190,7 +188,7 @@ def test_damaged_frames_are_skipped_counted_and_reported_once(camera: FakeCamera
         return data[: len(data) // 2] if number % 4 == 2 else data
 
     camera.frame = sometimes_damaged
-    with CameraGroup.of(camera.url, timeouts=SHORT) as cameras:
+    with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         frames = take_until(cameras, lambda _: cameras.statuses()[0].damaged >= 3)
         messages = [notice.message for notice in cameras.notices()]
         assert cameras.statuses()[0].connections == 1
@@ -200,7 +198,7 @@ def test_damaged_frames_are_skipped_counted_and_reported_once(camera: FakeCamera
 
 def test_motion_jpeg_without_lengths_is_read_to_the_next_boundary(camera: FakeCamera) -> None:
     camera.sends_lengths = False
-    with CameraGroup.of(camera.url, timeouts=SHORT) as cameras:
+    with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         frames = take_until(cameras, lambda frames: len(frames) >= 3)
         assert cameras.statuses()[0].damaged == 0
     assert frames[0].image.shape == (96, 96, 3)
@@ -209,7 +207,7 @@ def test_motion_jpeg_without_lengths_is_read_to_the_next_boundary(camera: FakeCa
 def test_other_http_streams_are_read_by_ffmpeg(camera: FakeCamera, tmp_path: Path) -> None:
     """A transport stream over HTTP: read, silent, back again, then refused."""
     camera.transport_stream = write_walk(tmp_path / "a.ts", 400, codec="mp4v").read_bytes()
-    with CameraGroup.of(camera.url, timeouts=SHORT) as cameras:
+    with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         frames = take_until(cameras, lambda frames: len(frames) >= 10)
         assert frames[0].image.shape == (96, 96, 3)
         camera.is_silent = True
@@ -247,7 +245,7 @@ def test_reason_why_a_stream_cannot_be_opened_is_reported_without_its_password(
             f"{camera.url}?password=hunter2": wrong_login,
             f"{camera.url.replace('//', '//u:hunter2@')}": wrong_login,
         }
-        with CameraGroup.of(*addresses, timeouts=SHORT) as cameras:
+        with CameraGroup(*addresses, timeouts=SHORT) as cameras:
             reported: dict[int, str] = {}
             deadline_s = time.monotonic() + DEADLINE_S
             while len(reported) < len(addresses) and time.monotonic() < deadline_s:
@@ -269,9 +267,7 @@ def test_opencv_and_ffmpeg_print_nothing(
     right, wrong = (
         camera.url.replace("//", f"//user:{password}@") for password in ("right%25", "wrong")
     )
-    with CameraGroup.of(
-        right, wrong, wrong.replace("http", "rtsp"), "99", timeouts=SHORT
-    ) as cameras:
+    with CameraGroup(right, wrong, wrong.replace("http", "rtsp"), "99", timeouts=SHORT) as cameras:
         take_until_notice(cameras, "the host answers, but sends no video")
         take_until(cameras, lambda frames: any(frame.camera == 0 for frame in frames))
     said = capfd.readouterr()
@@ -279,7 +275,7 @@ def test_opencv_and_ffmpeg_print_nothing(
 
 
 def test_missing_camera_is_reported() -> None:
-    with CameraGroup.of("99", timeouts=SHORT) as cameras:
+    with CameraGroup("99", timeouts=SHORT) as cameras:
         take_until_notice(
             cameras,
             "there is no such camera (/dev/video99), or another program uses it; trying again",
@@ -299,7 +295,7 @@ def test_invalid_sources_are_rejected_before_any_thread_starts(
 ) -> None:
     before = threading.active_count()
     with pytest.raises(SourceError, match=message):
-        CameraGroup.of(*sources)
+        CameraGroup(*sources)
     assert threading.active_count() == before
 
 
@@ -307,7 +303,7 @@ def test_invalid_sources_are_rejected_before_any_thread_starts(
 
 
 def test_every_frame_of_a_video_is_returned_once(tmp_path: Path) -> None:
-    with CameraGroup.of(str(write_walk(tmp_path / "a.avi", 12))) as cameras:
+    with CameraGroup(str(write_walk(tmp_path / "a.avi", 12))) as cameras:
         frames = take_until(cameras, lambda _: cameras.have_ended)
         (status,) = cameras.statuses()
     assert [frame.index for frame in frames] == list(range(12))
@@ -319,7 +315,7 @@ def test_every_frame_of_a_video_is_returned_once(tmp_path: Path) -> None:
 
 def test_video_in_real_time_takes_its_duration(tmp_path: Path) -> None:
     started_s = time.monotonic()
-    with CameraGroup.of(str(write_walk(tmp_path / "a.avi", 30)), realtime=True) as cameras:
+    with CameraGroup(str(write_walk(tmp_path / "a.avi", 30)), realtime=True) as cameras:
         frames = take_until(cameras, lambda _: cameras.have_ended)
     assert time.monotonic() - started_s >= 29 / 25
     indices = [frame.index for frame in frames]
@@ -331,7 +327,7 @@ def test_video_in_real_time_takes_its_duration(tmp_path: Path) -> None:
 
 
 def test_time_continues_when_a_video_starts_again(tmp_path: Path) -> None:
-    with CameraGroup.of(str(write_walk(tmp_path / "a.avi", 4)), loop=True) as cameras:
+    with CameraGroup(str(write_walk(tmp_path / "a.avi", 4)), loop=True) as cameras:
         frames = take_until(cameras, lambda frames: len(frames) >= 10)
         assert cameras.statuses()[0].connections >= 2
     np.testing.assert_allclose(
@@ -345,18 +341,14 @@ def test_time_continues_when_a_video_starts_again(tmp_path: Path) -> None:
     [
         ("notes.mp4", b"hello " * 99, "no frame of a video can be read"),
         ("empty.mp4", b"", "the file is empty (0 bytes)"),
-        (
-            "dot.jpg",
-            walking_dot(0),
-            "an image; expected a video (slimpose predict reads images)",
-        ),
+        ("dot.jpg", walking_dot(0), "an image; expected a video (slimpose predict reads images)"),
     ],
 )
 def test_file_that_is_not_a_video_ends_and_the_others_continue(
     tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    with CameraGroup.of(
+    with CameraGroup(
         str(tmp_path / name), str(write_walk(tmp_path / "a.avi", 5)), loop=False
     ) as cameras:
         frames = take_until(cameras, lambda _: cameras.have_ended)
@@ -376,7 +368,7 @@ def test_dead_and_silent_streams_do_not_delay_others(camera: FakeCamera) -> None
     with silent_port() as silent:
         dead = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
         timeouts = StreamTimeouts(open_s=20.0, read_s=20.0)
-        with CameraGroup.of(dead, camera.url, dead, timeouts=timeouts) as cameras:
+        with CameraGroup(dead, camera.url, dead, timeouts=timeouts) as cameras:
             started_s = time.monotonic()
             frames = take_until(cameras, lambda frames: len(frames) >= 5)
             took_s = time.monotonic() - started_s
@@ -405,7 +397,7 @@ class CountingFollower(Follower):
 def test_frames_of_all_cameras_are_processed_in_one_step(tmp_path: Path) -> None:
     videos = [str(write_walk(tmp_path / f"{name}.avi", 20)) for name in "abc"]
     follower = CountingFollower()
-    with CameraGroup.of(*videos) as cameras:
+    with CameraGroup(*videos) as cameras:
         time.sleep(0.5)  # all three have their first frame by then
         results = [result for batch in follow_cameras(cameras, follower) for result in batch]
     assert [0, 1, 2] in follower.steps
@@ -419,7 +411,7 @@ def test_frames_of_all_cameras_are_processed_in_one_step(tmp_path: Path) -> None
 
 def test_batch_is_empty_without_new_frames() -> None:
     follower = CountingFollower()
-    with CameraGroup.of("99", timeouts=SHORT) as cameras:
+    with CameraGroup("99", timeouts=SHORT) as cameras:
         batches = follow_cameras(cameras, follower, timeout_s=0.01)
         assert [next(batches) for _ in range(3)] == [[], [], []]
     assert follower.steps == []
@@ -429,7 +421,7 @@ def test_no_thread_or_file_descriptor_is_left_open(camera: FakeCamera, tmp_path:
     video = str(write_walk(tmp_path / "a.avi", 5))
 
     def open_and_close() -> tuple[int, int]:
-        with CameraGroup.of(camera.url, video, "99", loop=True, timeouts=SHORT) as cameras:
+        with CameraGroup(camera.url, video, "99", loop=True, timeouts=SHORT) as cameras:
             take_until(cameras, lambda frames: {frame.camera for frame in frames} == {0, 1})
             cameras.close(timeout_s=DEADLINE_S)
         deadline_s = time.monotonic() + DEADLINE_S

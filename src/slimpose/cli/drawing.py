@@ -29,8 +29,8 @@ WriteDrawn = Callable[[Image, float], None]
 class DrawingFolder:
     """A folder for drawn images and videos, named like their inputs; earlier drawings are replaced.
 
-    In a folder of the inputs they are named NAME.pose.SUFFIX. There, and where a number is added to
-    a name to tell two inputs apart, no file is replaced: it may be an image of the user's.
+    In a folder of the inputs they are named NAME.pose.SUFFIX. There, and where a number is added
+    because two inputs have one name, no file is replaced: it may be an image of the user's.
     """
 
     def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:

@@ -74,7 +74,7 @@ def live(
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
     inputs = [addresses.parse(source) for source in sources]
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
-    cameras = CameraGroup(inputs, realtime=realtime, loop=loop)
+    cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
     _check_outputs(inputs, outputs, out=out, mosaic=mosaic)
     follower = tracking.follower(models.load(), cameras=len(cameras))
     videos = VideoOutputs(

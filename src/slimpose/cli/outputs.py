@@ -129,10 +129,7 @@ class RecordWriters:
 
 def _coco_records(result: FrameResult) -> Iterator[bytes]:
     for record in results.records(
-        result.poses,
-        file_name=result.source,
-        frame=result.frame_index,
-        image_id=result.image_id,
+        result.poses, file_name=result.source, frame=result.frame_index, image_id=result.image_id
     ):
         yield json_text.dumps(record).encode()
 

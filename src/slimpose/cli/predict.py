@@ -16,13 +16,7 @@ from typing import Annotated
 import cv2
 import tyro
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores
@@ -73,8 +67,8 @@ def predict(
         outputs: Text outputs.
         out: Folder for the drawn images and videos (videos become MP4 without sound). They are
             named like the inputs and replace files of that name there. In a folder of the inputs
-            they are named NAME.pose.jpg; there, and where a number distinguishes two inputs
-            apart, no file is replaced.
+            they are named NAME.pose.jpg. There, and where a number is added because two inputs have
+            one name, no file is replaced.
         draw: Draw the poses and write the drawn images and videos.
         boxes: File of person boxes to use instead of a detector: a COCO annotation file or a list
             of results. People are not tracked then; inputs that it does not mention have no people.
@@ -266,7 +260,6 @@ class _Run:
         try:
             with _ProgressBar(self.failures.console, inputs=len(files)) as progress:
                 for item in _name_inputs(files):
-                    progress.start_input(item.path.name)
                     self._process_input(item, progress)
                     if self._is_unread:
                         break
@@ -295,7 +288,7 @@ class _Run:
         try:
             with self.stages.timed("read"):
                 media = open_media(item.path)
-            progress.set_frames(media.frame_count)
+            progress.start_input(media)
             self._process_frames(media, item, progress)
         except (
             ImageError,
@@ -372,14 +365,10 @@ class _ProgressBar(Progress):
         self._frames = inputs
         self._task = self.add_task("", total=inputs)
 
-    def start_input(self, name: str) -> None:
-        """Show the name of the next input."""
-        self.update(self._task, description=name)
-
-    def set_frames(self, frame_count: int) -> None:
-        """Set the number of frames of the current input; 0 if unknown."""
-        self._frames += max(0, frame_count - 1)
-        self.update(self._task, total=self._frames)
+    def start_input(self, media: Media) -> None:
+        """Show the name of the next input and add its frames, as far as their number is known."""
+        self._frames += max(0, media.frame_count - 1)
+        self.update(self._task, description=media.path.name, total=self._frames)
 
     def advance_frame(self) -> None:
         """Count one frame as done."""

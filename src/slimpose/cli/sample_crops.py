@@ -17,12 +17,7 @@ from slimpose.runtime.session import Session
 
 
 def sample_crops(
-    folder: Path,
-    annotations: Path | None,
-    *,
-    size: Size,
-    people: int,
-    threads: int | None = None,
+    folder: Path, annotations: Path | None, *, size: Size, people: int, threads: int | None = None
 ) -> tuple[Crops, PersonScores]:
     """Return crops of people, and the areas of their boxes in square crop pixels.
 

@@ -16,12 +16,7 @@ from slimpose.arrays import Image, Size
 from slimpose.media.addresses import Address, SourceError
 from slimpose.media.frame import Frame
 from slimpose.media.images import ImageError
-from slimpose.media.stream_reader import (
-    DEFAULT_TIMEOUTS,
-    StreamTimeouts,
-    VideoPlayer,
-    read_live,
-)
+from slimpose.media.stream_reader import DEFAULT_TIMEOUTS, StreamTimeouts, VideoPlayer, read_live
 from slimpose.media.video_reader import UnreadFramesError
 
 StreamState = Literal["connecting", "live", "waiting", "ended"]
@@ -30,7 +25,7 @@ _BLACK_LEVEL = 24
 """A frame without a gray level of this or more is black."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class StreamStatus:
     """The state of a stream.
 
@@ -48,15 +43,15 @@ class StreamStatus:
     """
 
     name: str
-    state: StreamState
-    problem: str
-    received: int
-    dropped: int
-    damaged: int
-    connections: int
-    size: Size | None
-    fps: float
-    decode_ms: float
+    state: StreamState = "connecting"
+    problem: str = ""
+    received: int = 0
+    dropped: int = 0
+    damaged: int = 0
+    connections: int = 0
+    size: Size | None = None
+    fps: float = 0.0
+    decode_ms: float = 0.0
 
     @property
     def text(self) -> str:
@@ -100,13 +95,9 @@ class Stream:
         self._stop = threading.Event()
         self._newest: Frame | None = None
         self._newest_view = 0
-        self._state: StreamState = "connecting"
-        self._problem = ""
+        self._status = StreamStatus(name=address.name)
         self._is_black = False
         self._view, self._taken_view = 0, -1
-        self._received = self._dropped = self._damaged = self._connections = 0
-        self._decode_ms = 0.0
-        self._size: Size | None = None
         self._bright_s = self._black_checked_s = self._live_since_s = 0.0
         self._lost_s: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"stream {camera}", daemon=True)
@@ -138,23 +129,15 @@ class Stream:
     @property
     def has_ended(self) -> bool:
         """Whether no more frames will come; the caller holds ``changed``."""
-        return self._state == "ended" and self._newest is None
+        return self._status.state == "ended" and self._newest is None
 
     def status(self) -> StreamStatus:
-        """Return the current state."""
+        """Return a copy of the current state."""
         with self._changed:
-            return StreamStatus(
-                name=self.address.name,
-                state=self._state,
-                problem=self._problem or ("black image" if self._is_black else ""),
-                received=self._received,
-                dropped=self._dropped,
-                damaged=self._damaged,
-                connections=self._connections,
-                size=self._size,
-                fps=self._file.fps if self._file is not None else 0.0,
-                decode_ms=self._decode_ms,
-            )
+            status = self._status
+            problem = status.problem or ("black image" if self._is_black else "")
+            fps = self._file.fps if self._file is not None else 0.0
+            return dataclasses.replace(status, problem=problem, fps=fps)
 
     # The methods below run in the thread.
 
@@ -163,12 +146,12 @@ class Stream:
         problem = "its reader failed"
         try:
             while not self._stop.is_set():
-                self._enter("connecting", self._problem)
+                self._enter("connecting", self._status.problem)
                 reason = self.address.safe(self._read_until_end())
                 reason = reason.removeprefix(f"{self.address.name}: ")
                 if self._stop.is_set():
                     break
-                if self._file is not None and not (self._loop and self._received):
+                if self._file is not None and not (self._loop and self._status.received):
                     problem = reason
                     if reason:
                         self._report(reason)
@@ -176,7 +159,10 @@ class Stream:
                 if not reason:  # a video file that starts again
                     continue
                 now_s = time.monotonic()
-                if self._state == "live" and now_s - self._live_since_s >= self._timeouts.steady_s:
+                if (
+                    self._status.state == "live"
+                    and now_s - self._live_since_s >= self._timeouts.steady_s
+                ):
                     retry_s, reported = self._timeouts.first_retry_s, ""
                 self._lost_s = now_s if self._lost_s is None else self._lost_s
                 self._enter("waiting", reason)
@@ -185,13 +171,13 @@ class Stream:
                     reported = reason
                 self._stop.wait(retry_s)
                 retry_s = min(2 * retry_s, self._timeouts.longest_retry_s)
-            problem = self._problem
+            problem = self._status.problem
         finally:
             self._enter("ended", problem)
 
     def _enter(self, state: StreamState, problem: str) -> None:
         with self._changed:
-            self._state, self._problem = state, problem
+            self._status.state, self._status.problem = state, problem
             self._view += state != "live"
             self._changed.notify_all()
 
@@ -211,7 +197,7 @@ class Stream:
                     self._update_state(frame)
                     self._publish(frame)
         except UnreadFramesError as error:
-            if self._connections == 1:
+            if self._status.connections == 1:
                 self._report(str(error).removeprefix(f"{self.address.name}: "))
         except (SourceError, ImageError) as error:
             return str(error)
@@ -222,17 +208,17 @@ class Stream:
     def _update_state(self, frame: Frame) -> None:
         """Update the state with a new frame; report what has changed."""
         now_s = time.monotonic()
-        if self._state != "live":
+        if self._status.state != "live":
             self._enter("live", "")
-            self._connections += 1
+            self._status.connections += 1
             self._live_since_s = self._bright_s = now_s
             if self._lost_s is not None:
                 self._report(f"frames again after {now_s - self._lost_s:.0f} s")
                 self._lost_s = None
-        if frame.damaged_before and not self._damaged:
+        if frame.damaged_before and not self._status.damaged:
             self._report("a damaged frame was skipped; further ones are only counted")
-        self._damaged += frame.damaged_before
-        self._decode_ms += frame.decode_ms
+        self._status.damaged += frame.damaged_before
+        self._status.decode_ms += frame.decode_ms
         black_s = self._timeouts.black_s
         if self._file is None and now_s - self._black_checked_s >= min(1.0, black_s / 2):
             self._black_checked_s = now_s
@@ -254,26 +240,26 @@ class Stream:
     def _publish(self, frame: Frame) -> None:
         """Make the frame the newest; a file that is not in real time waits for the last one."""
         size = Size(*frame.image.shape[:2])
-        message = ""
+        message, status = "", self._status
         with self._changed:
             while self._waits_for_taker and self._newest is not None and not self._stop.is_set():
                 self._changed.wait(1.0)
             if self._stop.is_set():
                 return
-            if self._size is not None and self._size != size:
+            before, status.size = status.size, size
+            if before not in (None, size):
                 self._view += 1
-                message = f"its frame size changed from {_text(self._size)} to {_text(size)} pixels"
-            self._size = size
-            self._dropped += self._newest is not None
+                message = f"its frame size changed from {_text(before)} to {_text(size)} pixels"
+            status.dropped += self._newest is not None
             self._newest = dataclasses.replace(
-                frame, camera=self._camera, index=self._received, arrival_s=time.monotonic()
+                frame, camera=self._camera, index=status.received, arrival_s=time.monotonic()
             )
             self._newest_view = self._view  # whether it is a new view is known when it is taken
-            self._received += 1
+            status.received += 1
             self._changed.notify_all()
         if message:
             self._report(message)
 
 
-def _text(size: Size) -> str:
-    return f"{size.width}x{size.height}"
+def _text(size: Size | None) -> str:
+    return "" if size is None else f"{size.width}x{size.height}"

@@ -87,7 +87,7 @@ def open_video(path: Path, head: bytes, *, reason: str) -> Media:
     Raises:
         SourceError: If no frame can be decoded.
     """
-    if is_text(head):
+    if _is_text(head):
         raise SourceError(f"{path}: {reason}")
     capture = _open_capture(path)
     first, damaged = _next_frame(capture)
@@ -108,16 +108,6 @@ def has_single_frame(path: Path) -> bool:
         return _next_frame(capture)[0] is not None and _next_frame(capture)[0] is None
     finally:
         capture.release()
-
-
-def is_text(head: bytes) -> bool:
-    """Whether a file's first bytes are text: FFmpeg renders text as video, and opens playlists."""
-    try:
-        head.decode()
-    except UnicodeDecodeError as error:
-        # a character may be cut off at the end
-        return error.start > len(head) - 4 and b"\0" not in head
-    return b"\0" not in head
 
 
 class FileClock:
@@ -147,6 +137,16 @@ class FileClock:
             self._offset_s = position_s - time_s if math.isfinite(position_s) else self._offset_s
         self._last_s = time_s
         return time_s
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file's first bytes are text: FFmpeg renders text as video, and opens playlists."""
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        # a character may be cut off at the end
+        return error.start > len(head) - 4 and b"\0" not in head
+    return b"\0" not in head
 
 
 def _open_capture(path: Path) -> cv2.VideoCapture:

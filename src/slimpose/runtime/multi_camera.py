@@ -3,7 +3,7 @@
     from slimpose.runtime.follower import Follower
     from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
 
-    with CameraGroup.of("rtsp://10.0.0.5/stream", "0") as cameras:
+    with CameraGroup("rtsp://10.0.0.5/stream", "0") as cameras:
         follower = Follower(slimpose.load(), cameras=len(cameras))
         for results in follow_cameras(cameras, follower):
             for result in results:
@@ -20,7 +20,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from slimpose.media import addresses
@@ -45,20 +45,19 @@ class CameraGroup:
     """Sources that are read together; a ``with`` block starts and ends their threads.
 
     Args:
-        sources: The addresses.
+        sources: Addresses, or their texts as on the command line: "0", "rtsp://...", "clip.mp4".
         realtime: Whether video files play in real time, like cameras; otherwise each of their
             frames is processed.
         loop: Whether video files start again at their end.
         timeouts: Time limits for opening, reading and reopening streams.
 
     Raises:
-        SourceError: If there is no source, or a camera is named twice.
+        SourceError: If there is no source, one is invalid, or a camera is named twice.
     """
 
     def __init__(
         self,
-        sources: Sequence[Address],
-        *,
+        *sources: str | Address,
         realtime: bool = False,
         loop: bool = False,
         timeouts: StreamTimeouts = DEFAULT_TIMEOUTS,
@@ -67,7 +66,10 @@ class CameraGroup:
             raise addresses.SourceError(
                 "no source; expected camera numbers, addresses or video files"
             )
-        cameras = [source.target for source in sources if source.kind == "camera"]
+        parsed = [
+            addresses.parse(source) if isinstance(source, str) else source for source in sources
+        ]
+        cameras = [source.target for source in parsed if source.kind == "camera"]
         if len(set(cameras)) < len(cameras):
             raise addresses.SourceError("a camera is named twice; only one reader can open it")
         self._changed = threading.Condition()
@@ -82,24 +84,8 @@ class CameraGroup:
                 loop=loop,
                 timeouts=timeouts,
             )
-            for number, source in enumerate(sources)
+            for number, source in enumerate(parsed)
         ]
-
-    @classmethod
-    def of(
-        cls,
-        *sources: str,
-        realtime: bool = False,
-        loop: bool = False,
-        timeouts: StreamTimeouts = DEFAULT_TIMEOUTS,
-    ) -> CameraGroup:
-        """Return the group of sources named as on the command line: "0", "rtsp://...", "clip.mp4".
-
-        Raises:
-            SourceError: If one is not a source.
-        """
-        parsed = [addresses.parse(source) for source in sources]
-        return cls(parsed, realtime=realtime, loop=loop, timeouts=timeouts)
 
     def __len__(self) -> int:
         return len(self._streams)
