@@ -279,9 +279,9 @@ def test_the_pipeline_takes_a_path_an_array_or_boxes(
     np.testing.assert_array_equal(by_array.points_image, by_text.points_image)
     given = pipeline(image, np.array([[30, 20, 70, 60], [0, 0, 90, 90]], np.float32))
     assert len(given) == 2
-    timed = pipeline.timed(image)
-    assert timed.detect_ms > 0
-    assert timed.pose_ms > 0
+    _, stages_ms = pipeline.timed(image)
+    assert stages_ms["detect"] > 0
+    assert stages_ms["pose"] > 0
 
 
 @pytest.mark.parametrize(

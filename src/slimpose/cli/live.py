@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 import slimpose
-from slimpose.cli.live_stats import LiveStats
+from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import STANDARD_OUTPUT, Found, OutputOptions, RecordWriters
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
@@ -148,7 +148,7 @@ def live(
     if places:
         report.print(f"written: {', '.join(places)}")
     if profile:
-        report.print(meter.stages.table(meter.seconds))
+        report.print(stage_table(meter.stages, meter.seconds))
         report.print(meter.as_dict(cameras.statuses()))
     code = 2 if any(status.received == 0 for status in cameras.statuses()) else 0
     _leave_without_readers(cameras, code)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from slimpose.media.stream import StreamStatus
 from slimpose.runtime.multi_camera import Seen
-from slimpose.runtime.stage_timing import Durations, StageTimes
+from slimpose.runtime.timing import Durations, StageTimes
 
 _WINDOW_S = 5.0
 
@@ -131,3 +131,21 @@ class LiveStats:
         if self.frames:
             lines.append(f"median ms a batch: {self.stages.medians()}")
         return lines
+
+
+def stage_table(stages: StageTimes, seconds: float) -> Table:
+    """Return a table of the time of each stage; shares are of a run of this many seconds."""
+    table = Table("stage", title="Where the time went", title_justify="left")
+    for column in ("passes", "median ms", "p95 ms", "mean ms", "total s", "of the run"):
+        table.add_column(column, justify="right")
+    for stage, durations in stages.stages.items():
+        table.add_row(
+            stage,
+            f"{durations.count}",
+            f"{durations.percentile(50):.1f}",
+            f"{durations.percentile(95):.1f}",
+            f"{durations.mean_ms:.1f}",
+            f"{durations.total_ms / 1e3:.2f}",
+            f"{durations.total_ms / max(1e-9, 10 * seconds):.0f} %",
+        )
+    return table

@@ -28,6 +28,7 @@ import slimpose
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores
 from slimpose.cli.drawing import DrawnFolder
+from slimpose.cli.live_stats import stage_table
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import STANDARD_OUTPUT, Found, OutputOptions, RecordWriters, UniqueStems
 from slimpose.draw import draw_poses
@@ -43,7 +44,7 @@ from slimpose.runtime import models
 from slimpose.runtime.follower import CameraFrame, Follower
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
-from slimpose.runtime.stage_timing import StageTimes
+from slimpose.runtime.timing import StageTimes
 
 
 def predict(
@@ -194,7 +195,7 @@ def predict(
     places = [*([str(out)] if draw else []), *records.places] if run.done else []
     run.summarize(report, places=places, threads=threads)
     if profile:
-        report.print(run.stages.table(perf_counter() - started))
+        report.print(stage_table(run.stages, perf_counter() - started))
     code = failures.summarize(done=run.done_whole)
     records.check_readers()
     return code
@@ -334,15 +335,15 @@ class _Run:
 
     def _poses(self, media: Media, frame: Frame, follower: Follower | None) -> Poses:
         if follower is None:
-            timed = self.pipeline.timed(frame.image, *self._given_boxes(media.path, frame))
-            self.stages.add("detect", timed.detect_ms)
-            self.stages.add("pose", timed.pose_ms)
-            return timed.poses
+            poses, stages_ms = self.pipeline.timed(
+                frame.image, *self._given_boxes(media.path, frame)
+            )
+            self.stages.add_all(stages_ms)
+            return poses
         (poses,) = follower.step(
             [CameraFrame(camera=0, image=frame.image, timestamp_s=frame.timestamp_s)]
         )
-        for stage, ms in follower.last_ms.items():
-            self.stages.add(stage, ms)
+        self.stages.add_all(follower.last_ms)
         return poses
 
     def _given_boxes(self, file: Path, frame: Frame) -> tuple[()] | tuple[Boxes, PersonScores]:

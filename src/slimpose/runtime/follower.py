@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,12 +16,14 @@ from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes
 from slimpose.runtime.pipeline import Pipeline
+from slimpose.runtime.timing import StageTimes
 from slimpose.runtime.tracking.assignment import assign
 from slimpose.runtime.tracking.motion_gate import MotionGate
 from slimpose.runtime.tracking.smoothing import DEFAULT_ONE_EURO, OneEuroSettings, PoseSmoother
 from slimpose.runtime.tracking.tracker import ExpectedPeople, Origin, Tracker
 from slimpose.runtime.tracking.tracks import DEFAULT_TRACKER, TrackerSettings
 
+STAGES = ("detect", "crop", "pose", "track")
 _SAME_BOX_IOU = 0.5
 """A detected and an expected box that overlap so much are looked at once, halfway between them."""
 _DEMAND_GAP_SHARE = 4
@@ -110,7 +111,7 @@ class Follower:
         self._rules, self._smoothing, self._smooth = tracking, smoothing, smooth
         self._numbers = itertools.count(1)
         self._cameras = [self._new_camera() for _ in range(cameras)]
-        self.last_ms = _no_time()
+        self.last_ms = StageTimes(*STAGES).totals_ms()
         self.detections = 0
 
     def step(self, frames: Sequence[CameraFrame]) -> list[Poses]:
@@ -127,31 +128,31 @@ class Follower:
             ValueError: If a camera is unknown or stands twice, or its time does not advance.
         """
         self._check(frames)
-        watch = _Stopwatch()
+        times = StageTimes(*STAGES)
         for frame in frames:
             if self._cameras[frame.camera].size not in (None, Size(*frame.image.shape[:2])):
                 self.forget(frame.camera)
         expected = [self._expected(frame) for frame in frames]
-        watch.lap("track")
+        times.lap("track")
         turns = self._turns(frames)
         found: list[tuple[ImageBoxes, np.ndarray]] = []
         for frame, there, turn in zip(frames, expected, turns, strict=True):
             found.append(
                 self._look(frame, there) if turn else (_carried(frame, there), there.origins)
             )
-        watch.lap("detect")
+        times.lap("detect")
         cut = self._estimator.crop([looked_at for looked_at, _ in found])
-        watch.lap("crop")
+        times.lap("crop")
         all_poses = self._estimator.estimate_crops(cut)
-        watch.lap("pose")
+        times.lap("pose")
         results = [
             self._finish(frame, poses, origins, detector_ran=turn)
             for frame, poses, (_, origins), turn in zip(
                 frames, all_poses, found, turns, strict=True
             )
         ]
-        watch.lap("track")
-        self.last_ms = watch.ms
+        times.lap("track")
+        self.last_ms = times.totals_ms()
         return results
 
     def forget(self, camera: int) -> None:
@@ -268,21 +269,3 @@ class Follower:
 
 def _carried(frame: CameraFrame, there: ExpectedPeople) -> ImageBoxes:
     return frame.image, there.boxes_image, there.box_scores
-
-
-def _no_time() -> dict[str, float]:
-    """Return 0 ms for every stage of a step."""
-    return {"detect": 0.0, "crop": 0.0, "pose": 0.0, "track": 0.0}
-
-
-class _Stopwatch:
-    """Milliseconds by stage."""
-
-    def __init__(self) -> None:
-        self.ms = _no_time()
-        self._since = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.ms[stage] += 1e3 * (now - self._since)
-        self._since = now

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +14,7 @@ from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.session import Session
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
-    """Poses and how long each stage took, in milliseconds."""
-
-    poses: Poses
-    detect_ms: float
-    pose_ms: float
+from slimpose.runtime.timing import StageTimes
 
 
 class Pipeline:
@@ -48,18 +38,21 @@ class Pipeline:
             ValueError: If a box has no area or lies outside the image, or there is neither detector
                 nor box.
         """
-        return self.timed(image, boxes_image).poses
+        return self.timed(image, boxes_image)[0]
 
     def timed(
         self,
         image: np.ndarray | str | Path,
         boxes_image: np.ndarray | None = None,
         box_scores: np.ndarray | None = None,
-    ) -> Timed:
-        """Return the same with the time of each stage; ``box_scores`` (n,) go with given boxes, else 1."""
+    ) -> tuple[Poses, dict[str, float]]:
+        """Return the poses, and the milliseconds of the stages "detect" and "pose".
+
+        ``box_scores`` (n,) are the scores of the given boxes, 1 by default.
+        """
         pixels = read_image(image) if isinstance(image, str | Path) else image
         check_image(pixels)
-        started = time.perf_counter()
+        times = StageTimes()
         if boxes_image is not None:
             boxes = np.asarray(boxes_image, np.float32)
             boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
@@ -75,12 +68,10 @@ class Pipeline:
             boxes, scores = self.detector(pixels)
         else:
             raise ValueError("this pipeline has no detector; give it boxes")
-        detected = time.perf_counter()
+        times.lap("detect")
         poses = self.estimator(pixels, boxes, scores)
-        finished = time.perf_counter()
-        return Timed(
-            poses=poses, detect_ms=1e3 * (detected - started), pose_ms=1e3 * (finished - detected)
-        )
+        times.lap("pose")
+        return poses, times.totals_ms()
 
 
 def load(
