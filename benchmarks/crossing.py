@@ -22,8 +22,8 @@ import machine
 import numpy as np
 import tyro
 
-from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.arrays import Image
 from slimpose.cli.compare import random_weights
 from slimpose.evaluate.figures import new_pyplot, save

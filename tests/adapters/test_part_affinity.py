@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimpose.adapters.base import model_info
-from slimpose.adapters.bottom_up import BottomUpEstimator
-from slimpose.adapters.part_affinity import OPENPOSE18, group_people
+from slimpose.adapters.part_affinity import OPENPOSE18, BottomUpEstimator, group_people
 from slimpose.arrays import Size
 from slimpose.skeleton import COCO17, Skeleton
 

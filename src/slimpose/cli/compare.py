@@ -16,8 +16,8 @@ import tyro
 from rich.console import Console
 
 import slimpose
-from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.arrays import Size
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare import published_results

@@ -121,16 +121,7 @@ class Session:
             ValueError: If the batch does not fit, or there is no such output.
             RuntimeError: If the backend fails, for want of memory for example.
         """
-        if batch.shape[1:] != (*self.info.size, 3) or batch.dtype != np.uint8:
-            raise ValueError(
-                f"batch is {batch.dtype} {batch.shape}; {self.info.name} expects uint8 "
-                f"(n, {self.info.size.height}, {self.info.size.width}, 3)"
-            )
-        unknown = [name for name in outputs if name not in self.outputs]
-        if unknown:
-            raise ValueError(
-                f"{self.info.name} has no output {', '.join(unknown)}; expected of {', '.join(self.outputs)}"
-            )
+        check_request(self.info, batch, outputs, self.outputs)
         try:
             return self._graph.run(batch, outputs)
         except Exception as error:  # onnxruntime's errors share no public base
@@ -138,6 +129,22 @@ class Session:
             raise RuntimeError(
                 f"{self.info.name} failed on a batch of {len(batch)}: {reason}"
             ) from error
+
+
+def check_request(
+    info: ModelInfo, batch: np.ndarray, outputs: Sequence[str], available: Sequence[str]
+) -> None:
+    """Raise ValueError unless a batch fits a model's input and the model has these outputs."""
+    if batch.shape[1:] != (*info.size, 3) or batch.dtype != np.uint8:
+        raise ValueError(
+            f"batch is {batch.dtype} {batch.shape}; {info.name} expects uint8 "
+            f"(n, {info.size.height}, {info.size.width}, 3)"
+        )
+    unknown = [name for name in outputs if name not in available]
+    if unknown:
+        raise ValueError(
+            f"{info.name} has no output {', '.join(unknown)}; expected of {', '.join(available)}"
+        )
 
 
 def of_task(task: str, paths: Iterable[Path]) -> list[Path]:
