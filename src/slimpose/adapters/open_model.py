@@ -32,7 +32,7 @@ def open_pose_model(path: Path, *, threads: int = 0) -> Model:
         return BlazePose(path, threads=threads)
     if own_backend:
         return Session(path, threads=threads)
-    session = open_onnx_file(path, threads=threads, is_to_run=False)
+    session = open_onnx_file(path, threads=threads, optimize=False)
     if "slimpose" in session.get_modelmeta().custom_metadata_map:
         return Session(path, threads=threads)
     inputs = [(put.name, put.type, put.shape) for put in session.get_inputs()]

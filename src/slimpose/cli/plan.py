@@ -29,15 +29,15 @@ from slimpose.runtime.auto_backend import (
     AUTO,
     BackendChoice,
     check_names,
-    choices_for,
+    choices_for_file,
     companion_choice,
 )
-from slimpose.runtime.backends.available import Backend, backends
+from slimpose.runtime.backends.available import BackendStatus, backends
 from slimpose.runtime.backends.base import BackendError, backend_of
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import MAX_BATCH
 from slimpose.runtime.machine import read_machine
-from slimpose.runtime.session import Session, of_task
+from slimpose.runtime.session import Session, models_of_task
 from slimpose.runtime.timing import time_interleaved
 
 PROOFS = 6
@@ -150,7 +150,7 @@ def plan(
 def _of_task(task: str, names: Sequence[str], wanted: str) -> list[Path]:
     """Return the files of the given names that do this, of all shipped ones where none is given."""
     paths = [models.resolve(name) for name in names] or list(models.shipped().values())
-    if found := of_task(task, paths):
+    if found := models_of_task(task, paths):
         return found
     raise ValueError(
         f"no {wanted} among {', '.join(map(str, paths))}; expected one (see slimpose models)"
@@ -205,10 +205,10 @@ def measure(
     return setups
 
 
-def _choices(path: Path, precision: str, found: dict[str, Backend]) -> list[BackendChoice]:
+def _choices(path: Path, precision: str, found: dict[str, BackendStatus]) -> list[BackendChoice]:
     """The file's own precision always, and what is allowed beside it."""
-    wanted = choices_for(path, precision, found)
-    return list(dict.fromkeys([*choices_for(path, "", found), *wanted]))
+    wanted = choices_for_file(path, precision, found)
+    return list(dict.fromkeys([*choices_for_file(path, "", found), *wanted]))
 
 
 def _open(path: Path, choice: BackendChoice, threads: int) -> Session:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from slimpose.formats.files import write_json
-from slimpose.runtime.backends.available import Backend, backends, metadata_of, versions
+from slimpose.runtime.backends.available import BackendStatus, backends, read_metadata, installed_versions
 from slimpose.runtime.backends.base import (
     BACKENDS,
     FILE_SUFFIXES,
@@ -76,10 +76,10 @@ class TrialResult:
     choice: BackendChoice
     median_ms: Mapping[str, float]
     failed: Mapping[str, str]
-    is_remembered: bool
+    is_cached: bool
 
 
-Open = Callable[[Path, int, BackendChoice], Session]
+OpenModel = Callable[[Path, int, BackendChoice], Session]
 
 
 def open_session(
@@ -115,7 +115,7 @@ def check_names(backend: str, precision: str) -> None:
         )
 
 
-def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[BackendChoice]:
+def choices_for_precision(own: str, precision: str, found: Mapping[str, BackendStatus]) -> list[BackendChoice]:
     """Return what may run a file, the default first.
 
     Args:
@@ -140,7 +140,7 @@ def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[Back
     if wanted:
         return wanted
     if precision in ("fp32", "int8"):
-        resolve_precision("", own=own, asked=precision, offered=())  # tells which file it takes
+        resolve_precision("", file_precision=own, requested=precision, supported=())  # tells which file it takes
     absent = [f"{backend.name}: {backend.install}" for backend in found.values() if backend.install]
     raise BackendError(
         f"no backend here computes a file of {own} in {precision}"
@@ -152,7 +152,7 @@ def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[Back
     )
 
 
-def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> list[BackendChoice]:
+def choices_for_file(path: Path, precision: str, found: Mapping[str, BackendStatus]) -> list[BackendChoice]:
     """Return what may run this file, the default first; a file that is not ONNX has its own backend alone.
 
     Raises:
@@ -160,7 +160,7 @@ def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> lis
         FileNotFoundError: If there is no such file.
         ValueError: If it is no model file.
     """
-    own = file_precision(metadata_of(path))
+    own = file_precision(read_metadata(path))
     its_own = FILE_SUFFIXES.get(path.suffix.lower())
     if its_own is None:
         able = {
@@ -168,12 +168,12 @@ def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> lis
             for name, one in found.items()
             if name not in NATIVE_FILE_BACKENDS and (own != "int8" or one.runs_int8)
         }
-        return choices(own, precision, able)
+        return choices_for_precision(own, precision, able)
     if found[its_own].install:
         raise BackendError(
             f"{path} runs in {its_own} only, which is not there: {found[its_own].install}"
         )
-    return choices(own, precision, {its_own: found[its_own]})
+    return choices_for_precision(own, precision, {its_own: found[its_own]})
 
 
 def choose_backend(
@@ -182,10 +182,10 @@ def choose_backend(
     threads: int = 0,
     precision: str = "",
     cache: Path | None = None,
-    found: Mapping[str, Backend] | None = None,
-    open_one: Open | None = None,
+    available: Mapping[str, BackendStatus] | None = None,
+    open_model: OpenModel | None = None,
     seconds: float = TRIAL_S,
-    again: bool = False,
+    refresh: bool = False,
 ) -> TrialResult:
     """Return the fastest backend and precision for a model file on this machine, from the cache or by a trial.
 
@@ -208,24 +208,24 @@ def choose_backend(
         ValueError: If it is no model file.
         RuntimeError: If none of the choices could run.
     """
-    found = backends() if found is None else found
+    available = backends() if available is None else available
     cache = cache_folder() / "backends.json" if cache is None else cache
-    candidates = choices_for(path, precision, found)
+    candidates = choices_for_file(path, precision, available)
     if len(candidates) == 1:
-        return TrialResult(choice=candidates[0], median_ms={}, failed={}, is_remembered=False)
-    key = _key(path, threads, precision, versions(found))
-    remembered = None if again else _remembered(cache).get(key)
+        return TrialResult(choice=candidates[0], median_ms={}, failed={}, is_cached=False)
+    key = _key(path, threads, precision, installed_versions(available))
+    remembered = None if refresh else _remembered(cache).get(key)
     if (verdict := _verdict(remembered, candidates)) is not None:
         return verdict
     verdict = run_trial(
-        path, candidates, threads=threads, open_one=open_one or _open, seconds=seconds
+        path, candidates, threads=threads, open_model=open_model or _open, seconds=seconds
     )
     _remember(cache, key, verdict)
     return verdict
 
 
 def run_trial(
-    path: Path, candidates: Sequence[BackendChoice], *, threads: int, open_one: Open, seconds: float
+    path: Path, candidates: Sequence[BackendChoice], *, threads: int, open_model: OpenModel, seconds: float
 ) -> TrialResult:
     """Open all candidates, let them take turns on the same random pictures, and return who was fastest.
 
@@ -239,7 +239,7 @@ def run_trial(
     rng = np.random.default_rng(0)
     for candidate in candidates:
         try:
-            session = open_one(path, threads, candidate)
+            session = open_model(path, threads, candidate)
             session.run(_pictures(session, rng), session.outputs)
             sessions[str(candidate)] = session
         except (ValueError, RuntimeError) as error:
@@ -259,7 +259,7 @@ def run_trial(
     if median_ms[best] > MIN_SPEEDUP * median_ms[first]:
         best = first
     return TrialResult(
-        choice=by_name[best], median_ms=median_ms, failed=failed, is_remembered=False
+        choice=by_name[best], median_ms=median_ms, failed=failed, is_cached=False
     )
 
 
@@ -308,7 +308,7 @@ def _verdict(entry: Any, candidates: Sequence[BackendChoice]) -> TrialResult | N
         return None
     if choice not in candidates:
         return None
-    return TrialResult(choice=choice, median_ms=median_ms, failed=failed, is_remembered=True)
+    return TrialResult(choice=choice, median_ms=median_ms, failed=failed, is_cached=True)
 
 
 def _remember(cache: Path, key: str, verdict: TrialResult) -> None:

@@ -18,7 +18,7 @@ INPUT_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(flo
 
 
 def open_onnx_file(
-    path: Path, *, threads: int = 0, providers: Sequence[Provider] = CPU, is_to_run: bool = True
+    path: Path, *, threads: int = 0, providers: Sequence[Provider] = CPU, optimize: bool = True
 ) -> onnxruntime.InferenceSession:
     """Return the file opened by ONNX Runtime.
 
@@ -37,7 +37,7 @@ def open_onnx_file(
     if threads < 0:
         raise ValueError(f"threads is {threads}; expected 0 (the runtime's choice) or more")
     options = session_options(threads)
-    if not is_to_run:
+    if not optimize:
         options.intra_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

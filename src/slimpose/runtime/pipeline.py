@@ -19,7 +19,7 @@ from slimpose.runtime.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
+class TimedPoses:
     """Poses and how long each stage took, in milliseconds."""
 
     poses: Poses
@@ -55,7 +55,7 @@ class Pipeline:
         image: np.ndarray | str | Path,
         boxes_image: np.ndarray | None = None,
         box_scores: np.ndarray | None = None,
-    ) -> Timed:
+    ) -> TimedPoses:
         """Return the same with the time of each stage; ``box_scores`` (n,) go with given boxes, else 1."""
         pixels = read_image(image) if isinstance(image, str | Path) else image
         check_image(pixels)
@@ -78,7 +78,7 @@ class Pipeline:
         detected = time.perf_counter()
         poses = self.estimator(pixels, boxes, scores)
         finished = time.perf_counter()
-        return Timed(
+        return TimedPoses(
             poses=poses, detect_ms=1e3 * (detected - started), pose_ms=1e3 * (finished - detected)
         )
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from slimpose.arrays import Size
-from slimpose.runtime.backends.available import metadata_of, open_graph
+from slimpose.runtime.backends.available import read_metadata, open_graph
 from slimpose.runtime.backends.base import backend_of
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -140,13 +140,13 @@ class Session:
             ) from error
 
 
-def of_task(task: str, paths: Iterable[Path]) -> list[Path]:
+def models_of_task(task: str, paths: Iterable[Path]) -> list[Path]:
     """Return those of the model files that are for a task: "pose", "detect" or "bottom-up".
 
     Raises:
         ValueError: If one is no model file of slimpose.
     """
-    return [path for path in paths if read_info(path, metadata_of(path)).task == task]
+    return [path for path in paths if read_info(path, read_metadata(path)).task == task]
 
 
 def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:

@@ -33,7 +33,7 @@ def convert(
     name: str,
     card: Mapping[str, object],
     precision: str,
-    pictures: Crops,
+    images: Crops,
 ) -> ExportDrift:
     """Write the file that ``out``'s suffix names, and what belongs beside it.
 
@@ -77,10 +77,10 @@ def convert(
             name=name,
             card=card,
             precision=precision,
-            pictures=pictures,
+            pictures=images,
         )
         session = Session(made[0])
-        drift = drift_of(_outputs_of(reference, pictures), _outputs_of(session, pictures))
+        drift = drift_of(_outputs_of(reference, images), _outputs_of(session, images))
         if session.precision == "fp32":
             check_drift(drift, is_pose=session.info.task == "pose")
         for file in reversed(made):  # the one that is opened comes last

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from slimpose.arrays import Crops
 from slimpose.export.onnx import LoadedWeights, metadata_for
-from slimpose.runtime.backends.ncnn import SUFFIX, weights_path
+from slimpose.runtime.backends.ncnn import SUFFIX, companion_paths
 
 _INSTALL = 'pip install "slimpose[ncnn]"'
 
@@ -54,7 +54,7 @@ def write(
     size = source.spec.size
     folder = out.parent / "pnnx"
     folder.mkdir()
-    weights, story = weights_path(out)
+    weights, story = companion_paths(out)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(_ChannelsFirst(source.net).eval(), torch.zeros(1, 3, *size))

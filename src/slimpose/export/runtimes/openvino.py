@@ -9,8 +9,8 @@ from typing import Any
 
 from slimpose.arrays import Crops
 from slimpose.export.onnx import LoadedWeights, to_model_file
-from slimpose.runtime.backends.available import metadata_of
-from slimpose.runtime.backends.openvino import RT_INFO, new_core, read_ir
+from slimpose.runtime.backends.available import read_metadata
+from slimpose.runtime.backends.openvino import RT_INFO, new_core, read_model
 
 
 def write(
@@ -27,14 +27,14 @@ def write(
 
     core = new_core()
     graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
-    metadata = dict(metadata_of(graph))
+    metadata = dict(read_metadata(graph))
     if precision != "fp32" and metadata.get("precision") != "fp32":
         raise ValueError(
             f"{source} is {metadata.get('precision')}; expected an FP32 file for {precision}"
         )
     if precision != "fp32":
         metadata["precision"] = precision
-    model = read_ir(core, graph)
+    model = read_model(core, graph)
     model.set_rt_info(json.dumps(metadata), [RT_INFO])
     openvino.save_model(model, out, compress_to_fp16=precision == "fp16")
     return [out, out.with_suffix(".bin")]

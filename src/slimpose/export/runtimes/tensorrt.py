@@ -25,9 +25,9 @@ from slimpose.export.onnx import LoadedWeights, to_model_file
 from slimpose.export.quantization.fp16 import to_fp16
 from slimpose.export.quantization.graph import read_float, split_graph
 from slimpose.formats.files import write_bytes
-from slimpose.runtime.backends.available import metadata_of
+from slimpose.runtime.backends.available import read_metadata
 from slimpose.runtime.backends.base import file_precision
-from slimpose.runtime.backends.tensorrt import metadata_path, tensorrt_package
+from slimpose.runtime.backends.tensorrt import metadata_path, import_tensorrt
 from slimpose.runtime.cache import cache_folder
 
 TARGET = "tensorrt-10"
@@ -54,7 +54,7 @@ def write(
             reasons are told.
     """
     graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
-    own = file_precision(metadata_of(graph))
+    own = file_precision(read_metadata(graph))
     if precision == "fp16" and own == "fp32":
         model, _ = read_float(graph)
         graph = out.with_suffix(".fp16.onnx")
@@ -64,18 +64,18 @@ def write(
         own = "fp16"
     elif precision not in ("fp32", own):
         raise ValueError(f"{source} is {own}; expected an FP32 file for {precision}")
-    check_takes(graph)
-    trt = tensorrt_package()
+    check_tensorrt_support(graph)
+    trt = import_tensorrt()
     write_bytes(
         out,
         build(trt, graph, batches=BATCHES, timings=cache_folder() / "tensorrt" / "timings.cache"),
     )
-    metadata = {**metadata_of(graph), "precision": own, "built_with": f"TensorRT {trt.__version__}"}
+    metadata = {**read_metadata(graph), "precision": own, "built_with": f"TensorRT {trt.__version__}"}
     metadata_path(out).write_text(json.dumps(metadata), encoding="utf-8")
     return [out, metadata_path(out)]
 
 
-def check_takes(path: Path) -> None:
+def check_tensorrt_support(path: Path) -> None:
     """Raise ValueError if TensorRT's parser would refuse the file: its operators, or how it is rounded."""
     report = check_layers(layers_of(read_graph(path)), load_target(TARGET), whole=True)
     if report.leaving:

@@ -17,15 +17,15 @@ from slimpose.runtime.backends.base import (
     backend_of,
 )
 from slimpose.runtime.backends.litert import LiteRtGraph, attached_metadata
-from slimpose.runtime.backends.ncnn import NcnnGraph, read_metadata
+from slimpose.runtime.backends.ncnn import NcnnGraph, ncnn_metadata
 from slimpose.runtime.backends.onnxruntime import OnnxRuntimeGraph
-from slimpose.runtime.backends.onnxruntime_gpu import OFFERED, PROVIDERS, NvidiaGraph
+from slimpose.runtime.backends.onnxruntime_gpu import OFFERED, PROVIDERS, OnnxRuntimeGpuGraph
 from slimpose.runtime.backends.openvino import (
     OpenVinoGraph,
     ir_metadata,
     new_core,
-    offered,
-    read_ir,
+    supported_precisions,
+    read_model,
 )
 from slimpose.runtime.backends.tensorrt import TensorRtEngine, engine_metadata
 from slimpose.runtime.machine import overflows_int8, read_machine
@@ -57,12 +57,12 @@ def open_graph(path: Path, *, threads: int, backend: str, precision: str) -> Gra
         ValueError: If it is no such file, or threads is under 0.
     """
     if backend in PROVIDERS:
-        return NvidiaGraph(path, backend=backend, threads=threads, precision=precision)
+        return OnnxRuntimeGpuGraph(path, backend=backend, threads=threads, precision=precision)
     return _GRAPHS[backend](path, threads=threads, precision=precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backend:
+class BackendStatus:
     """A backend as this machine has it.
 
     Attributes:
@@ -82,11 +82,11 @@ class Backend:
     runs_int8: bool = True
 
 
-def backends() -> dict[str, Backend]:
+def backends() -> dict[str, BackendStatus]:
     """Return every backend by name, absent ones too."""
     available = onnxruntime.get_available_providers()
     found = {
-        "onnxruntime": Backend(
+        "onnxruntime": BackendStatus(
             name="onnxruntime",
             version=onnxruntime.__version__,
             precisions=("fp32",),
@@ -97,7 +97,7 @@ def backends() -> dict[str, Backend]:
     }
     for name, provider in PROVIDERS.items():
         is_there = provider in available
-        found[name] = Backend(
+        found[name] = BackendStatus(
             name=name,
             version=onnxruntime.__version__ if is_there else "",
             precisions=OFFERED[name] if is_there else (),
@@ -106,7 +106,7 @@ def backends() -> dict[str, Backend]:
         )
     for name in NATIVE_FILE_BACKENDS:
         version = _version(_PACKAGES[name])
-        found[name] = Backend(
+        found[name] = BackendStatus(
             name=name,
             version=version,
             precisions=("fp32",) if version else (),
@@ -116,7 +116,7 @@ def backends() -> dict[str, Backend]:
     return found
 
 
-def metadata_of(path: Path) -> Mapping[str, str]:
+def ncnn_metadata(path: Path) -> Mapping[str, str]:
     """Return what a model file says of itself; nothing for other people's files.
 
     Raises:
@@ -128,12 +128,12 @@ def metadata_of(path: Path) -> Mapping[str, str]:
     if own == "litert":
         return attached_metadata(path)
     if own == "ncnn":
-        return read_metadata(path)
+        return ncnn_metadata(path)
     if own == "tensorrt-engine":
         return engine_metadata(path)
     if own == "openvino":
-        return ir_metadata(read_ir(new_core(), path))
-    return file_metadata(open_onnx_file(path, is_to_run=False))
+        return ir_metadata(read_model(new_core(), path))
+    return file_metadata(open_onnx_file(path, optimize=False))
 
 
 def _version(package: str) -> str:
@@ -143,23 +143,23 @@ def _version(package: str) -> str:
         return ""
 
 
-def _openvino() -> Backend:
+def _openvino() -> BackendStatus:
     try:
         core = new_core()
     except BackendError:
-        return Backend(
+        return BackendStatus(
             name="openvino", version="", precisions=(), providers=(), install=INSTALL["openvino"]
         )
-    return Backend(
+    return BackendStatus(
         name="openvino",
         version=importlib.metadata.version("openvino"),
-        precisions=offered(core),
+        precisions=supported_precisions(core),
         providers=tuple(core.available_devices),
         install="",
         runs_int8=not overflows_int8(read_machine()),
     )
 
 
-def versions(found: Mapping[str, Backend]) -> dict[str, str]:
+def installed_versions(found: Mapping[str, BackendStatus]) -> dict[str, str]:
     """Return the versions of those that are there."""
     return {name: backend.version for name, backend in found.items() if backend.version}

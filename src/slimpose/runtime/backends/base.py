@@ -63,7 +63,7 @@ class BackendError(ValueError):
     """A backend or precision that was asked for and is not to be had; the message says how to get it."""
 
 
-def backend_of(path: Path, asked: str) -> str:
+def backend_of(path: Path, requested: str) -> str:
     """Return the backend for a file.
 
     Args:
@@ -74,19 +74,19 @@ def backend_of(path: Path, asked: str) -> str:
     Raises:
         BackendError: If there is no such backend, or it does not read such a file.
     """
-    if asked not in BACKENDS:
-        raise BackendError(f"no backend is named {asked!r}; expected one of {', '.join(BACKENDS)}")
+    if requested not in BACKENDS:
+        raise BackendError(f"no backend is named {requested!r}; expected one of {', '.join(BACKENDS)}")
     own = FILE_SUFFIXES.get(path.suffix.lower())
-    if own is None and asked in NATIVE_FILE_BACKENDS:
-        ending = ENDINGS[asked]
+    if own is None and requested in NATIVE_FILE_BACKENDS:
+        ending = ENDINGS[requested]
         raise BackendError(
-            f"{asked} does not read {path}; expected a {ending} file: slimpose export WEIGHTS --out FILE{ending}"
+            f"{requested} does not read {path}; expected a {ending} file: slimpose export WEIGHTS --out FILE{ending}"
         )
-    if own is not None and asked not in (own, "onnxruntime"):
+    if own is not None and requested not in (own, "onnxruntime"):
         raise BackendError(
-            f"{path} runs in {own} only; expected --backend {own}, or an ONNX file for {asked}"
+            f"{path} runs in {own} only; expected --backend {own}, or an ONNX file for {requested}"
         )
-    return own or asked
+    return own or requested
 
 
 def metadata_from_json(text: str | bytes, where: str) -> dict[str, str]:
@@ -131,7 +131,7 @@ def file_precision(metadata: Mapping[str, str]) -> str:
     return metadata.get("precision", "fp32")
 
 
-def resolve_precision(backend: str, *, own: str, asked: str, offered: Sequence[str]) -> str:
+def resolve_precision(backend: str, *, file_precision: str, requested: str, supported: Sequence[str]) -> str:
     """Return the precision a backend will compute a file in.
 
     Args:
@@ -143,38 +143,38 @@ def resolve_precision(backend: str, *, own: str, asked: str, offered: Sequence[s
     Raises:
         BackendError: If it cannot be had.
     """
-    if asked in ("", own):
-        return own
-    if asked not in PRECISIONS:
+    if requested in ("", file_precision):
+        return file_precision
+    if requested not in PRECISIONS:
         raise BackendError(
-            f"no precision is named {asked!r}; expected one of {', '.join(PRECISIONS)}"
+            f"no precision is named {requested!r}; expected one of {', '.join(PRECISIONS)}"
         )
-    if asked == "int8":
+    if requested == "int8":
         raise BackendError(
-            f"the file is {own}; expected an INT8 file for int8, in any backend: slimpose quantize makes one"
+            f"the file is {file_precision}; expected an INT8 file for int8, in any backend: slimpose quantize makes one"
         )
-    if asked == "fp32":
+    if requested == "fp32":
         raise BackendError(
-            f"the file is {own}, and its layers stay so; expected an FP32 file for fp32"
+            f"the file is {file_precision}, and its layers stay so; expected an FP32 file for fp32"
         )
-    if asked not in offered:
-        said = ", ".join(dict.fromkeys((own, *offered)))
+    if requested not in supported:
+        said = ", ".join(dict.fromkeys((file_precision, *supported)))
         raise BackendError(
-            f"{backend} does not compute in {asked} on this machine; expected {said}, or another backend "
+            f"{backend} does not compute in {requested} on this machine; expected {said}, or another backend "
             "(slimpose doctor lists them)"
         )
-    return asked if own == "fp32" else f"{own}+{asked}"
+    return requested if file_precision == "fp32" else f"{file_precision}+{requested}"
 
 
-def check_file_precision(backend: str, *, own: str, asked: str) -> str:
+def check_file_precision(backend: str, *, file_precision: str, requested: str) -> str:
     """Return the precision of a file that a backend computes as it was written.
 
     Raises:
         BackendError: If another one is asked for.
     """
-    if asked in ("", own):
-        return own
+    if requested in ("", file_precision):
+        return file_precision
     raise BackendError(
-        f"the file is {own}, and {backend} computes it as it was written; expected --precision {own} or none, or a "
-        f"file that slimpose export wrote in {asked}"
+        f"the file is {file_precision}, and {backend} computes it as it was written; expected --precision {file_precision} or none, or a "
+        f"file that slimpose export wrote in {requested}"
     )

@@ -14,7 +14,7 @@ INPUTS = (("crops", "tensor(uint8)"),)
 """What such a graph is said to take and give, with the decoding."""
 
 
-def decoded(
+def decode_outputs(
     heatmaps: Heatmaps, metadata: Mapping[str, str], outputs: Sequence[str]
 ) -> list[np.ndarray]:
     """Return the named outputs of heatmaps (n, J, h, w): what the ONNX file of the same net answers."""
@@ -31,7 +31,7 @@ def decoded(
     return [answers[name] for name in outputs]
 
 
-def shape_of(metadata: Mapping[str, str], path: object) -> tuple[int, int, int]:
+def input_shape(metadata: Mapping[str, str], path: object) -> tuple[int, int, int]:
     """Return height, width and stride of the input.
 
     Raises:

@@ -24,7 +24,7 @@ from slimpose.runtime.backends.base import (
     metadata_from_json,
 )
 
-ATTACHED = "slimpose.json"
+METADATA_NAME = "slimpose.json"
 
 
 class LiteRtGraph:
@@ -40,11 +40,11 @@ class LiteRtGraph:
         self.metadata: Mapping[str, str] = attached_metadata(path)
         if not self.metadata:
             raise ValueError(
-                f"{path} is not a slimpose model: no {ATTACHED} is attached; expected a file of slimpose export"
+                f"{path} is not a slimpose model: no {METADATA_NAME} is attached; expected a file of slimpose export"
             )
-        height, width, stride = heatmaps_only.shape_of(self.metadata, path)
+        height, width, stride = heatmaps_only.input_shape(self.metadata, path)
         self.precision = check_file_precision(
-            "LiteRT", own=file_precision(self.metadata), asked=precision
+            "LiteRT", file_precision=file_precision(self.metadata), requested=precision
         )
         self._interpreter = open_interpreter(path, threads=threads)
         (put,), (answer,) = (
@@ -76,7 +76,7 @@ class LiteRtGraph:
             heatmaps[row] = self._interpreter.get_tensor(self._answer)[0]
         if self._zero or self._scale != 1:
             heatmaps = (heatmaps - np.float32(self._zero)) * self._scale
-        return heatmaps_only.decoded(heatmaps, self.metadata, outputs)
+        return heatmaps_only.decode_outputs(heatmaps, self.metadata, outputs)
 
 
 def open_interpreter(path: Path, *, threads: int) -> Any:
@@ -118,14 +118,14 @@ def attached_metadata(path: Path) -> dict[str, str]:
         return {}
     try:
         with zipfile.ZipFile(path) as archive:
-            if ATTACHED not in archive.namelist():
+            if METADATA_NAME not in archive.namelist():
                 return {}
-            return metadata_from_json(archive.read(ATTACHED), f"{path}: its {ATTACHED}")
+            return metadata_from_json(archive.read(METADATA_NAME), f"{path}: its {METADATA_NAME}")
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path}: its {ATTACHED} is broken: {error}") from error
+        raise ValueError(f"{path}: its {METADATA_NAME} is broken: {error}") from error
 
 
 def attach_metadata(path: Path, metadata: Mapping[str, str]) -> None:
     """Put the metadata behind the graph of a .tflite file that has none yet."""
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(ATTACHED, json.dumps(dict(metadata)))
+        archive.writestr(METADATA_NAME, json.dumps(dict(metadata)))

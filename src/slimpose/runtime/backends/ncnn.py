@@ -37,11 +37,11 @@ class NcnnGraph:
     """
 
     def __init__(self, path: Path, *, threads: int, precision: str = "") -> None:
-        weights, _ = weights_path(path)
-        self.metadata: Mapping[str, str] = read_metadata(path)
-        self._height, self._width, self._stride = heatmaps_only.shape_of(self.metadata, path)
+        weights, _ = companion_paths(path)
+        self.metadata: Mapping[str, str] = ncnn_metadata(path)
+        self._height, self._width, self._stride = heatmaps_only.input_shape(self.metadata, path)
         self.precision = check_file_precision(
-            "NCNN", own=file_precision(self.metadata), asked=precision
+            "NCNN", file_precision=file_precision(self.metadata), requested=precision
         )
         self._ncnn = _ncnn()
         self._net = self._ncnn.Net()
@@ -70,8 +70,8 @@ class NcnnGraph:
             empty = np.zeros(
                 (0, joints, self._height // self._stride, self._width // self._stride), np.float32
             )
-            return heatmaps_only.decoded(empty, self.metadata, outputs)
-        return heatmaps_only.decoded(np.stack(maps), self.metadata, outputs)
+            return heatmaps_only.decode_outputs(empty, self.metadata, outputs)
+        return heatmaps_only.decode_outputs(np.stack(maps), self.metadata, outputs)
 
     def _heatmaps(self, crop: np.ndarray) -> np.ndarray:
         pixels = self._ncnn.Mat.from_pixels(
@@ -85,20 +85,20 @@ class NcnnGraph:
         return np.array(answer)  # a copy: NCNN's memory is the next call's
 
 
-def weights_path(path: Path) -> tuple[Path, Path]:
+def companion_paths(path: Path) -> tuple[Path, Path]:
     """Return the weights' and the metadata's files of a .ncnn.param file."""
     stem = path.name.removesuffix(".param")
     return path.with_name(f"{stem}.bin"), path.with_name(f"{stem}.json")
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def ncnn_metadata(path: Path) -> dict[str, str]:
     """Return what the file beside a .ncnn.param file says of the model.
 
     Raises:
         FileNotFoundError: If one of the three files is missing.
         ValueError: If it is no such file.
     """
-    weights, story = weights_path(path)
+    weights, story = companion_paths(path)
     return sidecar_metadata(story, path, weights, what="an NCNN model")
 
 

@@ -33,7 +33,7 @@ class OnnxRuntimeGraph:
         self.metadata: Mapping[str, str] = file_metadata(self._session)
         self.inputs, self.outputs = io_names(self._session)
         own = file_precision(self.metadata)
-        self.precision = resolve_precision("onnxruntime", own=own, asked=precision, offered=())
+        self.precision = resolve_precision("onnxruntime", file_precision=own, requested=precision, supported=())
         self._input = self.inputs[0][0]
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:

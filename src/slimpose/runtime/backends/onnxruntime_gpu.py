@@ -24,10 +24,10 @@ from slimpose.runtime.onnx_file import Provider, file_metadata, io_names, open_o
 PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OFFERED = {"tensorrt": ("fp32", "fp16"), "cuda": ("fp32",)}
 MAX_BATCH = 64
-USUAL_BATCH = 8
+OPTIMAL_BATCH = 8
 
 
-class NvidiaGraph:
+class OnnxRuntimeGpuGraph:
     """A model file on an NVIDIA device: a ``Graph``.
 
     Raises:
@@ -43,16 +43,16 @@ class NvidiaGraph:
                 f"{backend} is not there: this ONNX Runtime has {', '.join(onnxruntime.get_available_providers())}; "
                 f"{INSTALL[backend]} (needs an NVIDIA device and its driver)"
             )
-        plain = open_onnx_file(path, is_to_run=False)
+        plain = open_onnx_file(path, optimize=False)
         self.metadata: Mapping[str, str] = file_metadata(plain)
         self.inputs, self.outputs = io_names(plain)
         own = file_precision(self.metadata)
         self.precision = resolve_precision(
-            backend, own=own, asked=precision, offered=OFFERED[backend]
+            backend, file_precision=own, requested=precision, supported=OFFERED[backend]
         )
         put = plain.get_inputs()[0]
         self._input = put.name
-        chosen = providers(
+        chosen = provider_options(
             backend, path, input_name=put.name, shape=put.shape[1:], precision=self.precision
         )
         self._session = open_onnx_file(path, threads=threads, providers=chosen)
@@ -70,7 +70,7 @@ class NvidiaGraph:
         return run_session(self._session, self._input, batch, outputs)
 
 
-def providers(
+def provider_options(
     backend: str, path: Path, *, input_name: str, shape: Sequence[Any], precision: str
 ) -> tuple[Provider, ...]:
     """Return ONNX Runtime's providers with their options, the one asked for first."""
@@ -88,7 +88,7 @@ def providers(
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(kept),
         "trt_profile_min_shapes": f"{input_name}:1x{each}",
-        "trt_profile_opt_shapes": f"{input_name}:{USUAL_BATCH}x{each}",
+        "trt_profile_opt_shapes": f"{input_name}:{OPTIMAL_BATCH}x{each}",
         "trt_profile_max_shapes": f"{input_name}:{MAX_BATCH}x{each}",
     }
     return (PROVIDERS["tensorrt"], options), cuda, "CPUExecutionProvider"

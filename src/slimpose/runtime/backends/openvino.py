@@ -50,11 +50,11 @@ class OpenVinoGraph:
         is_ir = path.suffix.lower() == ".xml"
         if not is_ir:
             plain = open_onnx_file(
-                path, threads=threads, is_to_run=False
+                path, threads=threads, optimize=False
             )  # OpenVINO drops the metadata
             self.metadata: Mapping[str, str] = file_metadata(plain)
             self.inputs, self.outputs = io_names(plain)
-        self._model = read_ir(core, path)
+        self._model = read_model(core, path)
         if is_ir:
             self.metadata = ir_metadata(self._model)
             self.inputs = [
@@ -68,9 +68,9 @@ class OpenVinoGraph:
                 "in 16 bits: sums overflow, points are off by pixels; expected --backend onnxruntime, or the FP32 file"
             )
         self.precision = resolve_precision(
-            "openvino", own=own, asked=precision, offered=offered(core)
+            "openvino", file_precision=own, requested=precision, supported=supported_precisions(core)
         )
-        self._core, self._settings = core, settings_for(self.precision, threads)
+        self._core, self._settings = core, compile_settings(self.precision, threads)
         try:
             self._requests = {1: self._compiled(1)}
         except RuntimeError as error:
@@ -109,7 +109,7 @@ class OpenVinoGraph:
         return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
 
 
-def read_ir(core: Any, path: Path) -> Any:
+def read_model(core: Any, path: Path) -> Any:
     """Return a model file as OpenVINO's model.
 
     Raises:
@@ -147,13 +147,13 @@ def new_core() -> Any:
     return openvino.Core()
 
 
-def offered(core: Any) -> tuple[str, ...]:
+def supported_precisions(core: Any) -> tuple[str, ...]:
     """Return the precisions in which this processor computes float layers by instructions of its own."""
     said = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("fp32", *(name for word, name in _CAPABILITIES.items() if word in said))
 
 
-def settings_for(precision: str, threads: int) -> dict[str, Any]:
+def compile_settings(precision: str, threads: int) -> dict[str, Any]:
     """Return how to compile: one call at a time, as fast as may be.
 
     With the precision left out, OpenVINO would take BF16 where it can.

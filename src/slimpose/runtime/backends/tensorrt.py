@@ -21,7 +21,7 @@ from slimpose.runtime.backends.base import (
     sidecar_metadata,
 )
 
-OLDEST = 10
+MIN_VERSION = 10
 """TensorRT before this chose precisions by itself; what slimpose promises about them needs the file's own."""
 _TYPES = {np.dtype(np.uint8): "tensor(uint8)"}
 
@@ -42,8 +42,8 @@ class TensorRtEngine:
     def __init__(self, path: Path, *, threads: int, precision: str = "") -> None:  # noqa: ARG002 - the GPU computes
         self.metadata: Mapping[str, str] = engine_metadata(path)
         own = file_precision(self.metadata)
-        self.precision = check_file_precision("TensorRT", own=own, asked=precision)
-        self._trt = tensorrt_package()
+        self.precision = check_file_precision("TensorRT", file_precision=own, requested=precision)
+        self._trt = import_tensorrt()
         self._cuda = _cuda_package()
         logger = self._trt.Logger(self._trt.Logger.ERROR)
         self._runtime = self._trt.Runtime(logger)
@@ -155,7 +155,7 @@ def engine_metadata(path: Path) -> dict[str, str]:
     return sidecar_metadata(metadata_path(path), path, what="an engine of slimpose export")
 
 
-def tensorrt_package() -> Any:
+def import_tensorrt() -> Any:
     """Return TensorRT's Python package.
 
     Raises:
@@ -167,9 +167,9 @@ def tensorrt_package() -> Any:
         raise BackendError(
             f"TensorRT's Python package is not installed: {INSTALL['tensorrt-engine']}"
         ) from error
-    if int(tensorrt.__version__.partition(".")[0]) < OLDEST:
+    if int(tensorrt.__version__.partition(".")[0]) < MIN_VERSION:
         raise BackendError(
-            f"TensorRT is {tensorrt.__version__}; expected {OLDEST} or newer, which keeps each layer in the precision "
+            f"TensorRT is {tensorrt.__version__}; expected {MIN_VERSION} or newer, which keeps each layer in the precision "
             "that the file says (JetPack 6.1 or newer); older ones: --backend tensorrt, through onnxruntime-gpu"
         )
     return tensorrt
