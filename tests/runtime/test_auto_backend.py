@@ -10,7 +10,12 @@ import pytest
 
 import slimpose
 from slimpose.runtime import auto_backend, timing
-from slimpose.runtime.auto_backend import BackendChoice, choices_for_precision, choose_backend, open_session
+from slimpose.runtime.auto_backend import (
+    BackendChoice,
+    choices_for_precision,
+    choose_backend,
+    open_session,
+)
 from slimpose.runtime.backends.available import BackendStatus
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.session import Session

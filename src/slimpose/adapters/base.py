@@ -11,12 +11,13 @@ from jaxtyping import Float32
 from slimpose.arrays import Points, Scores, Size
 from slimpose.runtime.session import ModelInfo
 from slimpose.skeleton import Skeleton
+from slimpose.tasks import Task
 
 OUTPUTS = ("points", "scores", "covariances")
 
 
 def model_info(
-    path: Path, *, size: Size, stride: int, skeleton: Skeleton, origin: str, task: str = "pose"
+    path: Path, *, size: Size, stride: int, skeleton: Skeleton, origin: str, task: Task = "pose"
 ) -> ModelInfo:
     """Return what is known of somebody else's pose model.
 

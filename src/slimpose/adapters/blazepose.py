@@ -30,7 +30,7 @@ class BlazePose:
 
     Args:
         path: The file.
-        threads: CPU threads; 0 leaves the runtime's choice.
+        threads: CPU threads; None for the runtime's choice.
         refine: Move each landmark to the middle of its heatmap near it where that is sure, as
             MediaPipe does; without, landmarks are those the model regresses.
 
@@ -43,7 +43,7 @@ class BlazePose:
         Bazarevsky et al., "BlazePose: On-device Real-time Body Pose tracking", 2020; Apache-2.0.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0, refine: bool = True) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, refine: bool = True) -> None:
         self._model = open_interpreter(path, threads=threads)
         given, answers = self._model.get_input_details(), self._model.get_output_details()
         shape = [int(size) for size in given[0]["shape"]]

@@ -8,7 +8,7 @@ from slimpose import geometry
 from slimpose.adapters.part_affinity import GroupedPeople, group_people
 from slimpose.arrays import Image
 from slimpose.poses import NOT_TRACKED, Poses
-from slimpose.runtime.letterbox import letterbox
+from slimpose.runtime.crops import letterbox
 from slimpose.runtime.session import Model
 from slimpose.skeleton import COCO17
 

@@ -33,7 +33,7 @@ class HeatmapNet:
         self,
         path: Path,
         *,
-        threads: int = 0,
+        threads: int | None = None,
         skeleton: Skeleton = COCO17,
         cells: Cells = "multiples",
     ) -> None:

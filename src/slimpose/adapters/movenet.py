@@ -35,7 +35,7 @@ class _Graph:
     def __init__(
         self,
         path: Path,
-        threads: int,
+        threads: int | None,
         *,
         answer: list[int],
         expected: str,
@@ -84,7 +84,7 @@ class MoveNet:
         https://www.tensorflow.org/hub/tutorials/movenet
     """
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         expected = "SinglePose: one input (1, height, width, 3), and an output (1, 1, 17, 3)"
         self._graph = _Graph(path, threads, answer=_ANSWER, expected=expected)
         self.outputs: tuple[str, ...] = OUTPUTS
@@ -129,7 +129,7 @@ class MultiPose:
         https://www.kaggle.com/models/google/movenet/tensorFlow2/multipose-lightning
     """
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         expected = "MultiPose: one input (1, height, width, 3), and an output (1, 6, 56)"
         self._graph = _Graph(path, threads, answer=_MANY, expected=expected, free_size=_MANY_SIZE)
         self.outputs: tuple[str, ...] = ("points", "scores", "person_scores")

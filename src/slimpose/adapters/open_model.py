@@ -9,13 +9,13 @@ from slimpose.adapters.heatmap_net import HeatmapNet
 from slimpose.adapters.movenet import MoveNet, MultiPose
 from slimpose.adapters.simcc import SimccNet
 from slimpose.adapters.tf_pose import TfPose
-from slimpose.runtime.backends.base import FILE_SUFFIXES
+from slimpose.runtime.backends.available import FILE_SUFFIXES
 from slimpose.runtime.backends.litert import attached_metadata
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.runtime.session import Model, Session
 
 
-def open_pose_model(path: Path, *, threads: int = 0) -> Model:
+def open_pose_model(path: Path, *, threads: int | None = None) -> Model:
     """Return the pose model in a file: slimpose's own, or whichever adapter its inputs and outputs fit.
 
     A net of heatmaps is taken to have cell 0 on pixel 0; ``HeatmapNet`` itself opens others.

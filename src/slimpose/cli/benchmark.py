@@ -32,8 +32,7 @@ from slimpose.measure.pipeline_latency import STAGES, time_pipeline
 from slimpose.measure.synthetic_video import FRAMES, SyntheticVideo, make_video, sample_people
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import BackendChoice, companion_choice
-from slimpose.runtime.backends.available import backends, installed_versions
-from slimpose.runtime.backends.base import backend_of
+from slimpose.runtime.backends.available import backend_of, backends, installed_versions
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.machine import peak_memory_bytes, read_machine
 from slimpose.runtime.session import Session, models_of_task

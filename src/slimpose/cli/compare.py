@@ -32,8 +32,8 @@ from slimpose.network.build import COMPARED, Spec, spec_from_json, spec_named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper_tables import ROWS as PAPER_ROWS
 from slimpose.runtime import models
-from slimpose.runtime.backends.available import read_metadata
-from slimpose.runtime.backends.base import backend_of, file_precision
+from slimpose.runtime.backends.available import backend_of, read_metadata
+from slimpose.runtime.backends.base import file_precision
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.session import Model, Session

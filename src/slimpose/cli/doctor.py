@@ -37,7 +37,7 @@ PACKAGES = {
 
 def doctor(
     model: str = models.DEFAULT_POSE,
-    threads: int = 0,
+    threads: int | None = None,
     precision: str = "any",
     try_backends: bool = True,
     again: bool = False,
@@ -47,15 +47,13 @@ def doctor(
 
     Args:
         model: The model to try the backends with: a shipped name, or a file of slimpose export.
-        threads: CPU threads to try with; 0 leaves each backend's choice.
+        threads: CPU threads to try with; each backend's choice by default.
         precision: What may be chosen: any, bf16, fp16; or int8 and fp32, a file's own.
         try_backends: Whether to try them (a second or two, remembered); without, nothing is chosen.
         again: Try anew what was tried before: the machine was busy then, perhaps.
         json: Print one JSON object instead.
     """
     check_names("auto", precision)
-    if threads < 0:
-        raise ValueError(f"--threads is {threads}; expected 0 (each backend's choice) or more")
     path = models.resolve(model)
     machine, found = read_machine(), backends()
     verdicts: dict[str, TrialResult] = {}

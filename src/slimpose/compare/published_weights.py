@@ -26,6 +26,7 @@ from slimpose.network.alignment import Alignment
 from slimpose.network.baselines.net import BaselineSpec
 from slimpose.network.build import COMPARED, Spec, build
 from slimpose.network.spec import NetSpec
+from slimpose.tasks import Task
 
 Colors = Literal["rgb", "bgr"]
 _COUNTER = "num_batches_tracked"
@@ -49,7 +50,7 @@ class PublishedFormat:
     color_order: Colors = "rgb"
     normalization: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
     alignment: Alignment = "multiples"
-    task: str = "pose"
+    task: Task = "pose"
 
 
 PUBLISHED: dict[str, PublishedFormat] = {

@@ -169,7 +169,7 @@ from slimpose.runtime.machine import peak_memory_bytes
 from slimpose.runtime.session import Session
 path, threads, backend, precision, people = sys.argv[1:]
 before = peak_memory_bytes()
-session = Session(Path(path), threads=int(threads), backend=backend, precision=precision)
+session = Session(Path(path), threads=int(threads), backend=backend, precision=precision or None)
 batch = np.zeros((int(people), *session.info.size, 3), np.uint8)
 for _ in range(3):
     session.run(batch, session.outputs)
@@ -185,7 +185,7 @@ def memory_mb(
     A process of its own each, since what one backend leaves behind would count for the next. None
     where the system does not tell, it cannot be run, or it is not done after ten minutes.
     """
-    words = [str(path), str(threads), choice.backend, choice.precision, str(people)]
+    words = [str(path), str(threads), choice.backend, choice.precision or "", str(people)]
     program = [sys.executable, "-c", _MEMORY_PROGRAM, *words]
     try:
         done = subprocess.run(

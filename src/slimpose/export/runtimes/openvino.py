@@ -1,4 +1,4 @@
-"""OpenVINO IR: FILE.xml with FILE.bin, the whole graph, DARK or boxes in it."""
+"""OpenVINO files (FILE.xml with FILE.bin): the whole graph, with its decoding."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def write(
     name: str,
     card: Mapping[str, Any],
     precision: str,
-    pictures: Crops,
+    images: Crops,
 ) -> list[Path]:
     """Write the file and its weights; the first returned is the one to open."""
     import openvino
 
     core = new_core()
-    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
+    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=images)
     metadata = dict(read_metadata(graph))
     if precision != "fp32" and metadata.get("precision") != "fp32":
         raise ValueError(

@@ -19,6 +19,7 @@ from slimpose.network.baselines.hourglass import StackedHourglass
 from slimpose.network.baselines.hrnet import Hrnet
 from slimpose.network.baselines.lightweight_openpose import LightweightOpenPose
 from slimpose.network.baselines.lpn import Lpn
+from slimpose.tasks import Task
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, RGB."""
@@ -38,7 +39,7 @@ class Architecture:
     make: Callable[[int], nn.Module]
     coarsest: int
     stride: int = 4
-    task: str = "pose"
+    task: Task = "pose"
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -92,7 +93,7 @@ class BaselineSpec:
         return ARCHITECTURES[self.baseline].stride
 
     @property
-    def task(self) -> str:
+    def task(self) -> Task:
         """What the net is for."""
         return ARCHITECTURES[self.baseline].task
 
