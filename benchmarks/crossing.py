@@ -29,9 +29,9 @@ from slimpose.cli.compare import random_weights
 from slimpose.evaluate.figures import new_pyplot, save
 from slimpose.measure.synthetic_video import cut_out_people, make_video, photos_folder
 from slimpose.runtime import models
+from slimpose.runtime.crops import letterbox
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
-from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import time_interleaved
 

@@ -130,7 +130,7 @@ def test_what_is_wrong_with_the_metadata_is_told(
     tmp_path: Path, changes: dict[str, str | None], message: str
 ) -> None:
     fields = file_metadata(
-        open_onnx_file(write_pose_model(tmp_path / "good.onnx"), is_to_run=False)
+        open_onnx_file(write_pose_model(tmp_path / "good.onnx"), optimize=False)
     )
     wanted = {**fields, **changes}
     metadata = {key: value for key, value in wanted.items() if value is not None}

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD, Covariances, Crops, Points, Scores, Size
 from slimpose.runtime.session import ModelInfo
 from slimpose.skeleton import Skeleton
+from slimpose.tasks import Task
 
 OUTPUTS = ("points", "scores", "covariances")
 _MEAN, _STD = (
@@ -20,7 +21,7 @@ _MEAN, _STD = (
 
 
 def model_info(
-    path: Path, *, size: Size, stride: int, skeleton: Skeleton, origin: str, task: str = "pose"
+    path: Path, *, size: Size, stride: int, skeleton: Skeleton, origin: str, task: Task = "pose"
 ) -> ModelInfo:
     """Return the description of a third-party pose model.
 

@@ -32,7 +32,7 @@ class BlazePose:
 
     Args:
         path: The file.
-        threads: CPU threads; 0 leaves the runtime's choice.
+        threads: CPU threads; None for the runtime's choice.
         refine: Move each landmark to the center of mass of its heatmap nearby where that scores
             high, as MediaPipe does; without, landmarks are those that the model regresses.
 
@@ -45,7 +45,7 @@ class BlazePose:
         Bazarevsky et al., "BlazePose: On-device Real-time Body Pose tracking", 2020; Apache-2.0.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0, refine: bool = True) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, refine: bool = True) -> None:
         self._model = open_interpreter(path, threads=threads)
         inputs, outputs = self._model.get_input_details(), self._model.get_output_details()
         shape = [int(side) for side in inputs[0]["shape"]]

@@ -39,7 +39,7 @@ class HeatmapNet:
         self,
         path: Path,
         *,
-        threads: int = 0,
+        threads: int | None = None,
         skeleton: Skeleton = COCO17,
         alignment: CellAlignment = "multiples",
     ) -> None:

@@ -36,7 +36,7 @@ class _Graph:
     def __init__(
         self,
         path: Path,
-        threads: int,
+        threads: int | None,
         *,
         output_shape: list[int],
         expected: str,
@@ -82,7 +82,7 @@ class MoveNet:
         https://www.tensorflow.org/hub/tutorials/movenet
     """
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         expected = "SinglePose: one input (1, height, width, 3), and an output (1, 1, 17, 3)"
         self._graph = _Graph(path, threads, output_shape=_SINGLE_SHAPE, expected=expected)
         self.outputs: tuple[str, ...] = OUTPUTS
@@ -126,7 +126,7 @@ class MultiPose:
         https://www.kaggle.com/models/google/movenet/tensorFlow2/multipose-lightning
     """
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         expected = "MultiPose: one input (1, height, width, 3), and an output (1, 6, 56)"
         self._graph = _Graph(
             path, threads, output_shape=_MULTI_SHAPE, expected=expected, free_size=_MULTI_SIZE

@@ -9,13 +9,13 @@ from slimpose.adapters.heatmap_net import HeatmapNet
 from slimpose.adapters.movenet import MoveNet, MultiPose
 from slimpose.adapters.simcc import SimccNet
 from slimpose.adapters.tf_pose import TfPose
-from slimpose.runtime.backends.base import FILE_SUFFIXES
+from slimpose.runtime.backends.available import FILE_SUFFIXES
 from slimpose.runtime.backends.litert import attached_metadata
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.runtime.session import Model, Session
 
 
-def open_pose_model(path: Path, *, threads: int = 0) -> Model:
+def open_pose_model(path: Path, *, threads: int | None = None) -> Model:
     """Return the pose model of a file, opened by ``Session`` or by the adapter that fits it.
 
     A heatmap network is assumed to have cell 0 on pixel 0; open others with ``HeatmapNet``.
@@ -32,7 +32,7 @@ def open_pose_model(path: Path, *, threads: int = 0) -> Model:
         return BlazePose(path, threads=threads)
     if own_backend:
         return Session(path, threads=threads)
-    session = open_onnx_file(path, threads=threads, is_to_run=False)
+    session = open_onnx_file(path, threads=threads, optimize=False)
     if "slimpose" in session.get_modelmeta().custom_metadata_map:
         return Session(path, threads=threads)
     inputs = [(tensor.name, tensor.type, tensor.shape) for tensor in session.get_inputs()]

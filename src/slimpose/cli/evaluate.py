@@ -22,6 +22,7 @@ from slimpose.formats import coco
 from slimpose.formats.files import read_json, write_json
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import open_session
+from slimpose.runtime.machine import check_threads
 from slimpose.runtime.session import Model, Session
 from slimpose.runtime.timing import Durations
 
@@ -34,9 +35,9 @@ POSE_NMS_OKS = 0.9
 class ModelOptions:
     """How models are opened; see ``open_session``."""
 
-    threads: int
+    threads: int | None
     backend: str
-    precision: str
+    precision: str | None
 
     def __call__(self, model: str) -> Model:
         """Return a model by a shipped name, from an ONNX file, or from training weights, which PyTorch runs.
@@ -52,7 +53,7 @@ class ModelOptions:
                 backend=self.backend,
                 precision=self.precision,
             )
-        if (self.backend, self.precision) not in (("onnxruntime", ""), ("onnxruntime", "fp32")):
+        if (self.backend, self.precision) not in (("onnxruntime", None), ("onnxruntime", "fp32")):
             raise ValueError(
                 f"{model} holds weights, which PyTorch runs in FP32; --backend and --precision are for ONNX files"
             )
@@ -79,9 +80,9 @@ def evaluate(
     results: Path | None = None,
     analyze: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     detector: str = models.DEFAULT_DETECTOR,
-    threads: int = 0,
+    threads: int | None = None,
     backend: str = "onnxruntime",
-    precision: str = "",
+    precision: str | None = None,
 ) -> int:
     """Measure a model's accuracy: keypoint AP of a pose net, person-box AP of a detector.
 
@@ -108,15 +109,14 @@ def evaluate(
             (analysis.json): by joint, size, crowding and occlusion, of which kind, and the worst
             people in pictures.
         detector: The detector of --boxes detector.
-        threads: CPU threads; 0 leaves the backend's choice.
+        threads: CPU threads; the backend's choice by default.
         backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the
             fastest here, by a short trial that is remembered.
         precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets
             --backend auto choose; by default the files' own.
     """
     require_pycocotools()
-    if threads < 0:
-        raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
+    check_threads(threads)
     if box_threshold is not None and not 0 <= box_threshold <= 1:
         raise ValueError(f"--box-threshold is {box_threshold:g}; expected a number 0..1")
     if flip_shift and not flip:

@@ -43,9 +43,9 @@ def live(
     openpose_order: Order = "BODY_25",
     model: str = "mnv2",
     detector: str = "detector",
-    threads: int = 0,
+    threads: int | None = None,
     backend: str = "onnxruntime",
-    precision: str = "",
+    precision: str | None = None,
     score_threshold: float | None = None,
     detect_every: int = 8,
     track: bool = True,
@@ -79,7 +79,7 @@ def live(
         model: A shipped pose model's name (slimpose models lists them), or a file of slimpose
             export.
         detector: The same for the person detector.
-        threads: CPU threads for the networks; 0 leaves the choice to the backend.
+        threads: CPU threads for the networks; the backend's choice by default.
         backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the
             fastest here, by a short trial that is remembered.
         precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets

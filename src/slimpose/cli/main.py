@@ -36,14 +36,8 @@ COMMANDS = {
     "verify": "tell how far apart two models' answers are on the same people",
 }
 
-EXTRAS = {
-    "pycocotools": "eval",
-    "openvino": "openvino",
-    "ai_edge_litert": "litert",
-    "supervision": "supervision",
-    "matplotlib": "plot",
-}
-"""Which extra of the package brings a third-party module; ``train`` brings the others."""
+EXTRAS = {"pycocotools": "eval", "supervision": "supervision", "matplotlib": "plot"}
+"""Extra of the package by the third-party module it brings; ``BackendSpec.extras`` has more."""
 
 BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
@@ -59,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("slimpose"):
             raise
-        extra = EXTRAS.get((error.name or "").partition(".")[0], "train")
+        extra = _extra_of((error.name or "").partition(".")[0])
         _fail(
             f"slimpose {words[0]} needs {error.name}, which is not installed: pip install 'slimpose[{extra}]'",
             code=1,
@@ -96,6 +90,18 @@ def _called(words: Sequence[str]) -> int:
         SystemExit
     ) as leaving:  # tyro has printed a verb's help, or what is wrong with its options
         return leaving.code if isinstance(leaving.code, int) else 0
+
+
+def _extra_of(module: str) -> str:
+    """Return the extra of the package that brings a third-party module."""
+    try:
+        from slimpose.runtime.backends.available import SPECS
+    except ModuleNotFoundError:  # ONNX Runtime itself
+        return "train"
+    extras = dict(EXTRAS)
+    for spec in SPECS.values():
+        extras.update(spec.extras)
+    return extras.get(module, "train")
 
 
 def _usage() -> str:

@@ -59,9 +59,9 @@ def predict(
     model: str = "mnv2",
     detector: str = "detector",
     boxes: Path | None = None,
-    threads: int = 0,
+    threads: int | None = None,
     backend: str = "onnxruntime",
-    precision: str = "",
+    precision: str | None = None,
     score_threshold: float | None = None,
     draw: bool = True,
     detect_every: int = 8,
@@ -94,7 +94,7 @@ def predict(
         detector: The same for the person detector.
         boxes: Boxes to look at instead of the detector's: a COCO annotation file, or a list of
             results; nobody is followed then, and nobody found in inputs that it does not mention.
-        threads: CPU threads for the networks; 0 leaves the choice to the backend.
+        threads: CPU threads for the networks; the backend's choice by default.
         backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the
             fastest here, by a short trial that is remembered.
         precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets
@@ -370,7 +370,7 @@ class _Run:
         except UnreadFramesError as error:
             self.failures.add(str(media.path), error)
 
-    def summarize(self, report: Console, *, places: list[str], threads: int) -> None:
+    def summarize(self, report: Console, *, places: list[str], threads: int | None) -> None:
         """Tell what was done, by what, how fast and where it is."""
         counted = ((self.pictures, "image"), (self.videos, "video"))
         seen = (

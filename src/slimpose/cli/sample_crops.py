@@ -17,7 +17,7 @@ from slimpose.runtime.session import Session
 
 
 def sample_crops(
-    folder: Path, annotations: Path | None, *, size: Size, people: int, threads: int = 0
+    folder: Path, annotations: Path | None, *, size: Size, people: int, threads: int | None = None
 ) -> tuple[Crops, PersonScores]:
     """Return crops of at most so many people, and the areas of their boxes in square crop pixels.
 
@@ -56,7 +56,7 @@ def _annotated(annotations: Path, folder: Path) -> dict[Path, Boxes]:
     return boxes
 
 
-def _detected(folder: Path, threads: int, people: int) -> dict[Path, Boxes]:
+def _detected(folder: Path, threads: int | None, people: int) -> dict[Path, Boxes]:
     files = image_files(folder)
     detector = Detector(Session(resolve(DEFAULT_DETECTOR), threads=threads))
     boxes: dict[Path, Boxes] = {}

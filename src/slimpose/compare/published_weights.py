@@ -27,6 +27,7 @@ from slimpose.geometry import CellAlignment
 from slimpose.network.baselines.net import BaselineSpec
 from slimpose.network.build import COMPARED, Spec, build
 from slimpose.network.spec import NetSpec
+from slimpose.tasks import Task
 
 Colors = Literal["rgb", "bgr"]
 _COUNTER = "num_batches_tracked"
@@ -50,7 +51,7 @@ class PublishedFormat:
     color_order: Colors = "rgb"
     normalization: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
     alignment: CellAlignment = "multiples"
-    task: str = "pose"
+    task: Task = "pose"
 
 
 PUBLISHED: dict[str, PublishedFormat] = {

@@ -20,6 +20,7 @@ from slimpose.network.baselines.hourglass import StackedHourglass
 from slimpose.network.baselines.hrnet import Hrnet
 from slimpose.network.baselines.lightweight_openpose import LightweightOpenPose
 from slimpose.network.baselines.lpn import Lpn
+from slimpose.tasks import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Architecture:
     make: Callable[[int], nn.Module]
     coarsest: int
     stride: int = 4
-    task: str = "pose"
+    task: Task = "pose"
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -90,7 +91,7 @@ class BaselineSpec:
         return ARCHITECTURES[self.baseline].stride
 
     @property
-    def task(self) -> str:
+    def task(self) -> Task:
         """What the net is for."""
         return ARCHITECTURES[self.baseline].task
 
