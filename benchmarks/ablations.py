@@ -61,7 +61,7 @@ def main(
     teacher: Path | None = None,
     runs: Path = Path("runs/ablations"),
     docs: Path = Path("docs"),
-    threads: int = 0,
+    threads: int | None = None,
     length: float = 1.0,
     only: tuple[str, ...] = tuple(NETS),
 ) -> None:
@@ -76,7 +76,7 @@ def main(
         teacher: The distilled setting's teacher; without, that setting is not run.
         runs: Folder of the runs' folders.
         docs: Where the table and the plot go.
-        threads: CPU threads; 0 leaves the choice to each program.
+        threads: CPU threads; the choice of each program by default.
         length: Multiplies the samples; less than 1 only tries the script.
         only: Settings to run; the table tells all that are there.
     """
@@ -86,14 +86,15 @@ def main(
         if setting == TAUGHT and teacher is None:
             print(f"{setting} is not run: it needs --teacher")
             continue
+        cpu = [] if threads is None else ["--threads", threads]
         data = ["--train", train, "--images", images, "--val", val, "--val-images", val_images]
         how = ["--start", start, *(["--teacher", teacher] if setting == TAUGHT else [])]
-        _train(setting, runs, length, [*data, "--length", length, "--threads", threads], how)
+        _train(setting, runs, length, [*data, "--length", length, *cpu], how)
         for decoding in DECODINGS:
             _measure(
                 runs / setting,
                 decoding,
-                ["--annotations", val, "--images", val_images, "--threads", threads],
+                ["--annotations", val, "--images", val_images, *cpu],
             )
     rows = collect(runs, length)
     write_bytes(docs / "ablations.md", as_markdown(rows, length).encode())

@@ -22,16 +22,16 @@ import machine
 import numpy as np
 import tyro
 
-from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.arrays import Image
 from slimpose.cli.compare import random_weights
 from slimpose.evaluate.figures import new_pyplot, save
 from slimpose.measure.synthetic_video import cut_out_people, make_video, photos_folder
 from slimpose.runtime import models
+from slimpose.runtime.crops import letterbox
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
-from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import time_interleaved
 

@@ -43,7 +43,7 @@ _LAZY = {
     "draw_poses": "slimpose.draw",
     "load": "slimpose.runtime.pipeline",
 }
-"""What needs OpenCV and ONNX Runtime is imported when first asked for: ``import slimpose`` stays light."""
+"""Imported on first use, because they need OpenCV or ONNX Runtime: ``import slimpose`` is fast."""
 
 
 def __getattr__(name: str) -> Any:

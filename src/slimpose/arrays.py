@@ -30,6 +30,9 @@ class Size(NamedTuple):
         return cls(int(parts[0]), int(parts[1]))
 
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's images, RGB 0..1: what networks trained on them are normalized with."""
+
 Image = UInt8[np.ndarray, "_height _width 3"]
 """RGB, 0..255. BGR exists only where OpenCV reads and writes. Two images of one call may differ in size."""
 Crops = UInt8[np.ndarray, "n crop_height crop_width 3"]

@@ -12,11 +12,22 @@ by exactly one cell when the crop moves by one stride, which is what a convoluti
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Float32
 
 from slimpose.arrays import Affines, Boxes, Image, Points, Size
 
+CellAlignment = Literal["centers", "multiples", "corners"]
+"""Where a network's heatmap cells lie in the crop, at stride s.
+
+- "centers", used here: cell i on s * i + (s - 1) / 2, the middle of its square of pixels;
+- "multiples": cell i on s * i, as in the published HRNet and SimpleBaseline, DARK and mmpose's
+  ``MSRAHeatmap``;
+- "corners": first and last cell on first and last pixel, as in UDP (ViTPose) and mmpose's
+  ``UDPHeatmap``.
+"""
 BOX_PADDING = 1.25
 """How much a person's box is grown before it is cut (SimpleBaseline's choice, and everyone's since)."""
 

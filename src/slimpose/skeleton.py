@@ -161,3 +161,39 @@ COCO17 = Skeleton(
     ),
 )
 """The joints of COCO keypoints (Lin et al., "Microsoft COCO", ECCV 2014), sigmas from its evaluation code."""
+
+OPENPOSE18 = Skeleton(
+    name="openpose18",
+    joints=(
+        "nose", "neck",
+        "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+        "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
+        "right_eye", "left_eye", "right_ear", "left_ear",
+    ),
+    limbs=(
+        ("neck", "right_hip"), ("right_hip", "right_knee"), ("right_knee", "right_ankle"),
+        ("neck", "left_hip"), ("left_hip", "left_knee"), ("left_knee", "left_ankle"),
+        ("neck", "right_shoulder"), ("right_shoulder", "right_elbow"),
+        ("right_elbow", "right_wrist"), ("right_shoulder", "right_ear"),
+        ("neck", "left_shoulder"), ("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"),
+        ("left_shoulder", "left_ear"),
+        ("neck", "nose"), ("nose", "right_eye"), ("nose", "left_eye"),
+        ("right_eye", "right_ear"), ("left_eye", "left_ear"),
+    ),
+    sigmas=(
+        0.026, 0.079,
+        0.079, 0.072, 0.062, 0.079, 0.072, 0.062,
+        0.107, 0.087, 0.089, 0.107, 0.087, 0.089,
+        0.025, 0.025, 0.035, 0.035,
+    ),
+    upper_body=(
+        "nose", "neck",
+        "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+        "right_eye", "left_eye", "right_ear", "left_ear",
+    ),
+)  # fmt: skip
+"""OpenPose's COCO body: COCO's joints and a neck between the shoulders.
+
+The limbs are in the order of its part affinity fields. The neck's sigma is a shoulder's: COCO has
+none.
+"""

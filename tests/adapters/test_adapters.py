@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from slimpose import heatmap
 from slimpose.adapters.blazepose import BlazePose
-from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.heatmap_net import Cells, HeatmapNet
 from slimpose.adapters.movenet import MoveNet, MultiPose
 from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.adapters.simcc import SimccNet
 from slimpose.adapters.tf_pose import TfPose
 from slimpose.arrays import Size

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimpose.adapters.base import model_info
-from slimpose.adapters.bottom_up import BottomUpEstimator
-from slimpose.adapters.part_affinity import OPENPOSE18, group_people
+from slimpose.adapters.part_affinity import BottomUpEstimator, group_people
 from slimpose.arrays import Size
-from slimpose.skeleton import COCO17, Skeleton
+from slimpose.skeleton import COCO17, OPENPOSE18, Skeleton
+from slimpose.tasks import Task
 
 STRIDE = 8
 CELLS = Size(46, 60)
@@ -192,7 +192,7 @@ class Net:
     """Gives these maps for any image of its size, and remembers the image."""
 
     def __init__(
-        self, skeleton: Skeleton, people: list[np.ndarray], task: str = "bottom-up"
+        self, skeleton: Skeleton, people: list[np.ndarray], task: Task = "bottom-up"
     ) -> None:
         size = Size(CELLS.height * STRIDE, CELLS.width * STRIDE)
         self.info = model_info(

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from slimpose.adapters.part_affinity import OPENPOSE18, group_people
+from slimpose.adapters.part_affinity import group_people
 from slimpose.arrays import Size
 from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
 from slimpose.network.baselines.net import BaselineNet, BaselineSpec, PartAffinityNet
 from slimpose.network.build import COMPARED, build, spec_named
 from slimpose.runtime.session import Session
+from slimpose.skeleton import OPENPOSE18
 from slimpose.train import checkpoint
 
 SIZE = Size(64, 64)

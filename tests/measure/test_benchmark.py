@@ -26,7 +26,7 @@ from slimpose.measure.benchmark import backend_choices, model_entry, peer_entry,
 from slimpose.measure.pipeline_latency import STAGES, time_pipeline
 from slimpose.measure.synthetic_video import cut_out_people, drawn_person, make_video
 from slimpose.runtime.auto_backend import BackendChoice
-from slimpose.runtime.backends.available import Backend
+from slimpose.runtime.backends.available import BackendStatus
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.session import Session
@@ -34,10 +34,10 @@ from slimpose.runtime.timing import CallTimes, time_interleaved
 from synthetic_models import CROP, metadata_of, write_detector_model, write_pose_model
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
-NOT_THERE = Backend(
+NOT_THERE = BackendStatus(
     name="openvino", version="", precisions=(), providers=(), install="pip install it"
 )
-THERE = Backend(name="onnxruntime", version="1", precisions=("fp32",), providers=(), install="")
+THERE = BackendStatus(name="onnxruntime", version="1", precisions=("fp32",), providers=(), install="")
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Heatmaps, Points, Size
-from slimpose.network.alignment import ALIGNMENTS, Alignment, align_heatmaps
+from slimpose.geometry import CellAlignment
+from slimpose.network.alignment import ALIGNMENTS, align_heatmaps
 
 CROP = Size(256, 192)
 STRIDE = 4
@@ -18,7 +19,7 @@ CELLS = Size(64, 48)
 SIGMA_CELLS = 2.0  # of SimpleBaseline, HRNet and DARK at this size
 
 
-def drawn(points_crop: np.ndarray, alignment: Alignment) -> Heatmaps:
+def drawn(points_crop: np.ndarray, alignment: CellAlignment) -> Heatmaps:
     """The Gaussians that a net of that alignment was trained on."""
     if alignment == "centers":
         cells = geometry.crop_to_heatmap(points_crop, STRIDE)
@@ -30,7 +31,7 @@ def drawn(points_crop: np.ndarray, alignment: Alignment) -> Heatmaps:
     return heatmap.encode(cells, CELLS, sigma_px=SIGMA_CELLS)
 
 
-def decoded(heatmaps: Heatmaps, alignment: Alignment) -> Points:
+def decoded(heatmaps: Heatmaps, alignment: CellAlignment) -> Points:
     ours = align_heatmaps(torch.from_numpy(heatmaps), alignment, stride=STRIDE).numpy()
     return geometry.heatmap_to_crop(heatmap.decode(ours).points_heatmap, STRIDE)
 
@@ -47,7 +48,7 @@ def decoded(heatmaps: Heatmaps, alignment: Alignment) -> Points:
     ],
 )
 def test_uncorrected_maps_are_off_by_the_known_shift_in_the_middle(
-    alignment: Alignment, shift: float
+    alignment: CellAlignment, shift: float
 ) -> None:
     middle = np.array([[[95.5, 127.5]]], np.float32)
     heatmaps = drawn(middle, alignment)
@@ -61,14 +62,14 @@ def test_uncorrected_maps_are_off_by_the_known_shift_in_the_middle(
     y=st.floats(20, CROP.height - 21, width=32),
 )
 def test_a_point_is_found_where_it_was_drawn_whatever_the_alignment(
-    alignment: Alignment, x: float, y: float
+    alignment: CellAlignment, x: float, y: float
 ) -> None:
     point = np.array([[[x, y]]], np.float32)
     np.testing.assert_allclose(decoded(drawn(point, alignment), alignment), point, atol=0.05)
 
 
 @pytest.mark.parametrize("alignment", ["multiples", "corners"])
-def test_the_maps_are_those_of_a_net_trained_here(alignment: Alignment) -> None:
+def test_the_maps_are_those_of_a_net_trained_here(alignment: CellAlignment) -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform((20, 20), (171, 235), (1, 17, 2)).astype(np.float32)
     corrected = align_heatmaps(

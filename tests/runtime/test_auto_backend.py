@@ -10,8 +10,13 @@ import pytest
 
 import slimpose
 from slimpose.runtime import auto_backend, timing
-from slimpose.runtime.auto_backend import BackendChoice, choices, choose_backend, open_session
-from slimpose.runtime.backends.available import Backend
+from slimpose.runtime.auto_backend import (
+    BackendChoice,
+    choices_for_precision,
+    choose_backend,
+    open_session,
+)
+from slimpose.runtime.backends.available import BackendStatus
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.session import Session
 from synthetic_models import CROP, metadata_of, write_detector_model, write_pose_model
@@ -20,12 +25,12 @@ ORT, OPENVINO = BackendChoice(), BackendChoice(backend="openvino")
 BF16 = BackendChoice(backend="openvino", precision="bf16")
 
 
-def backend(name: str, precisions: tuple[str, ...] = ("fp32",), *, version: str = "1.0") -> Backend:
+def backend(name: str, precisions: tuple[str, ...] = ("fp32",), *, version: str = "1.0") -> BackendStatus:
     install = "" if version else f"pip install {name}"
-    return Backend(name=name, version=version, precisions=precisions, providers=(), install=install)
+    return BackendStatus(name=name, version=version, precisions=precisions, providers=(), install=install)
 
 
-def found(*, openvino: str = "2.0") -> dict[str, Backend]:
+def found(*, openvino: str = "2.0") -> dict[str, BackendStatus]:
     return {
         "onnxruntime": backend("onnxruntime"),
         "openvino": backend("openvino", ("fp32", "bf16"), version=openvino),
@@ -97,7 +102,7 @@ def pose(tmp_path: Path) -> Path:
 def test_only_precisions_that_were_accepted_are_tried(
     own: str, precision: str, expected: list[BackendChoice]
 ) -> None:
-    assert choices(own, precision, found()) == expected
+    assert choices_for_precision(own, precision, found()) == expected
 
 
 def test_a_precision_that_nothing_computes_says_what_could_be_installed() -> None:
@@ -105,15 +110,15 @@ def test_a_precision_that_nothing_computes_says_what_could_be_installed() -> Non
         BackendError,
         match="computes a file of fp32 in bf16; not installed: openvino: pip install openv",
     ):
-        choices("fp32", "bf16", found(openvino=""))
+        choices_for_precision("fp32", "bf16", found(openvino=""))
     with pytest.raises(
         BackendError, match="the file is fp32; expected an INT8 file for int8, in any backend"
     ):
-        choices("fp32", "int8", found())
+        choices_for_precision("fp32", "int8", found())
     with pytest.raises(
         BackendError, match="the file is int8, and its layers stay so; expected an FP32 file"
     ):
-        choices("int8", "fp32", found(openvino=""))
+        choices_for_precision("int8", "fp32", found(openvino=""))
 
 
 @pytest.mark.parametrize(
@@ -135,10 +140,10 @@ def test_the_fastest_is_chosen_and_the_default_unless_another_is_clearly_faster(
 ) -> None:
     machine = Machine(monkeypatch, ms)
     verdict = choose_backend(
-        pose, threads=1, cache=tmp_path / "c.json", found=found(), open_one=machine.open_one
+        pose, threads=1, cache=tmp_path / "c.json", available=found(), open_model=machine.open_one
     )
     assert verdict.choice == expected
-    assert not verdict.is_remembered
+    assert not verdict.is_cached
     assert verdict.median_ms == {
         str(one): pytest.approx(taken) for one, taken in ms.items() if taken is not None
     }
@@ -155,8 +160,8 @@ def test_a_trial_lasts_as_long_as_it_may(
         pose,
         threads=1,
         cache=tmp_path / "c.json",
-        found=found(),
-        open_one=machine.open_one,
+        available=found(),
+        open_model=machine.open_one,
         seconds=1.0,
     )
     assert 1.0 <= machine.clock.now_s < 1.5
@@ -170,7 +175,7 @@ def test_where_nothing_runs_all_reasons_are_told(
         RuntimeError, match=r"nothing here can run .*pose\.onnx: the driver is gone; the driver"
     ):
         choose_backend(
-            pose, threads=1, cache=tmp_path / "c.json", found=found(), open_one=machine.open_one
+            pose, threads=1, cache=tmp_path / "c.json", available=found(), open_model=machine.open_one
         )
 
 
@@ -183,8 +188,8 @@ def test_a_trial_is_remembered_for_the_same_weights_threads_precision_and_versio
     def again(**changes: Any) -> bool:
         given: dict[str, Any] = {"threads": 1, "found": found(), **changes}
         return choose_backend(
-            given.pop("path", pose), cache=cache, open_one=machine.open_one, **given
-        ).is_remembered
+            given.pop("path", pose), cache=cache, open_model=machine.open_one, **given
+        ).is_cached
 
     assert not again()
     opened = machine.opened
@@ -221,18 +226,18 @@ def test_a_broken_cache_is_as_none_and_is_mended(
 
     def go() -> auto_backend.TrialResult:
         return choose_backend(
-            pose, threads=1, cache=cache, found=found(), open_one=machine.open_one
+            pose, threads=1, cache=cache, available=found(), open_model=machine.open_one
         )
 
     go()
     (key,) = json.loads(cache.read_text())
     cache.write_text(content.replace("KEY", key))
-    assert not go().is_remembered
+    assert not go().is_cached
     assert go() == auto_backend.TrialResult(
         choice=OPENVINO,
         median_ms={"onnxruntime": 10.0, "openvino": 5.0},
         failed={},
-        is_remembered=True,
+        is_cached=True,
     )
 
 
@@ -244,7 +249,7 @@ def test_a_cache_that_cannot_be_written_disturbs_nobody(
     cache = tmp_path / "file" / "c.json"
     assert (
         choose_backend(
-            pose, threads=1, cache=cache, found=found(), open_one=machine.open_one
+            pose, threads=1, cache=cache, available=found(), open_model=machine.open_one
         ).choice
         == OPENVINO
     )

@@ -12,9 +12,9 @@ import pytest
 import slimpose
 from slimpose.media.images import read_image
 from slimpose.runtime import models
-from slimpose.runtime.auto_backend import choices_for
+from slimpose.runtime.auto_backend import choices_for_file
 from slimpose.runtime.backends import available, onnxruntime_gpu, openvino
-from slimpose.runtime.backends.available import backends, versions
+from slimpose.runtime.backends.available import backends, installed_versions
 from slimpose.runtime.backends.base import BackendError, resolve_precision
 from slimpose.runtime.backends.openvino import BATCH_SIZE
 from slimpose.runtime.machine import read_machine
@@ -48,7 +48,7 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_is_computed_in_its_own_precision_or_the_one_asked_for(
     own: str, asked: str, offered: tuple[str, ...], expected: str
 ) -> None:
-    assert resolve_precision("openvino", own=own, asked=asked, offered=offered) == expected
+    assert resolve_precision("openvino", file_precision=own, requested=asked, supported=offered) == expected
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_file_is_computed_in_its_own_precision_or_the_one_asked_for(
 )
 def test_a_precision_that_cannot_be_had_is_refused(own: str, asked: str, message: str) -> None:
     with pytest.raises(BackendError, match=message):
-        resolve_precision("onnxruntime", own=own, asked=asked, offered=("fp32",))
+        resolve_precision("onnxruntime", file_precision=own, requested=asked, supported=("fp32",))
 
 
 def test_a_session_says_what_computes_it(pose: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_backend_that_is_not_installed_is_refused_with_the_line_that_installs_
     ):
         Session(pose, backend="openvino")
     assert backends()["openvino"].install == 'pip install "slimpose[openvino]"'
-    assert "openvino" not in versions(backends())
+    assert "openvino" not in installed_versions(backends())
     Session(pose, threads=1)  # the others do not need it
 
 
@@ -242,7 +242,7 @@ class TestOpenVino:
             tmp_path / "some.onnx", metadata=metadata_of("pose", CROP, precision=precision)
         )
         for asked in ("", "any"):
-            tried = {choice.backend for choice in choices_for(path, asked, backends())}
+            tried = {choice.backend for choice in choices_for_file(path, asked, backends())}
             assert ("openvino" in tried) is not is_refused
         if is_refused:
             with pytest.raises(

@@ -153,7 +153,7 @@ def test_this_process_has_held_some_memory() -> None:
 )
 def test_a_choice_is_explained(median_ms: dict[str, float], backend: str, expected: str) -> None:
     verdict = TrialResult(
-        choice=BackendChoice(backend=backend), median_ms=median_ms, failed={}, is_remembered=False
+        choice=BackendChoice(backend=backend), median_ms=median_ms, failed={}, is_cached=False
     )
     assert explain_verdict(verdict).startswith(expected)
 

@@ -13,7 +13,7 @@ import pytest
 
 from slimpose.media.images import read_image
 from slimpose.runtime import models
-from slimpose.runtime.letterbox import letterbox
+from slimpose.runtime.crops import letterbox
 from slimpose.runtime.session import Session
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from slimpose.arrays import Size
 from slimpose.skeleton import COCO17, Skeleton
+from slimpose.tasks import Task
 
 CROP = Size(64, 48)
 CANVAS = Size(96, 96)
@@ -82,7 +83,7 @@ def _save(
     return path
 
 
-def metadata_of(task: str, size: Size, **changes: str) -> dict[str, str]:
+def metadata_of(task: Task, size: Size, **changes: str) -> dict[str, str]:
     fields = {
         "slimpose": "1",
         "task": task,

@@ -272,7 +272,7 @@ def test_yolox_nano_finds_the_demo_people_in_place() -> None:
         pytest.skip("no peers beside this checkout")
     from slimpose import geometry
     from slimpose.media.images import read_image
-    from slimpose.runtime.letterbox import letterbox
+    from slimpose.runtime.crops import letterbox
 
     photos = Path(__file__).parents[2] / "examples" / "photos"
     labels = coco.read(SHARED / "data" / "demo" / "person_keypoints.json", keypoints=False)

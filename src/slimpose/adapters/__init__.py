@@ -1,1 +1,1 @@
-"""Other people's models behind this project's `Model` interface."""
+"""Third-party pose models behind this project's `Model` interface."""

@@ -1,4 +1,4 @@
-"""What every adapter does alike: its description, the check of what it is given, and its answer."""
+"""Shared by all adapters: model description, input checks, normalization and outputs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 from jaxtyping import Float32
 
-from slimpose.arrays import Points, Scores, Size
+from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD, Covariances, Crops, Points, Scores, Size
 from slimpose.runtime.session import ModelInfo
 from slimpose.skeleton import Skeleton
+from slimpose.tasks import Task
 
 OUTPUTS = ("points", "scores", "covariances")
+_MEAN, _STD = (
+    (255 * np.array(values)).astype(np.float32) for values in (IMAGENET_MEAN, IMAGENET_STD)
+)
 
 
 def model_info(
-    path: Path, *, size: Size, stride: int, skeleton: Skeleton, origin: str, task: str = "pose"
+    path: Path, *, size: Size, stride: int, skeleton: Skeleton, origin: str, task: Task = "pose"
 ) -> ModelInfo:
-    """Return what is known of somebody else's pose model.
+    """Return the description of a third-party pose model.
 
-    Its cost is not: ``gmac`` is nan and ``params`` 0. ``slimpose.export.hardware.onnx_cost`` counts
-    them.
+    Its cost is unknown: ``gmac`` is nan and ``params`` 0. ``slimpose.export.hardware.onnx_cost``
+    counts them.
     """
     return ModelInfo(
         name=path.stem,
@@ -38,22 +43,31 @@ def model_info(
     )
 
 
-def check_batch(info: ModelInfo, batch: np.ndarray) -> None:
-    """Raise ValueError unless the batch is uint8 (n, height, width, 3) of the model's size."""
-    if batch.ndim != 4 or batch.shape[1:] != (*info.size, 3) or batch.dtype != np.uint8:
-        raise ValueError(
-            f"batch is {batch.dtype} {batch.shape}; {info.name} expects uint8 "
-            f"(n, {info.size.height}, {info.size.width}, 3)"
-        )
+def normalize_imagenet(crops: Crops) -> Float32[np.ndarray, "n 3 height width"]:
+    """Return RGB crops channels first, with ImageNet's mean subtracted, divided by its deviation."""
+    return np.ascontiguousarray(((crops - _MEAN) / _STD).transpose(0, 3, 1, 2))
 
 
-def check_outputs(info: ModelInfo, outputs: Sequence[str], *, known: Sequence[str]) -> None:
-    """Raise ValueError unless the model has all of these outputs."""
-    unknown = [name for name in outputs if name not in known]
-    if unknown:
+def image_input(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, Size]:
+    """Return the name and the size of a model's only input.
+
+    Raises:
+        ValueError: If it is not one float input (n, 3, height, width) of fixed height and width.
+    """
+    inputs = session.get_inputs()
+    shape = inputs[0].shape
+    fits = (
+        len(inputs) == 1
+        and len(shape) == 4
+        and shape[1] == 3
+        and all(isinstance(side, int) for side in shape[2:])
+    )
+    if not fits or inputs[0].type != "tensor(float)":
         raise ValueError(
-            f"{info.name} has no output {', '.join(unknown)}; expected of {', '.join(known)}"
+            f"{path} takes {[(tensor.name, tensor.type, tensor.shape) for tensor in inputs]}; "
+            "expected one float input (n, 3, height, width) (exported with free height and width?)"
         )
+    return inputs[0].name, Size(shape[2], shape[3])
 
 
 def select_outputs(
@@ -62,19 +76,15 @@ def select_outputs(
     scores: Scores,
     outputs: Sequence[str],
     *,
-    covariances: Float32[np.ndarray, "n joints 2 2"] | None = None,
+    covariances: Covariances | None = None,
 ) -> list[np.ndarray]:
-    """Return the named outputs.
+    """Return the named outputs, of ``OUTPUTS``.
 
-    Where the model does not say how sure it is of a point, the covariance is that of a point
-    anywhere in a square of ``info.stride`` pixels.
-
-    Raises:
-        ValueError: If there is no such output.
+    A model that gives no covariances gets those of a point anywhere in a square of ``info.stride``
+    pixels.
     """
-    check_outputs(info, outputs, known=OUTPUTS)
     if covariances is None:
         spread = np.eye(2, dtype=np.float32) * (info.stride**2 / 12)
         covariances = np.broadcast_to(spread, (*points_crop.shape[:2], 2, 2)).astype(np.float32)
-    found = {"points": points_crop, "scores": scores, "covariances": covariances}
-    return [found[name] for name in outputs]
+    results = {"points": points_crop, "scores": scores, "covariances": covariances}
+    return [results[name] for name in outputs]

@@ -1,4 +1,4 @@
-"""Google's BlazePose landmark model (lite, full, heavy), the .tflite files of MediaPipe."""
+"""Google's BlazePose landmark model (lite, full, heavy): the .tflite files of MediaPipe."""
 
 from __future__ import annotations
 
@@ -7,67 +7,64 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.adapters.base import OUTPUTS, check_batch, model_info, select_outputs
+from slimpose.adapters.base import OUTPUTS, model_info, select_outputs
 from slimpose.arrays import Size
 from slimpose.runtime.backends.litert import open_interpreter
+from slimpose.runtime.session import check_request
 from slimpose.skeleton import COCO17
 
 _LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
-"""BlazePose's numbers of COCO's 17 joints."""
-_NUMBERS = 39 * 5
-"""Each landmark's x, y, z, how visible and how likely present it is, the last two as logits."""
-_REACH = 3
-_SURE_FROM = 0.5
-"""MediaPipe's own: a landmark moves within 7x7 cells, if one of them says 0.5 or more."""
+"""BlazePose's landmark numbers of COCO's 17 joints."""
+_LANDMARK_COUNT = 39
+_LANDMARK_VALUES = 5
+"""Each landmark's x, y, z, visibility and presence; the last two are logits."""
+_RADIUS = 3
+_MIN_HEATMAP_SCORE = 0.5
+"""MediaPipe's values: a landmark moves within 7x7 cells if one of them scores 0.5 or more."""
 
 
 class BlazePose:
-    """The landmark model alone, on plain crops: a ``slimpose.runtime.session.Model`` of COCO's 17 joints.
+    """The landmark model alone, on upright crops: a ``slimpose.runtime.session.Model``.
 
-    MediaPipe turns each crop so that the person stands upright, with a detector of its own; here
-    crops are those of ``slimpose.runtime.crops``, which costs it accuracy on people who do not. One
-    crop a call, RGB 0..1.
+    MediaPipe rotates each crop so that the person stands upright, with a detector of its own. Here
+    crops are those of ``slimpose.runtime.crops``, which costs it accuracy on people who do not
+    stand upright. One crop per call, RGB 0..1, COCO's 17 joints.
 
     Args:
         path: The file.
-        threads: CPU threads; 0 leaves the runtime's choice.
-        refine: Move each landmark to the middle of its heatmap near it where that is sure, as
-            MediaPipe does; without, landmarks are those the model regresses.
+        threads: CPU threads; None for the runtime's choice.
+        refine: Move each landmark to the center of mass of its heatmap nearby where that scores
+            high, as MediaPipe does; without, landmarks are those that the model regresses.
 
     Raises:
         FileNotFoundError: If there is no such file.
         BackendError: If the package that reads .tflite files is not installed.
-        ValueError: If it is no such model.
+        ValueError: If it is not such a model.
 
     Source:
         Bazarevsky et al., "BlazePose: On-device Real-time Body Pose tracking", 2020; Apache-2.0.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0, refine: bool = True) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, refine: bool = True) -> None:
         self._model = open_interpreter(path, threads=threads)
-        given, answers = self._model.get_input_details(), self._model.get_output_details()
-        shape = [int(size) for size in given[0]["shape"]]
-        landmarks = [
-            entry["index"] for entry in answers if int(np.prod(entry["shape"])) == _NUMBERS
-        ]
+        inputs, outputs = self._model.get_input_details(), self._model.get_output_details()
+        shape = [int(side) for side in inputs[0]["shape"]]
+        output_shapes = {entry["index"]: list(map(int, entry["shape"])) for entry in outputs}
+        count = _LANDMARK_COUNT * _LANDMARK_VALUES
+        landmarks = [index for index, sides in output_shapes.items() if np.prod(sides) == count]
         maps = [
-            entry["index"]
-            for entry in answers
-            if len(entry["shape"]) == 4 and entry["shape"][3] == _NUMBERS // 5
+            index
+            for index, sides in output_shapes.items()
+            if len(sides) == 4 and sides[3] == _LANDMARK_COUNT
         ]
-        if (
-            len(given) != 1
-            or len(shape) != 4
-            or shape[3] != 3
-            or not landmarks
-            or (refine and not maps)
-        ):
+        is_image = len(inputs) == 1 and len(shape) == 4 and shape[3] == 3
+        if not is_image or not landmarks or (refine and not maps):
             raise ValueError(
-                f"{path} takes {shape} and gives {[list(map(int, entry['shape'])) for entry in answers]}; expected "
-                f"BlazePose's landmark model: (1, 256, 256, 3) to {_NUMBERS} numbers, and heatmaps to refine them "
-                "(its detector, or another model?)"
+                f"{path} takes {shape} and gives {list(output_shapes.values())}; expected "
+                f"BlazePose's landmark model: (1, 256, 256, 3) to {count} numbers, and heatmaps to "
+                "refine them (its detector, or another model?)"
             )
-        self._input, self._landmarks = given[0]["index"], landmarks[0]
+        self._input, self._landmarks = inputs[0]["index"], landmarks[0]
         self._maps = maps[0] if refine else None
         self.outputs: tuple[str, ...] = OUTPUTS
         self.info = model_info(
@@ -79,43 +76,39 @@ class BlazePose:
         )
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a uint8 batch (n, H, W, 3) of the model's input size, a call each.
+        """Return the named outputs of a uint8 batch (n, H, W, 3), with one call per crop.
 
         Raises:
             ValueError: If the batch does not fit, or there is no such output.
         """
-        check_batch(self.info, batch)
-        points, scores = (
-            np.zeros((len(batch), 17, 2), np.float32),
-            np.zeros((len(batch), 17), np.float32),
-        )
+        check_request(self.info, batch, outputs, self.outputs)
+        joints = list(_LANDMARKS)
+        points = np.zeros((len(batch), 17, 2), np.float32)
+        scores = np.zeros((len(batch), 17), np.float32)
         for row, crop in enumerate(batch):
             self._model.set_tensor(self._input, crop[None].astype(np.float32) / 255)
             self._model.invoke()
-            found = self._model.get_tensor(self._landmarks).reshape(-1, 5)[list(_LANDMARKS)]
-            points[row], scores[row] = found[:, :2], _sigmoid(found[:, 3])
+            landmarks = self._model.get_tensor(self._landmarks).reshape(-1, _LANDMARK_VALUES)
+            points[row], scores[row] = landmarks[joints, :2], _sigmoid(landmarks[joints, 3])
             if self._maps is not None:
-                maps = self._model.get_tensor(self._maps)[0][:, :, list(_LANDMARKS)]
+                maps = self._model.get_tensor(self._maps)[0][:, :, joints]
                 points[row] = self._refined(points[row], _sigmoid(maps))
         return select_outputs(self.info, points - np.float32(0.5), scores, outputs)
 
     def _refined(self, points: np.ndarray, maps: np.ndarray) -> np.ndarray:
-        """Points (17, 2) moved to the centers of mass of heatmaps (height, width, 17) about them."""
+        """Return points (17, 2) moved to the local centers of mass of maps (height, width, 17)."""
         height, width = maps.shape[:2]
         step = np.array([self.info.size.width / width, self.info.size.height / height])
         refined = points.copy()
         for joint, (x, y) in enumerate((points / step).astype(int)):
             if not (0 <= x < width and 0 <= y < height):
                 continue
-            left, top = max(0, x - _REACH), max(0, y - _REACH)
-            near = maps[top : y + _REACH + 1, left : x + _REACH + 1, joint]
-            if near.max() >= _SURE_FROM:
+            left, top = max(0, x - _RADIUS), max(0, y - _RADIUS)
+            near = maps[top : y + _RADIUS + 1, left : x + _RADIUS + 1, joint]
+            if near.max() >= _MIN_HEATMAP_SCORE:
                 columns, rows = np.arange(near.shape[1]) + left, np.arange(near.shape[0]) + top
-                center = (
-                    np.array([(near.sum(axis=0) * columns).sum(), (near.sum(axis=1) * rows).sum()])
-                    / near.sum()
-                )
-                refined[joint] = center * step
+                moments = [(near.sum(axis=0) * columns).sum(), (near.sum(axis=1) * rows).sum()]
+                refined[joint] = np.array(moments) / near.sum() * step
         return refined
 
 

@@ -1,60 +1,66 @@
-"""Nets that give heatmaps: HRNet, SimpleBaseline, ViTPose and their kin, as ONNX; decoded with DARK."""
+"""Heatmap networks as ONNX files (HRNet, SimpleBaseline, ViTPose and alike), decoded with DARK."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from slimpose import heatmap
-from slimpose.adapters.base import OUTPUTS, check_batch, model_info, select_outputs
-from slimpose.adapters.imagenet import image_input, normalize_imagenet
+from slimpose.adapters.base import (
+    OUTPUTS,
+    image_input,
+    model_info,
+    normalize_imagenet,
+    select_outputs,
+)
+from slimpose.geometry import CellAlignment
 from slimpose.runtime.onnx_file import open_onnx_file
+from slimpose.runtime.session import check_request
 from slimpose.skeleton import COCO17, Skeleton
-
-Cells = Literal["multiples", "corners", "centers"]
-"""Where a net was taught that heatmap cells lie. "multiples": cell 0 on pixel 0, the next a stride further (the
-published HRNet and SimpleBaseline, and mmpose's plain codec); "corners": first and last cell on
-first and last pixel (UDP: ViTPose); "centers": each cell on the middle of its square of pixels
-(slimpose)."""
 
 
 class HeatmapNet:
-    """A net with one output (n, joints, height, width): a ``slimpose.runtime.session.Model``.
+    """A network with one output (n, joints, height, width): a ``slimpose.runtime.session.Model``.
+
+    Args:
+        path: The ONNX file.
+        threads: CPU threads; 0 leaves the runtime's choice.
+        skeleton: Its joints, in the order of the heatmaps.
+        alignment: Where its heatmap cells lie in the crop.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such model, or has another number of joints than the skeleton.
+        ValueError: If it is not such a model, or its number of joints is not the skeleton's.
     """
 
     def __init__(
         self,
         path: Path,
         *,
-        threads: int = 0,
+        threads: int | None = None,
         skeleton: Skeleton = COCO17,
-        cells: Cells = "multiples",
+        alignment: CellAlignment = "multiples",
     ) -> None:
         self._session = open_onnx_file(path, threads=threads)
         self._input, size = image_input(self._session, path)
-        given = self._session.get_outputs()
-        shape = given[0].shape
+        found = self._session.get_outputs()
+        shape = found[0].shape
         joints = len(skeleton.joints)
         fits = len(shape) == 4 and shape[1] == joints and all(isinstance(n, int) for n in shape[2:])
         stride = size.height // shape[2] if fits else 0
         if not fits or stride < 1 or (shape[2] * stride, shape[3] * stride) != size:
             raise ValueError(
-                f"{path} gives {[(put.name, put.shape) for put in given]}; expected heatmaps (n, {joints}, height, "
-                f"width), a whole part of {size}"
+                f"{path} gives {[(tensor.name, tensor.shape) for tensor in found]}; expected "
+                f"heatmaps (n, {joints}, height, width), a whole part of {size}"
             )
-        self._answer = given[0].name
+        self._output = found[0].name
         maps = np.array([shape[3], shape[2]], np.float32)
         crop = np.array([size.width, size.height], np.float32)
         even = np.full(2, stride, np.float32)
-        self._step_px = (crop - 1) / (maps - 1) if cells == "corners" else even
-        self._start_px = (even - 1) / 2 if cells == "centers" else np.zeros(2, np.float32)
+        self._step_px = (crop - 1) / (maps - 1) if alignment == "corners" else even
+        self._start_px = (even - 1) / 2 if alignment == "centers" else np.zeros(2, np.float32)
         self.outputs: tuple[str, ...] = OUTPUTS
         self.info = model_info(
             path, size=size, stride=stride, skeleton=skeleton, origin="a heatmap net"
@@ -66,8 +72,8 @@ class HeatmapNet:
         Raises:
             ValueError: If the batch does not fit, or there is no such output.
         """
-        check_batch(self.info, batch)
-        (maps,) = self._session.run([self._answer], {self._input: normalize_imagenet(batch)})
+        check_request(self.info, batch, outputs, self.outputs)
+        (maps,) = self._session.run([self._output], {self._input: normalize_imagenet(batch)})
         decoded = heatmap.decode(np.asarray(maps, np.float32))
         points = decoded.points_heatmap * self._step_px + self._start_px
         covariances = decoded.covariances_heatmap * np.outer(self._step_px, self._step_px)

@@ -1,4 +1,4 @@
-"""Opening a pose model without saying whose it is."""
+"""Opens any supported pose model file: chooses the adapter by its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from slimpose.adapters.heatmap_net import HeatmapNet
 from slimpose.adapters.movenet import MoveNet, MultiPose
 from slimpose.adapters.simcc import SimccNet
 from slimpose.adapters.tf_pose import TfPose
-from slimpose.runtime.backends.base import FILE_SUFFIXES
+from slimpose.runtime.backends.available import FILE_SUFFIXES
 from slimpose.runtime.backends.litert import attached_metadata
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.runtime.session import Model, Session
 
 
-def open_pose_model(path: Path, *, threads: int = 0) -> Model:
-    """Return the pose model in a file: slimpose's own, or whichever adapter its inputs and outputs fit.
+def open_pose_model(path: Path, *, threads: int | None = None) -> Model:
+    """Return the pose model of a file, opened by ``Session`` or by the adapter that fits it.
 
-    A net of heatmaps is taken to have cell 0 on pixel 0; ``HeatmapNet`` itself opens others.
+    A heatmap network is assumed to have cell 0 on pixel 0; open others with ``HeatmapNet``.
 
     Raises:
         FileNotFoundError: If there is no such file.
         BackendError: If the package that reads such a file is not installed.
-        ValueError: If it is no such file, or none of these models.
+        ValueError: If it is not such a file, or not one of these models.
     """
     if path.suffix.lower() == ".pb":
         return TfPose(path, threads=threads)
@@ -32,11 +32,11 @@ def open_pose_model(path: Path, *, threads: int = 0) -> Model:
         return BlazePose(path, threads=threads)
     if own_backend:
         return Session(path, threads=threads)
-    session = open_onnx_file(path, threads=threads, is_to_run=False)
+    session = open_onnx_file(path, threads=threads, optimize=False)
     if "slimpose" in session.get_modelmeta().custom_metadata_map:
         return Session(path, threads=threads)
-    inputs = [(put.name, put.type, put.shape) for put in session.get_inputs()]
-    outputs = [(put.name, put.shape) for put in session.get_outputs()]
+    inputs = [(tensor.name, tensor.type, tensor.shape) for tensor in session.get_inputs()]
+    outputs = [(tensor.name, tensor.shape) for tensor in session.get_outputs()]
     ranks = [len(shape) for _, shape in outputs]
     if any(shape[-2:] == [17, 3] for _, shape in outputs):
         return MoveNet(path, threads=threads)
@@ -47,6 +47,7 @@ def open_pose_model(path: Path, *, threads: int = 0) -> Model:
     if ranks == [4]:
         return HeatmapNet(path, threads=threads)
     raise ValueError(
-        f"{path} takes {inputs} and gives {outputs}; expected a slimpose model, MoveNet SinglePose (1, 1, 17, 3) "
-        "or MultiPose (1, 6, 56), a SimCC net (two outputs: n, joints, bins), or heatmaps (n, joints, height, width)"
+        f"{path} takes {inputs} and gives {outputs}; expected a slimpose model, MoveNet SinglePose "
+        "(1, 1, 17, 3) or MultiPose (1, 6, 56), a SimCC net (two outputs: n, joints, bins), or "
+        "heatmaps (n, joints, height, width)"
     )

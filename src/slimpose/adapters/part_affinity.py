@@ -1,8 +1,8 @@
-"""Bottom-up: people out of all joints of an image and the affinities between them, in NumPy.
+"""Bottom-up estimation: groups all joints of an image into people by part affinity fields.
 
-A limb's affinity is a map of vectors: unit length along the limb where somebody's limb runs, zero
-elsewhere. Two joints belong together if the map points from one to the other all the way between
-them.
+A limb's affinity field is a map of vectors: unit length along the limb where one runs, zero
+elsewhere. Two joints belong to one person if the field points from one to the other all the way
+between them.
 
 Source:
     Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017,
@@ -18,8 +18,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from slimpose.arrays import PersonScores, Points, Scores
-from slimpose.skeleton import Skeleton
+from slimpose import geometry
+from slimpose.arrays import Image, PersonScores, Points, Scores
+from slimpose.poses import NOT_TRACKED, Poses
+from slimpose.runtime.crops import letterbox
+from slimpose.runtime.session import Model
+from slimpose.skeleton import COCO17, Skeleton
 
 JointMaps = Float32[np.ndarray, "joints map_height map_width"]
 LimbMaps = Float32[np.ndarray, "limb_axes map_height map_width"]
@@ -30,57 +34,90 @@ SAMPLES = 10
 MIN_PEAK = 0.1
 MIN_AFFINITY = 0.05
 MIN_SAMPLE_SHARE = 0.8
-"""Of a limb's samples, so many must reach the least affinity."""
+"""Share of a limb's samples that must reach the minimum affinity."""
 MIN_JOINTS = 3
 MIN_PERSON_SCORE = 0.2
-"""Scores of joints and affinities of limbs, over the joints found."""
+"""Sum of joint scores and limb affinities, divided by the number of joints found."""
 _PEAK_RADIUS = 5
-"""In upsampled cells: of two peaks nearer than this, the lower is none."""
-_MOST_PEAKS = 100
-"""A joint: more are noise, and the pairs grow with their square."""
+"""In upsampled cells: of two peaks closer than this, the lower one is discarded."""
+_MAX_PEAKS = 100
+"""Per joint: more are noise, and the number of pairs grows with their square."""
 
-OPENPOSE18 = Skeleton(
-    name="openpose18",
-    joints=(
-        "nose", "neck",
-        "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
-        "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
-        "right_eye", "left_eye", "right_ear", "left_ear",
-    ),
-    limbs=(
-        ("neck", "right_hip"), ("right_hip", "right_knee"), ("right_knee", "right_ankle"),
-        ("neck", "left_hip"), ("left_hip", "left_knee"), ("left_knee", "left_ankle"),
-        ("neck", "right_shoulder"), ("right_shoulder", "right_elbow"), ("right_elbow", "right_wrist"),
-        ("right_shoulder", "right_ear"),
-        ("neck", "left_shoulder"), ("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"),
-        ("left_shoulder", "left_ear"),
-        ("neck", "nose"), ("nose", "right_eye"), ("nose", "left_eye"),
-        ("right_eye", "right_ear"), ("left_eye", "left_ear"),
-    ),
-    sigmas=(
-        0.026, 0.079,
-        0.079, 0.072, 0.062, 0.079, 0.072, 0.062,
-        0.107, 0.087, 0.089, 0.107, 0.087, 0.089,
-        0.025, 0.025, 0.035, 0.035,
-    ),
-    upper_body=(
-        "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
-        "right_eye", "left_eye", "right_ear", "left_ear",
-    ),
-)  # fmt: skip
-"""OpenPose's COCO body: COCO's joints and the neck between the shoulders; limbs in the order of its affinity maps.
-The neck's sigma is a shoulder's: COCO measured none."""
+
+
+class BottomUpEstimator:
+    """Finds the people of a whole image: no detector and no crops.
+
+    The model gives heatmaps and affinities, which are grouped here; or it groups people itself
+    (outputs "points", "scores" and "person_scores", as MoveNet MultiPose).
+
+    Raises:
+        ValueError: If the model is of another task, or lacks one of COCO's joints.
+    """
+
+    def __init__(self, model: Model) -> None:
+        if model.info.task != "bottom-up":
+            raise ValueError(
+                f"{model.info.name} is a {model.info.task} model; expected one for whole images"
+            )
+        joints = model.info.skeleton.joints
+        missing = [joint for joint in COCO17.joints if joint not in joints]
+        if missing:
+            raise ValueError(
+                f"{model.info.name} has no {', '.join(missing)}; expected all of COCO's joints"
+            )
+        self._model = model
+        self._order = [joints.index(joint) for joint in COCO17.joints]
+
+    def __call__(self, image: Image) -> Poses:
+        """Return the people of an RGB uint8 image with COCO's joints, best first.
+
+        Joints that were not found score 0. Boxes are those of the joints found; a covariance is
+        that of a point anywhere in a heatmap cell.
+        """
+        info = self._model.info
+        canvas, affine = letterbox(image, info.size)
+        people = self._people(canvas)
+        if len(people.scores) == 0:
+            return Poses.none(COCO17)
+        to_image = np.repeat(geometry.invert_affines(affine), len(people.scores), axis=0)
+        points = geometry.transform_points(to_image, people.points_image)[:, self._order]
+        scores = people.scores[:, self._order]
+        is_found = (scores > 0)[..., None]
+        low = np.where(is_found, points, np.inf).min(axis=1)
+        high = np.where(is_found, points, -np.inf).max(axis=1)
+        kept = np.isfinite(low).all(axis=1)  # a person of a neck alone has none of COCO's joints
+        cell = np.eye(2, dtype=np.float32) * (info.stride * to_image[0, 0, 0]) ** 2 / 12
+        return Poses(
+            points_image=np.where(is_found, points, 0)[kept].astype(np.float32),
+            scores=scores[kept],
+            covariances_image=np.broadcast_to(cell, (*scores[kept].shape, 2, 2)).astype(np.float32),
+            boxes_image=np.concatenate([low, high], axis=1)[kept].astype(np.float32),
+            person_scores=people.person_scores[kept],
+            ids=np.full(int(kept.sum()), NOT_TRACKED, np.int64),
+            skeleton=COCO17,
+        )
+
+    def _people(self, canvas: Image) -> GroupedPeople:
+        info = self._model.info
+        if "person_scores" in self._model.outputs:
+            results = self._model.run(canvas[None], ("points", "scores", "person_scores"))
+            points, scores, person_scores = (batch[0] for batch in results)
+            count = np.count_nonzero(person_scores)
+            best = np.argsort(-person_scores, kind="stable")[:count]
+            return GroupedPeople(points[best], scores[best], person_scores[best])
+        heatmaps, affinities = self._model.run(canvas[None], ("heatmaps", "affinities"))
+        return group_people(heatmaps[0], affinities[0], info.skeleton, stride=info.stride)
 
 
 class GroupedPeople(NamedTuple):
     """The n people of one image.
 
     Attributes:
-        points_image: (n, joints, 2) x, y in pixels of the net's input; 0, 0 where a joint was not
-            found.
-        scores: (n, joints) the heatmap's value; 0 where a joint was not found.
-        person_scores: (n,) their sum and that of the limbs' affinities, as a share of the most
-            there can be.
+        points_image: (n, joints, 2) x, y in pixels of the network's input; 0, 0 where a joint was
+            not found.
+        scores: (n, joints) heatmap values; 0 where a joint was not found.
+        person_scores: (n,) sum of joint scores and limb affinities, as a share of its maximum.
     """
 
     points_image: Points
@@ -90,7 +127,7 @@ class GroupedPeople(NamedTuple):
 
 @dataclass(slots=True)
 class _Person:
-    """Peaks by joint, and the score so far."""
+    """A person being assembled: the peak of each joint found, and the score so far."""
 
     peaks: dict[int, int] = field(default_factory=dict)
     score: float = 0.0
@@ -109,25 +146,26 @@ def group_people(
     """Return the people of one image, best first.
 
     Args:
-        heatmaps: One a joint, without the background's; all people in each.
-        affinities: Two a limb.
-        skeleton: Names both.
-        stride: Input pixels a cell.
+        heatmaps: One per joint, with all people in each, without the background's.
+        affinities: Two per limb.
+        skeleton: Names the joints and limbs of the maps.
+        stride: Input pixels per heatmap cell.
 
     Raises:
-        ValueError: If the maps are not the skeleton's.
+        ValueError: If the numbers of maps are not the skeleton's.
     """
     joints, limbs = len(skeleton.joints), skeleton.limb_indices
     if len(heatmaps) != joints or len(affinities) != 2 * len(limbs):
         raise ValueError(
-            f"got {len(heatmaps)} heatmaps and {len(affinities)} affinity maps; {skeleton.name} has {joints} joints "
-            f"and {len(limbs)} limbs: expected {joints} and {2 * len(limbs)} (is the background's heatmap among them?)"
+            f"got {len(heatmaps)} heatmaps and {len(affinities)} affinity maps; {skeleton.name} "
+            f"has {joints} joints and {len(limbs)} limbs: expected {joints} and {2 * len(limbs)} "
+            "(is the background's heatmap among them?)"
         )
-    peaks = [_find_peaks(_enlarged(heatmap)) for heatmap in heatmaps]
+    peaks = [_find_peaks(_upsampled(heatmap)) for heatmap in heatmaps]
     people: list[_Person] = []
     owners: list[dict[int, _Person]] = [{} for _ in range(joints)]
     for limb, (a, b) in enumerate(limbs):
-        field_x, field_y = _enlarged(affinities[2 * limb]), _enlarged(affinities[2 * limb + 1])
+        field_x, field_y = _upsampled(affinities[2 * limb]), _upsampled(affinities[2 * limb + 1])
         for i, j, affinity in _connect(peaks[a].points, peaks[b].points, field_x, field_y):
             _join(people, owners, (a, i), (b, j), peaks, affinity)
     kept = [
@@ -145,21 +183,20 @@ def group_people(
             points[row, joint] = cell * stride + (stride - 1) / 2
             scores[row, joint] = peaks[joint].scores[peak]
     overall = np.array([person.score for person in kept], np.float32) / (joints + len(limbs))
-    return GroupedPeople(
-        points, scores.clip(0, 1), overall.clip(0, 1)
-    )  # enlarged maps overshoot by some percent
+    # Cubic upsampling overshoots by some percent.
+    return GroupedPeople(points, scores.clip(0, 1), overall.clip(0, 1))
 
 
-def _enlarged(
+def _upsampled(
     cells: Float32[np.ndarray, "map_height map_width"],
 ) -> Float32[np.ndarray, "height width"]:
     return cv2.resize(cells, None, fx=UPSAMPLING, fy=UPSAMPLING, interpolation=cv2.INTER_CUBIC)
 
 
 def _find_peaks(heatmap: Float32[np.ndarray, "height width"]) -> _Peaks:
-    around = np.ones((2 * _PEAK_RADIUS + 1, 2 * _PEAK_RADIUS + 1), np.uint8)
-    y, x = np.nonzero((heatmap >= cv2.dilate(heatmap, around)) & (heatmap > MIN_PEAK))
-    best = np.argsort(-heatmap[y, x], kind="stable")[:_MOST_PEAKS]
+    window = np.ones((2 * _PEAK_RADIUS + 1, 2 * _PEAK_RADIUS + 1), np.uint8)
+    y, x = np.nonzero((heatmap >= cv2.dilate(heatmap, window)) & (heatmap > MIN_PEAK))
+    best = np.argsort(-heatmap[y, x], kind="stable")[:_MAX_PEAKS]
     y, x = y[best], x[best]
     return _Peaks(np.stack([x, y], axis=1).astype(np.float32), heatmap[y, x])
 
@@ -170,33 +207,31 @@ def _connect(
     field_x: Float32[np.ndarray, "height width"],
     field_y: Float32[np.ndarray, "height width"],
 ) -> list[tuple[int, int, float]]:
-    """Return pairs (start, end, affinity), the best first, each peak in one at most."""
+    """Return pairs (start, end, affinity), best first, with each peak in at most one pair."""
     if not len(starts) or not len(ends):
         return []
     vectors = ends[None] - starts[:, None]
     lengths = np.linalg.norm(vectors, axis=2)
     along = vectors / np.maximum(lengths, 1e-6)[..., None]
     steps = np.linspace(0, 1, SAMPLES, dtype=np.float32)
-    sampled = (
-        starts[:, None, None] + steps[:, None] * vectors[:, :, None]
-    )  # (starts, ends, samples, 2)
+    sampled = starts[:, None, None] + steps[:, None] * vectors[:, :, None]
     cells: Int64[np.ndarray, "starts ends samples 2"] = np.rint(sampled).astype(np.int64)
     x, y = cells[..., 0], cells[..., 1]
     agreement = field_x[y, x] * along[..., None, 0] + field_y[y, x] * along[..., None, 1]
     counts = agreement > MIN_AFFINITY
     affinity = (agreement * counts).sum(axis=2) / np.maximum(counts.sum(axis=2), 1)
     possible = (counts.mean(axis=2) >= MIN_SAMPLE_SHARE - 1e-6) & (lengths > 0)
-    starts_of, ends_of = np.nonzero(possible)
-    found = affinity[starts_of, ends_of]
-    taken_starts: set[int] = set()
-    taken_ends: set[int] = set()
+    rows, columns = np.nonzero(possible)
+    affinities = affinity[rows, columns]
+    used_starts: set[int] = set()
+    used_ends: set[int] = set()
     pairs: list[tuple[int, int, float]] = []
-    for place in np.argsort(-found, kind="stable"):
-        i, j = int(starts_of[place]), int(ends_of[place])
-        if i not in taken_starts and j not in taken_ends:
-            taken_starts.add(i)
-            taken_ends.add(j)
-            pairs.append((i, j, float(found[place])))
+    for candidate in np.argsort(-affinities, kind="stable"):
+        i, j = int(rows[candidate]), int(columns[candidate])
+        if i not in used_starts and j not in used_ends:
+            used_starts.add(i)
+            used_ends.add(j)
+            pairs.append((i, j, float(affinities[candidate])))
     return pairs
 
 
@@ -208,10 +243,10 @@ def _join(
     peaks: list[_Peaks],
     affinity: float,
 ) -> None:
-    """Put two connected joints (joint, peak) into one person, unless that gives somebody a joint twice."""
-    mine, theirs = (owners[joint].get(peak) for joint, peak in (start, end))
-    if mine is None or theirs is None:
-        person = mine or theirs
+    """Merge two connected peaks (joint, peak) into one person, unless a joint would be twice."""
+    first, second = (owners[joint].get(peak) for joint, peak in (start, end))
+    if first is None or second is None:
+        person = first or second
         if person is None:
             person = _Person()
             people.append(person)
@@ -223,11 +258,11 @@ def _join(
             person.score += float(peaks[joint].scores[peak])
             owners[joint][peak] = person
         person.score += affinity
-    elif mine is theirs:
-        mine.score += affinity
-    elif mine.peaks.keys().isdisjoint(theirs.peaks):
-        mine.peaks |= theirs.peaks
-        mine.score += theirs.score + affinity
-        for joint, peak in theirs.peaks.items():
-            owners[joint][peak] = mine
-        people[:] = [person for person in people if person is not theirs]
+    elif first is second:
+        first.score += affinity
+    elif first.peaks.keys().isdisjoint(second.peaks):
+        first.peaks |= second.peaks
+        first.score += second.score + affinity
+        for joint, peak in second.peaks.items():
+            owners[joint][peak] = first
+        people[:] = [person for person in people if person is not second]

@@ -1,4 +1,4 @@
-"""Nets that give a joint's x and y as two distributions along the axes: RTMPose and its kin, as ONNX."""
+"""SimCC networks as ONNX files (RTMPose and alike): x and y are classified along the two axes."""
 
 from __future__ import annotations
 
@@ -7,48 +7,54 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.adapters.base import OUTPUTS, check_batch, model_info, select_outputs
-from slimpose.adapters.imagenet import image_input, normalize_imagenet
+from slimpose.adapters.base import (
+    OUTPUTS,
+    image_input,
+    model_info,
+    normalize_imagenet,
+    select_outputs,
+)
 from slimpose.runtime.onnx_file import open_onnx_file
+from slimpose.runtime.session import check_request
 from slimpose.skeleton import COCO17, Skeleton
 
 
 class SimccNet:
-    """A net with two outputs (n, joints, bins), x then y: a ``slimpose.runtime.session.Model``.
+    """A network with two outputs (n, joints, bins), x then y: a ``slimpose.runtime.session.Model``.
 
-    The bins divide the crop evenly, bin 0 on pixel 0; two a pixel as RTMPose is published. A
-    joint's score is the lower of its two maxima.
+    The bins divide the crop evenly, with bin 0 on pixel 0; RTMPose has two per pixel. A joint's
+    score is the lower of its two maxima.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such model, or has another number of joints than the skeleton.
+        ValueError: If it is not such a model, or its number of joints is not the skeleton's.
 
     Source:
         Li et al., "SimCC: a Simple Coordinate Classification Perspective for Human Pose
         Estimation", ECCV 2022.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0, skeleton: Skeleton = COCO17) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, skeleton: Skeleton = COCO17) -> None:
         self._session = open_onnx_file(path, threads=threads)
         self._input, size = image_input(self._session, path)
-        given = self._session.get_outputs()
+        found = self._session.get_outputs()
         joints = len(skeleton.joints)
-        wanted = (joints, size.width), (joints, size.height)
-        fits = len(given) == 2 and all(
-            len(put.shape) == 3
-            and put.shape[1] == count
-            and isinstance(put.shape[2], int)
-            and put.shape[2] % side == 0
-            for put, (count, side) in zip(given, wanted, strict=True)
+        fits = len(found) == 2 and all(
+            len(tensor.shape) == 3
+            and tensor.shape[1] == joints
+            and isinstance(tensor.shape[2], int)
+            and tensor.shape[2] % side == 0
+            for tensor, side in zip(found, (size.width, size.height), strict=True)
         )
         if not fits:
             raise ValueError(
-                f"{path} gives {[(put.name, put.shape) for put in given]}; expected two outputs (n, {joints}, bins), "
-                f"whole multiples of the width {size.width} and of the height {size.height}"
+                f"{path} gives {[(tensor.name, tensor.shape) for tensor in found]}; expected two "
+                f"outputs (n, {joints}, bins), whole multiples of the width {size.width} and of "
+                f"the height {size.height}"
             )
-        self._answers = [put.name for put in given]
+        self._output_names = [tensor.name for tensor in found]
         self._bins_per_px = np.array(
-            [given[0].shape[2] / size.width, given[1].shape[2] / size.height], np.float32
+            [found[0].shape[2] / size.width, found[1].shape[2] / size.height], np.float32
         )
         self.outputs: tuple[str, ...] = OUTPUTS
         self.info = model_info(
@@ -61,10 +67,10 @@ class SimccNet:
         Raises:
             ValueError: If the batch does not fit, or there is no such output.
         """
-        check_batch(self.info, batch)
-        found = self._session.run(self._answers, {self._input: normalize_imagenet(batch)})
-        along_x, along_y = (np.asarray(one) for one in found)
-        places = np.stack([along_x.argmax(axis=2), along_y.argmax(axis=2)], axis=2)
-        points = (places / self._bins_per_px).astype(np.float32)
+        check_request(self.info, batch, outputs, self.outputs)
+        axes = self._session.run(self._output_names, {self._input: normalize_imagenet(batch)})
+        along_x, along_y = (np.asarray(axis) for axis in axes)
+        bins = np.stack([along_x.argmax(axis=2), along_y.argmax(axis=2)], axis=2)
+        points = (bins / self._bins_per_px).astype(np.float32)
         scores = np.minimum(along_x.max(axis=2), along_y.max(axis=2)).clip(0, 1)
         return select_outputs(self.info, points, scores.astype(np.float32), outputs)

@@ -32,11 +32,10 @@ from slimpose.measure.pipeline_latency import STAGES, time_pipeline
 from slimpose.measure.synthetic_video import FRAMES, SyntheticVideo, make_video, sample_people
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import BackendChoice, companion_choice
-from slimpose.runtime.backends.available import backends, versions
-from slimpose.runtime.backends.base import backend_of
+from slimpose.runtime.backends.available import backend_of, backends, installed_versions
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.machine import peak_memory_bytes, read_machine
-from slimpose.runtime.session import Session, of_task
+from slimpose.runtime.session import Session, models_of_task
 from slimpose.runtime.timing import time_interleaved
 
 ROUNDS, FILM_S = 50, 4.0
@@ -148,7 +147,7 @@ def benchmark(
         "python": platform.python_version(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
-        "versions": versions(found),
+        "versions": installed_versions(found),
         "machine": asdict(machine),
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "quick": quick,
@@ -174,7 +173,7 @@ def _check(**numbers: Sequence[int]) -> None:
 
 
 def _shipped_pose_models() -> list[Path]:
-    paths = of_task("pose", models.shipped().values())
+    paths = models_of_task("pose", models.shipped().values())
     if not paths:
         raise RuntimeError(
             f"no pose models in {models.WEIGHTS}: this package was built without weights; give --model"

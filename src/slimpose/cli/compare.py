@@ -16,8 +16,8 @@ import tyro
 from rich.console import Console
 
 import slimpose
-from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.arrays import Size
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare import published_results
@@ -32,8 +32,8 @@ from slimpose.network.build import COMPARED, Spec, spec_from_json, spec_named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper_tables import ROWS as PAPER_ROWS
 from slimpose.runtime import models
-from slimpose.runtime.backends.available import metadata_of
-from slimpose.runtime.backends.base import backend_of, file_precision
+from slimpose.runtime.backends.available import backend_of, read_metadata
+from slimpose.runtime.backends.base import file_precision
 from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import read_machine
 from slimpose.runtime.session import Model, Session
@@ -250,7 +250,7 @@ def _complete(entry: ComparisonRow, path: Path) -> None:
     if (
         entry.params is not None
     ):  # a net of ours, exported for this: what is known need not be opened to run
-        entry.runs_in = _runs_in(path, file_precision(metadata_of(path)))
+        entry.runs_in = _runs_in(path, file_precision(read_metadata(path)))
         return
     model = open_pose_model(path, threads=1)
     entry.runs_in = _runs_in(path, model.info.precision)
@@ -258,7 +258,7 @@ def _complete(entry: ComparisonRow, path: Path) -> None:
     if path.suffix == ".onnx":
         counted = cost_of_onnx(path)
         entry.params, entry.gmac = counted.params, round(counted.gmac, 4)
-        spec = metadata_of(path).get("net")
+        spec = read_metadata(path).get("net")
         if spec is not None:
             entry.tool = round(cost_of_spec(spec_from_json(spec)).tool_number, 4)
 

@@ -20,7 +20,7 @@ from slimpose.runtime.auto_backend import (
     check_names,
     choose_backend,
 )
-from slimpose.runtime.backends.available import Backend, backends
+from slimpose.runtime.backends.available import BackendStatus, backends
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.machine import Machine, overflows_int8, read_machine
 
@@ -37,7 +37,7 @@ PACKAGES = {
 
 def doctor(
     model: str = models.DEFAULT_POSE,
-    threads: int = 0,
+    threads: int | None = None,
     precision: str = "any",
     try_backends: bool = True,
     again: bool = False,
@@ -47,24 +47,22 @@ def doctor(
 
     Args:
         model: The model to try the backends with: a shipped name, or a file of slimpose export.
-        threads: CPU threads to try with; 0 leaves each backend's choice.
+        threads: CPU threads to try with; each backend's choice by default.
         precision: What may be chosen: any, bf16, fp16; or int8 and fp32, a file's own.
         try_backends: Whether to try them (a second or two, remembered); without, nothing is chosen.
         again: Try anew what was tried before: the machine was busy then, perhaps.
         json: Print one JSON object instead.
     """
     check_names("auto", precision)
-    if threads < 0:
-        raise ValueError(f"--threads is {threads}; expected 0 (each backend's choice) or more")
     path = models.resolve(model)
     machine, found = read_machine(), backends()
     verdicts: dict[str, TrialResult] = {}
     refused = ""
     if try_backends:
-        verdicts["own"] = choose_backend(path, threads=threads, found=found, again=again)
+        verdicts["own"] = choose_backend(path, threads=threads, available=found, refresh=again)
         try:
             verdicts["asked"] = choose_backend(
-                path, threads=threads, precision=precision, found=found, again=again
+                path, threads=threads, precision=precision, available=found, refresh=again
             )
         except BackendError as error:
             refused = str(error)
@@ -150,7 +148,7 @@ def explain_verdict(verdict: TrialResult) -> str:
         reason = (
             f"the fastest, {first[1] / verdict.median_ms[chosen]:.2f} times as fast as {first[0]}"
         )
-    return f"{reason} ({told}{'; remembered' if verdict.is_remembered else '; tried now'})"
+    return f"{reason} ({told}{'; remembered' if verdict.is_cached else '; tried now'})"
 
 
 def _heading(name: str, model: str, precision: str) -> str:
@@ -159,7 +157,7 @@ def _heading(name: str, model: str, precision: str) -> str:
     return f"with --backend auto --precision {precision}"
 
 
-def _table(found: dict[str, Backend]) -> Table:
+def _table(found: dict[str, BackendStatus]) -> Table:
     table = Table(
         "backend",
         "version",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +12,6 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from slimpose.arrays import Crops
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
@@ -25,7 +22,9 @@ from slimpose.formats import coco
 from slimpose.formats.files import read_json, write_json
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import open_session
+from slimpose.runtime.machine import check_threads
 from slimpose.runtime.session import Model, Session
+from slimpose.runtime.timing import Durations
 
 BOX_FLOOR = 0.05
 """Boxes scored lower are not looked at by default: their poses could add a tenth of an AP, at ten times the work."""
@@ -36,9 +35,9 @@ POSE_NMS_OKS = 0.9
 class ModelOptions:
     """How models are opened; see ``open_session``."""
 
-    threads: int
+    threads: int | None
     backend: str
-    precision: str
+    precision: str | None
 
     def __call__(self, model: str) -> Model:
         """Return a model by a shipped name, from an ONNX file, or from training weights, which PyTorch runs.
@@ -54,7 +53,7 @@ class ModelOptions:
                 backend=self.backend,
                 precision=self.precision,
             )
-        if (self.backend, self.precision) not in (("onnxruntime", ""), ("onnxruntime", "fp32")):
+        if (self.backend, self.precision) not in (("onnxruntime", None), ("onnxruntime", "fp32")):
             raise ValueError(
                 f"{model} holds weights, which PyTorch runs in FP32; --backend and --precision are for ONNX files"
             )
@@ -65,26 +64,6 @@ class ModelOptions:
         if self.threads:
             torch.set_num_threads(self.threads)
         return TorchModel(load_weights(Path(model)), name=model)
-
-
-@dataclass(slots=True)
-class Stopwatch:
-    """Adds up the time that a function's calls take."""
-
-    seconds: float = 0.0
-    calls: int = 0
-
-    def timed(self, function: Callable[[Crops], Any]) -> Callable[[Crops], Any]:
-        """Return the function, timed."""
-
-        def call(batch: Crops) -> Any:
-            started = time.perf_counter()
-            result = function(batch)
-            self.seconds += time.perf_counter() - started
-            self.calls += 1
-            return result
-
-        return call
 
 
 def evaluate(
@@ -101,9 +80,9 @@ def evaluate(
     results: Path | None = None,
     analyze: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     detector: str = models.DEFAULT_DETECTOR,
-    threads: int = 0,
+    threads: int | None = None,
     backend: str = "onnxruntime",
-    precision: str = "",
+    precision: str | None = None,
 ) -> int:
     """Measure a model's accuracy: keypoint AP of a pose net, person-box AP of a detector.
 
@@ -130,15 +109,14 @@ def evaluate(
             (analysis.json): by joint, size, crowding and occlusion, of which kind, and the worst
             people in pictures.
         detector: The detector of --boxes detector.
-        threads: CPU threads; 0 leaves the backend's choice.
+        threads: CPU threads; the backend's choice by default.
         backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the
             fastest here, by a short trial that is remembered.
         precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets
             --backend auto choose; by default the files' own.
     """
     require_pycocotools()
-    if threads < 0:
-        raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
+    check_threads(threads)
     if box_threshold is not None and not 0 <= box_threshold <= 1:
         raise ValueError(f"--box-threshold is {box_threshold:g}; expected a number 0..1")
     if flip_shift and not flip:
@@ -233,13 +211,13 @@ def _evaluate_detector(
     truth = coco.read(annotations, keypoints=False)
     truth.check_images(images)
     threshold = loaded.info.score_threshold if threshold is None else threshold
-    watch = Stopwatch()
+    durations = Durations()
     with Progress(transient=True) as bar:
         task = bar.add_task("images")
         found = detector_evaluation.detected_boxes(
             truth,
             images,
-            watch.timed(detector_evaluation.detect_images(loaded)),
+            durations.timed()(detector_evaluation.detect_images(loaded)),
             canvas=loaded.info.size,
             nms_iou_threshold=loaded.info.nms_iou_threshold,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
@@ -252,7 +230,7 @@ def _evaluate_detector(
         "images": len(truth.images),
         "people": people,
         "model": loaded.info.name,
-        "ms_per_image": 1e3 * watch.seconds / max(1, watch.calls),
+        "ms_per_image": durations.mean_ms,
     }
     return figures, detector_evaluation.box_records(truth, found)
 
@@ -297,7 +275,7 @@ def _evaluate_pose(
     detector: str,
     opened: ModelOptions,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    truth, watch = given.file, Stopwatch()
+    truth, durations = given.file, Durations()
     looked_at = _boxes(boxes, truth, images, detector=detector, opened=opened)
     if boxes != "gt":
         sure = {image_id: found.above_score(box_threshold) for image_id, found in looked_at.items()}
@@ -314,7 +292,7 @@ def _evaluate_pose(
             truth,
             images,
             looked_at,
-            watch.timed(predict),
+            durations.timed()(predict),
             crop_size=loaded.info.size,
             nms_oks=None if boxes == "gt" else POSE_NMS_OKS,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
@@ -327,7 +305,7 @@ def _evaluate_pose(
         "images": len(truth.images),
         "people": people,
         "model": loaded.info.name,
-        "ms_per_person": 1e3 * watch.seconds / max(1, people),
+        "ms_per_person": durations.total_ms / max(1, people),
     }
     return figures, records
 

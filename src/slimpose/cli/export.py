@@ -17,11 +17,10 @@ from slimpose.export.runtimes import convert as runtimes
 from slimpose.formats.files import read_json
 from slimpose.media.images import image_files, read_image
 from slimpose.network.build import spec_named
-from slimpose.runtime.backends.available import metadata_of
-from slimpose.runtime.backends.base import ENDINGS, FILE_SUFFIXES
+from slimpose.runtime.backends.available import FILE_SUFFIXES, NATIVE_FILES, read_metadata
 from slimpose.runtime.backends.ncnn import SUFFIX as NCNN_SUFFIX
-from slimpose.runtime.backends.ncnn import weights_path as ncnn_files
-from slimpose.runtime.letterbox import letterbox
+from slimpose.runtime.backends.ncnn import companion_paths as ncnn_files
+from slimpose.runtime.crops import letterbox
 from slimpose.runtime.models import resolve, shipped
 from slimpose.runtime.session import read_info
 
@@ -87,7 +86,7 @@ def export(
     is_onnx = out.suffix.lower() == ".onnx"
     if not (is_onnx or out.suffix.lower() in FILE_SUFFIXES):
         raise ValueError(
-            f"--out is {out}; expected a name that ends in .onnx, {', '.join(ENDINGS.values())}"
+            f"--out is {out}; expected a name that ends in .onnx, {', '.join(files.ending for files in NATIVE_FILES.values())}"
         )
     if is_onnx and precision != "fp32":
         raise ValueError(
@@ -114,7 +113,7 @@ def export(
         )
     else:
         drift = runtimes.convert(
-            source, out, name=called, card=facts, precision=precision, pictures=crops
+            source, out, name=called, card=facts, precision=precision, images=crops
         )
     said = "PyTorch" if isinstance(source, onnx_export.LoadedWeights) else weights
     on = f"{len(crops)} people" if images is not None else "noise"
@@ -136,7 +135,7 @@ def _source(weights: str, *, untrained: bool, size: str | None) -> onnx_export.L
 def _task_and_size(source: onnx_export.LoadedWeights | Path) -> tuple[str, Size]:
     if isinstance(source, onnx_export.LoadedWeights):
         return source.task, source.spec.size
-    info = read_info(source, metadata_of(source))
+    info = read_info(source, read_metadata(source))
     return info.task, info.size
 
 

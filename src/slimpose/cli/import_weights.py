@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Size
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare.published_weights import PUBLISHED, Colors, convert_weights, read_checkpoint
 from slimpose.network.build import build, spec_named
-from slimpose.skeleton import COCO17
+from slimpose.skeleton import COCO17, OPENPOSE18
 from slimpose.train import checkpoint
 
 

@@ -16,7 +16,7 @@ from typing import Annotated
 import tyro
 from rich.live import Live
 
-from slimpose.cli.live_stats import LiveStats
+from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters, plain_console
@@ -100,7 +100,7 @@ def live(
     if paths := [*videos.paths, *records.paths]:
         console.print(f"written: {', '.join(paths)}")
     if profile:
-        console.print(stats.stages.table(stats.seconds))
+        console.print(stage_table(stats.stages, stats.seconds))
         console.print(stats.decode_line(statuses))
     code = 2 if any(status.received == 0 for status in statuses) else 0
     _exit_despite_hanging_readers(cameras, code)

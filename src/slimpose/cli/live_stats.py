@@ -10,7 +10,7 @@ from rich.table import Table
 
 from slimpose.media.stream import StreamStatus
 from slimpose.runtime.frame_result import FrameResult
-from slimpose.runtime.stage_timing import Durations, StageTimes
+from slimpose.runtime.timing import Durations, StageTimes
 
 _FPS_WINDOW_S = 5.0
 
@@ -45,8 +45,7 @@ class LiveStats:
     def add(self, batch: Sequence[FrameResult], stages_ms: Mapping[str, float]) -> None:
         """Add a batch and the times of its stages."""
         now_s = time.monotonic()
-        for stage, ms in stages_ms.items():
-            self.stages.add(stage, ms)
+        self.stages.add_all(stages_ms)
         for result in batch:
             camera = result.camera
             self._frame_times_s[camera].append(now_s)
@@ -136,3 +135,21 @@ class LiveStats:
     def _latency_text(self, camera: int) -> str:
         latency = self._latency[camera]
         return f"latency p50 {latency.percentile(50):.0f} p95 {latency.percentile(95):.0f} ms"
+
+
+def stage_table(stages: StageTimes, seconds: float) -> Table:
+    """Return a table of the time of each stage; shares are of a run of this many seconds."""
+    table = Table("stage", title="Where the time went", title_justify="left")
+    for column in ("passes", "median ms", "p95 ms", "mean ms", "total s", "of the run"):
+        table.add_column(column, justify="right")
+    for stage, durations in stages.stages.items():
+        table.add_row(
+            stage,
+            f"{durations.count}",
+            f"{durations.percentile(50):.1f}",
+            f"{durations.percentile(95):.1f}",
+            f"{durations.mean_ms:.1f}",
+            f"{durations.total_ms / 1e3:.2f}",
+            f"{durations.total_ms / max(1e-9, 10 * seconds):.0f} %",
+        )
+    return table

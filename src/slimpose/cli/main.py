@@ -39,14 +39,8 @@ COMMANDS = {
     "verify": "measure how much the outputs of two models differ on the same people",
 }
 
-EXTRAS = {
-    "pycocotools": "eval",
-    "openvino": "openvino",
-    "ai_edge_litert": "litert",
-    "supervision": "supervision",
-    "matplotlib": "plot",
-}
-"""The extra of the package that installs a third-party module; ``train`` installs all others."""
+EXTRAS = {"pycocotools": "eval", "supervision": "supervision", "matplotlib": "plot"}
+"""The extra of the package that installs a module; ``BackendSpec.extras`` has more."""
 
 BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
@@ -62,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("slimpose"):
             raise
-        extra = EXTRAS.get((error.name or "").partition(".")[0], "train")
+        extra = _extra_of((error.name or "").partition(".")[0])
         _fail(
             f"slimpose {arguments[0]} needs {error.name}, which is not installed: "
             f"pip install 'slimpose[{extra}]'",
@@ -98,6 +92,18 @@ def _run(arguments: Sequence[str]) -> int:
         return tyro.cli(command, args=arguments[1:], prog=f"slimpose {arguments[0]}") or 0
     except SystemExit as exit_request:  # tyro has printed the help, or what is wrong with an option
         return exit_request.code if isinstance(exit_request.code, int) else 0
+
+
+def _extra_of(module: str) -> str:
+    """Return the extra of the package that installs a third-party module."""
+    try:
+        from slimpose.runtime.backends.available import SPECS
+    except ModuleNotFoundError:  # ONNX Runtime itself
+        return "train"
+    extras = dict(EXTRAS)
+    for spec in SPECS.values():
+        extras.update(spec.extras)
+    return extras.get(module, "train")
 
 
 def _usage() -> str:

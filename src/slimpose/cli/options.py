@@ -14,6 +14,7 @@ import slimpose
 from slimpose.formats.openpose import Order
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
+from slimpose.runtime.machine import check_threads
 from slimpose.runtime.pipeline import Pipeline
 
 STANDARD_OUTPUT = "-"
@@ -46,10 +47,7 @@ class ModelOptions:
     score_threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(
-                f"--threads is {self.threads}; expected 1 or more (default: the backend's choice)"
-            )
+        check_threads(self.threads)
         score = self.score_threshold
         if score is not None and not 0 <= score <= 1:
             raise ValueError(f"--score-threshold is {score:g}; expected a number 0..1")
@@ -59,10 +57,10 @@ class ModelOptions:
         return slimpose.load(
             self.model,
             self.detector if with_detector else None,
-            threads=self.threads or 0,  # None once the runtime takes None for "automatic"
+            threads=self.threads,
             score_threshold=self.score_threshold,
             backend=self.backend,
-            precision=self.precision or "",  # likewise
+            precision=self.precision,
         )
 
 

@@ -29,16 +29,17 @@ from slimpose.runtime.auto_backend import (
     AUTO,
     BackendChoice,
     check_names,
-    choices_for,
+    choices_for_file,
     companion_choice,
 )
-from slimpose.runtime.backends.available import Backend, backends
-from slimpose.runtime.backends.base import BackendError, backend_of
+from slimpose.runtime.backends.available import BackendStatus, backend_of, backends
+from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import MAX_BATCH
-from slimpose.runtime.machine import read_machine
-from slimpose.runtime.session import Session, of_task
+from slimpose.runtime.machine import check_threads, read_machine
+from slimpose.runtime.session import Session, models_of_task
 from slimpose.runtime.timing import time_interleaved
+from slimpose.tasks import Task
 
 PROOFS = 6
 """Plans that are tried, the best first, before it is said that nothing keeps up."""
@@ -53,8 +54,8 @@ def plan(
     model: tuple[str, ...] = (),
     detector: tuple[str, ...] = (),
     backend: str = AUTO,
-    precision: str = "",
-    threads: int = 0,
+    precision: str | None = None,
+    threads: int | None = None,
     photos: Path | None = None,
     headroom: float = 0.1,
     seconds: float = 3.0,
@@ -76,7 +77,7 @@ def plan(
         backend: Only this one; auto tries all that are there.
         precision: What may be chosen beside the files' own, at a loss of accuracy: bf16, fp16, or
             any.
-        threads: CPU threads; 0 tries one and all there are.
+        threads: CPU threads; one and all there are by default.
         photos: Folder of photos whose people the film shows.
         headroom: Share 0..0.9 of the time that is to stay free.
         seconds: How long the film is gone through.
@@ -87,10 +88,9 @@ def plan(
         raise ValueError(f"--headroom is {headroom:g}; expected a share 0..0.9 of the time")
     if not seconds > 0:
         raise ValueError(f"--seconds is {seconds:g}; expected a number over 0")
-    if threads < 0:
-        raise ValueError(f"--threads is {threads}; expected 0 (one and all there are) or more")
+    check_threads(threads)
     check_names(AUTO, precision)
-    check_names(backend, "")
+    check_names(backend, None)
     console = Console(stderr=json, highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, 130)
     machine = read_machine()
@@ -147,10 +147,10 @@ def plan(
     return 1
 
 
-def _of_task(task: str, names: Sequence[str], wanted: str) -> list[Path]:
+def _of_task(task: Task, names: Sequence[str], wanted: str) -> list[Path]:
     """Return the files of the given names that do this, of all shipped ones where none is given."""
     paths = [models.resolve(name) for name in names] or list(models.shipped().values())
-    if found := of_task(task, paths):
+    if found := models_of_task(task, paths):
         return found
     raise ValueError(
         f"no {wanted} among {', '.join(map(str, paths))}; expected one (see slimpose models)"
@@ -164,7 +164,7 @@ def measure(
     load: Load,
     *,
     backend: str,
-    precision: str,
+    precision: str | None,
     threads: Sequence[int],
 ) -> list[Setup]:
     """Return the measured times of every pose model with every detector, in all that may run both.
@@ -205,10 +205,10 @@ def measure(
     return setups
 
 
-def _choices(path: Path, precision: str, found: dict[str, Backend]) -> list[BackendChoice]:
+def _choices(path: Path, precision: str | None, found: dict[str, BackendStatus]) -> list[BackendChoice]:
     """The file's own precision always, and what is allowed beside it."""
-    wanted = choices_for(path, precision, found)
-    return list(dict.fromkeys([*choices_for(path, "", found), *wanted]))
+    wanted = choices_for_file(path, precision, found)
+    return list(dict.fromkeys([*choices_for_file(path, None, found), *wanted]))
 
 
 def _open(path: Path, choice: BackendChoice, threads: int) -> Session:
@@ -245,7 +245,7 @@ def _setups(
             detector_quality=quality_of(finder),
             choice=choice,
             precision=pose.precision,
-            threads=pose.threads,
+            threads=pose.threads or read_machine().threads,
             call_ms=call_ms,
             person_ms=person_ms,
             detect_ms=times[str(detector)].median_ms,

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores
 from slimpose.cli.drawing import DrawingFolder, draw_result
+from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters, plain_console
@@ -38,7 +39,7 @@ from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.models import DEFAULT_DETECTOR
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
-from slimpose.runtime.stage_timing import StageTimes
+from slimpose.runtime.timing import StageTimes
 
 
 def predict(
@@ -113,7 +114,7 @@ def predict(
     if run.counts.inputs and paths:
         console.print(f"written: {', '.join(paths)}")
     if profile:
-        console.print(run.stages.table(perf_counter() - started_s))
+        console.print(stage_table(run.stages, perf_counter() - started_s))
     sys.stdout.flush()
     code = failures.summarize(completed=run.counts.completed)
     run.records.check_readers()
@@ -219,13 +220,12 @@ class _FrameEstimator:
     def estimate(self, media: Media, frame: Frame, follower: Follower | None) -> Poses:
         """Return the poses of a frame."""
         if follower is None:
-            timed = self._pipeline.timed(frame.image, *self._boxes(media.path, frame))
-            self.stages.add("detect", timed.detect_ms)
-            self.stages.add("pose", timed.pose_ms)
-            return timed.poses
-        (poses,) = follower.step([frame])
-        for stage, ms in follower.last_ms.items():
-            self.stages.add(stage, ms)
+            boxes = self._boxes(media.path, frame)
+            poses, stages_ms = self._pipeline.timed(frame.image, *boxes)
+        else:
+            (poses,) = follower.step([frame])
+            stages_ms = follower.last_ms
+        self.stages.add_all(stages_ms)
         return poses
 
     def _boxes(self, file: Path, frame: Frame) -> tuple[()] | tuple[Boxes, PersonScores]:

@@ -11,6 +11,7 @@ import tyro
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.formats.files import write_json
+from slimpose.runtime.machine import check_threads
 from slimpose.runtime.models import resolve
 
 
@@ -30,7 +31,7 @@ def quantize(
     qat_steps: int = 400,
     sensitivity: bool = False,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
-    threads: int = 0,
+    threads: int | None = None,
 ) -> int:
     """Make a smaller, faster file of a model, with a promise on its accuracy: kept as measured, or nothing is written.
 
@@ -60,7 +61,7 @@ def quantize(
         qat_steps: Of 8 pictures each; some two a second on two cores.
         sensitivity: Measure how much each layer suffers, even if none needs to go back to float.
         json_file: Where to write the figures.
-        threads: CPU threads; 0 leaves the runtime's choice.
+        threads: CPU threads; the runtime's choice by default.
     """
     if precision == "bf16":
         raise ValueError(
@@ -92,8 +93,7 @@ def quantize(
     path = resolve(model)
     if out.suffix.lower() != ".onnx":
         raise ValueError(f"--out is {out}; expected an ONNX file to write")
-    if threads < 0:
-        raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
+    check_threads(threads)
     check_output_paths({"--out": out, "--json": json_file}, {}, [path, annotations])
     require_pycocotools()
     from slimpose.export.quantization.accuracy_budget import QuantizationRequest, quantize

@@ -70,8 +70,7 @@ def _annotated_boxes(annotations: Path, folder: Path) -> dict[Path, Boxes]:
 def _detected_boxes(folder: Path, threads: int | None, people: int) -> dict[Path, Boxes]:
     """Boxes by image file, of as many images as needed for this number of people."""
     files = image_files(folder)
-    # "or 0" until Session takes None
-    detector = Detector(Session(resolve(DEFAULT_DETECTOR), threads=threads or 0))
+    detector = Detector(Session(resolve(DEFAULT_DETECTOR), threads=threads))
     boxes: dict[Path, Boxes] = {}
     for file in files:
         boxes_image, _ = detector(read_image(file))

@@ -25,6 +25,7 @@ from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
 from slimpose.media.images import image_files
 from slimpose.network.build import alignment_of, spec_from_json
+from slimpose.runtime.machine import check_threads
 from slimpose.train import checkpoint
 from slimpose.train.box_distillation import open_box_teacher
 from slimpose.train.detector_task import detector_task
@@ -79,7 +80,7 @@ def train(
     accumulate: int = 1,
     precision: Precision = "fp32",
     workers: int = 1,
-    threads: int = 0,
+    threads: int | None = None,
     stop_after_minutes: float = float("inf"),
 ) -> int:
     """Train a pose net or a person detector; under torchrun, on several GPUs and machines.
@@ -111,13 +112,14 @@ def train(
             memory.
         precision: fp32, or bf16 or fp16 where that is safe (fp16 on GPUs only).
         workers: Threads a process that make batches; a fast GPU needs several.
-        threads: CPU threads; 0 leaves PyTorch's choice.
+        threads: CPU threads; PyTorch's choice by default.
         stop_after_minutes: Stop with a checkpoint after so long.
     """
     plan = recipe_of(recipe)
-    if threads < 0 or batch < 0 or length <= 0:
+    check_threads(threads)
+    if batch < 0 or length <= 0:
         raise ValueError(
-            f"--threads is {threads}, --batch {batch}, --length {length:g}; expected 0 or more, and more than 0"
+            f"--batch is {batch}, --length {length:g}; expected 0 or more, and more than 0"
         )
     if accumulate < 1 or workers < 1:
         raise ValueError(f"--accumulate is {accumulate}, --workers {workers}; expected 1 or more")

@@ -31,7 +31,7 @@ def verify(
     min_score: float = 0.3,
     people: int = 500,
     json: bool = False,
-    threads: int = 0,
+    threads: int | None = None,
 ) -> int:
     """Run two pose models on the same people and tell how far apart their points, scores and heatmaps are.
 
@@ -50,7 +50,7 @@ def verify(
         min_score: Joints scored lower in either model do not count.
         people: Look at no more people than this.
         json: Print JSON.
-        threads: CPU threads; 0 leaves the runtime's choice.
+        threads: CPU threads; the runtime's choice by default.
     """
     for option, limit in (("--max-px", max_px), ("--max-p95-px", max_p95_px)):
         if limit is not None and not limit >= 0:
@@ -59,8 +59,6 @@ def verify(
         raise ValueError(f"--min-score is {min_score:g}; expected a number 0..1")
     if people < 1:
         raise ValueError(f"--people is {people}; expected 1 or more")
-    if threads < 0:
-        raise ValueError(f"--threads is {threads}; expected 0 (the runtime's choice) or more")
     if annotations is not None and images is None:
         raise ValueError(
             "--annotations names pictures; expected --images, the folder they are in, too"
@@ -97,10 +95,10 @@ def verify(
     return 1 if broken else 0
 
 
-def open_model(text: str, threads: int) -> Session:
+def open_model(text: str, threads: int | None) -> Session:
     """Return the session of a model's name or file with, behind an @, how it is to run."""
     how = None if Path(text).is_file() else _HOW.fullmatch(text)
     if how is None:
         return Session(resolve(text), threads=threads)
-    backend, precision = how["backend"], how["precision"] or ""
+    backend, precision = how["backend"], how["precision"] or None
     return Session(resolve(how["model"]), threads=threads, backend=backend, precision=precision)

@@ -22,15 +22,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from slimpose.network.alignment import Alignment
+from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD
+from slimpose.geometry import CellAlignment
 from slimpose.network.baselines.net import BaselineSpec
 from slimpose.network.build import COMPARED, Spec, build
 from slimpose.network.spec import NetSpec
+from slimpose.tasks import Task
 
 Colors = Literal["rgb", "bgr"]
 _COUNTER = "num_batches_tracked"
 """Batch norm's counter of steps; files from before PyTorch 0.4.1 have none, and nothing is computed from it."""
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 _HALF = ((128 / 255,) * 3, (256 / 255,) * 3)
 
 
@@ -48,8 +50,8 @@ class PublishedFormat:
 
     color_order: Colors = "rgb"
     normalization: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
-    alignment: Alignment = "multiples"
-    task: str = "pose"
+    alignment: CellAlignment = "multiples"
+    task: Task = "pose"
 
 
 PUBLISHED: dict[str, PublishedFormat] = {

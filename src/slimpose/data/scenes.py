@@ -20,7 +20,7 @@ from slimpose.data.order import SampleOrder
 from slimpose.data.people import available_memory_bytes, compress_image
 from slimpose.formats import coco
 from slimpose.media.images import decode_image, image_files, read_image
-from slimpose.runtime.letterbox import CANVAS_GRAY
+from slimpose.runtime.crops import CANVAS_GRAY
 
 _LEAST_VISIBLE = 0.3
 _LEAST_SIDE_PX = 4.0

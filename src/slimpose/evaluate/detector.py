@@ -15,8 +15,8 @@ from slimpose.evaluate.boxes import ImageBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
 from slimpose.media.images import read_image
+from slimpose.runtime.crops import letterbox
 from slimpose.runtime.detector import NMS_IOU_THRESHOLD, decode_boxes
-from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.session import Model
 
 TALL_PX = 96.0

@@ -17,7 +17,6 @@ import onnxruntime
 import torch
 from torch import nn
 
-from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Crops, Size
 from slimpose.formats.files import write_bytes
 from slimpose.network.baselines.net import BaselineNet, PartAffinityNet
@@ -28,7 +27,8 @@ from slimpose.network.detector_net import BoxDecoder, DetectorNet
 from slimpose.runtime.detector import NMS_IOU_THRESHOLD, SCORE_THRESHOLD
 from slimpose.runtime.onnx_file import CPU, session_options
 from slimpose.runtime.session import FORMAT, read_info
-from slimpose.skeleton import COCO17
+from slimpose.skeleton import COCO17, OPENPOSE18
+from slimpose.tasks import Task, parse_task
 from slimpose.train import checkpoint
 
 GRAPH = 1
@@ -51,7 +51,7 @@ class LoadedWeights:
 
     net: Net
     spec: Spec
-    task: str
+    task: Task
     metadata: dict[str, str]
     sha256: str
 
@@ -74,13 +74,13 @@ def load_weights(path: Path) -> LoadedWeights:
     return LoadedWeights(
         net=net.eval(),
         spec=net.spec,
-        task=saved.metadata["task"],
+        task=parse_task(saved.metadata["task"]),
         metadata=saved.metadata,
         sha256=digest,
     )
 
 
-def random_weights(spec: Spec, *, task: str = "") -> LoadedWeights:
+def random_weights(spec: Spec, *, task: Task | None = None) -> LoadedWeights:
     """Return a network with random weights: as fast as a trained one, for timing systems nobody has weights of.
 
     Its task is the one it was made for, unless another is given.
@@ -128,7 +128,7 @@ class TorchModel:
         return [found[name].numpy() for name in outputs]
 
 
-def output_names(task: str) -> tuple[str, ...]:
+def output_names(task: Task) -> tuple[str, ...]:
     """Return the names of the exported graph's outputs."""
     return _OUTPUTS[task]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.adapters.open_model import open_pose_model
-from slimpose.runtime.auto_backend import ANY, BackendChoice, choices_for
-from slimpose.runtime.backends.available import Backend, metadata_of
+from slimpose.runtime.auto_backend import ANY, BackendChoice, choices_for_file
+from slimpose.runtime.backends.available import BackendStatus, read_metadata
 from slimpose.runtime.backends.base import BackendError, file_precision
 from slimpose.runtime.onnx_file import INPUT_TYPES, open_onnx_file
 from slimpose.runtime.session import Model, Session
@@ -46,7 +46,7 @@ class BenchmarkEntry:
 
 def backend_choices(
     path: Path,
-    found: Mapping[str, Backend],
+    found: Mapping[str, BackendStatus],
     *,
     backends: Sequence[str] = (),
     precisions: Sequence[str] = (),
@@ -69,10 +69,10 @@ def backend_choices(
             raise BackendError(f"no backend is named {name!r}; expected some of {', '.join(found)}")
         if found[name].install:
             raise BackendError(f"{name} is not there: {found[name].install}")
-    own = file_precision(metadata_of(path))
+    own = file_precision(read_metadata(path))
     return [
         choice
-        for choice in choices_for(path, ANY, found)
+        for choice in choices_for_file(path, ANY, found)
         if (not backends or choice.backend in backends)
         and (not precisions or (choice.precision or own) in precisions)
     ]
@@ -169,7 +169,7 @@ from slimpose.runtime.machine import peak_memory_bytes
 from slimpose.runtime.session import Session
 path, threads, backend, precision, people = sys.argv[1:]
 before = peak_memory_bytes()
-session = Session(Path(path), threads=int(threads), backend=backend, precision=precision)
+session = Session(Path(path), threads=int(threads), backend=backend, precision=precision or None)
 batch = np.zeros((int(people), *session.info.size, 3), np.uint8)
 for _ in range(3):
     session.run(batch, session.outputs)
@@ -185,7 +185,7 @@ def memory_mb(
     A process of its own each, since what one backend leaves behind would count for the next. None
     where the system does not tell, it cannot be run, or it is not done after ten minutes.
     """
-    words = [str(path), str(threads), choice.backend, choice.precision, str(people)]
+    words = [str(path), str(threads), choice.backend, choice.precision or "", str(people)]
     program = [sys.executable, "-c", _MEMORY_PROGRAM, *words]
     try:
         done = subprocess.run(

@@ -16,16 +16,17 @@ need not know where the net came from.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-Alignment = Literal["centers", "multiples", "corners"]
-ALIGNMENTS: tuple[Alignment, ...] = ("centers", "multiples", "corners")
+from slimpose.geometry import CellAlignment
+
+ALIGNMENTS: tuple[CellAlignment, ...] = get_args(CellAlignment)
 
 
-def align_heatmaps(heatmaps: Tensor, alignment: Alignment, *, stride: int) -> Tensor:
+def align_heatmaps(heatmaps: Tensor, alignment: CellAlignment, *, stride: int) -> Tensor:
     """Return heatmaps (n, J, h, w), at least 4x4 cells, of that alignment as ours."""
     if alignment == "centers":
         return heatmaps
@@ -33,7 +34,7 @@ def align_heatmaps(heatmaps: Tensor, alignment: Alignment, *, stride: int) -> Te
     return rows @ heatmaps @ columns.T
 
 
-def _sampling(cells: int, alignment: Alignment, stride: int, like: Tensor) -> Tensor:
+def _sampling(cells: int, alignment: CellAlignment, stride: int, like: Tensor) -> Tensor:
     """The matrix (cells, cells) from values at their cells to values at ours, along one axis."""
     index = torch.arange(cells, dtype=like.dtype, device=like.device)
     pixel = index * stride + (stride - 1) / 2

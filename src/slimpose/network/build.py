@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 
 from slimpose.arrays import Size
-from slimpose.network.alignment import ALIGNMENTS, Alignment
+from slimpose.geometry import CellAlignment
+from slimpose.network.alignment import ALIGNMENTS
 from slimpose.network.baselines.net import ARCHITECTURES, BaselineNet, BaselineSpec
 from slimpose.network.baselines.simple_baseline import simple_baseline
 from slimpose.network.detector_net import DetectorNet
@@ -53,7 +54,7 @@ def spec_from_json(text: str) -> Spec:
     return BaselineSpec.from_json(text) if is_baseline else NetSpec.from_json(text)
 
 
-def build(spec: Spec, *, alignment: Alignment = "centers") -> Net:
+def build(spec: Spec, *, alignment: CellAlignment = "centers") -> Net:
     """Return the net, weights random: a person detector where the spec has no joints.
 
     Args:
@@ -76,7 +77,7 @@ def net_of(metadata: Mapping[str, str]) -> Net:
     return build(spec_from_json(metadata["net"]), alignment=alignment_of(metadata))
 
 
-def alignment_of(metadata: Mapping[str, str]) -> Alignment:
+def alignment_of(metadata: Mapping[str, str]) -> CellAlignment:
     """Return where the cells lay when a file's weights were trained: here, unless its metadata says otherwise.
 
     Raises:

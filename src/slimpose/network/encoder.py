@@ -13,6 +13,7 @@ from timm.models._efficientnet_blocks import SqueezeExcite as SqueezeExciteBlock
 from timm.models._features import FeatureInfo
 from torch import Tensor, nn
 
+from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD
 from slimpose.network import scaled
 from slimpose.network.narrowing import narrow
 from slimpose.network.spec import NetSpec
@@ -72,11 +73,7 @@ class Encoder(nn.Module):
             mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
         else:
             config = timm.get_pretrained_cfg(spec.encoder)
-            mean, std = (
-                (config.mean, config.std)
-                if config
-                else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-            )
+            mean, std = (config.mean, config.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
         self.map_ends = tuple(maps.module_name())
         self.front: FrozenStem | None = None
         self.register_buffer(

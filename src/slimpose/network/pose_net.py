@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from slimpose.network.alignment import Alignment, align_heatmaps
+from slimpose.geometry import CellAlignment
+from slimpose.network.alignment import align_heatmaps
 from slimpose.network.decoder import Decoder
 from slimpose.network.encoder import Encoder
 from slimpose.network.spec import NetSpec
@@ -18,10 +19,10 @@ class PoseNet(nn.Module):
         alignment: Where the cells lay when its weights were trained, if not here.
     """
 
-    def __init__(self, spec: NetSpec, alignment: Alignment = "centers") -> None:
+    def __init__(self, spec: NetSpec, alignment: CellAlignment = "centers") -> None:
         super().__init__()
         self.spec = spec
-        self.alignment: Alignment = alignment
+        self.alignment: CellAlignment = alignment
         self.encoder = Encoder(spec)
         self.decoder = Decoder(spec, self.encoder.channels)
         self.to_heatmaps = nn.Conv2d(self.decoder.channels, spec.joints, 1)

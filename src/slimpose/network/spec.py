@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from slimpose.arrays import Size
+from slimpose.tasks import Task
 
 Skip = Literal["none", "concat", "sum"]
 Activation = Literal["as-trained", "relu", "relu6", "hard-swish"]
@@ -72,7 +73,7 @@ class NetSpec:
             )
 
     @property
-    def task(self) -> str:
+    def task(self) -> Task:
         """What the net is for: without joints it is a person detector."""
         return "pose" if self.joints else "detect"
 

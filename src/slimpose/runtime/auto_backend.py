@@ -1,8 +1,8 @@
-"""``--backend auto``: which backend and precision run a model file fastest here, by a short trial that is remembered.
+"""``--backend auto``: the fastest backend and precision for a model file, by a short cached trial.
 
-The trial never trades accuracy for speed unasked: without ``--precision`` only the file's own
-precision is tried, which all backends compute alike; ``--precision bf16`` (fp16, ...) admits that
-one alone, ``--precision any`` whatever there is.
+The trial never trades accuracy for speed by default: without ``--precision`` only the file's own
+precision is tried, in which all backends compute the same. ``--precision bf16`` (fp16, ...) allows
+only that one, ``--precision any`` all of them.
 """
 
 from __future__ import annotations
@@ -17,18 +17,23 @@ from typing import Any
 import numpy as np
 
 from slimpose.formats.files import write_json
-from slimpose.runtime.backends.available import Backend, backends, metadata_of, versions
-from slimpose.runtime.backends.base import (
+from slimpose.runtime.backends.available import (
     BACKENDS,
     FILE_SUFFIXES,
-    NATIVE_FILE_BACKENDS,
+    SPECS,
+    BackendStatus,
+    backends,
+    installed_versions,
+    read_metadata,
+)
+from slimpose.runtime.backends.base import (
     PRECISIONS,
     BackendError,
     file_precision,
     resolve_precision,
 )
 from slimpose.runtime.cache import cache_folder
-from slimpose.runtime.machine import read_machine
+from slimpose.runtime.machine import check_threads, read_machine
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import time_interleaved
 
@@ -37,75 +42,79 @@ ANY = "any"
 TRIAL_ROUNDS = 20
 TRIAL_S = 1.5
 CROPS_PER_CALL = 2
-"""Of a trial's pose net; a detector looks at one picture a call."""
+"""Batch size in a trial of a pose model; a detector has one image per call."""
 MIN_SPEEDUP = 0.95
-"""The default backend is left only for one that takes at most this share of its time."""
-_REMEMBERED = 64
+"""Another backend replaces the default one only if it takes at most this share of its time."""
+_MAX_CACHED = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendChoice:
-    """A backend and a precision; "" is the file's own."""
+    """A backend, and a precision or None for the file's own."""
 
     backend: str = "onnxruntime"
-    precision: str = ""
+    precision: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.backend} {self.precision}".strip()
+        return f"{self.backend} {self.precision or ''}".strip()
 
 
 DEFAULT = BackendChoice()
 
 
 def companion_choice(choice: BackendChoice) -> BackendChoice:
-    """Return how an ONNX file, such as the detector's, runs beside a file that runs so."""
-    return DEFAULT if choice.backend in NATIVE_FILE_BACKENDS else choice
+    """Return how to run an ONNX file, such as the detector's, next to a model run by a choice."""
+    return choice if SPECS[choice.backend].reads_onnx else DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
-    """What a trial found.
+    """The result of a trial.
 
     Attributes:
         choice: The fastest.
-        median_ms: Of a call, by ``str(Choice)``.
-        failed: What could not be opened or run, and why, by ``str(Choice)``.
-        is_remembered: Whether it comes from an earlier trial.
+        median_ms: Median time of a call, by ``str(BackendChoice)``.
+        failed: Why a choice could not be opened or run, by ``str(BackendChoice)``.
+        is_cached: Whether the result is that of an earlier trial.
     """
 
     choice: BackendChoice
     median_ms: Mapping[str, float]
     failed: Mapping[str, str]
-    is_remembered: bool
+    is_cached: bool
 
 
-Open = Callable[[Path, int, BackendChoice], Session]
+OpenModel = Callable[[Path, int | None, BackendChoice], Session]
 
 
 def open_session(
-    path: Path, *, threads: int = 0, backend: str = "onnxruntime", precision: str = ""
+    path: Path,
+    *,
+    threads: int | None = None,
+    backend: str = "onnxruntime",
+    precision: str | None = None,
 ) -> Session:
-    """Return a model opened as the options ``--backend`` and ``--precision`` say; "auto" tries what there is.
+    """Open a model as the options ``--backend`` and ``--precision`` say; "auto" runs a trial.
 
     Raises:
-        BackendError: If a name is unknown, or what was asked for is not there.
+        BackendError: If a name is unknown, or the backend or precision is not available.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no model file of slimpose.
+        ValueError: If it is not a model file of slimpose.
     """
     check_names(backend, precision)
     if backend != AUTO:
         return Session(path, threads=threads, backend=backend, precision=precision)
     choice = choose_backend(path, threads=threads, precision=precision).choice
-    return Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
+    return _open_model(path, threads, choice)
 
 
-def check_names(backend: str, precision: str) -> None:
-    """Raise BackendError unless these are names that ``open_session`` takes."""
+def check_names(backend: str, precision: str | None) -> None:
+    """Raise BackendError unless ``open_session`` accepts these names."""
     if backend not in (AUTO, *BACKENDS):
         raise BackendError(
             f"no backend is named {backend!r}; expected {AUTO} or one of {', '.join(BACKENDS)}"
         )
-    if precision and precision not in (ANY, *PRECISIONS):
+    if precision not in (None, ANY, *PRECISIONS):
         raise BackendError(
             f"no precision is named {precision!r}; expected {ANY} or one of {', '.join(PRECISIONS)}"
         )
@@ -115,121 +124,130 @@ def check_names(backend: str, precision: str) -> None:
         )
 
 
-def choices(own: str, precision: str, found: Mapping[str, Backend]) -> list[BackendChoice]:
-    """Return what may run a file, the default first.
+def choices_for_precision(
+    own: str, precision: str | None, available: Mapping[str, BackendStatus]
+) -> list[BackendChoice]:
+    """Return the candidates for a file of some precision, the default first.
 
     Args:
         own: The file's precision.
-        precision: What was asked for: "" for the file's own, one of ``PRECISIONS``, or "any".
-        found: The backends by name.
+        precision: The requested one: None for the file's own, one of ``PRECISIONS``, or "any".
+        available: The backends by name.
 
     Raises:
-        BackendError: If nothing that is there computes in that precision.
+        BackendError: If no installed backend computes in that precision.
     """
-    there = [backend for backend in found.values() if not backend.install]
-    if precision in ("", own):
-        return [BackendChoice(backend=backend.name) for backend in there]
-    wanted = [
-        BackendChoice(backend=backend.name, precision=offered)
-        for backend in there
-        for offered in backend.precisions
-        if offered not in (own, "fp32") and precision in (ANY, offered)
+    installed = [backend for backend in available.values() if not backend.install]
+    own_choices = [BackendChoice(backend=backend.name) for backend in installed]
+    if precision in (None, own):
+        return own_choices
+    others = [
+        BackendChoice(backend=backend.name, precision=supported)
+        for backend in installed
+        for supported in backend.precisions
+        if supported not in (own, "fp32") and precision in (ANY, supported)
     ]
     if precision == ANY:
-        return [BackendChoice(backend=backend.name) for backend in there] + wanted
-    if wanted:
-        return wanted
-    if precision in ("fp32", "int8"):
-        resolve_precision("", own=own, asked=precision, offered=())  # tells which file it takes
-    absent = [f"{backend.name}: {backend.install}" for backend in found.values() if backend.install]
-    raise BackendError(
-        f"no backend here computes a file of {own} in {precision}"
-        + (
-            f"; not installed: {'; '.join(absent)}"
-            if absent
-            else " (this processor has no instructions for it)"
-        )
+        return own_choices + others
+    if others:
+        return others
+    if precision in ("fp32", "int8"):  # raises the error that names the file to use
+        resolve_precision("", file_precision=own, requested=precision, supported=())
+    missing = [f"{one.name}: {one.install}" for one in available.values() if one.install]
+    reason = (
+        f"; not installed: {'; '.join(missing)}"
+        if missing
+        else " (this processor has no instructions for it)"
     )
+    raise BackendError(f"no backend here computes a file of {own} in {precision}{reason}")
 
 
-def choices_for(path: Path, precision: str, found: Mapping[str, Backend]) -> list[BackendChoice]:
-    """Return what may run this file, the default first; a file that is not ONNX has its own backend alone.
+def choices_for_file(
+    path: Path, precision: str | None, available: Mapping[str, BackendStatus]
+) -> list[BackendChoice]:
+    """Return the candidates for a file, the default first; only one backend reads a native file.
 
     Raises:
-        BackendError: If nothing that is there computes it in that precision.
+        BackendError: If no installed backend computes it in that precision.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no model file.
+        ValueError: If it is not a model file.
     """
-    own = file_precision(metadata_of(path))
-    its_own = FILE_SUFFIXES.get(path.suffix.lower())
-    if its_own is None:
-        able = {
-            name: one
-            for name, one in found.items()
-            if name not in NATIVE_FILE_BACKENDS and (own != "int8" or one.runs_int8)
+    own = file_precision(read_metadata(path))
+    native = FILE_SUFFIXES.get(path.suffix.lower())
+    if native is None:
+        onnx_backends = {
+            name: backend
+            for name, backend in available.items()
+            if SPECS[name].reads_onnx and (own != "int8" or backend.runs_int8)
         }
-        return choices(own, precision, able)
-    if found[its_own].install:
+        return choices_for_precision(own, precision, onnx_backends)
+    if available[native].install:
         raise BackendError(
-            f"{path} runs in {its_own} only, which is not there: {found[its_own].install}"
+            f"{path} runs in {native} only, which is not installed: {available[native].install}"
         )
-    return choices(own, precision, {its_own: found[its_own]})
+    return choices_for_precision(own, precision, {native: available[native]})
 
 
 def choose_backend(
     path: Path,
     *,
-    threads: int = 0,
-    precision: str = "",
+    threads: int | None = None,
+    precision: str | None = None,
     cache: Path | None = None,
-    found: Mapping[str, Backend] | None = None,
-    open_one: Open | None = None,
+    available: Mapping[str, BackendStatus] | None = None,
+    open_model: OpenModel | None = None,
     seconds: float = TRIAL_S,
-    again: bool = False,
+    refresh: bool = False,
 ) -> TrialResult:
-    """Return the fastest backend and precision for a model file on this machine, from the cache or by a trial.
+    """Return the fastest backend and precision for a model file, from the cache or by a trial.
 
-    What is remembered holds for the same weights, processor, versions, threads and precision asked
-    for. A cache that is broken or cannot be written is as none.
+    A cached result is valid for the same weights, processor, versions, threads and requested
+    precision. A cache that is broken or cannot be written is ignored.
 
     Args:
         path: The file.
-        threads: CPU threads; 0 leaves each backend's choice.
-        precision: See ``choices``.
-        cache: Where trials are remembered; ``backends.json`` in the user's cache folder by default.
-        found: The backends; those of this machine by default.
-        open_one: Opens a session; ``Session`` by default.
-        seconds: About how long a trial lasts, opening not included.
-        again: Try anew and remember that, whatever was found before.
+        threads: CPU threads; None for each backend's choice.
+        precision: See ``choices_for_precision``.
+        cache: File of cached results; ``backends.json`` in the user's cache folder by default.
+        available: The backends; those of this machine by default.
+        open_model: Opens a session; ``Session`` by default.
+        seconds: Approximate duration of a trial, without the opening of the models.
+        refresh: Run a trial and replace the cached result.
 
     Raises:
-        BackendError: If nothing that is there computes in that precision.
+        BackendError: If no installed backend computes in that precision.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no model file.
-        RuntimeError: If none of the choices could run.
+        ValueError: If it is not a model file, or threads is under 1.
+        RuntimeError: If none of the candidates could run.
     """
-    found = backends() if found is None else found
+    check_threads(threads)
+    available = backends() if available is None else available
     cache = cache_folder() / "backends.json" if cache is None else cache
-    candidates = choices_for(path, precision, found)
+    candidates = choices_for_file(path, precision, available)
     if len(candidates) == 1:
-        return TrialResult(choice=candidates[0], median_ms={}, failed={}, is_remembered=False)
-    key = _key(path, threads, precision, versions(found))
-    remembered = None if again else _remembered(cache).get(key)
-    if (verdict := _verdict(remembered, candidates)) is not None:
-        return verdict
-    verdict = run_trial(
-        path, candidates, threads=threads, open_one=open_one or _open, seconds=seconds
+        return TrialResult(choice=candidates[0], median_ms={}, failed={}, is_cached=False)
+    key = _cache_key(path, threads, precision, installed_versions(available))
+    entry = None if refresh else _read_cache(cache).get(key)
+    if (cached := _parse_entry(entry, candidates)) is not None:
+        return cached
+    result = run_trial(
+        path, candidates, threads=threads, open_model=open_model or _open_model, seconds=seconds
     )
-    _remember(cache, key, verdict)
-    return verdict
+    _write_cache(cache, key, result)
+    return result
 
 
 def run_trial(
-    path: Path, candidates: Sequence[BackendChoice], *, threads: int, open_one: Open, seconds: float
+    path: Path,
+    candidates: Sequence[BackendChoice],
+    *,
+    threads: int | None,
+    open_model: OpenModel,
+    seconds: float,
 ) -> TrialResult:
-    """Open all candidates, let them take turns on the same random pictures, and return who was fastest.
+    """Time all candidates, interleaved, on the same random images, and return the fastest.
 
-    The first stays the choice unless another is clearly faster.
+    The first one stays the choice unless another is faster by ``MIN_SPEEDUP``.
 
     Raises:
         RuntimeError: If none could be opened and run.
@@ -239,16 +257,16 @@ def run_trial(
     rng = np.random.default_rng(0)
     for candidate in candidates:
         try:
-            session = open_one(path, threads, candidate)
-            session.run(_pictures(session, rng), session.outputs)
+            session = open_model(path, threads, candidate)
+            session.run(_random_batch(session, rng), session.outputs)
             sessions[str(candidate)] = session
         except (ValueError, RuntimeError) as error:
             failed[str(candidate)] = str(error)
     if not sessions:
         raise RuntimeError(f"nothing here can run {path}: {'; '.join(failed.values())}")
-    pictures = _pictures(next(iter(sessions.values())), rng)
+    batch = _random_batch(next(iter(sessions.values())), rng)
     timed = time_interleaved(
-        {name: _call(session, pictures) for name, session in sessions.items()},
+        {name: _call(session, batch) for name, session in sessions.items()},
         rounds=TRIAL_ROUNDS,
         seconds=seconds,
     )
@@ -258,39 +276,39 @@ def run_trial(
     best = min(median_ms, key=lambda name: median_ms[name])
     if median_ms[best] > MIN_SPEEDUP * median_ms[first]:
         best = first
-    return TrialResult(
-        choice=by_name[best], median_ms=median_ms, failed=failed, is_remembered=False
-    )
+    return TrialResult(choice=by_name[best], median_ms=median_ms, failed=failed, is_cached=False)
 
 
-def _open(path: Path, threads: int, choice: BackendChoice) -> Session:
+def _open_model(path: Path, threads: int | None, choice: BackendChoice) -> Session:
     return Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
 
 
-def _pictures(session: Session, rng: np.random.Generator) -> np.ndarray:
+def _random_batch(session: Session, rng: np.random.Generator) -> np.ndarray:
     count = CROPS_PER_CALL if session.info.task == "pose" else 1
     return rng.integers(0, 256, (count, *session.info.size, 3), dtype=np.uint8)
 
 
-def _call(session: Session, pictures: np.ndarray) -> Callable[[], object]:
+def _call(session: Session, batch: np.ndarray) -> Callable[[], object]:
     outputs = [name for name in session.outputs if name != "heatmaps"] or list(session.outputs)
-    return lambda: session.run(pictures, outputs)
+    return lambda: session.run(batch, outputs)
 
 
-def _key(path: Path, threads: int, precision: str, packages: Mapping[str, str]) -> str:
+def _cache_key(
+    path: Path, threads: int | None, precision: str | None, versions: Mapping[str, str]
+) -> str:
     machine = read_machine()
-    told = {
+    facts = {
         "model": hashlib.sha256(path.read_bytes()).hexdigest(),
         "cpu": machine.cpu,
-        "features": [name for name, has in machine.features.items() if has],
+        "features": [name for name, is_present in machine.features.items() if is_present],
         "threads": threads or machine.threads,
         "precision": precision,
-        "versions": dict(packages),
+        "versions": dict(versions),
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _remembered(cache: Path) -> dict[str, Any]:
+def _read_cache(cache: Path) -> dict[str, Any]:
     try:
         document = json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -298,28 +316,28 @@ def _remembered(cache: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _verdict(entry: Any, candidates: Sequence[BackendChoice]) -> TrialResult | None:
-    """A remembered verdict, if it is whole and its choice is still one."""
+def _parse_entry(entry: Any, candidates: Sequence[BackendChoice]) -> TrialResult | None:
+    """Return a cached result, if the entry is valid and its choice is among the candidates."""
     try:
-        choice = BackendChoice(backend=str(entry["backend"]), precision=str(entry["precision"]))
+        choice = BackendChoice(backend=entry["backend"], precision=entry["precision"])
         median_ms = {str(name): float(ms) for name, ms in entry["median_ms"].items()}
-        failed = {str(name): str(why) for name, why in entry["failed"].items()}
+        failed = {str(name): str(reason) for name, reason in entry["failed"].items()}
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
     if choice not in candidates:
         return None
-    return TrialResult(choice=choice, median_ms=median_ms, failed=failed, is_remembered=True)
+    return TrialResult(choice=choice, median_ms=median_ms, failed=failed, is_cached=True)
 
 
-def _remember(cache: Path, key: str, verdict: TrialResult) -> None:
-    """Write the cache anew, whole, with the newest trial last; without a word if that cannot be done."""
-    entries = {name: entry for name, entry in _remembered(cache).items() if name != key}
-    kept = dict(list(entries.items())[-(_REMEMBERED - 1) :])
+def _write_cache(cache: Path, key: str, result: TrialResult) -> None:
+    """Rewrite the cache with the newest result last; errors are ignored."""
+    entries = {name: entry for name, entry in _read_cache(cache).items() if name != key}
+    kept = dict(list(entries.items())[-(_MAX_CACHED - 1) :])
     kept[key] = {
-        "backend": verdict.choice.backend,
-        "precision": verdict.choice.precision,
-        "median_ms": dict(verdict.median_ms),
-        "failed": dict(verdict.failed),
+        "backend": result.choice.backend,
+        "precision": result.choice.precision,
+        "median_ms": dict(result.median_ms),
+        "failed": dict(result.failed),
     }
     try:
         write_json(cache, kept)

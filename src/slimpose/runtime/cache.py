@@ -1,4 +1,4 @@
-"""Where what can be made again is kept."""
+"""The folder of cached files, which can be made again."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return slimpose's folder in the user's cache (``XDG_CACHE_HOME``, else ``~/.cache``); it need not exist.
+    """Return slimpose's cache folder (in ``XDG_CACHE_HOME``, else ``~/.cache``); it may not exist.
 
     A relative ``XDG_CACHE_HOME`` is ignored, as its specification demands.
     """
-    said = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(said) if said and Path(said).is_absolute() else Path.home() / ".cache"
-    return base / "slimpose"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "slimpose"

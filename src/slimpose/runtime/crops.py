@@ -1,4 +1,4 @@
-"""People cut out of images for the pose net: one crop a box, batched."""
+"""Model inputs from images: a crop per person for the pose model, a letterbox for the detector."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from slimpose import geometry
 from slimpose.arrays import Affines, Boxes, Crops, Image, Size
 
+CANVAS_GRAY = 114
 _MAX_SIDE_PX = 32_766
 """OpenCV's warpAffine counts source pixels in 16 bits."""
 
@@ -15,11 +16,17 @@ _MAX_SIDE_PX = 32_766
 def crop_people(
     image: Image, boxes_image: Boxes, crop_size: Size, *, out: Crops | None = None
 ) -> tuple[Crops, Affines]:
-    """Return one crop a box, and the affines from image to crop pixels.
+    """Return one crop (H, W, 3) per box, and the affines (2, 3) from image to crop pixels.
 
-    What lies outside the image is black. Where a person is 1.5 times the crop's size or more, the
-    surroundings are first shrunk by the nearest whole factor (area mean), as training pictures
-    were: bilinear sampling alone aliases. ``out`` takes the crops if given.
+    Pixels outside the image are black. Where a person is 1.5 times the crop's size or more, the
+    image is first shrunk by the nearest integer factor (area mean), as in training, because
+    bilinear sampling alone aliases.
+
+    Args:
+        image: RGB uint8 (height, width, 3).
+        boxes_image: x1, y1, x2, y2 in image pixels.
+        crop_size: Height and width of the crops.
+        out: Array to write the crops to; a new one by default.
 
     Raises:
         ValueError: If a box has no area.
@@ -28,18 +35,20 @@ def crop_people(
     crops = np.empty((len(boxes_image), *crop_size, 3), np.uint8) if out is None else out
     for crop, affine in zip(crops, affines, strict=True):
         factor = max(1, round(1 / float(affine[0, 0])))
-        whole = factor == 1 and max(image.shape[:2]) <= _MAX_SIDE_PX
-        source, to_crop = (image, affine) if whole else _shrunk(image, affine, crop_size, factor)
+        if factor == 1 and max(image.shape[:2]) <= _MAX_SIDE_PX:
+            source, to_crop = image, affine
+        else:
+            source, to_crop = _shrink(image, affine, crop_size, factor)
         cv2.warpAffine(
             source, to_crop, (crop_size.width, crop_size.height), dst=crop, flags=cv2.INTER_LINEAR
         )
     return crops, affines
 
 
-def _shrunk(
+def _shrink(
     image: Image, affine: np.ndarray, crop_size: Size, factor: int
 ) -> tuple[Image, np.ndarray]:
-    """The part of the image that the crop shows, a whole factor smaller, and the affine from there."""
+    """Return the crop's part of the image, shrunk by a factor, and the affine from it to the crop."""
     scale, height, width = float(affine[0, 0]), *image.shape[:2]
     low = np.floor(-affine[:, 2] / scale - factor)
     high = np.ceil((np.array([crop_size.width, crop_size.height]) - affine[:, 2]) / scale + factor)
@@ -54,3 +63,22 @@ def _shrunk(
     to_crop[0, 0] *= step_x
     to_crop[1, 1] *= step_y
     return small, to_crop
+
+
+def letterbox(image: Image, canvas_size: Size) -> tuple[Image, Affines]:
+    """Fit an image into the top left of a gray canvas, its aspect ratio kept.
+
+    Returns:
+        The canvas, and the affine (1, 2, 3) from image to canvas pixels.
+    """
+    size = Size(*image.shape[:2])
+    scale = float(geometry.letterbox_affine(size, canvas_size)[0, 0, 0])
+    columns = min(canvas_size.width, max(1, round(size.width * scale)))
+    rows = min(canvas_size.height, max(1, round(size.height * scale)))
+    # Sides are rounded to pixels, so the scales differ a little from ``scale``.
+    affine = geometry.resize_affine(size, Size(rows, columns))
+    shrinks = columns < size.width or rows < size.height
+    canvas = np.full((*canvas_size, 3), CANVAS_GRAY, np.uint8)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    canvas[:rows, :columns] = cv2.resize(image, (columns, rows), interpolation=interpolation)
+    return canvas, affine

@@ -1,4 +1,4 @@
-"""People's boxes in whole images."""
+"""Person detection: the boxes of the people in an image."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from jaxtyping import Float32
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores
-from slimpose.runtime.letterbox import letterbox
+from slimpose.runtime.crops import letterbox
 from slimpose.runtime.session import Session
 
 SCORE_THRESHOLD = 0.3
 NMS_IOU_THRESHOLD = 0.6
-"""What a detector's file says unless its card says otherwise."""
+"""Written to a detector's file unless its card has others."""
 MIN_BOX_PX = 4.0
-"""A box with a shorter side holds nobody whose pose could be told."""
+"""Boxes with a shorter side are dropped: too few pixels for a pose."""
 
 
 def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou_threshold: float) -> list[int]:
-    """Return the boxes to keep, best first: each overlaps every better kept one by at most ``iou``."""
+    """Return the indices of the boxes that non-maximum suppression keeps, the best first.
+
+    A box is dropped if its IoU with a better kept box is over the threshold.
+    """
     overlap = geometry.box_iou(boxes_image, boxes_image)
     kept: list[int] = []
     for candidate in np.argsort(-scores, kind="stable"):
@@ -36,14 +39,18 @@ def decode_boxes(
     threshold: float,
     iou_threshold: float,
 ) -> tuple[Boxes, PersonScores]:
-    """Return a detector's boxes in image pixels: over the threshold, clipped, not tiny, one a person, best first."""
-    counted = scores > threshold
+    """Return a detector's raw boxes in image pixels, filtered, the best first.
+
+    Boxes are kept if they score over the threshold, are not tiny once clipped to the image, and
+    pass non-maximum suppression.
+    """
+    likely = scores > threshold
     corners = geometry.transform_points(
-        geometry.invert_affines(to_canvas), boxes_canvas[counted].reshape(1, -1, 2)
+        geometry.invert_affines(to_canvas), boxes_canvas[likely].reshape(1, -1, 2)
     )
     limits = np.array([image.shape[1], image.shape[0]], np.float32) - 0.5
     boxes = np.clip(corners, np.float32(-0.5), limits).reshape(-1, 4).astype(np.float32)
-    scores = scores[counted]
+    scores = scores[likely]
     large = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PX).all(axis=1)
     boxes, scores = boxes[large], scores[large]
     kept = box_nms(boxes, scores, iou_threshold=iou_threshold)
@@ -54,7 +61,7 @@ class Detector:
     """A person detector.
 
     Raises:
-        ValueError: If the session holds another kind of model, or the threshold is not 0..1.
+        ValueError: If the session holds another kind of model, or the threshold is not in 0..1.
     """
 
     def __init__(self, session: Session, *, score_threshold: float | None = None) -> None:
@@ -70,7 +77,7 @@ class Detector:
         )
 
     def __call__(self, image: Image) -> tuple[Boxes, PersonScores]:
-        """Return the people's boxes (n, 4) in image pixels, best first, and their scores (n,)."""
+        """Return the people's boxes (n, 4) in image pixels, the best first, and scores (n,)."""
         canvas, to_canvas = letterbox(image, self.session.info.size)
         boxes, scores = self.session.run(canvas[None], ("boxes", "scores"))
         return decode_boxes(

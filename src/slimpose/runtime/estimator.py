@@ -1,4 +1,4 @@
-"""Poses of people whose boxes are known: all crops in one batch."""
+"""Poses of people in known boxes: the crops of all images in one batch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,22 @@ from slimpose.runtime.crops import crop_people
 from slimpose.runtime.session import Model
 
 MAX_BATCH = 64
-"""Crops a call; more go in several, which bounds memory and costs no time."""
+"""Crops of one call; larger batches are split, which bounds memory and costs no time."""
 
 ImageBoxes = tuple[Image, Float32[np.ndarray, "_n 4"], Float32[np.ndarray, " _n"]]
-"""An image, the boxes to look at, and their scores; as many boxes as there are, none included."""
+"""An image, the boxes (x1, y1, x2, y2) of its people, and their scores; there may be no boxes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CropBatch:
-    """The crops of several images' boxes in one batch, and an entry an image of what it takes to go back."""
+    """The crops of several images in one batch, and per image what maps them back to it.
+
+    Attributes:
+        crops: uint8 (n, height, width, 3), the images' crops in sequence.
+        to_crop: Affines from image to crop pixels.
+        boxes_image: The boxes, in image pixels.
+        box_scores: Their scores.
+    """
 
     crops: UInt8[np.ndarray, "_all _height _width 3"]
     to_crop: list[Float32[np.ndarray, "_n 2 3"]]
@@ -32,7 +39,7 @@ class CropBatch:
 
 
 class PoseEstimator:
-    """A pose model.
+    """A pose model that estimates the poses of people in boxes.
 
     Raises:
         ValueError: If the session holds another kind of model.
@@ -48,12 +55,12 @@ class PoseEstimator:
     def __call__(
         self, image: Image, boxes_image: Boxes, box_scores: PersonScores | None = None
     ) -> Poses:
-        """Return the poses of one image's boxes; see ``estimate_many``."""
+        """Return the poses of one image's boxes, with box scores of 1 by default."""
         scores = np.ones(len(boxes_image), np.float32) if box_scores is None else box_scores
         return self.estimate_many([(image, boxes_image, scores)])[0]
 
     def estimate_many(self, images: Sequence[ImageBoxes]) -> list[Poses]:
-        """Return the poses of several images' boxes, their crops batched together.
+        """Return one ``Poses`` per image, all crops computed in one batch.
 
         Raises:
             ValueError: If a box has no area.
@@ -61,7 +68,7 @@ class PoseEstimator:
         return self.estimate_crops(self.crop(images))
 
     def crop(self, images: Sequence[ImageBoxes]) -> CropBatch:
-        """Return the crops of all boxes of all images: the first half of ``estimate_many``, without the model.
+        """Return the crops of all boxes of all images, the first step of ``estimate_many``.
 
         Raises:
             ValueError: If a box has no area.
@@ -83,7 +90,7 @@ class PoseEstimator:
         )
 
     def estimate_crops(self, batch: CropBatch) -> list[Poses]:
-        """Return the poses of what ``cut`` gave, one ``Poses`` an image: the other half."""
+        """Run the model on crops and return one ``Poses`` per image: the second step."""
         skeleton = self.session.info.skeleton
         if len(batch.crops) == 0:
             return [Poses.none(skeleton) for _ in batch.to_crop]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,12 +17,14 @@ from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes
 from slimpose.runtime.pipeline import Pipeline
+from slimpose.runtime.timing import StageTimes
 from slimpose.runtime.tracking.assignment import assign
 from slimpose.runtime.tracking.motion_gate import MotionGate
 from slimpose.runtime.tracking.smoothing import DEFAULT_ONE_EURO, OneEuroSettings, PoseSmoother
 from slimpose.runtime.tracking.tracker import ExpectedPeople, Origin, Tracker
 from slimpose.runtime.tracking.tracks import DEFAULT_TRACKER, TrackerSettings
 
+STAGES = ("detect", "crop", "pose", "track")
 _SAME_BOX_IOU = 0.5
 """A detected and an expected box with this overlap become one box, midway between them."""
 _MAX_EXTRA_DETECTIONS = 4
@@ -102,7 +103,7 @@ class Follower:
         self._tracking, self._smoothing, self._smooth = tracking, smoothing, smooth
         self._numbers = itertools.count(1)
         self._cameras = [self._new_camera() for _ in range(cameras)]
-        self.last_ms = _zero_ms()
+        self.last_ms = StageTimes(*STAGES).totals_ms()
         self.detections = 0
 
     def step(self, frames: Sequence[Frame]) -> list[Poses]:
@@ -119,7 +120,7 @@ class Follower:
             ValueError: If a camera is unknown or occurs twice, or its time does not increase.
         """
         self._check(frames)
-        times = _StageTimes()
+        times = StageTimes(*STAGES)
         for frame in frames:
             if self._cameras[frame.camera].size not in (None, Size(*frame.image.shape[:2])):
                 self.forget(frame.camera)
@@ -141,7 +142,7 @@ class Follower:
             )
         ]
         times.lap("track")
-        self.last_ms = times.ms
+        self.last_ms = times.totals_ms()
         return results
 
     def forget(self, camera: int) -> None:
@@ -269,21 +270,3 @@ class Follower:
 def _known_boxes(frame: Frame, expected: ExpectedPeople) -> tuple[ImageBoxes, np.ndarray]:
     """The boxes of a frame without a detection, with their origins."""
     return (frame.image, expected.boxes_image, expected.box_scores), expected.origins
-
-
-def _zero_ms() -> dict[str, float]:
-    """Return 0 ms for every stage of a step."""
-    return {"detect": 0.0, "crop": 0.0, "pose": 0.0, "track": 0.0}
-
-
-class _StageTimes:
-    """Milliseconds by stage."""
-
-    def __init__(self) -> None:
-        self.ms = _zero_ms()
-        self._last_s = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now_s = time.perf_counter()
-        self.ms[stage] += 1e3 * (now_s - self._last_s)
-        self._last_s = now_s

@@ -1,4 +1,4 @@
-"""What this machine is: processor, what it computes fast, the threads a process may use, memory."""
+"""This machine: processor and its instructions, the threads a process may use, memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ARM_FEATURES: Mapping[str, tuple[str, ...]] = {
     "bf16": ("bf16",),
     "i8mm": ("i8mm",),
 }
-"""What matters to a small network, and the kernel's words for it, any of which will do."""
+"""Instruction sets that speed up small networks, by any of the Linux kernel's names for them."""
 
 _NO_LIMIT_BYTES = 1 << 60
 """Version 1 control groups say "unlimited" with a number as large as this."""
@@ -35,16 +35,15 @@ class Machine:
         cpu: The processor's name.
         architecture: Such as "x86_64" or "aarch64".
         cores: Logical processors of the machine.
-        threads: How many threads this process may keep busy: the least of cores, affinity and
+        threads: How many threads this process can keep busy: the minimum of cores, affinity and
             quota.
-        affinity: Processors the process is bound to; None where that cannot be learned.
+        affinity: Number of processors the process is bound to; None if unknown.
         quota_cores: Processor time a control group grants, in processors; None without a limit.
-        features: Which of the architecture's features the processor has; empty where that cannot be
-            learned.
+        features: Which of the architecture's features the processor has; empty if unknown.
         memory_bytes: Memory of the machine, or of the control group where that is less; None if
             unknown.
-        available_bytes: Memory that is free for use now; None if unknown.
-        unknown: What could not be learned here.
+        available_bytes: Memory that is free now; None if unknown.
+        unknown: What could not be determined.
     """
 
     cpu: str
@@ -59,11 +58,23 @@ class Machine:
     unknown: tuple[str, ...]
 
 
-def read_machine(root: Path = Path("/"), architecture: str = "") -> Machine:
-    """Return what is known of this machine: all of it on Linux, names and counts elsewhere.
+def check_threads(threads: int | None) -> None:
+    """Check a number of CPU threads; None stands for an automatic choice.
+
+    Raises:
+        ValueError: If it is under 1.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(
+            f"threads is {threads}; expected 1 or more (leave it out for an automatic choice)"
+        )
+
+
+def read_machine(root: Path = Path("/"), architecture: str | None = None) -> Machine:
+    """Return what is known about this machine: everything on Linux, names and counts elsewhere.
 
     Args:
-        root: Where ``proc`` and ``sys`` are.
+        root: The folder of ``proc`` and ``sys``.
         architecture: The processor's; that of this Python by default.
     """
     architecture = architecture or platform.machine()
@@ -72,14 +83,10 @@ def read_machine(root: Path = Path("/"), architecture: str = "") -> Machine:
     cores = os.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     quota_cores = _quota_cores(root)
-    threads = min(
-        cores, affinity or cores, max(1, int(quota_cores)) if quota_cores is not None else cores
-    )
+    quota_threads = cores if quota_cores is None else max(1, int(quota_cores))
     features = _features(cpuinfo, architecture)
-    memory_bytes, available_bytes = (
-        _bytes_of(memory.get("MemTotal")),
-        _bytes_of(memory.get("MemAvailable")),
-    )
+    memory_bytes = _bytes_of(memory.get("MemTotal"))
+    available_bytes = _bytes_of(memory.get("MemAvailable"))
     limit_bytes = _memory_limit(root)
     if memory_bytes is not None and limit_bytes is not None:
         memory_bytes = min(memory_bytes, limit_bytes)
@@ -95,10 +102,10 @@ def read_machine(root: Path = Path("/"), architecture: str = "") -> Machine:
         if is_unknown
     ]
     return Machine(
-        cpu=_name(root, cpuinfo) or platform.processor() or architecture or "unknown",
+        cpu=_processor_name(root, cpuinfo) or platform.processor() or architecture or "unknown",
         architecture=architecture,
         cores=cores,
-        threads=threads,
+        threads=min(cores, affinity or cores, quota_threads),
         affinity=affinity,
         quota_cores=quota_cores,
         features=features,
@@ -109,7 +116,7 @@ def read_machine(root: Path = Path("/"), architecture: str = "") -> Machine:
 
 
 def overflows_int8(machine: Machine) -> bool | None:
-    """Return whether the processor adds products of INT8 in 16 bits, x86 without VNNI; None where that is unknown."""
+    """Return whether sums of INT8 products overflow 16 bits (x86 without VNNI); None if unknown."""
     if _is_arm(machine.architecture):
         return False
     has_vnni = machine.features.get("vnni")
@@ -117,7 +124,7 @@ def overflows_int8(machine: Machine) -> bool | None:
 
 
 def _fields(path: Path) -> dict[str, str]:
-    """The first value of every key of a ``key : value`` file; empty if there is none."""
+    """Return the first value of every key of a ``key : value`` file; {} if there is no file."""
     fields: dict[str, str] = {}
     for line in (_text(path) or "").splitlines():
         key, _, value = line.partition(":")
@@ -132,20 +139,20 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _name(root: Path, cpuinfo: Mapping[str, str]) -> str:
-    """Small boards with ARM processors name the board only."""
+def _processor_name(root: Path, cpuinfo: Mapping[str, str]) -> str:
+    """Return the processor's name, or the board's: small ARM boards report only that."""
     board = (_text(root / "proc/device-tree/model") or "").strip("\0\n ")
     return cpuinfo.get("model name") or cpuinfo.get("Model") or board
 
 
 def _features(cpuinfo: Mapping[str, str], architecture: str) -> dict[str, bool]:
     is_arm = _is_arm(architecture)
-    said = cpuinfo.get("Features" if is_arm else "flags")
-    if said is None:
+    flags = cpuinfo.get("Features" if is_arm else "flags")
+    if flags is None:
         return {}
-    words = set(said.split())
-    wanted = ARM_FEATURES if is_arm else X86_FEATURES
-    return {feature: not words.isdisjoint(names) for feature, names in wanted.items()}
+    present = set(flags.split())
+    known = ARM_FEATURES if is_arm else X86_FEATURES
+    return {feature: not present.isdisjoint(names) for feature, names in known.items()}
 
 
 def _is_arm(architecture: str) -> bool:
@@ -157,43 +164,42 @@ def _bytes_of(kilobytes: str | None) -> int | None:
     return 1024 * int(number) if number.isdigit() else None
 
 
-def _groups(root: Path, controller: str) -> list[Path]:
-    """The folders of the process's control group and all above it, of version 2 and of version 1."""
+def _group_folders(root: Path, controller: str) -> list[Path]:
+    """Return the folders of the process's control group and its parents, of versions 1 and 2."""
     folders: list[Path] = []
     for line in (_text(root / "proc/self/cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
-        controllers, _, place = rest.partition(":")
+        controllers, _, group = rest.partition(":")
         if controllers and controller not in controllers.split(","):
             continue
         mount = root / "sys/fs/cgroup" / controller if controllers else root / "sys/fs/cgroup"
-        folder = mount / place.strip().lstrip("/")
+        folder = mount / group.strip().lstrip("/")
         folders += [folder, *(parent for parent in folder.parents if parent.is_relative_to(mount))]
     return folders
 
 
 def _quota_cores(root: Path) -> float | None:
-    found: list[float] = []
-    for folder in _groups(root, "cpu"):
+    quotas: list[float] = []
+    for folder in _group_folders(root, "cpu"):
         quota, _, period = (_text(folder / "cpu.max") or "").strip().partition(" ")
         if not quota:
             quota = (_text(folder / "cpu.cfs_quota_us") or "").strip()
             period = (_text(folder / "cpu.cfs_period_us") or "").strip()
         if quota.isdigit() and period.isdigit() and int(period) > 0:
-            found.append(int(quota) / int(period))
-    return min(found) if found else None
+            quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
 
 
 def _memory_limit(root: Path) -> int | None:
-    found: list[int] = []
-    for folder in _groups(root, "memory"):
+    limits: list[int] = []
+    for folder in _group_folders(root, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
-            said = (_text(folder / name) or "").strip()
-            if said.isdigit() and int(said) < _NO_LIMIT_BYTES:
-                found.append(int(said))
-    return min(found) if found else None
+            text = (_text(folder / name) or "").strip()
+            if text.isdigit() and int(text) < _NO_LIMIT_BYTES:
+                limits.append(int(text))
+    return min(limits, default=None)
 
 
 def peak_memory_bytes() -> int | None:
-    """Return the most memory this process has held since it began; None where that cannot be learned."""
-    said = _fields(Path("/proc/self/status")).get("VmHWM")
-    return _bytes_of(said)
+    """Return the peak memory of this process since it started; None if unknown."""
+    return _bytes_of(_fields(Path("/proc/self/status")).get("VmHWM"))

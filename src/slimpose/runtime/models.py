@@ -1,4 +1,4 @@
-"""The models inside the package."""
+"""The models that ship with the package."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ DEFAULT_DETECTOR = "detector"
 
 
 def shipped() -> dict[str, Path]:
-    """Return the shipped models' files by name."""
+    """Return the files of the shipped models by name."""
     return {file.stem: file for file in sorted(WEIGHTS.glob("*.onnx"), key=lambda file: file.stem)}
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """Return the file of a shipped model's name, or the path that was given.
+    """Return the file of a shipped model, or a path as it is.
+
+    >>> resolve("mnv2").name
+    'mnv2.onnx'
 
     Raises:
         ValueError: If it is neither a shipped name nor a path.

@@ -1,9 +1,7 @@
-"""Image in, poses out."""
+"""The pipeline from an image to poses: detector, then pose model."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +14,7 @@ from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.session import Session
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
-    """Poses and how long each stage took, in milliseconds."""
-
-    poses: Poses
-    detect_ms: float
-    pose_ms: float
+from slimpose.runtime.timing import StageTimes
 
 
 class Pipeline:
@@ -37,29 +27,32 @@ class Pipeline:
     def __call__(
         self, image: np.ndarray | str | Path, boxes_image: np.ndarray | None = None
     ) -> Poses:
-        """Return the people of an image.
+        """Return the poses of the people in an image.
 
         Args:
-            image: RGB uint8 (height, width, 3), or the path of a picture.
-            boxes_image: Where the people are (x1, y1, x2, y2); the detector's say by default.
+            image: RGB uint8 (height, width, 3), or the path of an image file.
+            boxes_image: The people's boxes (n, 4) as x1, y1, x2, y2; detected by default.
 
         Raises:
-            ImageError: If the picture cannot be read, or the array is no RGB uint8 image.
+            ImageError: If the file cannot be read, or the array is not an RGB uint8 image.
             ValueError: If a box has no area or lies outside the image, or there is neither detector
                 nor box.
         """
-        return self.timed(image, boxes_image).poses
+        return self.timed(image, boxes_image)[0]
 
     def timed(
         self,
         image: np.ndarray | str | Path,
         boxes_image: np.ndarray | None = None,
         box_scores: np.ndarray | None = None,
-    ) -> Timed:
-        """Return the same with the time of each stage; ``box_scores`` (n,) go with given boxes, else 1."""
+    ) -> tuple[Poses, dict[str, float]]:
+        """Return the poses, and the time in milliseconds of the stages "detect" and "pose".
+
+        ``box_scores`` (n,) are the scores of the given boxes, 1 by default.
+        """
         pixels = read_image(image) if isinstance(image, str | Path) else image
         check_image(pixels)
-        started = time.perf_counter()
+        times = StageTimes()
         if boxes_image is not None:
             boxes = np.asarray(boxes_image, np.float32)
             boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
@@ -69,54 +62,61 @@ class Pipeline:
             )
             if scores.shape != (len(boxes),):
                 raise ValueError(
-                    f"box scores have shape {scores.shape}; expected ({len(boxes)},), one a box"
+                    f"box scores have shape {scores.shape}; expected ({len(boxes)},), one per box"
                 )
         elif self.detector is not None:
             boxes, scores = self.detector(pixels)
         else:
-            raise ValueError("this pipeline has no detector; give it boxes")
-        detected = time.perf_counter()
+            raise ValueError("this pipeline has no detector; expected boxes_image")
+        times.lap("detect")
         poses = self.estimator(pixels, boxes, scores)
-        finished = time.perf_counter()
-        return Timed(
-            poses=poses, detect_ms=1e3 * (detected - started), pose_ms=1e3 * (finished - detected)
-        )
+        times.lap("pose")
+        return poses, times.totals_ms()
 
 
 def load(
     model: str | Path = models.DEFAULT_POSE,
     detector: str | Path | None = models.DEFAULT_DETECTOR,
-    threads: int = 0,
+    threads: int | None = None,
     score_threshold: float | None = None,
     *,
     backend: str = "onnxruntime",
-    precision: str = "",
+    precision: str | None = None,
 ) -> Pipeline:
-    """Open the models and return the pipeline.
+    """Open a pose model and a detector and return the pipeline of both.
+
+    >>> import numpy as np
+    >>> pipeline = load("mnv2", threads=1)
+    >>> poses = pipeline(np.zeros((480, 640, 3), np.uint8))
+    >>> poses.points_image.shape  # people, joints, x and y
+    (0, 17, 2)
 
     Args:
         model: A shipped pose model's name, or a file of ``slimpose export``.
         detector: The same for the person detector; None if boxes will always be given.
-        threads: CPU threads; 0 leaves the choice to the backend.
-        score_threshold: Least score of a person's box; the detector's own by default.
-        backend: "onnxruntime", "openvino", "tensorrt" or "cuda"; "auto" is the fastest of them here
-            (a trial of two seconds a model, remembered).
-        precision: What it computes in: "" for the files' own; "bf16" or "fp16" where backend and
-            processor have it; "any" lets "auto" choose.
+        threads: CPU threads; None for the backend's choice.
+        score_threshold: Lowest score of a person's box; None for the detector's own threshold.
+        backend: A backend that ``slimpose doctor`` lists; "auto" for the fastest on this machine
+            (a trial of two seconds per model, remembered).
+        precision: The precision to compute in; None for the files' own, "bf16" or "fp16" where
+            backend and processor have it, "any" to let backend "auto" choose.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If a name is unknown, a file is not such a model, or a backend or precision is
-            not to be had.
+            not available.
     """
 
-    def opened(name: str | Path) -> Session:
+    def open_model(name: str | Path) -> Session:
         return open_session(
             models.resolve(name), threads=threads, backend=backend, precision=precision
         )
 
-    estimator = PoseEstimator(opened(model))
-    finder = None
-    if detector is not None:
-        finder = Detector(opened(detector), score_threshold=score_threshold)
-    return Pipeline(estimator=estimator, detector=finder)
+    return Pipeline(
+        estimator=PoseEstimator(open_model(model)),
+        detector=(
+            None
+            if detector is None
+            else Detector(open_model(detector), score_threshold=score_threshold)
+        ),
+    )

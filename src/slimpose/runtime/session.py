@@ -1,4 +1,4 @@
-"""A slimpose model file, opened: what it is, and its outputs for a batch."""
+"""A slimpose model file, opened: its metadata, and its outputs for a batch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from slimpose.arrays import Size
-from slimpose.runtime.backends.available import metadata_of, open_graph
-from slimpose.runtime.backends.base import backend_of
+from slimpose.runtime.backends.available import backend_of, open_graph, read_metadata
 from slimpose.skeleton import COCO17, Skeleton
+from slimpose.tasks import Task, parse_task
 
 FORMAT = "1"
-_INPUTS = {"pose": "crops", "detect": "images", "bottom-up": "images"}
-_OUTPUTS = {
+_INPUTS: Mapping[Task, str] = {"pose": "crops", "detect": "images", "bottom-up": "images"}
+_OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "pose": ("points", "scores", "covariances"),
     "detect": ("boxes", "scores"),
     "bottom-up": ("heatmaps", "affinities"),
@@ -26,25 +26,25 @@ _OUTPUTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """What a model file says of itself.
+    """The metadata of a model file.
 
     Attributes:
         name: The model's name.
         task: "pose", "detect", or "bottom-up": all joints of an image, for
             ``slimpose.adapters.part_affinity`` to group.
         size: Input height and width.
-        stride: Input pixels a heatmap cell.
+        stride: Input pixels per heatmap cell.
         precision: Such as "fp32".
-        gmac: True multiply-adds of one input, in 1e9.
-        params: Parameters.
-        card: Start, data and licenses, recipe, figures.
-        skeleton: Of a pose model's joints.
-        score_threshold: A detector's; boxes scored lower are no people.
-        nms_iou_threshold: A detector's; of two boxes that overlap more, the better stays.
+        gmac: Multiply-adds of one input, in 1e9.
+        params: Number of parameters.
+        card: Initialization, data and licenses, recipe, results.
+        skeleton: The joints of a pose model.
+        score_threshold: A detector's; boxes with a lower score are dropped.
+        nms_iou_threshold: A detector's; of two boxes that overlap more, the better one is kept.
     """
 
     name: str
-    task: str
+    task: Task
     size: Size
     stride: int
     precision: str
@@ -58,16 +58,16 @@ class ModelInfo:
 
 @runtime_checkable
 class Model(Protocol):
-    """What runs a model: ``Session``, or whatever else answers for one."""
+    """Anything that runs a model: a ``Session``, an adapter, or a PyTorch network."""
 
     @property
     def info(self) -> ModelInfo:
-        """What the model is."""
+        """The model's metadata."""
         ...
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names that ``run`` knows."""
+        """The names that ``run`` accepts."""
         ...
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
@@ -76,42 +76,44 @@ class Model(Protocol):
 
 
 class Session:
-    """One model in one backend.
+    """A model file opened in one backend.
 
     Attributes:
-        backend: Which, one of ``backends.contract.BACKENDS``; a file that is not ONNX runs in its
-            own.
-        precision: What it computes in: ``info.precision`` unless another was asked for; "int8+bf16"
-            where the float layers of an INT8 file are computed in BF16.
-        threads: CPU threads it was given; 0 is the backend's choice.
+        info: The file's metadata.
+        backend: One of ``backends.available.BACKENDS``; a file that is not ONNX runs in its own.
+        precision: The precision it computes in: ``info.precision`` unless another was requested;
+            "int8+bf16" where the float layers of an INT8 file are computed in BF16.
+        threads: CPU threads; None for the backend's choice.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no model file, not slimpose's, or its metadata is broken; or
-            (``BackendError``) if the backend is not installed, or does not compute in that
-            precision.
+        ValueError: If it is not a model file, not slimpose's, its metadata is broken, or threads is
+            under 1; or (``BackendError``) if the backend is not installed, or does not compute in
+            that precision.
     """
 
     def __init__(
-        self, path: Path, *, threads: int = 0, backend: str = "onnxruntime", precision: str = ""
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        backend: str = "onnxruntime",
+        precision: str | None = None,
     ) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"no model file {path}")
-        if threads < 0:
-            raise ValueError(f"threads is {threads}; expected 0 (the runtime's choice) or more")
         backend = backend_of(path, backend)
         self._graph = open_graph(path, threads=threads, backend=backend, precision=precision)
         self.info = read_info(path, self._graph.metadata)
         self.backend, self.precision, self.threads = backend, self._graph.precision, threads
         self.outputs: tuple[str, ...] = tuple(self._graph.outputs)
-        expected = _INPUTS[self.info.task]
-        inputs = list(self._graph.inputs)
-        missing = [name for name in _OUTPUTS[self.info.task] if name not in self.outputs]
-        if inputs != [(expected, "tensor(uint8)")] or missing:
+        task, inputs = self.info.task, list(self._graph.inputs)
+        missing = [name for name in _OUTPUTS[task] if name not in self.outputs]
+        if inputs != [(_INPUTS[task], "tensor(uint8)")] or missing:
             raise ValueError(
-                f"{path} says it is a {self.info.task} model, but takes {inputs} and gives "
-                f"{list(self.outputs)}; expected one uint8 input {expected!r} and "
-                f"{list(_OUTPUTS[self.info.task])} (changed after slimpose export wrote it?)"
+                f"{path} says it is a {task} model, but takes {inputs} and returns "
+                f"{list(self.outputs)}; expected one uint8 input {_INPUTS[task]!r} and "
+                f"{list(_OUTPUTS[task])} (changed after slimpose export wrote it?)"
             )
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
@@ -119,18 +121,9 @@ class Session:
 
         Raises:
             ValueError: If the batch does not fit, or there is no such output.
-            RuntimeError: If the backend fails, for want of memory for example.
+            RuntimeError: If the backend fails, for lack of memory for example.
         """
-        if batch.shape[1:] != (*self.info.size, 3) or batch.dtype != np.uint8:
-            raise ValueError(
-                f"batch is {batch.dtype} {batch.shape}; {self.info.name} expects uint8 "
-                f"(n, {self.info.size.height}, {self.info.size.width}, 3)"
-            )
-        unknown = [name for name in outputs if name not in self.outputs]
-        if unknown:
-            raise ValueError(
-                f"{self.info.name} has no output {', '.join(unknown)}; expected of {', '.join(self.outputs)}"
-            )
+        check_request(self.info, batch, outputs, self.outputs)
         try:
             return self._graph.run(batch, outputs)
         except Exception as error:  # onnxruntime's errors share no public base
@@ -140,54 +133,79 @@ class Session:
             ) from error
 
 
-def of_task(task: str, paths: Iterable[Path]) -> list[Path]:
-    """Return those of the model files that are for a task: "pose", "detect" or "bottom-up".
+def check_request(
+    info: ModelInfo, batch: np.ndarray, outputs: Sequence[str], available: Sequence[str]
+) -> None:
+    """Raise ValueError unless a batch fits a model's input and the model has these outputs."""
+    if batch.shape[1:] != (*info.size, 3) or batch.dtype != np.uint8:
+        raise ValueError(
+            f"batch is {batch.dtype} {batch.shape}; {info.name} expects uint8 "
+            f"(n, {info.size.height}, {info.size.width}, 3)"
+        )
+    unknown = [name for name in outputs if name not in available]
+    if unknown:
+        raise ValueError(
+            f"{info.name} has no output {', '.join(unknown)}; expected some of "
+            f"{', '.join(available)}"
+        )
+
+
+def models_of_task(task: Task, paths: Iterable[Path]) -> list[Path]:
+    """Return those model files that are for a task.
 
     Raises:
-        ValueError: If one is no model file of slimpose.
+        ValueError: If one is not a model file of slimpose.
     """
-    return [path for path in paths if read_info(path, metadata_of(path)).task == task]
+    return [path for path in paths if read_info(path, read_metadata(path)).task == task]
 
 
 def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
-    """Return what the metadata says.
+    """Parse a model file's metadata.
+
+    Args:
+        path: The file, for error messages.
+        metadata: Its metadata, keys and values as text.
 
     Raises:
-        ValueError: If it is not that of a slimpose model of this format.
+        ValueError: If it is not the metadata of a slimpose model of this format.
     """
     if "slimpose" not in metadata:
         raise ValueError(
-            f"{path} is not a slimpose model: its metadata does not say so; "
-            "expected a file of slimpose export (slimpose compare reads others')"
+            f"{path} is not a slimpose model: its metadata has no entry 'slimpose'; "
+            "expected a file of slimpose export (slimpose compare reads other models)"
         )
     if metadata["slimpose"] != FORMAT:
         raise ValueError(
-            f"{path} has format {metadata['slimpose']}; this slimpose reads {FORMAT}: install a newer one"
+            f"{path} has format {metadata['slimpose']}; this slimpose reads {FORMAT}: "
+            "install a newer one"
         )
     try:
-        card = json.loads(metadata["card"])
-        if not isinstance(card, dict):
-            raise ValueError(f"card is a JSON {type(card).__name__}; expected an object")
-        if metadata["task"] not in _INPUTS:
-            raise ValueError(f"task is {metadata['task']!r}; expected {' or '.join(_INPUTS)}")
-        if min(int(metadata["height"]), int(metadata["width"])) < 1:
-            raise ValueError(f"the input is {metadata['height']}x{metadata['width']} pixels")
-        return ModelInfo(
-            name=metadata["name"],
-            task=metadata["task"],
-            size=Size(int(metadata["height"]), int(metadata["width"])),
-            stride=int(metadata["stride"]),
-            precision=metadata["precision"],
-            gmac=float(metadata["gmac"]),
-            params=int(metadata["params"]),
-            card=card,
-            skeleton=Skeleton.from_json(metadata["skeleton"]) if "skeleton" in metadata else COCO17,
-            score_threshold=float(metadata.get("score_threshold", "0")),
-            nms_iou_threshold=float(metadata.get("nms_iou_threshold", "1")),
-        )
+        return _parse_info(metadata)
     except KeyError as error:
         raise ValueError(
             f"{path}: its slimpose metadata lacks {error}; expected a file of slimpose export"
         ) from error
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: its slimpose metadata is broken: {error}") from error
+
+
+def _parse_info(metadata: Mapping[str, str]) -> ModelInfo:
+    card = json.loads(metadata["card"])
+    if not isinstance(card, dict):
+        raise ValueError(f"card is a JSON {type(card).__name__}; expected an object")
+    task = parse_task(metadata["task"])
+    if min(int(metadata["height"]), int(metadata["width"])) < 1:
+        raise ValueError(f"the input is {metadata['height']}x{metadata['width']} pixels")
+    return ModelInfo(
+        name=metadata["name"],
+        task=task,
+        size=Size(int(metadata["height"]), int(metadata["width"])),
+        stride=int(metadata["stride"]),
+        precision=metadata["precision"],
+        gmac=float(metadata["gmac"]),
+        params=int(metadata["params"]),
+        card=card,
+        skeleton=Skeleton.from_json(metadata["skeleton"]) if "skeleton" in metadata else COCO17,
+        score_threshold=float(metadata.get("score_threshold", "0")),
+        nms_iou_threshold=float(metadata.get("nms_iou_threshold", "1")),
+    )

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 
 from slimpose.arrays import Boxes, Crops, PersonScores, Size
+from slimpose.runtime.crops import CANVAS_GRAY
 from slimpose.runtime.detector import box_nms
-from slimpose.runtime.letterbox import CANVAS_GRAY
 from slimpose.train.inference import open_core
 
 _LEAST_SCORE = 0.05

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from slimpose.network.encoder import Encoder, FrozenStem
 from slimpose.runtime.backends.base import BackendError
-from slimpose.runtime.backends.openvino import new_core, offered
+from slimpose.runtime.backends.openvino import new_core, supported_precisions
 
 Compiled = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -27,7 +27,7 @@ def open_core() -> tuple[Any, dict[str, Any], str]:
         BackendError: If OpenVINO is not installed.
     """
     core = new_core()
-    hint, name = ("bf16", "OpenVINO BF16") if "bf16" in offered(core) else ("f32", "OpenVINO FP32")
+    hint, name = ("bf16", "OpenVINO BF16") if "bf16" in supported_precisions(core) else ("f32", "OpenVINO FP32")
     hints = {
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

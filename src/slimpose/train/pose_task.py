@@ -19,7 +19,7 @@ from slimpose.data.pose_batches import PoseBatch, PoseBatches
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.pose import pose_ap, pose_records, predict_from_heatmaps
 from slimpose.formats import coco
-from slimpose.network.alignment import Alignment
+from slimpose.geometry import CellAlignment
 from slimpose.network.build import build
 from slimpose.train.distillation import Teacher, cached_teacher
 from slimpose.train.feature_distillation import copy_decoder, feature_loss, features_with
@@ -59,7 +59,7 @@ def pose_task(
     val: coco.CocoFile,
     val_images: Path,
     teacher: Teacher | None = None,
-    alignment: Alignment = "centers",
+    alignment: CellAlignment = "centers",
     cache: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Task:

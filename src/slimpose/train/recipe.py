@@ -14,6 +14,7 @@ from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
 from slimpose.network.build import Spec, spec_from_json
 from slimpose.network.spec import NetSpec
+from slimpose.tasks import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ class Recipe:
     """
 
     name: str
-    task: str
+    task: Task
     net: Spec
     phases: tuple[Phase, ...]
     start: str = ""

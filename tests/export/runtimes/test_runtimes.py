@@ -19,12 +19,12 @@ from slimpose.export import onnx as onnx_export
 from slimpose.export.runtimes import convert
 from slimpose.geometry import heatmap_to_crop
 from slimpose.network.pose_net import PoseNet
-from slimpose.runtime.auto_backend import DEFAULT, BackendChoice, choices_for, open_session
+from slimpose.runtime.auto_backend import DEFAULT, BackendChoice, choices_for_file, open_session
 from slimpose.runtime.backends import heatmaps_only
-from slimpose.runtime.backends.available import backends, metadata_of
+from slimpose.runtime.backends.available import backends, read_metadata
 from slimpose.runtime.backends.base import BACKENDS, FILE_SUFFIXES, BackendError, backend_of
-from slimpose.runtime.backends.litert import ATTACHED, attach_metadata, attached_metadata
-from slimpose.runtime.backends.ncnn import weights_path
+from slimpose.runtime.backends.litert import METADATA_NAME, attach_metadata, attached_metadata
+from slimpose.runtime.backends.ncnn import companion_paths
 from slimpose.runtime.session import Session
 from slimpose.train import checkpoint
 from tiny_training import SHALLOW
@@ -58,7 +58,7 @@ def write(
 ) -> onnx_export.ExportDrift:
     pictures = onnx_export.smooth_noise_images(people, SPEC.size)
     return convert.convert(
-        loaded, out, name="net", card={"license": "none"}, precision=precision, pictures=pictures
+        loaded, out, name="net", card={"license": "none"}, precision=precision, images=pictures
     )
 
 
@@ -131,7 +131,7 @@ def test_it_runs_in_its_own_backend_whatever_the_default_is(file: Path) -> None:
     own = FILE_SUFFIXES[file.suffix]
     assert Session(file, threads=1).backend == own
     assert open_session(file, threads=1, backend="auto").backend == own
-    assert BackendChoice(backend=own) in choices_for(file, "", backends())
+    assert BackendChoice(backend=own) in choices_for_file(file, "", backends())
     other = "openvino" if own != "openvino" else "ncnn"
     with pytest.raises(
         BackendError, match=f"{file.name} runs in {own} only; expected --backend {own}"
@@ -181,7 +181,7 @@ def test_openvino_files_are_made_of_onnx_files_too(
     onnx_export.export(loaded, tmp_path / "net.onnx", name="twin", card={})
     drift = write(tmp_path / "net.onnx", tmp_path / "net.xml")
     assert drift.pixels < 0.01
-    assert dict(metadata_of(tmp_path / "net.xml")) == dict(metadata_of(tmp_path / "net.onnx"))
+    assert dict(read_metadata(tmp_path / "net.xml")) == dict(read_metadata(tmp_path / "net.onnx"))
     with pytest.raises(ValueError, match=r"net\.onnx is ONNX; expected weights .* for ncnn"):
         write(tmp_path / "net.onnx", tmp_path / "net.ncnn.param")
 
@@ -223,7 +223,7 @@ def test_heatmaps_are_decoded_to_what_the_graph_would_say() -> None:
     center = np.array([[[7.3, 9.6], [11.0, 4.5]]], np.float32)
     maps = heatmap.encode(center, Size(24, 16), sigma_px=2.0)
     metadata = {"stride": "4"}
-    points, scores, covariances, same = heatmaps_only.decoded(maps, metadata, heatmaps_only.OUTPUTS)
+    points, scores, covariances, same = heatmaps_only.decode_outputs(maps, metadata, heatmaps_only.OUTPUTS)
     np.testing.assert_allclose(points, heatmap_to_crop(center, 4), atol=0.01)
     np.testing.assert_allclose(scores, 1, atol=0.05)
     np.testing.assert_allclose(covariances[0, 0], np.eye(2) * (2.0 * 4) ** 2, atol=1.0)
@@ -261,7 +261,7 @@ def test_metadata_is_attached_as_android_reads_it(tmp_path: Path) -> None:
     assert attached_metadata(file) == {"slimpose": "1", "name": "net"}
     assert file.read_bytes().startswith(b"graph")
     with zipfile.ZipFile(file) as archive:
-        assert json.loads(archive.read(ATTACHED)) == {"slimpose": "1", "name": "net"}
+        assert json.loads(archive.read(METADATA_NAME)) == {"slimpose": "1", "name": "net"}
 
 
 def test_other_peoples_tflite_files_are_told(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_other_peoples_tflite_files_are_told(tmp_path: Path) -> None:
 
 
 def test_an_ncnn_model_is_three_files() -> None:
-    assert [file.name for file in weights_path(Path("x/net.ncnn.param"))] == [
+    assert [file.name for file in companion_paths(Path("x/net.ncnn.param"))] == [
         "net.ncnn.bin",
         "net.ncnn.json",
     ]
@@ -283,7 +283,7 @@ def test_an_ncnn_model_is_three_files() -> None:
 def test_a_detector_is_not_for_graphs_that_end_in_heatmaps(backend: str) -> None:
     metadata = {"height": "64", "width": "48", "stride": "4", "task": "detect"}
     with pytest.raises(ValueError, match=r"says task 'detect'.*expected a pose net"):
-        heatmaps_only.shape_of(metadata, Path(NAMES[backend]))
+        heatmaps_only.input_shape(metadata, Path(NAMES[backend]))
 
 
 @pytest.fixture
@@ -352,7 +352,7 @@ def test_an_absent_runtime_says_how_to_get_it(
     with pytest.raises(
         BackendError, match="runs in litert only, which is not there: pip install ai-edge-litert"
     ):
-        choices_for(file, "", absent)
+        choices_for_file(file, "", absent)
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(BackendError, match="not installed: pip install ai-edge-litert"):
         Session(file)

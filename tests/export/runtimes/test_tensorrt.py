@@ -19,7 +19,7 @@ from slimpose.export.quantization.graph import network_of, read_float, split_gra
 from slimpose.export.quantization.int8 import quantize_graph
 from slimpose.export.quantization.schemes import SCHEMES
 from slimpose.export.runtimes import convert, tensorrt
-from slimpose.runtime.backends.available import backends, metadata_of
+from slimpose.runtime.backends.available import backends, read_metadata
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.models import shipped
 from slimpose.runtime.session import Session
@@ -60,7 +60,7 @@ def small(tmp_path: Path) -> Path:
 
 def built(source: Path, out: Path, precision: str = "fp32") -> Path:
     pictures = np.random.default_rng(0).integers(0, 256, (12, *SIZE, 3)).astype(np.uint8)
-    convert.convert(source, out, name="", card={}, precision=precision, pictures=pictures)
+    convert.convert(source, out, name="", card={}, precision=precision, images=pictures)
     return out
 
 
@@ -100,7 +100,7 @@ def test_an_engine_answers_as_its_file_does_for_any_batch(
             people,
         ]
     assert nvidia.cuda.waiting == 0
-    assert metadata_of(tmp_path / "small.engine")["built_with"] == "TensorRT 10.3.0"
+    assert read_metadata(tmp_path / "small.engine")["built_with"] == "TensorRT 10.3.0"
 
 
 def test_the_builder_is_asked_for_typed_layers_no_tf32_and_one_to_ten_people(
@@ -164,7 +164,7 @@ def test_files_that_tensorrt_does_not_take_are_told_before_it_is_asked(
     small: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=r"rounded with zero points, at .*--scheme symmetric"):
-        tensorrt.check_takes(rounded(small, tmp_path / "int8.onnx", "affine"))
+        tensorrt.check_tensorrt_support(rounded(small, tmp_path / "int8.onnx", "affine"))
     model = onnx.load(str(small))
     model.graph.node[2].op_type, model.graph.node[2].input[1] = "Det", ""
     model.graph.node[2].input.pop()
@@ -173,12 +173,12 @@ def test_files_that_tensorrt_does_not_take_are_told_before_it_is_asked(
         ValueError,
         match=r"is not for TensorRT: .*Det.*slimpose lint det\.onnx --target tensorrt-10",
     ):
-        tensorrt.check_takes(tmp_path / "det.onnx")
+        tensorrt.check_tensorrt_support(tmp_path / "det.onnx")
 
 
 @pytest.mark.parametrize("name", ["mnv2", "detector"])
 def test_what_ships_is_for_tensorrt(name: str) -> None:
-    tensorrt.check_takes(shipped()[name])
+    tensorrt.check_tensorrt_support(shipped()[name])
 
 
 def test_what_tensorrt_refuses_is_told_and_nothing_is_left(

@@ -49,7 +49,7 @@ class QuantizationRequest:
             promise; 0 for none.
         every_sensitivity: Measure each layer's sensitivity even if nothing needs to go back to
             float.
-        threads: CPU threads; 0 leaves the runtime's choice.
+        threads: CPU threads; None for the runtime's choice.
     """
 
     model: Path
@@ -63,7 +63,7 @@ class QuantizationRequest:
     deconvolutions: bool
     fine_tuning_steps: int
     every_sensitivity: bool
-    threads: int
+    threads: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,14 +24,14 @@ _PICTURES = 256
 
 
 def channel_peaks(
-    network: onnx.ModelProto, pictures: Crops, *, threads: int
+    network: onnx.ModelProto, pictures: Crops, *, threads: int | None
 ) -> dict[str, np.ndarray]:
     """Return the largest absolute value of each channel between two convolutions, by tensor; see ``equalized``.
 
     Args:
         network: The graph from pixels to maps.
         pictures: uint8 (n, H, W, 3); the first _PICTURES are looked at.
-        threads: CPU threads; 0 leaves the runtime's choice.
+        threads: CPU threads; None for the runtime's choice.
     """
     pairs = _pairs(network, {entry.name: entry for entry in network.graph.initializer})
     names = [second.input[0] for _, second, _ in pairs]

@@ -46,7 +46,7 @@ def fine_tune(
     *,
     teacher: onnx.ModelProto,
     steps: int,
-    threads: int,
+    threads: int | None,
     tell: Report = lambda line: None,
 ) -> dict[str, np.ndarray]:
     """Return new weights and biases by name; where they are rounded, they are within the range of their levels.
@@ -59,7 +59,7 @@ def fine_tune(
         pictures: uint8 (n, H, W, 3) to learn on, in random order, mirrored half the time.
         teacher: The float graph whose maps are to be reached.
         steps: Of Adam, 8 pictures each, at a rate that falls to nothing.
-        threads: CPU threads; 0 leaves the runtime's choice.
+        threads: CPU threads; None for the runtime's choice.
         tell: Is told the error, every 50 steps.
 
     Raises:

@@ -153,7 +153,7 @@ def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelPr
 class Runner:
     """A graph in memory, run on the CPU one picture at a time, which bounds memory."""
 
-    def __init__(self, model: onnx.ModelProto, *, threads: int) -> None:
+    def __init__(self, model: onnx.ModelProto, *, threads: int | None) -> None:
         self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), session_options(threads), providers=CPU
         )

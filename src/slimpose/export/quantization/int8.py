@@ -142,7 +142,7 @@ def without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def channel_means(
-    network: onnx.ModelProto, layers: Collection[str], pictures: Crops, *, threads: int
+    network: onnx.ModelProto, layers: Collection[str], pictures: Crops, *, threads: int | None
 ) -> dict[str, np.ndarray]:
     """Return the mean of each channel of each convolution's input over pictures, by tensor."""
     names = list(dict.fromkeys(node.input[0] for node in convolutions(network, layers)))

@@ -68,7 +68,7 @@ class QuantizationEvaluation:
         calibrating: Pictures that ranges are taken from.
         compared: Other pictures.
         truth: The float graph's maps of those.
-        threads: CPU threads; 0 leaves the runtime's choice.
+        threads: CPU threads; None for the runtime's choice.
     """
 
     network: onnx.ModelProto
@@ -76,7 +76,7 @@ class QuantizationEvaluation:
     calibrating: Crops
     compared: Crops
     truth: list[np.ndarray]
-    threads: int
+    threads: int | None
 
     def error(self, rounded: onnx.ModelProto, pictures: int = _MOST_COMPARED) -> float:
         """Return the relative squared error of its maps on the first few of the compared pictures."""
@@ -85,7 +85,7 @@ class QuantizationEvaluation:
 
 
 def prepare_evaluation(
-    network: onnx.ModelProto, parts: GraphParts, pictures: Crops, *, threads: int
+    network: onnx.ModelProto, parts: GraphParts, pictures: Crops, *, threads: int | None
 ) -> QuantizationEvaluation:
     """Return a bench: one picture in _COMPARED_SHARE compares, at most _MOST_COMPARED; a single one does both."""
     compared = pictures[::_COMPARED_SHARE][:_MOST_COMPARED]

@@ -13,13 +13,13 @@ from slimpose.evaluate.detector import box_ap, detect_images, detected_boxes
 from slimpose.evaluate.pose import pose_ap, pose_records, predict_points
 from slimpose.formats.coco import CocoFile
 from slimpose.media.images import read_image
-from slimpose.runtime.crops import crop_people
-from slimpose.runtime.letterbox import letterbox
+from slimpose.runtime.crops import crop_people, letterbox
 from slimpose.runtime.session import Model, ModelInfo
+from slimpose.tasks import Task
 
 
 def split(
-    annotations: CocoFile, *, task: str, calibrated_people: int, measured_people: int
+    annotations: CocoFile, *, task: Task, calibrated_people: int, measured_people: int
 ) -> tuple[CocoFile, CocoFile]:
     """Return two files of different images: for calibration, and for measuring.
 
@@ -45,7 +45,7 @@ def split(
     )
 
 
-def people_counts(annotations: CocoFile, *, task: str) -> dict[int, int]:
+def people_counts(annotations: CocoFile, *, task: Task) -> dict[int, int]:
     """Return how many people count, by image; images without are left out."""
     if task == "pose":
         return {

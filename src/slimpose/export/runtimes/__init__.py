@@ -1,1 +1,1 @@
-"""A network as another runtime's file: OpenVINO, LiteRT, NCNN, TensorRT. A module each; `writing` asks them."""
+"""Conversion of networks to the files of other runtimes; ``convert`` calls a module per runtime."""

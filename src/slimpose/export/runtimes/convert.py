@@ -1,29 +1,48 @@
-"""The files of a runtime: written aside, opened, compared with what they were made from, then moved to their place."""
+"""Conversion to another runtime's files, which are compared with their source before they stay."""
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from slimpose.arrays import Crops
 from slimpose.export.onnx import ExportDrift, LoadedWeights, TorchModel, check_drift, drift_of
-from slimpose.export.runtimes import litert, ncnn, openvino, tensorrt
-from slimpose.runtime.backends.base import FILE_SUFFIXES
+from slimpose.runtime.backends.available import FILE_SUFFIXES, NATIVE_FILES
 from slimpose.runtime.session import Model, Session
 
-PRECISIONS: Mapping[str, tuple[str, ...]] = {
-    "openvino": ("fp32", "fp16"),
-    "litert": ("fp32", "fp16", "int8"),
-    "ncnn": ("fp32", "fp16"),
-    "tensorrt-engine": ("fp32", "fp16"),
-}
-"""What each runtime's files can be written in; of INT8 ONNX files those of ``OF_ONNX`` are INT8."""
-OF_ONNX = {"openvino": "", "tensorrt-engine": " --scheme symmetric"}
-"""Backends whose files are made of ONNX files too, and how slimpose quantize makes INT8 for them."""
-_MODULES = {"openvino": openvino, "litert": litert, "ncnn": ncnn, "tensorrt-engine": tensorrt}
+_BATCH = 16
+
+
+class Exporter(Protocol):
+    """A module of this package that writes a runtime's files."""
+
+    def write(
+        self,
+        source: Any,
+        out: Path,
+        *,
+        name: str,
+        card: Mapping[str, Any],
+        precision: str,
+        images: Crops,
+    ) -> list[Path]:
+        """Write the files of a model; return them, the one that is opened first.
+
+        Args:
+            source: The network; an ONNX file too, if the runtime's ``NativeFiles.int8_options`` is
+                not None.
+            out: The file that is opened.
+            name: The model's name.
+            card: Facts for the metadata, in addition to those of the weights.
+            precision: One of the runtime's ``NativeFiles.precisions``.
+            images: uint8 (n, H, W, 3), for the ranges of INT8.
+        """
+        ...
 
 
 def convert(
@@ -33,64 +52,75 @@ def convert(
     name: str,
     card: Mapping[str, object],
     precision: str,
-    pictures: Crops,
+    images: Crops,
 ) -> ExportDrift:
-    """Write the file that ``out``'s suffix names, and what belongs beside it.
+    """Write a model in the format of the path's suffix, with the files that belong to it.
 
     Args:
-        source: The network; for OpenVINO and TensorRT also an ONNX file of ours.
+        source: The network; for OpenVINO and TensorRT also an ONNX file of slimpose.
         out: FILE.xml, FILE.tflite, FILE.ncnn.param or FILE.engine.
-        name: What the model is called.
-        card: Facts for the metadata beside those of the weights.
-        precision: One of ``PRECISIONS``.
-        pictures: uint8 (n, H, W, 3) the file is compared on; INT8 takes its ranges from them.
+        name: The model's name.
+        card: Facts for the metadata, in addition to those of the weights.
+        precision: One of the format's ``NativeFiles.precisions``.
+        images: uint8 (n, H, W, 3) to compare the file with its source on; INT8 also takes its
+            ranges from them.
 
     Returns:
-        The largest differences from the source on the pictures.
+        The largest differences from the source on the images.
 
     Raises:
         RuntimeError: If an FP32 file's results differ from its source's; nothing is written then.
-        ValueError: If this runtime has no such file, or its converter is not installed or fails.
+        ValueError: If the runtime has no such file, or its converter is not installed or fails.
     """
     backend = FILE_SUFFIXES[out.suffix.lower()]
-    if precision not in PRECISIONS[backend]:
-        raise ValueError(
-            f"{backend} files are not written in {precision}; expected {' or '.join(PRECISIONS[backend])}"
-            + (
-                f" (or give it an INT8 ONNX file of slimpose quantize{OF_ONNX[backend]})"
-                if backend in OF_ONNX
-                else ""
-            )
-        )
-    if isinstance(source, Path) and backend not in OF_ONNX:
-        raise ValueError(f"{source} is ONNX; expected weights (best.safetensors) for {backend}")
-    if isinstance(source, LoadedWeights) and source.task != "pose" and backend not in OF_ONNX:
-        raise ValueError(
-            f"these weights are a {source.task} model; expected a pose net for {backend}"
-        )
+    _check_source(source, backend, precision)
+    exporter = importlib.import_module(f"slimpose.export.runtimes.{NATIVE_FILES[backend].exporter}")
     reference: Model = Session(source) if isinstance(source, Path) else TorchModel(source)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder:
-        made = _MODULES[backend].write(
+        files = cast("Exporter", exporter).write(
             source,
             Path(folder) / out.name,
             name=name,
             card=card,
             precision=precision,
-            pictures=pictures,
+            images=images,
         )
-        session = Session(made[0])
-        drift = drift_of(_outputs_of(reference, pictures), _outputs_of(session, pictures))
+        session = Session(files[0])
+        drift = drift_of(_outputs_of(reference, images), _outputs_of(session, images))
         if session.precision == "fp32":
             check_drift(drift, is_pose=session.info.task == "pose")
-        for file in reversed(made):  # the one that is opened comes last
+        for file in reversed(files):  # the one that is opened comes last
             file.replace(out.with_name(file.name))
     return drift
 
 
-def _outputs_of(model: Model, pictures: Crops) -> dict[str, np.ndarray]:
+def _check_source(source: LoadedWeights | Path, backend: str, precision: str) -> None:
+    """Raise ValueError if a backend's files cannot be made from this source in this precision."""
+    files = NATIVE_FILES[backend]
+    takes_onnx = files.int8_options is not None
+    if precision not in files.precisions:
+        alternative = (
+            f" (or give it an INT8 ONNX file of slimpose quantize{files.int8_options})"
+            if takes_onnx
+            else ""
+        )
+        raise ValueError(
+            f"{backend} files are not written in {precision}; expected "
+            f"{' or '.join(files.precisions)}{alternative}"
+        )
+    if isinstance(source, Path) and not takes_onnx:
+        raise ValueError(f"{source} is ONNX; expected weights (best.safetensors) for {backend}")
+    if isinstance(source, LoadedWeights) and source.task != "pose" and not takes_onnx:
+        raise ValueError(
+            f"these weights are a {source.task} model; expected a pose model for {backend}"
+        )
+
+
+def _outputs_of(model: Model, images: Crops) -> dict[str, np.ndarray]:
     parts = [
-        model.run(pictures[row : row + 16], model.outputs) for row in range(0, len(pictures), 16)
+        model.run(images[start : start + _BATCH], model.outputs)
+        for start in range(0, len(images), _BATCH)
     ]
     return {
         name: np.concatenate(part)

@@ -1,4 +1,4 @@
-"""LiteRT: FILE.tflite, pixels to heatmaps, by Google's converter and quantizer; one crop a call."""
+"""LiteRT files (FILE.tflite), from pixels to heatmaps, by Google's converter and quantizer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from slimpose.runtime.backends.litert import attach_metadata
 _BIAS = 3
 """A TRANSPOSE_CONV's inputs: shape, weights, input, bias."""
 _INSTALL = "pip install litert-torch, then pip install --upgrade typing-extensions"
-"""Its converter asks for an older typing-extensions than slimpose's command line, but works with a new one. So it is no
-extra of slimpose: pip would have to refuse."""
+"""The converter requires an older typing-extensions than slimpose's command line, but works with a
+new one. So it is not an extra of slimpose: pip would reject it."""
 
 
 def write(
@@ -30,9 +30,9 @@ def write(
     name: str,
     card: Mapping[str, Any],
     precision: str,
-    pictures: Crops,
+    images: Crops,
 ) -> list[Path]:
-    """Write the file.
+    """Write the file, with a batch size of 1.
 
     Raises:
         ValueError: If the converter is not installed.
@@ -40,8 +40,6 @@ def write(
     try:
         import litert_torch  # pyright: ignore[reportMissingImports]
         from ai_edge_quantizer import quantizer  # pyright: ignore[reportMissingImports]
-        from ai_edge_quantizer.qtyping import TFLOperationName  # pyright: ignore[reportMissingImports]
-        from ai_edge_quantizer.recipe import AlgorithmName  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(f"the converter to .tflite is not installed: {_INSTALL}") from error
     size = source.spec.size
@@ -53,20 +51,10 @@ def write(
     ):
         warnings.simplefilter("ignore")
         litert_torch.convert(source.net.eval(), (example,)).export(str(out))
+        if precision == "int8":
+            _flatten_biases(out)
         if precision != "fp32":
-            if precision == "int8":
-                _flatten_biases(out)
-            rounding = quantizer.Quantizer(str(out))
-            every = TFLOperationName.ALL_SUPPORTED
-            if precision == "fp16":
-                rounding.add_weight_only_config(
-                    ".*", every, 16, algorithm_key=AlgorithmName.FLOAT_CASTING
-                )
-                ranges = None
-            else:
-                rounding.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
-                ranges = rounding.calibrate(_calibration(str(out), pictures))
-            rounded = rounding.quantize(ranges)
+            rounded = _quantize(quantizer.Quantizer(str(out)), out, precision, images)
             out.unlink()
             rounded.export_model(str(out))
     attach_metadata(
@@ -75,11 +63,25 @@ def write(
     return [out]
 
 
-def _flatten_biases(path: Path) -> None:
-    """Give the deconvolutions' biases the shape (c,) in place of the converter's (1, 1, 1, c).
+def _quantize(quantizer: Any, path: Path, precision: str, images: Crops) -> Any:
+    """Return the quantizer's result in FP16 or INT8."""
+    from ai_edge_quantizer.qtyping import TFLOperationName  # pyright: ignore[reportMissingImports]
+    from ai_edge_quantizer.recipe import AlgorithmName  # pyright: ignore[reportMissingImports]
 
-    The quantizer takes scales a channel for them along the first axis; the interpreter refuses
-    that.
+    operations = TFLOperationName.ALL_SUPPORTED
+    if precision == "fp16":
+        quantizer.add_weight_only_config(
+            ".*", operations, 16, algorithm_key=AlgorithmName.FLOAT_CASTING
+        )
+        return quantizer.quantize(None)
+    quantizer.add_static_config(".*", operations, activation_num_bits=8, weight_num_bits=8)
+    return quantizer.quantize(quantizer.calibrate(_calibration_inputs(path, images)))
+
+
+def _flatten_biases(path: Path) -> None:
+    """Give the deconvolutions' biases the shape (c,) instead of the converter's (1, 1, 1, c).
+
+    The quantizer gives them scales per channel along the first axis, which the interpreter rejects.
     """
     import flatbuffers  # pyright: ignore[reportMissingImports]
     from ai_edge_litert import schema_py_generated as schema  # pyright: ignore[reportMissingImports]
@@ -99,9 +101,9 @@ def _flatten_biases(path: Path) -> None:
     path.write_bytes(bytes(builder.Output()))
 
 
-def _calibration(path: str, pictures: Crops) -> dict[str, list[dict[str, Any]]]:
-    """The pictures by the graph's own names."""
+def _calibration_inputs(path: Path, images: Crops) -> dict[str, list[dict[str, Any]]]:
+    """Return the images by the graph's signature and input name."""
     from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
-    ((signature, puts),) = Interpreter(path).get_signature_list().items()
-    return {signature: [{puts["inputs"][0]: picture[None]} for picture in pictures]}
+    ((signature, names),) = Interpreter(str(path)).get_signature_list().items()
+    return {signature: [{names["inputs"][0]: image[None]} for image in images]}

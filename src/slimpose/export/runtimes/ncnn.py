@@ -1,4 +1,7 @@
-"""NCNN: FILE.ncnn.param, FILE.ncnn.bin and FILE.ncnn.json, pixels to heatmaps, through its own converter, pnnx."""
+"""NCNN files, from pixels to heatmaps, by NCNN's converter, pnnx.
+
+They are FILE.ncnn.param (the graph), FILE.ncnn.bin (weights) and FILE.ncnn.json (metadata).
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from torch import Tensor, nn
 
 from slimpose.arrays import Crops
 from slimpose.export.onnx import LoadedWeights, metadata_for
-from slimpose.runtime.backends.ncnn import SUFFIX, weights_path
+from slimpose.runtime.backends.ncnn import SUFFIX, companion_paths
 
 _INSTALL = 'pip install "slimpose[ncnn]"'
 
 
 class _ChannelsFirst(nn.Module):
-    """The network for float pixels (n, 3, H, W): NCNN's own way to hold a picture."""
+    """The network for float pixels (n, 3, H, W), NCNN's layout of an image."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -37,13 +40,13 @@ def write(
     name: str,
     card: Mapping[str, Any],
     precision: str,
-    pictures: Crops,  # noqa: ARG001
+    images: Crops,  # noqa: ARG001
 ) -> list[Path]:
     """Write the three files; the first returned is the one to open.
 
     Raises:
-        ValueError: If the converter is not installed or fails, or the name does not end as NCNN's
-            do.
+        ValueError: If the converter is not installed or fails, or the name does not end in
+            .ncnn.param.
     """
     if not out.name.endswith(SUFFIX):
         raise ValueError(f"--out is {out.name}; expected a name that ends in {SUFFIX}")
@@ -54,12 +57,12 @@ def write(
     size = source.spec.size
     folder = out.parent / "pnnx"
     folder.mkdir()
-    weights, story = weights_path(out)
+    weights, metadata_file = companion_paths(out)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(_ChannelsFirst(source.net).eval(), torch.zeros(1, 3, *size))
         torch.jit.save(traced, folder / "net.pt")  # pyright: ignore[reportArgumentType] - trace is typed as its first return
-    said = subprocess.run(
+    done = subprocess.run(
         [
             str(pnnx.EXEC_PATH),
             str(folder / "net.pt"),
@@ -73,14 +76,14 @@ def write(
         text=True,
         check=False,
     )
-    if said.returncode or not (out.is_file() and weights.is_file()):
-        last = (said.stderr or said.stdout).strip().splitlines()[-1:]
+    if done.returncode or not (out.is_file() and weights.is_file()):
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise ValueError(
-            f"pnnx could not convert the network (exit code {said.returncode}): {' '.join(last)}"
+            f"pnnx could not convert the network (exit code {done.returncode}): {' '.join(last)}"
         )
     metadata = {
         **metadata_for(source, name=name, card=dict(card), size=size),
         "precision": precision,
     }
-    story.write_text(json.dumps(metadata), encoding="utf-8")
-    return [out, weights, story]
+    metadata_file.write_text(json.dumps(metadata), encoding="utf-8")
+    return [out, weights, metadata_file]

@@ -1,4 +1,4 @@
-"""OpenVINO IR: FILE.xml with FILE.bin, the whole graph, DARK or boxes in it."""
+"""OpenVINO files (FILE.xml with FILE.bin): the whole graph, with its decoding."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from slimpose.arrays import Crops
 from slimpose.export.onnx import LoadedWeights, to_model_file
-from slimpose.runtime.backends.available import metadata_of
-from slimpose.runtime.backends.openvino import RT_INFO, new_core, read_ir
+from slimpose.runtime.backends.available import read_metadata
+from slimpose.runtime.backends.openvino import RT_INFO, new_core, read_model
 
 
 def write(
@@ -20,21 +20,21 @@ def write(
     name: str,
     card: Mapping[str, Any],
     precision: str,
-    pictures: Crops,
+    images: Crops,
 ) -> list[Path]:
     """Write the file and its weights; the first returned is the one to open."""
     import openvino
 
     core = new_core()
-    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
-    metadata = dict(metadata_of(graph))
+    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=images)
+    metadata = dict(read_metadata(graph))
     if precision != "fp32" and metadata.get("precision") != "fp32":
         raise ValueError(
             f"{source} is {metadata.get('precision')}; expected an FP32 file for {precision}"
         )
     if precision != "fp32":
         metadata["precision"] = precision
-    model = read_ir(core, graph)
+    model = read_model(core, graph)
     model.set_rt_info(json.dumps(metadata), [RT_INFO])
     openvino.save_model(model, out, compress_to_fp16=precision == "fp16")
     return [out, out.with_suffix(".bin")]

@@ -12,16 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimpose.arrays import Size
-from slimpose.network.alignment import Alignment, align_heatmaps
+from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD, Size
+from slimpose.geometry import CellAlignment
+from slimpose.network.alignment import align_heatmaps
 from slimpose.network.baselines.efficient_pose import EfficientPose
 from slimpose.network.baselines.hourglass import StackedHourglass
 from slimpose.network.baselines.hrnet import Hrnet
 from slimpose.network.baselines.lightweight_openpose import LightweightOpenPose
 from slimpose.network.baselines.lpn import Lpn
-
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, RGB."""
+from slimpose.tasks import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +37,7 @@ class Architecture:
     make: Callable[[int], nn.Module]
     coarsest: int
     stride: int = 4
-    task: str = "pose"
+    task: Task = "pose"
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -92,7 +91,7 @@ class BaselineSpec:
         return ARCHITECTURES[self.baseline].stride
 
     @property
-    def task(self) -> str:
+    def task(self) -> Task:
         """What the net is for."""
         return ARCHITECTURES[self.baseline].task
 
@@ -135,16 +134,16 @@ class BaselineNet(nn.Module):
     mean_pixel: Tensor
     std_pixel: Tensor
 
-    def __init__(self, spec: BaselineSpec, alignment: Alignment = "centers") -> None:
+    def __init__(self, spec: BaselineSpec, alignment: CellAlignment = "centers") -> None:
         super().__init__()
         self.spec = spec
-        self.alignment: Alignment = alignment
+        self.alignment: CellAlignment = alignment
         self.body = ARCHITECTURES[spec.baseline].make(spec.joints)
         self.register_buffer(
-            "mean_pixel", 255 * torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False
+            "mean_pixel", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False
         )
         self.register_buffer(
-            "std_pixel", 255 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False
+            "std_pixel", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False
         )
 
     def normalized(self, crops: Tensor) -> Tensor:

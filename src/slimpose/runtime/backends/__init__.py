@@ -1,1 +1,1 @@
-"""What computes a network: ONNX Runtime, OpenVINO, or NVIDIA's through ONNX Runtime, all behind ``Session``."""
+"""Backends: the runtimes that compute a model file, one module each, behind ``Session``."""

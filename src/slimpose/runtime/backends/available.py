@@ -1,77 +1,109 @@
-"""Opening a model file by a backend's name, and which backends there are."""
+"""All backends, the files they read, and which of them are installed."""
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnxruntime
-
-from slimpose.runtime.backends.base import (
-    INSTALL,
-    NATIVE_FILE_BACKENDS,
-    BackendError,
-    Graph,
-    backend_of,
-)
-from slimpose.runtime.backends.litert import LiteRtGraph, attached_metadata
-from slimpose.runtime.backends.ncnn import NcnnGraph, read_metadata
-from slimpose.runtime.backends.onnxruntime import OnnxRuntimeGraph
-from slimpose.runtime.backends.onnxruntime_gpu import OFFERED, PROVIDERS, NvidiaGraph
-from slimpose.runtime.backends.openvino import (
-    OpenVinoGraph,
-    ir_metadata,
-    new_core,
-    offered,
-    read_ir,
-)
-from slimpose.runtime.backends.tensorrt import TensorRtEngine, engine_metadata
-from slimpose.runtime.machine import overflows_int8, read_machine
+from slimpose.runtime.backends.base import BackendError, BackendSpec, Graph, NativeFiles
+from slimpose.runtime.backends.litert import LITERT
+from slimpose.runtime.backends.ncnn import NCNN
+from slimpose.runtime.backends.onnxruntime import ONNXRUNTIME
+from slimpose.runtime.backends.onnxruntime_gpu import CUDA, TENSORRT
+from slimpose.runtime.backends.openvino import OPENVINO
+from slimpose.runtime.backends.tensorrt import TENSORRT_ENGINE
+from slimpose.runtime.machine import check_threads
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 
-_PACKAGES = {"litert": "ai-edge-litert", "ncnn": "ncnn", "tensorrt-engine": "tensorrt"}
-_COMPUTING = {"litert": "CPU", "ncnn": "CPU", "tensorrt-engine": "GPU"}
-_GRAPHS: Mapping[str, Callable[..., Graph]] = {
-    "onnxruntime": OnnxRuntimeGraph,
-    "openvino": OpenVinoGraph,
-    "litert": LiteRtGraph,
-    "ncnn": NcnnGraph,
-    "tensorrt-engine": TensorRtEngine,
+# A new backend is one new module next to these, with a BackendSpec at its end, and one entry here;
+# if slimpose export is to write its files, also a module in slimpose.export.runtimes.
+SPECS: Mapping[str, BackendSpec] = {
+    spec.name: spec
+    for spec in (ONNXRUNTIME, OPENVINO, TENSORRT, CUDA, LITERT, NCNN, TENSORRT_ENGINE)
 }
+BACKENDS = tuple(SPECS)
+NATIVE_FILES: Mapping[str, NativeFiles] = {
+    spec.name: spec.native_files for spec in SPECS.values() if spec.native_files is not None
+}
+FILE_SUFFIXES: Mapping[str, str] = {files.suffix: name for name, files in NATIVE_FILES.items()}
+"""Suffix to the one backend that reads such a file; any other file is ONNX."""
 
 
-def open_graph(path: Path, *, threads: int, backend: str, precision: str) -> Graph:
-    """Return the file, opened.
+def backend_of(path: Path, requested: str) -> str:
+    """Return the backend for a file.
 
     Args:
-        path: A file that the backend reads (``contract.backend_of``).
-        threads: CPU threads; 0 leaves the backend's choice.
-        backend: One of ``BACKENDS``.
-        precision: One of ``PRECISIONS``, or "" for the file's own.
+        path: The file.
+        requested: A backend's name; "onnxruntime", the default everywhere, means the file's own
+            backend if the file is not ONNX.
 
     Raises:
-        BackendError: If the backend is absent, or does not compute in that precision.
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file, or threads is under 0.
+        BackendError: If there is no such backend, or it does not read such a file.
     """
-    if backend in PROVIDERS:
-        return NvidiaGraph(path, backend=backend, threads=threads, precision=precision)
-    return _GRAPHS[backend](path, threads=threads, precision=precision)
+    if requested not in SPECS:
+        raise BackendError(
+            f"no backend is named {requested!r}; expected one of {', '.join(BACKENDS)}"
+        )
+    own = FILE_SUFFIXES.get(path.suffix.lower())
+    if own is None and not SPECS[requested].reads_onnx:
+        ending = NATIVE_FILES[requested].ending
+        raise BackendError(
+            f"{requested} does not read {path}; expected a {ending} file: "
+            f"slimpose export WEIGHTS --out FILE{ending}"
+        )
+    if own is not None and requested not in (own, "onnxruntime"):
+        raise BackendError(
+            f"{path} runs in {own} only; expected --backend {own}, or an ONNX file for {requested}"
+        )
+    return own or requested
+
+
+def open_graph(
+    path: Path, *, threads: int | None = None, backend: str, precision: str | None = None
+) -> Graph:
+    """Return a model file, opened by a backend.
+
+    Args:
+        path: A file that the backend reads (``backend_of``).
+        threads: CPU threads; None for the backend's choice.
+        backend: One of ``BACKENDS``.
+        precision: One of ``PRECISIONS``; None for the file's own.
+
+    Raises:
+        BackendError: If the backend is not installed, or does not compute in that precision.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a model file, or threads is under 1.
+    """
+    check_threads(threads)
+    return SPECS[backend].open_graph(path, threads=threads, precision=precision)
+
+
+def read_metadata(path: Path) -> Mapping[str, str]:
+    """Return a model file's metadata; empty for files that slimpose did not write.
+
+    Raises:
+        BackendError: If it is an .xml file, and OpenVINO is not installed.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a model file.
+    """
+    own = FILE_SUFFIXES.get(path.suffix.lower())
+    if own is not None:
+        return NATIVE_FILES[own].read_metadata(path)
+    return file_metadata(open_onnx_file(path, optimize=False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backend:
-    """A backend as this machine has it.
+class BackendStatus:
+    """A backend on this machine.
 
     Attributes:
         name: One of ``BACKENDS``.
-        version: Of its package; "" if it is absent.
-        precisions: What it computes a file of float layers in.
+        version: Version of its package; "" if it is not installed.
+        precisions: What it computes the float layers of a file in.
+        providers: The devices that compute, by the backend's own names.
+        install: How to install it; "" if it is installed.
         runs_int8: Whether it computes INT8 ONNX files too, on this processor.
-        providers: What computes, in its own words.
-        install: How to get it; "" if it is there.
     """
 
     name: str
@@ -82,84 +114,20 @@ class Backend:
     runs_int8: bool = True
 
 
-def backends() -> dict[str, Backend]:
-    """Return every backend by name, absent ones too."""
-    available = onnxruntime.get_available_providers()
-    found = {
-        "onnxruntime": Backend(
-            name="onnxruntime",
-            version=onnxruntime.__version__,
-            precisions=("fp32",),
-            providers=tuple(available),
-            install="",
-        ),
-        "openvino": _openvino(),
-    }
-    for name, provider in PROVIDERS.items():
-        is_there = provider in available
-        found[name] = Backend(
-            name=name,
-            version=onnxruntime.__version__ if is_there else "",
-            precisions=OFFERED[name] if is_there else (),
-            providers=(provider,) if is_there else (),
-            install="" if is_there else INSTALL[name],
+def backends() -> dict[str, BackendStatus]:
+    """Return the status of every backend by name, installed or not."""
+    return {name: _status(spec) for name, spec in SPECS.items()}
+
+
+def _status(spec: BackendSpec) -> BackendStatus:
+    found = spec.detect()
+    if found is None:
+        return BackendStatus(
+            name=spec.name, version="", precisions=(), providers=(), install=spec.install
         )
-    for name in NATIVE_FILE_BACKENDS:
-        version = _version(_PACKAGES[name])
-        found[name] = Backend(
-            name=name,
-            version=version,
-            precisions=("fp32",) if version else (),
-            providers=(_COMPUTING[name],) if version else (),
-            install="" if version else INSTALL[name],
-        )
-    return found
+    return BackendStatus(name=spec.name, install="", **found._asdict())
 
 
-def metadata_of(path: Path) -> Mapping[str, str]:
-    """Return what a model file says of itself; nothing for other people's files.
-
-    Raises:
-        BackendError: If it is an .xml file, and OpenVINO is not installed.
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no model file.
-    """
-    own = backend_of(path, "onnxruntime")
-    if own == "litert":
-        return attached_metadata(path)
-    if own == "ncnn":
-        return read_metadata(path)
-    if own == "tensorrt-engine":
-        return engine_metadata(path)
-    if own == "openvino":
-        return ir_metadata(read_ir(new_core(), path))
-    return file_metadata(open_onnx_file(path, is_to_run=False))
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _openvino() -> Backend:
-    try:
-        core = new_core()
-    except BackendError:
-        return Backend(
-            name="openvino", version="", precisions=(), providers=(), install=INSTALL["openvino"]
-        )
-    return Backend(
-        name="openvino",
-        version=importlib.metadata.version("openvino"),
-        precisions=offered(core),
-        providers=tuple(core.available_devices),
-        install="",
-        runs_int8=not overflows_int8(read_machine()),
-    )
-
-
-def versions(found: Mapping[str, Backend]) -> dict[str, str]:
-    """Return the versions of those that are there."""
-    return {name: backend.version for name, backend in found.items() if backend.version}
+def installed_versions(statuses: Mapping[str, BackendStatus]) -> dict[str, str]:
+    """Return the versions of the installed backends."""
+    return {name: status.version for name, status in statuses.items() if status.version}

@@ -1,41 +1,21 @@
-"""What every backend does alike: which there are, for which files and precisions, and what an opened graph answers."""
+"""What all backends share: how a backend describes itself, the opened graph, files, precisions."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-BACKENDS = ("onnxruntime", "openvino", "tensorrt", "cuda", "litert", "ncnn", "tensorrt-engine")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-FILE_SUFFIXES = {
-    ".xml": "openvino",
-    ".tflite": "litert",
-    ".param": "ncnn",
-    ".engine": "tensorrt-engine",
-}
-"""Suffix to the one backend that reads such a file; any other file is ONNX."""
-ENDINGS = {
-    backend: ".ncnn.param" if backend == "ncnn" else suffix
-    for suffix, backend in FILE_SUFFIXES.items()
-}
-"""What the names of such files end in."""
-NATIVE_FILE_BACKENDS = ("litert", "ncnn", "tensorrt-engine")
-"""Backends that read no ONNX."""
 
-INSTALL = {
-    "onnxruntime": "pip install onnxruntime",
-    "openvino": 'pip install "slimpose[openvino]"',
-    "tensorrt": "pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt",
-    "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
-    "litert": "pip install ai-edge-litert",
-    "ncnn": "pip install ncnn",
-    "tensorrt-engine": "pip install tensorrt cuda-python (on a Jetson TensorRT comes with JetPack)",
-}
-"""How to get a backend."""
+
+class BackendError(ValueError):
+    """A requested backend or precision is not available; the message says how to get it."""
 
 
 @runtime_checkable
@@ -46,7 +26,7 @@ class Graph(Protocol):
         metadata: The file's metadata.
         inputs: Name and type of each input, such as ("crops", "tensor(uint8)").
         outputs: The names that ``run`` knows.
-        precision: What the backend computes it in.
+        precision: The precision that the backend computes in.
     """
 
     metadata: Mapping[str, str]
@@ -55,49 +35,93 @@ class Graph(Protocol):
     precision: str
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a batch; they are the caller's to keep."""
+        """Return the named outputs of a batch, in arrays that later calls do not change."""
         ...
 
 
-class BackendError(ValueError):
-    """A backend or precision that was asked for and is not to be had; the message says how to get it."""
+class OpenGraph(Protocol):
+    """Opens a model file: a backend's ``Graph`` class."""
+
+    def __call__(self, path: Path, *, threads: int | None, precision: str | None) -> Graph:
+        """Return the opened file; see ``available.open_graph``."""
+        ...
 
 
-def backend_of(path: Path, asked: str) -> str:
-    """Return the backend for a file.
+class Installation(NamedTuple):
+    """What an installed backend offers on this machine; see ``available.BackendStatus``."""
 
-    Args:
-        path: The file.
-        asked: A backend's name; "onnxruntime", the default everywhere, leaves a file that is not
-            ONNX to its own.
+    version: str
+    precisions: tuple[str, ...]
+    providers: tuple[str, ...]
+    runs_int8: bool = True
 
-    Raises:
-        BackendError: If there is no such backend, or it does not read such a file.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeFiles:
+    """A backend's own kind of model file, which ``slimpose export`` writes.
+
+    Attributes:
+        ending: What the files' names end in.
+        read_metadata: Reads a file's metadata; empty for files that slimpose did not write.
+        precisions: The precisions that ``slimpose export`` writes.
+        exporter: Module of ``slimpose.export.runtimes`` that writes them.
+        int8_options: Options of ``slimpose quantize`` for INT8 ONNX files that can be converted to
+            such a file; None if they are made from weights only.
     """
-    if asked not in BACKENDS:
-        raise BackendError(f"no backend is named {asked!r}; expected one of {', '.join(BACKENDS)}")
-    own = FILE_SUFFIXES.get(path.suffix.lower())
-    if own is None and asked in NATIVE_FILE_BACKENDS:
-        ending = ENDINGS[asked]
-        raise BackendError(
-            f"{asked} does not read {path}; expected a {ending} file: slimpose export WEIGHTS --out FILE{ending}"
-        )
-    if own is not None and asked not in (own, "onnxruntime"):
-        raise BackendError(
-            f"{path} runs in {own} only; expected --backend {own}, or an ONNX file for {asked}"
-        )
-    return own or asked
+
+    ending: str
+    read_metadata: Callable[[Path], Mapping[str, str]]
+    precisions: tuple[str, ...]
+    exporter: str
+    int8_options: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The ending from its last dot on, as ``Path.suffix`` has it."""
+        return f".{self.ending.rpartition('.')[2]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSpec:
+    """A backend: an instance stands at the end of each backend's module.
+
+    Attributes:
+        name: What ``--backend`` takes.
+        install: How to install it.
+        open_graph: Opens a model file. Imports the backend's package, which the spec does not.
+        detect: Returns what it offers here; None if it is not installed.
+        extras: The extra of slimpose by the third-party module it brings.
+        reads_onnx: Whether it runs ONNX files.
+        native_files: Its own kind of file, if there is one.
+    """
+
+    name: str
+    install: str
+    open_graph: OpenGraph
+    detect: Callable[[], Installation | None]
+    extras: Mapping[str, str]
+    reads_onnx: bool = True
+    native_files: NativeFiles | None = None
+
+
+def detect_package(package: str, device: str) -> Installation | None:
+    """Return the FP32 backend of an installed package; None if the package is not installed."""
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return Installation(version, ("fp32",), (device,))
 
 
 def metadata_from_json(text: str | bytes, where: str) -> dict[str, str]:
-    """Return a file's metadata, kept as one JSON object.
+    """Return a model's metadata, stored as one JSON object.
 
     Args:
         text: The JSON.
         where: What holds it, for the message.
 
     Raises:
-        ValueError: If it is no JSON object.
+        ValueError: If it is not a JSON object.
     """
     try:
         return {str(key): str(value) for key, value in json.loads(text).items()}
@@ -105,76 +129,79 @@ def metadata_from_json(text: str | bytes, where: str) -> dict[str, str]:
         raise ValueError(f"{where} is not the metadata of slimpose export: {error}") from error
 
 
-def sidecar_metadata(story: Path, *others: Path, what: str) -> dict[str, str]:
-    """Return the metadata in a JSON file that belongs to other files.
+def sidecar_metadata(metadata_file: Path, *model_files: Path, what: str) -> dict[str, str]:
+    """Return the metadata in a JSON file next to a model's other files.
 
     Args:
-        story: The JSON file.
-        others: What must be there too, the one that is opened first.
+        metadata_file: The JSON file.
+        model_files: The other files, which must exist too; the one that is opened comes first.
         what: The kind of model, for the message.
 
     Raises:
         FileNotFoundError: If one of the files is missing.
-        ValueError: If it is no such JSON.
+        ValueError: If the JSON file is not a model's metadata.
     """
-    files = (*others, story)
+    files = (*model_files, metadata_file)
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(
                 f"no model file {file}; {what} is {', '.join(each.name for each in files)}"
             )
-    return metadata_from_json(story.read_bytes(), str(story))
+    return metadata_from_json(metadata_file.read_bytes(), str(metadata_file))
 
 
 def file_precision(metadata: Mapping[str, str]) -> str:
-    """Return the precision a file was written in; files that do not say are FP32."""
+    """Return the precision a file was written in; FP32 if its metadata does not say."""
     return metadata.get("precision", "fp32")
 
 
-def resolve_precision(backend: str, *, own: str, asked: str, offered: Sequence[str]) -> str:
-    """Return the precision a backend will compute a file in.
+def resolve_precision(
+    backend: str, *, file_precision: str, requested: str | None, supported: Sequence[str]
+) -> str:
+    """Return the precision in which a backend computes a file.
 
     Args:
         backend: Its name.
-        own: The file's own precision.
-        asked: The precision asked for; "" for the file's own.
-        offered: What the backend can compute a file of float layers in, on this machine.
+        file_precision: The precision the file was written in.
+        requested: The requested precision; None for the file's own.
+        supported: What the backend computes the float layers of a file in, on this machine.
 
     Raises:
-        BackendError: If it cannot be had.
+        BackendError: If the backend does not compute this file in that precision.
     """
-    if asked in ("", own):
-        return own
-    if asked not in PRECISIONS:
+    if requested in (None, file_precision):
+        return file_precision
+    if requested not in PRECISIONS:
         raise BackendError(
-            f"no precision is named {asked!r}; expected one of {', '.join(PRECISIONS)}"
+            f"no precision is named {requested!r}; expected one of {', '.join(PRECISIONS)}"
         )
-    if asked == "int8":
+    if requested == "int8":
         raise BackendError(
-            f"the file is {own}; expected an INT8 file for int8, in any backend: slimpose quantize makes one"
+            f"the file is {file_precision}; expected an INT8 file for int8, in any backend: "
+            "slimpose quantize makes one"
         )
-    if asked == "fp32":
+    if requested == "fp32":
         raise BackendError(
-            f"the file is {own}, and its layers stay so; expected an FP32 file for fp32"
+            f"the file is {file_precision}, and its layers stay so; expected an FP32 file for fp32"
         )
-    if asked not in offered:
-        said = ", ".join(dict.fromkeys((own, *offered)))
+    if requested not in supported:
+        possible = ", ".join(dict.fromkeys((file_precision, *supported)))
         raise BackendError(
-            f"{backend} does not compute in {asked} on this machine; expected {said}, or another backend "
-            "(slimpose doctor lists them)"
+            f"{backend} does not compute in {requested} on this machine; expected {possible}, or "
+            "another backend (slimpose doctor lists them)"
         )
-    return asked if own == "fp32" else f"{own}+{asked}"
+    return requested if file_precision == "fp32" else f"{file_precision}+{requested}"
 
 
-def check_file_precision(backend: str, *, own: str, asked: str) -> str:
-    """Return the precision of a file that a backend computes as it was written.
+def check_file_precision(backend: str, *, file_precision: str, requested: str | None) -> str:
+    """Return the precision of a file that a backend only computes as it was written.
 
     Raises:
-        BackendError: If another one is asked for.
+        BackendError: If another one is requested.
     """
-    if asked in ("", own):
-        return own
+    if requested in (None, file_precision):
+        return file_precision
     raise BackendError(
-        f"the file is {own}, and {backend} computes it as it was written; expected --precision {own} or none, or a "
-        f"file that slimpose export wrote in {asked}"
+        f"the file is {file_precision}, and {backend} computes it as it was written; expected "
+        f"--precision {file_precision} or none, or a file that slimpose export wrote in {requested}"
     )

@@ -1,77 +1,81 @@
-"""NCNN on the CPU: FILE.ncnn.param with FILE.ncnn.bin (weights) and FILE.ncnn.json (metadata). An optional package.
+"""NCNN on the CPU, for .ncnn.param files: an optional package.
 
-Vulkan is not used: nothing here could show that it works.
+A model is FILE.ncnn.param with FILE.ncnn.bin (weights) and FILE.ncnn.json (metadata). Vulkan is not
+used: there was no device to test it on.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slimpose.runtime.backends import heatmaps_only
+from slimpose.runtime.backends import heatmap_decoding
 from slimpose.runtime.backends.base import (
-    ENDINGS,
-    INSTALL,
     BackendError,
+    BackendSpec,
+    NativeFiles,
     check_file_precision,
+    detect_package,
     file_precision,
     sidecar_metadata,
 )
 
-SUFFIX = ENDINGS["ncnn"]
+SUFFIX = ".ncnn.param"
 _INPUT, _OUTPUT = "in0", "out0"
-_HALF = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
+_FP16_OPTIONS = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
 
 
 class NcnnGraph:
-    """A net of ``slimpose export`` in NCNN: a ``Graph``.
+    """An NCNN model of ``slimpose export``: a ``Graph``.
 
     Raises:
-        BackendError: If NCNN is not installed, or another precision than the file's is asked for.
+        BackendError: If NCNN is not installed, or a precision other than the file's is requested.
         FileNotFoundError: If one of the three files is missing.
-        ValueError: If they are no such files.
+        ValueError: If they are not such files.
     """
 
-    def __init__(self, path: Path, *, threads: int, precision: str = "") -> None:
-        weights, _ = weights_path(path)
-        self.metadata: Mapping[str, str] = read_metadata(path)
-        self._height, self._width, self._stride = heatmaps_only.shape_of(self.metadata, path)
+    def __init__(self, path: Path, *, threads: int | None, precision: str | None) -> None:
+        weights, _ = companion_paths(path)
+        self.metadata: Mapping[str, str] = ncnn_metadata(path)
+        self._height, self._width, self._stride = heatmap_decoding.input_shape(self.metadata, path)
         self.precision = check_file_precision(
-            "NCNN", own=file_precision(self.metadata), asked=precision
+            "NCNN", file_precision=file_precision(self.metadata), requested=precision
         )
-        self._ncnn = _ncnn()
+        self._ncnn = _import_ncnn()
         self._net = self._ncnn.Net()
         if threads:
             self._net.opt.num_threads = threads
-        for option in _HALF:
+        for option in _FP16_OPTIONS:
             setattr(self._net.opt, option, self.precision == "fp16")
         self._net.opt.use_vulkan_compute = False
         if self._net.load_param(str(path)) != 0 or self._net.load_model(str(weights)) != 0:
             raise ValueError(
-                f"{path} and {weights} are no files that NCNN {self._ncnn.__version__} can load (cut off?)"
+                f"{path} and {weights} are not files that NCNN {self._ncnn.__version__} can load "
+                "(truncated?)"
             )
-        if list(self._net.input_names()) != [_INPUT] or list(self._net.output_names()) != [_OUTPUT]:
+        inputs, outputs = list(self._net.input_names()), list(self._net.output_names())
+        if (inputs, outputs) != ([_INPUT], [_OUTPUT]):
             raise ValueError(
-                f"{path} takes {self._net.input_names()} and gives {self._net.output_names()}; expected {_INPUT} and "
-                f"{_OUTPUT}, as slimpose export writes them"
+                f"{path} takes {inputs} and returns {outputs}; expected {_INPUT} and {_OUTPUT}, as "
+                "slimpose export writes them"
             )
-        self.inputs: Sequence[tuple[str, str]] = heatmaps_only.INPUTS
-        self.outputs: Sequence[str] = heatmaps_only.OUTPUTS
+        self.inputs: Sequence[tuple[str, str]] = heatmap_decoding.INPUTS
+        self.outputs: Sequence[str] = heatmap_decoding.OUTPUTS
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a batch."""
-        maps = [self._heatmaps(np.ascontiguousarray(crop)) for crop in batch]
-        if not maps:
+        if len(batch):
+            maps = np.stack([self._heatmaps(np.ascontiguousarray(crop)) for crop in batch])
+        else:
             joints = len(json.loads(self.metadata["skeleton"])["joints"])
-            empty = np.zeros(
-                (0, joints, self._height // self._stride, self._width // self._stride), np.float32
-            )
-            return heatmaps_only.decoded(empty, self.metadata, outputs)
-        return heatmaps_only.decoded(np.stack(maps), self.metadata, outputs)
+            cells = (self._height // self._stride, self._width // self._stride)
+            maps = np.zeros((0, joints, *cells), np.float32)
+        return heatmap_decoding.decode_outputs(maps, self.metadata, outputs)
 
     def _heatmaps(self, crop: np.ndarray) -> np.ndarray:
         pixels = self._ncnn.Mat.from_pixels(
@@ -79,32 +83,49 @@ class NcnnGraph:
         )
         extractor = self._net.create_extractor()
         extractor.input(_INPUT, pixels)
-        failed, answer = extractor.extract(_OUTPUT)
-        if failed:
-            raise RuntimeError(f"NCNN returned {failed}")
-        return np.array(answer)  # a copy: NCNN's memory is the next call's
+        error_code, heatmaps = extractor.extract(_OUTPUT)
+        if error_code:
+            raise RuntimeError(f"NCNN returned error code {error_code}")
+        return np.array(heatmaps)  # a copy: the next call reuses NCNN's memory
 
 
-def weights_path(path: Path) -> tuple[Path, Path]:
-    """Return the weights' and the metadata's files of a .ncnn.param file."""
+def companion_paths(path: Path) -> tuple[Path, Path]:
+    """Return the paths of weights and metadata that belong to a .ncnn.param file.
+
+    >>> [file.name for file in companion_paths(Path("net.ncnn.param"))]
+    ['net.ncnn.bin', 'net.ncnn.json']
+    """
     stem = path.name.removesuffix(".param")
     return path.with_name(f"{stem}.bin"), path.with_name(f"{stem}.json")
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """Return what the file beside a .ncnn.param file says of the model.
+def ncnn_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of an NCNN model.
 
     Raises:
         FileNotFoundError: If one of the three files is missing.
-        ValueError: If it is no such file.
+        ValueError: If the metadata is broken.
     """
-    weights, story = weights_path(path)
-    return sidecar_metadata(story, path, weights, what="an NCNN model")
+    weights, metadata_file = companion_paths(path)
+    return sidecar_metadata(metadata_file, path, weights, what="an NCNN model")
 
 
-def _ncnn() -> Any:
+def _import_ncnn() -> Any:
     try:
         import ncnn  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise BackendError(f"NCNN is not installed: {INSTALL['ncnn']}") from error
+        raise BackendError(f"NCNN is not installed: {NCNN.install}") from error
     return ncnn
+
+
+NCNN = BackendSpec(
+    name="ncnn",
+    install="pip install ncnn",
+    open_graph=NcnnGraph,
+    detect=partial(detect_package, "ncnn", "CPU"),
+    extras={"ncnn": "ncnn"},
+    reads_onnx=False,
+    native_files=NativeFiles(
+        ending=SUFFIX, read_metadata=ncnn_metadata, precisions=("fp32", "fp16"), exporter="ncnn"
+    ),
+)

@@ -1,15 +1,16 @@
-"""OpenVINO on the CPU, of ONNX files and of its own (.xml with .bin beside it): an optional package.
+"""OpenVINO on the CPU, for ONNX files and its own (.xml with .bin): an optional package.
 
-Graphs are compiled for one input and, when that many come first, for ``MANY`` at once; any batch
-goes through in such parts. A graph of free batch size needs no parts, but OpenVINO takes half as
-long again for one person with it (12.7 against 8.8 ms FP32, 8.7 against 5.3 BF16: ``mnv2``, one
-thread). Input arrays are read where they are; answers are copied out of OpenVINO's buffers, which
-the next call writes over. Threads are not bound to cores: a second model's would be bound to the
-same ones.
+Graphs are compiled for a batch of one and, when a batch is that large for the first time, of
+``BATCH_SIZE``; other batches are split into such parts. A graph of dynamic batch size needs no
+parts, but takes half as long again for one person (12.7 instead of 8.8 ms in FP32, 8.7 instead of
+5.3 in BF16: ``mnv2``, one thread). Input arrays are read in place; outputs are copied from
+OpenVINO's buffers, which the next call overwrites. Threads are not bound to cores: those of a
+second model would be bound to the same cores.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from slimpose.runtime.backends.base import (
-    INSTALL,
     BackendError,
+    BackendSpec,
+    Installation,
+    NativeFiles,
     file_precision,
     metadata_from_json,
     resolve_precision,
@@ -28,10 +31,10 @@ from slimpose.runtime.onnx_file import file_metadata, io_names, open_onnx_file
 
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
 RT_INFO = "slimpose"
-"""Where an .xml file keeps its metadata."""
+"""Key of the metadata in an .xml file's runtime information."""
 _TYPES = {"<Type: 'uint8_t'>": "tensor(uint8)"}
 BATCH_SIZE = 4
-"""Inputs a call where there are so many."""
+"""Inputs of a call, for batches that have as many."""
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -42,37 +45,40 @@ class OpenVinoGraph:
         BackendError: If OpenVINO is not installed, or does not compute in that precision, or INT8
             without overflow, on this processor.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file.
+        ValueError: If OpenVINO cannot read it.
     """
 
-    def __init__(self, path: Path, *, threads: int, precision: str = "") -> None:
+    def __init__(self, path: Path, *, threads: int | None, precision: str | None) -> None:
         core = new_core()
         is_ir = path.suffix.lower() == ".xml"
-        if not is_ir:
-            plain = open_onnx_file(
-                path, threads=threads, is_to_run=False
-            )  # OpenVINO drops the metadata
-            self.metadata: Mapping[str, str] = file_metadata(plain)
-            self.inputs, self.outputs = io_names(plain)
-        self._model = read_ir(core, path)
+        if not is_ir:  # by ONNX Runtime, because OpenVINO drops the metadata
+            unoptimized = open_onnx_file(path, optimize=False)
+            self.metadata: Mapping[str, str] = file_metadata(unoptimized)
+            self.inputs, self.outputs = io_names(unoptimized)
+        self._model = read_model(core, path)
         if is_ir:
             self.metadata = ir_metadata(self._model)
             self.inputs = [
-                (put.any_name, _TYPES.get(str(put.element_type), "")) for put in self._model.inputs
+                (port.any_name, _TYPES.get(str(port.element_type), ""))
+                for port in self._model.inputs
             ]
-            self.outputs = tuple(put.any_name for put in self._model.outputs)
+            self.outputs = tuple(port.any_name for port in self._model.outputs)
         own = file_precision(self.metadata)
         if own == "int8" and overflows_int8(read_machine()):
             raise BackendError(
-                f"{path} is INT8, and on an x86 processor without VNNI, such as this one, OpenVINO adds its products "
-                "in 16 bits: sums overflow, points are off by pixels; expected --backend onnxruntime, or the FP32 file"
+                f"{path} is INT8, and on an x86 processor without VNNI, such as this one, OpenVINO "
+                "adds its products in 16 bits: sums overflow, points are off by pixels; expected "
+                "--backend onnxruntime, or the FP32 file"
             )
         self.precision = resolve_precision(
-            "openvino", own=own, asked=precision, offered=offered(core)
+            "openvino",
+            file_precision=own,
+            requested=precision,
+            supported=supported_precisions(core),
         )
-        self._core, self._settings = core, settings_for(self.precision, threads)
+        self._core, self._settings = core, compile_settings(self.precision, threads)
         try:
-            self._requests = {1: self._compiled(1)}
+            self._requests = {1: self._compile(1)}
         except RuntimeError as error:
             raise ValueError(
                 f"{path} cannot be compiled by OpenVINO: {str(error).splitlines()[0]}"
@@ -91,7 +97,7 @@ class OpenVinoGraph:
         while start < len(batch):
             size = BATCH_SIZE if len(batch) - start >= BATCH_SIZE else 1
             if size not in self._requests:
-                self._requests[size] = self._compiled(size)
+                self._requests[size] = self._compile(size)
             request = self._requests[size]
             request.infer([batch[start : start + size]], share_inputs=True, share_outputs=True)
             parts.append([np.array(request.get_tensor(name).data) for name in outputs])
@@ -100,8 +106,8 @@ class OpenVinoGraph:
             return parts[0]
         return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
-    def _compiled(self, size: int) -> Any:
-        """What computes so many inputs a call."""
+    def _compile(self, size: int) -> Any:
+        """Return an inference request for batches of this size."""
         model = self._model.clone()
         shape = model.input(0).partial_shape
         shape[0] = size
@@ -109,8 +115,8 @@ class OpenVinoGraph:
         return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
 
 
-def read_ir(core: Any, path: Path) -> Any:
-    """Return a model file as OpenVINO's model.
+def read_model(core: Any, path: Path) -> Any:
+    """Return a file of any kind that OpenVINO reads as its model.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -123,12 +129,12 @@ def read_ir(core: Any, path: Path) -> Any:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(
-            f"{path} cannot be read by OpenVINO (cut off? no .bin beside an .xml?): {reason}"
+            f"{path} cannot be read by OpenVINO (truncated? an .xml without its .bin?): {reason}"
         ) from error
 
 
 def ir_metadata(model: Any) -> dict[str, str]:
-    """Return what a model of ``slimpose export`` says of itself, from its runtime information; {} for anyone else's."""
+    """Return the metadata of an OpenVINO model that ``slimpose export`` wrote; {} for others."""
     if not model.has_rt_info([RT_INFO]):
         return {}
     return metadata_from_json(str(model.get_rt_info([RT_INFO]).value), "its runtime information")
@@ -143,20 +149,20 @@ def new_core() -> Any:
     try:
         import openvino
     except ModuleNotFoundError as error:
-        raise BackendError(f"OpenVINO is not installed: {INSTALL['openvino']}") from error
+        raise BackendError(f"OpenVINO is not installed: {OPENVINO.install}") from error
     return openvino.Core()
 
 
-def offered(core: Any) -> tuple[str, ...]:
-    """Return the precisions in which this processor computes float layers by instructions of its own."""
-    said = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return ("fp32", *(name for word, name in _CAPABILITIES.items() if word in said))
+def supported_precisions(core: Any) -> tuple[str, ...]:
+    """Return the precisions of float layers that this processor has instructions for."""
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ("fp32", *(name for word, name in _CAPABILITIES.items() if word in capabilities))
 
 
-def settings_for(precision: str, threads: int) -> dict[str, Any]:
-    """Return how to compile: one call at a time, as fast as may be.
+def compile_settings(precision: str, threads: int | None = None) -> dict[str, Any]:
+    """Return settings for the lowest latency of one call at a time.
 
-    With the precision left out, OpenVINO would take BF16 where it can.
+    The precision is always set: by default, OpenVINO takes BF16 where the processor has it.
     """
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _HINTS.get(precision.rpartition("+")[2], "f32"),
@@ -165,3 +171,36 @@ def settings_for(precision: str, threads: int) -> dict[str, Any]:
         "ENABLE_CPU_PINNING": False,
     }
     return settings | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+
+
+def _read_ir_metadata(path: Path) -> dict[str, str]:
+    return ir_metadata(read_model(new_core(), path))
+
+
+def _detect() -> Installation | None:
+    try:
+        core = new_core()
+    except BackendError:
+        return None
+    return Installation(
+        importlib.metadata.version("openvino"),
+        supported_precisions(core),
+        tuple(core.available_devices),
+        runs_int8=not overflows_int8(read_machine()),
+    )
+
+
+OPENVINO = BackendSpec(
+    name="openvino",
+    install='pip install "slimpose[openvino]"',
+    open_graph=OpenVinoGraph,
+    detect=_detect,
+    extras={"openvino": "openvino"},
+    native_files=NativeFiles(
+        ending=".xml",
+        read_metadata=_read_ir_metadata,
+        precisions=("fp32", "fp16"),
+        exporter="openvino",
+        int8_options="",
+    ),
+)

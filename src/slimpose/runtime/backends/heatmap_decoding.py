@@ -1,8 +1,9 @@
-"""Graphs that end in heatmaps: their chips and compilers have no operators for DARK, so it is done here, in NumPy."""
+"""DARK decoding in NumPy, for graphs that end in heatmaps because their runtime cannot decode."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,31 +12,31 @@ from slimpose.arrays import Heatmaps
 
 OUTPUTS = ("points", "scores", "covariances", "heatmaps")
 INPUTS = (("crops", "tensor(uint8)"),)
-"""What such a graph is said to take and give, with the decoding."""
+"""Inputs and outputs that such a graph reports, the decoding included."""
 
 
-def decoded(
+def decode_outputs(
     heatmaps: Heatmaps, metadata: Mapping[str, str], outputs: Sequence[str]
 ) -> list[np.ndarray]:
-    """Return the named outputs of heatmaps (n, J, h, w): what the ONNX file of the same net answers."""
+    """Return the outputs that the ONNX file of the same network has, from heatmaps (n, J, h, w)."""
     if tuple(outputs) == ("heatmaps",):
         return [heatmaps]
     stride = int(metadata["stride"])
-    found = heatmap.decode(heatmaps)
-    answers = {
-        "points": geometry.heatmap_to_crop(found.points_heatmap, stride).astype(np.float32),
-        "scores": found.scores,
-        "covariances": (found.covariances_heatmap * stride**2).astype(np.float32),
+    decoded = heatmap.decode(heatmaps)
+    arrays = {
+        "points": geometry.heatmap_to_crop(decoded.points_heatmap, stride).astype(np.float32),
+        "scores": decoded.scores,
+        "covariances": (decoded.covariances_heatmap * stride**2).astype(np.float32),
         "heatmaps": heatmaps,
     }
-    return [answers[name] for name in outputs]
+    return [arrays[name] for name in outputs]
 
 
-def shape_of(metadata: Mapping[str, str], path: object) -> tuple[int, int, int]:
+def input_shape(metadata: Mapping[str, str], path: Path) -> tuple[int, int, int]:
     """Return height, width and stride of the input.
 
     Raises:
-        ValueError: If the metadata does not say them, or says a task other than pose.
+        ValueError: If the metadata lacks them, or is for a task other than pose.
     """
     try:
         height, width, stride = (int(metadata[key]) for key in ("height", "width", "stride"))
@@ -45,7 +46,7 @@ def shape_of(metadata: Mapping[str, str], path: object) -> tuple[int, int, int]:
         ) from error
     if metadata.get("task") != "pose" or min(height, width, stride) < 1:
         raise ValueError(
-            f"{path}: its slimpose metadata says task {metadata.get('task')!r}, {height}x{width} pixels, "
-            f"stride {stride}; expected a pose net, as slimpose export writes it"
+            f"{path}: its slimpose metadata says task {metadata.get('task')!r}, {height}x{width} "
+            f"pixels, stride {stride}; expected a pose model, as slimpose export writes it"
         )
     return height, width, stride

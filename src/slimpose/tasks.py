@@ -1,0 +1,23 @@
+"""The tasks of a model."""
+
+from __future__ import annotations
+
+from typing import Literal, cast, get_args
+
+Task = Literal["pose", "detect", "bottom-up"]
+"""Poses of cropped people, boxes of people, or heatmaps and part affinity fields of an image."""
+TASKS: tuple[Task, ...] = get_args(Task)
+
+
+def parse_task(text: str) -> Task:
+    """Return the task of this name.
+
+    >>> parse_task("detect")
+    'detect'
+
+    Raises:
+        ValueError: If there is no such task.
+    """
+    if text not in TASKS:
+        raise ValueError(f"task is {text!r}; expected {' or '.join(TASKS)}")
+    return cast("Task", text)
