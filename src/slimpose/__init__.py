@@ -42,7 +42,7 @@ _LAZY = {
     "draw_poses": "slimpose.draw",
     "load": "slimpose.runtime.pipeline",
 }
-"""What needs OpenCV and ONNX Runtime is imported when first asked for: ``import slimpose`` stays light."""
+"""Imported on first access, so that ``import slimpose`` does not import OpenCV and ONNX Runtime."""
 
 
 def __getattr__(name: str) -> Any:

@@ -42,7 +42,7 @@ class BottomUpEstimator:
         canvas, affine = letterbox(image, info.size)
         found = self._people_of(canvas)
         if len(found.scores) == 0:
-            return Poses.none(COCO17)
+            return Poses.empty(COCO17)
         to_image = np.repeat(geometry.invert_affines(affine), len(found.scores), axis=0)
         points = geometry.transform_points(to_image, found.points_image)[:, self._order]
         scores = found.scores[:, self._order]

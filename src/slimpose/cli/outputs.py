@@ -228,7 +228,7 @@ class _FileSink:
         self.place = str(target)
         self._encode = encode
         self._file = PartialFile(target, head=head, between=between, tail=tail)
-        self.mark, self.roll_back = self._file.mark, self._file.roll_back
+        self.mark, self.roll_back = self._file.position, self._file.truncate
         self.finish, self.close, self.discard = (
             self._file.finish,
             self._file.close,

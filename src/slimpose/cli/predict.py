@@ -350,7 +350,7 @@ class _Run:
         if self.given is None:
             return ()
         try:
-            boxes, scores = self.given.of(file, frame.index)
+            boxes, scores = self.given.lookup(file, frame.index)
             geometry.check_boxes_in_image(boxes, frame.image)
         except ValueError as error:
             raise SourceError(f"{file}: {error}") from error

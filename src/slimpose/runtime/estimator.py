@@ -86,7 +86,7 @@ class PoseEstimator:
         """Return the poses of what ``cut`` gave, one ``Poses`` an image: the other half."""
         skeleton = self.session.info.skeleton
         if len(batch.crops) == 0:
-            return [Poses.none(skeleton) for _ in batch.to_crop]
+            return [Poses.empty(skeleton) for _ in batch.to_crop]
         parts = [
             self.session.run(
                 batch.crops[start : start + MAX_BATCH], ("points", "scores", "covariances")
