@@ -13,19 +13,19 @@ from slimpose.skeleton import COCO17
 
 
 def person(*, scale: float = 1.0, score: float = 1.0, track: int = -1) -> Poses:
-    """Someone upright in a box of 100x200 pixels (times the scale), seen from the front."""
-    places = {
+    """One upright person facing the camera, in a box of 100x200 pixels times the scale."""
+    positions = {
         "eye": (10, 20),
         "ear": (15, 22),
         "shoulder": (30, 50),
         "elbow": (40, 80),
         "wrist": (40, 110),
     }
-    places |= {"hip": (20, 110), "knee": (20, 150), "ankle": (20, 190)}
+    positions |= {"hip": (20, 110), "knee": (20, 150), "ankle": (20, 190)}
     points = np.zeros((1, 17, 2), np.float32)
     for row, joint in enumerate(COCO17.joints):
         side, _, part = joint.partition("_")
-        x, y = places[part] if part else (0, 25)
+        x, y = positions[part] if part else (0, 25)
         points[0, row] = (50 + (x if side == "left" else -x), y)
     return Poses(
         points_image=points * np.float32(scale),
@@ -42,20 +42,20 @@ def black(height: int = 220, width: int = 120) -> Image:
     return np.zeros((height, width, 3), np.uint8)
 
 
-def test_left_right_and_middle_have_their_own_colors() -> None:
+def test_left_right_and_center_have_different_colors() -> None:
     drawn = draw.draw_poses(black(), person())
     assert tuple(drawn[130, 70]) == draw.LEFT  # the middle of the left thigh
     assert tuple(drawn[130, 30]) == draw.RIGHT
     assert tuple(drawn[110, 50]) == draw.CENTER  # between the hips
 
 
-def test_the_picture_given_is_left_as_it_was() -> None:
+def test_input_image_is_not_modified() -> None:
     image = black()
     draw.draw_poses(image, person(), boxes=True)
     assert not image.any()
 
 
-def test_joints_under_the_threshold_and_their_limbs_are_left_out() -> None:
+def test_joints_below_the_threshold_and_their_limbs_are_not_drawn() -> None:
     poses = person()
     scores = poses.scores.copy()
     scores[0, COCO17.joints.index("left_ankle")] = 0.29
@@ -65,7 +65,7 @@ def test_joints_under_the_threshold_and_their_limbs_are_left_out() -> None:
     assert not draw.draw_poses(black(), person(score=0.1)).any()
 
 
-def test_lines_grow_with_the_person_but_not_beyond_the_picture() -> None:
+def test_line_width_follows_person_size_up_to_a_limit() -> None:
     def thickness(drawn: Image, row: int) -> int:
         half = drawn[row, : drawn.shape[1] // 2]  # the right leg
         return int((half == draw.RIGHT).all(axis=1).sum())
@@ -75,20 +75,20 @@ def test_lines_grow_with_the_person_but_not_beyond_the_picture() -> None:
     assert small < large <= 1 + 600 / 60
 
 
-@pytest.mark.parametrize("place", [np.nan, np.inf, -1e9, 1e9])
-def test_joints_far_away_or_nowhere_do_no_harm(place: float) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e9, 1e9])
+def test_far_or_non_finite_joints_do_not_fail(value: float) -> None:
     poses = person()
     points = poses.points_image.copy()
-    points[0, 3] = place
+    points[0, 3] = value
     assert draw.draw_poses(black(), dataclasses.replace(poses, points_image=points)).any()
 
 
-def test_boxes_and_ids_are_drawn_only_when_asked_for() -> None:
-    nothing = draw.draw_poses(black(), person(score=0.0, track=3))
+def test_boxes_and_ids_are_drawn_only_on_request() -> None:
+    plain = draw.draw_poses(black(), person(score=0.0, track=3))
     box = draw.draw_poses(black(), person(score=0.0, track=3), boxes=True)
     number = draw.draw_poses(black(), person(score=0.0, track=3), ids=True)
     untracked = draw.draw_poses(black(), person(score=0.0), ids=True)
-    assert not nothing.any()
+    assert not plain.any()
     assert box[100, 100].any()
     assert number[:25].any()
     assert not number[60:].any()
@@ -96,41 +96,41 @@ def test_boxes_and_ids_are_drawn_only_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 2)])
-def test_tiny_and_narrow_pictures_are_drawn_on(size: tuple[int, int]) -> None:
+def test_tiny_and_narrow_images_are_supported(size: tuple[int, int]) -> None:
     assert draw.draw_poses(black(*size), person(), boxes=True, ids=True).shape == (*size, 3)
 
 
-# Numbers and mosaics.
+# track ids and mosaics
 
 
-def test_a_track_keeps_its_color_and_neighbors_differ() -> None:
+def test_track_colors_are_constant_and_consecutive_ones_differ() -> None:
     colors = [draw.track_color(track) for track in range(1, 40)]
     assert colors == [draw.track_color(track) for track in range(1, 40)]
     assert len(set(colors)) == len(colors)
-    for one, other in pairwise(colors):
-        assert np.abs(np.subtract(one, other)).max() > 60
+    for a, b in pairwise(colors):
+        assert np.abs(np.subtract(a, b)).max() > 60
     assert all(max(color) == 255 for color in colors)  # light enough for black digits
     assert draw.track_color(-1) == (230, 230, 230)
 
 
-def test_a_box_has_its_tracks_color() -> None:
+def test_box_has_the_color_of_its_track() -> None:
     drawn = draw.draw_poses(black(), person(score=0.0, track=3), boxes=True, ids=True)
     assert (drawn == draw.track_color(3)).all(axis=2).any()
     assert not (drawn == draw.track_color(4)).all(axis=2).any()
 
 
 @pytest.mark.parametrize(
-    ("given", "rows", "columns"),
+    ("size", "rows", "columns"),
     [
         ((50, 100), (25, 75), (0, 100)),
         ((100, 50), (0, 100), (25, 75)),
         ((7, 7), (0, 100), (0, 100)),
     ],
 )
-def test_a_picture_is_fitted_in_the_middle_of_black(
-    given: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
+def test_resized_image_is_centered_on_black(
+    size: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    fitted = draw.resize_to_fit(np.full((*given, 3), 200, np.uint8), Size(100, 100))
+    fitted = draw.resize_to_fit(np.full((*size, 3), 200, np.uint8), Size(100, 100))
     expected = np.zeros((100, 100, 3), np.uint8)
     expected[slice(*rows), slice(*columns)] = 200
     np.testing.assert_array_equal(fitted, expected)
@@ -139,7 +139,7 @@ def test_a_picture_is_fitted_in_the_middle_of_black(
 @pytest.mark.parametrize(
     ("cameras", "shape"), [(1, (90, 160)), (2, (90, 320)), (3, (180, 320)), (5, (180, 480))]
 )
-def test_a_mosaic_has_a_place_for_each_camera(cameras: int, shape: tuple[int, int]) -> None:
+def test_mosaic_has_a_tile_for_each_camera(cameras: int, shape: tuple[int, int]) -> None:
     tiles = [
         draw.Tile(image=np.full((90, 160, 3), 40 * number + 40, np.uint8), name=f"{number}")
         for number in range(cameras)
@@ -152,15 +152,15 @@ def test_a_mosaic_has_a_place_for_each_camera(cameras: int, shape: tuple[int, in
         assert mosaic[row + 80, column + 150, 0] == 40 * number + 40
 
 
-def test_a_camera_in_trouble_is_dimmed_and_says_so() -> None:
-    picture = np.full((90, 160, 3), 150, np.uint8)
+def test_camera_with_a_problem_is_dimmed_and_labeled() -> None:
+    image = np.full((90, 160, 3), 150, np.uint8)
     tiles = [
-        draw.Tile(image=picture, name="a"),
-        draw.Tile(image=picture, name="b", problem="waiting: the stream ended"),
+        draw.Tile(image=image, name="a"),
+        draw.Tile(image=image, name="b", problem="waiting: the stream ended"),
         draw.Tile(image=None, name="c" * 500, problem="waiting: ünreachable " * 20),
     ]
     mosaic = draw.mosaic(tiles, Size(90, 160))
     assert mosaic[80, 150, 0] == 150
     assert mosaic[80, 160 + 150, 0] == 50
-    assert mosaic[90 + 40 : 90 + 50, :160].any()  # words, even over nothing
-    assert not mosaic[90:, 160:].any()  # and they stay in their tile
+    assert mosaic[90 + 40 : 90 + 50, :160].any()  # text, also without a frame
+    assert not mosaic[90:, 160:].any()  # text stays within its tile

@@ -23,20 +23,20 @@ def one_map(values: np.ndarray) -> Heatmaps:
 # known values
 
 
-def test_a_gaussian_has_its_peak_at_one_and_its_sigma() -> None:
-    made = heatmap.encode(one_point(5, 7), Size(height=16, width=12), sigma_px=2.0)[0, 0]
-    assert made.shape == (16, 12)
-    assert made[7, 5] == 1
-    assert made[7, 7] == pytest.approx(np.exp(-0.5))  # two cells off is one sigma off
-    assert made[9, 7] == pytest.approx(np.exp(-1.0))  # both ways
+def test_gaussian_has_peak_1_and_the_given_sigma() -> None:
+    maps = heatmap.encode(one_point(5, 7), Size(height=16, width=12), sigma_px=2.0)[0, 0]
+    assert maps.shape == (16, 12)
+    assert maps[7, 5] == 1
+    assert maps[7, 7] == pytest.approx(np.exp(-0.5))  # two cells are one sigma
+    assert maps[9, 7] == pytest.approx(np.exp(-1.0))  # in x and y
 
 
-def test_a_point_outside_leaves_only_its_tail() -> None:
-    made = heatmap.encode(one_point(-3, 4), Size(8, 8), sigma_px=1.0)[0, 0]
-    assert made.max() == made[4, 0] == pytest.approx(np.exp(-4.5))
+def test_point_outside_the_map_leaves_only_its_tail() -> None:
+    maps = heatmap.encode(one_point(-3, 4), Size(8, 8), sigma_px=1.0)[0, 0]
+    assert maps.max() == maps[4, 0] == pytest.approx(np.exp(-4.5))
 
 
-def test_the_fit_is_exact_for_every_quadratic() -> None:
+def test_fit_is_exact_for_quadratics() -> None:
     y, x = np.mgrid[-2:3, -2:3].astype(np.float64)
     surface = 3 + 0.5 * x - 0.25 * y + 0.5 * (-1.5) * x * x + 0.75 * x * y + 0.5 * (-2.0) * y * y
     np.testing.assert_allclose(
@@ -49,18 +49,18 @@ def test_the_fit_is_exact_for_every_quadratic() -> None:
     [
         (np.zeros((9, 9)), 0.0),  # empty
         (np.full((9, 9), 0.5), 0.5),  # flat
-        (np.full((9, 9), -0.5), 0.0),  # a net may give nothing but negative values
-        (np.full((9, 9), np.nan), 0.0),  # broken
-        (np.full((9, 9), np.inf), 0.0),  # overflown in half precision
+        (np.full((9, 9), -0.5), 0.0),  # a network may output only negative values
+        (np.full((9, 9), np.nan), 0.0),  # invalid
+        (np.full((9, 9), np.inf), 0.0),  # overflow in half precision
         (
             np.tile(np.exp(-((np.arange(9) - 4.0) ** 2)), (9, 1)),
             1.0,
-        ),  # a ridge has no top along itself
+        ),  # a ridge has no maximum along its axis
         (np.eye(9), 1.0),  # a diagonal ridge
-        (np.full((9, 9), 7.0), 1.0),  # scores end at 1
+        (np.full((9, 9), 7.0), 1.0),  # scores are clipped at 1
     ],
 )
-def test_a_map_without_a_top_keeps_its_cell_and_admits_not_to_know(
+def test_map_without_a_maximum_keeps_its_cell_and_finite_covariance(
     values: np.ndarray, score: float
 ) -> None:
     decoded = heatmap.decode(one_map(values))
@@ -71,7 +71,7 @@ def test_a_map_without_a_top_keeps_its_cell_and_admits_not_to_know(
     assert np.isfinite(decoded.covariances_heatmap).all()
 
 
-def test_a_flat_map_could_be_anywhere_in_the_map() -> None:
+def test_flat_map_has_the_covariance_of_a_uniform_distribution() -> None:
     decoded = heatmap.decode(one_map(np.zeros((12, 12))))
     assert decoded.covariances_heatmap[0, 0].tolist() == [
         [12, 0],
@@ -79,14 +79,14 @@ def test_a_flat_map_could_be_anywhere_in_the_map() -> None:
     ]  # uniform over 12 cells: 12 * 12 / 12
 
 
-def test_one_broken_cell_does_not_hide_the_peak() -> None:
+def test_one_nan_cell_does_not_hide_the_peak() -> None:
     values = heatmap.encode(one_point(6.3, 5.6), Size(16, 12), sigma_px=2.0)[0, 0].copy()
     values[14, 1] = np.nan
     found = heatmap.decode(one_map(values)).points_heatmap[0, 0]
     np.testing.assert_allclose(found, [6.3, 5.6], atol=0.01)
 
 
-def test_the_higher_of_two_people_in_one_map_is_taken_and_the_other_does_not_pull() -> None:
+def test_higher_of_two_peaks_is_decoded_without_bias_from_the_other() -> None:
     size = Size(32, 24)
     strong = heatmap.encode(one_point(6.4, 20.7), size, sigma_px=1.5)
     weak = heatmap.encode(one_point(18.2, 8.1), size, sigma_px=1.5)
@@ -94,7 +94,7 @@ def test_the_higher_of_two_people_in_one_map_is_taken_and_the_other_does_not_pul
     np.testing.assert_allclose(found, [6.4, 20.7], atol=0.01)
 
 
-def test_a_peak_on_the_border_is_found_between_the_border_cells() -> None:
+def test_peak_at_the_border_is_decoded_with_sub_cell_precision() -> None:
     for x, y in [(0.3, 5.4), (11.0, 7.7), (5.5, 0.2), (6.1, 14.9), (0.1, 0.1)]:
         found = heatmap.decode(
             heatmap.encode(one_point(x, y), Size(16, 12), sigma_px=2.0)
@@ -106,7 +106,7 @@ def test_a_peak_on_the_border_is_found_between_the_border_cells() -> None:
 
 
 @given(st.data(), st.integers(8, 80), st.integers(8, 80), st.floats(1, 3))
-def test_encode_then_decode_returns_the_point(
+def test_encoded_point_is_decoded_exactly(
     data: st.DataObject, height: int, width: int, sigma_px: float
 ) -> None:
     x, y = data.draw(st.floats(2, width - 3)), data.draw(st.floats(2, height - 3))
@@ -117,11 +117,11 @@ def test_encode_then_decode_returns_the_point(
 
 
 @given(st.floats(6, 17), st.floats(6, 25), st.floats(1, 3), st.floats(0.2, 1))
-def test_the_covariance_of_a_gaussian_is_its_own(
+def test_covariance_is_that_of_the_gaussian(
     x: float, y: float, sigma_px: float, height: float
 ) -> None:
-    made = heatmap.encode(one_point(x, y), Size(32, 24), sigma_px=sigma_px) * np.float32(height)
-    decoded = heatmap.decode(made)
+    maps = heatmap.encode(one_point(x, y), Size(32, 24), sigma_px=sigma_px) * np.float32(height)
+    decoded = heatmap.decode(maps)
     variance = sigma_px**2
     np.testing.assert_allclose(
         decoded.covariances_heatmap[0, 0],
@@ -129,10 +129,10 @@ def test_the_covariance_of_a_gaussian_is_its_own(
         atol=0.02 * variance,
         rtol=0.02,
     )
-    assert decoded.scores[0, 0] == made.max()
+    assert decoded.scores[0, 0] == maps.max()
 
 
-def test_a_slanted_gaussian_has_a_slanted_covariance() -> None:
+def test_rotated_gaussian_has_a_rotated_covariance() -> None:
     covariance = np.array([[4.0, 1.5], [1.5, 2.5]])
     y, x = np.mgrid[:24, :20]
     offset = np.stack([x - 9.3, y - 12.6], axis=-1)
@@ -142,17 +142,17 @@ def test_a_slanted_gaussian_has_a_slanted_covariance() -> None:
     np.testing.assert_allclose(decoded.covariances_heatmap[0, 0], covariance, rtol=0.02)
 
 
-anything = st.floats(width=32, allow_nan=True, allow_infinity=True)
+any_float = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
 @given(
     st_numpy.arrays(
         np.float32,
         st.tuples(st.integers(0, 2), st.integers(1, 2), st.integers(5, 9), st.integers(5, 9)),
-        elements=st.one_of(anything, st.floats(-1, 1, width=32), st.just(0.0)),
+        elements=st.one_of(any_float, st.floats(-1, 1, width=32), st.just(0.0)),
     )
 )
-def test_no_map_whatever_gives_nan_or_leaves_its_maximum(maps: Heatmaps) -> None:
+def test_any_map_decodes_to_finite_values_near_its_maximum(maps: Heatmaps) -> None:
     decoded = heatmap.decode(maps)
     n, joints, height, width = maps.shape
     clean = np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0).reshape(n, joints, height * width)
@@ -167,17 +167,17 @@ def test_no_map_whatever_gives_nan_or_leaves_its_maximum(maps: Heatmaps) -> None
     assert (np.linalg.det(decoded.covariances_heatmap.astype(np.float64)) > 0).all()
 
 
-def test_a_batch_gives_what_each_map_gives_alone() -> None:
+def test_batch_equals_single_maps() -> None:
     maps = np.random.default_rng(0).normal(size=(5, 4, 16, 12)).astype(np.float32)
     together = heatmap.decode(maps)
     for person in range(5):
         for joint in range(4):
             alone = heatmap.decode(maps[person : person + 1, joint : joint + 1])
-            for whole, single in zip(together, alone, strict=True):
-                np.testing.assert_allclose(whole[person, joint], single[0, 0], rtol=1e-5, atol=1e-6)
+            for batch, single in zip(together, alone, strict=True):
+                np.testing.assert_allclose(batch[person, joint], single[0, 0], rtol=1e-5, atol=1e-6)
 
 
-def test_decoding_leaves_the_maps_as_they_were() -> None:
+def test_decoding_does_not_modify_the_maps() -> None:
     maps = one_map(np.full((6, 6), np.nan))
     heatmap.decode(maps)
     assert np.isnan(maps).all()
@@ -187,14 +187,14 @@ def test_decoding_leaves_the_maps_as_they_were() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 12), (12, 4), (1, 1)])
-def test_a_map_smaller_than_the_window_is_refused(height: int, width: int) -> None:
+def test_map_smaller_than_the_window_is_rejected(height: int, width: int) -> None:
     with pytest.raises(
         ValueError, match=re.escape(f"heatmaps are {height}x{width}; expected at least 5x5 cells")
     ):
         heatmap.decode(np.zeros((1, 1, height, width), np.float32))
 
 
-def test_no_covariance_is_wider_than_anywhere_in_the_map() -> None:
+def test_covariance_is_limited_to_a_uniform_distribution() -> None:
     nearly_flat = heatmap.encode(np.full((1, 1, 2), 8, np.float32), Size(20, 16), sigma_px=60.0)
     covariance = heatmap.decode(nearly_flat).covariances_heatmap[0, 0]
     assert covariance[0, 0] <= 16**2 / 12 + 1e-3

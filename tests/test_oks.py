@@ -14,7 +14,7 @@ from slimpose.skeleton import COCO17
 
 
 def person_at(x: float, y: float, *, height_px: float = 100.0) -> Points:
-    """A standing column of 17 joints."""
+    """A vertical column of 17 joints."""
     column = np.stack([np.zeros(17), np.linspace(0, height_px, 17)], axis=1)
     return (column + np.array([x, y])).astype(np.float32)[None]
 
@@ -25,12 +25,12 @@ AREA = np.array([5000], np.float32)
 # known values
 
 
-def test_a_pose_is_wholly_like_itself() -> None:
+def test_identical_poses_have_similarity_1() -> None:
     assert oks_matrix(person_at(10, 20), person_at(10, 20), AREA, COCO17)[0, 0] == 1
 
 
-def test_one_sigma_off_costs_the_square_root_of_e() -> None:
-    # A single counted joint that is off by k * sqrt(area), k = 2 sigma, scores exp(-1/2).
+def test_error_of_one_sigma_has_similarity_exp_minus_half() -> None:
+    # A single counted joint with an error of k * sqrt(area), k = 2 sigma, scores exp(-1/2).
     nose_only = np.arange(17)[None] == 0
     off = person_at(0, 0).copy()
     off[0, 0, 0] += 2 * COCO17.sigmas[0] * np.sqrt(5000)
@@ -38,7 +38,7 @@ def test_one_sigma_off_costs_the_square_root_of_e() -> None:
     assert similarity[0, 0] == pytest.approx(np.exp(-0.5), rel=1e-5)
 
 
-def test_a_joint_that_is_not_counted_does_not_count() -> None:
+def test_joints_not_counted_are_ignored() -> None:
     counted = np.ones((1, 17), bool)
     counted[0, 16] = False
     off = person_at(0, 0).copy()
@@ -46,41 +46,42 @@ def test_a_joint_that_is_not_counted_does_not_count() -> None:
     assert oks_matrix(person_at(0, 0), off, AREA, COCO17, counted_a=counted)[0, 0] == 1
 
 
-def test_a_person_with_no_counted_joint_is_like_nobody() -> None:
-    nothing = np.zeros((1, 17), bool)
-    assert oks_matrix(person_at(0, 0), person_at(0, 0), AREA, COCO17, counted_a=nothing)[0, 0] == 0
+def test_person_without_counted_joints_has_similarity_0() -> None:
+    none_counted = np.zeros((1, 17), bool)
+    similarity = oks_matrix(person_at(0, 0), person_at(0, 0), AREA, COCO17, counted_a=none_counted)
+    assert similarity[0, 0] == 0
 
 
-def test_a_person_without_area_is_like_nobody_else_and_not_nan() -> None:
+def test_person_without_area_has_similarity_0_not_nan() -> None:
     similarity = oks_matrix(person_at(0, 0), person_at(1, 0), np.zeros(1, np.float32), COCO17)
     assert similarity[0, 0] == 0
 
 
-def test_of_two_poses_of_one_person_the_better_is_kept() -> None:
+def test_nms_keeps_the_better_of_two_similar_poses() -> None:
     poses = np.concatenate([person_at(0, 0), person_at(1, 0), person_at(300, 0)])
     scores, areas = np.array([0.5, 0.9, 0.3], np.float32), np.full(3, 5000, np.float32)
     assert oks_nms(poses, scores, areas, COCO17, threshold=0.9) == [1, 2]
 
 
-def test_with_a_threshold_of_one_everybody_is_kept_best_first() -> None:
+def test_nms_with_threshold_1_keeps_all_best_first() -> None:
     poses = np.concatenate([person_at(0, 0)] * 3)
     scores, areas = np.array([0.5, 0.9, 0.5], np.float32), np.full(3, 5000, np.float32)
     assert oks_nms(poses, scores, areas, COCO17, threshold=1.0) == [1, 0, 2]
 
 
-def test_nobody_is_no_special_case() -> None:
-    nobody, nothing = np.zeros((0, 17, 2), np.float32), np.zeros(0, np.float32)
-    assert oks_nms(nobody, nothing, nothing, COCO17, threshold=0.9) == []
-    assert oks_matrix(nobody, person_at(0, 0), nothing, COCO17).shape == (0, 1)
+def test_empty_arrays_are_supported() -> None:
+    points, scores = np.zeros((0, 17, 2), np.float32), np.zeros(0, np.float32)
+    assert oks_nms(points, scores, scores, COCO17, threshold=0.9) == []
+    assert oks_matrix(points, person_at(0, 0), scores, COCO17).shape == (0, 1)
 
 
-# parity with the reference tool
+# parity with pycocotools
 
 
 def _by_pycocotools(
     truth: list[dict[str, Any]], found: list[dict[str, Any]], path: Path
 ) -> np.ndarray:
-    """OKS as (truth, found), found in the order given."""
+    """OKS as (truth, found), in the order of ``found``."""
     import json
 
     from pycocotools.coco import COCO
@@ -103,15 +104,15 @@ def _by_pycocotools(
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_similarity_is_that_of_pycocotools_on_random_people(seed: int, tmp_path: Path) -> None:
+def test_similarity_equals_pycocotools_on_random_people(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
-    people, guesses = int(rng.integers(1, 6)), int(rng.integers(1, 8))
+    people, predictions = int(rng.integers(1, 6)), int(rng.integers(1, 8))
     points_a = rng.uniform(0, 400, (people, 17, 2)).astype(np.float32)
-    noise = rng.normal(0, 10.0 ** rng.uniform(-1, 2), (guesses, 17, 2))
-    points_b = (points_a[rng.integers(0, people, guesses)] + noise).astype(np.float32)
+    noise = rng.normal(0, 10.0 ** rng.uniform(-1, 2), (predictions, 17, 2))
+    points_b = (points_a[rng.integers(0, people, predictions)] + noise).astype(np.float32)
     areas = (10 ** rng.uniform(2.5, 5, people)).astype(np.float32)
     visibility = rng.integers(0, 3, (people, 17))
-    visibility[:, 0] = 2  # with no labeled joint COCO falls back to the box; we say 0
+    visibility[:, 0] = 2  # with no labeled joint COCO falls back to the box; ours is 0
     truth = [
         {
             "id": i + 1,
@@ -131,10 +132,10 @@ def test_similarity_is_that_of_pycocotools_on_random_people(seed: int, tmp_path:
         {
             "image_id": 1,
             "category_id": 1,
-            "score": 1 - i / 100,  # pycocotools orders by score
+            "score": 1 - i / 100,  # pycocotools sorts by score
             "keypoints": np.concatenate([points_b[i], np.ones((17, 1))], axis=1).ravel().tolist(),
         }
-        for i in range(guesses)
+        for i in range(predictions)
     ]
     expected = _by_pycocotools(truth, found, tmp_path / "truth.json")
     ours = oks_matrix(points_a, points_b, areas, COCO17, counted_a=visibility > 0)

@@ -21,15 +21,15 @@ def two_people() -> Poses:
     )
 
 
-def test_its_length_is_the_number_of_people() -> None:
+def test_length_is_the_number_of_people() -> None:
     assert len(two_people()) == 2
 
 
-def test_nobody_is_a_result_of_the_right_shapes() -> None:
-    nobody = Poses.none(COCO17)
-    assert len(nobody) == 0
-    assert nobody.points_image.shape == (0, 17, 2)
-    assert nobody.ids.dtype == np.int64
+def test_empty_result_has_the_right_shapes() -> None:
+    empty = Poses.empty(COCO17)
+    assert len(empty) == 0
+    assert empty.points_image.shape == (0, 17, 2)
+    assert empty.ids.dtype == np.int64
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_nobody_is_a_result_of_the_right_shapes() -> None:
         (
             "points_image",
             np.zeros((17, 2), np.float32),
-            "one person alone still needs the first axis",
+            "a single person still needs the first axis",
         ),
         (
             "points_image",
@@ -60,18 +60,18 @@ def test_nobody_is_a_result_of_the_right_shapes() -> None:
         ("ids", np.zeros(2, np.float32), "ids are float32; expected int64"),
     ],
 )
-def test_a_wrong_shape_is_named(field: str, value: np.ndarray, message: str) -> None:
-    poses = object.__new__(Poses)  # under pytest jaxtyping would be first to complain
+def test_wrong_shape_is_rejected_by_name(field: str, value: np.ndarray, message: str) -> None:
+    poses = object.__new__(Poses)  # bypasses jaxtyping, which would raise first
     for entry in dataclasses.fields(Poses):
-        value_now = value if entry.name == field else getattr(two_people(), entry.name)
-        object.__setattr__(poses, entry.name, value_now)
+        field_value = value if entry.name == field else getattr(two_people(), entry.name)
+        object.__setattr__(poses, entry.name, field_value)
     with pytest.raises(ValueError, match=message):
         poses.__post_init__()
 
 
-def test_a_persons_score_is_the_boxs_times_the_mean_of_the_joints_that_count() -> None:
+def test_person_score_is_box_score_times_mean_of_counted_joints() -> None:
     joints = np.array([[0.8, 0.4, 0.1], [0.1, 0.0, 0.2]], np.float32)
     scores = person_scores(joints, np.array([0.5, 1.0], np.float32))
     np.testing.assert_allclose(
         scores, [0.3, 0.0], atol=1e-6
-    )  # 0.5 (0.8 + 0.4) / 2; nobody's joint counts
+    )  # 0.5 (0.8 + 0.4) / 2; no joint counts

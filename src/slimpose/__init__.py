@@ -43,7 +43,7 @@ _LAZY = {
     "draw_poses": "slimpose.draw",
     "load": "slimpose.runtime.pipeline",
 }
-"""Imported on first use, because they need OpenCV or ONNX Runtime: ``import slimpose`` is fast."""
+"""Imported on first access, so that ``import slimpose`` does not import OpenCV and ONNX Runtime."""
 
 
 def __getattr__(name: str) -> Any:

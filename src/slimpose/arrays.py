@@ -1,4 +1,7 @@
-"""The array types of the package, each named once; shapes are checked under pytest (jaxtyping + beartype)."""
+"""Array types used everywhere: images, boxes, points, scores, heatmaps; pytest checks their shapes.
+
+jaxtyping describes the shapes, and beartype checks them while the tests run.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,11 @@ from jaxtyping import Float32, Int64, UInt8
 
 
 class Size(NamedTuple):
-    """A height and a width in pixels, always in that order."""
+    """A height and a width in pixels, always in that order.
+
+    >>> Size.parse("256x192").width
+    192
+    """
 
     height: int
     width: int
@@ -22,7 +29,7 @@ class Size(NamedTuple):
         """Return the size written as ``HEIGHTxWIDTH``.
 
         Raises:
-            ValueError: If the text is no such size.
+            ValueError: If the text is not two positive whole numbers joined by an x.
         """
         parts = text.lower().split("x")
         if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
@@ -34,16 +41,18 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's images, RGB 0..1: what networks trained on them are normalized with."""
 
 Image = UInt8[np.ndarray, "_height _width 3"]
-"""RGB, 0..255. BGR exists only where OpenCV reads and writes. Two images of one call may differ in size."""
+"""RGB, 0..255 (BGR exists only where OpenCV reads and writes). Images may differ in size."""
 Crops = UInt8[np.ndarray, "n crop_height crop_width 3"]
+"""RGB, 0..255: people cut from images at the pose model's input size."""
 Affines = Float32[np.ndarray, "n 2 3"]
+"""Affine maps between pixel coordinates, one per person."""
 Boxes = Float32[np.ndarray, "n 4"]
 """x1, y1, x2, y2 in image pixels."""
 Points = Float32[np.ndarray, "n joints 2"]
-"""x, y in pixels of the frame that the variable's name tells (image, crop, heatmap)."""
+"""x, y in pixels of the coordinate frame in the variable's name (image, crop or heatmap)."""
 Scores = Float32[np.ndarray, "n joints"]
 Covariances = Float32[np.ndarray, "n joints 2 2"]
-"""In square pixels of the frame that the variable's name tells."""
+"""In square pixels of the coordinate frame in the variable's name."""
 Heatmaps = Float32[np.ndarray, "n joints map_height map_width"]
 PersonScores = Float32[np.ndarray, " n"]
 Ids = Int64[np.ndarray, " n"]

@@ -1,4 +1,4 @@
-"""Poses drawn on a picture: what a person looks at to see whether it works."""
+"""Drawing: poses on an image, and a mosaic of several cameras."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ RGB = tuple[int, int, int]
 LEFT: RGB = (255, 138, 0)
 RIGHT: RGB = (0, 176, 255)
 CENTER: RGB = (238, 240, 60)
-"""The person's own left is orange, right is blue, the rest is yellow: the color-blind see it too."""
-_OUTLINE: RGB = (18, 18, 22)
-_UNTRACKED: RGB = (230, 230, 230)
-_GOLDEN = (math.sqrt(5) - 1) / 2
+"""The person's own left is orange, right is blue, the rest is yellow: safe for color blindness."""
+_OUTLINE_COLOR: RGB = (18, 18, 22)
+_UNTRACKED_COLOR: RGB = (230, 230, 230)
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
-_SHIFT = 4  # OpenCV takes coordinates in sixteenths of a pixel
-_FURTHEST_PX = 200_000.0
+_FRACTION_BITS = 4  # OpenCV draws at fixed-point coordinates: sixteenths of a pixel
+_MAX_COORDINATE_PX = 200_000.0
 
 
 def draw_poses(
@@ -35,74 +35,74 @@ def draw_poses(
     boxes: bool = False,
     ids: bool = False,
 ) -> Image:
-    """Return a copy of the image with the poses on it, the best person on top.
+    """Return a copy of the image with the poses drawn on it, the best person on top.
 
     Args:
         image: RGB uint8.
         poses: The people.
-        joint_threshold: Joints that score less are left out, and the limbs that end at them.
-        boxes: Whether to draw the boxes.
-        ids: Whether to write the tracker's ids, where there are any, each in its own color.
+        joint_threshold: Joints that score less are not drawn, nor the limbs that end at them.
+        boxes: Whether to draw the person boxes.
+        ids: Whether to write the track ids of tracked people, each in its track's color.
     """
     canvas = np.ascontiguousarray(image).copy()
-    sides = [_side(joint) for joint in poses.skeleton.joints]
-    image_limit = max(1.0, min(image.shape[:2]) / 60)
+    sides = [_side_color(joint) for joint in poses.skeleton.joints]
+    max_width_px = max(1.0, min(image.shape[:2]) / 60)
     for person in np.argsort(poses.person_scores, kind="stable"):
         points = poses.points_image[person]
         shown = (poses.scores[person] >= joint_threshold) & np.isfinite(points).all(axis=1)
-        width = _line_width(poses, int(person), image_limit)
+        width = _line_width(poses, int(person), max_width_px)
         if boxes or ids:
             _draw_box(canvas, poses, int(person), width, with_box=boxes, with_id=ids)
-        # Outlines first, so that no limb's outline cuts another limb of the same person.
+        # Outlines first, so that no limb's outline covers another limb of the same person.
         for outline in (True, False):
             for a, b in poses.skeleton.limb_indices:
                 if shown[a] and shown[b]:
-                    color = _OUTLINE if outline else _limb_color(sides[a], sides[b])
-                    line(
-                        canvas,
-                        points[a],
-                        points[b],
-                        color,
-                        width + _rim(width) if outline else width,
-                    )
+                    color = _OUTLINE_COLOR if outline else _limb_color(sides[a], sides[b])
+                    stroke = width + _outline_px(width) if outline else width
+                    draw_line(canvas, points[a], points[b], color, stroke)
             for joint in np.flatnonzero(shown):
-                color = _OUTLINE if outline else _lighter(sides[joint] or CENTER)
+                color = _OUTLINE_COLOR if outline else _lighten(sides[joint] or CENTER)
                 radius = 0.75 * width + 0.5
-                dot(canvas, points[joint], color, radius + _rim(width) / 2 if outline else radius)
+                draw_dot(
+                    canvas,
+                    points[joint],
+                    color,
+                    radius + _outline_px(width) / 2 if outline else radius,
+                )
     return canvas
 
 
 def track_color(track: int) -> RGB:
-    """Return a track's color, the same in every frame; neighboring numbers get colors far apart."""
+    """Return a track's color, the same in every frame; consecutive ids get different colors."""
     if track == NOT_TRACKED:
-        return _UNTRACKED
+        return _UNTRACKED_COLOR
     # Steps of the golden ratio spread any number of hues evenly.
-    red, green, blue = colorsys.hsv_to_rgb(track * _GOLDEN % 1, 0.5 + 0.12 * (track % 3), 1.0)
+    red, green, blue = colorsys.hsv_to_rgb(track * _GOLDEN_RATIO % 1, 0.5 + 0.12 * (track % 3), 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def resize_to_fit(image: Image, size: Size) -> Image:
-    """Return the picture, as large as goes into ``size``, in the middle of black."""
+    """Return the image scaled to fit ``size``, aspect ratio kept, centered on black."""
     scale = min(size.height / image.shape[0], size.width / image.shape[1])
     height = min(size.height, max(1, round(scale * image.shape[0])))
     width = min(size.width, max(1, round(scale * image.shape[1])))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     canvas = np.zeros((*size, 3), np.uint8)
     top, left = (size.height - height) // 2, (size.width - width) // 2
     canvas[top : top + height, left : left + width] = cv2.resize(
-        image, (width, height), interpolation=how
+        image, (width, height), interpolation=interpolation
     )
     return canvas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tile:
-    """A camera's place in a mosaic.
+    """One camera's tile in a mosaic.
 
     Attributes:
-        image: Its newest picture; None before the first.
+        image: The newest frame; None before the first.
         name: Written into the corner.
-        trouble: What is wrong with it, written over the dimmed picture; empty if nothing is.
+        problem: What is wrong with the camera, written over the dimmed frame; empty if nothing is.
     """
 
     image: Image | None
@@ -111,84 +111,101 @@ class Tile:
 
 
 def mosaic(tiles: Sequence[Tile], tile_size: Size) -> Image:
-    """Return the cameras' pictures side by side, in rows as even as may be."""
+    """Return the cameras' newest frames in a grid that is as square as possible."""
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
     canvas = np.zeros((rows * tile_size.height, columns * tile_size.width, 3), np.uint8)
-    for place, tile in enumerate(tiles):
-        top, left = place // columns * tile_size.height, place % columns * tile_size.width
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * tile_size.height, index % columns * tile_size.width
         cell = canvas[top : top + tile_size.height, left : left + tile_size.width]
         if tile.image is not None:
             cell[:] = resize_to_fit(tile.image, tile_size)
         if tile.problem:
             cell[:] = cell // 3
         scale = max(0.35, tile_size.height / 700)
-        _write(cell, tile.name, (6, round(26 * scale)), scale, _UNTRACKED)
-        _write(cell, tile.problem, (6, tile_size.height // 2), scale, (255, 170, 60))
+        _draw_text(cell, tile.name, (6, round(26 * scale)), scale, _UNTRACKED_COLOR)
+        _draw_text(cell, tile.problem, (6, tile_size.height // 2), scale, (255, 170, 60))
     return canvas
 
 
-def _write(canvas: Image, text: str, place: tuple[int, int], scale: float, color: RGB) -> None:
-    """Text on a dark ground, its middle left out where it is too long; OpenCV's letters are ASCII."""
+def _draw_text(
+    canvas: Image, text: str, position: tuple[int, int], scale: float, color: RGB
+) -> None:
+    """Text on a dark background, shortened in the middle to fit; OpenCV's font has only ASCII."""
     text, font, stroke = (
         text.encode("ascii", "replace").decode(),
         cv2.FONT_HERSHEY_SIMPLEX,
         max(1, round(2 * scale)),
     )
-    shown, room = text, canvas.shape[1] - 2 * place[0]
-    while shown and cv2.getTextSize(shown, font, scale, stroke)[0][0] > room:
+    shown, available_px = text, canvas.shape[1] - 2 * position[0]
+    while shown and cv2.getTextSize(shown, font, scale, stroke)[0][0] > available_px:
         kept = (len(shown) - 5) // 2
         shown = f"{text[:kept]}...{text[-kept:]}" if kept > 0 else ""
     if shown:
-        (columns, rows), below = cv2.getTextSize(shown, font, scale, stroke)
-        corners = (place[0] - 3, place[1] - rows - 3), (place[0] + columns + 3, place[1] + below)
-        cv2.rectangle(canvas, *corners, _OUTLINE, cv2.FILLED)
-        cv2.putText(canvas, shown, place, font, scale, color, stroke, cv2.LINE_AA)
+        (width, height), baseline = cv2.getTextSize(shown, font, scale, stroke)
+        x, y = position
+        corners = (x - 3, y - height - 3), (x + width + 3, y + baseline)
+        cv2.rectangle(canvas, *corners, _OUTLINE_COLOR, cv2.FILLED)
+        cv2.putText(canvas, shown, position, font, scale, color, stroke, cv2.LINE_AA)
 
 
-def _side(joint: str) -> RGB | None:
+def _side_color(joint: str) -> RGB | None:
     side = joint.partition("_")[0]
     return {"left": LEFT, "right": RIGHT}.get(side)
 
 
 def _limb_color(a: RGB | None, b: RGB | None) -> RGB:
-    """A limb between a sided and a middle joint is of the side; between left and right, of the middle."""
+    """The color of the side a limb is on; of the center if it connects left and right."""
     if a is None or b is None:
         return a or b or CENTER
     return a if a == b else CENTER
 
 
-def _lighter(color: RGB) -> RGB:
+def _lighten(color: RGB) -> RGB:
     red, green, blue = ((value + 2 * 255) // 3 for value in color)
     return red, green, blue
 
 
-def _line_width(poses: Poses, person: int, image_limit: float) -> float:
-    """About a fiftieth of the person's size in pixels, never under one and never too fat for the picture."""
+def _line_width(poses: Poses, person: int, max_width_px: float) -> float:
+    """About 1/50 of the person's size in pixels, from 1 to ``max_width_px``."""
     x1, y1, x2, y2 = map(float, poses.boxes_image[person])
     size = max(0.0, (x2 - x1) * (y2 - y1)) ** 0.5
-    return float(np.clip(size / 50, 1.0, image_limit))
+    return float(np.clip(size / 50, 1.0, max_width_px))
 
 
-def _rim(width: float) -> float:
+def _outline_px(width: float) -> float:
     """How much wider the dark outline is than the line, both sides together."""
     return 2.0 if width >= 2 else 1.0
 
 
-def _fixed(point: np.ndarray) -> tuple[int, int]:
-    x, y = np.clip(np.nan_to_num(point.astype(np.float64)), -_FURTHEST_PX, _FURTHEST_PX)
-    return round(x * 2**_SHIFT), round(y * 2**_SHIFT)
+def _to_fixed_point(point: np.ndarray) -> tuple[int, int]:
+    x, y = np.clip(np.nan_to_num(point.astype(np.float64)), -_MAX_COORDINATE_PX, _MAX_COORDINATE_PX)
+    return round(x * 2**_FRACTION_BITS), round(y * 2**_FRACTION_BITS)
 
 
-def line(canvas: Image, a: np.ndarray, b: np.ndarray, color: RGB, width: float) -> None:
+def draw_line(canvas: Image, a: np.ndarray, b: np.ndarray, color: RGB, width: float) -> None:
     """Draw a line between two points (2,), x and y in pixels, onto the canvas."""
-    cv2.line(canvas, _fixed(a), _fixed(b), color, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+    cv2.line(
+        canvas,
+        _to_fixed_point(a),
+        _to_fixed_point(b),
+        color,
+        max(1, round(width)),
+        cv2.LINE_AA,
+        _FRACTION_BITS,
+    )
 
 
-def dot(canvas: Image, center: np.ndarray, color: RGB, radius: float) -> None:
+def draw_dot(canvas: Image, center: np.ndarray, color: RGB, radius: float) -> None:
     """Draw a filled circle around a point (2,), x and y in pixels, onto the canvas."""
     cv2.circle(
-        canvas, _fixed(center), round(radius * 2**_SHIFT), color, cv2.FILLED, cv2.LINE_AA, _SHIFT
+        canvas,
+        _to_fixed_point(center),
+        round(radius * 2**_FRACTION_BITS),
+        color,
+        cv2.FILLED,
+        cv2.LINE_AA,
+        _FRACTION_BITS,
     )
 
 
@@ -197,16 +214,19 @@ def _draw_box(
 ) -> None:
     track = int(poses.ids[person])
     color = track_color(track)
-    low, high = _fixed(poses.boxes_image[person, :2]), _fixed(poses.boxes_image[person, 2:])
+    low, high = (
+        _to_fixed_point(poses.boxes_image[person, :2]),
+        _to_fixed_point(poses.boxes_image[person, 2:]),
+    )
     thickness = max(1, round(width / 2))
     if with_box:
-        cv2.rectangle(canvas, low, high, _OUTLINE, thickness + 2, cv2.LINE_AA, _SHIFT)
-        cv2.rectangle(canvas, low, high, color, thickness, cv2.LINE_AA, _SHIFT)
+        cv2.rectangle(canvas, low, high, _OUTLINE_COLOR, thickness + 2, cv2.LINE_AA, _FRACTION_BITS)
+        cv2.rectangle(canvas, low, high, color, thickness, cv2.LINE_AA, _FRACTION_BITS)
     if with_id and track != NOT_TRACKED:
         scale, font, text = max(0.4, width / 6), cv2.FONT_HERSHEY_SIMPLEX, str(track)
         stroke = max(1, round(2 * scale))
         (columns, rows), _ = cv2.getTextSize(text, font, scale, stroke)
-        x = int(np.clip(low[0] / 2**_SHIFT, 0, max(0, canvas.shape[1] - columns - 4)))
-        y = int(np.clip(low[1] / 2**_SHIFT, rows + 6, max(rows + 6, canvas.shape[0])))
+        x = int(np.clip(low[0] / 2**_FRACTION_BITS, 0, max(0, canvas.shape[1] - columns - 4)))
+        y = int(np.clip(low[1] / 2**_FRACTION_BITS, rows + 6, max(rows + 6, canvas.shape[0])))
         cv2.rectangle(canvas, (x, y - rows - 6), (x + columns + 4, y), color, cv2.FILLED)
-        cv2.putText(canvas, text, (x + 2, y - 3), font, scale, _OUTLINE, stroke, cv2.LINE_AA)
+        cv2.putText(canvas, text, (x + 2, y - 3), font, scale, _OUTLINE_COLOR, stroke, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Object keypoint similarity: how alike two poses are, 0..1; COCO's measure."""
+"""Object keypoint similarity (OKS), COCO's measure of how similar two poses are, and OKS NMS."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def oks_matrix(
     *,
     counted_a: Bool[np.ndarray, "a joints"] | None = None,
 ) -> Float32[np.ndarray, "a b"]:
-    """Return the similarity of every pose of a to every pose of b, measured in the size of a's people.
+    """Return the OKS, 0..1, of every pair of poses from a and b, at the scale of the people in a.
 
     Args:
-        points_a: The reference (ground truth, or last frame's) poses, image pixels.
-        points_b: The poses compared with them.
+        points_a: The reference poses (ground truth, or the previous frame's), image pixels.
+        points_b: The poses to compare with them.
         areas_a: Area of each reference person in square pixels.
-        skeleton: Gives each joint's sigma.
-        counted_a: Which reference joints count (default all); a person with none has similarity 0.
+        skeleton: Supplies each joint's sigma.
+        counted_a: Which reference joints count (default all); a person with none has OKS 0.
 
     Source:
         Lin et al., COCO keypoint evaluation: exp(-d^2 / (2 s^2 k^2)) with k = 2 sigma, s^2 = area.
@@ -47,7 +47,10 @@ def oks_nms(
     *,
     threshold: float,
 ) -> list[int]:
-    """Return the poses to keep, best first: none is more like a better kept one than ``threshold``."""
+    """Suppress duplicate poses (NMS by OKS) and return the indices to keep, best first.
+
+    A pose is dropped if its OKS with a better kept pose exceeds ``threshold``.
+    """
     similarity = oks_matrix(points, points, areas, skeleton)
     kept: list[int] = []
     for candidate in np.argsort(-scores, kind="stable"):

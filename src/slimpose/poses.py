@@ -1,4 +1,4 @@
-"""``Poses``: what was found in one image."""
+"""``Poses``: the result for one image."""
 
 from __future__ import annotations
 
@@ -9,26 +9,31 @@ import numpy as np
 from slimpose.arrays import Boxes, Covariances, Ids, PersonScores, Points, Scores
 from slimpose.skeleton import Skeleton
 
-JOINT_SCORE_FLOOR = 0.2
-"""Joints under it do not count for the person's score (the field's rescoring rule)."""
-
+MIN_JOINT_SCORE = 0.2
+"""Joints that score less do not count in the person's score (the usual rescoring rule)."""
 
 NOT_TRACKED = -1
-"""The id of a person whom no tracker has numbered."""
+"""The id of a person without a track."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Poses:
-    """The n people of one image, in image pixels.
+    """The n people found in one image, in image pixels.
+
+    >>> from slimpose.skeleton import COCO17
+    >>> poses = Poses.empty(COCO17)
+    >>> len(poses), poses.points_image.shape
+    (0, (0, 17, 2))
 
     Attributes:
-        points_image: (n, joints, 2) x, y.
+        points_image: (n, joints, 2) x, y of each keypoint.
         scores: (n, joints) 0..1.
-        covariances_image: (n, joints, 2, 2) square pixels: how sharp each heatmap's peak was.
-        boxes_image: (n, 4) x1, y1, x2, y2 that were looked at.
+        covariances_image: (n, joints, 2, 2) square pixels: the width and direction of each
+            heatmap's peak.
+        boxes_image: (n, 4) x1, y1, x2, y2: the boxes the poses were estimated in.
         person_scores: (n,) box score times the mean joint score.
         ids: (n,) track numbers; -1 where people are not tracked.
-        skeleton: Names the joints.
+        skeleton: The joints' names and order.
     """
 
     points_image: Points
@@ -43,7 +48,7 @@ class Poses:
         if self.points_image.ndim != 3:
             raise ValueError(
                 f"points_image has shape {self.points_image.shape}; expected (people, joints, 2) "
-                "(one person alone still needs the first axis)"
+                "(a single person still needs the first axis)"
             )
         n, joints = len(self.points_image), len(self.skeleton.joints)
         expected = {
@@ -57,7 +62,8 @@ class Poses:
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(
-                    f"{name} has shape {getattr(self, name).shape}; expected {shape} for {n} people and {joints} joints"
+                    f"{name} has shape {getattr(self, name).shape}; "
+                    f"expected {shape} for {n} people and {joints} joints"
                 )
         if self.ids.dtype != np.int64:
             raise ValueError(f"ids are {self.ids.dtype}; expected int64")
@@ -66,8 +72,8 @@ class Poses:
         return len(self.points_image)
 
     @classmethod
-    def none(cls, skeleton: Skeleton) -> Poses:
-        """Return the result for an image without people."""
+    def empty(cls, skeleton: Skeleton) -> Poses:
+        """Return the result of an image without people."""
         joints = len(skeleton.joints)
         return cls(
             points_image=np.zeros((0, joints, 2), np.float32),
@@ -81,7 +87,7 @@ class Poses:
 
 
 def person_scores(joint_scores: Scores, box_scores: PersonScores) -> PersonScores:
-    """Return box score times the mean score of the joints over JOINT_SCORE_FLOOR."""
-    counted = joint_scores > JOINT_SCORE_FLOOR
+    """Return each person's score: box score times the mean of joint scores over MIN_JOINT_SCORE."""
+    counted = joint_scores > MIN_JOINT_SCORE
     mean = (joint_scores * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
     return (box_scores * mean).astype(np.float32)

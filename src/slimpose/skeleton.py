@@ -1,4 +1,4 @@
-"""Joints, their names, limbs, mirror partners and COCO's per-joint spread."""
+"""Skeletons: the joints' order, names, limbs, left-right partners and OKS sigmas."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from jaxtyping import Float32, Int64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skeleton:
-    """A fixed order of joints.
+    """The joints of a person in a fixed order, with what drawing and evaluation need.
+
+    >>> COCO17.joints[COCO17.flip_indices[COCO17.joints.index("left_wrist")]]
+    'right_wrist'
 
     Attributes:
-        name: What the skeleton is called.
+        name: The skeleton's name.
         joints: The joints' names, in the order of every ``joints`` axis.
         limbs: Pairs of joint names that are drawn as lines.
-        sigmas: OKS's fall-off of each joint, as a fraction of the root of the person's area; half
-            of COCO's k.
+        sigmas: OKS's tolerance of each joint, as a fraction of the square root of the person's
+            area; half of COCO's k.
         upper_body: The joints above the hips, for half-body augmentation.
     """
 
@@ -32,7 +35,8 @@ class Skeleton:
     def __post_init__(self) -> None:
         if len(self.sigmas) != len(self.joints):
             raise ValueError(
-                f"skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas"
+                f"skeleton {self.name!r} has {len(self.joints)} joints "
+                f"but {len(self.sigmas)} sigmas"
             )
         unknown = {joint for limb in self.limbs for joint in limb} | set(self.upper_body)
         unknown -= set(self.joints)
@@ -40,15 +44,15 @@ class Skeleton:
             raise ValueError(f"skeleton {self.name!r} has no joints named {sorted(unknown)}")
 
     def to_json(self) -> str:
-        """Return the skeleton as JSON, for a file's metadata."""
+        """Return the skeleton as JSON, for a model file's metadata."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Skeleton:
-        """Return the skeleton that ``to_json`` wrote.
+        """Parse what ``to_json`` wrote.
 
         Raises:
-            ValueError: If the text is no skeleton's.
+            ValueError: If the text does not describe a skeleton.
         """
         try:
             fields = json.loads(text)
@@ -64,7 +68,7 @@ class Skeleton:
 
     @property
     def flip_indices(self) -> Int64[np.ndarray, " joints"]:
-        """For each joint, the joint it becomes in a mirror: left_x and right_x change places."""
+        """For each joint, its partner's index in a mirrored image (left_x and right_x swap)."""
         mirrored = []
         for joint in self.joints:
             side, _, rest = joint.partition("_")
@@ -76,7 +80,7 @@ class Skeleton:
 
     @property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:
-        """The limbs as pairs of positions in ``joints``."""
+        """The limbs as pairs of indices into ``joints``."""
         return tuple((self.joints.index(a), self.joints.index(b)) for a, b in self.limbs)
 
     @property
@@ -160,7 +164,7 @@ COCO17 = Skeleton(
         "right_wrist",
     ),
 )
-"""The joints of COCO keypoints (Lin et al., "Microsoft COCO", ECCV 2014), sigmas from its evaluation code."""
+"""The 17 COCO keypoints (Lin et al., "Microsoft COCO", ECCV 2014), sigmas from pycocotools."""
 
 OPENPOSE18 = Skeleton(
     name="openpose18",

@@ -21,21 +21,19 @@ Write = Callable[[Any], Path]
 # known values
 
 
-def test_a_keypoint_file_is_read_in_image_pixels(document: Document, write_coco: Write) -> None:
+def test_keypoint_file_is_read_in_image_pixels(document: Document, write_coco: Write) -> None:
     read = coco.read(write_coco(document), keypoints=True)
     (person,) = read.people
     assert read.images[7] == coco.CocoImage(id=7, file_name="street.png", height=48, width=64)
     assert read.skeleton is COCO17
-    assert person.box_image.tolist() == [10, 8, 40, 40]  # x, y, width, height became corners
+    assert person.box_image.tolist() == [10, 8, 40, 40]  # x1, y1, x2, y2
     assert person.keypoints is not None
     assert person.keypoints[3].tolist() == [15, 13, 2]
     assert person.area == 960
     assert not person.is_crowd
 
 
-def test_what_a_plain_coco_file_does_not_say_is_filled_in(
-    document: Document, write_coco: Write
-) -> None:
+def test_missing_optional_fields_get_defaults(document: Document, write_coco: Write) -> None:
     del document["annotations"][0]["area"]
     (person,) = coco.read(write_coco(document), keypoints=True).people
     assert person.joint_weights is not None
@@ -43,10 +41,10 @@ def test_what_a_plain_coco_file_does_not_say_is_filled_in(
     assert person.teacher_keypoints is None
     assert np.isnan(person.teacher_agreement)
     assert person.source == ""
-    assert person.area == 30 * 32  # the box's
+    assert person.area == 30 * 32  # the area of the box
 
 
-def test_our_own_fields_are_read(document: Document, write_coco: Write) -> None:
+def test_additional_fields_are_read(document: Document, write_coco: Write) -> None:
     document["annotations"][0] |= {
         "weights": [0.5] * 17,
         "teacher_keypoints": [1.0, 2.0, 0.75] * 17,
@@ -61,13 +59,13 @@ def test_our_own_fields_are_read(document: Document, write_coco: Write) -> None:
     assert (person.teacher_agreement, person.source) == (0.9, "lspet")
 
 
-def test_a_box_file_needs_no_keypoints(document: Document, write_coco: Write) -> None:
+def test_box_file_needs_no_keypoints(document: Document, write_coco: Write) -> None:
     del document["annotations"][0]["keypoints"], document["categories"][0]["keypoints"]
     (person,) = coco.read(write_coco(document), keypoints=False).people
     assert person.keypoints is None
 
 
-def test_what_is_no_person_is_left_out(document: Document, write_coco: Write) -> None:
+def test_other_categories_are_skipped(document: Document, write_coco: Write) -> None:
     document["categories"].append({"id": 2, "name": "dog"})
     document["annotations"].append(
         {"id": 71, "image_id": 7, "category_id": 2, "bbox": [0, 0, 5, 5]}
@@ -81,7 +79,7 @@ def test_images_without_people_are_kept(document: Document, write_coco: Write) -
     assert [len(grouped[image_id]) for image_id in (7, 8)] == [1, 0]
 
 
-def test_other_joints_make_another_skeleton(document: Document, write_coco: Write) -> None:
+def test_skeleton_is_read_from_the_category(document: Document, write_coco: Write) -> None:
     document["categories"] = [
         {
             "id": 1,
@@ -101,7 +99,7 @@ def test_other_joints_make_another_skeleton(document: Document, write_coco: Writ
 # properties
 
 
-def _read_or_refused_by_name(path: Path) -> None:
+def _is_read_or_rejected_by_name(path: Path) -> None:
     message = None
     try:
         coco.read(path, keypoints=True)
@@ -117,10 +115,10 @@ json_values = st.recursive(
     ),
     max_leaves=6,
 )
-places = st.sampled_from(
+fields = st.sampled_from(
     [
         (part, field)
-        for part, fields in {
+        for part, names in {
             "images": ("id", "file_name", "height", "width"),
             "annotations": (
                 "id",
@@ -135,31 +133,31 @@ places = st.sampled_from(
             ),
             "categories": ("id", "name", "keypoints", "skeleton", "sigmas"),
         }.items()
-        for field in fields
+        for field in names
     ]
 )
 
 
-@given(places, json_values)
-def test_a_wrong_field_is_a_message_that_names_the_file_or_is_read(
-    write_coco: Write, place: tuple[str, str], value: object
+@given(fields, json_values)
+def test_any_field_value_is_read_or_rejected_with_the_file_name(
+    write_coco: Write, field: tuple[str, str], value: object
 ) -> None:
     from coco_documents import coco_document
 
     broken = coco_document()
-    broken[place[0]][0][place[1]] = value
+    broken[field[0]][0][field[1]] = value
     path = write_coco(broken)
-    _read_or_refused_by_name(path)
+    _is_read_or_rejected_by_name(path)
 
 
 @given(st.sampled_from(["images", "annotations", "categories"]), json_values)
-def test_a_wrong_part_is_a_message_that_names_the_file_or_is_read(
+def test_any_section_is_read_or_rejected_with_the_file_name(
     write_coco: Write, part: str, value: object
 ) -> None:
     from coco_documents import coco_document
 
     path = write_coco(coco_document() | {part: value})
-    _read_or_refused_by_name(path)
+    _is_read_or_rejected_by_name(path)
 
 
 # errors
@@ -174,7 +172,7 @@ def _drop(part: str, field: str) -> Callable[[Document], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("corrupt", "message"),
     [
         (
             _set("annotations", "bbox", [1, 2, 3]),
@@ -211,7 +209,7 @@ def _drop(part: str, field: str) -> Callable[[Document], None]:
         (_drop("annotations", "bbox"), "an entry lacks the field 'bbox'"),
         (_drop("images", "height"), "an entry lacks the field 'height'"),
         (_drop("categories", "keypoints"), "an entry lacks the field 'keypoints'"),
-        (_set("categories", "keypoints", []), "category 'person' names no keypoints"),
+        (_set("categories", "keypoints", []), "category 'person' has no keypoints"),
         (
             lambda document: document["categories"][0].update(
                 keypoints=["a", "b"], skeleton=[[1, 3]]
@@ -232,10 +230,10 @@ def _drop(part: str, field: str) -> Callable[[Document], None]:
         ),
     ],
 )
-def test_a_bad_entry_is_refused_by_name(
-    document: Document, write_coco: Write, spoil: Callable[[Document], object], message: str
+def test_invalid_entry_is_rejected_by_name(
+    document: Document, write_coco: Write, corrupt: Callable[[Document], object], message: str
 ) -> None:
-    spoil(document)
+    corrupt(document)
     path = write_coco(document)
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: ") as caught:
         coco.read(path, keypoints=True)
@@ -245,17 +243,17 @@ def test_a_bad_entry_is_refused_by_name(
 @pytest.mark.parametrize(
     "name",
     [
-        "../secret.png",  # climbs out
-        "a/../../secret.png",  # climbs out later
+        "../secret.png",  # leaves the folder
+        "a/../../secret.png",  # leaves the folder later
         "/etc/passwd",  # absolute
-        "..\\secret.png",  # the other system's way
+        "..\\secret.png",  # a Windows path
         "\\\\server\\share.png",  # a network path
         "C:\\secret.png",  # a drive
-        "https://example.org/x.png",  # an address
-        " ",  # nothing
+        "https://example.org/x.png",  # a URL
+        " ",  # blank
     ],
 )
-def test_a_file_name_that_leaves_the_image_folder_is_refused(
+def test_file_name_outside_the_image_folder_is_rejected(
     document: Document, write_coco: Write, name: str
 ) -> None:
     document["images"][0]["file_name"] = name
@@ -266,20 +264,20 @@ def test_a_file_name_that_leaves_the_image_folder_is_refused(
 
 
 @pytest.mark.parametrize("name", ["a.png", "train/a.png", "a..b.png", "ünïcode/a b.png"])
-def test_a_file_name_inside_the_image_folder_is_taken(
+def test_file_name_inside_the_image_folder_is_accepted(
     document: Document, write_coco: Write, name: str
 ) -> None:
     document["images"][0]["file_name"] = name
     assert coco.read(write_coco(document), keypoints=True).images[7].file_name == name
 
 
-def test_a_results_file_is_recognized(write_coco: Write) -> None:
+def test_results_file_is_recognized_in_the_message(write_coco: Write) -> None:
     path = write_coco([{"image_id": 7, "category_id": 1, "keypoints": [], "score": 1}])
     with pytest.raises(ValueError, match=re.escape("got a JSON list (is it a results file?)")):
         coco.read(path, keypoints=True)
 
 
-def test_another_json_document_is_told_apart(write_coco: Write) -> None:
+def test_other_json_document_is_rejected_with_its_keys(write_coco: Write) -> None:
     path = write_coco({"name": "package", "version": "1"})
     with pytest.raises(
         ValueError,
@@ -289,19 +287,19 @@ def test_another_json_document_is_told_apart(write_coco: Write) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "images", json.dumps({"images": []})[:-1], "\x00"])
-def test_what_is_not_json_is_refused(write_coco: Write, text: str) -> None:
+def test_invalid_json_is_rejected(write_coco: Write, text: str) -> None:
     with pytest.raises(ValueError, match="is not JSON"):
         coco.read(write_coco(text), keypoints=True)
 
 
-def test_a_picture_given_as_annotations_is_refused(tmp_path: Path) -> None:
+def test_binary_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "annotations.json"
     path.write_bytes(bytes(range(128, 256)))
     with pytest.raises(ValueError, match="is not JSON"):
         coco.read(path, keypoints=True)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=re.escape(f"no annotation file {tmp_path / 'none.json'}")
     ):
@@ -311,9 +309,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "kind"), [("images", "image id 7"), ("annotations", "annotation id 70")]
 )
-def test_an_id_that_stands_twice_is_refused(
+def test_duplicate_id_is_rejected(
     document: Document, write_coco: Write, entries: str, kind: str
 ) -> None:
     document[entries] *= 2
-    with pytest.raises(ValueError, match=f"{kind} stands twice"):
+    with pytest.raises(ValueError, match=f"{kind} is duplicated"):
         coco.read(write_coco(document), keypoints=True)

@@ -1,4 +1,4 @@
-"""Finding COCO in its usual folder, and ``slimpose train`` on it."""
+"""Finding the parts of a COCO folder, and ``slimpose train --coco``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from slimpose.formats.coco_layout import CocoLayout
 
 
 def write_layout(root: Path, *, images: str = "") -> Path:
-    """COCO's folder with one picture's name a split."""
+    """A COCO folder with empty annotation files and image folders."""
     (root / "annotations").mkdir(parents=True)
     for split in ("train", "val"):
         (root / "annotations" / f"person_keypoints_{split}2017.json").write_text("{}")
@@ -24,9 +24,7 @@ def write_layout(root: Path, *, images: str = "") -> Path:
 
 
 @pytest.mark.parametrize("images", ["", "images"])
-def test_pictures_are_found_beside_the_annotations_or_under_images(
-    tmp_path: Path, images: str
-) -> None:
+def test_image_folders_are_found_in_the_root_or_under_images(tmp_path: Path, images: str) -> None:
     root = write_layout(tmp_path / "coco", images=images)
     assert coco_layout.find(root) == CocoLayout(
         train=root / "annotations" / "person_keypoints_train2017.json",
@@ -36,7 +34,7 @@ def test_pictures_are_found_beside_the_annotations_or_under_images(
     )
 
 
-def test_all_that_is_missing_is_told_at_once_with_where_it_is_to_be_had(tmp_path: Path) -> None:
+def test_all_missing_parts_are_reported_with_download_addresses(tmp_path: Path) -> None:
     root = write_layout(tmp_path / "coco")
     (root / "annotations" / "person_keypoints_val2017.json").unlink()
     shutil.rmtree(root / "train2017")
@@ -47,18 +45,18 @@ def test_all_that_is_missing_is_told_at_once_with_where_it_is_to_be_had(tmp_path
     )
     with pytest.raises(FileNotFoundError) as raised:
         coco_layout.find(root)
-    told = str(raised.value)
-    assert sorted(told.removeprefix(f"{root} lacks ").split("; ")) == sorted(
+    reported = str(raised.value)
+    assert sorted(reported.removeprefix(f"{root} lacks ").split("; ")) == sorted(
         message.removeprefix(f"{root} lacks ").split("; ")
     )
 
 
-def test_no_folder_is_told(tmp_path: Path) -> None:
+def test_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match=re.escape(f"no COCO folder {tmp_path / 'coco'}")):
         coco_layout.find(tmp_path / "coco")
 
 
-def test_pictures_that_are_not_there_are_counted(tmp_path: Path, document: dict[str, Any]) -> None:
+def test_missing_images_are_counted(tmp_path: Path, document: dict[str, Any]) -> None:
     document["images"] = [
         {**document["images"][0], "id": i, "file_name": f"{i}.png"} for i in range(4)
     ]
@@ -69,18 +67,18 @@ def test_pictures_that_are_not_there_are_counted(tmp_path: Path, document: dict[
     for i in (0, 2):
         (folder / f"{i}.png").touch()
     with pytest.raises(
-        FileNotFoundError, match=r"lacks 2 of the 4 pictures of people\.json, 1\.png the first"
+        FileNotFoundError, match=r"lacks 2 of the 4 images of people\.json; the first is 1\.png"
     ):
-        coco_layout.check_images(annotations, folder)
+        coco_layout.check_all_images_exist(annotations, folder)
     for i in (1, 3):
         (folder / f"{i}.png").touch()
-    coco_layout.check_images(annotations, folder)
+    coco_layout.check_all_images_exist(annotations, folder)
 
 
 # a list of images without annotations
 
 
-def test_an_image_list_has_images_and_nobody(document: dict[str, Any]) -> None:
+def test_image_list_has_images_and_no_people(document: dict[str, Any]) -> None:
     del document["annotations"], document["categories"][0]["keypoints"]
     listed = coco.parse_images(document, Path("list.json"))
     assert (list(listed.images), listed.people, listed.category_id) == ([7], (), 1)
@@ -93,7 +91,7 @@ def test_an_image_list_has_images_and_nobody(document: dict[str, Any]) -> None:
         (lambda document: document["images"][0].pop("height"), "lacks the field 'height'"),
         (
             lambda document: document["images"].append(document["images"][0]),
-            "image id 7 stands twice",
+            "image id 7 is duplicated",
         ),
         (lambda document: document.update(images=[3]), "list.json"),
         (
@@ -102,7 +100,7 @@ def test_an_image_list_has_images_and_nobody(document: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_a_broken_image_list_is_refused(
+def test_invalid_image_list_is_rejected(
     document: dict[str, Any], change: Any, message: str
 ) -> None:
     change(document)
@@ -114,8 +112,8 @@ def test_a_broken_image_list_is_refused(
 
 
 @pytest.fixture
-def words(tmp_path: Path) -> list[str]:
-    """The command that trains on a small COCO folder for a step, and never on the network."""
+def command(tmp_path: Path) -> list[str]:
+    """A training command on a small COCO folder; a random start, so nothing is downloaded."""
     import tiny_training
 
     root = tmp_path / "coco"
@@ -131,18 +129,18 @@ def words(tmp_path: Path) -> list[str]:
     )
 
 
-def run(*words: str) -> int:
+def run(*arguments: str) -> int:
     from slimpose.cli.main import main
 
     with pytest.raises(SystemExit) as stopped:
-        main(list(words))
+        main(list(arguments))
     return int(stopped.value.code or 0)
 
 
-def test_a_paper_recipe_trains_on_the_folder_alone(words: list[str], tmp_path: Path) -> None:
+def test_paper_recipe_trains_on_a_coco_folder(command: list[str], tmp_path: Path) -> None:
     steps = 2
     assert (
-        run(*words, "--length", str(2 * steps / (140 * 6))) == 0
+        run(*command, "--length", str(2 * steps / (140 * 6))) == 0
     )  # 140 epochs of 6 people, two a step
     records = [
         json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -157,7 +155,7 @@ def test_a_paper_recipe_trains_on_the_folder_alone(words: list[str], tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("options", "message"),
     [
         (("--train", "x.json"), "--coco finds the data by itself; leave out --train"),
         (("--batch", "-1"), "--batch -1"),
@@ -172,21 +170,24 @@ def test_a_paper_recipe_trains_on_the_folder_alone(words: list[str], tmp_path: P
         ),
     ],
 )
-def test_what_does_not_fit_is_told(
-    words: list[str], more: tuple[str, ...], message: str, capsys: Any
+def test_conflicting_options_are_rejected(
+    command: list[str], options: tuple[str, ...], message: str, capsys: Any
 ) -> None:
     import torch
 
-    if "fp16" in more and torch.cuda.is_available():
+    if "fp16" in options and torch.cuda.is_available():
         pytest.skip("this machine can compute in FP16")
-    if "--start" in more:
-        words = [word for word in words if word not in ("--start", "random")]
-    assert run(*words, *more) == 2
+    if "--start" in options:
+        command = [word for word in command if word not in ("--start", "random")]
+    assert run(*command, *options) == 2
     assert message in capsys.readouterr().err
 
 
-def test_data_come_by_folder_or_file_by_file(words: list[str], capsys: Any) -> None:
-    at = words.index("--coco")
-    assert run(*words[:at], *words[at + 2 :], "--train", "a.json", "--images", "b") == 2
-    expected = "--val, --val-images missing; expected --coco FOLDER, or --train, --images, --val, --val-images"
+def test_coco_folder_or_separate_files_are_required(command: list[str], capsys: Any) -> None:
+    at = command.index("--coco")
+    assert run(*command[:at], *command[at + 2 :], "--train", "a.json", "--images", "b") == 2
+    expected = (
+        "--val, --val-images missing; "
+        "expected --coco FOLDER, or --train, --images, --val, --val-images"
+    )
     assert expected in capsys.readouterr().err

@@ -36,14 +36,14 @@ def test_rolling_back_removes_the_records_after_the_mark(
     file = PartialFile(tmp_path / "a.bin", head=b"<", between=b"|", tail=b">")
     kept: list[bytes] = []
     records: list[bytes] = []
-    mark = file.mark()
+    mark = file.position()
     for step in steps:
         if step is None:
-            mark, kept = file.mark(), [*records]
+            mark, kept = file.position(), [*records]
         else:
             file.append(step)
             records.append(step)
-    file.roll_back(mark)
+    file.truncate(mark)
     assert file.partial.read_bytes() == b"<" + b"|".join(kept) + b">"
     file.append(b"more")
     assert file.partial.read_bytes() == b"<" + b"|".join([*kept, b"more"]) + b">"

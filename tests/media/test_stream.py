@@ -388,7 +388,7 @@ class CountingFollower(Follower):
 
     def step(self, frames: Sequence[Frame]) -> list[Poses]:
         self.steps.append([frame.camera for frame in frames])
-        return [Poses.none(COCO17) for _ in frames]
+        return [Poses.empty(COCO17) for _ in frames]
 
     def forget(self, camera: int) -> None:
         self.forgotten.append(camera)

@@ -79,7 +79,7 @@ class BottomUpEstimator:
         canvas, affine = letterbox(image, info.size)
         people = self._people(canvas)
         if len(people.scores) == 0:
-            return Poses.none(COCO17)
+            return Poses.empty(COCO17)
         to_image = np.repeat(geometry.invert_affines(affine), len(people.scores), axis=0)
         points = geometry.transform_points(to_image, people.points_image)[:, self._order]
         scores = people.scores[:, self._order]

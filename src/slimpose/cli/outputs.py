@@ -36,12 +36,12 @@ class RecordWriter:
         """Write the people of one frame."""
         raise NotImplementedError
 
-    def mark(self) -> int:
+    def position(self) -> int:
         """Return the position after the last record."""
         return 0
 
-    def roll_back(self, mark: int) -> None:
-        """Remove the records after the mark."""
+    def truncate(self, position: int) -> None:
+        """Remove the records after a position."""
 
     def finish(self) -> None:
         """Rename the partial file to its final name."""
@@ -102,14 +102,14 @@ class RecordWriters:
         if self._stdout is not None and self._stdout.is_closed:
             raise RuntimeError("standard output was closed by the program that read it")
 
-    def mark(self) -> list[int]:
-        """Return the positions after the last record, for ``roll_back``."""
-        return [writer.mark() for writer in self._writers]
+    def positions(self) -> list[int]:
+        """Return the positions after the last record, for ``truncate``."""
+        return [writer.position() for writer in self._writers]
 
-    def roll_back(self, marks: list[int]) -> None:
-        """Remove every record after the marks, except from standard output."""
-        for writer, mark in zip(self._writers, marks, strict=True):
-            writer.roll_back(mark)
+    def truncate(self, positions: list[int]) -> None:
+        """Remove every record after the positions, except from standard output."""
+        for writer, position in zip(self._writers, positions, strict=True):
+            writer.truncate(position)
 
     def finish(self) -> None:
         """Rename the files to their final names."""
@@ -170,7 +170,7 @@ class _FileWriter(RecordWriter):
         self.path = str(path)
         self._encode = encode
         file = self._file = PartialFile(path, head=head, between=between, tail=tail)
-        self.mark, self.roll_back = file.mark, file.roll_back
+        self.position, self.truncate = file.position, file.truncate
         self.finish, self.close, self.discard = file.finish, file.close, file.discard
 
     def write(self, result: FrameResult) -> None:
@@ -203,8 +203,8 @@ class _OpenPoseWriter(RecordWriter):
         self.path = str(folder)
         self._folder = folder
         self._order: Order = order
-        # None: a run that never rolls back does not remember its files
-        self._files_since_mark: list[Path] | None = None
+        # None: a run that never truncates does not remember its files
+        self._files_since_position: list[Path] | None = None
 
     def write(self, result: FrameResult) -> None:
         file = self._folder / openpose.file_name(result.stem, result.frame_index)
@@ -212,13 +212,13 @@ class _OpenPoseWriter(RecordWriter):
             write_json(file, openpose.document(result.poses, self._order))
         except (ValueError, OSError) as error:
             raise RuntimeError(f"cannot write {file}: {error}") from error
-        if self._files_since_mark is not None:
-            self._files_since_mark.append(file)
+        if self._files_since_position is not None:
+            self._files_since_position.append(file)
 
-    def mark(self) -> int:
-        self._files_since_mark = []
+    def position(self) -> int:
+        self._files_since_position = []
         return 0
 
-    def roll_back(self, mark: int) -> None:  # noqa: ARG002 (a folder has no positions)
-        for file in self._files_since_mark or []:
+    def truncate(self, position: int) -> None:  # noqa: ARG002 (a folder has no positions)
+        for file in self._files_since_position or []:
             file.unlink(missing_ok=True)

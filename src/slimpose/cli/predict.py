@@ -233,7 +233,7 @@ class _FrameEstimator:
         if self._box_file is None:
             return ()
         try:
-            boxes, scores = self._box_file.of(file, frame.index)
+            boxes, scores = self._box_file.lookup(file, frame.index)
             geometry.check_boxes_in_image(boxes, frame.image)
         except ValueError as error:
             raise SourceError(f"{file}: {error}") from error
@@ -284,7 +284,7 @@ class _Run:
 
     def _process_input(self, item: _Input, progress: _ProgressBar) -> None:
         """Process one input; if it fails, report it and remove its records and drawings."""
-        marks, counts_before = self.records.mark(), replace(self.counts)
+        positions, counts_before = self.records.positions(), replace(self.counts)
         try:
             with self.stages.timed("read"):
                 media = open_media(item.path)
@@ -299,7 +299,7 @@ class _Run:
             MemoryError,
             cv2.error,
         ) as error:
-            self.records.roll_back(marks)
+            self.records.truncate(positions)
             self.counts = counts_before
             self.failures.add(str(item.path), error)
             if not isinstance(error, ImageError | SourceError):

@@ -173,7 +173,7 @@ def train(
         is_pose = plan.task == "pose"
         people = coco.read(files.train, keypoints=is_pose)
         if coco_folder is not None:
-            coco_layout.check_images(people, files.train_images)
+            coco_layout.check_all_images_exist(people, files.train_images)
         plan = plan.with_epochs_counted(_samples_an_epoch(plan, people))
         plan = plan.scaled(length) if length != 1.0 else plan
         if is_pose:

@@ -168,7 +168,7 @@ def _cut(
     image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size
 ) -> tuple[Image, Affines]:
     geometry.check_boxes_in_image(
-        box_image[None], image, over_px=0.5
+        box_image[None], image, min_overlap_px=0.5
     )  # nobody is learned from less
     height, width = image.shape[:2]
     to_crop = geometry.crop_affines(box_image[None], crop_size)[0]

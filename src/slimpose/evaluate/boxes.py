@@ -55,7 +55,7 @@ def boxes_in_file(annotations: CocoFile, path: Path) -> dict[int, ImageBoxes]:
     given = box_files.read(path)
     boxes: dict[int, ImageBoxes] = {}
     for image_id, entry in annotations.images.items():
-        found, scores = given.of(Path(entry.file_name), 0, image_id=image_id)
+        found, scores = given.lookup(Path(entry.file_name), 0, image_id=image_id)
         with_area = (found[:, 2:] > found[:, :2]).all(axis=1)
         if with_area.any():
             boxes[image_id] = ImageBoxes(boxes_image=found[with_area], scores=scores[with_area])

@@ -183,7 +183,7 @@ def image_records(
     return [
         {"image_id": image_id, "category_id": annotations.category_id, **person}
         for image_id, image in annotations.images.items()
-        for person in results.people(people_of(read_image(image_folder / image.file_name)))
+        for person in results.people_as_json(people_of(read_image(image_folder / image.file_name)))
     ]
 
 

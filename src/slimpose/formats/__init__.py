@@ -1,1 +1,1 @@
-"""Files of the field: COCO annotations and results, OpenPose JSON, CSV."""
+"""File formats: COCO annotations and results, OpenPose JSON, CSV, JSON lines, supervision."""

@@ -1,4 +1,4 @@
-"""Boxes of people that a user brings along: a COCO annotation file, or a list of results."""
+"""Person boxes supplied by the user: a COCO annotation file, or a list of COCO results."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _Rows = list[list[float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BoxFile:
-    """Boxes by file and frame; whether they fit a picture is known only when there is the picture.
+    """Boxes by file and frame; whether they lie within an image is checked when it is read.
 
     Attributes:
         path: The file they came from.
         by_name: File name, then frame, to rows of x1, y1, x2, y2, score.
-        by_image_id: The same for records with a COCO image id alone (000000000139.jpg is image
+        by_image_id: The same for records that have only a COCO image id (000000000139.jpg is image
             139).
     """
 
@@ -37,21 +37,22 @@ class BoxFile:
         for name in self.by_name:
             self._names_by_last_part.setdefault(PurePosixPath(name).name, []).append(name)
 
-    def of(
+    def lookup(
         self, file: Path, frame: int, *, image_id: int | None = None
     ) -> tuple[Boxes, PersonScores]:
-        """Return the boxes (n, 4) of a file's frame and their scores (n,); n is 0 for what is not mentioned.
+        """Return the boxes (n, 4) and scores (n,) of one frame of a file; n is 0 without an entry.
 
-        Of several names with the same last part, the one that shares the most folders with ``file``
-        is meant. Without ``image_id`` a file's name says it, if that is a number.
+        Of several entries with the same file name, the one that shares the most folders with
+        ``file`` is used. Without ``image_id`` it is read from the file's name, if that is a number.
 
         Raises:
-            ValueError: If that does not tell which one.
+            ValueError: If several entries match equally well.
         """
         if names := self._names(file):
             if len(names) > 1:
                 raise ValueError(
-                    f"{self.path} has boxes for {' and '.join(names[:3])}; cannot tell which of them it is"
+                    f"{self.path} has boxes for {' and '.join(names[:3])}; "
+                    f"cannot decide which of them is {file}"
                 )
             frames = self.by_name[names[0]]
         else:
@@ -61,58 +62,59 @@ class BoxFile:
         return table[:, :4], table[:, 4]
 
     def files_without_boxes(self, files: Sequence[Path]) -> int:
-        """Return how many of the files, one or more, have no entry.
+        """Return how many of the files (at least one) have no entry.
 
         Raises:
-            ValueError: If none has one.
+            ValueError: If no file has an entry.
         """
         count = sum(
             not self._names(file) and image_number(file) not in self.by_image_id for file in files
         )
         if count == len(files):
-            held = [*self.by_name, *(f"image {number}" for number in self.by_image_id)]
-            has = (
-                f"; it has boxes for {', '.join(held[:3])}{', ...' * (len(held) > 3)}"
-                if held
+            entries = [*self.by_name, *(f"image {number}" for number in self.by_image_id)]
+            available = (
+                f"; it has boxes for {', '.join(entries[:3])}{', ...' * (len(entries) > 3)}"
+                if entries
                 else ": it has no boxes"
             )
             inputs = files[0].name if count == 1 else f"any of the {count} inputs"
-            raise ValueError(f"{self.path} does not mention {inputs}{has}")
+            raise ValueError(f"{self.path} does not mention {inputs}{available}")
         return count
 
     def _names(self, file: Path) -> list[str]:
-        """The names that may mean a file."""
+        """The names in the box file that match a file best."""
         parts = file.absolute().parts
         shared = {
-            name: _shared_tail(PurePosixPath(name).parts, parts)
+            name: _shared_suffix_length(PurePosixPath(name).parts, parts)
             for name in self._names_by_last_part.get(file.name, [])
         }
-        most = max(shared.values(), default=0)
-        return [name for name, count in shared.items() if count == most > 0]
+        longest = max(shared.values(), default=0)
+        return [name for name, count in shared.items() if count == longest > 0]
 
 
 def read(path: Path) -> BoxFile:
-    """Read boxes from a COCO annotation file, or a list of results as ``slimpose predict --json`` writes it.
+    """Read boxes from a COCO annotation file or a list of results (``slimpose predict --json``).
 
     A record of a list has ``bbox`` (x, y, width, height) and ``file_name`` or ``image_id``; it may
-    have ``score`` (else 1), ``frame`` (else 0) and ``category_id`` (what is not of 1, person, is
-    left out).
+    have ``score`` (default 1), ``frame`` (default 0) and ``category_id`` (records of other
+    categories than 1, person, are skipped).
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is neither, or an entry is broken.
+        ValueError: If it is neither, or an entry is invalid.
     """
     document = read_json(path, kind="box file")
     if isinstance(document, dict):
-        return _of_annotations(coco.parse(document, path, keypoints=False))
+        return _from_annotations(coco.parse(document, path, keypoints=False))
     if isinstance(document, list):
-        return _of_records(path, document)
+        return _from_records(path, document)
     raise ValueError(
-        f"{path} is a JSON {type(document).__name__}; expected a COCO annotation file or a list of results"
+        f"{path} is a JSON {type(document).__name__}; "
+        "expected a COCO annotation file or a list of results"
     )
 
 
-def _of_annotations(annotations: coco.CocoFile) -> BoxFile:
+def _from_annotations(annotations: coco.CocoFile) -> BoxFile:
     by_name: dict[str, dict[int, _Rows]] = {}
     for image_id, people in annotations.people_by_image().items():
         rows = [[*map(float, person.box_image), 1.0] for person in people if not person.is_crowd]
@@ -120,14 +122,14 @@ def _of_annotations(annotations: coco.CocoFile) -> BoxFile:
     return BoxFile(path=annotations.path, by_name=by_name, by_image_id={})
 
 
-def _of_records(path: Path, records: list[Any]) -> BoxFile:
+def _from_records(path: Path, records: list[Any]) -> BoxFile:
     by_name: dict[str, dict[int, _Rows]] = {}
     by_image_id: dict[int, dict[int, _Rows]] = {}
     for number, record in enumerate(records):
         if not isinstance(record, dict):
-            kind = type(record).__name__
             raise ValueError(
-                f"{path}: record {number} is a {kind}; expected an object with bbox, and file_name or image_id"
+                f"{path}: record {number} is a {type(record).__name__}; "
+                "expected an object with bbox, and file_name or image_id"
             )
         try:
             if record.get("category_id", PERSON_CATEGORY) != PERSON_CATEGORY:
@@ -137,9 +139,8 @@ def _of_records(path: Path, records: list[Any]) -> BoxFile:
                 name = str(record["file_name"]).replace("\\", "/")
                 by_name.setdefault(name, {}).setdefault(frame, []).append(row)
             else:
-                by_image_id.setdefault(int(record["image_id"]), {}).setdefault(frame, []).append(
-                    row
-                )
+                image_id = int(record["image_id"])
+                by_image_id.setdefault(image_id, {}).setdefault(frame, []).append(row)
         except KeyError as error:
             raise ValueError(
                 f"{path}: record {number} lacks {error}; expected bbox, and file_name or image_id"
@@ -150,7 +151,7 @@ def _of_records(path: Path, records: list[Any]) -> BoxFile:
 
 
 def _row(record: Mapping[str, Any]) -> list[float]:
-    """One record as x1, y1, x2, y2, score."""
+    """A record's box as x1, y1, x2, y2, score."""
     bbox = record["bbox"]
     if (
         not isinstance(bbox, list)
@@ -167,8 +168,8 @@ def _row(record: Mapping[str, Any]) -> list[float]:
     return [x, y, x + width, y + height, score]
 
 
-def _shared_tail(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many path parts agree, from the last one on."""
+def _shared_suffix_length(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many path parts two paths share, counted from the end."""
     count = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
         if a != b:

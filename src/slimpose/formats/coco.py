@@ -1,4 +1,4 @@
-"""COCO annotation files, read and checked once, and COCO result records."""
+"""COCO annotation files of people, read and validated."""
 
 from __future__ import annotations
 
@@ -34,15 +34,14 @@ class CocoPerson:
         box_image: x1, y1, x2, y2 in image pixels.
         keypoints: (joints, 3): x, y in image pixels and v (0 absent, 1 hidden, 2 visible); None in
             a box-only file.
-        joint_weights: (joints,) 0..1, how far each label is to be trusted; 1 where the file does
-            not say.
-        teacher_keypoints: (joints, 3): x, y and score of another model's guess, where the file
-            holds one.
-        teacher_agreement: Share of the labeled joints that the teacher found too; nan where the
-            file does not say.
+        joint_weights: (joints,) 0..1, how reliable each label is; 1 if the file has no weights.
+        teacher_keypoints: (joints, 3): x, y and score of another model's prediction (pseudo
+            labels); None if the file has none.
+        teacher_agreement: Share of the labeled joints that the teacher predicts correctly; nan if
+            the file does not have it.
         area: In square image pixels.
-        is_crowd: Whether the box stands for a whole crowd.
-        source: Name of the data set that the entry came from, "" where the file does not say.
+        is_crowd: Whether the box marks a crowd.
+        source: Name of the data set that the entry came from, "" if the file does not have it.
     """
 
     id: int
@@ -59,7 +58,7 @@ class CocoPerson:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CocoFile:
-    """A checked annotation file."""
+    """A validated annotation file."""
 
     path: Path
     images: dict[int, CocoImage]
@@ -68,18 +67,24 @@ class CocoFile:
     category_id: int
 
     def check_images(self, folder: Path, image_ids: Iterable[int] | None = None) -> None:
-        """Raise ValueError, naming the first, unless every image of the file, or each of those, is in the folder."""
+        """Check that the images of the file, or those with the given ids, exist in the folder.
+
+        Raises:
+            NotADirectoryError: If there is no such folder.
+            ValueError: If an image is missing; the message names the first.
+        """
         if not folder.is_dir():
             raise NotADirectoryError(f"no image folder {folder}")
         for image_id in self.images if image_ids is None else image_ids:
             image = self.images[image_id]
             if not (folder / image.file_name).is_file():
                 raise ValueError(
-                    f"{self.path} names {image.file_name}, which is not in {folder} (another folder?)"
+                    f"{self.path} names {image.file_name}, which is not in {folder} "
+                    "(another folder?)"
                 )
 
     def people_by_image(self) -> dict[int, list[CocoPerson]]:
-        """Return the people of every image, images without any included."""
+        """Return the people of every image, including images without people."""
         grouped: dict[int, list[CocoPerson]] = {image_id: [] for image_id in self.images}
         for person in self.people:
             grouped[person.image_id].append(person)
@@ -91,38 +96,36 @@ def read(path: Path, *, keypoints: bool) -> CocoFile:
 
     Args:
         path: The JSON file.
-        keypoints: Whether each person needs keypoints (else boxes are enough).
+        keypoints: Whether each person needs keypoints (otherwise a box is enough).
 
     Raises:
-        ValueError: If the file is not COCO's, or an entry is not; the message names file and entry.
+        ValueError: If the file or an entry is not valid COCO; the message names file and entry.
         FileNotFoundError: If there is no such file.
     """
     return parse(read_json(path, kind="annotation file"), path, keypoints=keypoints)
 
 
 def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
-    """Check a document that was read from ``path`` already; see ``read``."""
+    """Validate a JSON document that was read from ``path``; see ``read``."""
     if (
         not isinstance(document, dict)
         or not {"images", "annotations", "categories"} <= document.keys()
     ):
-        have = (
+        got = (
             sorted(document)[:8]
             if isinstance(document, dict)
             else f"a JSON {type(document).__name__}"
         )
         raise ValueError(
-            f"{path} is not a COCO annotation file: expected images, annotations, categories; got {have} "
-            "(is it a results file?)"
+            f"{path} is not a COCO annotation file: expected images, annotations, categories; "
+            f"got {got} (is it a results file?)"
         )
     try:
         category = _person_category(document["categories"])
         category_id = int(category["id"])
         skeleton = _skeleton(category) if keypoints else COCO17
         images = {int(entry["id"]): _image(entry) for entry in document["images"]}
-        with np.errstate(
-            over="ignore"
-        ):  # what float32 cannot hold becomes infinite, and is refused as such
+        with np.errstate(over="ignore"):  # too large for float32: infinite, and rejected as such
             people = tuple(
                 _person(entry, len(skeleton.joints) if keypoints else 0)
                 for entry in document["annotations"]
@@ -139,7 +142,8 @@ def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
     for person in people:
         if person.image_id not in images:
             raise ValueError(
-                f"{path}: annotation {person.id} names image {person.image_id}, which is not in images"
+                f"{path}: annotation {person.id} names image {person.image_id}, "
+                "which is not in images"
             )
     return CocoFile(
         path=path, images=images, people=people, skeleton=skeleton, category_id=category_id
@@ -147,13 +151,15 @@ def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
 
 
 def parse_images(document: Any, path: Path) -> CocoFile:
-    """Check a list of images without annotations, such as COCO's image_info_test-dev2017.json; nobody is in it.
+    """Validate a COCO image list without annotations, such as image_info_test-dev2017.json.
+
+    The result has no people.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a valid image list.
     """
     if not isinstance(document, dict) or not {"images", "categories"} <= document.keys():
-        raise ValueError(f"{path} is not COCO's: expected images and categories")
+        raise ValueError(f"{path} is not a COCO image list: expected images and categories")
     try:
         category = _person_category(document["categories"])
         images = {int(entry["id"]): _image(entry) for entry in document["images"]}
@@ -169,13 +175,13 @@ def parse_images(document: Any, path: Path) -> CocoFile:
 
 
 def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
-    seen: set[int] = set()
-    for one in ids:
-        if one in seen:
+    known: set[int] = set()
+    for number in ids:
+        if number in known:
             raise ValueError(
-                f"{path}: {kind} id {one} stands twice; expected each once (two files joined?)"
+                f"{path}: {kind} id {number} is duplicated; expected unique ids (two files joined?)"
             )
-        seen.add(one)
+        known.add(number)
 
 
 def _kind(keypoints: bool) -> str:
@@ -198,7 +204,7 @@ def _skeleton(category: dict[str, Any]) -> Skeleton:
         return COCO17
     where = f"category {category['name']!r}"
     if not joints:
-        raise ValueError(f"{where} names no keypoints; expected the joints' names")
+        raise ValueError(f"{where} has no keypoints; expected the joints' names")
     pairs = category.get("skeleton", ())
     for pair in pairs:
         if len(pair) != 2 or not all(
@@ -222,7 +228,8 @@ def _image(entry: dict[str, Any]) -> CocoImage:
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in name or not name.strip():
         raise ValueError(
-            f"image {entry['id']}: file_name {name!r} leaves the image folder; expected a path inside it"
+            f"image {entry['id']}: file_name {name!r} leaves the image folder; "
+            "expected a path inside it"
         )
     return CocoImage(
         id=int(entry["id"]), file_name=name, height=int(entry["height"]), width=int(entry["width"])

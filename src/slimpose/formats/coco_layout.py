@@ -1,4 +1,4 @@
-"""The usual folder of COCO 2017: finding its parts, and saying what is missing and where it is to be had."""
+"""Finding the parts of a COCO 2017 folder; errors name what is missing and where to download it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ANNOTATIONS_ZIP = f"{_SITE}/annotations/annotations_trainval2017.zip"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CocoLayout:
-    """Files and folders of COCO 2017 for people."""
+    """The annotation files and image folders of COCO 2017 keypoints."""
 
     train: Path
     train_images: Path
@@ -23,7 +23,7 @@ class CocoLayout:
 
 
 def find(root: Path) -> CocoLayout:
-    """Return the parts of COCO in a folder.
+    """Find the parts of COCO in a folder.
 
     Expected are ``annotations/person_keypoints_{train,val}2017.json``, and ``{train,val}2017/``
     there or under ``images/``.
@@ -31,7 +31,7 @@ def find(root: Path) -> CocoLayout:
     Raises:
         NotADirectoryError: If there is no such folder.
         FileNotFoundError: If parts are missing; the message names all of them, and the archives
-            that hold them.
+            that contain them.
     """
     if not root.is_dir():
         raise NotADirectoryError(f"no COCO folder {root}")
@@ -61,18 +61,23 @@ def find(root: Path) -> CocoLayout:
     return layout
 
 
-def check_images(annotations: CocoFile, folder: Path) -> None:
-    """Raise FileNotFoundError, with their number and the first, if pictures of a file are not in their flat folder.
+def check_all_images_exist(annotations: CocoFile, folder: Path) -> None:
+    """Check that all images of an annotation file exist directly in a folder.
 
-    The folder is listed once: quicker than asking for 118,287 files, on a network disk above all.
+    The folder is listed once: faster than checking 118,287 files one by one, above all on a network
+    disk.
+
+    Raises:
+        FileNotFoundError: If some are missing; the message has their number and the first.
     """
     with os.scandir(folder) as entries:
-        there = {entry.name for entry in entries}
-    lacking = [
-        image.file_name for image in annotations.images.values() if image.file_name not in there
+        present = {entry.name for entry in entries}
+    missing = [
+        image.file_name for image in annotations.images.values() if image.file_name not in present
     ]
-    if lacking:
+    if missing:
         raise FileNotFoundError(
-            f"{folder} lacks {len(lacking)} of the {len(annotations.images)} pictures of {annotations.path.name}, "
-            f"{lacking[0]} the first (an unfinished download? {_SITE}/zips/{folder.name}.zip holds them)"
+            f"{folder} lacks {len(missing)} of the {len(annotations.images)} images of "
+            f"{annotations.path.name}; the first is {missing[0]} "
+            f"(an unfinished download? {_SITE}/zips/{folder.name}.zip contains them)"
         )

@@ -1,4 +1,4 @@
-"""CSV for data frames and spreadsheets: tidy, one row a person a frame a joint."""
+"""CSV for data frames and spreadsheets: one row per joint of each person in each frame."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ COLUMNS = (
     "variance_y",
     "covariance_xy",
 )
-"""x and y in image pixels, variances in square pixels; track_id is empty where nobody numbers people."""
+"""x and y in image pixels, variances in square pixels; track_id is empty without tracking."""
 
 
 def header() -> bytes:
-    """Return the first line."""
+    """Return the header line."""
     return (",".join(COLUMNS) + "\n").encode()
 
 
 def rows(poses: Poses, *, source: str, camera: int, frame: int, timestamp_s: float) -> bytes:
-    """Return a frame's rows: people in their order, each with every joint in the skeleton's order.
+    """Return a frame's rows: for each person, every joint in the skeleton's order.
 
-    Bytes of the source's name that are not UTF-8 are written as JSON escapes them.
+    Bytes of the source's name that are not UTF-8 are escaped with backslashes.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for person, track in enumerate(poses.ids):
-        start = (
+        prefix = (
             source,
             camera,
             frame,
@@ -57,5 +57,5 @@ def rows(poses: Poses, *, source: str, camera: int, frame: int, timestamp_s: flo
                 f"{yy:.3f}",
                 f"{xy:.3f}",
             )
-            writer.writerow((*start, joint, *numbers))
+            writer.writerow((*prefix, joint, *numbers))
     return text.getvalue().encode(errors="backslashreplace")

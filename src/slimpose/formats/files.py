@@ -1,4 +1,4 @@
-"""Reading JSON and TOML, and writing files whole: to a temporary name beside the target, then renamed."""
+"""Reading JSON and TOML, and atomic writing: to a temporary file nearby, which is then renamed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 
 def resolve_output(path: Path) -> Path:
-    """Return where a file is written: behind a link, what it leads to.
+    """Return the path that writing to ``path`` creates or replaces: a link is followed.
 
     Raises:
-        ValueError: If it is a device or a pipe, in whose place a file would come to stand.
+        ValueError: If it is a device or a pipe, which a rename would replace with a file.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise ValueError(
@@ -26,10 +26,13 @@ def resolve_output(path: Path) -> Path:
 
 @contextmanager
 def replace_when_done(path: Path) -> Iterator[Path]:
-    """Give a temporary path with the same suffix beside ``path``; rename it there at the end, remove it on an error.
+    """Write a file atomically: yield a temporary path, rename it to ``path`` at the end.
+
+    The temporary file is in the same folder and has the same suffix. On an error it is removed and
+    ``path`` stays as it was.
 
     Raises:
-        ValueError: If the folder cannot be made or written to, or the path is a device.
+        ValueError: If the folder cannot be created or written to, or the path is a device.
     """
     path = resolve_output(path)
     try:
@@ -50,13 +53,13 @@ def replace_when_done(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole."""
+    """Write a file atomically."""
     with replace_when_done(path) as partial:
         partial.write_bytes(data)
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write JSON whole."""
+    """Write a JSON file atomically."""
     write_bytes(path, json.dumps(document).encode())
 
 
@@ -65,7 +68,7 @@ def read_json(path: Path, *, kind: str) -> Any:
 
     Args:
         path: The file.
-        kind: What it is expected to be, for the messages.
+        kind: What it is expected to be, for the error messages.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -75,7 +78,7 @@ def read_json(path: Path, *, kind: str) -> Any:
 
 
 def read_toml(path: Path, *, kind: str) -> dict[str, Any]:
-    """Read a TOML file; as ``read_json``."""
+    """Read a TOML file; arguments and errors as in ``read_json``."""
     import tomli
 
     return _parsed(path, tomli.loads, language="TOML", kind=kind)
@@ -86,5 +89,5 @@ def _parsed(path: Path, parse: Callable[[str], Any], *, language: str, kind: str
         raise FileNotFoundError(f"no {kind} {path}")
     try:
         return parse(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of the parser, or of the decoder of UTF-8
+    except ValueError as error:  # from the parser or from UTF-8 decoding
         raise ValueError(f"{path} is not {language}: {error} ({kind} expected)") from error

@@ -1,9 +1,9 @@
-"""OpenPose's JSON: one file a frame, people as flat lists of x, y, score in OpenPose's order of joints.
+"""OpenPose JSON: one file per frame, people as flat lists of x, y, score in OpenPose's joint order.
 
-OpenPose's order is documented in its ``doc/02_output.md``. Two of its joints are not among COCO's:
-the neck is the point midway between the shoulders, the middle of the hips (BODY_25 only) midway
-between the hips; each scores as the lower of its two. Joints that nobody looks for, the feet of
-BODY_25, are 0, 0, 0, which is OpenPose's "not found".
+The order is documented in OpenPose's ``doc/02_output.md``. Two of its joints are not COCO joints:
+the neck is the midpoint of the shoulders, the mid hip (BODY_25 only) that of the hips; each scores
+as the lower of its two. Joints that the skeleton lacks, the feet of BODY_25, are 0, 0, 0, which
+means "not found" in OpenPose.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ JOINTS: dict[Order, tuple[str, ...]] = {
     "BODY_25": (*_ARMS, _MID_HIP, *_LEGS, *_FACE, *[_ABSENT] * 6),
     "COCO_18": (*_ARMS, *_LEGS, *_FACE),
 }
-"""Each joint as a joint of ours, two whose middle it is, or nothing."""
+"""For each OpenPose joint: our joint, two joints joined by + whose midpoint it is, or nothing."""
 
 _EMPTY = (
     "face_keypoints_2d",
@@ -49,14 +49,18 @@ _EMPTY = (
 
 
 def file_name(stem: str, frame: int) -> str:
-    """Return the name OpenPose gives the file of a frame: clip_000000000012_keypoints.json."""
+    """Return OpenPose's file name for a frame.
+
+    >>> file_name("clip", 12)
+    'clip_000000000012_keypoints.json'
+    """
     return f"{stem}_{frame:012d}_keypoints.json"
 
 
 def document(poses: Poses, order: Order = "BODY_25") -> dict[str, Any]:
-    """Return a frame's people as OpenPose writes them; ``person_id`` is the track, -1 without one."""
+    """Return a frame's people in OpenPose's format; ``person_id`` is the track id or -1."""
     row_of = {joint: row for row, joint in enumerate(poses.skeleton.joints)}
-    found: list[dict[str, Any]] = []
+    people: list[dict[str, Any]] = []
     for person, track in enumerate(poses.ids):
         triples = np.concatenate(
             [poses.points_image[person], poses.scores[person, :, None]], axis=1
@@ -73,7 +77,7 @@ def document(poses: Poses, order: Order = "BODY_25") -> dict[str, Any]:
                 ]
             else:
                 flat += [0.0, 0.0, 0.0]
-        found.append(
+        people.append(
             {"person_id": [int(track)], "pose_keypoints_2d": flat, **{key: [] for key in _EMPTY}}
         )
-    return {"version": 1.3, "people": found}
+    return {"version": 1.3, "people": people}

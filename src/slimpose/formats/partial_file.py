@@ -1,4 +1,4 @@
-"""Files that grow while a run goes on: under a name of their own until it ends, and sound whenever it is killed."""
+"""Output files that grow during a run: valid whenever it is killed, renamed when it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slimpose.formats.files import resolve_output
 
 
 def partial_names(target: Path) -> Iterator[Path]:
-    """The names a file may have while it is written: ``poses.partial.json``, ``poses.partial-2.json``, ..."""
+    """Yield possible names during writing: poses.partial.json, poses.partial-2.json, ..."""
     for number in count(1):
         yield target.with_name(
             f"{target.stem}.partial{f'-{number}' if number > 1 else ''}{target.suffix}"
@@ -19,10 +19,12 @@ def partial_names(target: Path) -> Iterator[Path]:
 
 
 def open_partial(target: Path) -> tuple[int, Path]:
-    """Make the first such file that is not there yet (what a killed run left is kept); return its descriptor and path.
+    """Create a partial file for the target; return its descriptor and path.
+
+    The first free name is used, so that files of killed runs are kept.
 
     Raises:
-        RuntimeError: If the folder cannot be made or written to.
+        RuntimeError: If the folder cannot be created or written to.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,13 +41,14 @@ def open_partial(target: Path) -> tuple[int, Path]:
 
 
 class PartialFile:
-    """A file of records, whole after every ``append``: killed at any time, it holds all but the last record.
+    """A file of records that is valid after every ``append``.
 
-    It is ``head``, the records with ``between`` between them, ``tail``; the tail is written again
-    behind each record. Until ``finish`` it is called ``NAME.partial.SUFFIX``.
+    If the process is killed, at most the last record is lost. The file consists of ``head``, the
+    records separated by ``between``, and ``tail``, which is written again after each record. Until
+    ``finish`` it is called ``NAME.partial.SUFFIX``.
 
     Raises:
-        RuntimeError: If it cannot be made or written to (a full disk); what was whole before stays.
+        RuntimeError: If it cannot be created or written to (a full disk); earlier records stay.
         ValueError: If it is a device.
     """
 
@@ -55,68 +58,67 @@ class PartialFile:
         self.target = target = resolve_output(target)
         self._between, self._tail = between, tail
         self._handle, self.partial = open_partial(target)
-        self._closed = self._named = False
+        self._closed = self._finished = False
         self._start = self._end = 0
-        self._put(head)
+        self._write(head)
         self._start = self._end
 
     def append(self, record: bytes) -> None:
-        """Write one record."""
-        self._put(record if self._end == self._start else self._between + record)
+        """Append one record."""
+        self._write(record if self._end == self._start else self._between + record)
 
-    def patch(self, place: int, data: bytes) -> None:
-        """Write over bytes that are there already."""
+    def overwrite(self, position: int, data: bytes) -> None:
+        """Overwrite existing bytes."""
         try:
-            os.lseek(self._handle, place, os.SEEK_SET)
+            os.lseek(self._handle, position, os.SEEK_SET)
             os.write(self._handle, data)
         except OSError as error:
             raise RuntimeError(f"cannot write {self.target}: {error.strerror or error}") from error
 
-    def mark(self) -> int:
-        """Return the place after the last record, for ``roll_back``."""
+    def position(self) -> int:
+        """Return the position after the last record, for ``truncate``."""
         return self._end
 
-    def roll_back(self, mark: int) -> None:
-        """Take back every record after the mark."""
+    def truncate(self, position: int) -> None:
+        """Remove every record after the position."""
         try:
-            os.ftruncate(self._handle, mark)
+            os.ftruncate(self._handle, position)
         except OSError as error:
             raise RuntimeError(f"cannot write {self.target}: {error.strerror or error}") from error
-        self._end = mark
-        self._put(b"")
+        self._end = position
+        self._write(b"")
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Close the file and rename it to its final name."""
         self.close()
         try:
             self.partial.replace(self.target)
         except OSError as error:
             raise RuntimeError(f"cannot write {self.target}: {error.strerror or error}") from error
-
-        self._named = True
+        self._finished = True
 
     def discard(self) -> None:
-        """Remove the file, unless it is finished."""
+        """Close and remove the file, unless it is finished."""
         self.close()
-        if not self._named:
+        if not self._finished:
             self.partial.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leave the file under its partial name."""
+        """Close the file and keep its partial name."""
         if not self._closed:
             self._closed = True
             os.close(self._handle)
 
-    def _put(self, data: bytes) -> None:
-        """Write over the tail: the data and a new tail, in one call of the system wherever it takes them at once."""
+    def _write(self, data: bytes) -> None:
+        """Replace the tail by the data and a new tail, in one system call where possible."""
         try:
             os.lseek(self._handle, self._end, os.SEEK_SET)
-            rest = memoryview(data + self._tail)
-            while rest:
-                rest = rest[os.write(self._handle, rest) :]
+            remaining = memoryview(data + self._tail)
+            while remaining:
+                remaining = remaining[os.write(self._handle, remaining) :]
         except OSError as error:
             os.ftruncate(self._handle, self._end)
             os.lseek(self._handle, self._end, os.SEEK_SET)
-            os.write(self._handle, self._tail)  # the bytes that were there before
+            os.write(self._handle, self._tail)  # restores the file as it was before
             raise RuntimeError(f"cannot write {self.target}: {error.strerror or error}") from error
         self._end += len(data)

@@ -1,4 +1,4 @@
-"""What ``--json`` writes: COCO keypoint results with the file's name, the frame and, in videos, the track."""
+"""COCO keypoint results (``--json``) with file name, frame and, in videos, track id."""
 
 from __future__ import annotations
 
@@ -14,33 +14,38 @@ PERSON_CATEGORY = 1
 
 
 def image_number(file: Path) -> int | None:
-    """Return a file's COCO image id, which is its name (000000000139.jpg is image 139); None if that is no number."""
+    """Return the COCO image id in a file's name; None if the name is not a number.
+
+    >>> image_number(Path("000000000139.jpg"))
+    139
+    """
     return int(file.stem) if file.stem.isdecimal() else None
 
 
 def records(
     poses: Poses, *, file_name: str, frame: int, image_id: int | None = None
 ) -> list[dict[str, Any]]:
-    """Return one record a person: bbox x, y, width, height; keypoints x, y, score a joint; image pixels.
+    """Return one record per person, in image pixels.
 
-    COCO's own tools want ``image_id``. People whom a tracker numbered have a ``track_id`` too.
+    ``bbox`` is x, y, width, height; ``keypoints`` is x, y, score per joint. COCO's own tools need
+    ``image_id``. Tracked people have a ``track_id`` too.
     """
     image = (
         {"file_name": file_name}
         if image_id is None
         else {"file_name": file_name, "image_id": image_id}
     )
-    found: list[dict[str, Any]] = []
-    for person, track in zip(people(poses), poses.ids, strict=True):
+    result: list[dict[str, Any]] = []
+    for person, track in zip(people_as_json(poses), poses.ids, strict=True):
         record = {**image, "frame": frame, "category_id": PERSON_CATEGORY, **person}
         if track != NOT_TRACKED:
             record["track_id"] = int(track)
-        found.append(record)
-    return found
+        result.append(record)
+    return result
 
 
-def people(poses: Poses) -> list[dict[str, Any]]:
-    """Return bbox, keypoints and score of each person, rounded to what can be seen."""
+def people_as_json(poses: Poses) -> list[dict[str, Any]]:
+    """Return bbox, keypoints and score of each person, rounded to the precision that matters."""
     boxes = geometry.boxes_to_xywh(poses.boxes_image)
     triples = np.concatenate([poses.points_image, poses.scores[..., None]], axis=2)
     return [

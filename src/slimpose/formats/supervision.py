@@ -1,4 +1,4 @@
-"""Poses for the ``supervision`` package: its annotators, zones and counters (pip install supervision)."""
+"""Conversion to the ``supervision`` package: annotators, zones, counters."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def to_keypoints(poses: Poses) -> KeyPoints:
-    """Return the poses as ``supervision.KeyPoints``: xy, class 0 (person), joint scores.
+    """Convert poses to ``supervision.KeyPoints``: xy, class 0 (person), joint scores.
 
-    ``data`` holds ``track_id`` (n,), -1 where nobody numbers people, ``person_score`` (n,) and
-    ``box`` (n, 4), x1, y1, x2, y2.
+    ``data`` has ``track_id`` (n,), -1 without tracking, ``person_score`` (n,) and ``box`` (n, 4),
+    x1, y1, x2, y2.
 
     Raises:
         ModuleNotFoundError: If supervision is not installed.
     """
     from supervision import KeyPoints  # pyright: ignore[reportMissingImports]
 
-    # The third parameter is the joints' scores; its name changed between versions.
+    # The third argument is the joint scores; its name differs between versions of supervision.
     return KeyPoints(
         poses.points_image.copy(),
         np.zeros(len(poses), np.int64),

@@ -145,7 +145,7 @@ class VideoWriter:
         self._number += 1
         start = self._times.popleft()
         self._file.append(mp4.fragment(self._number, picture, start=start, duration=self._usual))
-        self._file.patch(self._length_at, struct.pack(">Q", start + self._usual))
+        self._file.overwrite(self._length_at, struct.pack(">Q", start + self._usual))
 
 
 def _with_fifo(open_writer: Callable[[str], cv2.VideoWriter]) -> tuple[cv2.VideoWriter, BinaryIO]:

@@ -93,7 +93,7 @@ class PoseEstimator:
         """Run the model on crops and return one ``Poses`` per image: the second step."""
         skeleton = self.session.info.skeleton
         if len(batch.crops) == 0:
-            return [Poses.none(skeleton) for _ in batch.to_crop]
+            return [Poses.empty(skeleton) for _ in batch.to_crop]
         parts = [
             self.session.run(
                 batch.crops[start : start + MAX_BATCH], ("points", "scores", "covariances")

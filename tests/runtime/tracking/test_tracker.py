@@ -329,7 +329,7 @@ def test_time_that_stands_still_is_told() -> None:
 def test_another_skeleton_is_told() -> None:
     other = Skeleton(name="two", joints=("a", "b"), limbs=(), sigmas=(0.1, 0.1), upper_body=())
     with pytest.raises(ValueError, match="poses are of skeleton 'two'; this tracker's is 'coco17'"):
-        Tracker(COCO17).update(Poses.none(other), 0.0)
+        Tracker(COCO17).update(Poses.empty(other), 0.0)
 
 
 def test_origins_that_do_not_fit_are_told() -> None:

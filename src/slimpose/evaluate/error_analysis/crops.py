@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from slimpose import geometry
 from slimpose.arrays import Image, Size
-from slimpose.draw import RGB, dot, draw_poses, line
+from slimpose.draw import RGB, draw_dot, draw_line, draw_poses
 from slimpose.evaluate.error_analysis.analysis import WorstPerson
 from slimpose.evaluate.error_analysis.oracle import (
     GOOD,
@@ -51,7 +51,7 @@ def side_by_side(image: Image, person: WorstPerson, skeleton: Skeleton) -> Image
     true = _poses(person.points_true, labeled.astype(np.float64), to_crop, skeleton)
     left = draw_poses(crops[0], true, joint_threshold=0.5)
     for joint in np.flatnonzero(person.visibility == 1):
-        dot(left, true.points_image[0, joint], (18, 18, 22), 1.5)
+        draw_dot(left, true.points_image[0, joint], (18, 18, 22), 1.5)
     right = crops[0]
     if person.points_found is not None and person.joint_scores is not None:
         shown = labeled | (person.joint_scores >= _SHOWN_FROM)
@@ -104,6 +104,6 @@ def _poses(
 
 def _lead(canvas: Image, found: np.ndarray, true: np.ndarray, color: RGB) -> None:
     for shade, width in (((18, 18, 22), 3), (color, 1)):
-        line(canvas, found, true, shade, width)
-    dot(canvas, true, (18, 18, 22), 4.0)
-    dot(canvas, true, color, 3.0)
+        draw_line(canvas, found, true, shade, width)
+    draw_dot(canvas, true, (18, 18, 22), 4.0)
+    draw_dot(canvas, true, color, 3.0)
