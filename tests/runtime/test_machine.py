@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slimpose.cli.doctor import explain_verdict, machine_lines
+from slimpose.cli.doctor import explain_choice, describe_machine
 from slimpose.cli.main import main
 from slimpose.runtime import auto_backend
 from slimpose.runtime.auto_backend import BackendChoice, TrialResult
@@ -102,7 +102,7 @@ def test_what_cannot_be_learnt_is_said(tmp_path: Path) -> None:
     assert machine.features == {}
     assert machine.memory_bytes is None
     assert machine.cores == (os.cpu_count() or 1)
-    (said,) = [line for line in machine_lines(machine) if line.startswith("could not learn")]
+    (said,) = [line for line in describe_machine(machine) if line.startswith("could not determine")]
     for word in ("features", "quota", "memory"):
         assert word in said
 
@@ -120,7 +120,7 @@ def test_where_int8_saves_no_time_it_is_told(
 ) -> None:
     machine = read_machine(linux(tmp_path, cpuinfo=cpuinfo), architecture=architecture)
     assert (
-        any("INT8 files save memory here, not time" in line for line in machine_lines(machine))
+        any("INT8 files save memory here, not time" in line for line in describe_machine(machine))
         == is_told
     )
 
@@ -137,7 +137,7 @@ def test_this_process_has_held_some_memory() -> None:
         (
             {"onnxruntime": 9.0},
             "onnxruntime",
-            "it is the only one that runs (onnxruntime 9.0 ms; tried now)",
+            "it is the only one that runs (onnxruntime 9.0 ms; measured now)",
         ),
         (
             {"onnxruntime": 9.0, "openvino": 6.0},
@@ -155,7 +155,7 @@ def test_a_choice_is_explained(median_ms: dict[str, float], backend: str, expect
     verdict = TrialResult(
         choice=BackendChoice(backend=backend), median_ms=median_ms, failed={}, is_cached=False
     )
-    assert explain_verdict(verdict).startswith(expected)
+    assert explain_choice(verdict).startswith(expected)
 
 
 @pytest.fixture
