@@ -27,7 +27,7 @@ from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.arrays import Image
 from slimpose.cli.compare import random_weights
 from slimpose.evaluate.figures import new_pyplot, save
-from slimpose.measure.synthetic_video import cut_out_people, make_video, photos_folder
+from slimpose.measure.synthetic_video import extract_people, make_video, sample_photos_folder
 from slimpose.runtime import models
 from slimpose.runtime.crops import letterbox
 from slimpose.runtime.detector import Detector
@@ -63,16 +63,16 @@ def main(
         sys.exit(
             f"--rounds {rounds}, --people {people}; expected 1 or more, and rising numbers of 1 or more"
         )
-    folder = photos or photos_folder()
+    folder = photos or sample_photos_folder()
     if folder is None:
         sys.exit("there are no sample photos here; expected --photos DIR")
     detector = Detector(Session(models.resolve(models.DEFAULT_DETECTOR), threads=threads))
     estimator = PoseEstimator(Session(models.resolve(_LOOK), threads=threads))
-    patches = cut_out_people(folder, detector)
+    patches = extract_people(folder, detector)
     films = {count: make_video(patches, count, frames=1) for count in people}
     calls: dict[str, Callable[[], object]] = {}
     for count, film in films.items():
-        image, boxes = film.picture(0), film.boxes_image[0]
+        image, boxes = film.frame(0), film.boxes_image[0]
         calls[f"{_FIND} {count}"] = functools.partial(detector, image)
         calls[f"{_LOOK} {count}"] = functools.partial(estimator, image, boxes)
         for name in bottom_up:

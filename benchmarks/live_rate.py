@@ -27,9 +27,9 @@ from slimpose.measure.pipeline_latency import time_pipeline
 from slimpose.measure.synthetic_video import (
     SIZE,
     SyntheticVideo,
-    cut_out_people,
+    extract_people,
     make_video,
-    photos_folder,
+    sample_photos_folder,
 )
 from slimpose.runtime import models
 from slimpose.runtime.detector import Detector
@@ -56,7 +56,7 @@ def main(
         seconds: How long each of the three measurements takes.
         photos: Folder whose people are cut out; a checkout's sample photos by default.
     """
-    folder = photos or photos_folder()
+    folder = photos or sample_photos_folder()
     if folder is None or sources < 1 or people < 1 or seconds <= 0:
         sys.exit(
             f"--photos {folder}, --sources {sources}, --people {people}, --seconds {seconds:g}; expected photos, 1.."
@@ -64,7 +64,7 @@ def main(
     cv2.setNumThreads(threads)
     detector = Session(models.resolve(models.DEFAULT_DETECTOR), threads=threads)
     pose = Session(models.resolve("mnv2"), threads=threads)
-    film = make_video(cut_out_people(folder, Detector(detector)), people)
+    film = make_video(extract_people(folder, Detector(detector)), people)
 
     def predicted() -> float:
         return time_pipeline(pose, detector, film, seconds=seconds).fps
@@ -92,7 +92,7 @@ def _written(film: SyntheticVideo, path: Path) -> Path:
         str(path), cv2.VideoWriter.fourcc(*"MJPG"), _FPS, (SIZE.width, SIZE.height)
     )
     for number in range(_ROUNDS * len(film.jpegs)):
-        writer.write(cv2.cvtColor(film.picture(number), cv2.COLOR_RGB2BGR))
+        writer.write(cv2.cvtColor(film.frame(number), cv2.COLOR_RGB2BGR))
     writer.release()
     return path
 

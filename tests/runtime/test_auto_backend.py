@@ -12,6 +12,7 @@ import slimpose
 from slimpose.runtime import auto_backend, timing
 from slimpose.runtime.auto_backend import (
     BackendChoice,
+    TrialResult,
     choices_for_precision,
     choose_backend,
     open_session,
@@ -25,21 +26,28 @@ ORT, OPENVINO = BackendChoice(), BackendChoice(backend="openvino")
 BF16 = BackendChoice(backend="openvino", precision="bf16")
 
 
-def backend(name: str, precisions: tuple[str, ...] = ("fp32",), *, version: str = "1.0") -> BackendStatus:
-    install = "" if version else f"pip install {name}"
-    return BackendStatus(name=name, version=version, precisions=precisions, providers=(), install=install)
+def status(
+    name: str, precisions: tuple[str, ...] = ("fp32",), *, version: str = "1.0"
+) -> BackendStatus:
+    return BackendStatus(
+        name=name,
+        version=version,
+        precisions=precisions,
+        providers=(),
+        install="" if version else f"pip install {name}",
+    )
 
 
-def found(*, openvino: str = "2.0") -> dict[str, BackendStatus]:
+def statuses(*, openvino: str = "2.0") -> dict[str, BackendStatus]:
     return {
-        "onnxruntime": backend("onnxruntime"),
-        "openvino": backend("openvino", ("fp32", "bf16"), version=openvino),
-        "tensorrt": backend("tensorrt", (), version=""),
+        "onnxruntime": status("onnxruntime"),
+        "openvino": status("openvino", ("fp32", "bf16"), version=openvino),
+        "tensorrt": status("tensorrt", (), version=""),
     }
 
 
 class Clock:
-    """A time that passes only when somebody works."""
+    """A clock that only fake work moves."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -49,7 +57,7 @@ class Clock:
 
 
 class FakeSession(Session):
-    """A session whose calls take as long as is said."""
+    """A session whose calls take a fixed time."""
 
     def __init__(self, path: Path, clock: Clock, ms: float) -> None:
         super().__init__(path, threads=1)
@@ -61,25 +69,33 @@ class FakeSession(Session):
 
 
 class Machine:
-    """Opens sessions that take so many milliseconds a call; None cannot be opened. Counts the openings."""
+    """Opens sessions of fixed milliseconds per call, None for an error; counts the openings."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, ms: dict[BackendChoice, float | None]
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        ms: dict[BackendChoice, float | None],
     ) -> None:
         self.clock, self.ms, self.opened = Clock(), ms, 0
+        self.cache = folder / "c.json"
         real = timing.time_interleaved
         monkeypatch.setattr(
             auto_backend,
             "time_interleaved",
-            lambda calls, **given: real(calls, **given, clock_s=self.clock),
+            lambda calls, **options: real(calls, **options, clock_s=self.clock),
         )
 
-    def open_one(self, path: Path, _threads: int, choice: BackendChoice) -> Session:
+    def open_model(self, path: Path, _threads: int | None, choice: BackendChoice) -> Session:
         self.opened += 1
         ms = self.ms[choice]
         if ms is None:
             raise BackendError("the driver is gone")
         return FakeSession(path, self.clock, ms)
+
+    def choose(self, path: Path, **changes: Any) -> TrialResult:
+        options: dict[str, Any] = {"threads": 1, "available": statuses(), "cache": self.cache}
+        return choose_backend(path, open_model=self.open_model, **(options | changes))
 
 
 @pytest.fixture
@@ -90,35 +106,35 @@ def pose(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("own", "precision", "expected"),
     [
-        ("fp32", "", [ORT, OPENVINO]),  # nothing that costs accuracy unasked
+        ("fp32", None, [ORT, OPENVINO]),  # nothing that costs accuracy by default
         ("fp32", "fp32", [ORT, OPENVINO]),
-        ("int8", "", [ORT, OPENVINO]),
+        ("int8", None, [ORT, OPENVINO]),
         ("int8", "int8", [ORT, OPENVINO]),
         ("fp32", "bf16", [BF16]),
         ("fp32", "any", [ORT, OPENVINO, BF16]),
         ("int8", "any", [ORT, OPENVINO, BF16]),
     ],
 )
-def test_only_precisions_that_were_accepted_are_tried(
-    own: str, precision: str, expected: list[BackendChoice]
+def test_only_allowed_precisions_are_tried(
+    own: str, precision: str | None, expected: list[BackendChoice]
 ) -> None:
-    assert choices_for_precision(own, precision, found()) == expected
+    assert choices_for_precision(own, precision, statuses()) == expected
 
 
-def test_a_precision_that_nothing_computes_says_what_could_be_installed() -> None:
+def test_unavailable_precision_reports_what_to_install() -> None:
     with pytest.raises(
         BackendError,
         match="computes a file of fp32 in bf16; not installed: openvino: pip install openv",
     ):
-        choices_for_precision("fp32", "bf16", found(openvino=""))
+        choices_for_precision("fp32", "bf16", statuses(openvino=""))
     with pytest.raises(
         BackendError, match="the file is fp32; expected an INT8 file for int8, in any backend"
     ):
-        choices_for_precision("fp32", "int8", found())
+        choices_for_precision("fp32", "int8", statuses())
     with pytest.raises(
         BackendError, match="the file is int8, and its layers stay so; expected an FP32 file"
     ):
-        choices_for_precision("int8", "fp32", found(openvino=""))
+        choices_for_precision("int8", "fp32", statuses(openvino=""))
 
 
 @pytest.mark.parametrize(
@@ -131,79 +147,60 @@ def test_a_precision_that_nothing_computes_says_what_could_be_installed() -> Non
         ({ORT: None, OPENVINO: 12.0}, OPENVINO),
     ],
 )
-def test_the_fastest_is_chosen_and_the_default_unless_another_is_clearly_faster(
+def test_default_backend_is_chosen_unless_another_is_clearly_faster(
     pose: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     ms: dict[BackendChoice, float | None],
     expected: BackendChoice,
 ) -> None:
-    machine = Machine(monkeypatch, ms)
-    verdict = choose_backend(
-        pose, threads=1, cache=tmp_path / "c.json", available=found(), open_model=machine.open_one
-    )
-    assert verdict.choice == expected
-    assert not verdict.is_cached
-    assert verdict.median_ms == {
-        str(one): pytest.approx(taken) for one, taken in ms.items() if taken is not None
+    result = Machine(tmp_path, monkeypatch, ms).choose(pose)
+    assert result.choice == expected
+    assert not result.is_cached
+    assert result.median_ms == {
+        str(choice): pytest.approx(taken) for choice, taken in ms.items() if taken is not None
     }
-    assert verdict.failed == {
-        str(one): "the driver is gone" for one, taken in ms.items() if taken is None
+    assert result.failed == {
+        str(choice): "the driver is gone" for choice, taken in ms.items() if taken is None
     }
 
 
-def test_a_trial_lasts_as_long_as_it_may(
+def test_trial_lasts_as_long_as_requested(
     pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = Machine(monkeypatch, {ORT: 100.0, OPENVINO: 50.0})
-    choose_backend(
-        pose,
-        threads=1,
-        cache=tmp_path / "c.json",
-        available=found(),
-        open_model=machine.open_one,
-        seconds=1.0,
-    )
+    machine = Machine(tmp_path, monkeypatch, {ORT: 100.0, OPENVINO: 50.0})
+    machine.choose(pose, seconds=1.0)
     assert 1.0 <= machine.clock.now_s < 1.5
 
 
-def test_where_nothing_runs_all_reasons_are_told(
+def test_all_reasons_are_reported_if_nothing_runs(
     pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = Machine(monkeypatch, {ORT: None, OPENVINO: None})
+    machine = Machine(tmp_path, monkeypatch, {ORT: None, OPENVINO: None})
     with pytest.raises(
         RuntimeError, match=r"nothing here can run .*pose\.onnx: the driver is gone; the driver"
     ):
-        choose_backend(
-            pose, threads=1, cache=tmp_path / "c.json", available=found(), open_model=machine.open_one
-        )
+        machine.choose(pose)
 
 
-def test_a_trial_is_remembered_for_the_same_weights_threads_precision_and_versions(
+def test_result_is_cached_by_weights_threads_precision_and_versions(
     pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = tmp_path / "deep" / "c.json"
-    machine = Machine(monkeypatch, {ORT: 10.0, OPENVINO: 5.0, BF16: 3.0})
-
-    def again(**changes: Any) -> bool:
-        given: dict[str, Any] = {"threads": 1, "found": found(), **changes}
-        return choose_backend(
-            given.pop("path", pose), cache=cache, open_model=machine.open_one, **given
-        ).is_cached
-
-    assert not again()
+    machine = Machine(tmp_path, monkeypatch, {ORT: 10.0, OPENVINO: 5.0, BF16: 3.0})
+    machine.cache = tmp_path / "deep" / "c.json"
+    assert not machine.choose(pose).is_cached
     opened = machine.opened
-    assert again()
+    assert machine.choose(pose).is_cached
     assert machine.opened == opened
-    assert not again(threads=2)
-    assert not again(precision="any")
-    assert not again(found=found(openvino="2.1"))
+    assert not machine.choose(pose, threads=2).is_cached
+    assert not machine.choose(pose, precision="any").is_cached
+    assert not machine.choose(pose, available=statuses(openvino="2.1")).is_cached
     other = write_pose_model(
         tmp_path / "other.onnx", metadata={**metadata_of("pose", CROP), "name": "other"}
     )
-    assert not again(path=other)
-    assert not again(again=True)
-    assert again()
+    assert not machine.choose(other).is_cached
+    assert not machine.choose(pose, refresh=True).is_cached
+    assert machine.choose(pose).is_cached
 
 
 @pytest.mark.parametrize(
@@ -215,25 +212,18 @@ def test_a_trial_is_remembered_for_the_same_weights_threads_precision_and_versio
         "null",
         '{"KEY": 3}',
         '{"KEY": {}}',
-        '{"KEY": {"backend": "gone", "precision": ""}}',
+        '{"KEY": {"backend": "gone", "precision": null}}',
     ],
 )
-def test_a_broken_cache_is_as_none_and_is_mended(
+def test_broken_cache_is_ignored_and_replaced(
     pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
-    cache = tmp_path / "c.json"
-    machine = Machine(monkeypatch, {ORT: 10.0, OPENVINO: 5.0})
-
-    def go() -> auto_backend.TrialResult:
-        return choose_backend(
-            pose, threads=1, cache=cache, available=found(), open_model=machine.open_one
-        )
-
-    go()
-    (key,) = json.loads(cache.read_text())
-    cache.write_text(content.replace("KEY", key))
-    assert not go().is_cached
-    assert go() == auto_backend.TrialResult(
+    machine = Machine(tmp_path, monkeypatch, {ORT: 10.0, OPENVINO: 5.0})
+    machine.choose(pose)
+    (key,) = json.loads(machine.cache.read_text())
+    machine.cache.write_text(content.replace("KEY", key))
+    assert not machine.choose(pose).is_cached
+    assert machine.choose(pose) == TrialResult(
         choice=OPENVINO,
         median_ms={"onnxruntime": 10.0, "openvino": 5.0},
         failed={},
@@ -241,30 +231,24 @@ def test_a_broken_cache_is_as_none_and_is_mended(
     )
 
 
-def test_a_cache_that_cannot_be_written_disturbs_nobody(
+def test_cache_that_cannot_be_written_is_ignored(
     pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").write_text("in the way")
-    machine = Machine(monkeypatch, {ORT: 10.0, OPENVINO: 5.0})
-    cache = tmp_path / "file" / "c.json"
-    assert (
-        choose_backend(
-            pose, threads=1, cache=cache, available=found(), open_model=machine.open_one
-        ).choice
-        == OPENVINO
-    )
+    (tmp_path / "file").write_text("not a folder")
+    machine = Machine(tmp_path, monkeypatch, {ORT: 10.0, OPENVINO: 5.0})
+    assert machine.choose(pose, cache=tmp_path / "file" / "c.json").choice == OPENVINO
 
 
-def test_the_cache_lies_where_the_user_keeps_such_things(
+def test_cache_is_in_the_users_cache_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert auto_backend.cache_folder() == tmp_path / "slimpose"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored, says its specification
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored, by its specification
     assert auto_backend.cache_folder() == Path.home() / ".cache" / "slimpose"
 
 
-def test_auto_opens_what_is_here(
+def test_auto_opens_an_installed_backend(
     pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -276,25 +260,30 @@ def test_auto_opens_what_is_here(
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"backend": "tpu"}, "no backend is named 'tpu'; expected auto or one of onnxruntime"),
         ({"precision": "fp7"}, "no precision is named 'fp7'; expected any or one of fp32"),
         ({"precision": "any"}, "--precision any lets --backend auto choose; expected both"),
     ],
 )
-def test_unknown_names_are_refused(pose: Path, given: dict[str, Any], message: str) -> None:
+def test_unknown_names_are_rejected(pose: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(BackendError, match=message):
-        open_session(pose, **given)
+        open_session(pose, **options)
 
 
-def test_things_that_take_turns_are_warmed_up_and_counted() -> None:
-    clock, taken = Clock(), {"a": iter([90, 90, 1, 2, 3]), "b": iter([90, 90, 5, 5, 5])}
+def test_auto_rejects_threads_under_one(pose: Path) -> None:
+    with pytest.raises(ValueError, match="threads is 0; expected 1 or more"):
+        open_session(pose, backend="auto", threads=0)
+
+
+def test_interleaved_calls_are_warmed_up_and_counted() -> None:
+    clock, durations_ms = Clock(), {"a": iter([90, 90, 1, 2, 3]), "b": iter([90, 90, 5, 5, 5])}
 
     def work(name: str) -> None:
-        clock.now_s += next(taken[name]) / 1e3
+        clock.now_s += next(durations_ms[name]) / 1e3
 
-    calls = {name: lambda name=name: work(name) for name in taken}
+    calls = {name: lambda name=name: work(name) for name in durations_ms}
     times = timing.time_interleaved(calls, rounds=3, warm_up=2, clock_s=clock)
     assert (times["a"].median_ms, times["a"].min_ms, times["a"].calls) == (
         pytest.approx(2),
@@ -305,15 +294,11 @@ def test_things_that_take_turns_are_warmed_up_and_counted() -> None:
     assert times["b"].median_ms == pytest.approx(5)
 
 
-def test_one_round_is_timed_however_late_it_is() -> None:
+def test_one_round_is_timed_even_if_it_is_late() -> None:
     clock = Clock()
 
     def work() -> None:
         clock.now_s += 10
 
-    assert (
-        timing.time_interleaved({"slow": work}, rounds=9, warm_up=3, seconds=1.0, clock_s=clock)[
-            "slow"
-        ].calls
-        == 1
-    )
+    times = timing.time_interleaved({"slow": work}, rounds=9, warm_up=3, seconds=1.0, clock_s=clock)
+    assert times["slow"].calls == 1

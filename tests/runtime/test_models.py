@@ -28,7 +28,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_name_means_the_file_inside_the_package(weights: Path) -> None:
+def test_name_is_resolved_to_the_shipped_file(weights: Path) -> None:
     assert models.shipped() == {
         "detector": weights / "detector.onnx",
         "mnv2": weights / "mnv2.onnx",
@@ -36,15 +36,15 @@ def test_a_name_means_the_file_inside_the_package(weights: Path) -> None:
     assert models.resolve("mnv2") == weights / "mnv2.onnx"
 
 
-def test_a_path_means_that_file(weights: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "mine.onnx"
-    mine.write_bytes((weights / "mnv2.onnx").read_bytes())
-    assert models.resolve(str(mine)) == mine
-    assert models.resolve(mine) == mine
+def test_path_is_resolved_to_that_file(weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.onnx"
+    path.write_bytes((weights / "mnv2.onnx").read_bytes())
+    assert models.resolve(str(path)) == path
+    assert models.resolve(path) == path
 
 
 @pytest.mark.usefixtures("weights")
-def test_an_unknown_name_is_told_the_known_ones() -> None:
+def test_unknown_name_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(
         ValueError,
         match="no model is named 'mnv3'; expected one of detector, mnv2, or a model file",
@@ -53,18 +53,18 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
 
 
 @pytest.mark.usefixtures("weights")
-@pytest.mark.parametrize("path", ["mine.onnx", "folder/mine", Path("mine")])
-def test_a_path_to_nothing_is_told_so(path: str | Path) -> None:
+@pytest.mark.parametrize("path", ["other.onnx", "folder/other", Path("other")])
+def test_missing_path_is_rejected(path: str | Path) -> None:
     with pytest.raises(FileNotFoundError, match="no model file"):
         models.resolve(path)
 
 
 @pytest.mark.usefixtures("weights")
-def test_load_finds_the_shipped_models_by_itself() -> None:
+def test_load_opens_the_shipped_models_by_default() -> None:
     assert len(slimpose.load(threads=1)(np.zeros((40, 40, 3), np.uint8))) == 0
 
 
-def test_the_list_for_programs_has_what_each_file_says(
+def test_json_list_has_the_metadata_of_each_file(
     weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -81,7 +81,7 @@ def test_the_list_for_programs_has_what_each_file_says(
 
 
 @pytest.mark.usefixtures("weights")
-def test_the_list_for_people_shows_the_cards(capsys: pytest.CaptureFixture[str]) -> None:
+def test_printed_list_shows_the_cards(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["models"])
     assert ended.value.code == 0
@@ -90,7 +90,7 @@ def test_the_list_for_people_shows_the_cards(capsys: pytest.CaptureFixture[str])
     assert "license: Apache-2.0" in text
 
 
-def test_a_reader_that_wants_no_more_is_told_nothing(tmp_path: Path) -> None:
+def test_closed_stdout_ends_the_program_silently(tmp_path: Path) -> None:
     process = start("models", "--json", folder=tmp_path)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -99,11 +99,11 @@ def test_a_reader_that_wants_no_more_is_told_nothing(tmp_path: Path) -> None:
     assert process.stderr.read() == ""
 
 
-def test_importing_slimpose_is_light() -> None:
+def test_importing_slimpose_loads_no_large_package() -> None:
     program = (
         "import sys, slimpose\n"
-        "heavy = {'torch', 'cv2', 'onnxruntime', 'tyro', 'rich'} & sys.modules.keys()\n"
-        "raise SystemExit(f'imported {heavy}' if heavy else 0)"
+        "large = {'torch', 'cv2', 'onnxruntime', 'tyro', 'rich'} & sys.modules.keys()\n"
+        "raise SystemExit(f'imported {large}' if large else 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
@@ -111,7 +111,7 @@ def test_importing_slimpose_is_light() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_shipped_weights_find_the_skier() -> None:
+def test_shipped_models_find_the_skier() -> None:
     poses = slimpose.load(threads=1)(PHOTOS / "000000544444.jpg")
     best = int(poses.person_scores.argmax())
     x1, y1, x2, y2 = poses.boxes_image[best]

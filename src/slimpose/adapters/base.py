@@ -44,7 +44,7 @@ def model_info(
 
 
 def normalize_imagenet(crops: Crops) -> Float32[np.ndarray, "n 3 height width"]:
-    """Return RGB crops channels first, with ImageNet's mean subtracted, divided by its deviation."""
+    """Return RGB crops channels first, normalized by ImageNet's mean and standard deviation."""
     return np.ascontiguousarray(((crops - _MEAN) / _STD).transpose(0, 3, 1, 2))
 
 

@@ -44,7 +44,6 @@ _MAX_PEAKS = 100
 """Per joint: more are noise, and the number of pairs grows with their square."""
 
 
-
 class BottomUpEstimator:
     """Finds the people of a whole image: no detector and no crops.
 

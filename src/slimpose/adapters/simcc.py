@@ -34,7 +34,9 @@ class SimccNet:
         Estimation", ECCV 2022.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None, skeleton: Skeleton = COCO17) -> None:
+    def __init__(
+        self, path: Path, *, threads: int | None = None, skeleton: Skeleton = COCO17
+    ) -> None:
         self._session = open_onnx_file(path, threads=threads)
         self._input, size = image_input(self._session, path)
         found = self._session.get_outputs()

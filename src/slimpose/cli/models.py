@@ -14,10 +14,10 @@ from slimpose.runtime.session import Session
 
 
 def models(json: bool = False) -> int:
-    """List the models inside the package: what each is, where it lies, and its card.
+    """List the shipped models: task, size, cost, file, and model card.
 
     Args:
-        json: Print a JSON list instead, with the whole recipe and the figures of the training run.
+        json: Print a JSON list instead, with the complete recipe and training figures.
     """
     entries = [_entry(name) for name in shipped()]
     if json:
@@ -39,25 +39,27 @@ def models(json: bool = False) -> int:
     for entry in entries:
         console.print(Text(f"\n{entry['name']}", style="bold"))
         console.print(f"  file: {entry['path']}")
-        for key, value in _in_short(entry["card"]).items():
-            console.print(
-                f"  {key}: {value if isinstance(value, str) else json_format.dumps(value)}"
-            )
+        for key, value in _short_card(entry["card"]).items():
+            text = value if isinstance(value, str) else json_format.dumps(value)
+            console.print(f"  {key}: {text}")
     return 0
 
 
-def _in_short(card: dict[str, Any]) -> dict[str, Any]:
-    """The recipe by name; the training run's figures only where no "measured" says what the file itself reaches."""
-    shown = {
+def _short_card(card: dict[str, Any]) -> dict[str, Any]:
+    """Return a card with the recipe's name only.
+
+    Training figures are left out if "measured" gives those of the file itself.
+    """
+    short = {
         key: value for key, value in card.items() if key != "figures" or "measured" not in card
     }
-    if isinstance(recipe := shown.get("recipe"), dict):
-        shown["recipe"] = f"{recipe.get('name')} (--json tells the whole)"
-    return shown
+    if isinstance(recipe := short.get("recipe"), dict):
+        short["recipe"] = f"{recipe.get('name')} (complete with --json)"
+    return short
 
 
 def _entry(name: str) -> dict[str, Any]:
-    """One shipped file; ``name`` is what ``--model`` takes."""
+    """Return the facts about a shipped model; ``name`` is what ``--model`` takes."""
     path = shipped()[name]
     info = Session(path, threads=1).info
     return {

@@ -3,48 +3,33 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 from rich.console import Console
 from rich.table import Table
 
-from slimpose.measure.pipeline_latency import PipelineTimes, random_crops, time_pipeline
+from slimpose.cli.doctor import wide_console
+from slimpose.measure.candidates import models_for_task
+from slimpose.measure.pipeline_latency import PipelineTimes, opencv_threads_restored
+from slimpose.measure.plan_trials import MAX_TRIALS, measure_setups, try_plans
 from slimpose.measure.planner import (
+    Capacity,
     Load,
     Plan,
-    Setup,
-    headroom_of,
-    plans,
-    slowest_plans,
-    split_fixed_and_per_person_ms,
+    find_capacity,
+    find_plans,
+    longest_interval_plans,
 )
-from slimpose.measure.synthetic_video import SyntheticVideo, make_video, sample_people
+from slimpose.measure.synthetic_video import make_video, sample_people
 from slimpose.runtime import models
-from slimpose.runtime.auto_backend import (
-    AUTO,
-    BackendChoice,
-    check_names,
-    choices_for_file,
-    companion_choice,
-)
-from slimpose.runtime.backends.available import BackendStatus, backend_of, backends
-from slimpose.runtime.backends.base import BackendError
+from slimpose.runtime.auto_backend import AUTO, check_names, companion_choice
+from slimpose.runtime.backends.available import backend_of
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.estimator import MAX_BATCH
 from slimpose.runtime.machine import check_threads, read_machine
-from slimpose.runtime.session import Session, models_of_task
-from slimpose.runtime.timing import time_interleaved
-from slimpose.tasks import Task
-
-PROOFS = 6
-"""Plans that are tried, the best first, before it is said that nothing keeps up."""
-TRIAL_S = 0.8
-_ROUNDS = 20
+from slimpose.runtime.session import Session
 
 
 def plan(
@@ -61,26 +46,26 @@ def plan(
     seconds: float = 3.0,
     json: bool = False,
 ) -> int:
-    """Find the models, backend, threads and detection interval that keep up here, and prove it on a made film.
+    """Find models, backend, threads and detection interval for a load, and test them on a video.
 
-    Measures what this machine takes for the parts of the work (some seconds), works out what fits,
-    and goes through a 1280x720 film of so many people with it. The exit code is 1 if nothing keeps
-    up.
+    Measures the stages of the pipeline on this machine (some seconds), computes which setups
+    sustain the load, and runs the best ones on a synthetic 1280x720 video. The exit code is 1 if
+    none sustains it.
 
     Args:
-        people: In every picture.
-        cameras: At once.
-        fps: Pictures a second of each camera.
+        people: People per frame.
+        cameras: Cameras at once.
+        fps: Frames per second of each camera.
         model: Pose models to choose from: shipped names or files of slimpose export; all shipped
             ones by default.
         detector: Person detectors to choose from, likewise.
-        backend: Only this one; auto tries all that are there.
-        precision: What may be chosen beside the files' own, at a loss of accuracy: bf16, fp16, or
+        backend: Only this backend; auto tries all installed ones.
+        precision: Precision to allow besides the files' own, at a loss of accuracy: bf16, fp16, or
             any.
-        threads: CPU threads; one and all there are by default.
-        photos: Folder of photos whose people the film shows.
+        threads: CPU threads; by default 1 and all available ones are tried.
+        photos: Folder of photos with the people for the video; the sample photos by default.
         headroom: Share 0..0.9 of the time that is to stay free.
-        seconds: How long the film is gone through.
+        seconds: Duration of the video.
         json: Print one JSON object instead.
     """
     load = Load(people=people, cameras=cameras, fps=fps)
@@ -91,265 +76,120 @@ def plan(
     check_threads(threads)
     check_names(AUTO, precision)
     check_names(backend, None)
-    console = Console(stderr=json, highlight=False, markup=False, soft_wrap=True)
-    console.width = max(console.width, 130)
-    machine = read_machine()
-    counts = [threads] if threads else sorted({1, machine.threads})
-    paths = _of_task("pose", model, "pose net")
-    finders = _of_task("detect", detector, "person detector")
+    paths, detectors = models_for_task("pose", model), models_for_task("detect", detector)
     for path in paths if backend != AUTO else ():
         backend_of(path, backend)
-    patches, cast = sample_people(photos, Detector(Session(finders[0])))
-    film = make_video(patches, people)
+    patches, people_source = sample_people(photos, Detector(Session(detectors[0])))
+    video = make_video(patches, people)
+    console, machine = wide_console(stderr=json), read_machine()
     console.print(
-        f"{machine.cpu}, {machine.threads} threads: {people} people, {cameras} cameras, {fps:g} pictures a second: "
-        f"{1e3 / fps:.1f} ms a step. The film shows {cast}"
+        f"{machine.cpu}, {machine.threads} threads: {people} people, {cameras} cameras, {fps:g} "
+        f"frames per second: {1e3 / fps:.1f} ms per step. The video shows {people_source}"
     )
-    before = cv2.getNumThreads()
-    try:
-        setups = measure(
-            paths, finders, film, load, backend=backend, precision=precision, threads=counts
+    counts = [threads] if threads else sorted({1, machine.threads})
+    with opencv_threads_restored():
+        setups = measure_setups(
+            paths, detectors, video, load, backend=backend, precision=precision, threads=counts
         )
-        proven, tried = _prove(plans(setups, load, headroom=headroom), film, load, seconds)
-    finally:
-        cv2.setNumThreads(before)
-    told = [one for one, _ in tried] or slowest_plans(setups, load)[:PROOFS]
-    command = "" if proven is None else command_of(proven)
-    could = None if proven is not None else headroom_of(setups, load, headroom=headroom)
+        plans = find_plans(setups, load, headroom=headroom)
+        chosen, trials = try_plans(plans, video, load, seconds)
+    listed = [tried for tried, _ in trials] or longest_interval_plans(setups, load)[:MAX_TRIALS]
+    times = [measured for _, measured in trials]
+    capacity = None if chosen else find_capacity(setups, load, headroom=headroom)
+    command = command_of(chosen) if chosen else ""
     if json:
         document: dict[str, Any] = {
             "load": asdict(load),
             "machine": asdict(machine),
-            "people_are": cast,
-            "plans": [_as_json(one) for one in told],
-            "proofs": [asdict(times) for _, times in tried],
+            "people_source": people_source,
+            "plans": [_plan_as_json(plan) for plan in listed],
+            "trials": [asdict(measured) for measured in times],
             "command": command,
-            "reach": None if could is None else asdict(could),
+            "capacity": asdict(capacity) if capacity else None,
         }
         print(json_format.dumps(document))
-        return 0 if proven is not None else 1
-    console.print(_table(told, [times for _, times in tried], load))
-    if could is None:
-        console.print(f"\n{command}")
-        return 0
-    nearest = max((times.fps for _, times in tried), default=0.0)
-    proof = f" (the nearest reached {nearest:.1f} pictures a second on the film)" if tried else ""
-    console.print(
-        f"\nThis cannot be kept up with here{proof}. By the times measured, with {headroom:.0%} to spare, could:"
-    )
-    console.print(f"  {people} people, {cameras} cameras: {could.fps:.1f} pictures a second")
-    console.print(
-        f"  {cameras} cameras, {fps:g} pictures a second: {could.people or 'no'} people in each"
-    )
-    console.print(f"  {people} people, {fps:g} pictures a second: {could.cameras or 'no'} cameras")
-    if not precision:
-        console.print("  or try --precision any, which may cost some accuracy")
-    return 1
+    else:
+        console.print(_table(listed, times, load))
+        if capacity is None:
+            console.print(f"\n{command}")
+        else:
+            _print_capacity(console, capacity, load, times, headroom)
+            if not precision:
+                console.print("  or try --precision any, which may cost some accuracy")
+    return 0 if chosen else 1
 
 
-def _of_task(task: Task, names: Sequence[str], wanted: str) -> list[Path]:
-    """Return the files of the given names that do this, of all shipped ones where none is given."""
-    paths = [models.resolve(name) for name in names] or list(models.shipped().values())
-    if found := models_of_task(task, paths):
-        return found
-    raise ValueError(
-        f"no {wanted} among {', '.join(map(str, paths))}; expected one (see slimpose models)"
-    )
-
-
-def measure(
-    paths: Sequence[Path],
-    detectors: Sequence[Path],
-    film: SyntheticVideo,
-    load: Load,
-    *,
-    backend: str,
-    precision: str | None,
-    threads: Sequence[int],
-) -> list[Setup]:
-    """Return the measured times of every pose model with every detector, in all that may run both.
-
-    Raises:
-        BackendError: If the backend asked for is not there, or nothing computes in the precision
-            asked for.
-    """
-    found = backends()
-    if backend != AUTO and found[backend].install:
-        raise BackendError(f"{backend} is not there: {found[backend].install}")
-    allowed = {name: one for name, one in found.items() if backend in (AUTO, name)}
-    setups: list[Setup] = []
-    refused: BackendError | None = None
-    for count in threads:
-        cv2.setNumThreads(count)
-        around: PipelineTimes | None = None
-        for path in paths:
-            for choice in _choices(path, precision, allowed):
-                pose = _open(path, choice, count)
-                finders: dict[Path, Session] = {}
-                for detector in detectors:
-                    try:
-                        finders[detector] = _open(detector, companion_choice(choice), count)
-                    except (
-                        BackendError
-                    ) as error:  # a file that this backend does not take on this processor
-                        refused = error
-                if not finders:
-                    continue
-                if around is None:
-                    around = time_pipeline(
-                        pose, next(iter(finders.values())), film, seconds=TRIAL_S
-                    )
-                setups += _setups(path, pose, finders, choice, around, load)
-    if not setups and refused is not None:
-        raise refused
-    return setups
-
-
-def _choices(path: Path, precision: str | None, found: dict[str, BackendStatus]) -> list[BackendChoice]:
-    """The file's own precision always, and what is allowed beside it."""
-    wanted = choices_for_file(path, precision, found)
-    return list(dict.fromkeys([*choices_for_file(path, None, found), *wanted]))
-
-
-def _open(path: Path, choice: BackendChoice, threads: int) -> Session:
-    return Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
-
-
-def _setups(
-    path: Path,
-    pose: Session,
-    finders: Mapping[Path, Session],
-    choice: BackendChoice,
-    around: PipelineTimes,
-    load: Load,
-) -> list[Setup]:
-    many = min(load.people * load.cameras, MAX_BATCH)
-    crops = random_crops(pose, many)
-    outputs = ("points", "scores", "covariances")
-    calls: dict[str, Callable[[], object]] = {
-        "one": lambda: pose.run(crops[:1], outputs),
-        "many": lambda: pose.run(crops, outputs),
-    }
-    for detector, finder in finders.items():
-        calls[str(detector)] = partial(finder.run, random_crops(finder, 1), ("boxes", "scores"))
-    times = time_interleaved(calls, rounds=_ROUNDS, seconds=TRIAL_S)
-    call_ms, person_ms = split_fixed_and_per_person_ms(
-        times["one"].median_ms, times["many"].median_ms, many
-    )
-    return [
-        Setup(
-            path=path,
-            model=pose.info.name,
-            quality=quality_of(pose),
-            detector=detector,
-            detector_quality=quality_of(finder),
-            choice=choice,
-            precision=pose.precision,
-            threads=pose.threads or read_machine().threads,
-            call_ms=call_ms,
-            person_ms=person_ms,
-            detect_ms=times[str(detector)].median_ms,
-            frame_ms=around.stages_ms["decode"] + around.stages_ms["track"],
-            crop_ms=around.stages_ms["crop"] / max(around.people, 1.0),
-        )
-        for detector, finder in finders.items()
-    ]
-
-
-def quality_of(model: Session) -> float:
-    """Return the AP in the model's card, less what quantization lost, if anything; 0 where it does not tell."""
-    figures, quantized = (model.info.card.get(name) for name in ("figures", "quantized"))
-    ap = figures.get("AP") if isinstance(figures, dict) else None
-    lost = (
-        quantized["ap_fp32"] - quantized[f"ap_{quantized['precision']}"]
-        if isinstance(quantized, dict)
-        else 0.0
-    )
-    return float(ap) - max(0.0, lost) / 100 if isinstance(ap, int | float) else 0.0
-
-
-def _prove(
-    candidates: Sequence[Plan], film: SyntheticVideo, load: Load, seconds: float
-) -> tuple[Plan | None, list[tuple[Plan, PipelineTimes]]]:
-    """The first plan that keeps up with the film, and all that were tried."""
-    tried: list[tuple[Plan, PipelineTimes]] = []
-    for candidate in candidates[:PROOFS]:
-        setup = candidate.setup
-        cv2.setNumThreads(setup.threads)
-        pose = _open(setup.path, setup.choice, setup.threads)
-        finder = _open(setup.detector, companion_choice(setup.choice), setup.threads)
-        times = time_pipeline(
-            pose,
-            finder,
-            film,
-            cameras=load.cameras,
-            detect_every=candidate.detect_every,
-            seconds=seconds,
-        )
-        tried.append((candidate, times))
-        if times.fps >= load.fps and times.people >= load.people - 0.5:
-            return candidate, tried
-    return None, tried
-
-
-def command_of(found: Plan) -> str:
+def command_of(plan: Plan) -> str:
     """Return the command that runs a plan."""
-    setup = found.setup
-    words = ["slimpose live SOURCE ...", "--model", _name_of(setup.path)]
-    if (detector := _name_of(setup.detector)) != models.DEFAULT_DETECTOR:
+    setup = plan.setup
+    words = ["slimpose live SOURCE ...", "--model", _model_name(setup.path)]
+    if (detector := _model_name(setup.detector)) != models.DEFAULT_DETECTOR:
         words += ["--detector", detector]
-    words += [
-        "--backend",
-        companion_choice(setup.choice).backend,
-    ]  # a file with a backend of its own finds it
+    # A file with a native backend finds it by itself.
+    words += ["--backend", companion_choice(setup.choice).backend]
     if setup.choice.precision:
         words += ["--precision", setup.choice.precision]
-    return " ".join(
-        [*words, "--threads", str(setup.threads), "--detect-every", str(found.detect_every)]
-    )
+    words += ["--threads", str(setup.threads), "--detect-every", str(plan.detect_every)]
+    return " ".join(words)
 
 
-def _name_of(path: Path) -> str:
+def _model_name(path: Path) -> str:
     return path.stem if models.shipped().get(path.stem) == path else str(path)
 
 
-def _as_json(one: Plan) -> dict[str, Any]:
-    setup = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in asdict(one.setup).items()
-    }
-    return {**setup, "detect_every": one.detect_every, "step_ms": one.step_ms, "share": one.share}
+def _plan_as_json(plan: Plan) -> dict[str, Any]:
+    fields = asdict(plan)
+    setup = fields.pop("setup")
+    return {
+        key: str(value) if isinstance(value, Path) else value for key, value in setup.items()
+    } | fields
 
 
-def _table(told: Sequence[Plan], proofs: Sequence[PipelineTimes], load: Load) -> Table:
-    heading = f"{1e3 / load.fps:.1f} ms a step; the film must reach {load.fps:g} pictures a second"
+def _table(plans: Sequence[Plan], trials: Sequence[PipelineTimes], load: Load) -> Table:
+    title = f"{1e3 / load.fps:.1f} ms per step; the video must reach {load.fps:g} frames per second"
     table = Table(
-        "model", "detector", "backend", "precision", title=heading, title_justify="left", box=None
+        "model", "detector", "backend", "precision", title=title, title_justify="left", box=None
     )
-    for column in (
-        "threads",
-        "every",
-        "ms expected",
-        "of the time",
-        "film: median ms",
-        "p95",
-        "reached",
-    ):
+    measured = ("video: median ms", "p95", "fps")
+    for column in ("threads", "every", "ms expected", "of the time", *measured):
         table.add_column(column, justify="right")
-    for place, one in enumerate(told):
-        proof = proofs[place] if place < len(proofs) else None
-        proven = ("-",) * 3
-        if proof is not None:
-            proven = (f"{proof.step.median_ms:.1f}", f"{proof.step.p95_ms:.1f}", f"{proof.fps:.1f}")
+    for index, plan in enumerate(plans):
+        cells = ("-",) * len(measured)
+        if index < len(trials):
+            trial = trials[index]
+            cells = (
+                f"{trial.step.median_ms:.1f}",
+                f"{trial.step.p95_ms:.1f}",
+                f"{trial.fps:.1f}",
+            )
         table.add_row(
-            one.setup.model,
-            one.setup.detector.stem,
-            one.setup.choice.backend,
-            one.setup.precision,
-            str(one.setup.threads),
-            str(one.detect_every),
-            f"{one.step_ms:.1f}",
-            f"{100 * one.share:.0f} %",
-            *proven,
+            plan.setup.model,
+            plan.setup.detector.stem,
+            plan.setup.choice.backend,
+            plan.setup.precision,
+            str(plan.setup.threads),
+            str(plan.detect_every),
+            f"{plan.step_ms:.1f}",
+            f"{100 * plan.utilization:.0f} %",
+            *cells,
         )
     return table
+
+
+def _print_capacity(
+    console: Console,
+    capacity: Capacity,
+    load: Load,
+    trials: Sequence[PipelineTimes],
+    headroom: float,
+) -> None:
+    best = max((trial.fps for trial in trials), default=0.0)
+    reached = f" (at most {best:.1f} frames per second on the video)" if trials else ""
+    console.print(
+        f"\nThis machine cannot sustain the load{reached}. By the measured times, with "
+        f"{headroom:.0%} of the time free, it can:"
+    )
+    people, cameras, fps = f"{load.people} people", f"{load.cameras} cameras", f"{load.fps:g}"
+    console.print(f"  {people}, {cameras}: {capacity.fps:.1f} frames per second")
+    console.print(f"  {cameras}, {fps} frames per second: {capacity.people or 'no'} people in each")
+    console.print(f"  {people}, {fps} frames per second: {capacity.cameras or 'no'} cameras")

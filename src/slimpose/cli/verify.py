@@ -12,12 +12,12 @@ from typing import Annotated
 import tyro
 
 from slimpose.cli.sample_crops import sample_crops
-from slimpose.evaluate.drift import compare_models, exceeded_limits
-from slimpose.measure.synthetic_video import photos_folder
+from slimpose.evaluate.drift import PredictionDrift, compare_models, exceeded_limits
+from slimpose.measure.synthetic_video import sample_photos_folder
 from slimpose.runtime.models import resolve
 from slimpose.runtime.session import Session
 
-_HOW = re.compile(r"(?P<model>.+)@(?P<backend>[a-z]+)(:(?P<precision>[a-z0-9+]+))?")
+_MODEL_SPEC = re.compile(r"(?P<model>.+)@(?P<backend>[a-z]+)(:(?P<precision>[a-z0-9+]+))?")
 
 
 def verify(
@@ -33,22 +33,21 @@ def verify(
     json: bool = False,
     threads: int | None = None,
 ) -> int:
-    """Run two pose models on the same people and tell how far apart their points, scores and heatmaps are.
+    """Run two pose models on the same people and report the differences of their outputs.
 
-    A and B are shipped names or model files (.onnx, .xml, .tflite, .ncnn.param). With @BACKEND or
-    @BACKEND:PRECISION behind it, one is run so: slimpose verify mnv2 mnv2@openvino:bf16. If a limit
-    is broken, the exit code is 1: meant for CI.
+    A and B are shipped names or model files (.onnx, .xml, .tflite, .ncnn.param). Append @BACKEND
+    or @BACKEND:PRECISION to choose how a model runs: slimpose verify mnv2 mnv2@openvino:bf16. The
+    exit code is 1 if a limit is exceeded, for use in CI.
 
     Args:
         a: The reference.
-        b: What is compared with it.
-        images: Folder of pictures; a checkout's sample photos by default.
-        annotations: COCO file that says where the people are; the shipped detector finds them by
-            default.
-        max_px: Fail if any point is further away, in crop pixels.
-        max_p95_px: Fail if more than 5 of 100 points are further away.
-        min_score: Joints scored lower in either model do not count.
-        people: Look at no more people than this.
+        b: The model to compare with it.
+        images: Folder of images; a checkout's sample photos by default.
+        annotations: COCO file with the people's boxes; the shipped detector finds them by default.
+        max_px: Fail if any point differs by more, in crop pixels.
+        max_p95_px: Fail if more than 5 of 100 points differ by more.
+        min_score: Joints with a lower score in either model do not count.
+        people: Maximum number of people.
         json: Print JSON.
         threads: CPU threads; the runtime's choice by default.
     """
@@ -60,13 +59,12 @@ def verify(
     if people < 1:
         raise ValueError(f"--people is {people}; expected 1 or more")
     if annotations is not None and images is None:
-        raise ValueError(
-            "--annotations names pictures; expected --images, the folder they are in, too"
-        )
-    folder = images or photos_folder()
+        raise ValueError("--annotations is given; expected --images, the folder of its images, too")
+    folder = images or sample_photos_folder()
     if folder is None:
         raise ValueError(
-            "the sample photos come with a checkout, not with the installed package; expected --images"
+            "the sample photos come with a checkout, not with the installed package; "
+            "expected --images"
         )
     models = [open_model(text, threads) for text in (a, b)]
     for text, model in zip((a, b), models, strict=True):
@@ -76,29 +74,34 @@ def verify(
         folder, annotations, size=models[0].info.size, people=people, threads=threads
     )
     drift = compare_models(models[0], models[1], crops, areas, min_score=min_score)
-    broken = exceeded_limits(drift, max_px=max_px, max_p95_px=max_p95_px)
+    exceeded = exceeded_limits(drift, max_px=max_px, max_p95_px=max_p95_px)
     if json:
-        print(json_text.dumps({"a": a, "b": b, **dataclasses.asdict(drift), "broken": broken}))
+        print(json_text.dumps({"a": a, "b": b, **dataclasses.asdict(drift), "broken": exceeded}))
     else:
-        print(
-            f"{b} beside {a}: {drift.people} people, {drift.joints} joints over {min_score:g} in both"
-        )
-        print(
-            f"  points    mean {drift.mean_px:.3f}  p95 {drift.p95_px:.3f}  max {drift.max_px:.3f} crop pixels"
-        )
-        print(f"  scores    mean {drift.score_mean:.4f}  max {drift.score_max:.4f}")
-        print(f"  OKS       mean {drift.oks_mean:.4f}  min {drift.oks_min:.4f}")
-        if drift.map_rms is not None and drift.map_max is not None:
-            print(f"  heatmaps  rms {drift.map_rms:.5f}  max {drift.map_max:.4f}")
-    for sentence in broken:
+        print("\n".join(_report(drift, a, b, min_score)))
+    for sentence in exceeded:
         print(f"slimpose verify: {sentence}", file=sys.stderr)
-    return 1 if broken else 0
+    return 1 if exceeded else 0
+
+
+def _report(drift: PredictionDrift, a: str, b: str, min_score: float) -> list[str]:
+    lines = [
+        f"{b} compared with {a}: {drift.people} people, {drift.joints} joints over {min_score:g} "
+        "in both",
+        f"  points    mean {drift.mean_px:.3f}  p95 {drift.p95_px:.3f}  max {drift.max_px:.3f} "
+        "crop pixels",
+        f"  scores    mean {drift.score_mean:.4f}  max {drift.score_max:.4f}",
+        f"  OKS       mean {drift.oks_mean:.4f}  min {drift.oks_min:.4f}",
+    ]
+    if drift.map_rms is not None and drift.map_max is not None:
+        lines.append(f"  heatmaps  rms {drift.map_rms:.5f}  max {drift.map_max:.4f}")
+    return lines
 
 
 def open_model(text: str, threads: int | None) -> Session:
-    """Return the session of a model's name or file with, behind an @, how it is to run."""
-    how = None if Path(text).is_file() else _HOW.fullmatch(text)
-    if how is None:
+    """Open a model given as MODEL, MODEL@BACKEND or MODEL@BACKEND:PRECISION."""
+    spec = None if Path(text).is_file() else _MODEL_SPEC.fullmatch(text)
+    if spec is None:
         return Session(resolve(text), threads=threads)
-    backend, precision = how["backend"], how["precision"] or None
-    return Session(resolve(how["model"]), threads=threads, backend=backend, precision=precision)
+    backend, precision = spec["backend"], spec["precision"]
+    return Session(resolve(spec["model"]), threads=threads, backend=backend, precision=precision)

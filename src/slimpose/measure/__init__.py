@@ -1,1 +1,1 @@
-"""Benchmarks, the planner and the synthetic video they run on."""
+"""Speed measurements on this machine: benchmark, load planning, and backend diagnosis."""

@@ -13,11 +13,11 @@ from slimpose.runtime.timing import time_interleaved
 SIDE = 1024
 """Rows and columns of the matrices, as declared in matmul_fp32.onnx and matmul_int8.onnx.
 
-Each file is one node, ``y = a @ b``: MatMul of floats, or MatMulInteger of uint8 and int8. They were
-written with the onnx package: ``helper.make_graph([helper.make_node(kind, ["a", "b"], ["y"])], ...)``,
-opset 17, IR version 8. ``b`` is an initializer with ``data_location=EXTERNAL`` and no data: it is
-supplied below. As a constant, like a network's weights, it may be packed before the run; as an
-input it would be packed in each call, which costs 4 % in INT8.
+Each file is one node, ``y = a @ b``: MatMul of floats, or MatMulInteger of uint8 and int8. They
+were written once with the onnx package (``helper.make_node(kind, ["a", "b"], ["y"])``, opset 17, IR
+version 8). ``b`` is an initializer with ``data_location=EXTERNAL`` and no data, which is supplied
+below. As a constant, like a network's weights, it may be packed before the run; as an input it
+would be packed in each call, which costs 4 % in INT8.
 """
 
 

@@ -1,50 +1,55 @@
-"""How long the whole way from a picture to people with ids takes: decode, detect, crop, pose (DARK is in it), track."""
+"""End-to-end latency on a synthetic video: decode, detect, crop, pose (with DARK), track."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from slimpose.measure.synthetic_video import GroundTruthDetector, SyntheticVideo
 from slimpose.media.frame import Frame
 from slimpose.poses import Poses
 from slimpose.runtime.estimator import CropBatch, PoseEstimator
+from slimpose.runtime.follower import STAGES as FOLLOWER_STAGES
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
-from slimpose.runtime.timing import CallTimes
+from slimpose.runtime.timing import CallTimes, StageTimes
 
+STAGES: tuple[str, ...] = ("decode", *FOLLOWER_STAGES)
 _FPS = 25.0
-"""Of the film, for whoever follows people: not how fast it is gone through."""
-STAGES: tuple[str, ...] = ("decode", "detect", "crop", "pose", "track")
+"""Frame rate of the video as the tracker is told; it is processed as fast as possible."""
+_CAMERA_OFFSET = 5
+"""Frames by which the cameras are apart in the video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineTimes:
-    """What a run through a film gave.
+    """Times of a run through a video.
 
     Attributes:
-        step: A step: one picture of every camera.
-        stages_ms: Mean milliseconds a step by stage; the detector's spread over the steps.
-        people: Mean number of people looked at in a picture.
-        detections: Share of the pictures that the detector looked at; it is called on demand too.
-        fps: Pictures a second of each camera, were they there at once.
+        step: Time of a step: one frame of every camera.
+        stages_ms: Mean milliseconds per step by stage; the detector's time is spread over steps.
+        people_per_frame: Mean number of people processed per frame.
+        detector_share: Share of the frames on which the detector ran; it also runs on demand.
+        fps: Frames per second of each camera, if frames were always available.
     """
 
     step: CallTimes
     stages_ms: Mapping[str, float]
-    people: float
-    detections: float
+    people_per_frame: float
+    detector_share: float
     fps: float
 
 
 def time_pipeline(
     pose: Session,
     detector: Session,
-    film: SyntheticVideo,
+    video: SyntheticVideo,
     *,
     cameras: int = 1,
     detect_every: int = 8,
@@ -52,75 +57,77 @@ def time_pipeline(
     seconds: float = 3.0,
     clock_s: Callable[[], float] = time.perf_counter,
 ) -> PipelineTimes:
-    """Go through a film, once for every camera, and return the times.
+    """Process a video, once for every camera, and return the times.
 
     Args:
         pose: A pose model.
-        detector: A person detector; its work is done, its answer replaced by the film's boxes.
-        film: What all cameras see, each at another place of it.
-        cameras: How many.
+        detector: A person detector; it runs, and its boxes are replaced by the video's.
+        video: What all cameras show, each at another frame of it.
+        cameras: Number of cameras.
         detect_every: See ``Follower``.
-        steps: Timed steps at most.
-        seconds: No further step begins after so long; warm-up (one interval of the detector) not
-            included.
-        clock_s: The time.
+        steps: Maximum number of timed steps.
+        seconds: No further step starts after this time; warm-up (one interval of the detector) is
+            not included.
+        clock_s: Returns the time in seconds.
     """
-    finder = GroundTruthDetector(detector)
-    counted = _Counted(pose)
-    follower = Follower(
-        Pipeline(estimator=counted, detector=finder),
-        cameras=cameras,
-        detect_every=detect_every,
-        smooth=True,
-    )
+    known_boxes = GroundTruthDetector(detector)
+    estimator = _CountingEstimator(pose)
+    pipeline = Pipeline(estimator=estimator, detector=known_boxes)
+    follower = Follower(pipeline, cameras=cameras, detect_every=detect_every, smooth=True)
     warm_up = max(3, detect_every)
     step_ms: list[float] = []
-    total_ms = dict.fromkeys(STAGES, 0.0)
-    began_s, looked = clock_s(), 0
+    stages = StageTimes(*STAGES)
+    started_s, detections_before = clock_s(), 0
     for step in range(warm_up + steps):
         if step == warm_up:
-            began_s, counted.people, looked = clock_s(), 0, follower.detections
-        if step > warm_up and clock_s() - began_s >= seconds:
+            started_s, estimator.people, detections_before = clock_s(), 0, follower.detections
+        if step > warm_up and clock_s() - started_s >= seconds:
             break
-        started_s = clock_s()
-        places = [step + camera * 5 for camera in range(cameras)]
-        images = [film.picture(place) for place in places]
+        step_started_s = clock_s()
+        indices = [step + camera * _CAMERA_OFFSET for camera in range(cameras)]
+        frames = [
+            Frame(camera=camera, image=video.frame(index), timestamp_s=step / _FPS)
+            for camera, index in enumerate(indices)
+        ]
         decoded_s = clock_s()
-        finder.boxes_image = film.boxes_image[
-            places[0] % len(film.boxes_image)
-        ]  # a few px off for other cameras
-        follower.step(
-            [
-                Frame(camera=n, image=image, timestamp_s=step / _FPS)
-                for n, image in enumerate(images)
-            ]
-        )
+        # The first camera's boxes, which are a few pixels off for the others.
+        known_boxes.boxes_image = video.boxes_image[indices[0] % len(video.boxes_image)]
+        follower.step(frames)
         if step >= warm_up:
-            step_ms.append(1e3 * (clock_s() - started_s))
-            total_ms["decode"] += 1e3 * (decoded_s - started_s)
-            for stage, ms in follower.last_ms.items():
-                total_ms[stage] += ms
-    done = len(step_ms)
+            step_ms.append(1e3 * (clock_s() - step_started_s))
+            stages.add("decode", 1e3 * (decoded_s - step_started_s))
+            stages.add_all(follower.last_ms)
+    frame_count = len(step_ms) * cameras
     return PipelineTimes(
         step=CallTimes.of(step_ms),
-        stages_ms={stage: ms / done for stage, ms in total_ms.items()},
-        people=counted.people / (done * cameras),
-        detections=(follower.detections - looked) / (done * cameras),
-        fps=1e3 * done / max(sum(step_ms), 1e-9),
+        stages_ms={stage: durations.mean_ms for stage, durations in stages.stages.items()},
+        people_per_frame=estimator.people / frame_count,
+        detector_share=(follower.detections - detections_before) / frame_count,
+        fps=1e3 * len(step_ms) / max(sum(step_ms), 1e-9),
     )
 
 
-class _Counted(PoseEstimator):
-    """A pose model that counts the people it looks at."""
+class _CountingEstimator(PoseEstimator):
+    """A pose model that counts the people it processes."""
 
     people = 0
 
-    def estimate_cut(self, cut: CropBatch) -> list[Poses]:
+    def estimate_crops(self, batch: CropBatch) -> list[Poses]:
         """See ``PoseEstimator``."""
-        self.people += len(cut.crops)
-        return super().estimate_crops(cut)
+        self.people += len(batch.crops)
+        return super().estimate_crops(batch)
 
 
 def random_crops(session: Session, count: int) -> np.ndarray:
-    """Return crops of noise for a model, always the same."""
+    """Return random crops (count, H, W, 3) for a model, the same ones every time."""
     return np.random.default_rng(0).integers(0, 256, (count, *session.info.size, 3), dtype=np.uint8)
+
+
+@contextmanager
+def opencv_threads_restored() -> Iterator[None]:
+    """Restore OpenCV's number of threads after a block that changes it."""
+    before = cv2.getNumThreads()
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

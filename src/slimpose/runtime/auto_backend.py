@@ -105,7 +105,7 @@ def open_session(
     if backend != AUTO:
         return Session(path, threads=threads, backend=backend, precision=precision)
     choice = choose_backend(path, threads=threads, precision=precision).choice
-    return _open_model(path, threads, choice)
+    return open_choice(path, threads, choice)
 
 
 def check_names(backend: str, precision: str | None) -> None:
@@ -231,7 +231,7 @@ def choose_backend(
     if (cached := _parse_entry(entry, candidates)) is not None:
         return cached
     result = run_trial(
-        path, candidates, threads=threads, open_model=open_model or _open_model, seconds=seconds
+        path, candidates, threads=threads, open_model=open_model or open_choice, seconds=seconds
     )
     _write_cache(cache, key, result)
     return result
@@ -279,7 +279,7 @@ def run_trial(
     return TrialResult(choice=by_name[best], median_ms=median_ms, failed=failed, is_cached=False)
 
 
-def _open_model(path: Path, threads: int | None, choice: BackendChoice) -> Session:
+def open_choice(path: Path, threads: int | None, choice: BackendChoice) -> Session:
     return Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
 
 

@@ -48,7 +48,7 @@ def crop_people(
 def _shrink(
     image: Image, affine: np.ndarray, crop_size: Size, factor: int
 ) -> tuple[Image, np.ndarray]:
-    """Return the crop's part of the image, shrunk by a factor, and the affine from it to the crop."""
+    """Return the crop's part of the image, shrunk, and the affine from it to the crop."""
     scale, height, width = float(affine[0, 0]), *image.shape[:2]
     low = np.floor(-affine[:, 2] / scale - factor)
     high = np.ceil((np.array([crop_size.width, crop_size.height]) - affine[:, 2]) / scale + factor)

@@ -39,14 +39,6 @@ class Graph(Protocol):
         ...
 
 
-class OpenGraph(Protocol):
-    """Opens a model file: a backend's ``Graph`` class."""
-
-    def __call__(self, path: Path, *, threads: int | None, precision: str | None) -> Graph:
-        """Return the opened file; see ``available.open_graph``."""
-        ...
-
-
 class Installation(NamedTuple):
     """What an installed backend offers on this machine; see ``available.BackendStatus``."""
 
@@ -88,7 +80,8 @@ class BackendSpec:
     Attributes:
         name: What ``--backend`` takes.
         install: How to install it.
-        open_graph: Opens a model file. Imports the backend's package, which the spec does not.
+        open_graph: Opens a file, as ``open_graph(path, threads=..., precision=...)``; only this
+            imports the backend's package.
         detect: Returns what it offers here; None if it is not installed.
         extras: The extra of slimpose by the third-party module it brings.
         reads_onnx: Whether it runs ONNX files.
@@ -97,7 +90,7 @@ class BackendSpec:
 
     name: str
     install: str
-    open_graph: OpenGraph
+    open_graph: Callable[..., Graph]
     detect: Callable[[], Installation | None]
     extras: Mapping[str, str]
     reads_onnx: bool = True

@@ -1,0 +1,121 @@
+"""``slimpose benchmark`` on synthetic models."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from run_main import run_main
+from slimpose.runtime.timing import CallTimes, time_interleaved
+from synthetic_models import write_detector_model, write_pose_model
+
+
+@pytest.fixture
+def pose(tmp_path: Path) -> Path:
+    return write_pose_model(tmp_path / "pose.onnx")
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    return write_detector_model(tmp_path / "detector.onnx")
+
+
+def raw_graph(path: Path) -> Path:
+    """Write a graph that no adapter reads."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
+    )
+    return path
+
+
+def test_last_line_has_all_measurements(
+    pose: Path, detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = "--model", pose, "--detector", detector, "--peers", raw_graph(tmp_path / "raw.onnx")
+    options = "--quick", "--people", "1", "2", "--threads", "1", "--backend", "onnxruntime"
+    assert run_main("benchmark", *models, *options) == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    document: dict[str, Any] = json.loads(last)
+    alone = {(row["name"], row["people"]) for row in document["alone"]}
+    pose_name, detector_name = "pose onnxruntime fp32", "detector onnxruntime fp32"
+    assert alone == {(pose_name, 1), (pose_name, 2), ("raw", 1), (detector_name, 1)}
+    for row in document["alone"]:
+        assert 0 < row["median_ms"] <= row["p95_ms"]
+        assert (row["share_of_peak"] is None) == (row["name"] == "raw")
+    assert [row["people"] for row in document["pipeline"]] == [1, 2]
+    assert document["machine"]["threads"] >= 1
+    assert document["peak_gmac_per_s"]["1"]["int8"] > 0
+    assert document["quick"] is True
+    if sys.platform == "linux":
+        assert [row["name"] for row in document["memory"]] == ["pose onnxruntime"]
+        assert document["memory"][0]["peak_mb"] >= document["memory"][0]["before_mb"] > 10
+
+
+def test_files_of_one_name_are_both_timed_for_the_requested_rounds(
+    pose: Path,
+    detector: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    twin = tmp_path / "twin" / pose.name
+    twin.parent.mkdir()
+    shutil.copyfile(pose, twin)
+    requested: list[int] = []
+
+    def counted(calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, CallTimes]:
+        requested.append(rounds)
+        return time_interleaved(calls, rounds=rounds)
+
+    monkeypatch.setattr("slimpose.measure.benchmark.time_interleaved", counted)
+    models = "--model", pose, twin, "--detector", detector
+    skipped = "--quick", "--no-pipeline", "--no-memory"
+    options = "--rounds", "5", "--people", "1", "--threads", "1", "--backend", "onnxruntime"
+    assert run_main("benchmark", *models, *skipped, *options) == 0
+    document = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["name"] for row in document["alone"]] == [
+        f"{pose} onnxruntime fp32",
+        f"{twin} onnxruntime fp32",
+        "detector onnxruntime fp32",
+    ]
+    assert requested == [5]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--people", "0"), "--people is 0; expected numbers of 1 or more"),
+        (("--threads", "1", "-1"), "--threads is 1, -1; expected"),
+        (("--seconds", "0"), "--seconds is 0; expected a number over 0"),
+        (("--rounds", "0"), "--rounds is 0"),
+        (("--backend", "tpu"), "no backend is named 'tpu'"),
+        (
+            ("--backend", "ncnn"),
+            r"(ncnn does not read .*; expected a \.ncnn\.param file|ncnn is not installed)",
+        ),
+        (("--precision", "fp7"), "nothing here runs .* in fp7; see slimpose doctor"),
+        (("--peers", "/nowhere.onnx"), "no model file /nowhere.onnx"),
+    ],
+)
+def test_invalid_options_are_rejected(
+    pose: Path,
+    detector: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    threads = ["--threads", "1"] if "--threads" not in options else []
+    models = "--model", pose, "--detector", detector
+    assert run_main("benchmark", *models, "--no-pipeline", "--quick", *threads, *options) == 2
+    assert re.search(message, capsys.readouterr().err)
