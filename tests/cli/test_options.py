@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slimpose.cli.options import ModelOptions, OutputOptions, TrackingOptions
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (lambda: ModelOptions(threads=0), "threads is 0; expected 1 or more"),
+        (lambda: ModelOptions(score_threshold=-0.1), r"--score-threshold is -0\.1; expected"),
+        (lambda: TrackingOptions(detect_every=0), "--detect-every is 0; expected 1 or more"),
+        (lambda: OutputOptions(csv=Path("-")), "--csv is -; expected a file"),
+        (lambda: OutputOptions(openpose_order="COCO_18"), "is about --openpose; expected both"),
+    ],
+)
+def test_invalid_options_are_rejected(options: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        options()
+
+
+def test_output_paths_are_listed_by_option() -> None:
+    options = OutputOptions(json=Path("a.json"), jsonl="-", openpose=Path("folder"))
+    assert options.files() == {"--json": Path("a.json")}
+    assert options.folders() == {"--openpose": Path("folder")}
