@@ -41,7 +41,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 @pytest.fixture(scope="module")
-def annotations() -> dict[str, Any]:
+def coco_document() -> dict[str, Any]:
     """A COCO file of the sample photos, labeled by the shipped models."""
     estimate = slimpose.load()
     images, people = [], []
@@ -63,7 +63,7 @@ def annotations() -> dict[str, Any]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, annotations: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, coco_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
     photos = tmp_path / "photos"
     shutil.copytree(ROOT / "examples/photos", photos, ignore=shutil.ignore_patterns("*.md"))
     shutil.copy(sorted(photos.iterdir())[0], tmp_path / "street.jpg")
@@ -76,7 +76,7 @@ def folder(tmp_path: Path, annotations: dict[str, Any], monkeypatch: pytest.Monk
     for _ in range(6):
         writer.write(image)
     writer.release()
-    (tmp_path / "people.json").write_text(json.dumps(annotations))
+    (tmp_path / "people.json").write_text(json.dumps(coco_document))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     return tmp_path
