@@ -1,50 +1,68 @@
-# Two commands, each alone from a fresh clone on a machine with Python >= 3.10 and make:
-#   make demo    finds everyone in the sample photos with the shipped weights
-#   make check   every check and every test
+# Three commands, each from a fresh clone on a machine with Python >= 3.10 and make:
+#   make demo    finds the people in the sample photos with the shipped models
+#   make check   runs every check and every test
+#   make docs    builds the documentation site in site/
 # PYTHON=python3.12 make check chooses the interpreter.
 
 PYTHON ?= python3
 FULL := .venv/bin
 LEAN := .venv-lean/bin
+DOCS := .venv-docs/bin
+SOURCES := src tests benchmarks examples docs
 PIP := -m pip --disable-pip-version-check --quiet install
+OLD_PYTHON := slimpose needs Python 3.10 or newer; use for example PYTHON=python3.12 make
+CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(OLD_PYTHON)")'
 
-.PHONY: demo check format clean
+.PHONY: demo check docs format clean
 
 demo: .venv-lean/installed
 	$(LEAN)/slimpose predict examples/photos/*.jpg --out out/demo
-	@echo "The pictures are in $(CURDIR)/out/demo"
+	@echo "The drawings are in $(CURDIR)/out/demo"
 
 check: .venv/installed
-	$(FULL)/ruff format --check src tests benchmarks
-	$(FULL)/ruff check src tests benchmarks
+	$(FULL)/ruff format --check $(SOURCES)
+	$(FULL)/ruff check $(SOURCES)
 	$(FULL)/basedpyright --pythonpath $(FULL)/python
 	$(FULL)/lint-imports
 	$(FULL)/pytest --numprocesses 2 --dist loadfile
 	$(FULL)/slimpose verify mnv2 mnv2@openvino --max-px 0.05
 	$(FULL)/slimpose verify mnv2 mnv2-int8 --max-p95-px 3
-	-$(FULL)/slimpose verify mnv2 mnv2@openvino:bf16  # not every processor computes it
+	-$(FULL)/slimpose verify mnv2 mnv2@openvino:bf16  # not every processor supports it
+
+# The help texts of the commands come from .venv, the API reference from the source files.
+docs: .venv/installed .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(DOCS)/mkdocs build --strict
+	@echo "Open $(CURDIR)/site/index.html"
 
 format: .venv/installed
-	$(FULL)/ruff format src tests
-	$(FULL)/ruff check --fix src tests
+	$(FULL)/ruff format $(SOURCES)
+	$(FULL)/ruff check --fix $(SOURCES)
 
 clean:
-	rm -rf .venv .venv-lean out
+	rm -rf .venv .venv-lean .venv-docs out site
 
-# An environment is made anew when pyproject.toml changes. The lean one holds a copy of the package, so it follows the sources.
+# Each environment is created again when pyproject.toml changes. The lean one has a copy of the
+# package, so it is updated when a source file changes.
 .venv/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "slimpose needs Python 3.10 or newer; say PYTHON=python3.12 make check")'
-	@echo "Making .venv with PyTorch and the checkers: a few minutes the first time."
+	@$(CHECK_PYTHON)
+	@echo "Creating .venv with PyTorch and the development tools: a few minutes the first time."
 	$(PYTHON) -m venv --clear .venv
 	$(FULL)/python $(PIP) --editable '.[train,dev,openvino,ncnn]'
 	@touch $@
 
-.venv-lean/made: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "slimpose needs Python 3.10 or newer; say PYTHON=python3.12 make demo")'
-	@echo "Making .venv-lean (NumPy, OpenCV, ONNX Runtime; no PyTorch)."
+.venv-docs/installed: pyproject.toml
+	@$(CHECK_PYTHON)
+	@echo "Creating .venv-docs (MkDocs)."
+	$(PYTHON) -m venv --clear .venv-docs
+	$(DOCS)/python $(PIP) '.[docs]'
+	@touch $@
+
+.venv-lean/created: pyproject.toml
+	@$(CHECK_PYTHON)
+	@echo "Creating .venv-lean (NumPy, OpenCV, ONNX Runtime; no PyTorch)."
 	$(PYTHON) -m venv --clear .venv-lean
 	@touch $@
 
-.venv-lean/installed: .venv-lean/made $(shell find src -type f -not -name '*.pyc')
+.venv-lean/installed: .venv-lean/created $(shell find src -type f -not -name '*.pyc')
 	$(LEAN)/python $(PIP) --upgrade .
 	@touch $@

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 from random_people import write_random_people
-
 from slimpose.cli.main import main as slimpose
 
-SHIPPED = Path(__file__).parents[1] / "models/mnv2/weights.safetensors"
+SHIPPED = Path(__file__).resolve().parents[1] / "models/mnv2/weights.safetensors"
 RECIPE = """extends = "mnv2"
 distillation_weight = 0
 learning_rate = 3e-4

@@ -1,4 +1,4 @@
-"""The scripts in examples/ run as they are documented."""
+"""The scripts in examples/ run as documented (training: tests/docs runs it)."""
 
 from __future__ import annotations
 
