@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from pathlib import Path
 
@@ -16,7 +17,12 @@ from slimpose.export import onnx as onnx_export
 from slimpose.export.runtimes import convert
 from slimpose.network.pose_net import PoseNet
 from slimpose.runtime.auto_backend import BackendChoice, choices_for_file, open_session
-from slimpose.runtime.backends.available import FILE_SUFFIXES, backends, read_metadata
+from slimpose.runtime.backends.available import (
+    FILE_SUFFIXES,
+    NATIVE_FILES,
+    backends,
+    read_metadata,
+)
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.session import Session
 from slimpose.train import checkpoint
@@ -179,6 +185,12 @@ def test_unsupported_precision_or_name_is_rejected_and_nothing_written(
     with pytest.raises(ValueError, match=r"expected a name that ends in \.ncnn\.param"):
         write(loaded, tmp_path / "net.param")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("backend", NATIVE_FILES)
+def test_every_native_format_has_an_exporter(backend: str) -> None:
+    module = f"slimpose.export.runtimes.{NATIVE_FILES[backend].exporter}"
+    assert callable(importlib.import_module(module).write)
 
 
 def test_file_that_differs_from_its_source_is_not_written(
