@@ -68,11 +68,6 @@ class NativeFiles:
     exporter: str
     int8_options: str | None = None
 
-    @property
-    def suffix(self) -> str:
-        """The ending from its last dot on, as ``Path.suffix`` has it."""
-        return f".{self.ending.rpartition('.')[2]}"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSpec:
