@@ -254,7 +254,7 @@ def test_without_openvino_pytorch_computes_the_same(
 def test_on_a_processor_without_bf16_openvino_computes_in_fp32(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slimpose.train.inference.offered", lambda core: ("fp32",))
+    monkeypatch.setattr("slimpose.train.inference.supported_precisions", lambda core: ("fp32",))
     teacher = distillation.open_teacher(weights)
     assert teacher.runs_on == "OpenVINO FP32"
     crops = random_crops(2, 64, 64)

@@ -119,7 +119,7 @@ def train(
     check_threads(threads)
     if batch < 0 or length <= 0:
         raise ValueError(
-            f"--batch is {batch}, --length {length:g}; expected 0 or more, and more than 0"
+            f"--batch {batch}, --length {length:g}; expected 0 or more, and more than 0"
         )
     if accumulate < 1 or workers < 1:
         raise ValueError(f"--accumulate is {accumulate}, --workers {workers}; expected 1 or more")

@@ -26,7 +26,9 @@ BACKENDS = tuple(SPECS)
 NATIVE_FILES: Mapping[str, NativeFiles] = {
     spec.name: spec.native_files for spec in SPECS.values() if spec.native_files is not None
 }
-FILE_SUFFIXES: Mapping[str, str] = {files.suffix: name for name, files in NATIVE_FILES.items()}
+FILE_SUFFIXES: Mapping[str, str] = {
+    f".{files.ending.rpartition('.')[2]}": name for name, files in NATIVE_FILES.items()
+}
 """Suffix to the one backend that reads such a file; any other file is ONNX."""
 
 
