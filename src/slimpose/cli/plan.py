@@ -113,7 +113,7 @@ def plan(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
-    """Plans, and the times of those that were tried; the command of the chosen one, or a capacity."""
+    """Plans with the times of those tried; and the command of the chosen one, or the capacity."""
 
     load: Load
     plans: Sequence[Plan]
