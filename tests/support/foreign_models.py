@@ -64,6 +64,13 @@ def write_constant(path: Path, image: tuple[int, list[Any]], **outputs: np.ndarr
     return save_graph(path, nodes, constants, image=image, outputs=shapes)
 
 
+def write_relu(path: Path) -> Path:
+    """Write a graph that no adapter reads."""
+    shape = [1, 3, 8, 8]
+    node = helper.make_node("Relu", ["image"], ["y"])
+    return save_graph(path, [node], {}, image=(TensorProto.FLOAT, shape), outputs={"y": shape})
+
+
 def write_movenet(path: Path, *, joints: int = 17) -> Path:
     values = np.zeros((1, 1, joints, 3), np.float32)
     values[0, 0, :17, 0] = (JOINTS_PX[:joints, 1] + 0.5) / SIZE.height
