@@ -1,6 +1,7 @@
-"""TensorRT and CUDA as their documentation describes what slimpose calls, computed by ONNX Runtime on the CPU.
+"""A fake TensorRT and CUDA, after their documentation, computed by ONNX Runtime on the CPU.
 
-It shows that the calls fit together and that arrays arrive whole; not that TensorRT accepts a file.
+It shows that slimpose's calls fit together and that arrays arrive complete, not that TensorRT
+accepts a file.
 Source: NVIDIA's TensorRT 10 Python API and CUDA runtime API references.
 """
 
@@ -20,7 +21,7 @@ TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 
 
 class Cuda:
-    """cuda.bindings.runtime: (error, value) pairs; a device pointer is a number that only copies understand."""
+    """cuda.bindings.runtime: calls return (error, value), pointers are keys of ``memory``."""
 
     cudaError_t = SimpleNamespace(cudaSuccess=0)  # noqa: N815
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)  # noqa: N815
@@ -60,7 +61,7 @@ class Cuda:
 
 
 class TensorRt:
-    """The tensorrt module. ``asked`` is what the last build was asked for."""
+    """The tensorrt module. ``build`` has the settings of the last build."""
 
     __version__ = "10.3.0"
     Logger = type("Logger", (), {"WARNING": 2, "ERROR": 1, "__init__": lambda self, level: None})
@@ -71,8 +72,8 @@ class TensorRt:
 
     def __init__(self, cuda: Cuda) -> None:
         self.cuda = cuda
-        self.asked: dict[str, Any] = {}
-        self.refuses = ""
+        self.build: dict[str, Any] = {}
+        self.parser_error = ""
 
     def nptype(self, kind: str) -> Any:
         return TYPES[kind]
@@ -86,61 +87,63 @@ class TensorRt:
         )
 
     def _network(self, flags: int) -> Any:
-        self.asked = {"flags": flags}
+        self.build = {"flags": flags}
         return SimpleNamespace(
-            get_input=lambda number: SimpleNamespace(
-                name=self.asked["onnx"].graph.input[number].name,
-                shape=[
-                    d.dim_value or -1
-                    for d in self.asked["onnx"].graph.input[number].type.tensor_type.shape.dim
-                ],
-            )
+            get_input=lambda number: self._input(self.build["onnx"].graph.input[number])
         )
+
+    def _input(self, value: onnx.ValueInfoProto) -> Any:
+        shape = [size.dim_value or -1 for size in value.type.tensor_type.shape.dim]
+        return SimpleNamespace(name=value.name, shape=shape)
 
     def OnnxParser(self, network: object, logger: object) -> Any:
         def parse(data: bytes) -> bool:
-            self.asked["onnx"] = onnx.load_from_string(data)
-            return not self.refuses
+            self.build["onnx"] = onnx.load_from_string(data)
+            return not self.parser_error
 
         return SimpleNamespace(
             parse=parse,
             num_errors=1,
-            get_error=lambda number: SimpleNamespace(desc=lambda: self.refuses),
+            get_error=lambda number: SimpleNamespace(desc=lambda: self.parser_error),
         )
 
     def _config(self) -> Any:
-        def known(data: bytes) -> Any:
-            self.asked["known"] = data
+        def create_cache(data: bytes) -> Any:
+            self.build["timings"] = data
             return SimpleNamespace(serialize=lambda: b"timings")
 
-        def use(cache: Any, ignore_mismatch: bool) -> None:
+        def set_cache(cache: Any, ignore_mismatch: bool) -> None:
             assert not ignore_mismatch
-            self.asked["cache"] = cache
+            self.build["cache"] = cache
 
         return SimpleNamespace(
-            clear_flag=lambda flag: self.asked.setdefault("cleared", flag),
-            set_memory_pool_limit=lambda pool, size: self.asked.setdefault(pool, size),
-            create_timing_cache=known,
-            set_timing_cache=use,
-            get_timing_cache=lambda: self.asked["cache"],
-            add_optimization_profile=lambda profile: self.asked.setdefault("profiles", []).append(
+            clear_flag=lambda flag: self.build.setdefault("cleared", flag),
+            set_memory_pool_limit=lambda pool, size: self.build.setdefault(pool, size),
+            create_timing_cache=create_cache,
+            set_timing_cache=set_cache,
+            get_timing_cache=lambda: self.build["cache"],
+            add_optimization_profile=lambda profile: self.build.setdefault("profiles", []).append(
                 profile
             ),
         )
 
     def _set_shape(
-        self, name: str, least: tuple[int, ...], usual: tuple[int, ...], most: tuple[int, ...]
+        self,
+        name: str,
+        minimum: tuple[int, ...],
+        optimum: tuple[int, ...],
+        maximum: tuple[int, ...],
     ) -> None:
-        self.asked["profile"] = {name: [least, usual, most]}
+        self.build["profile"] = {name: [minimum, optimum, maximum]}
 
     def _build(self, network: object, config: object) -> bytes | None:
-        if len(self.asked["profiles"]) != 1:
+        if len(self.build["profiles"]) != 1:
             return None
         return (
             HEADER
-            + json.dumps(self.asked["profile"]).encode()
+            + json.dumps(self.build["profile"]).encode()
             + b"\n"
-            + self.asked["onnx"].SerializeToString()
+            + self.build["onnx"].SerializeToString()
         )
 
     def Runtime(self, logger: object) -> Any:
@@ -159,10 +162,9 @@ class Engine:
     def __init__(self, cuda: Cuda, profile: dict[str, Any], model: bytes) -> None:
         self.cuda, self.profile = cuda, profile
         self.session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        self.puts = {
-            put.name: put for put in (*self.session.get_inputs(), *self.session.get_outputs())
-        }
-        self.num_io_tensors = len(self.puts)
+        tensors = (*self.session.get_inputs(), *self.session.get_outputs())
+        self.tensors = {tensor.name: tensor for tensor in tensors}
+        self.num_io_tensors = len(self.tensors)
         self.addresses: dict[str, int] = {}
         self.batch = -1
 
@@ -170,39 +172,41 @@ class Engine:
         return self
 
     def get_tensor_name(self, number: int) -> str:
-        return list(self.puts)[number]
+        return list(self.tensors)[number]
 
     def get_tensor_mode(self, name: str) -> str:
         return "in" if name in self.profile else "out"
 
     def get_tensor_dtype(self, name: str) -> str:
-        return self.puts[name].type
+        return self.tensors[name].type
 
     def get_tensor_profile_shape(self, name: str, number: int) -> list[Any]:
         assert number == 0
         return self.profile[name]
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        least, _, most = self.profile[name]
-        assert least[0] <= shape[0] <= most[0]
-        assert list(shape[1:]) == least[1:]
+        minimum, _, maximum = self.profile[name]
+        assert minimum[0] <= shape[0] <= maximum[0]
+        assert list(shape[1:]) == minimum[1:]
         self.batch = shape[0]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return (self.batch, *self.puts[name].shape[1:])
+        return (self.batch, *self.tensors[name].shape[1:])
 
     def set_tensor_address(self, name: str, pointer: int) -> None:
         self.addresses[name] = pointer
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == 77
-        assert set(self.addresses) == set(self.puts)
+        assert set(self.addresses) == set(self.tensors)
         name = next(iter(self.profile))
         shape = self.get_tensor_shape(name)
-        pixels = np.frombuffer(self.cuda.memory[self.addresses[name]], TYPES[self.puts[name].type])
-        outputs = [put.name for put in self.session.get_outputs()]
-        answers = self.session.run(outputs, {name: pixels[: int(np.prod(shape))].reshape(shape)})
-        for output, answer in zip(outputs, answers, strict=True):
-            data = np.ascontiguousarray(answer).tobytes()
+        pixels = np.frombuffer(
+            self.cuda.memory[self.addresses[name]], TYPES[self.tensors[name].type]
+        )
+        outputs = [tensor.name for tensor in self.session.get_outputs()]
+        arrays = self.session.run(outputs, {name: pixels[: int(np.prod(shape))].reshape(shape)})
+        for output, array in zip(outputs, arrays, strict=True):
+            data = np.ascontiguousarray(array).tobytes()
             self.cuda.memory[self.addresses[output]][: len(data)] = data
         return True

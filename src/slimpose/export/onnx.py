@@ -215,7 +215,7 @@ def to_model_file(
 
 def compare_outputs(module: nn.Module, model: bytes, pictures: Crops) -> ExportDrift:
     """Return the largest differences between a torch module and its file on the same pictures."""
-    session = onnxruntime.InferenceSession(model, session_options(0), providers=CPU)
+    session = onnxruntime.InferenceSession(model, session_options(), providers=CPU)
     names = [output.name for output in session.get_outputs()]
     answers = [
         np.asarray(answer) for answer in session.run(None, {session.get_inputs()[0].name: pictures})

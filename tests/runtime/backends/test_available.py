@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -66,3 +67,15 @@ def test_each_backend_reads_its_own_files(tmp_path: Path) -> None:
         FileNotFoundError, match=r"no model file .*a\.ncnn\.bin; an NCNN model is a\.ncnn\.param, "
     ):
         Session(tmp_path / "a.ncnn.param")
+
+
+def test_listing_backends_imports_no_optional_package() -> None:
+    program = (
+        "import sys, slimpose.runtime.backends.available\n"
+        "loaded = {'openvino', 'ncnn', 'ai_edge_litert', 'tensorrt', 'cuda'} & sys.modules.keys()\n"
+        "raise SystemExit(f'imported {loaded}' if loaded else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -6,7 +6,6 @@ import importlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -16,33 +15,6 @@ from slimpose.runtime.backends.available import FILE_SUFFIXES, NATIVE_FILES
 from slimpose.runtime.session import Model, Session
 
 _BATCH = 16
-
-
-class Exporter(Protocol):
-    """A module of this package that writes a runtime's files."""
-
-    def write(
-        self,
-        source: Any,
-        out: Path,
-        *,
-        name: str,
-        card: Mapping[str, Any],
-        precision: str,
-        images: Crops,
-    ) -> list[Path]:
-        """Write the files of a model; return them, the one that is opened first.
-
-        Args:
-            source: The network; an ONNX file too, if the runtime's ``NativeFiles.int8_options`` is
-                not None.
-            out: The file that is opened.
-            name: The model's name.
-            card: Facts for the metadata, in addition to those of the weights.
-            precision: One of the runtime's ``NativeFiles.precisions``.
-            images: uint8 (n, H, W, 3), for the ranges of INT8.
-        """
-        ...
 
 
 def convert(
@@ -78,7 +50,7 @@ def convert(
     reference: Model = Session(source) if isinstance(source, Path) else TorchModel(source)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder:
-        files = cast("Exporter", exporter).write(
+        files: list[Path] = exporter.write(  # the first one is opened
             source,
             Path(folder) / out.name,
             name=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -56,7 +56,8 @@ class NativeFiles:
         ending: What the files' names end in.
         read_metadata: Reads a file's metadata; empty for files that slimpose did not write.
         precisions: The precisions that ``slimpose export`` writes.
-        exporter: Module of ``slimpose.export.runtimes`` that writes them.
+        exporter: Module of ``slimpose.export.runtimes`` whose ``write`` writes them and returns
+            their paths.
         int8_options: Options of ``slimpose quantize`` for INT8 ONNX files that can be converted to
             such a file; None if they are made from weights only.
     """
@@ -92,7 +93,7 @@ class BackendSpec:
     install: str
     open_graph: Callable[..., Graph]
     detect: Callable[[], Installation | None]
-    extras: Mapping[str, str]
+    extras: Mapping[str, str] = field(default_factory=dict)
     reads_onnx: bool = True
     native_files: NativeFiles | None = None
 

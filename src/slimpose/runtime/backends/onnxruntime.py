@@ -67,5 +67,4 @@ ONNXRUNTIME = BackendSpec(
     install="pip install onnxruntime",
     open_graph=OnnxRuntimeGraph,
     detect=_detect,
-    extras={},
 )

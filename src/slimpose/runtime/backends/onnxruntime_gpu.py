@@ -129,7 +129,6 @@ TENSORRT, CUDA = (
         install=_INSTALL[name],
         open_graph=partial(OnnxRuntimeGpuGraph, backend=name),
         detect=partial(_detect, name),
-        extras={},
     )
     for name in PROVIDERS
 )
