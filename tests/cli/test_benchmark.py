@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
+from foreign_models import write_relu
 from run_main import run_main
 from slimpose.runtime.timing import CallTimes, time_interleaved
 from synthetic_models import write_detector_model, write_pose_model
@@ -29,20 +28,10 @@ def detector(tmp_path: Path) -> Path:
     return write_detector_model(tmp_path / "detector.onnx")
 
 
-def raw_graph(path: Path) -> Path:
-    """Write a graph that no adapter reads."""
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
-    )
-    return path
-
-
 def test_last_line_has_all_measurements(
     pose: Path, detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    models = "--model", pose, "--detector", detector, "--peers", raw_graph(tmp_path / "raw.onnx")
+    models = "--model", pose, "--detector", detector, "--peers", write_relu(tmp_path / "raw.onnx")
     options = "--quick", "--people", "1", "2", "--threads", "1", "--backend", "onnxruntime"
     assert run_main("benchmark", *models, *options) == 0
     *_, last = capsys.readouterr().out.splitlines()

@@ -1,9 +1,8 @@
 from pathlib import Path
 
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
+from foreign_models import write_relu
 from slimpose.measure import benchmark
 from slimpose.measure.benchmark import model_entry, peer_entry, share_of_peak
 from slimpose.runtime.auto_backend import BackendChoice
@@ -19,14 +18,7 @@ def test_memory_measurement_that_times_out_is_none(
 
 
 def test_any_onnx_file_can_be_timed_for_one_input(tmp_path: Path) -> None:
-    path = tmp_path / "raw.onnx"
-    shape = [1, 3, 8, 8]
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
-    )
-    entry = peer_entry(path, name="raw", threads=1)
+    entry = peer_entry(write_relu(tmp_path / "raw.onnx"), name="raw", threads=1)
     assert entry.call(2) is None
     call = entry.call(1)
     assert call is not None

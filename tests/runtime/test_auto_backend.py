@@ -275,30 +275,3 @@ def test_unknown_names_are_rejected(pose: Path, options: dict[str, Any], message
 def test_auto_rejects_threads_under_one(pose: Path) -> None:
     with pytest.raises(ValueError, match="threads is 0; expected 1 or more"):
         open_session(pose, backend="auto", threads=0)
-
-
-def test_interleaved_calls_are_warmed_up_and_counted() -> None:
-    clock, durations_ms = Clock(), {"a": iter([90, 90, 1, 2, 3]), "b": iter([90, 90, 5, 5, 5])}
-
-    def work(name: str) -> None:
-        clock.now_s += next(durations_ms[name]) / 1e3
-
-    calls = {name: lambda name=name: work(name) for name in durations_ms}
-    times = timing.time_interleaved(calls, rounds=3, warm_up=2, clock_s=clock)
-    assert (times["a"].median_ms, times["a"].min_ms, times["a"].calls) == (
-        pytest.approx(2),
-        pytest.approx(1),
-        3,
-    )
-    assert times["a"].p95_ms == pytest.approx(2.9)
-    assert times["b"].median_ms == pytest.approx(5)
-
-
-def test_one_round_is_timed_even_if_it_is_late() -> None:
-    clock = Clock()
-
-    def work() -> None:
-        clock.now_s += 10
-
-    times = timing.time_interleaved({"slow": work}, rounds=9, warm_up=3, seconds=1.0, clock_s=clock)
-    assert times["slow"].calls == 1

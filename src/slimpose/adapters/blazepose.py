@@ -76,11 +76,7 @@ class BlazePose:
         )
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a uint8 batch (n, H, W, 3), with one call per crop.
-
-        Raises:
-            ValueError: If the batch does not fit, or there is no such output.
-        """
+        """Return outputs of a batch, with one call per crop; see ``Session.run``."""
         check_request(self.info, batch, outputs, self.outputs)
         joints = list(_LANDMARKS)
         points = np.zeros((len(batch), 17, 2), np.float32)

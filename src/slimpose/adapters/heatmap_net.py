@@ -8,13 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from slimpose import heatmap
-from slimpose.adapters.base import (
-    OUTPUTS,
-    image_input,
-    model_info,
-    normalize_imagenet,
-    select_outputs,
-)
+from slimpose.adapters import base
 from slimpose.geometry import CellAlignment
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.runtime.session import check_request
@@ -44,7 +38,7 @@ class HeatmapNet:
         alignment: CellAlignment = "multiples",
     ) -> None:
         self._session = open_onnx_file(path, threads=threads)
-        self._input, size = image_input(self._session, path)
+        self._input, size = base.image_input(self._session, path)
         found = self._session.get_outputs()
         shape = found[0].shape
         joints = len(skeleton.joints)
@@ -61,23 +55,19 @@ class HeatmapNet:
         even = np.full(2, stride, np.float32)
         self._step_px = (crop - 1) / (maps - 1) if alignment == "corners" else even
         self._start_px = (even - 1) / 2 if alignment == "centers" else np.zeros(2, np.float32)
-        self.outputs: tuple[str, ...] = OUTPUTS
-        self.info = model_info(
+        self.outputs: tuple[str, ...] = base.OUTPUTS
+        self.info = base.model_info(
             path, size=size, stride=stride, skeleton=skeleton, origin="a heatmap net"
         )
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a uint8 batch (n, H, W, 3) of the model's input size.
-
-        Raises:
-            ValueError: If the batch does not fit, or there is no such output.
-        """
+        """Return outputs of a batch; see ``Session.run``."""
         check_request(self.info, batch, outputs, self.outputs)
-        (maps,) = self._session.run([self._output], {self._input: normalize_imagenet(batch)})
+        (maps,) = self._session.run([self._output], {self._input: base.normalize_imagenet(batch)})
         decoded = heatmap.decode(np.asarray(maps, np.float32))
         points = decoded.points_heatmap * self._step_px + self._start_px
         covariances = decoded.covariances_heatmap * np.outer(self._step_px, self._step_px)
-        return select_outputs(
+        return base.select_outputs(
             self.info,
             points.astype(np.float32),
             decoded.scores,

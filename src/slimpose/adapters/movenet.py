@@ -95,11 +95,7 @@ class MoveNet:
         )
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a uint8 batch (n, H, W, 3), with one call per crop.
-
-        Raises:
-            ValueError: If the batch does not fit, or there is no such output.
-        """
+        """Return outputs of a batch, with one call per crop; see ``Session.run``."""
         check_request(self.info, batch, outputs, self.outputs)
         found = np.zeros((len(batch), *_SINGLE_SHAPE), np.float32)
         for row, crop in enumerate(batch):
@@ -142,11 +138,7 @@ class MultiPose:
         )
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a uint8 batch (n, H, W, 3), RGB, with one call per image.
-
-        Raises:
-            ValueError: If the batch does not fit, or there is no such output.
-        """
+        """Return outputs of a batch, with one call per image; see ``Session.run``."""
         check_request(self.info, batch, outputs, self.outputs)
         people = np.zeros((len(batch), *_MULTI_SHAPE), np.float32)
         for row, image in enumerate(batch):

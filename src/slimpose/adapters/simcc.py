@@ -7,13 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.adapters.base import (
-    OUTPUTS,
-    image_input,
-    model_info,
-    normalize_imagenet,
-    select_outputs,
-)
+from slimpose.adapters import base
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.runtime.session import check_request
 from slimpose.skeleton import COCO17, Skeleton
@@ -38,7 +32,7 @@ class SimccNet:
         self, path: Path, *, threads: int | None = None, skeleton: Skeleton = COCO17
     ) -> None:
         self._session = open_onnx_file(path, threads=threads)
-        self._input, size = image_input(self._session, path)
+        self._input, size = base.image_input(self._session, path)
         found = self._session.get_outputs()
         joints = len(skeleton.joints)
         fits = len(found) == 2 and all(
@@ -58,21 +52,17 @@ class SimccNet:
         self._bins_per_px = np.array(
             [found[0].shape[2] / size.width, found[1].shape[2] / size.height], np.float32
         )
-        self.outputs: tuple[str, ...] = OUTPUTS
-        self.info = model_info(
+        self.outputs: tuple[str, ...] = base.OUTPUTS
+        self.info = base.model_info(
             path, size=size, stride=1, skeleton=skeleton, origin="a SimCC net (RTMPose or alike)"
         )
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a uint8 batch (n, H, W, 3) of the model's input size.
-
-        Raises:
-            ValueError: If the batch does not fit, or there is no such output.
-        """
+        """Return outputs of a batch; see ``Session.run``."""
         check_request(self.info, batch, outputs, self.outputs)
-        axes = self._session.run(self._output_names, {self._input: normalize_imagenet(batch)})
+        axes = self._session.run(self._output_names, {self._input: base.normalize_imagenet(batch)})
         along_x, along_y = (np.asarray(axis) for axis in axes)
         bins = np.stack([along_x.argmax(axis=2), along_y.argmax(axis=2)], axis=2)
         points = (bins / self._bins_per_px).astype(np.float32)
         scores = np.minimum(along_x.max(axis=2), along_y.max(axis=2)).clip(0, 1)
-        return select_outputs(self.info, points, scores.astype(np.float32), outputs)
+        return base.select_outputs(self.info, points, scores.astype(np.float32), outputs)

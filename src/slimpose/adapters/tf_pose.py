@@ -57,11 +57,7 @@ class TfPose:
         )
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a uint8 batch (n, H, W, 3), RGB.
-
-        Raises:
-            ValueError: If the batch does not fit, or there is no such output.
-        """
+        """Return outputs of a batch, with one call per image; see ``Session.run``."""
         check_request(self.info, batch, outputs, self.outputs)
         height, width = (side // self.info.stride for side in self.info.size)
         maps = np.zeros((len(batch), height, width, _MAPS), np.float32)

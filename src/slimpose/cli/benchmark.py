@@ -29,6 +29,7 @@ from slimpose.measure.candidates import backend_choices, models_for_task, unique
 from slimpose.measure.pipeline_latency import STAGES, opencv_threads_restored
 from slimpose.measure.synthetic_video import FRAMES
 from slimpose.runtime import models
+from slimpose.runtime.auto_backend import BackendChoice
 from slimpose.runtime.backends.available import backend_of, backends, installed_versions
 from slimpose.runtime.machine import peak_memory_bytes, read_machine
 
@@ -82,13 +83,14 @@ def benchmark(
     _check(people=people, threads=threads, detect_every=(detect_every,), rounds=(rounds,))
     if not seconds > 0:
         raise ValueError(f"--seconds is {seconds:g}; expected a number over 0")
-    settings = _settings(
-        [models.resolve(name) for name in model] or models_for_task("pose"),
-        models.resolve(detector),
-        peers,
-        people,
-        backend=backend,
-        precision=precision,
+    paths = [models.resolve(name) for name in model] or models_for_task("pose")
+    detector_path = models.resolve(detector)
+    settings = BenchmarkSettings(
+        choices=_choices(paths, backend, precision, is_needed=not peers),
+        detector=detector_path,
+        peers=peers,
+        names=unique_names([*paths, detector_path, *peers]),
+        people=people,
         detect_every=detect_every,
         rounds=rounds,
         seconds=seconds,
@@ -122,41 +124,23 @@ def _check(**numbers: Sequence[int]) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is {got}; expected numbers of 1 or more")
 
 
-def _settings(
-    paths: Sequence[Path],
-    detector: Path,
-    peers: Sequence[Path],
-    people: Sequence[int],
-    *,
-    backend: Sequence[str],
-    precision: Sequence[str],
-    detect_every: int,
-    rounds: int,
-    seconds: float,
-) -> BenchmarkSettings:
-    """Return the settings, checked: some backend runs one of the models, or there are peers."""
+def _choices(
+    paths: Sequence[Path], backend: Sequence[str], precision: Sequence[str], *, is_needed: bool
+) -> dict[Path, list[BackendChoice]]:
+    """Return the backends and precisions of each model; none at all is an error if needed."""
     available = backends()
     choices = {
         path: backend_choices(path, available, backends=backend, precisions=precision)
         for path in paths
     }
-    if not any(choices.values()) and not peers:
+    if is_needed and not any(choices.values()):
         for path, name in itertools.product(paths, backend):
             backend_of(path, name)  # raises the error that says what it reads
         raise ValueError(
             f"nothing here runs {', '.join(map(str, paths))} in "
             f"{', '.join([*backend, *precision])}; see slimpose doctor"
         )
-    return BenchmarkSettings(
-        choices=choices,
-        detector=detector,
-        peers=peers,
-        names=unique_names([*paths, detector, *peers]),
-        people=people,
-        detect_every=detect_every,
-        rounds=rounds,
-        seconds=seconds,
-    )
+    return choices
 
 
 def _document(results: BenchmarkResults, context: dict[str, Any]) -> dict[str, Any]:

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json as json_format
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 import slimpose
-from slimpose.measure.doctor import PACKAGES, Diagnosis, diagnose
 from slimpose.runtime import models
-from slimpose.runtime.auto_backend import DEFAULT, MIN_SPEEDUP, TrialResult, check_names
-from slimpose.runtime.backends.available import BackendStatus
-from slimpose.runtime.machine import Machine, check_threads, overflows_int8
+from slimpose.runtime.auto_backend import (
+    DEFAULT,
+    MIN_SPEEDUP,
+    TrialResult,
+    check_names,
+    choose_backend,
+)
+from slimpose.runtime.backends.available import BackendStatus, backends
+from slimpose.runtime.backends.base import BackendError
+from slimpose.runtime.machine import Machine, check_threads, overflows_int8, read_machine
+
+PACKAGES = {
+    "numpy": "",
+    "opencv-python-headless": "",
+    "pycocotools": "eval",
+    "torch": "train",
+    "onnx": "train",
+    "supervision": "supervision",
+}
+"""Packages that slimpose uses besides its backends, and the extra that installs each."""
 
 
 def doctor(
@@ -40,17 +57,42 @@ def doctor(
     """
     check_names("auto", precision)
     check_threads(threads)
-    diagnosis = diagnose(
-        models.resolve(model),
-        threads=threads,
-        precision=precision,
-        try_backends=try_backends,
-        refresh=refresh,
-    )
+    path = models.resolve(model)
+    machine, available = read_machine(), backends()
+    packages = {name: _version(name) for name in PACKAGES}
+    results: dict[str, TrialResult] = {}
+    error = ""
+    if try_backends:
+        results, error = _run_trials(path, threads, precision, available, refresh=refresh)
     if json:
-        print(json_format.dumps(_document(diagnosis, model)))
-    else:
-        _print_diagnosis(diagnosis, model, precision)
+        document = {
+            "slimpose": slimpose.__version__,
+            "python": platform.python_version(),
+            "machine": asdict(machine),
+            "backends": [asdict(backend) for backend in available.values()],
+            "packages": packages,
+            "model": model,
+            "choices": {name: asdict(result) for name, result in results.items()},
+            "error": error,
+        }
+        print(json_format.dumps(document))
+        return 0
+    console = wide_console()
+    console.print(
+        f"slimpose {slimpose.__version__}, Python {platform.python_version()}, "
+        f"{platform.platform()}"
+    )
+    for line in describe_machine(machine):
+        console.print(line)
+    console.print(_backend_table(available))
+    for name, version in packages.items():
+        extra = PACKAGES[name]
+        how = f'not installed: pip install "slimpose[{extra}]"' if extra else "not installed"
+        console.print(f"  {name} {version or how}")
+    for line in _describe_results(results, model, precision):
+        console.print(line)
+    if error:
+        console.print(f"\n--precision {precision}: {error}")
     return 0
 
 
@@ -61,46 +103,46 @@ def wide_console(*, stderr: bool = False) -> Console:
     return console
 
 
-def _document(diagnosis: Diagnosis, model: str) -> dict[str, Any]:
-    """Return the JSON output."""
-    results = {"own": diagnosis.own_precision, "requested": diagnosis.requested_precision}
-    return {
-        "slimpose": slimpose.__version__,
-        "python": platform.python_version(),
-        "machine": asdict(diagnosis.machine),
-        "backends": [asdict(backend) for backend in diagnosis.backends.values()],
-        "packages": dict(diagnosis.packages),
-        "model": model,
-        "choices": {name: asdict(result) for name, result in results.items() if result},
-        "error": diagnosis.error,
-    }
+def _run_trials(
+    path: Path,
+    threads: int | None,
+    precision: str,
+    available: Mapping[str, BackendStatus],
+    *,
+    refresh: bool,
+) -> tuple[dict[str, TrialResult], str]:
+    """Return the fastest backend in the "own" and the "requested" precision, or an error."""
+    own = choose_backend(path, threads=threads, available=available, refresh=refresh)
+    try:
+        requested = choose_backend(
+            path, threads=threads, precision=precision, available=available, refresh=refresh
+        )
+    except BackendError as error:
+        return {"own": own}, str(error)
+    return {"own": own, "requested": requested}, ""
 
 
-def _print_diagnosis(diagnosis: Diagnosis, model: str, precision: str) -> None:
-    console = wide_console()
-    console.print(
-        f"slimpose {slimpose.__version__}, Python {platform.python_version()}, "
-        f"{platform.platform()}"
-    )
-    for line in describe_machine(diagnosis.machine):
-        console.print(line)
-    console.print(_backend_table(diagnosis.backends))
-    for name, version in diagnosis.packages.items():
-        extra = PACKAGES[name]
-        how = f'not installed: pip install "slimpose[{extra}]"' if extra else "not installed"
-        console.print(f"  {name} {version or how}")
-    own = f"{model} in its own precision (--backend auto; without it: {DEFAULT.backend})"
-    requested = f"with --backend auto --precision {precision}"
-    results = ((own, diagnosis.own_precision), (requested, diagnosis.requested_precision))
-    for heading, result in results:
-        if result is None:
+def _version(package: str) -> str:
+    for name in (package, package.removesuffix("-headless")):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
             continue
-        console.print(f"\n{heading}: {result.choice}")
-        console.print(f"  why: {explain_choice(result)}")
+    return ""
+
+
+def _describe_results(
+    results: Mapping[str, TrialResult], model: str, precision: str
+) -> Iterator[str]:
+    headings = {
+        "own": f"{model} in its own precision (--backend auto; without it: {DEFAULT.backend})",
+        "requested": f"with --backend auto --precision {precision}",
+    }
+    for name, result in results.items():
+        yield f"\n{headings[name]}: {result.choice}"
+        yield f"  why: {explain_choice(result)}"
         for failed, reason in result.failed.items():
-            console.print(f"  {failed} could not run: {reason}")
-    if diagnosis.error:
-        console.print(f"\n--precision {precision}: {diagnosis.error}")
+            yield f"  {failed} could not run: {reason}"
 
 
 def describe_machine(machine: Machine) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,29 +94,48 @@ def plan(
         plans = find_plans(setups, load, headroom=headroom)
         chosen, trials = try_plans(plans, video, load, seconds)
     listed = [tried for tried, _ in trials] or longest_interval_plans(setups, load)[:MAX_TRIALS]
-    times = [measured for _, measured in trials]
-    capacity = None if chosen else find_capacity(setups, load, headroom=headroom)
-    command = command_of(chosen) if chosen else ""
+    result = _Result(
+        load=load,
+        plans=listed,
+        trials=[times for _, times in trials],
+        command=command_of(chosen) if chosen else "",
+        capacity=None if chosen else find_capacity(setups, load, headroom=headroom),
+    )
     if json:
-        document: dict[str, Any] = {
-            "load": asdict(load),
-            "machine": asdict(machine),
-            "people_source": people_source,
-            "plans": [_plan_as_json(plan) for plan in listed],
-            "trials": [asdict(measured) for measured in times],
-            "command": command,
-            "capacity": asdict(capacity) if capacity else None,
-        }
-        print(json_format.dumps(document))
+        context = {"machine": asdict(machine), "people_source": people_source}
+        print(json_format.dumps(context | result.as_json()))
     else:
-        console.print(_table(listed, times, load))
-        if capacity is None:
-            console.print(f"\n{command}")
-        else:
-            _print_capacity(console, capacity, load, times, headroom)
-            if not precision:
-                console.print("  or try --precision any, which may cost some accuracy")
+        _print_result(console, result, headroom)
+        if result.capacity and not precision:
+            console.print("  or try --precision any, which may cost some accuracy")
     return 0 if chosen else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """Plans with the times of those tried; and the command of the chosen one, or the capacity."""
+
+    load: Load
+    plans: Sequence[Plan]
+    trials: Sequence[PipelineTimes]
+    command: str
+    capacity: Capacity | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON output; a plan's setup is merged into it."""
+        plans: list[dict[str, Any]] = []
+        for plan in self.plans:
+            fields = asdict(plan)
+            setup = fields.pop("setup")
+            setup |= {key: str(value) for key, value in setup.items() if isinstance(value, Path)}
+            plans.append(setup | fields)
+        return {
+            "load": asdict(self.load),
+            "plans": plans,
+            "trials": [asdict(trial) for trial in self.trials],
+            "command": self.command,
+            "capacity": asdict(self.capacity) if self.capacity else None,
+        }
 
 
 def command_of(plan: Plan) -> str:
@@ -135,14 +154,6 @@ def command_of(plan: Plan) -> str:
 
 def _model_name(path: Path) -> str:
     return path.stem if models.shipped().get(path.stem) == path else str(path)
-
-
-def _plan_as_json(plan: Plan) -> dict[str, Any]:
-    fields = asdict(plan)
-    setup = fields.pop("setup")
-    return {
-        key: str(value) if isinstance(value, Path) else value for key, value in setup.items()
-    } | fields
 
 
 def _table(plans: Sequence[Plan], trials: Sequence[PipelineTimes], load: Load) -> Table:
@@ -176,15 +187,14 @@ def _table(plans: Sequence[Plan], trials: Sequence[PipelineTimes], load: Load) -
     return table
 
 
-def _print_capacity(
-    console: Console,
-    capacity: Capacity,
-    load: Load,
-    trials: Sequence[PipelineTimes],
-    headroom: float,
-) -> None:
-    best = max((trial.fps for trial in trials), default=0.0)
-    reached = f" (at most {best:.1f} frames per second on the video)" if trials else ""
+def _print_result(console: Console, result: _Result, headroom: float) -> None:
+    load, capacity = result.load, result.capacity
+    console.print(_table(result.plans, result.trials, load))
+    if capacity is None:
+        console.print(f"\n{result.command}")
+        return
+    best = max((trial.fps for trial in result.trials), default=0.0)
+    reached = f" (at most {best:.1f} frames per second on the video)" if result.trials else ""
     console.print(
         f"\nThis machine cannot sustain the load{reached}. By the measured times, with "
         f"{headroom:.0%} of the time free, it can:"

@@ -1,1 +1,1 @@
-"""Speed measurements on this machine: benchmark, load planning, and backend diagnosis."""
+"""Speed measurements on this machine: benchmark and load planning."""

@@ -22,7 +22,7 @@ from slimpose.runtime.timing import CallTimes, StageTimes
 
 STAGES: tuple[str, ...] = ("decode", *FOLLOWER_STAGES)
 _FPS = 25.0
-"""Frame rate of the video as the tracker is told; it is processed as fast as possible."""
+"""Frame rate of the timestamps; the video is processed as fast as possible."""
 _CAMERA_OFFSET = 5
 """Frames by which the cameras are apart in the video."""
 
