@@ -23,8 +23,8 @@ from slimpose.network.narrowing import hidden_layers
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.pruning import prune
 from slimpose.network.spec import NetSpec
+from slimpose.network.weights import load_checkpoint, read_metadata, save_checkpoint
 from slimpose.skeleton import COCO17
-from slimpose.train import checkpoint
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import BEST, CHECKPOINT
 from tiny_training import NET, tiny_recipe, write_people
@@ -166,11 +166,11 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
         "skeleton": COCO17.to_json(),
         "start": "a test",
     }
-    checkpoint.save(whole, net.state_dict(), metadata)
+    save_checkpoint(whole, net.state_dict(), metadata)
     asked = 0.7 * cost_of_spec(NET).gmac
     prune_verb(whole, gmac=asked, images=tmp_path, annotations=people, out=small)
     assert "GMAC" in capsys.readouterr().out
-    written = checkpoint.load(small)
+    written = load_checkpoint(small)
     pruned = net_of(written.metadata)
     pruned.load_state_dict(written.tensors)
     assert cost_of(pruned, NET.size).gmac <= asked
@@ -191,7 +191,7 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
     begin(start=str(small))
     (run / BEST).unlink()
     begin(resume=True)
-    assert net_of(checkpoint.read_metadata(run / CHECKPOINT)).spec == pruned.spec
+    assert net_of(read_metadata(run / CHECKPOINT)).spec == pruned.spec
 
 
 @pytest.mark.parametrize("name", ["whole.safetensors", "people.json"])

@@ -31,6 +31,7 @@ from slimpose.formats.files import write_bytes, write_json
 from slimpose.network.build import COMPARED, Spec, spec_from_json, spec_named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper_tables import ROWS as PAPER_ROWS
+from slimpose.network.weights import LoadedNetwork, load_network, random_network
 from slimpose.runtime import models
 from slimpose.runtime.backends.available import metadata_of
 from slimpose.runtime.backends.base import backend_of, file_precision
@@ -211,7 +212,7 @@ def _file_of(entry: ComparisonRow) -> Path:
         return _cached(
             path.stem,
             hashlib.sha256(path.read_bytes()).hexdigest(),
-            lambda: onnx.load_weights(path),
+            lambda: load_network(path),
         )
     return random_weights(entry.model, size=Size.parse(entry.size))
 
@@ -223,10 +224,10 @@ def random_weights(name: str, *, size: Size | None = None) -> Path:
         ValueError: If there is no such net.
     """
     spec = spec_named(name, size=size)
-    return _cached(name, spec.to_json(), lambda: onnx.random_weights(spec))
+    return _cached(name, spec.to_json(), lambda: random_network(spec))
 
 
-def _cached(name: str, key: str, make: Callable[[], onnx.LoadedWeights]) -> Path:
+def _cached(name: str, key: str, make: Callable[[], LoadedNetwork]) -> Path:
     """Return a net's ONNX file: made at the first call, kept in the cache for what made it.
 
     Args:
@@ -234,7 +235,7 @@ def _cached(name: str, key: str, make: Callable[[], onnx.LoadedWeights]) -> Path
         key: What tells the net from others.
         make: Returns it.
     """
-    whole = f"{slimpose.__version__} {torch.__version__} {onnx.GRAPH} {key}"
+    whole = f"{slimpose.__version__} {torch.__version__} {onnx.GRAPH_VERSION} {key}"
     path = (
         cache_folder()
         / "exported"

@@ -17,6 +17,7 @@ from slimpose.export.hardware.target import Target, load_target
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.family import FAMILY, family_spec
 from slimpose.network.spec import NetSpec
+from slimpose.network.weights import random_network
 
 _OTHERS = 4
 
@@ -41,7 +42,7 @@ def fit(
     chip = load_target(target)
     found = search(chip, gmac=gmac, parent=family_spec(parent), size=Size.parse(size))
     best = found[0]
-    model = onnx.to_onnx(onnx.random_weights(best.spec), name="", card={})
+    model = onnx.to_onnx(random_network(best.spec), name="", card={})
     report = check_layers(layers_of(graph_of(model)), chip)
     _check(best, report, chip)
     if json:

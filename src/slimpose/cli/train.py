@@ -25,7 +25,7 @@ from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
 from slimpose.media.images import image_files
 from slimpose.network.build import alignment_of, spec_from_json
-from slimpose.train import checkpoint
+from slimpose.network.weights import read_metadata
 from slimpose.train.box_distillation import open_box_teacher
 from slimpose.train.detector_task import detector_task
 from slimpose.train.devices import Precision, open_devices
@@ -157,7 +157,7 @@ def train(
     plan = plan.with_cached_teacher() if cached_teacher else plan
     plan = dataclasses.replace(plan, distill_unlabeled=False) if labeled_only else plan
     begun_from = str(out / CHECKPOINT) if resume else start or plan.start or RANDOM
-    begun = {} if begun_from in (IMAGENET, RANDOM) else checkpoint.read_metadata(Path(begun_from))
+    begun = {} if begun_from in (IMAGENET, RANDOM) else read_metadata(Path(begun_from))
     torch.manual_seed(plan.seed)
     columns = (
         TextColumn("{task.description}"),
