@@ -15,7 +15,7 @@ from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
 from slimpose.export.torch_model import as_module
 from slimpose.network.baselines.net import BaselineNet, BaselineSpec, PartAffinityNet
-from slimpose.network.build import COMPARED, build, spec_named
+from slimpose.network.build import BASELINES, build, spec_named
 from slimpose.network.weights import LoadedNetwork, load_network, random_network, save_checkpoint
 from slimpose.runtime.session import Session
 
@@ -41,7 +41,7 @@ def lively(name: str) -> LoadedNetwork:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("name", BASELINES)
 def test_the_file_agrees_with_pytorch_and_the_runtime_reads_it(name: str, tmp_path: Path) -> None:
     loaded = lively(name)
     out = tmp_path / f"{name}.onnx"

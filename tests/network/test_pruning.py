@@ -15,7 +15,7 @@ from torch import Tensor
 from slimpose.arrays import Crops
 from slimpose.cli import train as train_verb
 from slimpose.cli.prune import prune as prune_verb
-from slimpose.network.build import net_of
+from slimpose.network.build import net_from_metadata
 from slimpose.network.cost import cost_of, cost_of_spec
 from slimpose.network.encoder import Encoder
 from slimpose.network.family import family_spec
@@ -171,7 +171,7 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
     prune_verb(whole, gmac=asked, images=tmp_path, annotations=people, out=small)
     assert "GMAC" in capsys.readouterr().out
     written = load_checkpoint(small)
-    pruned = net_of(written.metadata)
+    pruned = net_from_metadata(written.metadata)
     pruned.load_state_dict(written.tensors)
     assert cost_of(pruned, NET.size).gmac <= asked
     assert "whole.safetensors pruned to" in written.metadata["start"]
@@ -191,7 +191,7 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
     begin(start=str(small))
     (run / BEST).unlink()
     begin(resume=True)
-    assert net_of(read_metadata(run / CHECKPOINT)).spec == pruned.spec
+    assert net_from_metadata(read_metadata(run / CHECKPOINT)).spec == pruned.spec
 
 
 @pytest.mark.parametrize("name", ["whole.safetensors", "people.json"])

@@ -18,7 +18,7 @@ from slimpose.arrays import Crops, Heatmaps, Size
 from slimpose.cli import train as verb
 from slimpose.cli.main import main
 from slimpose.data.augment import Augmentation
-from slimpose.network.build import net_of
+from slimpose.network.build import net_from_metadata
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.weights import load_checkpoint, load_into, save_checkpoint
 from slimpose.runtime import models
@@ -448,7 +448,7 @@ def test_a_run_keeps_to_the_cells_of_the_weights_it_begins_with(
     assert told(resume=True) == 0
     saved = load_checkpoint(out / BEST)
     assert saved.metadata["alignment"] == "multiples"
-    net = net_of(saved.metadata)
+    net = net_from_metadata(saved.metadata)
     assert isinstance(net, PoseNet)
     assert net.alignment == "multiples"
     logged = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]

@@ -417,8 +417,8 @@ def test_frozen_stages_computed_elsewhere_give_the_same_maps(stages: int) -> Non
     images = torch.randint(0, 256, (2, 64, 64, 3)).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         expected = encoder(images)
-    encoder.front = frozen_stem(encoder, stages)
-    assert encoder.front is not None
+    encoder.frozen_stem = frozen_stem(encoder, stages)
+    assert encoder.frozen_stem is not None
     encoder.training = True  # its norms stay in evaluation mode
     with torch.inference_mode():
         found = encoder(images)
@@ -437,17 +437,17 @@ def test_a_run_with_frozen_stages_computes_them_elsewhere_and_keeps_them(
     task = tiny_task(recipe, pictures)
     encoder = task.model.get_submodule("encoder")
     assert isinstance(encoder, Encoder)
-    assert encoder.front is None
+    assert encoder.frozen_stem is None
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     list(run(task, recipe, tmp_path, resume=False, notes={}))
-    assert encoder.front is not None
-    assert encoder.front.stages == 2
+    assert encoder.frozen_stem is not None
+    assert encoder.frozen_stem.stages == 2
     after = encoder.state_dict()
     kept = ("body.conv_stem", "body.bn1", "body.blocks.0", "body.blocks.1")
     for name, tensor in before.items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(tensor, after[name]) == name.startswith(kept), name
-    assert not any(name.startswith("encoder.front") for name in task.model.state_dict())
+    assert not any(name.startswith("encoder.frozen_stem") for name in task.model.state_dict())
 
 
 def test_nothing_frozen_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from slimpose.export import onnx
 from slimpose.export.hardware.onnx_cost import cost_of_onnx
 from slimpose.formats import coco
 from slimpose.formats.files import write_bytes, write_json
-from slimpose.network.build import COMPARED, Spec, spec_from_json, spec_named
+from slimpose.network.build import BASELINES, Spec, spec_from_json, spec_named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper_tables import ROWS as PAPER_ROWS
 from slimpose.network.weights import LoadedNetwork, load_network, random_network
@@ -186,7 +186,7 @@ def _published(row: published_results.PublishedRow) -> ComparisonRow:
         entry = ComparisonRow(system=row.system, size=str(row.size))
     else:
         # A bottom-up net is compared at the size its own paper prints figures for.
-        entry = _of_net(row.system, row.net, COMPARED[row.net].at(row.size))
+        entry = _of_net(row.system, row.net, BASELINES[row.net].at(row.size))
     entry.published_ap, entry.protocol, entry.note = row.ap, row.protocol, row.note
     return entry
 
@@ -199,7 +199,7 @@ def _of_net(system: str, name: str, spec: Spec) -> ComparisonRow:
         size=str(spec.size),
         params=cost.params,
         gmac=round(cost.gmac, 4),
-        tool=round(cost.tool_number, 4),
+        tool=round(cost.paper_gflops, 4),
     )
 
 
@@ -261,7 +261,7 @@ def _complete(entry: ComparisonRow, path: Path) -> None:
         entry.params, entry.gmac = counted.params, round(counted.gmac, 4)
         spec = metadata_of(path).get("net")
         if spec is not None:
-            entry.tool = round(cost_of_spec(spec_from_json(spec)).tool_number, 4)
+            entry.tool = round(cost_of_spec(spec_from_json(spec)).paper_gflops, 4)
 
 
 def _runs_in(path: Path, precision: str) -> str:

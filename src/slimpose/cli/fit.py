@@ -51,7 +51,7 @@ def fit(
     cost = cost_of_spec(best.spec)
     print(f"{_named(best.spec)}{_describe(best.spec)}")
     print(f"net: {best.spec.to_json()}")
-    print(f"{cost.gmac:.3f} GMAC, tool number {cost.tool_number:.3f}, {cost.params:,} parameters")
+    print(f"{cost.gmac:.3f} GMAC, tool number {cost.paper_gflops:.3f}, {cost.params:,} parameters")
     print(
         f"{best.inherited:.0%} of the layers of {parent}, from the pixels on, have their like in it to start from"
     )
@@ -102,7 +102,7 @@ def _entry(
         "name": _name(best.spec),
         "net": loads(best.spec.to_json()),
         "gmac": round(cost.gmac, 4),
-        "tool": round(cost.tool_number, 4),
+        "tool": round(cost.paper_gflops, 4),
         "params": cost.params,
         "parent": parent,
         "inherited": round(best.inherited, 4),

@@ -24,7 +24,7 @@ from slimpose.data.people import select_people
 from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
 from slimpose.media.images import image_files
-from slimpose.network.build import alignment_of, spec_from_json
+from slimpose.network.build import alignment_from_metadata, spec_from_json
 from slimpose.network.weights import read_metadata
 from slimpose.train.box_distillation import open_box_teacher
 from slimpose.train.detector_task import detector_task
@@ -180,7 +180,7 @@ def train(
             if "net" in begun:
                 plan = plan.with_net(spec_from_json(begun["net"]))
             taught_by = open_teacher(teacher) if teacher else None
-            alignment = alignment_of(begun)
+            alignment = alignment_from_metadata(begun)
             make_task = partial(
                 pose_task, plan, teacher=taught_by, alignment=alignment, cache=out / TEACHER_CACHE
             )

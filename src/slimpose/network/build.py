@@ -17,7 +17,7 @@ from slimpose.network.spec import NetSpec
 Spec = NetSpec | BaselineSpec
 Net = PoseNet | DetectorNet | BaselineNet
 
-COMPARED: dict[str, Spec] = {
+BASELINES: dict[str, Spec] = {
     **{f"simplebaseline-r{depth}": simple_baseline(depth) for depth in (50, 101, 152)},
     **{name: BaselineSpec(baseline=name) for name in ARCHITECTURES},
     "lightweight-openpose": BaselineSpec(
@@ -33,7 +33,7 @@ def spec_named(name: str, *, size: Size | None = None) -> Spec:
     Raises:
         ValueError: If there is none, with the names there are.
     """
-    known = {**FAMILY, **COMPARED}
+    known = {**FAMILY, **BASELINES}
     if name not in known:
         raise ValueError(f"no net is named {name!r}; expected one of {', '.join(known)}")
     return known[name].at(size) if size else known[name]
@@ -66,17 +66,17 @@ def build(spec: Spec, *, alignment: Alignment = "centers") -> Net:
     return PoseNet(spec, alignment) if spec.joints else DetectorNet(spec)
 
 
-def net_of(metadata: Mapping[str, str]) -> Net:
+def net_from_metadata(metadata: Mapping[str, str]) -> Net:
     """Return the net that a weights file's metadata describes, for its tensors to be loaded into.
 
     Raises:
         KeyError: If the metadata has no ``net``.
         ValueError: If it describes none.
     """
-    return build(spec_from_json(metadata["net"]), alignment=alignment_of(metadata))
+    return build(spec_from_json(metadata["net"]), alignment=alignment_from_metadata(metadata))
 
 
-def alignment_of(metadata: Mapping[str, str]) -> Alignment:
+def alignment_from_metadata(metadata: Mapping[str, str]) -> Alignment:
     """Return where the cells lay when a file's weights were trained: here, unless its metadata says otherwise.
 
     Raises:

@@ -33,18 +33,18 @@ class Cost:
 
     Attributes:
         params: Parameters, each once; buffers such as batch norm's statistics are none.
-        params_tool: What the paper's tool prints for them: the parameters of each convolution,
+        paper_params: What the paper's tool prints for them: the parameters of each convolution,
             batch norm and linear layer, and once more those of the EfficientNet blocks around them.
         macs: Multiply-adds where they are computed: weight elements times output pixels for a
             convolution, times INPUT pixels for a transposed one, times vectors for a linear layer.
-        macs_tool: The paper's: weight elements times OUTPUT pixels for both kinds of convolution,
+        paper_macs: The paper's: weight elements times OUTPUT pixels for both kinds of convolution,
             so that a transposed one of stride 2 counts 4 times what it computes.
     """
 
     params: int
-    params_tool: int
+    paper_params: int
     macs: int
-    macs_tool: int
+    paper_macs: int
 
     @property
     def gmac(self) -> float:
@@ -52,13 +52,13 @@ class Cost:
         return self.macs / 1e9
 
     @property
-    def tool_number(self) -> float:
+    def paper_gflops(self) -> float:
         """What the paper prints as "GFLOPs".
 
         Source:
             ``get_model_summary`` of the HRNet repository, which divides by 1024**3.
         """
-        return self.macs_tool / 1024**3
+        return self.paper_macs / 1024**3
 
 
 def cost_of(module: nn.Module, size: Size) -> Cost:
@@ -68,10 +68,10 @@ def cost_of(module: nn.Module, size: Size) -> Cost:
         module: Left as it is, on its device and in its mode.
         size: Height and width of the crop in pixels.
     """
-    return cost_on(module, _crop(size))
+    return cost_for_example(module, _crop(size))
 
 
-def cost_on(module: nn.Module, example: Tensor) -> Cost:
+def cost_for_example(module: nn.Module, example: Tensor) -> Cost:
     """Return the cost of one input for any module of one tensor.
 
     Args:
@@ -108,21 +108,21 @@ def _crop(size: Size) -> Tensor:
 @torch.no_grad()
 def _run(module: nn.Module, example: Tensor) -> Cost:
     """Run a module of the meta device that nobody else uses, adding up its layers as they are called."""
-    params_tool = macs = macs_tool = 0
+    paper_params = macs = paper_macs = 0
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal params_tool, macs, macs_tool
+        nonlocal paper_params, macs, paper_macs
         if _is_counted(layer):
-            params_tool += sum(parameter.numel() for parameter in layer.parameters())
+            paper_params += sum(parameter.numel() for parameter in layer.parameters())
         macs += _macs(layer, inputs[0], output)
-        macs_tool += _macs_tool(layer, output)
+        paper_macs += _paper_macs(layer, output)
 
     for layer in module.modules():
         if isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)) or _is_counted(layer):
             layer.register_forward_hook(add)
     module.eval()(example)
     params = sum(parameter.numel() for parameter in module.parameters())
-    return Cost(params=params, params_tool=params_tool, macs=macs, macs_tool=macs_tool)
+    return Cost(params=params, paper_params=paper_params, macs=macs, paper_macs=paper_macs)
 
 
 def _is_counted(layer: nn.Module) -> bool:
@@ -138,10 +138,10 @@ def _pixels(maps: Tensor) -> int:
 def _macs(layer: nn.Module, given: Tensor, output: Tensor) -> int:
     if isinstance(layer, _TRANSPOSED):
         return layer.weight.numel() * _pixels(given)
-    return _macs_tool(layer, output)
+    return _paper_macs(layer, output)
 
 
-def _macs_tool(layer: nn.Module, output: Tensor) -> int:
+def _paper_macs(layer: nn.Module, output: Tensor) -> int:
     if isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED)):
         return layer.weight.numel() * _pixels(output)
     if isinstance(layer, nn.Linear):

@@ -85,13 +85,13 @@ class BoxDecoder(nn.Module):
     stand close together.
     """
 
-    def __init__(self, net: DetectorNet, *, most: int = 300) -> None:
+    def __init__(self, net: DetectorNet, *, max_boxes: int = 300) -> None:
         super().__init__()
         self.net = net
-        self.most = min(most, net.spec.heatmap_size.height * net.spec.heatmap_size.width)
+        self.max_boxes = min(max_boxes, net.spec.heatmap_size.height * net.spec.heatmap_size.width)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return boxes in input pixels and scores 0..1."""
         logits, boxes = self.net(images)
-        best, where = torch.sigmoid(logits).flatten(1).topk(self.most, dim=1)
+        best, where = torch.sigmoid(logits).flatten(1).topk(self.max_boxes, dim=1)
         return boxes.flatten(2).transpose(1, 2).gather(1, where[..., None].expand(-1, -1, 4)), best

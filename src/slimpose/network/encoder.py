@@ -78,7 +78,7 @@ class Encoder(nn.Module):
                 else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
             )
         self.map_ends = tuple(maps.module_name())
-        self.front: FrozenStem | None = None
+        self.frozen_stem: FrozenStem | None = None
         self.register_buffer(
             "mean_pixel", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False
         )
@@ -88,14 +88,14 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps, finest first."""
-        if self.front is None or not self.training:
+        if self.frozen_stem is None or not self.training:
             return self.body((images - self.mean_pixel) / self.std_pixel)
-        maps = self.front.maps_of(images)
+        maps = self.frozen_stem.maps_of(images)
         reached = maps[-1]
-        if f"blocks.{self.front.stages - 1}" not in self.map_ends:
+        if f"blocks.{self.frozen_stem.stages - 1}" not in self.map_ends:
             maps = maps[:-1]
         for number, stage in list(enumerate(cast(nn.Sequential, self.body.blocks)))[
-            self.front.stages :
+            self.frozen_stem.stages :
         ]:
             reached = stage(reached)
             if f"blocks.{number}" in self.map_ends:

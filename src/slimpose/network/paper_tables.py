@@ -26,7 +26,7 @@ class PaperRow:
     Attributes:
         table: Roman number of the paper's table.
         row: What distinguishes the row in its table.
-        tool: The paper's "GFLOPs", rounded or cut to 2 decimals; ``Cost.tool_number`` says what
+        tool: The paper's "GFLOPs", rounded or cut to 2 decimals; ``Cost.paper_gflops`` says what
             they are.
         ap: The paper's AP in percent; Table IV's 7.11, 7.13 and 7.18 are typing errors, put right
             here.
@@ -35,7 +35,7 @@ class PaperRow:
 
     table: Table
     row: str
-    tool: float
+    gflops: float
     ap: float
     spec: NetSpec
 
@@ -57,7 +57,7 @@ def _b1_widths(head: int, channels: int) -> NetSpec:
 
 
 _BY_SIZE = tuple(
-    PaperRow(table="III", row=text, tool=tool, ap=ap, spec=_B1.at(Size.parse(text)))
+    PaperRow(table="III", row=text, gflops=tool, ap=ap, spec=_B1.at(Size.parse(text)))
     for text, tool, ap in (
         ("128x96", 0.14, 54.8),
         ("160x128", 0.24, 61.4),
@@ -69,7 +69,7 @@ _BY_SIZE = tuple(
 )
 
 _BY_ENCODER = tuple(
-    PaperRow(table="IV", row=row, tool=tool, ap=ap, spec=_deconvolutions(name, channels))
+    PaperRow(table="IV", row=row, gflops=tool, ap=ap, spec=_deconvolutions(name, channels))
     for row, name, channels, tool, ap in (
         ("ResNet-18, 16", "r18", 16, 1.69, 48.3),
         ("ResNet-18, 32", "r18", 32, 1.76, 66.9),
@@ -95,15 +95,15 @@ _BY_LEVELS = (
     PaperRow(
         table="V",
         row="2 levels",
-        tool=0.37,
+        gflops=0.37,
         ap=67.1,
         spec=dataclasses.replace(_B1, encoder_stride=16, deconv_widths=(32, 32)),
     ),
-    PaperRow(table="V", row="3 levels", tool=0.56, ap=69.7, spec=_B1),
+    PaperRow(table="V", row="3 levels", gflops=0.56, ap=69.7, spec=_B1),
     PaperRow(
         table="V",
         row="4 levels",
-        tool=0.75,
+        gflops=0.75,
         ap=68.6,
         spec=dataclasses.replace(_B1, deconv_widths=(32,) * 4),
     ),
@@ -112,7 +112,7 @@ _BY_LEVELS = (
 
 _BY_WIDTH = tuple(
     PaperRow(
-        table="VI", row=f"{head}-{channels}", tool=tool, ap=ap, spec=_b1_widths(head, channels)
+        table="VI", row=f"{head}-{channels}", gflops=tool, ap=ap, spec=_b1_widths(head, channels)
     )
     for head, channels, tool, ap in (
         (320, 256, 4.50, 69.6),
@@ -126,11 +126,11 @@ _BY_WIDTH = tuple(
 """Channels of the head and of each deconvolution."""
 
 _BY_SKIP = (
-    PaperRow(table="VII", row="none", tool=0.56, ap=69.7, spec=_B1),
+    PaperRow(table="VII", row="none", gflops=0.56, ap=69.7, spec=_B1),
     PaperRow(
-        table="VII", row="concat", tool=0.56, ap=69.4, spec=dataclasses.replace(_B1, skip="concat")
+        table="VII", row="concat", gflops=0.56, ap=69.4, spec=dataclasses.replace(_B1, skip="concat")
     ),
-    PaperRow(table="VII", row="sum", tool=0.56, ap=68.4, spec=dataclasses.replace(_B1, skip="sum")),
+    PaperRow(table="VII", row="sum", gflops=0.56, ap=68.4, spec=dataclasses.replace(_B1, skip="sum")),
 )
 """The paper does not say where its skips join; at strides 16 and 8 both rows count what it prints."""
 

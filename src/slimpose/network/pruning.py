@@ -63,7 +63,7 @@ class _Losses:
 @torch.no_grad()
 def prune(
     net: PoseNet,
-    pictures: Sequence[Crops],
+    images: Sequence[Crops],
     *,
     gmac: float,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -83,7 +83,7 @@ def prune(
     """
     net = copy.deepcopy(net).eval()
     blocks = hidden_layers(net.encoder.body)
-    costs = _costs(net, pictures[0], blocks)
+    costs = _costs(net, images[0], blocks)
     rest = cost_of_spec(net.spec).macs - sum(
         inner.width * macs for inner, (macs, _) in zip(blocks, costs, strict=True)
     )
@@ -91,7 +91,7 @@ def prune(
     places = [(inner.project, True) for inner in blocks] + [
         (inner.block, False) for inner in blocks
     ]
-    seen = _gather(net, pictures, places)
+    seen = _gather(net, images, places)
     seen, given = seen[: len(blocks)], seen[len(blocks) :]
     losses = [
         _losses(inner, inside, output, macs, cost)
@@ -100,7 +100,7 @@ def prune(
     del seen
     widths = _widths(losses, rest=rest, gmac=gmac)
     for place, (inner, width) in enumerate(zip(blocks, widths, strict=True)):
-        _refit(net, pictures, inner, given[place], width)
+        _refit(net, images, inner, given[place], width)
         on_progress(place + 1, len(blocks))
     net.spec = dataclasses.replace(net.spec, inner_widths=tuple(widths))
     return net

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from slimpose.formats.files import replace_when_done
-from slimpose.network.build import Net, Spec, build, net_of
+from slimpose.network.build import Net, Spec, build, net_from_metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ def load_network(path: Path) -> LoadedNetwork:
             f"{path} does not say which network it holds; "
             "expected best.safetensors written by slimpose train"
         )
-    net = net_of(saved.metadata)
+    net = net_from_metadata(saved.metadata)
     load_into(net, saved.tensors, path=path)
     return LoadedNetwork(
         net=net.eval(),

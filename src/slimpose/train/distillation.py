@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from slimpose.arrays import Crops, Heatmaps, Size
 from slimpose.data.people import TrainingPeople
 from slimpose.data.teacher_cache import Peaks, cache_teacher_peaks
-from slimpose.network.build import net_of
+from slimpose.network.build import net_from_metadata
 from slimpose.network.detector_net import DetectorNet
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.weights import load_checkpoint, load_into, load_weights, save_checkpoint
@@ -140,7 +140,7 @@ def _torch_teacher(path: Path, name: str) -> Teacher:
             f"{path} does not say which net it is of; expected best.safetensors of slimpose train"
         )
     skeleton = Skeleton.from_json(saved.metadata["skeleton"])
-    net = net_of(saved.metadata)
+    net = net_from_metadata(saved.metadata)
     if isinstance(net, DetectorNet):
         raise ValueError(
             f"{path} holds a person detector; expected a pose net, which gives heatmaps"

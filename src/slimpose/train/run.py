@@ -181,7 +181,7 @@ def run(
         }
     encoder = getattr(model, "encoder", None)
     if isinstance(encoder, Encoder):
-        encoder.front = frozen_stem(encoder, recipe.frozen_stages)
+        encoder.frozen_stem = frozen_stem(encoder, recipe.frozen_stages)
     if devices.is_main:
         _cut_metrics(out / METRICS, done)
     metadata = {
