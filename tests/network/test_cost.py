@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slimpose.arrays import Size
 from slimpose.cli.main import main
-from slimpose.network.cost import Cost, cost_of, cost_of_spec, cost_for_example
+from slimpose.network.cost import Cost, cost_for_example, cost_of, cost_of_spec
 from slimpose.network.detector_net import DetectorNet
 from slimpose.network.family import FAMILY, detector_of, family_spec
 from slimpose.network.paper_tables import ROWS, PaperRow
