@@ -163,10 +163,8 @@ def compare_outputs(module: nn.Module, model: bytes, images: Crops) -> ExportDri
     )
     with torch.inference_mode():
         outputs = [output.numpy() for output in module(torch.from_numpy(images))]
-    if "points" in names:
-        task = "pose"
-    else:
-        task = "bottom-up" if "affinities" in names else "detect"
+    tasks = {"points": "pose", "affinities": "bottom-up", "boxes": "detect"}
+    task = next(task for output, task in tasks.items() if output in names)
     return drift_of(dict(zip(output_names(task), outputs, strict=True)), onnx_outputs)
 
 
