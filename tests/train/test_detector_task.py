@@ -113,7 +113,7 @@ def test_nobody_is_too_small_or_too_badly_guessed_for_a_cell() -> None:
 
 def test_decoder_gives_the_best_cells_best_first() -> None:
     decoder = BoxDecoder(
-        DetectorNet(detector_of(family_spec("mnv2"), size=Size(96, 96))).eval(), most=20
+        DetectorNet(detector_of(family_spec("mnv2"), size=Size(96, 96))).eval(), max_boxes=20
     )
     with torch.inference_mode():
         boxes, scores = decoder(torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8))

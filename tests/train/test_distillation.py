@@ -18,11 +18,12 @@ from slimpose.arrays import Crops, Heatmaps, Size
 from slimpose.cli import train as verb
 from slimpose.cli.main import main
 from slimpose.data.augment import Augmentation
-from slimpose.network.build import net_of
+from slimpose.network.build import net_from_metadata
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.weights import load_checkpoint, load_into, save_checkpoint
 from slimpose.runtime import models
 from slimpose.skeleton import COCO17, Skeleton
-from slimpose.train import checkpoint, distillation
+from slimpose.train import distillation
 from slimpose.train.pose_task import heatmap_loss
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes import RECIPES
@@ -40,7 +41,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
     net = PoseNet(tiny_training.NET)
     metadata = {"net": tiny_recipe().net.to_json(), "skeleton": COCO17.to_json()}
-    checkpoint.save(path, net.state_dict(), metadata)
+    save_checkpoint(path, net.state_dict(), metadata)
     return path
 
 
@@ -220,7 +221,7 @@ def random_crops(count: int, height: int, width: int) -> np.ndarray:
 def by_pytorch(weights: Path, crops: np.ndarray) -> np.ndarray:
     """The heatmaps of a run's net, in FP32."""
     net = PoseNet(tiny_training.NET).eval()
-    checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
+    load_into(net, load_checkpoint(weights).tensors, path=weights)
     with torch.inference_mode():
         return net(torch.from_numpy(crops)).numpy()
 
@@ -334,10 +335,10 @@ def test_a_teacher_whose_cells_are_of_another_size_is_refused(pictures: Path) ->
 def test_a_file_that_is_no_teacher_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no teacher"):
         distillation.open_teacher(tmp_path / "none.safetensors")
-    checkpoint.save(tmp_path / "bare.safetensors", {"a": torch.ones(1)}, {})
+    save_checkpoint(tmp_path / "bare.safetensors", {"a": torch.ones(1)}, {})
     with pytest.raises(ValueError, match="does not say which net it is of"):
         distillation.open_teacher(tmp_path / "bare.safetensors")
-    checkpoint.save(tmp_path / "checkpoint.safetensors", {"model.a": torch.ones(1)}, {"step": "4"})
+    save_checkpoint(tmp_path / "checkpoint.safetensors", {"model.a": torch.ones(1)}, {"step": "4"})
     with pytest.raises(
         ValueError, match=r"checkpoint to resume from; expected the run's best\.safetensors"
     ):
@@ -365,9 +366,9 @@ def test_the_verb_has_the_teacher_look_once_and_teach_labeled_joints(
     ):
         told(labeled_only=True)
     assert told(teacher=weights, cached_teacher=True, labeled_only=True, threads=1) == 0
-    peaks = checkpoint.load(tmp_path / distillation.TEACHER_CACHE).tensors["peaks"]
+    peaks = load_checkpoint(tmp_path / distillation.TEACHER_CACHE).tensors["peaks"]
     assert tuple(peaks.shape) == (6, 17, 2, 3)
-    recipe = Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"])
+    recipe = Recipe.from_json(load_checkpoint(tmp_path / BEST).metadata["recipe"])
     assert recipe == dataclasses.replace(
         tiny_recipe().with_cached_teacher(), distillation_weight=0.5, distill_unlabeled=False
     )
@@ -420,7 +421,7 @@ def test_a_recipe_that_distils_can_do_without_a_teacher_if_told_so(
         ):
             told(alpha=alpha)
     assert told(alpha=0.0, threads=1) == 0
-    assert Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"]) == tiny_recipe()
+    assert Recipe.from_json(load_checkpoint(tmp_path / BEST).metadata["recipe"]) == tiny_recipe()
 
 
 def test_a_run_keeps_to_the_cells_of_the_weights_it_begins_with(
@@ -428,8 +429,8 @@ def test_a_run_keeps_to_the_cells_of_the_weights_it_begins_with(
 ) -> None:
     monkeypatch.setitem(RECIPES, "tiny", tiny_recipe)
     monkeypatch.setattr(verb, "keep_freed_memory", lambda: None)
-    start = checkpoint.load(weights)
-    checkpoint.save(
+    start = load_checkpoint(weights)
+    save_checkpoint(
         tmp_path / "start.safetensors", start.tensors, start.metadata | {"alignment": "multiples"}
     )
     file, out = pictures / "people.json", tmp_path / "run"
@@ -445,9 +446,9 @@ def test_a_run_keeps_to_the_cells_of_the_weights_it_begins_with(
     )
     assert told(start=str(tmp_path / "start.safetensors"), stop_after_minutes=0) == 0
     assert told(resume=True) == 0
-    saved = checkpoint.load(out / BEST)
+    saved = load_checkpoint(out / BEST)
     assert saved.metadata["alignment"] == "multiples"
-    net = net_of(saved.metadata)
+    net = net_from_metadata(saved.metadata)
     assert isinstance(net, PoseNet)
     assert net.alignment == "multiples"
     logged = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]

@@ -23,7 +23,7 @@ from torch import nn
 import tiny_training
 import two_processes
 from slimpose.network.pose_net import PoseNet
-from slimpose.train import checkpoint
+from slimpose.network.weights import load_checkpoint
 from slimpose.train.devices import Devices, open_devices
 from slimpose.train.loop import make_optimizer, train
 from slimpose.train.processes import ALL, Shard, gathered, local_items, mean_of_all
@@ -71,7 +71,7 @@ def logged(out: Path) -> list[dict[str, Any]]:
 
 
 def tensors(path: Path) -> dict[str, Any]:
-    return checkpoint.load(path).tensors
+    return load_checkpoint(path).tensors
 
 
 def assert_close(one: Path, other: Path, *, atol: float) -> None:

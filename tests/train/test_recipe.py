@@ -11,7 +11,7 @@ import torch
 
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
-from slimpose.train import checkpoint
+from slimpose.network.weights import save_checkpoint
 from slimpose.train.recipe import Phase, Recipe
 from slimpose.train.recipes import recipe_of
 from tiny_training import SIZE, tiny_recipe
@@ -176,9 +176,9 @@ def test_a_file_that_is_no_recipe_tells_what_is_wrong(tmp_path: Path, text: str,
 
 def test_weights_tell_the_run_that_made_them(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
-    checkpoint.save(path, {"a": torch.zeros(1)}, {"recipe": tiny_recipe().to_json()})
+    save_checkpoint(path, {"a": torch.zeros(1)}, {"recipe": tiny_recipe().to_json()})
     assert recipe_of(str(path)) == tiny_recipe()
-    checkpoint.save(path, {"a": torch.zeros(1)}, {})
+    save_checkpoint(path, {"a": torch.zeros(1)}, {})
     with pytest.raises(ValueError, match="does not tell a recipe"):
         recipe_of(str(path))
     for missing in ("no.toml", "no.safetensors"):

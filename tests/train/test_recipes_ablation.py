@@ -15,7 +15,7 @@ import torch
 
 import tiny_training
 from slimpose.network.encoder import Encoder
-from slimpose.train import checkpoint
+from slimpose.network.weights import save_checkpoint
 from slimpose.train.recipes.ablation import NETS, ablation
 from slimpose.train.run import BEST, CHECKPOINT, METRICS
 
@@ -48,8 +48,8 @@ def write_run(
         "figures": '{"AP": 0.1}',
     }
     folder = runs / setting
-    checkpoint.save(folder / BEST, {"weight": torch.zeros(1)}, metadata)
-    checkpoint.save(folder / CHECKPOINT, {"weight": torch.zeros(1)}, metadata)
+    save_checkpoint(folder / BEST, {"weight": torch.zeros(1)}, metadata)
+    save_checkpoint(folder / CHECKPOINT, {"weight": torch.zeros(1)}, metadata)
     (folder / METRICS).write_text(
         "".join(json.dumps({"step": step}) + "\n" for step in range(steps))
     )
@@ -166,7 +166,7 @@ def test_two_settings_run_for_real_and_are_not_run_again(
     tiny_training.write_people(tmp_path)
     torch.manual_seed(0)
     trunk = tmp_path / "trunk.safetensors"
-    checkpoint.save(
+    save_checkpoint(
         trunk, Encoder(NETS["base"]).state_dict(), {"trunk": "mobilenetv2_100", "origin": "random"}
     )
     options = {

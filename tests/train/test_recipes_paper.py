@@ -17,7 +17,7 @@ from slimpose.export import onnx as onnx_export
 from slimpose.formats import coco
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper_tables import ROWS, PaperRow
-from slimpose.train import checkpoint
+from slimpose.network.weights import load_network, save_checkpoint
 from slimpose.train.pose_task import pose_task
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes import RECIPES
@@ -156,7 +156,7 @@ def test_a_net_is_built_trained_evaluated_and_exported(
     assert steps[-1].figures is not None
     assert 0 <= steps[-1].figures["AP"] <= 1
     exported = tmp_path / "net.onnx"
-    loaded = onnx_export.load_weights(tmp_path / "run" / BEST)
+    loaded = load_network(tmp_path / "run" / BEST)
     assert loaded.spec == recipe.net
     onnx_export.export(
         loaded, exported, name=name, card={}
@@ -176,7 +176,7 @@ def test_a_compared_net_starts_from_its_own_weights_and_from_nothing_else(
         load_start(task, recipe, "imagenet")
     own = tmp_path / "own.safetensors"
     tensors = {name: torch.full_like(tensor, 2) for name, tensor in task.model.state_dict().items()}
-    checkpoint.save(own, tensors, {"start": "elsewhere"})
+    save_checkpoint(own, tensors, {"start": "elsewhere"})
     assert load_start(task, recipe, str(own)) == "own.safetensors (elsewhere)"
     assert all((tensor == 2).all() for tensor in task.model.state_dict().values())
 
@@ -201,7 +201,7 @@ def write_run(folder: Path, recipe: Recipe, *, steps: int, ap: float) -> None:
         "train_file": "people.json",
         "start": "somewhere",
     }
-    checkpoint.save(folder / BEST, {"weight": torch.zeros(1)}, metadata)
+    save_checkpoint(folder / BEST, {"weight": torch.zeros(1)}, metadata)
     lines = [json.dumps({"step": step}) + "\n" for step in range(steps)]
     (folder / METRICS).write_text("".join(lines) + '{"step": 99, "cut o')
 

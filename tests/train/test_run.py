@@ -20,6 +20,7 @@ from slimpose.formats import coco
 from slimpose.network.encoder import Encoder
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
+from slimpose.network.weights import Checkpoint, load_checkpoint, load_into, save_checkpoint
 from slimpose.train import checkpoint
 from slimpose.train.inference import frozen_stem
 from slimpose.train.loop import average_into, make_optimizer, train
@@ -54,7 +55,7 @@ def logged(out: Path) -> list[dict[str, Any]]:
 def assert_same_run(one: Path, other: Path) -> None:
     assert logged(one) == logged(other)
     for name in (CHECKPOINT, BEST):
-        mine, theirs = checkpoint.load(one / name), checkpoint.load(other / name)
+        mine, theirs = load_checkpoint(one / name), load_checkpoint(other / name)
         assert mine.metadata == theirs.metadata
         assert mine.tensors.keys() == theirs.tensors.keys()
         different = [
@@ -202,17 +203,17 @@ def test_a_run_leaves_nothing_but_its_three_files(whole: Path) -> None:
 
 
 def test_the_best_weights_say_what_they_are(whole: Path) -> None:
-    best = checkpoint.load(whole / BEST)
+    best = load_checkpoint(whole / BEST)
     assert NetSpec.from_json(best.metadata["net"]) == tiny_recipe().net
     assert best.metadata["recipe"] == tiny_recipe().to_json()
     assert "AP" in json.loads(best.metadata["figures"])
-    checkpoint.load_into(PoseNet(tiny_training.NET), best.tensors, path=whole / BEST)
+    load_into(PoseNet(tiny_training.NET), best.tensors, path=whole / BEST)
 
 
 def test_best_is_chosen_at_the_final_input_size(whole: Path) -> None:
     evaluated = [record for record in logged(whole) if "AP" in record]
     assert [record["size"] for record in evaluated] == ["32x32", "64x64", "64x64"]
-    best = json.loads(checkpoint.load(whole / BEST).metadata["figures"])["AP"]
+    best = json.loads(load_checkpoint(whole / BEST).metadata["figures"])["AP"]
     assert best == max(record["AP"] for record in evaluated[1:])
 
 
@@ -222,7 +223,7 @@ def test_a_checkpoint_that_was_cut_off_is_refused(
 ) -> None:
     content = (whole / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(content[: int(share * len(content))])
-    message = f"{tmp_path / CHECKPOINT} is not a safetensors file, or was cut off"
+    message = f"{tmp_path / CHECKPOINT} is not a safetensors file, or is truncated"
     with pytest.raises(ValueError, match=re.escape(message)):
         run_all(pictures, tmp_path, resume=True)
 
@@ -253,8 +254,8 @@ def test_a_run_of_an_earlier_version_goes_on(pictures: Path, whole: Path, tmp_pa
     assert Recipe.from_json(WRITTEN_BY_0_1) == tiny_recipe()
     out = tmp_path / "old"
     (progress,) = run_all(pictures, out, stop_after_s=0.0)
-    saved = checkpoint.load(out / CHECKPOINT)
-    checkpoint.save(out / CHECKPOINT, saved.tensors, {**saved.metadata, "recipe": WRITTEN_BY_0_1})
+    saved = load_checkpoint(out / CHECKPOINT)
+    save_checkpoint(out / CHECKPOINT, saved.tensors, {**saved.metadata, "recipe": WRITTEN_BY_0_1})
     assert progress.step.number == 0
     assert [progress.step.number for progress in run_all(pictures, out, resume=True)] == list(
         range(1, 12)
@@ -275,8 +276,8 @@ def test_a_run_of_an_earlier_version_goes_on(pictures: Path, whole: Path, tmp_pa
 def test_a_checkpoint_of_settings_that_are_not_the_recipes_is_refused(
     pictures: Path, whole: Path, tmp_path: Path, text: str
 ) -> None:
-    saved = checkpoint.load(whole / CHECKPOINT)
-    checkpoint.save(tmp_path / CHECKPOINT, saved.tensors, {**saved.metadata, "recipe": text})
+    saved = load_checkpoint(whole / CHECKPOINT)
+    save_checkpoint(tmp_path / CHECKPOINT, saved.tensors, {**saved.metadata, "recipe": text})
     with pytest.raises(ValueError, match="was written by another recipe or other options"):
         run_all(pictures, tmp_path, resume=True)
 
@@ -300,7 +301,7 @@ def test_a_run_is_never_overwritten(pictures: Path, whole: Path) -> None:
 
 def test_weights_are_no_training_state(whole: Path) -> None:
     model = PoseNet(tiny_training.NET)
-    weights = checkpoint.Checkpoint(tensors={}, metadata={})
+    weights = Checkpoint(tensors={}, metadata={})
     with pytest.raises(
         ValueError, match=r"holds no training state; expected a checkpoint\.safetensors"
     ):
@@ -314,18 +315,18 @@ def test_weights_are_no_training_state(whole: Path) -> None:
 
 def test_weights_come_back_as_they_were_saved(tmp_path: Path) -> None:
     tensors = {"a": torch.randn(3, 4).t(), "b": torch.tensor(5), "c": torch.randn(2).half()}
-    checkpoint.save(tmp_path / "new" / "x.safetensors", tensors, {"license": "Apache-2.0"})
-    loaded = checkpoint.load(tmp_path / "new" / "x.safetensors")
+    save_checkpoint(tmp_path / "new" / "x.safetensors", tensors, {"license": "Apache-2.0"})
+    loaded = load_checkpoint(tmp_path / "new" / "x.safetensors")
     assert loaded.metadata == {"license": "Apache-2.0"}
     assert all(torch.equal(loaded.tensors[name], tensors[name]) for name in tensors)
 
 
 def test_a_save_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    checkpoint.save(path, {"a": torch.ones(2)}, {})
+    save_checkpoint(path, {"a": torch.ones(2)}, {})
     with pytest.raises(TypeError):
-        checkpoint.save(path, {"a": torch.zeros(2)}, {"step": 5})  # pyright: ignore[reportArgumentType]
-    assert checkpoint.load(path).tensors["a"].tolist() == [1, 1]
+        save_checkpoint(path, {"a": torch.zeros(2)}, {"step": 5})  # pyright: ignore[reportArgumentType]
+    assert load_checkpoint(path).tensors["a"].tolist() == [1, 1]
     assert [left.name for left in tmp_path.iterdir()] == ["x.safetensors"]
 
 
@@ -336,7 +337,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path) -> No
         ({"weight": torch.ones(4, 3), "bias": torch.ones(2)}, "weight is (4, 3); expected (2, 3)"),
         (
             {"weight": torch.ones(2, 3), "bias": torch.ones(2), "scale": torch.ones(1)},
-            "holds scale, which the network has not (another network's weights?)",
+            "holds scale, which the network does not have (another network's weights?)",
         ),
     ],
 )
@@ -344,7 +345,7 @@ def test_another_networks_weights_are_refused_by_name(
     tensors: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        checkpoint.load_into(nn.Linear(3, 2), tensors, path=Path("w.safetensors"))
+        load_into(nn.Linear(3, 2), tensors, path=Path("w.safetensors"))
 
 
 def test_a_run_starts_from_an_earlier_ones_weights(pictures: Path, whole: Path) -> None:
@@ -353,7 +354,7 @@ def test_a_run_starts_from_an_earlier_ones_weights(pictures: Path, whole: Path) 
     assert load_start(task, recipe, str(whole / BEST)).startswith(
         BEST
     )  # the run notes what it began from
-    best = checkpoint.load(whole / BEST).tensors
+    best = load_checkpoint(whole / BEST).tensors
     assert all(torch.equal(tensor, best[name]) for name, tensor in task.model.state_dict().items())
 
 
@@ -362,7 +363,7 @@ def test_an_encoder_cut_at_stride_16_starts_from_the_whole_trunk(
 ) -> None:
     recipe = tiny_recipe()
     trunk = Encoder(tiny_training.NET)
-    checkpoint.save(
+    save_checkpoint(
         tmp_path / "trunk.safetensors", trunk.state_dict(), {"trunk": "mobilenetv2_100"}
     )
     cut = dataclasses.replace(
@@ -382,7 +383,7 @@ def test_a_folded_trunk_gets_statistics_from_the_first_batches(
     recipe = tiny_recipe()
     trunk = Encoder(tiny_training.NET)
     metadata = {"trunk": tiny_training.NET.encoder, "folded": "1", "origin": "a graph"}
-    checkpoint.save(tmp_path / "trunk.safetensors", trunk.state_dict(), metadata)
+    save_checkpoint(tmp_path / "trunk.safetensors", trunk.state_dict(), metadata)
     task = tiny_task(recipe, pictures)
     assert load_start(task, recipe, str(tmp_path / "trunk.safetensors")) == "a graph"
     encoder = task.model.get_submodule("encoder")
@@ -416,8 +417,8 @@ def test_frozen_stages_computed_elsewhere_give_the_same_maps(stages: int) -> Non
     images = torch.randint(0, 256, (2, 64, 64, 3)).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         expected = encoder(images)
-    encoder.front = frozen_stem(encoder, stages)
-    assert encoder.front is not None
+    encoder.frozen_stem = frozen_stem(encoder, stages)
+    assert encoder.frozen_stem is not None
     encoder.training = True  # its norms stay in evaluation mode
     with torch.inference_mode():
         found = encoder(images)
@@ -436,17 +437,17 @@ def test_a_run_with_frozen_stages_computes_them_elsewhere_and_keeps_them(
     task = tiny_task(recipe, pictures)
     encoder = task.model.get_submodule("encoder")
     assert isinstance(encoder, Encoder)
-    assert encoder.front is None
+    assert encoder.frozen_stem is None
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     list(run(task, recipe, tmp_path, resume=False, notes={}))
-    assert encoder.front is not None
-    assert encoder.front.stages == 2
+    assert encoder.frozen_stem is not None
+    assert encoder.frozen_stem.stages == 2
     after = encoder.state_dict()
     kept = ("body.conv_stem", "body.bn1", "body.blocks.0", "body.blocks.1")
     for name, tensor in before.items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(tensor, after[name]) == name.startswith(kept), name
-    assert not any(name.startswith("encoder.front") for name in task.model.state_dict())
+    assert not any(name.startswith("encoder.frozen_stem") for name in task.model.state_dict())
 
 
 def test_nothing_frozen_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

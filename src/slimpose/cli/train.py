@@ -24,9 +24,9 @@ from slimpose.data.people import select_people
 from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
 from slimpose.media.images import image_files
-from slimpose.network.build import alignment_of, spec_from_json
+from slimpose.network.build import alignment_from_metadata, spec_from_json
+from slimpose.network.weights import read_metadata
 from slimpose.runtime.machine import check_threads
-from slimpose.train import checkpoint
 from slimpose.train.box_distillation import open_box_teacher
 from slimpose.train.detector_task import detector_task
 from slimpose.train.devices import Precision, open_devices
@@ -159,7 +159,7 @@ def train(
     plan = plan.with_cached_teacher() if cached_teacher else plan
     plan = dataclasses.replace(plan, distill_unlabeled=False) if labeled_only else plan
     begun_from = str(out / CHECKPOINT) if resume else start or plan.start or RANDOM
-    begun = {} if begun_from in (IMAGENET, RANDOM) else checkpoint.read_metadata(Path(begun_from))
+    begun = {} if begun_from in (IMAGENET, RANDOM) else read_metadata(Path(begun_from))
     torch.manual_seed(plan.seed)
     columns = (
         TextColumn("{task.description}"),
@@ -182,7 +182,7 @@ def train(
             if "net" in begun:
                 plan = plan.with_net(spec_from_json(begun["net"]))
             taught_by = open_teacher(teacher) if teacher else None
-            alignment = alignment_of(begun)
+            alignment = alignment_from_metadata(begun)
             make_task = partial(
                 pose_task, plan, teacher=taught_by, alignment=alignment, cache=out / TEACHER_CACHE
             )

@@ -25,7 +25,7 @@ from torch import Tensor
 from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD
 from slimpose.geometry import CellAlignment
 from slimpose.network.baselines.net import BaselineSpec
-from slimpose.network.build import COMPARED, Spec, build
+from slimpose.network.build import BASELINES, Spec, build
 from slimpose.network.spec import NetSpec
 from slimpose.tasks import Task
 
@@ -127,11 +127,11 @@ def convert_weights(
     published = PUBLISHED[name]
     head = _mmpose_head(tensors)
     with torch.device("meta"):
-        shapes = {own: tensor.shape for own, tensor in build(COMPARED[name]).state_dict().items()}
+        shapes = {own: tensor.shape for own, tensor in build(BASELINES[name]).state_dict().items()}
     loaded: dict[str, Tensor] = {}
     left = set(tensors)
     for own, shape in shapes.items():
-        theirs = _published_name(own, COMPARED[name])
+        theirs = _published_name(own, BASELINES[name])
         if head is not None:
             theirs = (
                 f"{head}." if theirs.startswith(("deconv_layers.", "final_layer.")) else "backbone."

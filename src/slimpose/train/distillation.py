@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from slimpose.arrays import Crops, Heatmaps, Size
 from slimpose.data.people import TrainingPeople
 from slimpose.data.teacher_cache import Peaks, cache_teacher_peaks
-from slimpose.network.build import net_of
+from slimpose.network.build import net_from_metadata
 from slimpose.network.detector_net import DetectorNet
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.weights import load_checkpoint, load_into, load_weights, save_checkpoint
 from slimpose.runtime.session import Session
 from slimpose.skeleton import Skeleton
-from slimpose.train import checkpoint
 from slimpose.train.inference import compute_with_openvino
 from slimpose.train.processes import gathered, local_items, rank
 
@@ -83,7 +83,7 @@ def cached_teacher(
     boxes = hashlib.sha256(people.boxes_stored.tobytes()).hexdigest()[:12]
     made_of = {"teacher": teacher.name, "size": str(size), "boxes": boxes}
     if cache is not None and cache.is_file():
-        kept = checkpoint.load(cache)
+        kept = load_checkpoint(cache)
         if made_of.items() <= kept.metadata.items():
             return kept.tensors["peaks"].numpy()
     mine = local_items(list(range(len(people))))
@@ -94,7 +94,7 @@ def cached_teacher(
     taught = np.stack([of_all[person] for person in range(len(people))])
     if cache is not None and rank() == 0:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(cache, {"peaks": torch.from_numpy(taught)}, made_of)
+        save_checkpoint(cache, {"peaks": torch.from_numpy(taught)}, made_of)
     return taught
 
 
@@ -134,18 +134,18 @@ def _resized(crops: Crops, size: Size) -> Crops:
 
 
 def _torch_teacher(path: Path, name: str) -> Teacher:
-    saved = checkpoint.load_weights(path)
+    saved = load_weights(path)
     if "net" not in saved.metadata or "skeleton" not in saved.metadata:
         raise ValueError(
             f"{path} does not say which net it is of; expected best.safetensors of slimpose train"
         )
     skeleton = Skeleton.from_json(saved.metadata["skeleton"])
-    net = net_of(saved.metadata)
+    net = net_from_metadata(saved.metadata)
     if isinstance(net, DetectorNet):
         raise ValueError(
             f"{path} holds a person detector; expected a pose net, which gives heatmaps"
         )
-    checkpoint.load_into(net, saved.tensors, path=path)
+    load_into(net, saved.tensors, path=path)
     net.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     outputs_of, runs_on = compute_with_openvino(net)
     return Teacher(

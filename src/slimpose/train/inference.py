@@ -27,7 +27,11 @@ def open_core() -> tuple[Any, dict[str, Any], str]:
         BackendError: If OpenVINO is not installed.
     """
     core = new_core()
-    hint, name = ("bf16", "OpenVINO BF16") if "bf16" in supported_precisions(core) else ("f32", "OpenVINO FP32")
+    hint, name = (
+        ("bf16", "OpenVINO BF16")
+        if "bf16" in supported_precisions(core)
+        else ("f32", "OpenVINO FP32")
+    )
     hints = {
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

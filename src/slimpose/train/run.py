@@ -22,6 +22,13 @@ from slimpose.network.encoder import Encoder
 from slimpose.network.growing import load_into_larger
 from slimpose.network.imagenet import load_imagenet
 from slimpose.network.spec import NetSpec
+from slimpose.network.weights import (
+    Checkpoint,
+    load_checkpoint,
+    load_into,
+    load_weights,
+    save_checkpoint,
+)
 from slimpose.train import checkpoint
 from slimpose.train.devices import Devices, open_devices
 from slimpose.train.inference import frozen_stem
@@ -75,12 +82,12 @@ def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
         RuntimeError: If ImageNet weights are asked for and cannot be had.
     """
     net, path = recipe.net, Path(start_from)
-    start = None if start_from == IMAGENET else checkpoint.load_weights(path)
+    start = None if start_from == IMAGENET else load_weights(path)
     if start is not None and "trunk" not in start.metadata:
         if start.tensors.keys() < task.model.state_dict().keys():
             added = load_into_larger(task.model, start.tensors, path=path)
             return f"{path.name} ({start.metadata.get('start', 'start unknown')}), {len(added)} parts added"
-        checkpoint.load_into(task.model, start.tensors, path=path)
+        load_into(task.model, start.tensors, path=path)
         return f"{path.name} ({start.metadata.get('start', 'start unknown')})"
     encoder = task.model.get_submodule("encoder") if isinstance(net, NetSpec) else None
     if not isinstance(net, NetSpec) or not isinstance(encoder, Encoder):
@@ -95,9 +102,7 @@ def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
         for name, tensor in start.tensors.items()
         if name in own or net.encoder_stride == 32
     }
-    checkpoint.load_into(
-        encoder, cut, path=path
-    )  # an encoder cut at stride 16 leaves the last stages out
+    load_into(encoder, cut, path=path)  # an encoder cut at stride 16 leaves the last stages out
     if start.metadata.get("folded") == "1":
         pictures = (
             torch.from_numpy(task.pictures_of(task.batch_at(step)))
@@ -153,7 +158,7 @@ def run(
     optimizer = make_optimizer(model, recipe)
     done, best = 0, float("-inf")
     if resume:
-        saved = checkpoint.load(out / CHECKPOINT)
+        saved = load_checkpoint(out / CHECKPOINT)
         if not _is_of(saved, recipe):
             raise ValueError(
                 f"{out / CHECKPOINT} was written by another recipe or other options; use the same ones to resume"
@@ -174,7 +179,7 @@ def run(
         }
     encoder = getattr(model, "encoder", None)
     if isinstance(encoder, Encoder):
-        encoder.front = frozen_stem(encoder, recipe.frozen_stages)
+        encoder.frozen_stem = frozen_stem(encoder, recipe.frozen_stages)
     if devices.is_main:
         _cut_metrics(out / METRICS, done)
     metadata = {
@@ -189,7 +194,7 @@ def run(
         noted = {**metadata, "step": str(done), "best": str(best)}
         if scaler is not None:
             noted["scaler"] = json.dumps(scaler.state_dict())
-        checkpoint.save(out / CHECKPOINT, state, noted)
+        save_checkpoint(out / CHECKPOINT, state, noted)
 
     def batch_of(number: int) -> Any:
         step, part = divmod(number, parts)
@@ -226,7 +231,7 @@ def run(
                         "figures": json.dumps(figures),
                     }
                     if devices.is_main:
-                        checkpoint.save(out / BEST, averaged.state_dict(), noted)
+                        save_checkpoint(out / BEST, averaged.state_dict(), noted)
             progress = Progress(step=step, seconds=time.monotonic() - started, figures=figures)
             if metrics:
                 metrics.write(_line(progress, recipe))
@@ -244,7 +249,7 @@ def run(
                 break
 
 
-def _is_of(saved: checkpoint.Checkpoint, recipe: Recipe) -> bool:
+def _is_of(saved: Checkpoint, recipe: Recipe) -> bool:
     """Whether a checkpoint is this recipe's, perhaps written before recipes had all of today's settings."""
     try:
         return Recipe.from_json(saved.metadata.get("recipe", "")) == recipe

@@ -141,7 +141,7 @@ def test_the_family_holds_what_the_search_finds_near_the_papers_fpga_net(
     for candidate in found:
         assert abs(candidate.macs - 0.43e9) <= NEAR * 0.43e9
         assert not has_finding(layers_of_spec(candidate.spec), chip)
-    assert cost_of_spec(FAMILY[name]).tool_number == pytest.approx(0.46, abs=0.01)
+    assert cost_of_spec(FAMILY[name]).paper_gflops == pytest.approx(0.46, abs=0.01)
 
 
 def test_the_small_fpgas_net_can_start_from_the_whole_shipped_net() -> None:
@@ -164,7 +164,7 @@ def test_far_from_every_net_the_nearest_that_fits_is_taken() -> None:
     [
         (("--target", "dpu-b1024", "--gmac", "0"), "--gmac is 0; expected 1e9 multiply-adds"),
         (("--target", "dpu-b1", "--gmac", "0.4"), "no target is named 'dpu-b1'"),
-        (("--target", "dpu-b1024", "--gmac", "0.4", "--parent", "b9"), "no net is named 'b9'"),
+        (("--target", "dpu-b1024", "--gmac", "0.4", "--parent", "b9"), "no network is named 'b9'"),
         (
             ("--target", "dpu-b1024", "--gmac", "0.4", "--size", "250x192"),
             "not a multiple of the encoder's stride",

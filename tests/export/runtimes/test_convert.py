@@ -15,7 +15,9 @@ from slimpose.arrays import Size
 from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
 from slimpose.export.runtimes import convert
+from slimpose.export.torch_model import TorchModel
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.weights import LoadedNetwork, save_checkpoint
 from slimpose.runtime.auto_backend import BackendChoice, choices_for_file, open_session
 from slimpose.runtime.backends.available import (
     FILE_SUFFIXES,
@@ -25,7 +27,6 @@ from slimpose.runtime.backends.available import (
 )
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.session import Session
-from slimpose.train import checkpoint
 from tiny_training import SHALLOW
 
 SPEC = dataclasses.replace(SHALLOW, size=Size(96, 64))
@@ -38,12 +39,12 @@ PACKAGES = {
 
 
 @pytest.fixture(scope="module")
-def loaded() -> onnx_export.LoadedWeights:
+def loaded() -> LoadedNetwork:
     """An untrained net whose heatmaps are large enough to have peaks."""
     torch.manual_seed(0)
     net = PoseNet(SPEC).eval()
     torch.nn.init.normal_(net.to_heatmaps.weight, std=0.5)
-    return onnx_export.LoadedWeights(
+    return LoadedNetwork(
         net=net,
         spec=SPEC,
         task="pose",
@@ -53,7 +54,7 @@ def loaded() -> onnx_export.LoadedWeights:
 
 
 def write(
-    source: onnx_export.LoadedWeights | Path, out: Path, precision: str = "fp32", people: int = 8
+    source: LoadedNetwork | Path, out: Path, precision: str = "fp32", people: int = 8
 ) -> onnx_export.ExportDrift:
     images = onnx_export.smooth_noise_images(people, SPEC.size)
     return convert.convert(
@@ -64,7 +65,7 @@ def write(
 @pytest.fixture(scope="module", params=list(NAMES))
 def file(
     request: pytest.FixtureRequest,
-    loaded: onnx_export.LoadedWeights,
+    loaded: LoadedNetwork,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     for package in PACKAGES[request.param]:
@@ -74,8 +75,8 @@ def file(
     return out
 
 
-def test_outputs_match_pytorch_for_any_batch(file: Path, loaded: onnx_export.LoadedWeights) -> None:
-    reference, session = onnx_export.TorchModel(loaded), Session(file, threads=1)
+def test_outputs_match_pytorch_for_any_batch(file: Path, loaded: LoadedNetwork) -> None:
+    reference, session = TorchModel(loaded), Session(file, threads=1)
     names = reference.outputs
     for people in (0, 1, 5):
         crops = onnx_export.smooth_noise_images(max(people, 1), SPEC.size)[:people]
@@ -143,7 +144,7 @@ def test_truncated_file_is_rejected(file: Path, tmp_path: Path) -> None:
 
 
 def test_fp16_file_is_half_the_size_and_reports_its_precision(
-    file: Path, loaded: onnx_export.LoadedWeights, tmp_path: Path
+    file: Path, loaded: LoadedNetwork, tmp_path: Path
 ) -> None:
     out = tmp_path / file.name
     drift = write(loaded, out, precision="fp16")
@@ -154,7 +155,7 @@ def test_fp16_file_is_half_the_size_and_reports_its_precision(
 
 
 def test_int8_tflite_file_is_a_third_of_the_size_and_accurate(
-    loaded: onnx_export.LoadedWeights, tmp_path: Path
+    loaded: LoadedNetwork, tmp_path: Path
 ) -> None:
     for package in PACKAGES["litert"]:
         pytest.importorskip(package)
@@ -164,9 +165,7 @@ def test_int8_tflite_file_is_a_third_of_the_size_and_accurate(
     assert 0 < drift.maps < 0.5
 
 
-def test_openvino_file_is_made_from_an_onnx_file(
-    loaded: onnx_export.LoadedWeights, tmp_path: Path
-) -> None:
+def test_openvino_file_is_made_from_an_onnx_file(loaded: LoadedNetwork, tmp_path: Path) -> None:
     onnx_export.export(loaded, tmp_path / "net.onnx", name="twin", card={})
     drift = write(tmp_path / "net.onnx", tmp_path / "net.xml")
     assert drift.pixels < 0.01
@@ -176,7 +175,7 @@ def test_openvino_file_is_made_from_an_onnx_file(
 
 
 def test_unsupported_precision_or_name_is_rejected_and_nothing_written(
-    loaded: onnx_export.LoadedWeights, tmp_path: Path
+    loaded: LoadedNetwork, tmp_path: Path
 ) -> None:
     with pytest.raises(
         ValueError, match="ncnn files are not written in int8; expected fp32 or fp16"
@@ -194,7 +193,7 @@ def test_every_native_format_has_an_exporter(backend: str) -> None:
 
 
 def test_file_that_differs_from_its_source_is_not_written(
-    loaded: onnx_export.LoadedWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "net.xml").write_text("the previous file")
     outputs_of = convert._outputs_of  # pyright: ignore[reportPrivateUsage]
@@ -216,9 +215,9 @@ def test_file_that_differs_from_its_source_is_not_written(
 
 
 @pytest.fixture
-def weights(loaded: onnx_export.LoadedWeights, tmp_path: Path) -> Path:
+def weights(loaded: LoadedNetwork, tmp_path: Path) -> Path:
     path = tmp_path / "best.safetensors"
-    checkpoint.save(path, loaded.net.state_dict(), loaded.metadata)
+    save_checkpoint(path, loaded.net.state_dict(), loaded.metadata)
     return path
 
 

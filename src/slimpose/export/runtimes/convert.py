@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import ExportDrift, LoadedWeights, TorchModel, check_drift, drift_of
+from slimpose.export.onnx import ExportDrift, check_drift, drift_of
+from slimpose.export.torch_model import TorchModel
+from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.available import FILE_SUFFIXES, NATIVE_FILES
 from slimpose.runtime.session import Model, Session
 
@@ -18,7 +20,7 @@ _BATCH = 16
 
 
 def convert(
-    source: LoadedWeights | Path,
+    source: LoadedNetwork | Path,
     out: Path,
     *,
     name: str,
@@ -67,7 +69,7 @@ def convert(
     return drift
 
 
-def _check_source(source: LoadedWeights | Path, backend: str, precision: str) -> None:
+def _check_source(source: LoadedNetwork | Path, backend: str, precision: str) -> None:
     """Raise ValueError if a backend's files cannot be made from this source in this precision."""
     files = NATIVE_FILES[backend]
     takes_onnx = files.int8_options is not None
@@ -83,7 +85,7 @@ def _check_source(source: LoadedWeights | Path, backend: str, precision: str) ->
         )
     if isinstance(source, Path) and not takes_onnx:
         raise ValueError(f"{source} is ONNX; expected weights (best.safetensors) for {backend}")
-    if isinstance(source, LoadedWeights) and source.task != "pose" and not takes_onnx:
+    if isinstance(source, LoadedNetwork) and source.task != "pose" and not takes_onnx:
         raise ValueError(
             f"these weights are a {source.task} model; expected a pose model for {backend}"
         )

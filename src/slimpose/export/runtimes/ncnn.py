@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import LoadedWeights, metadata_for
+from slimpose.export.onnx import metadata_for
+from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.ncnn import SUFFIX, companion_paths
 
 _INSTALL = 'pip install "slimpose[ncnn]"'
@@ -34,7 +35,7 @@ class _ChannelsFirst(nn.Module):
 
 
 def write(
-    source: LoadedWeights,
+    source: LoadedNetwork,
     out: Path,
     *,
     name: str,
@@ -82,7 +83,7 @@ def write(
             f"pnnx could not convert the network (exit code {done.returncode}): {' '.join(last)}"
         )
     metadata = {
-        **metadata_for(source, name=name, card=dict(card), size=size),
+        **metadata_for(source, name=name, card=dict(card)),
         "precision": precision,
     }
     metadata_file.write_text(json.dumps(metadata), encoding="utf-8")

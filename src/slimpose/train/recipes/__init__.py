@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from slimpose.formats.files import read_toml
-from slimpose.train import checkpoint
+from slimpose.network.weights import read_metadata
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes.ablation import NETS, ablation
 from slimpose.train.recipes.paper import as_published, beyond, compared_nets, paper_nets
@@ -44,7 +44,7 @@ def recipe_of(text: str) -> Recipe:
     if text in RECIPES:
         return RECIPES[text]()
     if path.suffix == ".safetensors":
-        metadata = checkpoint.read_metadata(path)
+        metadata = read_metadata(path)
         if "recipe" not in metadata:
             raise ValueError(
                 f"{path} does not tell a recipe (the mean of several runs, or no run's weights?)"

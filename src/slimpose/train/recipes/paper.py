@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
-from slimpose.network.build import COMPARED, Spec
+from slimpose.network.build import BASELINES, Spec
 from slimpose.network.family import family_spec
 from slimpose.network.paper_tables import ROWS, PaperRow
 from slimpose.network.spec import NetSpec
@@ -92,7 +92,7 @@ def paper_nets() -> dict[str, NetSpec]:
 
 def compared_nets() -> dict[str, Spec]:
     """Return the compared top-down nets by name: HRNet to be a teacher, all to be measured under one recipe."""
-    return {name: net for name, net in COMPARED.items() if net.joints == len(COCO17.joints)}
+    return {name: net for name, net in BASELINES.items() if net.joints == len(COCO17.joints)}
 
 
 def beyond() -> Recipe:
