@@ -21,7 +21,7 @@ from typing import Any
 import tyro
 
 from slimpose.compare.finished_runs import RunFolder, find_runs
-from slimpose.evaluate.figures import new_pyplot, save
+from slimpose.evaluate.figures import new_pyplot, save_figure
 from slimpose.formats.files import read_json, write_bytes
 from slimpose.network.cost import cost_of_spec
 from slimpose.train.recipe import Recipe
@@ -228,7 +228,7 @@ def plot(rows: list[Row], path: Path) -> None:
     axes.grid(color="0.85")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

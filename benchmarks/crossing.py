@@ -26,7 +26,7 @@ from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.open_model import open_pose_model
 from slimpose.arrays import Image
 from slimpose.cli.compare import random_weights
-from slimpose.evaluate.figures import new_pyplot, save
+from slimpose.evaluate.figures import new_pyplot, save_figure
 from slimpose.measure.synthetic_video import cut_out_people, make_video, photos_folder
 from slimpose.runtime import models
 from slimpose.runtime.detector import Detector
@@ -162,7 +162,7 @@ def _plot(people: tuple[int, ...], lines: dict[str, np.ndarray], path: Path, thr
     axes.set_ylim(bottom=0)
     axes.grid(color="0.88")
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

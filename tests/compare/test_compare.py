@@ -13,7 +13,7 @@ from slimpose.adapters.base import model_info
 from slimpose.cli.compare import random_weights
 from slimpose.cli.main import main
 from slimpose.compare import published_results
-from slimpose.compare.report import ComparisonRow, plot, to_markdown
+from slimpose.compare.report import ComparisonRow, plot_comparison, to_markdown
 from slimpose.formats.files import write_bytes
 from slimpose.runtime.session import Session
 from slimpose.skeleton import COCO17
@@ -154,7 +154,7 @@ def test_a_graph_of_another_exporter_is_not_taken_from_the_cache(
 
 def test_a_picture_needs_something_to_draw(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no AP to draw"):
-        plot([ComparisonRow(system="a", gmac=1.0)], tmp_path / "a.svg", threads=1)
+        plot_comparison([ComparisonRow(system="a", gmac=1.0)], tmp_path / "a.svg", threads=1)
     assert not (tmp_path / "a.svg").exists()
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from slimpose.arrays import Size
 from slimpose.cli.main import main
 from slimpose.compare.published_weights import (
-    _HALF,
-    _IMAGENET,
-    _for_our_pixels,
+    HALF_RANGE_NORMALIZATION,
+    IMAGENET_NORMALIZATION,
+    adapt_first_layer,
     convert_weights,
     read_checkpoint,
 )
@@ -167,7 +167,7 @@ def test_the_layouts_hold_the_published_numbers_of_parameters() -> None:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_published_name_has_its_place(name: str) -> None:
     tensors = tensors_of(LAYOUTS[name])
-    loaded = convert_weights(tensors, name, path=FILE, colors="rgb")
+    loaded = convert_weights(tensors, name, path=FILE, color_order="rgb")
     assert len(loaded) == len(tensors)  # none used twice
     places = {int(tensor.flatten()[0]) for tensor in loaded.values()}
     assert places == set(range(len(tensors)))
@@ -208,7 +208,7 @@ def test_every_published_name_has_its_place(name: str) -> None:
 )
 def test_the_layers_are_these(name: str, own: str, published: str) -> None:
     tensors = tensors_of(LAYOUTS[name])
-    assert convert_weights(tensors, name, path=FILE, colors="rgb")[own] is tensors[published]
+    assert convert_weights(tensors, name, path=FILE, color_order="rgb")[own] is tensors[published]
 
 
 @pytest.mark.parametrize("head", ["keypoint_head", "head"])
@@ -217,7 +217,7 @@ def test_mmposes_names_are_the_same_behind_its_prefixes(name: str, head: str) ->
     tensors = tensors_of(LAYOUTS[name])
     # mmpose trains in RGB, so nothing but the names changes.
     loaded = convert_weights(in_mmpose(tensors, head), name, path=FILE)
-    expected = convert_weights(tensors, name, path=FILE, colors="rgb")
+    expected = convert_weights(tensors, name, path=FILE, color_order="rgb")
     assert all(loaded[own] is tensor for own, tensor in expected.items())
 
 
@@ -276,7 +276,7 @@ def test_a_net_without_a_known_layout_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("colors", "normalization"),
-    [("bgr", _IMAGENET), ("rgb", _HALF), ("bgr", _HALF), ("rgb", _IMAGENET)],
+    [("bgr", IMAGENET_NORMALIZATION), ("rgb", HALF_RANGE_NORMALIZATION), ("bgr", HALF_RANGE_NORMALIZATION), ("rgb", IMAGENET_NORMALIZATION)],
 )
 def test_weights_for_other_colors_and_normalizations_compute_the_same(
     colors: str, normalization: tuple[tuple[float, ...], tuple[float, ...]]
@@ -287,7 +287,7 @@ def test_weights_for_other_colors_and_normalizations_compute_the_same(
     assert isinstance(theirs[1].running_mean, Tensor)
     nn.init.normal_(theirs[1].running_mean)
     assert colors in ("rgb", "bgr")
-    changed = _for_our_pixels(dict(theirs.state_dict()), colors, normalization)
+    changed = adapt_first_layer(dict(theirs.state_dict()), colors, normalization)
     pixels = torch.rand(1, 3, 9, 9)  # RGB 0..1
 
     def normalized(images: Tensor, by: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
@@ -297,7 +297,7 @@ def test_weights_for_other_colors_and_normalizations_compute_the_same(
     with torch.inference_mode():
         expected = theirs(normalized(pixels if colors == "rgb" else pixels.flip(1), normalization))
         theirs.load_state_dict(changed)
-        found = theirs(normalized(pixels, _IMAGENET))
+        found = theirs(normalized(pixels, IMAGENET_NORMALIZATION))
     torch.testing.assert_close(
         found[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1], atol=1e-5, rtol=1e-4
     )

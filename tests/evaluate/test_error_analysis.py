@@ -24,7 +24,7 @@ from slimpose.evaluate.error_analysis import page
 from slimpose.evaluate.error_analysis.analysis import ErrorAnalysis, analyze
 from slimpose.evaluate.error_analysis.crops import side_by_side
 from slimpose.evaluate.error_analysis.findings import findings, short_table
-from slimpose.evaluate.error_analysis.matching import average_precision, compare, image_matches
+from slimpose.evaluate.error_analysis.matching import average_precision, matching_input, poses_by_image
 from slimpose.formats import coco
 from slimpose.skeleton import COCO17
 from synthetic_models import dot_image, write_detector_model, write_pose_model
@@ -220,7 +220,7 @@ def test_mending_hidden_joints_leaves_the_visible_as_they_are() -> None:
     bad[4:12, :2] += [0, 5000]  # 4 hidden, 4 visible: 9/17 passes 1 threshold, 13/17 passes 6
     result = analyze(truth(half), [pose(bad)])
     hidden = next(row for row in result.oracles if row.name == "hidden joints")
-    assert (hidden.count, hidden.of) == (4, 8)
+    assert (hidden.count, hidden.total) == (4, 8)
     assert (result.precision.ap, hidden.fixed_ap) == pytest.approx((0.1, 0.6))
     eye, ear = result.joints[JOINTS["left_eye"]], result.joints[JOINTS["right_ear"]]
     assert (eye.pck_hidden, eye.pck_visible, ear.pck_hidden) == (1.0, None, 0.0)
@@ -233,7 +233,7 @@ def test_people_without_a_pose_are_not_found_and_finding_them_is_worth_the_rest(
     assert gains(result)["people not found"] == pytest.approx(50 / 101)
     assert gains(result)["all of these"] == 0
     assert result.worst[0].person_id == 12
-    assert not result.worst[0].is_found
+    assert not result.worst[0].is_matched
 
 
 def test_nobody_found_at_all_is_an_analysis_too(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_false_pose_scored_first_costs_what_its_absence_brings() -> None:
     assert gains(result)["false poses"] == pytest.approx(0.5)
     assert gains(result)["order of the poses"] == pytest.approx(0.5)
     false = next(row for row in result.oracles if row.name == "false poses")
-    assert (false.count, false.of) == (1, 2)
+    assert (false.count, false.total) == (1, 2)
 
 
 def test_a_skeleton_without_left_and_right_has_no_inversions(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_groups_are_measured_apart() -> None:
     assert rows(result, "Crowding") == pytest.approx({"none": result.precision.ap})
     assert rows(result, "Cut by the picture's border") == pytest.approx({"no": result.precision.ap})
     sizes = next(one for one in result.groupings if one.name == "Size")
-    assert {row.name: row.lost for row in sizes.rows if row.lost > 1e-9} == pytest.approx(
+    assert {row.name: row.lost_share for row in sizes.rows if row.lost_share > 1e-9} == pytest.approx(
         {"48 to 64": 1.0}
     )
 
@@ -358,7 +358,7 @@ def test_average_precision_is_that_of_pycocotools(seed: int) -> None:
     file = truth(*people, areas=areas, crowds=[0] if rng.random() < 0.2 else [])
     expected = by_pycocotools(file, records, kind="keypoints")
     sigmas = np.array(COCO17.sigmas)
-    figure = average_precision([compare(scene, sigmas) for scene in image_matches(file, records)])
+    figure = average_precision([matching_input(scene, sigmas) for scene in poses_by_image(file, records)])
     if figure is None:
         assert not any(
             one.keypoints is not None and one.keypoints[:, 2].any()

@@ -21,7 +21,7 @@ from slimpose.adapters.open_model import open_pose_model
 from slimpose.arrays import Size
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare import published_results
-from slimpose.compare.report import ComparisonRow, plot, to_markdown
+from slimpose.compare.report import ComparisonRow, plot_comparison, to_markdown
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.pose import image_records, pose_ap, pose_records, predict_points
 from slimpose.export import onnx
@@ -141,7 +141,7 @@ def compare(
             "measured_on": people,
         }
         write_json(out / "compare.json", {**about, "systems": [asdict(entry) for entry in entries]})
-        plot(entries, out / "compare.svg", threads=threads[0])
+        plot_comparison(entries, out / "compare.svg", threads=threads[0])
     print(dumps({"systems": [asdict(entry) for entry in entries]}))
     return 0
 
@@ -296,7 +296,7 @@ def _ap(model: Model, truth: coco.CocoFile, images: Path) -> dict[str, float]:
         )
     boxes = ground_truth_boxes(truth)
     records = pose_records(
-        truth, images, boxes, predict_points(model), crop_size=model.info.size, batch=_CROPS_A_CALL
+        truth, images, boxes, predict_points(model), crop_size=model.info.size, batch_size=_CROPS_A_CALL
     )
     if not isinstance(model, Session):
         records = [

@@ -18,7 +18,7 @@ from slimpose.arrays import Crops
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
-from slimpose.evaluate.boxes import ImageBoxes, boxes_in_file, ground_truth_boxes
+from slimpose.evaluate.boxes import ScoredBoxes, boxes_from_file, ground_truth_boxes
 from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.evaluate.error_analysis import analysis, findings, page
 from slimpose.formats import coco
@@ -33,7 +33,7 @@ POSE_NMS_OKS = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
+class RuntimeOptions:
     """How models are opened; see ``open_session``."""
 
     threads: int
@@ -148,7 +148,7 @@ def evaluate(
         {"--analyze": analyze},
         [annotations, *map(Path, (model, boxes, detector))],
     )
-    opened = ModelOptions(threads=threads, backend=backend, precision=precision)
+    opened = RuntimeOptions(threads=threads, backend=backend, precision=precision)
     loaded, given = opened(model), None
     if loaded.info.task == "detect":
         about_poses = {
@@ -295,7 +295,7 @@ def _evaluate_pose(
     box_threshold: float,
     predict: pose_evaluation.PredictCrops,
     detector: str,
-    opened: ModelOptions,
+    opened: RuntimeOptions,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     truth, watch = given.file, Stopwatch()
     looked_at = _boxes(boxes, truth, images, detector=detector, opened=opened)
@@ -316,7 +316,7 @@ def _evaluate_pose(
             looked_at,
             watch.timed(predict),
             crop_size=loaded.info.size,
-            nms_oks=None if boxes == "gt" else POSE_NMS_OKS,
+            nms_oks_threshold=None if boxes == "gt" else POSE_NMS_OKS,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     figures: dict[str, Any] = (
@@ -353,8 +353,8 @@ def _predictor(
 
 
 def _boxes(
-    boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, opened: ModelOptions
-) -> dict[int, ImageBoxes]:
+    boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, opened: RuntimeOptions
+) -> dict[int, ScoredBoxes]:
     if boxes == "gt":
         return ground_truth_boxes(truth)
     if boxes == "detector":
@@ -371,4 +371,4 @@ def _boxes(
             canvas=finder.info.size,
             nms_iou_threshold=finder.info.nms_iou_threshold,
         )
-    return boxes_in_file(truth, Path(boxes))
+    return boxes_from_file(truth, Path(boxes))

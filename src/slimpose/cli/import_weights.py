@@ -11,7 +11,7 @@ import tyro
 from slimpose.adapters.part_affinity import OPENPOSE18
 from slimpose.arrays import Size
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.compare.published_weights import PUBLISHED, Colors, convert_weights, read_checkpoint
+from slimpose.compare.published_weights import PUBLISHED, ColorOrder, convert_weights, read_checkpoint
 from slimpose.network.build import build, spec_named
 from slimpose.skeleton import COCO17
 from slimpose.train import checkpoint
@@ -24,7 +24,7 @@ def import_weights(
     out: Path,
     size: str | None = None,
     alignment: Literal["multiples", "corners"] | None = None,
-    colors: Colors | None = None,
+    colors: ColorOrder | None = None,
 ) -> int:
     """Turn a published COCO checkpoint (.pth) into weights: a teacher, a start, something to evaluate and export.
 
@@ -40,7 +40,7 @@ def import_weights(
     """
     check_output_paths({"--out": out}, {}, [file])
     spec = spec_named(net, size=Size.parse(size) if size is not None else None)
-    tensors = convert_weights(read_checkpoint(file), net, path=file, colors=colors)
+    tensors = convert_weights(read_checkpoint(file), net, path=file, color_order=colors)
     checkpoint.load_into(build(spec), tensors, path=file)
     published = PUBLISHED[net]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

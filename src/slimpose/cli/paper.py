@@ -56,7 +56,7 @@ def paper(runs: Path, json: bool = False) -> int:
 def _entry(
     table: str, row: str, recipe: str, gflops: float, ap: float, finished: list[RunFolder]
 ) -> dict[str, Any]:
-    measured = [one for run in finished if run.recipe.name == recipe for one in run.measured]
+    measured = [one for run in finished if run.recipe.name == recipe for one in run.evaluations]
     return {
         "table": table,
         "row": row,

@@ -43,7 +43,7 @@ class RunFolder:
     folder: Path
     recipe: Recipe
     steps: int
-    measured: list[Evaluation]
+    evaluations: list[Evaluation]
 
     @property
     def is_finished(self) -> bool:
@@ -83,7 +83,7 @@ def find_runs(folder: Path) -> Iterator[RunFolder]:
             )
             for figures in (own, *_evaluations(path))
         ]
-        yield RunFolder(folder=path, recipe=recipe, steps=_steps(path / METRICS), measured=measured)
+        yield RunFolder(folder=path, recipe=recipe, steps=_steps(path / METRICS), evaluations=measured)
 
 
 def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:

@@ -27,11 +27,11 @@ from slimpose.network.baselines.net import BaselineSpec
 from slimpose.network.build import COMPARED, Spec, build
 from slimpose.network.spec import NetSpec
 
-Colors = Literal["rgb", "bgr"]
+ColorOrder = Literal["rgb", "bgr"]
 _COUNTER = "num_batches_tracked"
 """Batch norm's counter of steps; files from before PyTorch 0.4.1 have none, and nothing is computed from it."""
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_HALF = ((128 / 255,) * 3, (256 / 255,) * 3)
+IMAGENET_NORMALIZATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF_RANGE_NORMALIZATION = ((128 / 255,) * 3, (256 / 255,) * 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,8 @@ class PublishedFormat:
         task: What the net is for.
     """
 
-    color_order: Colors = "rgb"
-    normalization: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
+    color_order: ColorOrder = "rgb"
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET_NORMALIZATION
     alignment: Alignment = "multiples"
     task: str = "pose"
 
@@ -58,7 +58,7 @@ PUBLISHED: dict[str, PublishedFormat] = {
     # Pictures as OpenCV reads them, B G R, normalized by R's, G's and B's constants in this order.
     **{f"simplebaseline-r{depth}": PublishedFormat(color_order="bgr") for depth in (50, 101, 152)},
     "lightweight-openpose": PublishedFormat(
-        color_order="bgr", normalization=_HALF, alignment="centers", task="bottom-up"
+        color_order="bgr", normalization=HALF_RANGE_NORMALIZATION, alignment="centers", task="bottom-up"
     ),
 }
 
@@ -104,7 +104,7 @@ def _first_line(error: Exception) -> str:
 
 
 def convert_weights(
-    tensors: Mapping[str, Tensor], name: str, *, path: Path, colors: Colors | None = None
+    tensors: Mapping[str, Tensor], name: str, *, path: Path, color_order: ColorOrder | None = None
 ) -> dict[str, Tensor]:
     """Return a published checkpoint's tensors under our net's names, for crops as our nets take them.
 
@@ -152,8 +152,8 @@ def convert_weights(
         raise ValueError(
             f"{path} holds {min(left)}, which {name} has not (another network's weights?)"
         )
-    order = colors or ("rgb" if head is not None else published.color_order)
-    return _for_our_pixels(loaded, order, published.normalization)
+    order = color_order or ("rgb" if head is not None else published.color_order)
+    return adapt_first_layer(loaded, order, published.normalization)
 
 
 def _mmpose_head(tensors: Mapping[str, Tensor]) -> str | None:
@@ -175,9 +175,9 @@ def _published_name(own: str, spec: Spec) -> str:
     return own.removeprefix("encoder.body.").replace("to_heatmaps.", "final_layer.")
 
 
-def _for_our_pixels(
+def adapt_first_layer(
     tensors: dict[str, Tensor],
-    colors: Colors,
+    colors: ColorOrder,
     normalization: tuple[tuple[float, ...], tuple[float, ...]],
 ) -> dict[str, Tensor]:
     """Change the first convolution and its batch norm so that they take RGB normalized by ImageNet's statistics.
@@ -186,14 +186,14 @@ def _for_our_pixels(
     scale, the norm's mean the shift, which is exact but for the outermost pixels, where padding is
     0 in both.
     """
-    if colors == "rgb" and normalization == _IMAGENET:
+    if colors == "rgb" and normalization == IMAGENET_NORMALIZATION:
         return tensors
     first = next(
         name for name, tensor in tensors.items() if tensor.ndim == 4 and tensor.shape[1] == 3
     )
     mean = next(name for name in tensors if name.endswith("running_mean"))
     order = [0, 1, 2] if colors == "rgb" else [2, 1, 0]
-    our_mean, our_std = (torch.tensor(values, dtype=torch.float64) for values in _IMAGENET)
+    our_mean, our_std = (torch.tensor(values, dtype=torch.float64) for values in IMAGENET_NORMALIZATION)
     their_mean, their_std = (
         torch.tensor(values, dtype=torch.float64)[order] for values in normalization
     )

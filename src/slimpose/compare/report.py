@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slimpose.evaluate.figures import new_pyplot, save
+from slimpose.evaluate.figures import new_pyplot, save_figure
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class ComparisonRow:
 
 
 def to_markdown(
-    entries: Sequence[ComparisonRow], *, threads: Sequence[int], measured_on: str, machine: str
+    rows: Sequence[ComparisonRow], *, threads: Sequence[int], measured_on: str, machine: str
 ) -> str:
     """Return the table, with what has to be known to read it.
 
@@ -73,11 +73,11 @@ def to_markdown(
     ]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     notes: list[str] = []
-    protocols = {entry.protocol for entry in entries if entry.protocol}
+    protocols = {entry.protocol for entry in rows if entry.protocol}
     most_common = max(
-        sorted(protocols), key=[entry.protocol for entry in entries].count, default=""
+        sorted(protocols), key=[entry.protocol for entry in rows].count, default=""
     )
-    for entry in entries:
+    for entry in rows:
         mark = ""
         about = [entry.note] if entry.note else []
         if entry.published_ap is not None and entry.protocol != most_common:
@@ -131,7 +131,7 @@ _OURS, _MEASURED, _PUBLISHED = (
 """Mark, its color, its number's, and what it stands for."""
 
 
-def plot(entries: Sequence[ComparisonRow], path: Path, *, threads: int) -> None:
+def plot_comparison(rows: Sequence[ComparisonRow], path: Path, *, threads: int) -> None:
     """Draw AP against GMAC and against milliseconds, readable in black and white: round marks are published figures.
 
     Args:
@@ -145,13 +145,13 @@ def plot(entries: Sequence[ComparisonRow], path: Path, *, threads: int) -> None:
         ValueError: If no entry has an AP.
     """
     pyplot = new_pyplot()
-    if not any(_ap(entry) for entry in entries):
+    if not any(_ap(entry) for entry in rows):
         raise ValueError(
             "there is no AP to draw: give --annotations and --images, or systems with a published one"
         )
     figure, (*panels, beside) = pyplot.subplots(1, 3, figsize=(14, 6.4), width_ratios=(5, 5, 2.6))
     panels[1].sharey(panels[0])
-    drawn = [(entry, *found) for entry in entries if entry.gmac or entry.ms for found in _ap(entry)]
+    drawn = [(entry, *found) for entry in rows if entry.gmac or entry.ms for found in _ap(entry)]
     horizontal = (
         ("true GMAC of one input", lambda entry: entry.gmac),
         (
@@ -186,7 +186,7 @@ def plot(entries: Sequence[ComparisonRow], path: Path, *, threads: int) -> None:
     beside.text(
         0, 1, transform=beside.transAxes, s="\n".join(key), fontsize=8, va="top", linespacing=1.5
     )
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _ap(entry: ComparisonRow) -> list[tuple[float, bool]]:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32
 
 from slimpose import geometry
 from slimpose.arrays import Crops, Size
-from slimpose.evaluate.boxes import ImageBoxes
+from slimpose.evaluate.boxes import ScoredBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
 from slimpose.media.images import read_image
@@ -45,13 +45,13 @@ def detected_boxes(
     nms_iou_threshold: float = NMS_IOU_THRESHOLD,
     image_ids: Sequence[int] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[int, ImageBoxes]:
+) -> dict[int, ScoredBoxes]:
     """Return what a detector finds in every image of the file, or those of ``image_ids``, by image id.
 
     Raises:
         ImageError: If a picture is missing or broken.
     """
-    found: dict[int, ImageBoxes] = {}
+    found: dict[int, ScoredBoxes] = {}
     looked_at = list(annotations.images) if image_ids is None else image_ids
     for done, image_id in enumerate(looked_at, start=1):
         image = read_image(image_folder / annotations.images[image_id].file_name)
@@ -60,12 +60,12 @@ def detected_boxes(
         boxes, scores = decode_boxes(
             boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou_threshold=nms_iou_threshold
         )
-        found[image_id] = ImageBoxes(boxes_image=boxes, scores=scores)
+        found[image_id] = ScoredBoxes(boxes_image=boxes, scores=scores)
         on_progress(done, len(looked_at))
     return found
 
 
-def box_records(annotations: CocoFile, boxes: dict[int, ImageBoxes]) -> list[dict[str, Any]]:
+def box_records(annotations: CocoFile, boxes: dict[int, ScoredBoxes]) -> list[dict[str, Any]]:
     """Return boxes as COCO result records."""
     return [
         {
@@ -79,13 +79,13 @@ def box_records(annotations: CocoFile, boxes: dict[int, ImageBoxes]) -> list[dic
     ]
 
 
-def box_ap(annotations: CocoFile, boxes: dict[int, ImageBoxes]) -> dict[str, float]:
+def box_ap(annotations: CocoFile, boxes: dict[int, ScoredBoxes]) -> dict[str, float]:
     """Return person-box AP over all images of the file."""
     return average_precision(annotations, box_records(annotations, boxes), kind="bbox")
 
 
 def recall_and_false_positives(
-    annotations: CocoFile, boxes: dict[int, ImageBoxes], *, threshold: float
+    annotations: CocoFile, boxes: dict[int, ScoredBoxes], *, threshold: float
 ) -> dict[str, float]:
     """Return ``recall_tall`` and ``false_per_image`` of the boxes that score over ``threshold``.
 

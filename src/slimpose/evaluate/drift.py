@@ -51,7 +51,7 @@ def compare_models(
     areas_crop: PersonScores,
     *,
     min_score: float = 0.3,
-    batch: int = 16,
+    batch_size: int = 16,
 ) -> PredictionDrift:
     """Return the drift of b's answers from a's.
 
@@ -77,8 +77,8 @@ def compare_models(
         outputs.append("heatmaps")
     distances, score_gaps, similarities = [], [], []
     squared, largest, cells = 0.0, 0.0, 0
-    for start in range(0, len(crops), batch):
-        rows = slice(start, start + batch)
+    for start in range(0, len(crops), batch_size):
+        rows = slice(start, start + batch_size)
         mine, theirs = a.run(crops[rows], outputs), b.run(crops[rows], outputs)
         counted = (mine[1] > min_score) & (theirs[1] > min_score)
         distances.append(np.linalg.norm(mine[0] - theirs[0], axis=2)[counted])

@@ -23,7 +23,7 @@ def new_pyplot() -> Any:
     return pyplot
 
 
-def save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
     """Write a figure whole, as SVG or PNG by the file's name, and close it."""
     from matplotlib import pyplot
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Crops, Heatmaps, Image, Points, Scores, Size
-from slimpose.evaluate.boxes import ImageBoxes
+from slimpose.evaluate.boxes import ScoredBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats import results
 from slimpose.formats.coco import CocoFile
@@ -40,7 +40,7 @@ def predict_points(model: Model) -> PredictCrops:
 
 
 def predict_from_heatmaps(
-    heatmaps_of: Callable[[Crops], Heatmaps],
+    predict_heatmaps: Callable[[Crops], Heatmaps],
     skeleton: Skeleton,
     *,
     stride: int,
@@ -62,7 +62,7 @@ def predict_from_heatmaps(
             these need no shift, and lose by it.
         decoding: How a map becomes a point.
     """
-    look = heatmap.flip_averaged(heatmaps_of, skeleton, shift=flip_shift) if flip else heatmaps_of
+    look = heatmap.flip_averaged(predict_heatmaps, skeleton, shift=flip_shift) if flip else predict_heatmaps
 
     def predict(crops: Crops) -> tuple[Points, Scores]:
         heatmaps = look(crops)
@@ -106,12 +106,12 @@ def quarter_decode(heatmaps: Heatmaps) -> tuple[Points, Scores]:
 def pose_records(
     annotations: CocoFile,
     image_folder: Path,
-    boxes: dict[int, ImageBoxes],
+    boxes: dict[int, ScoredBoxes],
     predict: PredictCrops,
     *,
     crop_size: Size,
-    nms_oks: float | None = None,
-    batch: int = 32,
+    nms_oks_threshold: float | None = None,
+    batch_size: int = 32,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Return COCO keypoint result records for the given boxes.
@@ -132,7 +132,7 @@ def pose_records(
     """
     total = sum(len(found.scores) for found in boxes.values())
     records: list[dict[str, Any]] = []
-    waiting: list[tuple[int, ImageBoxes, Crops, np.ndarray]] = []
+    waiting: list[tuple[int, ScoredBoxes, Crops, np.ndarray]] = []
 
     def flush() -> None:
         points_crop, scores = predict(np.concatenate([crops for _, _, crops, _ in waiting]))
@@ -143,9 +143,9 @@ def pose_records(
             points = geometry.transform_points(geometry.invert_affines(affines), points_crop[rows])
             overall = person_scores(scores[rows], found.scores)
             kept = range(len(points))
-            if nms_oks is not None:
+            if nms_oks_threshold is not None:
                 areas = geometry.box_areas(found.boxes_image)
-                kept = oks_nms(points, overall, areas, annotations.skeleton, threshold=nms_oks)
+                kept = oks_nms(points, overall, areas, annotations.skeleton, threshold=nms_oks_threshold)
             for row in kept:
                 triples = np.concatenate([points[row], scores[rows][row][:, None]], axis=1)
                 records.append(
@@ -165,7 +165,7 @@ def pose_records(
         crops, affines = crop_people(image, found.boxes_image, crop_size)
         waiting.append((image_id, found, crops, affines))
         done += len(crops)
-        if sum(len(crops) for _, _, crops, _ in waiting) >= batch:
+        if sum(len(crops) for _, _, crops, _ in waiting) >= batch_size:
             flush()
     if waiting:
         flush()

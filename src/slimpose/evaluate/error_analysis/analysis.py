@@ -13,11 +13,11 @@ from jaxtyping import Float64, Int64
 from slimpose.evaluate.error_analysis.groups import Grouping, groupings
 from slimpose.evaluate.error_analysis.matching import (
     AveragePrecision,
-    ImageMatch,
-    MatchedPoses,
+    ImagePoses,
+    MatchingInput,
     average_precision,
-    compare,
-    image_matches,
+    matching_input,
+    poses_by_image,
     oks,
 )
 from slimpose.evaluate.error_analysis.oracle import (
@@ -28,12 +28,12 @@ from slimpose.evaluate.error_analysis.oracle import (
     diagnose,
     joint_oracles,
     oracles,
-    scene_precision,
+    overall_precision,
 )
 from slimpose.formats.coco import CocoFile
 from slimpose.skeleton import Skeleton
 
-WORST = 24
+WORST_COUNT = 24
 PCK_FINE, PCK_COARSE = 0.1, 0.5
 """Distances, in roots of the person's area, within which a joint counts as found."""
 _FAR = 1e9
@@ -89,11 +89,11 @@ class WorstPerson:
     person_id: int
     oks: float
     joints_lost: float
-    is_found: bool
+    is_matched: bool
     points_true: Float64[np.ndarray, "joints 2"]
     visibility: Int64[np.ndarray, " joints"]
     box: Float64[np.ndarray, "4"]
-    points_found: Float64[np.ndarray, "joints 2"] | None
+    points_predicted: Float64[np.ndarray, "joints 2"] | None
     joint_scores: Float64[np.ndarray, " joints"] | None
     kinds: Int64[np.ndarray, " joints"]
 
@@ -157,8 +157,8 @@ def analyze(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> ErrorAn
         ValueError: If the file has nobody with a labeled joint.
     """
     skeleton = annotations.skeleton
-    scenes = image_matches(annotations, records)
-    precision = scene_precision(scenes, skeleton)
+    scenes = poses_by_image(annotations, records)
+    precision = overall_precision(scenes, skeleton)
     if precision is None:
         raise ValueError(
             f"{annotations.path}: nobody has a labeled joint, so there is no error to analyze"
@@ -179,7 +179,7 @@ def analyze(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> ErrorAn
 
 
 def _joint_rows(
-    scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+    scenes: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
 ) -> tuple[JointStatistics, ...]:
     sigmas = skeleton.sigma_array.astype(np.float64)
     gains = joint_oracles(scenes, diagnoses, skeleton, now)
@@ -217,35 +217,35 @@ def _share(of: np.ndarray) -> float | None:
     return float(of.mean()) if len(of) else None
 
 
-def _distances(scene: ImageMatch, diagnosis: Diagnosis) -> Float64[np.ndarray, "people joints"]:
+def _distances(scene: ImagePoses, diagnosis: Diagnosis) -> Float64[np.ndarray, "people joints"]:
     """From each joint of a person to its matched pose's, in roots of the person's area; far where there is none."""
     result = np.full(scene.visibility.shape, _FAR)
-    found = np.flatnonzero(diagnosis.pose_of >= 0)
+    found = np.flatnonzero(diagnosis.pose_of_person >= 0)
     away = np.linalg.norm(
-        scene.points_found[diagnosis.pose_of[found]] - scene.points_true[found], axis=2
+        scene.points_predicted[diagnosis.pose_of_person[found]] - scene.points_true[found], axis=2
     )
     result[found] = away / np.sqrt(np.maximum(scene.areas[found], np.spacing(1)))[:, None]
     return result
 
 
 def _joint_alone(
-    scene: ImageMatch, joint: int, sigmas: Float64[np.ndarray, " joints"]
-) -> MatchedPoses:
+    scene: ImagePoses, joint: int, sigmas: Float64[np.ndarray, " joints"]
+) -> MatchingInput:
     """The scene as COCO compares it where only one joint is labeled."""
     labeled = np.zeros_like(scene.labeled)
     labeled[:, joint] = scene.labeled[:, joint]
     return dataclasses.replace(
-        compare(scene, sigmas),
+        matching_input(scene, sigmas),
         similarity=oks(scene, sigmas, labeled),
         is_ignored=scene.is_crowd | ~labeled.any(axis=1),
     )
 
 
-def _worst(scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis]) -> tuple[WorstPerson, ...]:
+def _worst(scenes: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis]) -> tuple[WorstPerson, ...]:
     everybody: list[WorstPerson] = []
     for scene, diagnosis in zip(scenes, diagnoses, strict=True):
-        for person in np.flatnonzero(scene.counts):
-            pose = int(diagnosis.pose_of[person])
+        for person in np.flatnonzero(scene.is_counted):
+            pose = int(diagnosis.pose_of_person[person])
             is_found = pose >= 0
             if not is_found and len(scene.scores):
                 pose = int(diagnosis.oks[:, person].argmax())
@@ -256,13 +256,13 @@ def _worst(scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis]) -> tupl
                     person_id=scene.person_ids[person],
                     oks=similarity,
                     joints_lost=float((1 - similarity) * scene.labeled[person].sum()),
-                    is_found=is_found,
+                    is_matched=is_found,
                     points_true=scene.points_true[person],
                     visibility=scene.visibility[person],
                     box=scene.boxes[person],
-                    points_found=scene.points_found[pose] if pose >= 0 else None,
+                    points_predicted=scene.points_predicted[pose] if pose >= 0 else None,
                     joint_scores=scene.joint_scores[pose] if pose >= 0 else None,
                     kinds=diagnosis.kinds[person],
                 )
             )
-    return tuple(sorted(everybody, key=lambda one: -one.joints_lost)[:WORST])
+    return tuple(sorted(everybody, key=lambda one: -one.joints_lost)[:WORST_COUNT])

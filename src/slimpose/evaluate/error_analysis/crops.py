@@ -53,9 +53,9 @@ def side_by_side(image: Image, person: WorstPerson, skeleton: Skeleton) -> Image
     for joint in np.flatnonzero(person.visibility == 1):
         dot(left, true.points_image[0, joint], (18, 18, 22), 1.5)
     right = crops[0]
-    if person.points_found is not None and person.joint_scores is not None:
+    if person.points_predicted is not None and person.joint_scores is not None:
         shown = labeled | (person.joint_scores >= _SHOWN_FROM)
-        found = _poses(person.points_found, shown.astype(np.float64), to_crop, skeleton)
+        found = _poses(person.points_predicted, shown.astype(np.float64), to_crop, skeleton)
         right = draw_poses(right, found, joint_threshold=0.5)
         for joint in np.flatnonzero((person.kinds != UNLABELED) & (person.kinds != GOOD)):
             color = KIND_COLORS[int(person.kinds[joint])]

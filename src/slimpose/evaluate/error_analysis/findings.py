@@ -32,14 +32,14 @@ def findings(analysis: ErrorAnalysis) -> list[str]:
 def _hardest(grouping: Grouping, people: int) -> tuple[float, str]:
     """The row whose share of what is lost is most above its share of the people, by how much, and in words."""
     rows = [
-        (row.lost - row.precision.people / people, row, row.precision)
+        (row.lost_share - row.precision.people / people, row, row.precision)
         for row in grouping.rows
         if row.precision
     ]
     excess, row, figure = max(rows, key=lambda one: one[0])
     return excess, (
         f"People that lose more than their share ({grouping.name.lower()}: {row.name}): AP {100 * figure.ap:.1f}; "
-        f"{figure.people / people:.0%} of the people, {row.lost:.0%} of what is lost."
+        f"{figure.people / people:.0%} of the people, {row.lost_share:.0%} of what is lost."
     )
 
 
@@ -57,15 +57,15 @@ def _others(analysis: ErrorAnalysis) -> list[Oracle]:
 
 def _kind_sentence(row: Oracle) -> str:
     return (
-        f"Errors of the kind {row.name}: {row.count:,} of {row.of:,} labeled joints; "
+        f"Errors of the kind {row.name}: {row.count:,} of {row.total:,} labeled joints; "
         f"mended, AP would be {100 * row.fixed_ap:.1f} ({100 * row.gain:+.1f})."
     )
 
 
 def _other_sentence(row: Oracle) -> str:
     what = {
-        "people not found": f"{row.count:,} of {row.of:,} people are matched with no pose; found, AP would be",
-        "false poses": f"{row.count:,} of {row.of:,} poses are matched with nobody; without them AP would be",
+        "people not found": f"{row.count:,} of {row.total:,} people are matched with no pose; found, AP would be",
+        "false poses": f"{row.count:,} of {row.total:,} poses are matched with nobody; without them AP would be",
         "order of the poses": "If the poses' scores were in the order of their similarity to the truth, AP would be",
     }[row.name]
     return f"{what} {100 * row.fixed_ap:.1f} ({100 * row.gain:+.1f})."
@@ -81,7 +81,7 @@ def short_table(analysis: ErrorAnalysis) -> str:
         f"{'mended':20s} {'count':>8s} {'share':>7s} {'AP':>6s} {'gain':>6s}",
     ]
     lines += [
-        f"{row.name:20s} {row.count:8,d} {row.count / max(1, row.of):7.1%} {100 * row.fixed_ap:6.1f} {100 * row.gain:+6.1f}"
+        f"{row.name:20s} {row.count:8,d} {row.count / max(1, row.total):7.1%} {100 * row.fixed_ap:6.1f} {100 * row.gain:+6.1f}"
         for row in analysis.oracles
     ]
     names = [len(row.name) for row in analysis.joints]

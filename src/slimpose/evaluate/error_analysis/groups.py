@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float64, Int64
 from slimpose import geometry
 from slimpose.evaluate.error_analysis.matching import (
     AveragePrecision,
-    ImageMatch,
-    MatchedPoses,
+    ImagePoses,
+    MatchingInput,
     average_precision,
-    compare,
+    matching_input,
 )
 from slimpose.formats.coco import CocoFile
 
@@ -35,7 +35,7 @@ class GroupRow:
 
     name: str
     precision: AveragePrecision | None
-    lost: float
+    lost_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +51,17 @@ _Band = tuple[str, float, float]
 """What it is called, from, to: the lower end belongs to it, the upper does not."""
 
 
-def groupings(annotations: CocoFile, scenes: Sequence[ImageMatch]) -> tuple[Grouping, ...]:
+def groupings(annotations: CocoFile, scenes: Sequence[ImagePoses]) -> tuple[Grouping, ...]:
     """Return COCO's AP of the people of each kind, by several properties; people outside a kind are ignored."""
     sigmas = annotations.skeleton.sigma_array.astype(np.float64)
-    whole = [compare(scene, sigmas) for scene in scenes]
+    whole = [matching_input(scene, sigmas) for scene in scenes]
     nearest = [_nearest_people(scene) for scene in scenes]
 
     def by(
         name: str,
         explanation: str,
         bands: Sequence[_Band],
-        value: Callable[[ImageMatch], Float64[np.ndarray, " people"]],
+        value: Callable[[ImagePoses], Float64[np.ndarray, " people"]],
     ) -> Grouping:
         values = [value(scene) for scene in scenes]
         rows = []
@@ -153,14 +153,14 @@ def _with_shares(rows: Sequence[tuple[str, AveragePrecision | None]]) -> tuple[G
     lost = [0.0 if figure is None else figure.people * (1 - figure.ap) for _, figure in rows]
     total = max(sum(lost), np.spacing(1))
     return tuple(
-        GroupRow(name=name, precision=figure, lost=float(part / total))
+        GroupRow(name=name, precision=figure, lost_share=float(part / total))
         for (name, figure), part in zip(rows, lost, strict=True)
     )
 
 
 def _only(
-    whole: MatchedPoses, inside: Bool[np.ndarray, " people"], nearest: Int64[np.ndarray, " found"]
-) -> MatchedPoses:
+    whole: MatchingInput, inside: Bool[np.ndarray, " people"], nearest: Int64[np.ndarray, " found"]
+) -> MatchingInput:
     """Nobody but those inside is to be found; a pose nearest to somebody else who is, is not counted as false."""
     others = np.append(~inside & ~whole.is_ignored, False)  # -1, nobody, is the last
     return dataclasses.replace(
@@ -168,8 +168,8 @@ def _only(
     )
 
 
-def _in_area(scene: ImageMatch, whole: MatchedPoses, low: float, high: float) -> MatchedPoses:
-    extent = np.ptp(scene.points_found, axis=1).prod(axis=1)
+def _in_area(scene: ImagePoses, whole: MatchingInput, low: float, high: float) -> MatchingInput:
+    extent = np.ptp(scene.points_predicted, axis=1).prod(axis=1)
     return dataclasses.replace(
         whole,
         is_ignored=whole.is_ignored | (scene.areas < low) | (scene.areas > high),
@@ -177,19 +177,19 @@ def _in_area(scene: ImageMatch, whole: MatchedPoses, low: float, high: float) ->
     )
 
 
-def _nearest_people(scene: ImageMatch) -> Int64[np.ndarray, " found"]:
+def _nearest_people(scene: ImagePoses) -> Int64[np.ndarray, " found"]:
     """For each pose the person whose labeled joints are nearest, in roots of the person's area; -1 for nobody."""
-    counts = np.flatnonzero(scene.counts)
+    counts = np.flatnonzero(scene.is_counted)
     if len(counts) == 0:
         return np.full(len(scene.scores), -1, np.int64)
-    away = np.linalg.norm(scene.points_found[:, None] - scene.points_true[None, counts], axis=3)
+    away = np.linalg.norm(scene.points_predicted[:, None] - scene.points_true[None, counts], axis=3)
     labeled = scene.labeled[counts]
     mean = (away * labeled).sum(axis=2) / labeled.sum(axis=1)
     size = np.sqrt(np.maximum(scene.areas[counts], np.spacing(1)))
     return counts[(mean / size).argmin(axis=1)].astype(np.int64)
 
 
-def _crowding(scene: ImageMatch) -> Float64[np.ndarray, " people"]:
+def _crowding(scene: ImagePoses) -> Float64[np.ndarray, " people"]:
     """The largest overlap with another person's box; boxes around whole crowds are none."""
     boxes = scene.boxes.astype(np.float32)
     overlap = geometry.box_iou(boxes, boxes).astype(np.float64)
@@ -198,7 +198,7 @@ def _crowding(scene: ImageMatch) -> Float64[np.ndarray, " people"]:
     return overlap.max(axis=1, initial=0.0)
 
 
-def _is_cut(annotations: CocoFile, scene: ImageMatch) -> Bool[np.ndarray, " people"]:
+def _is_cut(annotations: CocoFile, scene: ImagePoses) -> Bool[np.ndarray, " people"]:
     image = annotations.images[scene.image_id]
     low, high = scene.boxes[:, :2], scene.boxes[:, 2:]
     cut = (low <= BORDER_PX) | (high >= np.array([image.width, image.height]) - BORDER_PX)

@@ -28,7 +28,7 @@ FoundMask = Bool[np.ndarray, " found"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ImageMatch:
+class ImagePoses:
     """The annotated people of one image, and the poses found there, best first; image pixels.
 
     ``visibility`` is COCO's v: 0 not labeled, 1 hidden, 2 visible. ``joint_scores`` belong to
@@ -42,7 +42,7 @@ class ImageMatch:
     areas: Float64[np.ndarray, " people"]
     boxes: Float64[np.ndarray, "people 4"]
     is_crowd: PersonMask
-    points_found: Float64[np.ndarray, "found joints 2"]
+    points_predicted: Float64[np.ndarray, "found joints 2"]
     joint_scores: Float64[np.ndarray, "found joints"]
     scores: Float64[np.ndarray, " found"]
 
@@ -52,12 +52,12 @@ class ImageMatch:
         return self.visibility > 0
 
     @property
-    def counts(self) -> PersonMask:
+    def is_counted(self) -> PersonMask:
         """Who is to be found: crowds and people without a labeled joint are not."""
         return self.labeled.any(axis=1) & ~self.is_crowd
 
 
-def image_matches(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> list[ImageMatch]:
+def poses_by_image(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> list[ImagePoses]:
     """Return every image of the file with what was found in it, in COCO's order, image ids ascending.
 
     Args:
@@ -77,14 +77,14 @@ def image_matches(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> l
 
 def _scene(
     image_id: int, people: Sequence[CocoPerson], records: list[dict[str, Any]], joints: int
-) -> ImageMatch:
+) -> ImagePoses:
     scores = np.array([record["score"] for record in records], np.float64)
     best = np.argsort(-scores, kind="stable")[:_MOST_POSES]
     triples = np.array([records[row]["keypoints"] for row in best], np.float64).reshape(
         -1, joints, 3
     )
     labels = np.array([person.keypoints for person in people], np.float64).reshape(-1, joints, 3)
-    return ImageMatch(
+    return ImagePoses(
         image_id=image_id,
         person_ids=tuple(person.id for person in people),
         points_true=labels[:, :, :2],
@@ -92,7 +92,7 @@ def _scene(
         areas=np.array([person.area for person in people], np.float64),
         boxes=np.array([person.box_image for person in people], np.float64).reshape(-1, 4),
         is_crowd=np.array([person.is_crowd for person in people], bool),
-        points_found=triples[:, :, :2],
+        points_predicted=triples[:, :, :2],
         joint_scores=triples[:, :, 2],
         scores=scores[best],
     )
@@ -117,7 +117,7 @@ def _fall_off(
 
 
 def oks(
-    scene: ImageMatch, sigmas: Float64[np.ndarray, " joints"], labeled: JointMask | None = None
+    scene: ImagePoses, sigmas: Float64[np.ndarray, " joints"], labeled: JointMask | None = None
 ) -> Similarities:
     """Return COCO's similarity of each pose to each person, of the joints that are labeled.
 
@@ -125,14 +125,14 @@ def oks(
     doubled about its center (three times as wide and high).
     """
     counted = scene.labeled if labeled is None else labeled
-    near = joint_similarities(scene.points_found, scene.points_true, scene.areas, sigmas)
+    near = joint_similarities(scene.points_predicted, scene.points_true, scene.areas, sigmas)
     number = counted.sum(axis=1)
     result = (near * counted).sum(axis=2) / np.maximum(number, 1)
     blank = number == 0
     if blank.any():
         low, high = scene.boxes[blank, :2], scene.boxes[blank, 2:]
         low, high = low - (high - low), high + (high - low)
-        points = scene.points_found[:, None]
+        points = scene.points_predicted[:, None]
         beyond = np.maximum(0, low[None, :, None] - points) + np.maximum(
             0, points - high[None, :, None]
         )
@@ -173,7 +173,7 @@ def match(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MatchedPoses:
+class MatchingInput:
     """One image, ready to be counted.
 
     Attributes:
@@ -202,18 +202,18 @@ class AveragePrecision:
     people: int
 
 
-def compare(scene: ImageMatch, sigmas: Float64[np.ndarray, " joints"]) -> MatchedPoses:
+def matching_input(scene: ImagePoses, sigmas: Float64[np.ndarray, " joints"]) -> MatchingInput:
     """Return the scene as COCO compares it, everything chosen."""
-    return MatchedPoses(
+    return MatchingInput(
         similarity=oks(scene, sigmas),
         scores=scene.scores,
-        is_ignored=~scene.counts,
+        is_ignored=~scene.is_counted,
         is_crowd=scene.is_crowd,
         is_excused=np.zeros(len(scene.scores), bool),
     )
 
 
-def average_precision(comparisons: Sequence[MatchedPoses]) -> AveragePrecision | None:
+def average_precision(comparisons: Sequence[MatchingInput]) -> AveragePrecision | None:
     """Return the precision over all images; None where nobody is to be found."""
     people = sum(int((~one.is_ignored).sum()) for one in comparisons)
     if people == 0:

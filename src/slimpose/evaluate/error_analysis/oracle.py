@@ -16,10 +16,10 @@ from jaxtyping import Float64, Int64
 
 from slimpose.evaluate.error_analysis.matching import (
     AveragePrecision,
-    ImageMatch,
+    ImagePoses,
     JointMask,
     average_precision,
-    compare,
+    matching_input,
     joint_similarities,
     match,
     oks,
@@ -47,22 +47,22 @@ class Diagnosis:
         oks: Of each pose to each person.
     """
 
-    person_of: Int64[np.ndarray, " found"]
-    pose_of: Int64[np.ndarray, " people"]
+    person_of_pose: Int64[np.ndarray, " found"]
+    pose_of_person: Int64[np.ndarray, " people"]
     kinds: Int64[np.ndarray, "people joints"]
     oks: Float64[np.ndarray, "found people"]
 
     @property
-    def is_false(self) -> np.ndarray:
+    def is_false_positive(self) -> np.ndarray:
         """(found,) which poses nobody is matched with."""
-        return self.person_of < 0
+        return self.person_of_pose < 0
 
 
-def diagnose(scene: ImageMatch, skeleton: Skeleton) -> Diagnosis:
+def diagnose(scene: ImagePoses, skeleton: Skeleton) -> Diagnosis:
     """Match poses with people greedily as COCO does, at OKS MATCHED_FROM, and tell each labeled joint's kind."""
     sigmas = skeleton.sigma_array.astype(np.float64)
     similarity = oks(scene, sigmas)
-    counts = scene.counts
+    counts = scene.is_counted
     person_of = match(similarity, ~counts, scene.is_crowd, np.array([MATCHED_FROM]))[0]
     pose_of = np.full(len(counts), -1, np.int64)
     for pose, person in enumerate(person_of):
@@ -83,34 +83,34 @@ def diagnose(scene: ImageMatch, skeleton: Skeleton) -> Diagnosis:
         wrong = np.where((turned >= another) & (turned >= NEAR_FROM), INVERSION, wrong)
         kind = np.where(own >= GOOD_FROM, GOOD, np.where(own >= NEAR_FROM, JITTER, wrong))
         kinds[person, labeled] = kind[labeled]
-    return Diagnosis(person_of=person_of, pose_of=pose_of, kinds=kinds, oks=similarity)
+    return Diagnosis(person_of_pose=person_of, pose_of_person=pose_of, kinds=kinds, oks=similarity)
 
 
 def _similarities(
-    scene: ImageMatch, skeleton: Skeleton, sigmas: Float64[np.ndarray, " joints"]
+    scene: ImagePoses, skeleton: Skeleton, sigmas: Float64[np.ndarray, " joints"]
 ) -> tuple:
     """Each found joint's similarity to each person's same joint and to its mirror partner, 0 where not labeled."""
     flip = skeleton.flip_indices
     same = (
-        joint_similarities(scene.points_found, scene.points_true, scene.areas, sigmas)
+        joint_similarities(scene.points_predicted, scene.points_true, scene.areas, sigmas)
         * scene.labeled
     )
     partners = scene.labeled[:, flip] & (flip != np.arange(len(flip)))
     mirrored = (
         joint_similarities(
-            scene.points_found, scene.points_true[:, flip], scene.areas, sigmas[flip]
+            scene.points_predicted, scene.points_true[:, flip], scene.areas, sigmas[flip]
         )
         * partners
     )
     return same, mirrored
 
 
-def fix_errors(scene: ImageMatch, diagnosis: Diagnosis, chosen: JointMask) -> ImageMatch:
+def fix_errors(scene: ImagePoses, diagnosis: Diagnosis, chosen: JointMask) -> ImagePoses:
     """Return the scene with the chosen joints of matched people in their true places."""
-    points = scene.points_found.copy()
-    for person in np.flatnonzero(diagnosis.pose_of >= 0):
+    points = scene.points_predicted.copy()
+    for person in np.flatnonzero(diagnosis.pose_of_person >= 0):
         rows = chosen[person]
-        points[diagnosis.pose_of[person], rows] = scene.points_true[person, rows]
+        points[diagnosis.pose_of_person[person], rows] = scene.points_true[person, rows]
     return dataclasses.replace(scene, points_found=points)
 
 
@@ -128,13 +128,13 @@ class Oracle:
 
     name: str
     count: int
-    of: int
+    total: int
     fixed_ap: float
     gain: float
 
 
 def oracles(
-    scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+    scenes: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
 ) -> list[Oracle]:
     """Return what mending each kind of error would bring, each alone, by the same greedy evaluation.
 
@@ -142,10 +142,10 @@ def oracles(
     """
     has_sides = bool((skeleton.flip_indices != np.arange(len(skeleton.joints))).any())
     wrong = [kind for kind in (JITTER, INVERSION, SWAP, MISS) if has_sides or kind != INVERSION]
-    joints = sum(int(scene.labeled[scene.counts].sum()) for scene in scenes)
-    people = sum(int(scene.counts.sum()) for scene in scenes)
+    joints = sum(int(scene.labeled[scene.is_counted].sum()) for scene in scenes)
+    people = sum(int(scene.is_counted.sum()) for scene in scenes)
     poses = sum(len(scene.scores) for scene in scenes)
-    hidden = sum(int((scene.visibility[scene.counts] == 1).sum()) for scene in scenes)
+    hidden = sum(int((scene.visibility[scene.is_counted] == 1).sum()) for scene in scenes)
     everything = [np.isin(diagnosis.kinds, wrong) for diagnosis in diagnoses]
     unseen = [one & (scene.visibility == 1) for one, scene in zip(everything, scenes, strict=True)]
     rows = [(KINDS[kind], [one.kinds == kind for one in diagnoses], joints) for kind in wrong]
@@ -154,14 +154,14 @@ def oracles(
     for name, chosen, of in rows:
         mended = map(fix_errors, scenes, diagnoses, chosen)
         found.append(_row(name, sum(int(one.sum()) for one in chosen), of, mended, skeleton, now))
-    changes: list[tuple[str, Callable[[ImageMatch, Diagnosis], ImageMatch], int, int]] = [
+    changes: list[tuple[str, Callable[[ImagePoses, Diagnosis], ImagePoses], int, int]] = [
         (
             "people not found",
             _with_the_lost,
             sum(_lost(one, two).sum() for one, two in _both(scenes, diagnoses)),
             people,
         ),
-        ("false poses", _without_false, sum(int(one.is_false.sum()) for one in diagnoses), poses),
+        ("false poses", _without_false, sum(int(one.is_false_positive.sum()) for one in diagnoses), poses),
         ("order of the poses", _scored_by_oks, poses, poses),
     ]
     for name, change, count, of in changes:
@@ -170,7 +170,7 @@ def oracles(
 
 
 def joint_oracles(
-    scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+    scenes: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
 ) -> list[Oracle]:
     """Return what it would bring if one joint were always in its true place, for each joint."""
     found: list[Oracle] = []
@@ -180,7 +180,7 @@ def joint_oracles(
             wrong = np.isin(diagnosis.kinds, (JITTER, INVERSION, SWAP, MISS))
             wrong[:, [other for other in range(len(skeleton.joints)) if other != joint]] = False
             chosen.append(wrong)
-        labeled = sum(int(scene.labeled[scene.counts, joint].sum()) for scene in scenes)
+        labeled = sum(int(scene.labeled[scene.is_counted, joint].sum()) for scene in scenes)
         count = sum(int(one.sum()) for one in chosen)
         found.append(
             _row(name, count, labeled, map(fix_errors, scenes, diagnoses, chosen), skeleton, now)
@@ -188,33 +188,33 @@ def joint_oracles(
     return found
 
 
-def _both(scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis]) -> zip:
+def _both(scenes: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis]) -> zip:
     return zip(scenes, diagnoses, strict=True)
 
 
 def _row(name: str, count: int, of: int, scenes: map, skeleton: Skeleton, now: float) -> Oracle:
-    ap = scene_precision(list(scenes), skeleton)
+    ap = overall_precision(list(scenes), skeleton)
     value = now if ap is None else ap.ap
-    return Oracle(name=name, count=count, of=of, fixed_ap=value, gain=value - now)
+    return Oracle(name=name, count=count, total=of, fixed_ap=value, gain=value - now)
 
 
-def scene_precision(scenes: Sequence[ImageMatch], skeleton: Skeleton) -> AveragePrecision | None:
+def overall_precision(scenes: Sequence[ImagePoses], skeleton: Skeleton) -> AveragePrecision | None:
     """Return COCO's AP of everything; None where nobody is to be found."""
     sigmas = skeleton.sigma_array.astype(np.float64)
-    return average_precision([compare(scene, sigmas) for scene in scenes])
+    return average_precision([matching_input(scene, sigmas) for scene in scenes])
 
 
-def _lost(scene: ImageMatch, diagnosis: Diagnosis) -> np.ndarray:
-    return scene.counts & (diagnosis.pose_of < 0)
+def _lost(scene: ImagePoses, diagnosis: Diagnosis) -> np.ndarray:
+    return scene.is_counted & (diagnosis.pose_of_person < 0)
 
 
-def _with_the_lost(scene: ImageMatch, diagnosis: Diagnosis) -> ImageMatch:
+def _with_the_lost(scene: ImagePoses, diagnosis: Diagnosis) -> ImagePoses:
     """Everybody who was not found gets a true pose, scored above all others."""
     lost = _lost(scene, diagnosis)
     number = int(lost.sum())
     return dataclasses.replace(
         scene,
-        points_found=np.concatenate([scene.points_true[lost], scene.points_found]),
+        points_found=np.concatenate([scene.points_true[lost], scene.points_predicted]),
         joint_scores=np.concatenate(
             [np.ones((number, scene.joint_scores.shape[1])), scene.joint_scores]
         ),
@@ -222,20 +222,20 @@ def _with_the_lost(scene: ImageMatch, diagnosis: Diagnosis) -> ImageMatch:
     )
 
 
-def _without_false(scene: ImageMatch, diagnosis: Diagnosis) -> ImageMatch:
-    kept = ~diagnosis.is_false
+def _without_false(scene: ImagePoses, diagnosis: Diagnosis) -> ImagePoses:
+    kept = ~diagnosis.is_false_positive
     return dataclasses.replace(
         scene,
-        points_found=scene.points_found[kept],
+        points_found=scene.points_predicted[kept],
         joint_scores=scene.joint_scores[kept],
         scores=scene.scores[kept],
     )
 
 
-def _scored_by_oks(scene: ImageMatch, diagnosis: Diagnosis) -> ImageMatch:
+def _scored_by_oks(scene: ImagePoses, diagnosis: Diagnosis) -> ImagePoses:
     """Every pose scores its OKS to its own person, false ones 0."""
     rows = np.arange(len(scene.scores))
-    matched = ~diagnosis.is_false
+    matched = ~diagnosis.is_false_positive
     scores = np.zeros(len(rows))
-    scores[matched] = diagnosis.oks[rows[matched], diagnosis.person_of[matched]]
+    scores[matched] = diagnosis.oks[rows[matched], diagnosis.person_of_pose[matched]]
     return dataclasses.replace(scene, scores=scores)

@@ -175,8 +175,8 @@ def _mended_table(analysis: ErrorAnalysis) -> str:
         [
             escape(row.name),
             f"{row.count:,}",
-            f"{row.of:,}",
-            _percent(row.count / row.of if row.of else None),
+            f"{row.total:,}",
+            _percent(row.count / row.total if row.total else None),
             _percent(row.fixed_ap),
             _percent(row.gain, signed=True),
         ]
@@ -211,7 +211,7 @@ def _joint_table(analysis: ErrorAnalysis) -> str:
 
 def _grouping(grouping: Grouping) -> str:
     rows = [
-        [escape(row.name), *_precision_cells(row.precision), _percent(row.lost)]
+        [escape(row.name), *_precision_cells(row.precision), _percent(row.lost_share)]
         for row in grouping.rows
     ]
     table = _table(["", "people", "AP", "AP50", "AP75", "lost"], rows)
@@ -270,9 +270,9 @@ def _figure(person: WorstPerson, annotations: CocoFile, image_folder: Path) -> s
 
 def _what_is_wrong(person: WorstPerson, skeleton: Skeleton) -> str:
     labeled = int((person.kinds != UNLABELED).sum())
-    if person.points_found is None:
+    if person.points_predicted is None:
         return f"no pose in this picture; {labeled} joints are labeled"
-    if not person.is_found:
+    if not person.is_matched:
         return f"not found; the most similar pose has OKS {person.oks:.2f}; {labeled} joints are labeled"
     wrong = [
         f"{kind} {', '.join(skeleton.joints[joint] for joint in joints)}"
