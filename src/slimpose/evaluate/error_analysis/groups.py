@@ -90,11 +90,12 @@ def _hidden_share(image: ImagePoses) -> PersonValues:
 def _is_truncated(image: ImagePoses) -> PersonValues:
     low, high = image.boxes[:, :2], image.boxes[:, 2:]
     far_border = np.array([image.size.width, image.size.height]) - BORDER_PX
-    return ((low <= BORDER_PX) | (high >= far_border)).any(axis=1).astype(np.float64)
+    is_near = (low <= BORDER_PX) | (high >= far_border)
+    return np.logical_or(is_near[:, 0], is_near[:, 1]).astype(np.float64)
 
 
 def _labeled_share(image: ImagePoses) -> PersonValues:
-    return image.labeled.sum(axis=1) / image.labeled.shape[1]
+    return image.labeled.astype(np.float64).mean(axis=1)
 
 
 _COCO_AREAS = (
