@@ -21,7 +21,7 @@ from typing import Any
 import tyro
 
 from slimpose.compare.finished_runs import RunFolder, find_runs
-from slimpose.evaluate.figures import new_pyplot, save_figure
+from slimpose.compare.plot import new_pyplot, save_figure
 from slimpose.formats.files import read_json, write_bytes
 from slimpose.network.cost import cost_of_spec
 from slimpose.train.recipe import Recipe

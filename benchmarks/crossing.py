@@ -25,8 +25,8 @@ import tyro
 from slimpose.adapters.bottom_up import BottomUpEstimator
 from slimpose.adapters.open_model import open_pose_model
 from slimpose.arrays import Image
-from slimpose.cli.compare import random_weights
-from slimpose.evaluate.figures import new_pyplot, save_figure
+from slimpose.compare.systems import random_weights
+from slimpose.compare.plot import new_pyplot, save_figure
 from slimpose.measure.synthetic_video import cut_out_people, make_video, photos_folder
 from slimpose.runtime import models
 from slimpose.runtime.detector import Detector

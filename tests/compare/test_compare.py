@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from slimpose.adapters.base import model_info
-from slimpose.cli.compare import random_weights
+from slimpose.compare.systems import random_weights
 from slimpose.cli.main import main
 from slimpose.compare import published_results
-from slimpose.compare.report import ComparisonRow, plot_comparison, to_markdown
+from slimpose.compare.plot import plot_comparison
+from slimpose.compare.report import ComparisonRow, to_markdown
 from slimpose.formats.files import write_bytes
 from slimpose.runtime.session import Session
 from slimpose.skeleton import COCO17
@@ -125,7 +126,7 @@ def test_each_row_says_what_runs_it(
         info = model_info(path, size=SIZE, stride=4, skeleton=COCO17, origin="a test")
         return SimpleNamespace(info=info) if path in others else Session(path, threads=threads)
 
-    monkeypatch.setattr("slimpose.cli.compare.open_pose_model", opened)
+    monkeypatch.setattr("slimpose.compare.systems.open_pose_model", opened)
     file = small_net(tmp_path / "rounded.onnx", precision="int8")
     table, systems = told(capsys, file, *others, "b1", "--rounds", 0)
     expected = ["onnxruntime, int8", "litert, as published", "openvino, as published", ""]
