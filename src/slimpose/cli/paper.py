@@ -48,7 +48,7 @@ def paper(runs: Path, json: bool = False) -> int:
     for run in ours:
         if not run.is_finished:
             console.print(
-                f"{run.folder} is skipped: unfinished, {run.steps} of {run.recipe.steps} steps"
+                f"{run.folder} is left out: unfinished, {run.steps} of {run.recipe.steps} steps"
             )
     return 0
 

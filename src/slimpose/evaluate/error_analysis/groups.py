@@ -103,15 +103,15 @@ _COCO_AREAS = (
     ("medium (32² to 96²)", 32.0**2, 96.0**2),
     ("large (over 96²)", 96.0**2, 1e10),
 )
-_SIZES_PX = (32, 48, 64, 96, 128, 192)
+_SIZES_PX = (32.0, 48.0, 64.0, 96.0, 128.0, 192.0)
 _PROPERTIES = (
     _Property(
         name="Size",
         explanation="Root of the annotated area, in pixels.",
         ranges=[
-            (f"under {_SIZES_PX[0]}", 0.0, _SIZES_PX[0]),
-            *((f"{low} to {high}", low, high) for low, high in pairwise(_SIZES_PX)),
-            (f"{_SIZES_PX[-1]} and more", _SIZES_PX[-1], 1e5),
+            (f"under {_SIZES_PX[0]:g}", 0.0, _SIZES_PX[0]),
+            *((f"{low:g} to {high:g}", low, high) for low, high in pairwise(_SIZES_PX)),
+            (f"{_SIZES_PX[-1]:g} and more", _SIZES_PX[-1], 1e5),
         ],
         value=_root_area,
     ),
