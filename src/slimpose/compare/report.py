@@ -18,7 +18,7 @@ class ComparisonRow:
         system: The system's name.
         model: The name of the network or the file of the model; empty if there is none to run.
         size: Input height and width.
-        weights: Origin of the weights; empty if there are none.
+        weights: Origin of the weights; empty without weights.
         runs_in: The backend and the precision it computes in; empty if it was not opened.
         params: Number of parameters.
         gmac: True multiply-adds of one input in 1e9.
@@ -53,7 +53,7 @@ def to_markdown(
     Args:
         rows: The systems.
         threads: The numbers of threads that were timed.
-        measured_on: The people on whom AP was measured; empty if it was not.
+        measured_on: The people of the AP measurement; empty if AP was not measured.
         machine: The machine of the times.
     """
     times = [f"ms, {count} thr." for count in threads]

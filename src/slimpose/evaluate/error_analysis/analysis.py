@@ -46,11 +46,11 @@ class JointStatistics:
 
     Attributes:
         name: The joint's name.
-        labeled: Number of people for whom it is labeled.
+        labeled: Number of people that have it labeled.
         precision: COCO's AP of the same files with all other joints unlabeled.
         pck_fine: Share within PCK_FINE.
         pck_coarse: Share within PCK_COARSE.
-        pck_visible: ``pck_fine`` of the labels marked visible; None where there are none.
+        pck_visible: ``pck_fine`` of the labels marked visible; None without such labels.
         pck_hidden: ``pck_fine`` of the labels marked hidden; likewise.
         kinds: Share of each of KINDS.
         gain: Gain in AP of whole poses if this joint were always correct in matched poses.
