@@ -132,6 +132,6 @@ def test_tracking_and_smoothing_reach_their_accuracy() -> None:
     assert idf1["Tracker"] >= plain + 5
     assert idf1["Follower, 1 in 8"] >= plain + 5
     video = scene.still_and_swinging(cutouts, backgrounds[0], 0, swing_hz=1.0)
-    found = tracking.motion_figures(video, pipeline, swing_hz=1.0, smoother=tracking.Smoother())
+    found = tracking.motion_figures(video, pipeline, swing_hz=1.0, smoother=tracking.PoseSmoother())
     assert found.jitter_smoothed_px <= 0.4 * found.jitter_px
     assert found.lag_smoothed_frames - found.lag_frames < 0.5
