@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from slimpose import geometry, heatmap
-from slimpose.arrays import Affines, Crops, Heatmaps, Image, Points, Scores, Size
+from slimpose.arrays import Crops, Heatmaps, Image, Points, Scores, Size
 from slimpose.evaluate.boxes import ScoredBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats import coco, results
@@ -164,12 +164,10 @@ def read_ground_truth(annotations: Path, info: ModelInfo) -> GroundTruth:
     return GroundTruth(file=truth, is_labeled=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _ImageCrops:
-    image_id: int
-    boxes: ScoredBoxes
-    crops: Crops
-    to_crop: Affines
+# Not Crops and Affines: images differ in their number of people, and a shape check of a batch would
+# require the same n in all of them.
+_ImageCrops = tuple[int, ScoredBoxes, np.ndarray, np.ndarray]
+"""Image id, boxes, their crops, and the transforms from image to crop."""
 
 
 def pose_records(
@@ -201,31 +199,16 @@ def pose_records(
     """
     total, done = sum(len(found.scores) for found in boxes.values()), 0
     records: list[dict[str, Any]] = []
-    for batch in _crop_batches(annotations, image_folder, boxes, crop_size, batch_size):
-        records += _batch_records(annotations, batch, predict, nms_oks_threshold)
-        done += sum(len(image.crops) for image in batch)
-        on_progress(done, total)
-    return records
-
-
-def _crop_batches(
-    annotations: CocoFile,
-    image_folder: Path,
-    boxes: dict[int, ScoredBoxes],
-    crop_size: Size,
-    batch_size: int,
-) -> Iterator[list[_ImageCrops]]:
-    """Yield the crops of whole images, at least ``batch_size`` together but for the last."""
     batch: list[_ImageCrops] = []
-    for image_id, found in boxes.items():
+    for number, (image_id, found) in enumerate(boxes.items(), start=1):
         image = read_image(image_folder / annotations.images[image_id].file_name)
-        crops, to_crop = crop_people(image, found.boxes_image, crop_size)
-        batch.append(_ImageCrops(image_id=image_id, boxes=found, crops=crops, to_crop=to_crop))
-        if sum(len(one.crops) for one in batch) >= batch_size:
-            yield batch
+        batch.append((image_id, found, *crop_people(image, found.boxes_image, crop_size)))
+        done += len(found.scores)
+        if number == len(boxes) or sum(len(crops) for _, _, crops, _ in batch) >= batch_size:
+            records += _batch_records(annotations, batch, predict, nms_oks_threshold)
             batch = []
-    if batch:
-        yield batch
+            on_progress(done, total)
+    return records
 
 
 def _batch_records(
@@ -234,25 +217,21 @@ def _batch_records(
     predict: PredictCrops,
     nms_oks_threshold: float | None,
 ) -> Iterator[dict[str, Any]]:
-    points_crop, scores = predict(np.concatenate([image.crops for image in batch]))
+    points_crop, scores = predict(np.concatenate([crops for _, _, crops, _ in batch]))
     start = 0
-    for image in batch:
-        rows = slice(start, start + len(image.crops))
-        start += len(image.crops)
-        points = geometry.transform_points(
-            geometry.invert_affines(image.to_crop), points_crop[rows]
-        )
-        overall = person_scores(scores[rows], image.boxes.scores)
+    for image_id, found, crops, to_crop in batch:
+        rows = slice(start, start + len(crops))
+        start += len(crops)
+        points = geometry.transform_points(geometry.invert_affines(to_crop), points_crop[rows])
+        overall = person_scores(scores[rows], found.scores)
         kept = range(len(points))
         if nms_oks_threshold is not None:
-            areas = geometry.box_areas(image.boxes.boxes_image)
-            kept = oks_nms(
-                points, overall, areas, annotations.skeleton, threshold=nms_oks_threshold
-            )
+            areas, skeleton = geometry.box_areas(found.boxes_image), annotations.skeleton
+            kept = oks_nms(points, overall, areas, skeleton, threshold=nms_oks_threshold)
         for row in kept:
             triples = np.concatenate([points[row], scores[rows][row][:, None]], axis=1)
             yield {
-                "image_id": image.image_id,
+                "image_id": image_id,
                 "category_id": annotations.category_id,
                 "keypoints": [round(float(value), 3) for value in triples.ravel()],
                 "score": float(overall[row]),

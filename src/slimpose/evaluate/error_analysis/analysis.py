@@ -27,7 +27,7 @@ from slimpose.evaluate.error_analysis.oracle import (
     Diagnosis,
     Oracle,
     diagnose,
-    joint_oracles,
+    joint_gains,
     oracles,
     overall_precision,
 )
@@ -181,7 +181,7 @@ def _joint_statistics(
     images: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
 ) -> tuple[JointStatistics, ...]:
     sigmas = skeleton.sigma_array.astype(np.float64)
-    gains = joint_oracles(images, diagnoses, skeleton, now)
+    gains = joint_gains(images, diagnoses, skeleton, now)
     all_kinds = np.concatenate([one.kinds for one in diagnoses])
     all_hidden = np.concatenate([image.visibility for image in images]) == 1
     distances = np.concatenate([_distances(*pair) for pair in zip(images, diagnoses, strict=True)])
@@ -201,7 +201,7 @@ def _joint_statistics(
                 pck_visible=_share(distance[~hidden] <= PCK_FINE),
                 pck_hidden=_share(distance[hidden] <= PCK_FINE),
                 kinds={kind: _share(kinds == index) or 0.0 for index, kind in enumerate(KINDS)},
-                gain=gains[joint].gain,
+                gain=gains[joint],
             )
         )
     return tuple(result)

@@ -166,10 +166,8 @@ def oracles(
     joint_fixes += [("all of these", all_wrong, joints), ("hidden joints", wrong_hidden, hidden)]
     result: list[Oracle] = []
     for name, chosen, total in joint_fixes:
-        count, fixed = (
-            sum(int(one.sum()) for one in chosen),
-            map(fix_errors, images, diagnoses, chosen),
-        )
+        count = sum(int(one.sum()) for one in chosen)
+        fixed = map(fix_errors, images, diagnoses, chosen)
         result.append(_oracle(name, count, total, fixed, skeleton, now))
     not_found = sum(int(one.sum()) for one in map(_not_found, images, diagnoses))
     false_positives = sum(int(one.is_false_positive.sum()) for one in diagnoses)
@@ -184,22 +182,20 @@ def oracles(
     return result
 
 
-def joint_oracles(
+def joint_gains(
     images: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
-) -> list[Oracle]:
-    """Return, for each joint, the AP if that joint were always correct in matched poses."""
-    result: list[Oracle] = []
-    for joint, name in enumerate(skeleton.joints):
-        chosen = []
-        for diagnosis in diagnoses:
+) -> list[float]:
+    """Return, for each joint, the gain in AP if it were always correct in matched poses."""
+    gains: list[float] = []
+    for joint in range(len(skeleton.joints)):
+        fixed = []
+        for image, diagnosis in zip(images, diagnoses, strict=True):
             wrong = np.isin(diagnosis.kinds, (JITTER, INVERSION, SWAP, MISS))
             wrong[:, np.arange(len(skeleton.joints)) != joint] = False
-            chosen.append(wrong)
-        labeled = sum(int(image.labeled[image.is_counted, joint].sum()) for image in images)
-        count = sum(int(one.sum()) for one in chosen)
-        fixed = map(fix_errors, images, diagnoses, chosen)
-        result.append(_oracle(name, count, labeled, fixed, skeleton, now))
-    return result
+            fixed.append(fix_errors(image, diagnosis, wrong))
+        precision = overall_precision(fixed, skeleton)
+        gains.append(0.0 if precision is None else precision.ap - now)
+    return gains
 
 
 def _oracle(

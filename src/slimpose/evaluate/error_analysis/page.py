@@ -80,6 +80,7 @@ def _page(
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in findings(analysis))
     groupings = "".join(map(_grouping, analysis.groupings))
     legend = _legend(analysis.skeleton)
+    bar = _bar({kind: n / max(1, analysis.labeled) for kind, n in analysis.kinds.items()})
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -89,7 +90,7 @@ def _page(
 {analysis.labeled:,} labeled joints, {analysis.poses:,} poses. <b>AP {_percent(whole.ap)}</b>, AP50
 {_percent(whole.ap50)}, AP75 {_percent(whole.ap75)}. All figures are in percent.</p>
 <h2>What to work on</h2><ul>{items}</ul>
-<h2>Kinds of error</h2>{_kind_bar(_shares(analysis))}{legend}{_oracle_table(analysis)}
+<h2>Kinds of error</h2><div class="big">{bar}</div>{legend}{_oracle_table(analysis)}
 <p class="note">AP with the errors of one kind fixed, each kind alone, with everything matched and
 counted again. Fixed joints are moved to their true positions, so a gain is the most that work on
 the kind can bring. The gains do not add up.</p>
@@ -217,14 +218,6 @@ def _grouping(grouping: Grouping) -> str:
     table = _table(["", "people", "AP", "AP50", "AP75", "lost"], rows)
     explanation = f'<p class="note">{escape(grouping.explanation)}</p>'
     return f"<div><h3>{escape(grouping.name)}</h3>{explanation}{table}</div>"
-
-
-def _shares(analysis: ErrorAnalysis) -> dict[str, float]:
-    return {kind: count / max(1, analysis.labeled) for kind, count in analysis.kinds.items()}
-
-
-def _kind_bar(shares: dict[str, float]) -> str:
-    return f'<div class="big">{_bar(shares)}</div>'
 
 
 def _bar(shares: dict[str, float]) -> str:
