@@ -1,11 +1,11 @@
-"""The shipped person detector beside YOLOX files: person AP, tall people found, false boxes, by the same evaluator.
+"""Compare the shipped person detector with YOLOX files: person AP, recall, false positives.
 
     python benchmarks/boxes.py --yolox yolox-nano.onnx \
         --annotations ../shared/data/dev/person_keypoints.json --images ../shared/data/dev/images
 
-YOLOX is shown the picture at its own input's size (OpenVINO, BF16 where the processor has it) and
-keeps one of boxes that overlap by 0.65; ours as it ships. The last line is JSON: figures, versions,
-commit.
+All are measured by the same evaluator. YOLOX runs at its own input size (OpenVINO, BF16 where the
+processor has it) with an NMS threshold of 0.65; our detector runs as shipped. The last line is
+JSON: figures, versions, commit.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def main(
     model: str = "detector",
     thresholds: tuple[float, ...] = (0.3, 0.33, 0.4),
 ) -> None:
-    """Measure person boxes.
+    """Evaluate person boxes.
 
     Args:
-        annotations: COCO file with everyone's boxes.
+        annotations: COCO file with the boxes of all people.
         images: Folder of its images.
         yolox: ONNX files of YOLOX-nano or -tiny (416x416).
-        model: Our detector: a shipped name or a file.
-        thresholds: Scores from which a box counts, for people found and false boxes.
+        model: Our detector: a shipped model's name or a file.
+        thresholds: Score thresholds for the recall and the false positives.
     """
     truth = coco.read(annotations, keypoints=False)
     ours = Session(resolve(model))
@@ -58,19 +58,18 @@ def main(
         path.name: (open_box_teacher(path).detect, _YOLOX_SIZE, SAME_PERSON_IOU) for path in yolox
     }
     figures = []
-    for name, (look, size, iou) in systems.items():
-        found = detected_boxes(truth, images, look, canvas=size, nms_iou_threshold=iou)
+    for name, (detect, size, iou) in systems.items():
+        found = detected_boxes(truth, images, detect, canvas=size, nms_iou_threshold=iou)
         accuracy = box_ap(truth, found)
-        told = {
+        by_threshold = {
             f"{threshold:g}": recall_and_false_positives(truth, found, threshold=threshold)
             for threshold in thresholds
         }
-        figures.append({"model": name, "nms_iou_threshold": iou, **accuracy, "at": told})
+        figures.append({"model": name, "nms_iou_threshold": iou, **accuracy, "at": by_threshold})
         print(f"{name}: person AP {100 * accuracy['AP']:.1f}")
-        for threshold, at in told.items():
-            print(
-                f"  {threshold}: {at['recall_tall']:.1%} of the tall, {at['false_per_image']:.2f} false an image"
-            )
+        for threshold, at in by_threshold.items():
+            recall, false = at["recall_tall"], at["false_per_image"]
+            print(f"  {threshold}: recall of tall people {recall:.1%}, {false:.2f} false per image")
     print(json.dumps({**machine.about(), "boxes": figures}))
 
 

@@ -1,13 +1,13 @@
-"""Bottom-up against top-down: milliseconds a picture by people in it, and from how many people on the other is faster.
+"""Time bottom-up and top-down pose estimation by the number of people, and find the crossing.
 
-    python benchmarks/crossing.py --bottom-up graph_opt.pb lightweight-openpose --out
-    docs/images/crossing.svg
+    python benchmarks/crossing.py --bottom-up graph_opt.pb lightweight-openpose \
+        --out docs/images/crossing.svg
 
-Top-down: the shipped detector and pose model, the detector in every picture or in one of eight, as
-videos are gone through. Bottom-up: files that ``slimpose compare`` takes, grouping included; a name
-of ``slimpose cost`` is made with random weights, and timed without grouping, which would find
-nobody. Pictures are 1280x720, with people cut out of photos; all calls take turns in one process.
-The last line is JSON: figures, processor, versions, commit.
+Top-down: the shipped detector and pose model, with the detector in every image or in one of eight,
+as in videos. Bottom-up: files that ``slimpose compare`` takes, grouping included; a network of
+``slimpose cost`` gets random weights and is timed without grouping, which would find no people.
+Images are 1280x720, with people from photos; all calls are interleaved in one process. The last
+line is JSON: figures, processor, versions, commit.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import tyro
 from slimpose.adapters.open_model import open_pose_model
 from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.arrays import Image
-from slimpose.cli.compare import random_weights
-from slimpose.evaluate.figures import new_pyplot, save
+from slimpose.compare.plot import new_pyplot, save_figure
+from slimpose.compare.systems import random_weights
 from slimpose.measure.synthetic_video import extract_people, make_video, sample_photos_folder
 from slimpose.runtime import models
 from slimpose.runtime.crops import letterbox
@@ -35,8 +35,8 @@ from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import time_interleaved
 
-_ONE_IN = 8
-_FIND, _LOOK = "detector", "mnv2"
+_DETECT_EVERY = 8
+_DETECTOR, _POSE = "detector", "mnv2"
 
 
 def main(
@@ -48,76 +48,88 @@ def main(
     photos: Path | None = None,
     out: Path | None = None,
 ) -> None:
-    """Measure.
+    """Time both kinds of models by the number of people.
 
     Args:
         bottom_up: Models for whole images.
-        people: Numbers of people in the picture, rising.
+        people: Numbers of people in the image, ascending.
         threads: CPU threads.
-        rounds: Timed calls of each.
-        seconds: No further round begins after so long.
-        photos: Folder whose people are cut out; a checkout's sample photos by default.
-        out: SVG or PNG file to draw (needs matplotlib).
+        rounds: Timed calls of each model.
+        seconds: No further round starts after this time.
+        photos: Folder of photos with people; the sample photos of a checkout by default.
+        out: SVG or PNG file for the plot (needs matplotlib).
     """
     if rounds < 1 or not people or list(people) != sorted(set(people)) or people[0] < 1:
         sys.exit(
-            f"--rounds {rounds}, --people {people}; expected 1 or more, and rising numbers of 1 or more"
+            f"--rounds {rounds}, --people {people}; "
+            "expected 1 or more, and ascending numbers of 1 or more"
         )
     folder = photos or sample_photos_folder()
     if folder is None:
         sys.exit("there are no sample photos here; expected --photos DIR")
-    detector = Detector(Session(models.resolve(models.DEFAULT_DETECTOR), threads=threads))
-    estimator = PoseEstimator(Session(models.resolve(_LOOK), threads=threads))
-    patches = extract_people(folder, detector)
-    films = {count: make_video(patches, count, frames=1) for count in people}
-    calls: dict[str, Callable[[], object]] = {}
-    for count, film in films.items():
-        image, boxes = film.frame(0), film.boxes_image[0]
-        calls[f"{_FIND} {count}"] = functools.partial(detector, image)
-        calls[f"{_LOOK} {count}"] = functools.partial(estimator, image, boxes)
-        for name in bottom_up:
-            calls[f"{name} {count}"] = functools.partial(_bottom_up(name, threads), image)
-    timed = time_interleaved(calls, rounds=rounds, warm_up=2, seconds=seconds)
-    ms = {
-        name: [timed[f"{name} {count}"].median_ms for count in people]
-        for name in (_FIND, _LOOK, *bottom_up)
-    }
+    ms = _median_ms(folder, people, bottom_up, threads=threads, rounds=rounds, seconds=seconds)
+    detector, pose = np.array(ms[_DETECTOR]), np.array(ms[_POSE])
     lines = {
-        "top-down, detector in every picture": np.add(ms[_FIND], ms[_LOOK]),
-        f"top-down, in 1 of {_ONE_IN}": np.add(np.divide(ms[_FIND], _ONE_IN), ms[_LOOK]),
-        **{_told(name): np.array(ms[name]) for name in bottom_up},
+        "top-down, detector in every image": detector + pose,
+        f"top-down, in 1 of {_DETECT_EVERY}": detector / _DETECT_EVERY + pose,
     }
-    print(
-        f"| ms a picture, {threads} thread{'s' * (threads > 1)} | {' | '.join(map(str, people))} |"
-    )
-    print("|---" * (len(people) + 1) + "|")
-    for name, values in lines.items():
-        print(f"| {name} | {' | '.join(f'{value:.1f}' for value in values)} |")
-    ours = list(lines)[:2]
+    top_down = list(lines)
+    lines |= {_label(name): np.array(ms[name]) for name in bottom_up}
     crossings = {
-        f"{other}; {mine}": _crossing(people, lines[mine], lines[other])
-        for other in list(lines)[2:]
-        for mine in ours
+        f"{other}; {name}": _crossing(people, lines[name], lines[other])
+        for other in list(lines)[len(top_down) :]
+        for name in top_down
     }
-    for name, count in crossings.items():
-        print(
-            f"{name}: "
-            + (f"as fast at {count:.1f} people" if count else f"not up to {people[-1]} people")
-        )
+    _print(people, lines, crossings, threads)
     if out is not None:
         _plot(people, lines, out, threads)
     figures = {name: [round(float(value), 2) for value in values] for name, values in lines.items()}
-    print(
-        json.dumps(
-            {
-                **machine.about(),
-                "people": people,
-                "threads": threads,
-                "ms": figures,
-                "crossings": crossings,
-            }
-        )
-    )
+    about = {**machine.about(), "people": people, "threads": threads}
+    print(json.dumps({**about, "ms": figures, "crossings": crossings}))
+
+
+def _median_ms(
+    photos: Path,
+    people: tuple[int, ...],
+    bottom_up: tuple[str, ...],
+    *,
+    threads: int,
+    rounds: int,
+    seconds: float,
+) -> dict[str, list[float]]:
+    """Median milliseconds per image of each model, for each number of people."""
+    detector = Detector(Session(models.resolve(models.DEFAULT_DETECTOR), threads=threads))
+    estimator = PoseEstimator(Session(models.resolve(_POSE), threads=threads))
+    patches = extract_people(photos, detector)
+    calls: dict[str, Callable[[], object]] = {}
+    for count in people:
+        video = make_video(patches, count, frames=1)
+        image, boxes = video.frame(0), video.boxes_image[0]
+        calls[f"{_DETECTOR} {count}"] = functools.partial(detector, image)
+        calls[f"{_POSE} {count}"] = functools.partial(estimator, image, boxes)
+        for name in bottom_up:
+            calls[f"{name} {count}"] = functools.partial(_bottom_up(name, threads), image)
+    times = time_interleaved(calls, rounds=rounds, warm_up=2, seconds=seconds)
+    return {
+        name: [times[f"{name} {count}"].median_ms for count in people]
+        for name in (_DETECTOR, _POSE, *bottom_up)
+    }
+
+
+def _print(
+    people: tuple[int, ...],
+    lines: dict[str, np.ndarray],
+    crossings: dict[str, float | None],
+    threads: int,
+) -> None:
+    head = f"ms per image, {threads} thread{'s' * (threads > 1)}"
+    print(f"| {head} | {' | '.join(map(str, people))} |")
+    print("|---" * (len(people) + 1) + "|")
+    for name, values in lines.items():
+        print(f"| {name} | {' | '.join(f'{value:.1f}' for value in values)} |")
+    for name, count in crossings.items():
+        where = f"as fast at {count:.1f} people" if count else f"not up to {people[-1]} people"
+        print(f"{name}: {where}")
 
 
 @functools.cache
@@ -126,29 +138,28 @@ def _bottom_up(name: str, threads: int) -> Callable[[Image], object]:
         return BottomUpEstimator(open_pose_model(Path(name), threads=threads))
     model = Session(random_weights(name), threads=threads)
 
-    def net_alone(image: Image) -> object:
+    def run_network(image: Image) -> object:
         canvas, _ = letterbox(image, model.info.size)
         return model.run(canvas[None], model.outputs)
 
-    return net_alone
+    return run_network
 
 
-def _told(name: str) -> str:
+def _label(name: str) -> str:
     return Path(name).stem if Path(name).is_file() else f"{name} (random weights, without grouping)"
 
 
-def _crossing(people: tuple[int, ...], mine: np.ndarray, other: np.ndarray) -> float | None:
-    """The number of people, between those measured, from which on the other is faster; None if it never is."""
-    slower = np.nonzero(mine > other)[0]
+def _crossing(people: tuple[int, ...], first: np.ndarray, second: np.ndarray) -> float | None:
+    """The number of people from which the second is faster, interpolated; None if it never is."""
+    slower = np.nonzero(first > second)[0]
     if len(slower) == 0:
         return None
-    first = int(slower[0])
-    if first == 0:
+    after = int(slower[0])
+    if after == 0:
         return float(people[0])
-    gap = (other - mine)[first - 1 : first + 1]
-    return float(
-        people[first - 1] + (people[first] - people[first - 1]) * gap[0] / (gap[0] - gap[1])
-    )
+    gap = (second - first)[after - 1 : after + 1]
+    low, high = people[after - 1], people[after]
+    return float(low + (high - low) * gap[0] / (gap[0] - gap[1]))
 
 
 def _plot(people: tuple[int, ...], lines: dict[str, np.ndarray], path: Path, threads: int) -> None:
@@ -157,12 +168,12 @@ def _plot(people: tuple[int, ...], lines: dict[str, np.ndarray], path: Path, thr
         lines.items(), ("-o", "--o", "-s", "--^", ":d", "-.v"), strict=False
     ):
         axes.plot(people, values, style, color="black", markerfacecolor="white", label=name)
-    axes.set_xlabel("people in the picture")
-    axes.set_ylabel(f"ms a picture, {threads} thread{'s' * (threads > 1)}")
+    axes.set_xlabel("people in the image")
+    axes.set_ylabel(f"ms per image, {threads} thread{'s' * (threads > 1)}")
     axes.set_ylim(bottom=0)
     axes.grid(color="0.88")
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a benchmark ran: for the JSON line that each of them ends in."""
+"""Describe the machine, for the JSON line at the end of each benchmark."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slimpose.runtime.machine import read_machine
 
 
 def about() -> dict[str, Any]:
-    """Return processor, cores, versions and commit; ``-dirty`` says that the sources were changed since."""
+    """Return processor, cores, versions and commit; ``-dirty`` marks uncommitted changes."""
     machine, here = read_machine(), Path(__file__).parent
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude=*"],

@@ -1,13 +1,13 @@
-"""The paper's Table VIII for this machine: a net in FP32, FP16 or BF16, and INT8: AP, milliseconds a person, megabytes.
+"""The paper's Table VIII for this machine: AP, latency and file size of a model by precision.
 
-    python benchmarks/table8.py --model mnv2 mnv2@openvino:bf16 mnv2-int8.onnx
-    mnv2-int8.onnx@openvino \
+    python benchmarks/table8.py \
+        --model mnv2 mnv2@openvino:bf16 mnv2-int8.onnx mnv2-int8.onnx@openvino \
         --annotations ../shared/data/dev/person_keypoints.json --images ../shared/data/dev/images
 
-Models are shipped names or files of ``slimpose export`` and ``slimpose quantize``, each with
-@BACKEND:PRECISION behind it if it is to run so. Times are medians (and 95th percentiles) of calls
-that take turns in one process, from a cut crop to points, batch 1, so that a noisy machine is noisy
-for all. AP is COCO's with ground-truth boxes and without flip test. The last line is JSON: figures,
+Models are shipped models or files of ``slimpose export`` and ``slimpose quantize``, each optionally
+followed by @BACKEND:PRECISION. Times are medians (and 95th percentiles) from a crop to points,
+batch size 1; the calls are interleaved in one process, so that a noisy machine is noisy for all
+models. AP is COCO's with ground-truth boxes and without flip test. The last line is JSON: figures,
 processor, versions, commit.
 """
 
@@ -39,14 +39,14 @@ def main(
     threads: int = 1,
     rounds: int = 60,
 ) -> None:
-    """Measure one net in several precisions.
+    """Measure one model in several precisions.
 
     Args:
-        model: What to measure; the first is what the others are compared with.
-        annotations: COCO annotation file with the truth; without it AP is left out.
+        model: The models; the others are compared with the first.
+        annotations: COCO annotation file with the ground truth; without it AP is left out.
         images: Folder of its images.
         threads: CPU threads.
-        rounds: Timed calls of each.
+        rounds: Timed calls of each model.
     """
     if (annotations is None) != (images is None):
         sys.exit("--annotations and --images go together: expected both, or neither")
@@ -55,7 +55,7 @@ def main(
     sessions = {text: open_model(text, threads) for text in model}
     others = [text for text, session in sessions.items() if session.info.task != "pose"]
     if others:
-        sys.exit(f"{', '.join(others)}: no pose model; expected pose models")
+        sys.exit(f"{', '.join(others)}: not a pose model; expected pose models")
     times = time_interleaved(
         {text: _call(session) for text, session in sessions.items()},
         rounds=rounds,
@@ -80,15 +80,15 @@ def main(
             truth = coco.read(annotations, keypoints=True)
             row["ap"] = round(average_precision(session, truth, images), 2)
         figures.append(row)
-    wide = max(len(row["model"]) for row in figures)
+    width = max(len(row["model"]) for row in figures)
     figure_names = f"{'AP':>6s} {'ms':>7s} {'p95':>7s} {'times':>6s} {'MB':>6s}"
-    print(f"{'model':{wide}s} {'precision':>10s} {'backend':>12s} {figure_names}")
+    print(f"{'model':{width}s} {'precision':>10s} {'backend':>12s} {figure_names}")
     for row in figures:
         ap = f"{row['ap']:6.1f}" if "ap" in row else f"{'-':>6s}"
         faster = figures[0]["ms"] / row["ms"]
         print(
-            f"{row['model']:{wide}s} {row['precision']:>10s} {row['backend']:>12s} {ap} {row['ms']:7.2f} "
-            f"{row['ms_p95']:7.2f} {faster:6.2f} {row['mb']:6.1f}"
+            f"{row['model']:{width}s} {row['precision']:>10s} {row['backend']:>12s} {ap} "
+            f"{row['ms']:7.2f} {row['ms_p95']:7.2f} {faster:6.2f} {row['mb']:6.1f}"
         )
     about = {**machine.about(), "threads": threads, "rounds": rounds, "boxes": "gt", "flip": False}
     print(json.dumps({**about, "annotations": annotations and annotations.name, "models": figures}))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Heatmaps, Points, Size
-from slimpose.network.alignment import ALIGNMENTS, Alignment, align_heatmaps
+from slimpose.network.alignment import ALIGNMENTS, CellAlignment, align_heatmaps
 
 CROP = Size(256, 192)
 STRIDE = 4
@@ -18,7 +18,7 @@ CELLS = Size(64, 48)
 SIGMA_CELLS = 2.0  # of SimpleBaseline, HRNet and DARK at this size
 
 
-def encode(points_crop: np.ndarray, alignment: Alignment) -> Heatmaps:
+def encode(points_crop: np.ndarray, alignment: CellAlignment) -> Heatmaps:
     """The target heatmaps of a network with that alignment."""
     if alignment == "centers":
         cells = geometry.crop_to_heatmap(points_crop, STRIDE)
@@ -30,7 +30,7 @@ def encode(points_crop: np.ndarray, alignment: Alignment) -> Heatmaps:
     return heatmap.encode(cells, CELLS, sigma_px=SIGMA_CELLS)
 
 
-def decode(heatmaps: Heatmaps, alignment: Alignment) -> Points:
+def decode(heatmaps: Heatmaps, alignment: CellAlignment) -> Points:
     aligned = align_heatmaps(torch.from_numpy(heatmaps), alignment, stride=STRIDE).numpy()
     return geometry.heatmap_to_crop(heatmap.decode(aligned).points_heatmap, STRIDE)
 
@@ -46,7 +46,7 @@ def decode(heatmaps: Heatmaps, alignment: Alignment) -> Points:
     ],
 )
 def test_unaligned_heatmaps_are_shifted_by_a_known_offset_in_the_middle(
-    alignment: Alignment, shift: float
+    alignment: CellAlignment, shift: float
 ) -> None:
     middle = np.array([[[95.5, 127.5]]], np.float32)
     heatmaps = encode(middle, alignment)
@@ -60,14 +60,14 @@ def test_unaligned_heatmaps_are_shifted_by_a_known_offset_in_the_middle(
     y=st.floats(20, CROP.height - 21, width=32),
 )
 def test_points_are_decoded_correctly_for_every_alignment(
-    alignment: Alignment, x: float, y: float
+    alignment: CellAlignment, x: float, y: float
 ) -> None:
     point = np.array([[[x, y]]], np.float32)
     np.testing.assert_allclose(decode(encode(point, alignment), alignment), point, atol=0.05)
 
 
 @pytest.mark.parametrize("alignment", ["multiples", "corners"])
-def test_aligned_heatmaps_match_heatmaps_at_centers(alignment: Alignment) -> None:
+def test_aligned_heatmaps_match_heatmaps_at_centers(alignment: CellAlignment) -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform((20, 20), (171, 235), (1, 17, 2)).astype(np.float32)
     corrected = align_heatmaps(

@@ -14,7 +14,7 @@ from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.order import SampleOrder
 from slimpose.data.scenes import DetectorBatches, TrainingImage
-from slimpose.evaluate.boxes import ImageBoxes
+from slimpose.evaluate.boxes import ScoredBoxes
 from slimpose.evaluate.detector import recall_and_false_positives
 from slimpose.formats import coco
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
@@ -140,7 +140,7 @@ def test_found_and_false_boxes_are_counted_as_they_are(tmp_path: Path) -> None:
     }
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(document))
-    found = ImageBoxes(
+    found = ScoredBoxes(
         boxes_image=np.array(
             [
                 [0, 0, 50, 190],

@@ -144,7 +144,7 @@ def test_the_table_says_what_was_measured_and_what_was_not_run(
     for setting in NETS.keys() - {"base", "seed-1", "levels-2"}:
         assert lines[setting].endswith("| not run | | | |")
     assert "Two seeds of `base` differ by 1.2 AP" in text
-    assert "9 people in 4 pictures of dev.json" in text
+    assert "9 people in 4 images of dev.json" in text
     script.plot(rows, tmp_path / "plot.svg")
     first = (tmp_path / "plot.svg").read_bytes()
     assert b"<svg" in first

@@ -1,4 +1,4 @@
-"""``slimpose evaluate``."""
+"""``slimpose evaluate``: accuracy of a model on a COCO file."""
 
 from __future__ import annotations
 
@@ -15,35 +15,60 @@ from rich.table import Table
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
-from slimpose.evaluate.boxes import ImageBoxes, boxes_in_file, ground_truth_boxes
+from slimpose.evaluate.boxes import (
+    ScoredBoxes,
+    boxes_above_score,
+    boxes_from_file,
+    ground_truth_boxes,
+)
 from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.evaluate.error_analysis import analysis, findings, page
 from slimpose.formats import coco
-from slimpose.formats.files import read_json, write_json
+from slimpose.formats.files import write_json
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.machine import check_threads
 from slimpose.runtime.session import Model, Session
 from slimpose.runtime.timing import Durations
 
-BOX_FLOOR = 0.05
-"""Boxes scored lower are not looked at by default: their poses could add a tenth of an AP, at ten times the work."""
+MIN_BOX_SCORE = 0.05
+"""Boxes that score less are ignored by default.
+
+Their poses could add a tenth of a point of AP, for ten times the work.
+"""
 POSE_NMS_OKS = 0.9
+
+Figures = dict[str, Any]
+Records = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
-    """How models are opened; see ``open_session``."""
+class RuntimeOptions:
+    """How models are run.
 
-    threads: int | None
-    backend: str
-    precision: str | None
+    Attributes:
+        threads: CPU threads; the choice of the backend by default.
+        backend: Runtime for the models: onnxruntime, openvino, tensorrt or cuda; auto selects the
+            fastest available one in a short benchmark and remembers it.
+        precision: Precision of the computation: bf16 or fp16 where slimpose doctor lists it; any
+            lets --backend auto choose; by default the precision of the model files.
 
-    def __call__(self, model: str) -> Model:
-        """Return a model by a shipped name, from an ONNX file, or from training weights, which PyTorch runs.
+    Raises:
+        ValueError: If the number of threads is not positive.
+    """
+
+    threads: int | None = None
+    backend: str = "onnxruntime"
+    precision: str | None = None
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
+
+    def open_model(self, model: str) -> Model:
+        """Open a shipped model, an ONNX file, or training weights, which PyTorch runs.
 
         Raises:
-            ValueError: If weights were to be run by another backend or in another precision than
+            ValueError: If weights are to be run by another backend or in another precision than
                 PyTorch's FP32.
         """
         if not model.endswith(".safetensors"):
@@ -55,7 +80,8 @@ class ModelOptions:
             )
         if (self.backend, self.precision) not in (("onnxruntime", None), ("onnxruntime", "fp32")):
             raise ValueError(
-                f"{model} holds weights, which PyTorch runs in FP32; --backend and --precision are for ONNX files"
+                f"{model} holds weights, which PyTorch runs in FP32; --backend and --precision are "
+                "for ONNX files"
             )
         import torch
 
@@ -67,151 +93,140 @@ class ModelOptions:
         return TorchModel(load_network(Path(model)), name=model)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseOptions:
+    """Options for pose models; a detector takes none of them.
+
+    Attributes:
+        boxes: Person boxes: gt for those of the annotation file, detector for those of --detector,
+            or a COCO box results file.
+        detector: The person detector for --boxes detector.
+        flip: Average the heatmaps with those of the mirrored crops (twice the work).
+        flip_shift: With --flip, move the mirrored heatmaps one cell to the right first, as the
+            published protocol does for heatmaps in the biased pixel convention. The models of this
+            project, imported checkpoints included, do not need it.
+        decoding: dark, or quarter for the method before DARK: the maximum's cell and a quarter cell
+            to the higher neighbor.
+        analyze: Write an error analysis into this folder: a page (index.html) and its figures
+            (analysis.json) by joint, size, crowding and occlusion, by kind of error, and images of
+            the worst people.
+
+    Raises:
+        ValueError: If options contradict each other.
+    """
+
+    boxes: str = "gt"
+    detector: str = models.DEFAULT_DETECTOR
+    flip: bool = False
+    flip_shift: bool = False
+    decoding: pose_evaluation.Decoding = "dark"
+    analyze: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+
+    def __post_init__(self) -> None:
+        if self.flip_shift and not self.flip:
+            raise ValueError("--flip-shift is a part of --flip; expected both")
+
+    def given(self) -> list[str]:
+        """Return the options that are not at their defaults."""
+        return [
+            f"--{field.name.replace('_', '-')}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+
+    def check_boxes(self, box_threshold: float | None) -> None:
+        """Check that the options about boxes fit together.
+
+        Raises:
+            ValueError: If they do not.
+        """
+        if self.boxes == "gt" and box_threshold is not None:
+            raise ValueError(
+                "--box-threshold is for detected boxes; --boxes is gt, expected FILE or detector"
+            )
+        if self.boxes != "detector" and self.detector != models.DEFAULT_DETECTOR:
+            raise ValueError(
+                f"--detector is for --boxes detector; --boxes is {self.boxes}, expected detector"
+            )
+        if Path(self.boxes).suffix in (".onnx", ".safetensors"):
+            raise ValueError(
+                f"--boxes is {self.boxes}, a model; "
+                f"expected --boxes detector --detector {self.boxes}"
+            )
+
+
 def evaluate(
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
     /,
     annotations: Path,
     images: Path,
-    boxes: str = "gt",
+    pose: Annotated[PoseOptions, tyro.conf.arg(name="")],
+    runtime: Annotated[RuntimeOptions, tyro.conf.arg(name="")],
     box_threshold: float | None = None,
-    flip: bool = False,
-    flip_shift: bool = False,
-    decoding: pose_evaluation.Decoding = "dark",
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     results: Path | None = None,
-    analyze: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
-    detector: str = models.DEFAULT_DETECTOR,
-    threads: int | None = None,
-    backend: str = "onnxruntime",
-    precision: str | None = None,
 ) -> int:
-    """Measure a model's accuracy: keypoint AP of a pose net, person-box AP of a detector.
+    """Measure a model's accuracy: keypoint AP of a pose model, person-box AP of a detector.
 
     Args:
-        model: A shipped name, an ONNX file, or a run's best.safetensors (needs PyTorch).
-        annotations: COCO annotation file with the truth; or a list of images without, such as
-            image_info_test-dev2017.json, with --boxes and --results: nothing is measured then.
+        model: A shipped model's name, an ONNX file, or a run's best.safetensors (needs PyTorch).
+        annotations: COCO annotation file with the ground truth; or a list of images without
+            annotations, such as image_info_test-dev2017.json, with --boxes and --results, to
+            predict without measuring.
         images: Folder of its images.
-        boxes: gt for the file's own boxes, detector for those of --detector, or a COCO box results
-            file.
-        box_threshold: Leave out boxes of a file or a detector that score no more: 0.05 by default.
-            Of a detector that is measured itself: the score from which people found and false boxes
-            are counted, its own by default.
-        flip: Average the heatmaps with those of the mirrored crops (twice the work).
-        flip_shift: With --flip, move the mirrored maps one cell to the right first, as the
-            published protocol does for maps in the biased pixel convention. Maps here, those of
-            imported checkpoints included, need none.
-        decoding: dark, or quarter: the maximum's cell and a quarter cell towards its neighbor, as
-            before DARK.
-        json_file: Where to write the figures.
-        results: Where to write the poses (a detector's boxes) as COCO results, ready for COCO's
-            test server.
-        analyze: Where to write a page about a pose net's errors (index.html) and their figures
-            (analysis.json): by joint, size, crowding and occlusion, of which kind, and the worst
-            people in pictures.
-        detector: The detector of --boxes detector.
-        threads: CPU threads; the backend's choice by default.
-        backend: What computes the networks: onnxruntime, openvino, tensorrt or cuda; auto is the
-            fastest here, by a short trial that is remembered.
-        precision: What it computes in: bf16 or fp16 where slimpose doctor lists it, any lets
-            --backend auto choose; by default the files' own.
+        pose: Options for pose models.
+        runtime: How models are run.
+        box_threshold: For a pose model: ignore boxes of a file or a detector that do not score more
+            than this (default: 0.05). For a detector: score threshold for the recall and the false
+            positives (default: its own).
+        json_file: File for the figures.
+        results: File for the poses (or a detector's boxes) as COCO results, ready for COCO's test
+            server.
     """
     require_pycocotools()
-    check_threads(threads)
     if box_threshold is not None and not 0 <= box_threshold <= 1:
         raise ValueError(f"--box-threshold is {box_threshold:g}; expected a number 0..1")
-    if flip_shift and not flip:
-        raise ValueError("--flip-shift says how --flip averages; expected both")
     check_output_paths(
         {"--json": json_file, "--results": results},
-        {"--analyze": analyze},
-        [annotations, *map(Path, (model, boxes, detector))],
+        {"--analyze": pose.analyze},
+        [annotations, *map(Path, (model, pose.boxes, pose.detector))],
     )
-    opened = ModelOptions(threads=threads, backend=backend, precision=precision)
-    loaded, given = opened(model), None
+    loaded = runtime.open_model(model)
+    truth = None
     if loaded.info.task == "detect":
-        about_poses = {
-            "--boxes": boxes != "gt",
-            "--detector": detector != models.DEFAULT_DETECTOR,
-            "--flip": flip,
-            "--flip-shift": flip_shift,
-            "--decoding": decoding != "dark",
-            "--analyze": analyze is not None,
-        }
-        if any(about_poses.values()):
-            useless = ", ".join(option for option, is_given in about_poses.items() if is_given)
+        if pose.given():
             raise ValueError(
-                f"{useless}: about poses; {loaded.info.name} is a person detector, expected a pose net"
+                f"{', '.join(pose.given())}: only for pose models; {loaded.info.name} is a person "
+                "detector"
             )
-        figures, records = _evaluate_detector(loaded, annotations, images, box_threshold)
+        figures, records = evaluate_detector(loaded, annotations, images, box_threshold)
     else:
-        if boxes == "gt" and box_threshold is not None:
-            raise ValueError(
-                "--box-threshold leaves out boxes that were found; --boxes is gt, expected FILE or detector"
-            )
-        if boxes != "detector" and detector != models.DEFAULT_DETECTOR:
-            raise ValueError(
-                f"--detector is the one of --boxes detector; --boxes is {boxes}, expected detector"
-            )
-        if Path(boxes).suffix in (".onnx", ".safetensors"):
-            raise ValueError(
-                f"--boxes is {boxes}, a model; expected --boxes detector --detector {boxes}"
-            )
-        given = _truth(annotations, loaded, boxes=boxes, results=results)
-        if analyze is not None and not given.is_labeled:
-            raise ValueError(f"--analyze compares with annotations; {annotations} has none")
-        figures, records = _evaluate_pose(
-            loaded,
-            given,
-            images,
-            boxes=boxes,
-            box_threshold=BOX_FLOOR if box_threshold is None else box_threshold,
-            predict=_predictor(loaded, flip=flip, flip_shift=flip_shift, decoding=decoding),
-            detector=detector,
-            opened=opened,
+        pose.check_boxes(box_threshold)
+        predict = pose_evaluation.crop_predictor(
+            loaded, flip=pose.flip, flip_shift=pose.flip_shift, decoding=pose.decoding
         )
-        figures |= {"flip": flip, "flip_shift": flip_shift, "decoding": decoding}
-    figures |= {"annotations": annotations.name, "threads": threads}
+        truth = _ground_truth(annotations, loaded, pose, results)
+        boxes = _boxes(truth.file, images, pose, runtime, box_threshold)
+        figures, records = evaluate_pose(loaded, truth, images, boxes, predict, pose)
+    figures |= {"annotations": annotations.name, "threads": runtime.threads}
     if isinstance(loaded, Session):
         figures |= {"backend": loaded.backend, "precision": loaded.precision}
     if results:
         write_json(results, records)
-    table = Table("figure", "value")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    _print_figures(figures)
     if json_file:
         write_json(json_file, figures)
-    if analyze is not None and given is not None:
-        _analyze(analyze, given.file, records, figures, images)
+    if pose.analyze is not None and truth is not None:
+        _analyze(pose.analyze, truth.file, records, figures, images)
     return 0
 
 
-def _analyze(
-    folder: Path,
-    truth: coco.CocoFile,
-    records: list[dict[str, Any]],
-    figures: dict[str, Any],
-    images: Path,
-) -> None:
-    taken_apart = analysis.analyze(truth, records)
-    boxes = {"gt": "ground-truth boxes", "detector": "the detector's boxes"}.get(
-        figures["boxes"], figures["boxes"]
-    )
-    flip = "flip test" if figures["flip"] else "no flip test"
-    subject = page.PageHeader(
-        model=figures["model"], protocol=f"{boxes}, {flip}, {figures['decoding']} decoding"
-    )
-    page_file = page.write(folder, taken_apart, subject, truth, images)
-    print(findings.short_table(taken_apart), *findings.findings(taken_apart), page_file, sep="\n")
-
-
-def _evaluate_detector(
+def evaluate_detector(
     loaded: Model, annotations: Path, images: Path, threshold: float | None
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[Figures, Records]:
+    """Return a detector's figures and its boxes as COCO result records."""
     truth = coco.read(annotations, keypoints=False)
     truth.check_images(images)
-    threshold = loaded.info.score_threshold if threshold is None else threshold
     durations = Durations()
     with Progress(transient=True) as bar:
         task = bar.add_task("images")
@@ -223,131 +238,120 @@ def _evaluate_detector(
             nms_iou_threshold=loaded.info.nms_iou_threshold,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    figures: dict[str, Any] = {**detector_evaluation.box_ap(truth, found)}
-    figures |= detector_evaluation.recall_and_false_positives(truth, found, threshold=threshold)
-    people = sum(not person.is_crowd for person in truth.people)
-    figures |= {
-        "score_threshold": threshold,
-        "images": len(truth.images),
-        "people": people,
+    threshold = loaded.info.score_threshold if threshold is None else threshold
+    figures: Figures = {
+        **detector_evaluation.detector_figures(truth, found, threshold=threshold),
         "model": loaded.info.name,
         "ms_per_image": durations.mean_ms,
     }
     return figures, detector_evaluation.box_records(truth, found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroundTruth:
-    """The annotations, and whether there are any: a list of images may have none."""
-
-    file: coco.CocoFile
-    is_labeled: bool
-
-
-def _truth(annotations: Path, loaded: Model, *, boxes: str, results: Path | None) -> GroundTruth:
-    document = read_json(annotations, kind="annotation file")
-    if isinstance(document, dict) and "annotations" not in document:
-        if boxes == "gt" or results is None:
-            raise ValueError(
-                f"{annotations} has no annotations to compare with; expected --boxes FILE (or detector) and --results "
-                "FILE to write poses for COCO's test server, or a file with annotations"
-            )
-        images = coco.parse_images(document, annotations)
-        return GroundTruth(
-            file=dataclasses.replace(images, skeleton=loaded.info.skeleton), is_labeled=False
-        )
-    truth = coco.parse(document, annotations, keypoints=True)
-    if truth.skeleton.joints != loaded.info.skeleton.joints:
-        raise ValueError(
-            f"{annotations} has the joints {', '.join(truth.skeleton.joints)}; {loaded.info.name} gives "
-            f"{', '.join(loaded.info.skeleton.joints)}: expected the same, in the same order"
-        )
-    return GroundTruth(file=truth, is_labeled=True)
-
-
-def _evaluate_pose(
+def evaluate_pose(
     loaded: Model,
-    given: GroundTruth,
+    truth: pose_evaluation.GroundTruth,
     images: Path,
-    *,
-    boxes: str,
-    box_threshold: float,
+    boxes: dict[int, ScoredBoxes],
     predict: pose_evaluation.PredictCrops,
-    detector: str,
-    opened: ModelOptions,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    truth, durations = given.file, Durations()
-    looked_at = _boxes(boxes, truth, images, detector=detector, opened=opened)
-    if boxes != "gt":
-        sure = {image_id: found.above_score(box_threshold) for image_id, found in looked_at.items()}
-        looked_at = {image_id: found for image_id, found in sure.items() if len(found.scores)}
-    people = sum(len(found.scores) for found in looked_at.values())
-    if boxes == "gt" and not people:
-        raise ValueError(
-            f"{truth.path}: nobody has a labeled joint; expected people to look at, or --boxes detector"
-        )
-    truth.check_images(images, looked_at)
+    options: PoseOptions,
+) -> tuple[Figures, Records]:
+    """Return a pose model's figures and its poses as COCO result records."""
+    durations = Durations()
+    people = sum(len(found.scores) for found in boxes.values())
+    truth.file.check_images(images, boxes)
     with Progress(transient=True) as bar:
         task = bar.add_task("people", total=people)
         records = pose_evaluation.pose_records(
-            truth,
+            truth.file,
             images,
-            looked_at,
+            boxes,
             durations.timed()(predict),
             crop_size=loaded.info.size,
-            nms_oks=None if boxes == "gt" else POSE_NMS_OKS,
+            nms_oks_threshold=None if options.boxes == "gt" else POSE_NMS_OKS,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    figures: dict[str, Any] = (
-        {**pose_evaluation.pose_ap(truth, records)} if given.is_labeled else {}
-    )
-    figures |= {
-        "boxes": boxes if boxes in ("gt", "detector") else Path(boxes).name,
-        "images": len(truth.images),
+    accuracy = pose_evaluation.pose_ap(truth.file, records) if truth.is_labeled else {}
+    figures: Figures = {
+        **accuracy,
+        "boxes": options.boxes if options.boxes in ("gt", "detector") else Path(options.boxes).name,
+        "images": len(truth.file.images),
         "people": people,
         "model": loaded.info.name,
         "ms_per_person": durations.total_ms / max(1, people),
+        "flip": options.flip,
+        "flip_shift": options.flip_shift,
+        "decoding": options.decoding,
     }
     return figures, records
 
 
-def _predictor(
-    model: Model, *, flip: bool, flip_shift: bool, decoding: pose_evaluation.Decoding
-) -> pose_evaluation.PredictCrops:
-    if not flip and decoding == "dark":
-        return pose_evaluation.predict_points(model)
-    if "heatmaps" not in model.outputs:
-        what = "--flip averages" if flip else f"--decoding {decoding} reads"
+def _ground_truth(
+    annotations: Path, loaded: Model, options: PoseOptions, results: Path | None
+) -> pose_evaluation.GroundTruth:
+    truth = pose_evaluation.read_ground_truth(annotations, loaded.info)
+    if not truth.is_labeled and (options.boxes == "gt" or results is None):
         raise ValueError(
-            f"{model.info.name} gives no heatmaps, which {what}; export it with --heatmaps"
+            f"{annotations} has no annotations to compare with; expected --boxes FILE (or "
+            "detector) and --results FILE to write poses for COCO's test server, or a file with "
+            "annotations"
         )
-    return pose_evaluation.predict_from_heatmaps(
-        lambda batch: model.run(batch, ("heatmaps",))[0],
-        model.info.skeleton,
-        stride=model.info.stride,
-        flip=flip,
-        flip_shift=flip_shift,
-        decoding=decoding,
-    )
+    if not truth.is_labeled and options.analyze is not None:
+        raise ValueError(f"--analyze compares with annotations; {annotations} has none")
+    return truth
 
 
 def _boxes(
-    boxes: str, truth: coco.CocoFile, images: Path, *, detector: str, opened: ModelOptions
-) -> dict[int, ImageBoxes]:
-    if boxes == "gt":
-        return ground_truth_boxes(truth)
-    if boxes == "detector":
-        truth.check_images(images)
-        finder = opened(detector)
-        if finder.info.task != "detect":
+    truth: coco.CocoFile,
+    images: Path,
+    options: PoseOptions,
+    runtime: RuntimeOptions,
+    threshold: float | None,
+) -> dict[int, ScoredBoxes]:
+    if options.boxes == "gt":
+        boxes = ground_truth_boxes(truth)
+        if not boxes:
             raise ValueError(
-                f"{detector} is a {finder.info.task} model; expected a person detector"
+                f"{truth.path}: no person has a labeled joint; expected people to evaluate, or "
+                "--boxes detector"
             )
-        return detector_evaluation.detected_boxes(
+        return boxes
+    if options.boxes == "detector":
+        truth.check_images(images)
+        detector = runtime.open_model(options.detector)
+        if detector.info.task != "detect":
+            raise ValueError(
+                f"{options.detector} is a {detector.info.task} model; expected a person detector"
+            )
+        boxes = detector_evaluation.detected_boxes(
             truth,
             images,
-            detector_evaluation.detect_images(finder),
-            canvas=finder.info.size,
-            nms_iou_threshold=finder.info.nms_iou_threshold,
+            detector_evaluation.detect_images(detector),
+            canvas=detector.info.size,
+            nms_iou_threshold=detector.info.nms_iou_threshold,
         )
-    return boxes_in_file(truth, Path(boxes))
+    else:
+        boxes = boxes_from_file(truth, Path(options.boxes))
+    return boxes_above_score(boxes, MIN_BOX_SCORE if threshold is None else threshold)
+
+
+def _print_figures(figures: Figures) -> None:
+    table = Table("figure", "value")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+    Console().print(table)
+
+
+def _analyze(
+    folder: Path, truth: coco.CocoFile, records: Records, figures: Figures, images: Path
+) -> None:
+    """Write the error analysis into a folder and print its summary."""
+    errors = analysis.analyze(truth, records)
+    boxes = {"gt": "ground-truth boxes", "detector": "the detector's boxes"}.get(
+        figures["boxes"], figures["boxes"]
+    )
+    flip = "flip test" if figures["flip"] else "no flip test"
+    header = page.PageHeader(
+        model=figures["model"], protocol=f"{boxes}, {flip}, {figures['decoding']} decoding"
+    )
+    page_file = page.write(folder, errors, header, truth, images)
+    print(findings.short_table(errors), *findings.findings(errors), page_file, sep="\n")

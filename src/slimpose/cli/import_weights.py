@@ -10,7 +10,12 @@ import tyro
 
 from slimpose.arrays import Size
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.compare.published_weights import PUBLISHED, Colors, convert_weights, read_checkpoint
+from slimpose.compare.published_weights import (
+    PUBLISHED,
+    ColorOrder,
+    convert_weights,
+    read_checkpoint,
+)
 from slimpose.network.build import build, spec_named
 from slimpose.network.weights import load_into, save_checkpoint
 from slimpose.skeleton import COCO17, OPENPOSE18
@@ -23,7 +28,7 @@ def import_weights(
     out: Path,
     size: str | None = None,
     alignment: Literal["multiples", "corners"] | None = None,
-    color_order: Colors | None = None,
+    color_order: ColorOrder | None = None,
 ) -> int:
     """Convert a published COCO checkpoint (.pth) to weights to evaluate, export or train from.
 
@@ -39,7 +44,7 @@ def import_weights(
     """
     check_output_paths({"--out": out}, {}, [file])
     spec = spec_named(net, size=Size.parse(size) if size is not None else None)
-    tensors = convert_weights(read_checkpoint(file), net, path=file, colors=color_order)
+    tensors = convert_weights(read_checkpoint(file), net, path=file, color_order=color_order)
     load_into(build(spec), tensors, path=file)
     published = PUBLISHED[net]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

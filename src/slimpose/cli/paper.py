@@ -1,4 +1,4 @@
-"""``slimpose paper``."""
+"""``slimpose paper``: the paper's tables with the results of finished runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ NOT_RUN = "not run"
 
 
 def paper(runs: Path, json: bool = False) -> int:
-    """Print the paper's Tables III to VII, with what runs of the paper's recipes measured beside its own AP.
+    """Print the paper's Tables III to VII with the AP of own runs of its recipes.
 
-    A row is measured where a finished run of its recipe lies in the folder: by the run itself
-    (ground-truth boxes, no flip), and by slimpose evaluate --json where that wrote into the run's
-    folder. All else is not run.
+    A row has results if the folder holds a finished run of its recipe: the run's own evaluation
+    (ground-truth boxes, no flip test), and those that slimpose evaluate --json wrote into the run's
+    folder. All other rows are printed as not run.
 
     Args:
-        runs: Folder of the runs' folders.
-        json: Print JSON: a list with an object a row, each with a list of what was measured.
+        runs: Folder with the folders of the runs.
+        json: Print JSON: a list with one object per row, each with a list of its evaluations.
     """
     if not runs.is_dir():
         raise NotADirectoryError(f"no folder of runs {runs}")
@@ -56,18 +56,18 @@ def paper(runs: Path, json: bool = False) -> int:
 def _entry(
     table: str, row: str, recipe: str, gflops: float, ap: float, finished: list[RunFolder]
 ) -> dict[str, Any]:
-    measured = [one for run in finished if run.recipe.name == recipe for one in run.measured]
+    evaluations = [one for run in finished if run.recipe.name == recipe for one in run.evaluations]
     return {
         "table": table,
         "row": row,
         "recipe": recipe,
         "paper_gflops": gflops,
         "paper_ap": ap,
-        "measured": [_told(one) for one in measured],
+        "measured": [_evaluation(one) for one in evaluations],
     }
 
 
-def _told(one: Evaluation) -> dict[str, Any]:
+def _evaluation(one: Evaluation) -> dict[str, Any]:
     return {
         "ap": round(100 * one.ap, 1),
         "boxes": one.boxes,
@@ -88,16 +88,13 @@ def _table(entries: list[dict[str, Any]]) -> Table:
     table.add_column("AP here", justify="right", no_wrap=True)
     table.add_column("how it was measured")
     for entry in entries:
-        told = [
-            entry["table"],
-            entry["row"],
-            f"{entry['paper_gflops']:.2f}",
-            f"{entry['paper_ap']:.1f}",
-        ]
+        gflops, ap = f"{entry['paper_gflops']:.2f}", f"{entry['paper_ap']:.1f}"
+        cells = [entry["table"], entry["row"], gflops, ap]
         if not entry["measured"]:
-            table.add_row(*told, NOT_RUN)
+            table.add_row(*cells, NOT_RUN)
         for number, one in enumerate(entry["measured"]):
             flip = "flip" if one["flip"] else "no flip"
-            how = f"{one['boxes']} boxes, {flip}; {one['samples']:,} crops of {one['trained_on']}; {one['run']}"
-            table.add_row(*(told if number == 0 else [""] * len(told)), f"{one['ap']:.1f}", how)
+            data = f"{one['samples']:,} crops of {one['trained_on']}"
+            how = f"{one['boxes']} boxes, {flip}; {data}; {one['run']}"
+            table.add_row(*(cells if number == 0 else [""] * len(cells)), f"{one['ap']:.1f}", how)
     return table

@@ -1,1 +1,1 @@
-"""Published systems side by side: their weights, their results, the report."""
+"""Comparison of pose systems: published weights and results, own measurements, the report."""

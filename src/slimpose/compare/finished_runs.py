@@ -1,4 +1,4 @@
-"""What lies in runs' folders: how far each went, and what was measured on its weights."""
+"""Read training runs from their folders: progress, and evaluations of their weights."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from slimpose.train.run import BEST, METRICS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """One measurement of a run's weights.
+    """One evaluation of a run's weights.
 
     Attributes:
-        folder: The run's.
+        folder: The run's folder.
         ap: COCO keypoint AP, 0..1.
-        boxes: Where the people were looked for: "gt", "detector" or a file's name.
+        boxes: Person boxes: "gt", "detector" or the name of a file.
         flip: Whether heatmaps were averaged with those of the mirrored crops.
-        samples: Crops seen in training.
+        samples: Crops processed in training.
         trained_on: Name of the training annotations.
-        start: What the run started from.
+        start: The start of the training: a trunk or other weights.
     """
 
     folder: Path
@@ -38,24 +38,24 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
-    """A run, finished where ``steps`` are the recipe's."""
+    """A training run; ``steps`` is the number of steps it has done."""
 
     folder: Path
     recipe: Recipe
     steps: int
-    measured: list[Evaluation]
+    evaluations: list[Evaluation]
 
     @property
     def is_finished(self) -> bool:
-        """Whether it did all of its recipe's steps."""
+        """Whether all steps of the recipe are done."""
         return self.steps >= self.recipe.steps
 
 
 def find_runs(folder: Path) -> Iterator[RunFolder]:
-    """Yield the pose runs whose folders lie in a folder, by name; what is no run is passed over.
+    """Yield the pose runs in the subfolders of a folder, by name; other subfolders are skipped.
 
-    Measured are the run's own best evaluation (ground-truth boxes, no flip), and what ``slimpose
-    evaluate --json`` wrote into its folder.
+    A run's evaluations are its own best one (ground-truth boxes, no flip test), and those that
+    ``slimpose evaluate --json`` wrote into its folder.
 
     Raises:
         ValueError: If a run's weights are broken.
@@ -71,7 +71,7 @@ def find_runs(folder: Path) -> Iterator[RunFolder]:
         except ValueError as error:
             raise ValueError(f"{path / BEST}: {error} (written by another version?)") from error
         own = {**json.loads(metadata["figures"]), "boxes": "gt", "flip": False}
-        measured = [
+        evaluations = [
             Evaluation(
                 folder=path,
                 ap=float(figures["AP"]),
@@ -83,11 +83,13 @@ def find_runs(folder: Path) -> Iterator[RunFolder]:
             )
             for figures in (own, *_evaluations(path))
         ]
-        yield RunFolder(folder=path, recipe=recipe, steps=_steps(path / METRICS), measured=measured)
+        yield RunFolder(
+            folder=path, recipe=recipe, steps=_steps(path / METRICS), evaluations=evaluations
+        )
 
 
 def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:
-    """What ``slimpose evaluate --json`` wrote there, decoded with DARK."""
+    """Figures that ``slimpose evaluate --json`` wrote into the folder, of DARK decoding."""
     for path in sorted(folder.glob("*.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
@@ -99,7 +101,7 @@ def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _steps(metrics: Path) -> int:
-    """How many steps were logged; a line that was cut off does not count."""
+    """The number of logged steps; an incomplete line does not count."""
     done = 0
     with metrics.open(encoding="utf-8") as lines:
         for line in lines:

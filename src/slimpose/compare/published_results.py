@@ -1,8 +1,8 @@
-"""What the compared systems' papers print of them, and where our count of the same net differs, why.
+"""Figures that papers print of the compared systems, and why our count of a network differs.
 
-AP is of COCO val2017 with the boxes of a detector of person AP 56.4 and flip test, unless
+AP is on COCO val2017 with the boxes of a detector of person AP 56.4 and flip test, unless
 ``protocol`` says otherwise. "GFLOPs" in these papers are multiply-adds, counted in one of two ways
-(see ``slimpose.network.cost``), ``tool`` or ``gmac``.
+(see ``slimpose.network.cost``): ``tool`` or ``gmac``.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ class PublishedRow:
     """One row of a paper's table.
 
     Attributes:
-        system: What the paper calls it.
-        net: Its name in ``slimpose.network.build.BASELINES``; empty if it cannot be rebuilt.
+        system: Its name in the paper.
+        net: Its name in ``slimpose.network.build.COMPARED``; empty if it cannot be built.
         size: Input height and width.
         params_m: Parameters in 1e6, if printed.
         tool: The tool number, if printed.
         gmac: True multiply-adds in 1e9, if printed.
         ap: AP in percent.
-        protocol: What the AP was measured on.
+        protocol: The data, boxes and test-time options of the AP.
         note: Why our count differs by more than 1 % and a unit of the last printed digit, or why
-            there is no net.
+            there is no network.
     """
 
     system: str
@@ -45,107 +45,54 @@ class PublishedRow:
 _CROP, _SMALL, _LARGE = Size(256, 192), Size(128, 96), Size(384, 288)
 
 _HOURGLASS_NOTE = (
-    "This net, as its paper describes it, counts 25.4 M and 19.2 (20.6 true). 25.1 M is the same without the stem's "
-    "0.35 M; 14.3 is what it costs at 192x192 (14.38), so the step from 256 to 192 seems to have been taken twice. "
-    "CPN's paper, which measured the 66.9 AP, prints 19.48 for 256x192."
+    "This net, as its paper describes it, counts 25.4 M and 19.2 (20.6 true). 25.1 M is the same "
+    "without the stem's 0.35 M; 14.3 is its cost at 192x192 (14.38), so the step from 256 to 192 "
+    "seems to have been applied twice. CPN's paper, which measured the 66.9 AP, prints 19.48 for "
+    "256x192."
 )
 _EFFICIENTPOSE_C_NOTE = (
-    "It counts 1.46. The same table's 2.0 for 256x256 would be 1.5 here too; A and B fit in both."
+    "It counts 1.46. The same table's 2.0 for 256x256 would be 1.5 here too; A and B agree in both."
 )
-_OPENPOSE_NOTE = "The paper prints 9 for 368x368 (8.88 here) and measures AP at that height; 7.7 is of OpenVINO's file."
+_OPENPOSE_NOTE = (
+    "The paper prints 9 for 368x368 (8.88 here) and measures AP at that height; 7.7 is of "
+    "OpenVINO's file."
+)
 _IKDNET_NOTE = "No public code, and its abstract does not describe the network."
+
+_USUAL_PROTOCOL = (
+    # system, net, size, params_m, tool, gmac, ap
+    ("SimpleBaseline R50", "simplebaseline-r50", _CROP, 34.0, 8.9, 5.43, 70.4),
+    ("SimpleBaseline R101", "simplebaseline-r101", _CROP, 53.0, 12.4, 9.06, 71.4),
+    ("SimpleBaseline R152", "simplebaseline-r152", _CROP, 68.6, 15.7, 12.7, 72.0),
+    ("SimpleBaseline R50 + DARK", "simplebaseline-r50", _SMALL, None, 2.3, 1.36, 62.6),
+    ("SimpleBaseline R101 + DARK", "simplebaseline-r101", _SMALL, None, 3.1, 2.27, 63.2),
+    ("SimpleBaseline R152 + DARK", "simplebaseline-r152", _SMALL, None, 3.9, 3.18, 63.1),
+    ("HRNet-W32", "hrnet-w32", _CROP, 28.5, 7.1, 7.7, 74.4),
+    ("HRNet-W48", "hrnet-w48", _CROP, 63.6, 14.6, 15.77, 75.1),
+    ("HRNet-W32 + DARK", "hrnet-w32", _SMALL, 28.5, 1.8, None, 70.7),
+    ("HRNet-W32 + DARK", "hrnet-w32", _CROP, 28.5, 7.1, None, 75.6),
+    ("HRNet-W48 + DARK", "hrnet-w48", _LARGE, 63.6, 32.9, 35.5, 76.8),
+    ("LPN-50", "lpn-50", _CROP, 2.9, 1.0, 1.07, 69.1),
+    ("LPN-101", "lpn-101", _CROP, 5.3, 1.4, 1.50, 70.4),
+    ("LPN-152", "lpn-152", _CROP, 7.4, 1.8, 1.94, 71.0),
+    ("EfficientPose-A", "efficientpose-a", _CROP, 1.3, 0.5, 0.41, 66.5),
+    ("EfficientPose-B", "efficientpose-b", _CROP, 3.3, 1.1, 1.05, 71.1),
+    ("EfficientPose-C", "efficientpose-c", _CROP, 5.0, 1.6, 1.40, 71.3),
+)
 
 ROWS: tuple[PublishedRow, ...] = (
     *(
         PublishedRow(
-            system=f"SimpleBaseline R{depth}",
-            net=f"simplebaseline-r{depth}",
-            size=_CROP,
+            system=system,
+            net=net,
+            size=size,
             params_m=params_m,
             tool=tool,
             gmac=gmac,
             ap=ap,
+            note=_EFFICIENTPOSE_C_NOTE if net == "efficientpose-c" else "",
         )
-        for depth, params_m, tool, gmac, ap in (
-            (50, 34.0, 8.9, 5.43, 70.4),
-            (101, 53.0, 12.4, 9.06, 71.4),
-            (152, 68.6, 15.7, 12.7, 72.0),
-        )
-    ),
-    *(
-        PublishedRow(
-            system=f"SimpleBaseline R{depth} + DARK",
-            net=f"simplebaseline-r{depth}",
-            size=_SMALL,
-            tool=tool,
-            gmac=gmac,
-            ap=ap,
-        )
-        for depth, tool, gmac, ap in (
-            (50, 2.3, 1.36, 62.6),
-            (101, 3.1, 2.27, 63.2),
-            (152, 3.9, 3.18, 63.1),
-        )
-    ),
-    PublishedRow(
-        system="HRNet-W32", net="hrnet-w32", size=_CROP, params_m=28.5, tool=7.1, gmac=7.7, ap=74.4
-    ),
-    PublishedRow(
-        system="HRNet-W48",
-        net="hrnet-w48",
-        size=_CROP,
-        params_m=63.6,
-        tool=14.6,
-        gmac=15.77,
-        ap=75.1,
-    ),
-    PublishedRow(
-        system="HRNet-W32 + DARK", net="hrnet-w32", size=_SMALL, params_m=28.5, tool=1.8, ap=70.7
-    ),
-    PublishedRow(
-        system="HRNet-W32 + DARK", net="hrnet-w32", size=_CROP, params_m=28.5, tool=7.1, ap=75.6
-    ),
-    PublishedRow(
-        system="HRNet-W48 + DARK",
-        net="hrnet-w48",
-        size=_LARGE,
-        params_m=63.6,
-        tool=32.9,
-        gmac=35.5,
-        ap=76.8,
-    ),
-    *(
-        PublishedRow(
-            system=f"LPN-{depth}",
-            net=f"lpn-{depth}",
-            size=_CROP,
-            params_m=params_m,
-            tool=tool,
-            gmac=gmac,
-            ap=ap,
-        )
-        for depth, params_m, tool, gmac, ap in (
-            (50, 2.9, 1.0, 1.07, 69.1),
-            (101, 5.3, 1.4, 1.50, 70.4),
-            (152, 7.4, 1.8, 1.94, 71.0),
-        )
-    ),
-    *(
-        PublishedRow(
-            system=f"EfficientPose-{variant.upper()}",
-            net=f"efficientpose-{variant}",
-            size=_CROP,
-            params_m=params_m,
-            tool=tool,
-            gmac=gmac,
-            ap=ap,
-            note=_EFFICIENTPOSE_C_NOTE if variant == "c" else "",
-        )
-        for variant, params_m, tool, gmac, ap in (
-            ("a", 1.3, 0.5, 0.41, 66.5),
-            ("b", 3.3, 1.1, 1.05, 71.1),
-            ("c", 5.0, 1.6, 1.40, 71.3),
-        )
+        for system, net, size, params_m, tool, gmac, ap in _USUAL_PROTOCOL
     ),
     PublishedRow(
         system="IKDNet",
@@ -177,5 +124,7 @@ ROWS: tuple[PublishedRow, ...] = (
         note=_OPENPOSE_NOTE,
     ),
 )
-"""The systems the paper compares itself with. The HRNets' GMAC are 0.5 to 0.7 % over ours: whoever printed them counted
-more than convolutions."""
+"""The systems the paper compares itself with.
+
+The HRNets' GMAC are 0.5 to 0.7 % above ours: their authors counted more than convolutions.
+"""

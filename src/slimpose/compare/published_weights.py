@@ -1,14 +1,14 @@
-"""Published COCO checkpoints of HRNet, SimpleBaseline and Lightweight OpenPose as weights of our nets.
+"""Read published COCO checkpoints of HRNet, SimpleBaseline and Lightweight OpenPose.
 
-Two layouts of names are known: that of the papers' own repositories (``conv1.weight``,
+Two layouts of tensor names are known: that of the papers' own repositories (``conv1.weight``,
 ``stage2.0.branches...``, ``deconv_layers.0.weight``, ``final_layer.weight``), and mmpose's (the
-same behind ``backbone.`` and ``keypoint_head.`` or ``head.``). What they were trained on beside
-COCO, and their license, the file does not say.
+same with the prefixes ``backbone.`` and ``keypoint_head.`` or ``head.``). The file contains neither
+its training data besides COCO nor its license.
 
-Convention: the papers' repositories and mmpose cut crops as we do (box grown by 1.25), but place
-cell i on pixel 4 * i (``slimpose.network.alignment``), or on UDP's corners where the file's name
-says udp. The papers decode by a quarter of a cell towards the higher neighbor; DARK is behind the
-net here in any case.
+Convention: the papers' repositories and mmpose crop people as this project does (box scaled by
+1.25), but place cell i on pixel 4 * i (``slimpose.network.alignment``), or on UDP's corners if the
+file's name says udp. The papers decode by a quarter of a cell to the higher neighbor; here DARK
+always follows the network.
 """
 
 from __future__ import annotations
@@ -29,27 +29,26 @@ from slimpose.network.build import BASELINES, Spec, build
 from slimpose.network.spec import NetSpec
 from slimpose.tasks import Task
 
-Colors = Literal["rgb", "bgr"]
+ColorOrder = Literal["rgb", "bgr"]
 _COUNTER = "num_batches_tracked"
-"""Batch norm's counter of steps; files from before PyTorch 0.4.1 have none, and nothing is computed from it."""
-_IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
-_HALF = ((128 / 255,) * 3, (256 / 255,) * 3)
+"""Batch norm's step counter. It is not used, and files from before PyTorch 0.4.1 have none."""
+IMAGENET_NORMALIZATION = (IMAGENET_MEAN, IMAGENET_STD)
+HALF_RANGE_NORMALIZATION = ((128 / 255,) * 3, (256 / 255,) * 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedFormat:
-    """What is known of a net's published checkpoints.
+    """Conventions of a network's published checkpoints.
 
     Attributes:
-        colors: The order of channels in which the papers' repositories trained; mmpose trains in
-            RGB.
-        normalization: Mean and deviation by which they divide, by the channel's place; pixels 0..1.
-        alignment: Where their heatmaps' cells lie.
-        task: What the net is for.
+        color_order: The channel order in the papers' repositories; mmpose trains in RGB.
+        normalization: Mean and standard deviation per channel position; pixels are 0..1.
+        alignment: The positions of the heatmap cells in the crop.
+        task: The network's task.
     """
 
-    color_order: Colors = "rgb"
-    normalization: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
+    color_order: ColorOrder = "rgb"
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET_NORMALIZATION
     alignment: CellAlignment = "multiples"
     task: Task = "pose"
 
@@ -57,20 +56,23 @@ class PublishedFormat:
 PUBLISHED: dict[str, PublishedFormat] = {
     "hrnet-w32": PublishedFormat(),
     "hrnet-w48": PublishedFormat(),
-    # Pictures as OpenCV reads them, B G R, normalized by R's, G's and B's constants in this order.
+    # Images as OpenCV reads them, BGR, normalized by the constants of R, G and B in this order.
     **{f"simplebaseline-r{depth}": PublishedFormat(color_order="bgr") for depth in (50, 101, 152)},
     "lightweight-openpose": PublishedFormat(
-        color_order="bgr", normalization=_HALF, alignment="centers", task="bottom-up"
+        color_order="bgr",
+        normalization=HALF_RANGE_NORMALIZATION,
+        alignment="centers",
+        task="bottom-up",
     ),
 }
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a ``.pth`` file by name, unwrapped; nothing in it is executed.
+    """Return the tensors of a ``.pth`` file by name; no code in the file is executed.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no PyTorch checkpoint, or holds more than tensors and plain values.
+        ValueError: If it is not a PyTorch checkpoint, or holds more than tensors and plain values.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}")
@@ -78,10 +80,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} cannot be read without running code that it brings ({_first_line(error)}); expected "
-            "tensors only: where you trust it, save its state_dict alone with torch.save"
+            f"{path} cannot be read without running code that it contains ({_first_line(error)}); "
+            "expected tensors only: if you trust it, save its state_dict alone with torch.save"
         ) from error
-    except Exception as error:  # torch's errors for broken files share no base
+    except Exception as error:  # torch's errors for broken files have no common base class
         raise ValueError(
             f"{path} is not a PyTorch checkpoint (cut off?): {_first_line(error)}"
         ) from error
@@ -89,7 +91,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not content:
         raise ValueError(
-            f"{path} holds a {type(content).__name__}; expected tensors by name, or a state_dict of them"
+            f"{path} holds a {type(content).__name__}; "
+            "expected tensors by name, or a state_dict of them"
         )
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
@@ -106,18 +109,20 @@ def _first_line(error: Exception) -> str:
 
 
 def convert_weights(
-    tensors: Mapping[str, Tensor], name: str, *, path: Path, colors: Colors | None = None
+    tensors: Mapping[str, Tensor], name: str, *, path: Path, color_order: ColorOrder | None = None
 ) -> dict[str, Tensor]:
-    """Return a published checkpoint's tensors under our net's names, for crops as our nets take them.
+    """Return the tensors of a published checkpoint under the names of our network.
+
+    The first layer is changed so that it takes RGB crops normalized as in this project.
 
     Args:
-        tensors: As ``read_checkpoint`` gives them.
-        name: The compared net: one of ``PUBLISHED``.
+        tensors: The checkpoint, from ``read_checkpoint``.
+        name: The network: one of ``PUBLISHED``.
         path: The file, for errors.
-        colors: The channel order it was trained in; by default, what is known of its layout.
+        color_order: The channel order of its training; by default that of its layout.
 
     Raises:
-        ValueError: If no layout of the net is known, or a tensor is missing, left over or of
+        ValueError: If no layout of the network is known, or a tensor is missing, unexpected or of
             another shape.
     """
     if name not in PUBLISHED:
@@ -129,73 +134,74 @@ def convert_weights(
     with torch.device("meta"):
         shapes = {own: tensor.shape for own, tensor in build(BASELINES[name]).state_dict().items()}
     loaded: dict[str, Tensor] = {}
-    left = set(tensors)
+    unused = set(tensors)
     for own, shape in shapes.items():
-        theirs = _published_name(own, BASELINES[name])
+        key = _published_name(own, BASELINES[name])
         if head is not None:
-            theirs = (
-                f"{head}." if theirs.startswith(("deconv_layers.", "final_layer.")) else "backbone."
-            ) + theirs
-        left.discard(theirs)
-        if theirs not in tensors:
-            if own.endswith(_COUNTER):
-                loaded[own] = torch.zeros((), dtype=torch.int64)
-                continue
+            is_head = key.startswith(("deconv_layers.", "final_layer."))
+            key = f"{head if is_head else 'backbone'}.{key}"
+        unused.discard(key)
+        if key not in tensors and own.endswith(_COUNTER):
+            loaded[own] = torch.zeros((), dtype=torch.int64)
+            continue
+        if key not in tensors:
             raise ValueError(
-                f"{path} lacks {theirs} {tuple(shape)} (another network's weights than {name}'s?)"
+                f"{path} lacks {key} {tuple(shape)} (weights of another network than {name}?)"
             )
-        if tensors[theirs].shape != shape:
+        if tensors[key].shape != shape:
             raise ValueError(
-                f"{path}: {theirs} is {tuple(tensors[theirs].shape)}; {name} expects {tuple(shape)} "
+                f"{path}: {key} is {tuple(tensors[key].shape)}; {name} expects {tuple(shape)} "
                 "(another width, or other joints than COCO's?)"
             )
-        loaded[own] = tensors[theirs]
-    if left:
+        loaded[own] = tensors[key]
+    if unused:
         raise ValueError(
-            f"{path} holds {min(left)}, which {name} has not (another network's weights?)"
+            f"{path} holds {min(unused)}, which {name} does not have (weights of another network?)"
         )
-    order = colors or ("rgb" if head is not None else published.color_order)
-    return _for_our_pixels(loaded, order, published.normalization)
+    order = color_order or ("rgb" if head is not None else published.color_order)
+    return adapt_first_layer(loaded, order, published.normalization)
 
 
 def _mmpose_head(tensors: Mapping[str, Tensor]) -> str | None:
-    """What mmpose calls the head in this file; None if it is not mmpose's."""
+    """The prefix of the head in a file of mmpose; None for another file."""
     if not any(name.startswith("backbone.") for name in tensors):
         return None
     return "keypoint_head" if any(name.startswith("keypoint_head.") for name in tensors) else "head"
 
 
 def _published_name(own: str, spec: Spec) -> str:
-    """The name of one of our tensors in the repository of its paper."""
+    """The name of our tensor in the repository of the paper."""
     if isinstance(spec, BaselineSpec):
         return own.removeprefix("body.")
     assert isinstance(spec, NetSpec)
     if own.startswith("decoder.deconvolutions."):
         _, _, level, part, tensor = own.split(".")
-        # Theirs are one sequence: deconvolution, norm, ReLU, deconvolution, ...
+        # The published layers are one sequence: deconvolution, norm, ReLU, deconvolution, ...
         return f"deconv_layers.{3 * int(level) + int(part)}.{tensor}"
     return own.removeprefix("encoder.body.").replace("to_heatmaps.", "final_layer.")
 
 
-def _for_our_pixels(
+def adapt_first_layer(
     tensors: dict[str, Tensor],
-    colors: Colors,
+    color_order: ColorOrder,
     normalization: tuple[tuple[float, ...], tuple[float, ...]],
 ) -> dict[str, Tensor]:
-    """Change the first convolution and its batch norm so that they take RGB normalized by ImageNet's statistics.
+    """Adapt the first convolution and its batch norm to RGB with ImageNet's normalization.
 
-    Channel c of theirs is scale * (our channel of the same color) + shift: the weights take the
-    scale, the norm's mean the shift, which is exact but for the outermost pixels, where padding is
-    0 in both.
+    A published input channel is scale * (our channel of the same color) + shift. The weights absorb
+    the scale, the norm's mean the shift. This is exact but for the outermost pixels, where both
+    networks pad with 0.
     """
-    if colors == "rgb" and normalization == _IMAGENET:
+    if color_order == "rgb" and normalization == IMAGENET_NORMALIZATION:
         return tensors
     first = next(
         name for name, tensor in tensors.items() if tensor.ndim == 4 and tensor.shape[1] == 3
     )
     mean = next(name for name in tensors if name.endswith("running_mean"))
-    order = [0, 1, 2] if colors == "rgb" else [2, 1, 0]
-    our_mean, our_std = (torch.tensor(values, dtype=torch.float64) for values in _IMAGENET)
+    order = [0, 1, 2] if color_order == "rgb" else [2, 1, 0]
+    our_mean, our_std = (
+        torch.tensor(values, dtype=torch.float64) for values in IMAGENET_NORMALIZATION
+    )
     their_mean, their_std = (
         torch.tensor(values, dtype=torch.float64)[order] for values in normalization
     )

@@ -1,1 +1,1 @@
-"""Accuracy as the field measures it: COCO keypoint AP and person-box AP, by pycocotools."""
+"""Accuracy evaluation: COCO keypoint AP and person-box AP by pycocotools; error analysis."""

@@ -1,4 +1,4 @@
-"""Where to look for people when a pose net is measured: ground truth, a file, or what a detector found."""
+"""Person boxes that a pose model is evaluated on: ground truth, a file, or a detector's output."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from slimpose.formats.coco import CocoFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ImageBoxes:
-    """The boxes to look at in one image, with the detector's scores (1 for ground truth)."""
+class ScoredBoxes:
+    """The person boxes of one image with the detector's scores (1 for ground truth)."""
 
     boxes_image: Boxes
     scores: PersonScores
 
-    def above_score(self, least_score: float) -> ImageBoxes:
-        """Return those that score more."""
-        kept = self.scores > least_score
-        return ImageBoxes(boxes_image=self.boxes_image[kept], scores=self.scores[kept])
+    def above_score(self, threshold: float) -> ScoredBoxes:
+        """Return the boxes that score more than the threshold."""
+        kept = self.scores > threshold
+        return ScoredBoxes(boxes_image=self.boxes_image[kept], scores=self.scores[kept])
 
 
-def ground_truth_boxes(annotations: CocoFile) -> dict[int, ImageBoxes]:
-    """Return the boxes of everybody with labeled joints by image id, crowds left out."""
-    boxes: dict[int, ImageBoxes] = {}
+def ground_truth_boxes(annotations: CocoFile) -> dict[int, ScoredBoxes]:
+    """Return the boxes of all people with labeled keypoints by image id, without crowds."""
+    boxes: dict[int, ScoredBoxes] = {}
     for image_id, people in annotations.people_by_image().items():
         labeled = [
             person.box_image
@@ -38,29 +38,34 @@ def ground_truth_boxes(annotations: CocoFile) -> dict[int, ImageBoxes]:
             and (person.box_image[2:] > person.box_image[:2]).all()
         ]
         if labeled:
-            stacked = np.stack(labeled)
-            boxes[image_id] = ImageBoxes(
-                boxes_image=stacked, scores=np.ones(len(stacked), np.float32)
+            boxes[image_id] = ScoredBoxes(
+                boxes_image=np.stack(labeled), scores=np.ones(len(labeled), np.float32)
             )
     return boxes
 
 
-def boxes_in_file(annotations: CocoFile, path: Path) -> dict[int, ImageBoxes]:
+def boxes_from_file(annotations: CocoFile, path: Path) -> dict[int, ScoredBoxes]:
     """Return the boxes of a COCO annotation or results file by image id.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file, or holds no box of any of these images.
+        ValueError: If it is not such a file, or has no box for any of these images.
     """
-    given = box_files.read(path)
-    boxes: dict[int, ImageBoxes] = {}
+    box_file = box_files.read(path)
+    boxes: dict[int, ScoredBoxes] = {}
     for image_id, entry in annotations.images.items():
-        found, scores = given.lookup(Path(entry.file_name), 0, image_id=image_id)
-        with_area = (found[:, 2:] > found[:, :2]).all(axis=1)
-        if with_area.any():
-            boxes[image_id] = ImageBoxes(boxes_image=found[with_area], scores=scores[with_area])
+        in_image, scores = box_file.lookup(Path(entry.file_name), 0, image_id=image_id)
+        has_area = (in_image[:, 2:] > in_image[:, :2]).all(axis=1)
+        if has_area.any():
+            boxes[image_id] = ScoredBoxes(boxes_image=in_image[has_area], scores=scores[has_area])
     if not boxes:
         raise ValueError(
-            f"{path} holds no box of an image of {annotations.path} (of another data set?)"
+            f"{path} has no box for an image of {annotations.path} (of another data set?)"
         )
     return boxes
+
+
+def boxes_above_score(boxes: dict[int, ScoredBoxes], threshold: float) -> dict[int, ScoredBoxes]:
+    """Return the boxes that score more than the threshold, without images that have none left."""
+    confident = {image_id: found.above_score(threshold) for image_id, found in boxes.items()}
+    return {image_id: found for image_id, found in confident.items() if len(found.scores)}

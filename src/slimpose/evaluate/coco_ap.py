@@ -1,4 +1,4 @@
-"""COCO's average precision from result records, by pycocotools, without its printing."""
+"""COCO average precision of result records, computed by pycocotools without its printing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NAMES = {
 
 
 def require_pycocotools() -> None:
-    """Say how to get pycocotools, before any work is done.
+    """Check that pycocotools is installed, before any other work is done.
 
     Raises:
-        RuntimeError: If it is not installed.
+        RuntimeError: If it is not installed; the message gives the install command.
     """
     if importlib.util.find_spec("pycocotools") is None:
         raise RuntimeError(
@@ -33,14 +33,15 @@ def require_pycocotools() -> None:
 def average_precision(
     annotations: CocoFile, records: Sequence[dict[str, Any]], *, kind: Literal["keypoints", "bbox"]
 ) -> dict[str, float]:
-    """Return AP and its relatives as fractions; -1 where the file holds nobody of that kind (COCO's own sign).
+    """Return COCO's AP and AR figures as fractions.
 
-    Without any record all are 0.
+    A figure is -1 (COCO's convention) where the file has no person of that size. Without any record
+    all figures are 0.
 
     Args:
-        annotations: The truth; its skeleton's sigmas are used.
+        annotations: The ground truth; the sigmas of its skeleton are used.
         records: COCO result records.
-        kind: What is compared.
+        kind: Compare keypoints by OKS, or boxes by IoU.
 
     Raises:
         RuntimeError: If pycocotools is not installed.
@@ -53,9 +54,10 @@ def average_precision(
         return dict.fromkeys(_NAMES[kind], 0.0)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = _dataset(annotations)  # pyright: ignore[reportAttributeAccessIssue] - its stubs are stricter
+        # The stubs of pycocotools are stricter than its code, here and below.
+        truth.dataset = _dataset(annotations)  # pyright: ignore[reportAttributeAccessIssue]
         truth.createIndex()
-        results = truth.loadRes(list(records))  # pyright: ignore[reportArgumentType] - takes lists too
+        results = truth.loadRes(list(records))  # pyright: ignore[reportArgumentType]
         evaluation = COCOeval(truth, results, kind)
         if kind == "keypoints":
             evaluation.params.kpt_oks_sigmas = annotations.skeleton.sigma_array.astype(np.float64)
@@ -66,11 +68,14 @@ def average_precision(
 
 
 def _dataset(annotations: CocoFile) -> dict[str, Any]:
-    """The checked file as pycocotools wants it, ids from 1 on: it takes 0 for "matched with nobody"."""
+    """The validated file as pycocotools expects it.
+
+    Annotation ids start at 1, because pycocotools takes id 0 for "not matched".
+    """
     people = []
     for number, person in enumerate(annotations.people, start=1):
         x1, y1, x2, y2 = (float(value) for value in person.box_image)
-        labels = np.zeros((0, 3)) if person.keypoints is None else person.keypoints
+        keypoints = np.zeros((0, 3)) if person.keypoints is None else person.keypoints
         people.append(
             {
                 "id": number,
@@ -79,14 +84,13 @@ def _dataset(annotations: CocoFile) -> dict[str, Any]:
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": person.area,
                 "iscrowd": int(person.is_crowd),
-                "keypoints": labels.ravel().tolist(),
-                "num_keypoints": int((labels[:, 2] > 0).sum()),
+                "keypoints": keypoints.ravel().tolist(),
+                "num_keypoints": int((keypoints[:, 2] > 0).sum()),
             }
         )
-    images = [{"id": image_id} for image_id in annotations.images]
     return {
         "info": {},
-        "images": images,
+        "images": [{"id": image_id} for image_id in annotations.images],
         "annotations": people,
         "categories": [{"id": annotations.category_id}],
     }

@@ -1,4 +1,4 @@
-"""Person-box AP, and what the runtime's own threshold finds and invents."""
+"""Accuracy of a person detector: box AP, and recall and false positives at the score threshold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32
 
 from slimpose import geometry
 from slimpose.arrays import Crops, Size
-from slimpose.evaluate.boxes import ImageBoxes
+from slimpose.evaluate.boxes import ScoredBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
 from slimpose.media.images import read_image
@@ -20,14 +20,14 @@ from slimpose.runtime.detector import NMS_IOU_THRESHOLD, decode_boxes
 from slimpose.runtime.session import Model
 
 TALL_PX = 96.0
-_LEAST_SCORE = 0.005
+_MIN_SCORE = 0.005
 _MATCH_IOU = 0.5
 DetectImages = Callable[[Crops], tuple[np.ndarray, np.ndarray]]
 """uint8 canvases (n, H, W, 3) to boxes (n, k, 4) in canvas pixels and scores (n, k)."""
 
 
 def detect_images(model: Model) -> DetectImages:
-    """Return a detector as what ``detected_boxes`` looks with."""
+    """Return a detector model as a function for ``detected_boxes``."""
 
     def detect(canvases: Crops) -> tuple[np.ndarray, np.ndarray]:
         boxes, scores = model.run(canvases, ("boxes", "scores"))
@@ -45,27 +45,36 @@ def detected_boxes(
     nms_iou_threshold: float = NMS_IOU_THRESHOLD,
     image_ids: Sequence[int] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[int, ImageBoxes]:
-    """Return what a detector finds in every image of the file, or those of ``image_ids``, by image id.
+) -> dict[int, ScoredBoxes]:
+    """Return a detector's boxes by image id.
+
+    Args:
+        annotations: Names the images.
+        image_folder: The folder of the images.
+        detect: The detector.
+        canvas: The detector's input size.
+        nms_iou_threshold: Of two boxes that overlap more, the better one is kept.
+        image_ids: Images to process; all by default.
+        on_progress: Called with (images done, all images).
 
     Raises:
-        ImageError: If a picture is missing or broken.
+        ImageError: If an image is missing or broken.
     """
-    found: dict[int, ImageBoxes] = {}
-    looked_at = list(annotations.images) if image_ids is None else image_ids
-    for done, image_id in enumerate(looked_at, start=1):
+    found: dict[int, ScoredBoxes] = {}
+    selected = list(annotations.images) if image_ids is None else image_ids
+    for done, image_id in enumerate(selected, start=1):
         image = read_image(image_folder / annotations.images[image_id].file_name)
-        picture, to_canvas = letterbox(image, canvas)
-        boxes, scores = (output[0] for output in detect(picture[None]))
+        letterboxed, to_canvas = letterbox(image, canvas)
+        boxes, scores = (output[0] for output in detect(letterboxed[None]))
         boxes, scores = decode_boxes(
-            boxes, scores, to_canvas, image, threshold=_LEAST_SCORE, iou_threshold=nms_iou_threshold
+            boxes, scores, to_canvas, image, threshold=_MIN_SCORE, iou_threshold=nms_iou_threshold
         )
-        found[image_id] = ImageBoxes(boxes_image=boxes, scores=scores)
-        on_progress(done, len(looked_at))
+        found[image_id] = ScoredBoxes(boxes_image=boxes, scores=scores)
+        on_progress(done, len(selected))
     return found
 
 
-def box_records(annotations: CocoFile, boxes: dict[int, ImageBoxes]) -> list[dict[str, Any]]:
+def box_records(annotations: CocoFile, boxes: dict[int, ScoredBoxes]) -> list[dict[str, Any]]:
     """Return boxes as COCO result records."""
     return [
         {
@@ -79,46 +88,58 @@ def box_records(annotations: CocoFile, boxes: dict[int, ImageBoxes]) -> list[dic
     ]
 
 
-def box_ap(annotations: CocoFile, boxes: dict[int, ImageBoxes]) -> dict[str, float]:
+def box_ap(annotations: CocoFile, boxes: dict[int, ScoredBoxes]) -> dict[str, float]:
     """Return person-box AP over all images of the file."""
     return average_precision(annotations, box_records(annotations, boxes), kind="bbox")
 
 
 def recall_and_false_positives(
-    annotations: CocoFile, boxes: dict[int, ImageBoxes], *, threshold: float
+    annotations: CocoFile, boxes: dict[int, ScoredBoxes], *, threshold: float
 ) -> dict[str, float]:
     """Return ``recall_tall`` and ``false_per_image`` of the boxes that score over ``threshold``.
 
-    People taller than TALL_PX are to be found; each box may find one. A box that finds nobody of
-    any height, and lies not mostly inside a crowd's box, is false.
+    The recall is of people taller than TALL_PX; each box can match one person. A box is a false
+    positive if it matches no person of any height and does not lie mostly inside a crowd's box.
     """
-    found_tall = tall = false = 0
+    matched_tall = tall = false_positives = 0
     for image_id, people in annotations.people_by_image().items():
-        true_boxes = np.array(
-            [person.box_image for person in people if not person.is_crowd], np.float32
-        ).reshape(-1, 4)
-        crowds = np.array(
-            [person.box_image for person in people if person.is_crowd], np.float32
-        ).reshape(-1, 4)
+        true_boxes, crowds = (
+            np.array(
+                [one.box_image for one in people if one.is_crowd == is_crowd], np.float32
+            ).reshape(-1, 4)
+            for is_crowd in (False, True)
+        )
         is_tall = true_boxes[:, 3] - true_boxes[:, 1] > TALL_PX
         tall += int(is_tall.sum())
         if image_id not in boxes:
             continue
-        mine = boxes[image_id].above_score(threshold)
-        best_first = mine.boxes_image[np.argsort(-mine.scores, kind="stable")]
+        detected = boxes[image_id].above_score(threshold)
+        best_first = detected.boxes_image[np.argsort(-detected.scores, kind="stable")]
         matched = _match(best_first, true_boxes)
-        found_tall += int(
-            (is_tall & np.isin(np.arange(len(true_boxes)), matched[matched >= 0])).sum()
-        )
-        false += int(((matched < 0) & ~_inside_crowd(best_first, crowds)).sum())
+        is_matched = np.isin(np.arange(len(true_boxes)), matched[matched >= 0])
+        matched_tall += int((is_tall & is_matched).sum())
+        false_positives += int(((matched < 0) & ~_inside_crowd(best_first, crowds)).sum())
     return {
-        "recall_tall": found_tall / max(1, tall),
-        "false_per_image": false / max(1, len(annotations.images)),
+        "recall_tall": matched_tall / max(1, tall),
+        "false_per_image": false_positives / max(1, len(annotations.images)),
+    }
+
+
+def detector_figures(
+    annotations: CocoFile, boxes: dict[int, ScoredBoxes], *, threshold: float
+) -> dict[str, float]:
+    """Return box AP, recall and false positives at a score threshold, and what they are about."""
+    return {
+        **box_ap(annotations, boxes),
+        **recall_and_false_positives(annotations, boxes, threshold=threshold),
+        "score_threshold": threshold,
+        "images": len(annotations.images),
+        "people": sum(not person.is_crowd for person in annotations.people),
     }
 
 
 def _match(boxes: Float32[np.ndarray, "a 4"], true_boxes: Float32[np.ndarray, "b 4"]) -> np.ndarray:
-    """For each box, best first, the free true box it overlaps most, or -1."""
+    """For each box, best first, the unmatched true box of the highest IoU, or -1."""
     matched = np.full(len(boxes), -1)
     if len(true_boxes) == 0:
         return matched

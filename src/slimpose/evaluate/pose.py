@@ -1,8 +1,10 @@
-"""Pose AP of anything that turns crops into points."""
+"""Accuracy of a pose model: crops to keypoint records, and their COCO AP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,27 +12,58 @@ import numpy as np
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Crops, Heatmaps, Image, Points, Scores, Size
-from slimpose.evaluate.boxes import ImageBoxes
+from slimpose.evaluate.boxes import ScoredBoxes
 from slimpose.evaluate.coco_ap import average_precision
-from slimpose.formats import results
+from slimpose.formats import coco, results
 from slimpose.formats.coco import CocoFile
+from slimpose.formats.files import read_json
 from slimpose.media.images import read_image
 from slimpose.oks import oks_nms
 from slimpose.poses import Poses, person_scores
 from slimpose.runtime.crops import crop_people
-from slimpose.runtime.session import Model
+from slimpose.runtime.session import Model, ModelInfo
 from slimpose.skeleton import Skeleton
 
 PredictCrops = Callable[[Crops], tuple[Points, Scores]]
 """uint8 crops (n, H, W, 3) to points in crop pixels (n, J, 2) and scores (n, J)."""
 
-
 Decoding = Literal["dark", "quarter"]
-"""DARK, or what it replaced: the maximum's cell, a quarter cell towards its higher neighbor."""
+"""DARK, or the method before it: the maximum's cell and a quarter cell to the higher neighbor."""
+
+
+def crop_predictor(
+    model: Model, *, flip: bool = False, flip_shift: bool = False, decoding: Decoding = "dark"
+) -> PredictCrops:
+    """Return a pose model as a function of crops, with the given test-time options.
+
+    Args:
+        model: The model. It must output heatmaps if an option is not the default.
+        flip: Average the heatmaps with those of the mirrored crops.
+        flip_shift: See ``predict_from_heatmaps``.
+        decoding: How a heatmap becomes a point.
+
+    Raises:
+        ValueError: If the options need heatmaps and the model outputs none.
+    """
+    if not flip and decoding == "dark":
+        return predict_points(model)
+    if "heatmaps" not in model.outputs:
+        user = "the flip test averages" if flip else f"{decoding} decoding reads"
+        raise ValueError(
+            f"{model.info.name} outputs no heatmaps, which {user}; export it with --heatmaps"
+        )
+    return predict_from_heatmaps(
+        lambda crops: model.run(crops, ("heatmaps",))[0],
+        model.info.skeleton,
+        stride=model.info.stride,
+        flip=flip,
+        flip_shift=flip_shift,
+        decoding=decoding,
+    )
 
 
 def predict_points(model: Model) -> PredictCrops:
-    """Return a pose model as what ``pose_records`` looks with: its own points."""
+    """Return a pose model as a function of crops that returns the points of its own decoding."""
 
     def predict(crops: Crops) -> tuple[Points, Scores]:
         points, scores = model.run(crops, ("points", "scores"))
@@ -40,7 +73,7 @@ def predict_points(model: Model) -> PredictCrops:
 
 
 def predict_from_heatmaps(
-    heatmaps_of: Callable[[Crops], Heatmaps],
+    predict_heatmaps: Callable[[Crops], Heatmaps],
     skeleton: Skeleton,
     *,
     stride: int,
@@ -48,24 +81,25 @@ def predict_from_heatmaps(
     flip_shift: bool = False,
     decoding: Decoding = "dark",
 ) -> PredictCrops:
-    """Return the model that decodes heatmaps.
+    """Return a function of crops that decodes the heatmaps of a model.
 
     Args:
-        heatmaps_of: The model.
-        skeleton: Says which joints change places in a mirror.
-        stride: Crop pixels a heatmap cell.
+        predict_heatmaps: The model.
+        skeleton: Defines which joints swap places in a mirrored crop.
+        stride: Crop pixels per heatmap cell.
         flip: Average the heatmaps with those of the mirrored crops.
         flip_shift: First move the mirrored maps one cell to the right, as the published protocol
-            does. It is for nets whose maps put crop pixel x at cell x / stride: mirrored, such a
-            map comes out 3/4 of a cell (at stride 4) too far left. Here x is at (x - (stride - 1) /
-            2) / stride, which a mirror keeps, and imported checkpoints' maps are brought there:
-            these need no shift, and lose by it.
+            does. It is for nets whose maps have crop pixel x at cell x / stride: mirrored, such a
+            map comes out 3/4 of a cell (at stride 4) too far left. In this project x is at
+            (x - (stride - 1) / 2) / stride, which mirroring keeps, and the maps of imported
+            checkpoints are converted to that: these need no shift, and lose accuracy by it.
         decoding: How a map becomes a point.
     """
-    look = heatmap.flip_averaged(heatmaps_of, skeleton, shift=flip_shift) if flip else heatmaps_of
+    if flip:
+        predict_heatmaps = heatmap.flip_averaged(predict_heatmaps, skeleton, shift=flip_shift)
 
     def predict(crops: Crops) -> tuple[Points, Scores]:
-        heatmaps = look(crops)
+        heatmaps = predict_heatmaps(crops)
         if decoding == "quarter":
             points, scores = quarter_decode(heatmaps)
         else:
@@ -76,114 +110,146 @@ def predict_from_heatmaps(
 
 
 def quarter_decode(heatmaps: Heatmaps) -> tuple[Points, Scores]:
-    """Return each map's maximum, a quarter cell towards the higher neighbor along each axis, and its value.
+    """Return each map's maximum, moved a quarter cell to the higher neighbor along each axis.
 
-    On the map's border the maximum stays.
+    A maximum on the border of the map is not moved. The score is the value of the maximum.
 
     Source:
         Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016, section 3.
     """
     n, joints, height, width = heatmaps.shape
     flat = heatmaps.reshape(n, joints, height * width)
-    place = flat.argmax(axis=2)
-    y, x = np.divmod(place, width)
+    peak = flat.argmax(axis=2)
+    y, x = np.divmod(peak, width)
     inside = (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
 
-    def towards(step: int) -> np.ndarray:
-        after = np.take_along_axis(flat, np.where(inside, place + step, place)[..., None], axis=2)[
-            ..., 0
-        ]
-        before = np.take_along_axis(flat, np.where(inside, place - step, place)[..., None], axis=2)[
-            ..., 0
-        ]
+    def value(cell: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(flat, cell[..., None], axis=2)[..., 0]
+
+    def offset(step: int) -> np.ndarray:
+        after, before = (value(np.where(inside, peak + s, peak)) for s in (step, -step))
         return 0.25 * np.sign(after - before)
 
-    points = np.stack([x + towards(1), y + towards(width)], axis=-1).astype(np.float32)
-    scores = np.take_along_axis(flat, place[..., None], axis=2)[..., 0].clip(0, 1)
-    return points, scores.astype(np.float32)
+    points = np.stack([x + offset(1), y + offset(width)], axis=-1).astype(np.float32)
+    return points, value(peak).clip(0, 1).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroundTruth:
+    """An annotation file; ``is_labeled`` is False for a list of images without annotations."""
+
+    file: CocoFile
+    is_labeled: bool
+
+
+def read_ground_truth(annotations: Path, info: ModelInfo) -> GroundTruth:
+    """Read an annotation file, or a list of images without annotations, for a pose model.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is invalid, or its joints are not those of the model.
+    """
+    document = read_json(annotations, kind="annotation file")
+    if isinstance(document, dict) and "annotations" not in document:
+        images = coco.parse_images(document, annotations)
+        return GroundTruth(
+            file=dataclasses.replace(images, skeleton=info.skeleton), is_labeled=False
+        )
+    truth = coco.parse(document, annotations, keypoints=True)
+    if truth.skeleton.joints != info.skeleton.joints:
+        raise ValueError(
+            f"{annotations} has the joints {', '.join(truth.skeleton.joints)}; {info.name} outputs "
+            f"{', '.join(info.skeleton.joints)}: expected the same, in the same order"
+        )
+    return GroundTruth(file=truth, is_labeled=True)
+
+
+# Not Crops and Affines: images differ in their number of people, and a shape check of a batch would
+# require the same n in all of them.
+_ImageCrops = tuple[int, ScoredBoxes, np.ndarray, np.ndarray]
+"""Image id, boxes, their crops, and the transforms from image to crop."""
 
 
 def pose_records(
     annotations: CocoFile,
     image_folder: Path,
-    boxes: dict[int, ImageBoxes],
+    boxes: dict[int, ScoredBoxes],
     predict: PredictCrops,
     *,
     crop_size: Size,
-    nms_oks: float | None = None,
-    batch: int = 32,
+    nms_oks_threshold: float | None = None,
+    batch_size: int = 32,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
-    """Return COCO keypoint result records for the given boxes.
+    """Return a pose model's predictions for the given boxes as COCO keypoint result records.
 
     Args:
         annotations: Names the images.
-        image_folder: Where they are.
-        boxes: Image id to boxes.
+        image_folder: The folder of the images.
+        boxes: Person boxes by image id.
         predict: The model.
         crop_size: The model's input size.
-        nms_oks: Drop a pose that is this similar (OKS) to a better one of the image; None keeps
-            all.
-        batch: Crops a call.
-        on_progress: Told (people done, people in all).
+        nms_oks_threshold: Drop a pose whose OKS to a better pose of the image is higher; None keeps
+            all poses.
+        batch_size: Minimum number of crops per call of the model.
+        on_progress: Called with (people done, all people).
 
     Raises:
-        ImageError: If a picture is missing or broken.
+        ImageError: If an image is missing or broken.
     """
-    total = sum(len(found.scores) for found in boxes.values())
+    total, done = sum(len(found.scores) for found in boxes.values()), 0
     records: list[dict[str, Any]] = []
-    waiting: list[tuple[int, ImageBoxes, Crops, np.ndarray]] = []
-
-    def flush() -> None:
-        points_crop, scores = predict(np.concatenate([crops for _, _, crops, _ in waiting]))
-        start = 0
-        for image_id, found, crops, affines in waiting:
-            rows = slice(start, start + len(crops))
-            start += len(crops)
-            points = geometry.transform_points(geometry.invert_affines(affines), points_crop[rows])
-            overall = person_scores(scores[rows], found.scores)
-            kept = range(len(points))
-            if nms_oks is not None:
-                areas = geometry.box_areas(found.boxes_image)
-                kept = oks_nms(points, overall, areas, annotations.skeleton, threshold=nms_oks)
-            for row in kept:
-                triples = np.concatenate([points[row], scores[rows][row][:, None]], axis=1)
-                records.append(
-                    {
-                        "image_id": image_id,
-                        "category_id": annotations.category_id,
-                        "keypoints": [round(float(value), 3) for value in triples.ravel()],
-                        "score": float(overall[row]),
-                    }
-                )
-        waiting.clear()
-        on_progress(done, total)
-
-    done = 0
-    for image_id, found in boxes.items():
+    batch: list[_ImageCrops] = []
+    for number, (image_id, found) in enumerate(boxes.items(), start=1):
         image = read_image(image_folder / annotations.images[image_id].file_name)
-        crops, affines = crop_people(image, found.boxes_image, crop_size)
-        waiting.append((image_id, found, crops, affines))
-        done += len(crops)
-        if sum(len(crops) for _, _, crops, _ in waiting) >= batch:
-            flush()
-    if waiting:
-        flush()
+        batch.append((image_id, found, *crop_people(image, found.boxes_image, crop_size)))
+        done += len(found.scores)
+        if number == len(boxes) or sum(len(crops) for _, _, crops, _ in batch) >= batch_size:
+            records += _batch_records(annotations, batch, predict, nms_oks_threshold)
+            batch = []
+            on_progress(done, total)
     return records
 
 
+def _batch_records(
+    annotations: CocoFile,
+    batch: Sequence[_ImageCrops],
+    predict: PredictCrops,
+    nms_oks_threshold: float | None,
+) -> Iterator[dict[str, Any]]:
+    points_crop, scores = predict(np.concatenate([crops for _, _, crops, _ in batch]))
+    start = 0
+    for image_id, found, crops, to_crop in batch:
+        rows = slice(start, start + len(crops))
+        start += len(crops)
+        points = geometry.transform_points(geometry.invert_affines(to_crop), points_crop[rows])
+        overall = person_scores(scores[rows], found.scores)
+        kept = range(len(points))
+        if nms_oks_threshold is not None:
+            areas, skeleton = geometry.box_areas(found.boxes_image), annotations.skeleton
+            kept = oks_nms(points, overall, areas, skeleton, threshold=nms_oks_threshold)
+        for row in kept:
+            triples = np.concatenate([points[row], scores[rows][row][:, None]], axis=1)
+            yield {
+                "image_id": image_id,
+                "category_id": annotations.category_id,
+                "keypoints": [round(float(value), 3) for value in triples.ravel()],
+                "score": float(overall[row]),
+            }
+
+
 def image_records(
-    annotations: CocoFile, image_folder: Path, people_of: Callable[[Image], Poses]
+    annotations: CocoFile, image_folder: Path, estimate: Callable[[Image], Poses]
 ) -> list[dict[str, Any]]:
-    """Return COCO keypoint result records of whatever finds the people of whole RGB images itself.
+    """Return COCO keypoint result records of an estimator that finds the people of an image itself.
 
     Raises:
-        ImageError: If a picture is missing or broken.
+        ImageError: If an image is missing or broken.
     """
     return [
         {"image_id": image_id, "category_id": annotations.category_id, **person}
         for image_id, image in annotations.images.items()
-        for person in results.people_as_json(people_of(read_image(image_folder / image.file_name)))
+        for person in results.people_as_json(estimate(read_image(image_folder / image.file_name)))
     ]
 
 

@@ -1,1 +1,1 @@
-"""Where a model fails: errors by kind, joint and group."""
+"""Error analysis of a pose model: errors by kind, joint and group of people."""

@@ -1,4 +1,4 @@
-"""The error budget of a pose model: where its AP is lost, by joint, by person, and by kind of error."""
+"""Error analysis of a pose model: where AP is lost, by joint, by person, and by kind of error."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from jaxtyping import Float64, Int64
 from slimpose.evaluate.error_analysis.groups import Grouping, groupings
 from slimpose.evaluate.error_analysis.matching import (
     AveragePrecision,
-    ImageMatch,
-    MatchedPoses,
+    ImagePoses,
+    MatchingInput,
+    Sigmas,
     average_precision,
-    compare,
-    image_matches,
+    matching_input,
     oks,
+    poses_by_image,
 )
 from slimpose.evaluate.error_analysis.oracle import (
     KINDS,
@@ -26,33 +27,33 @@ from slimpose.evaluate.error_analysis.oracle import (
     Diagnosis,
     Oracle,
     diagnose,
-    joint_oracles,
+    joint_gains,
     oracles,
-    scene_precision,
+    overall_precision,
 )
 from slimpose.formats.coco import CocoFile
 from slimpose.skeleton import Skeleton
 
-WORST = 24
+WORST_COUNT = 24
 PCK_FINE, PCK_COARSE = 0.1, 0.5
-"""Distances, in roots of the person's area, within which a joint counts as found."""
-_FAR = 1e9
+"""Distances, in roots of the person's area, within which a joint counts as correct."""
+_NO_POSE_DISTANCE = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointStatistics:
-    """One joint. Shares are of its labels, those of people who were not found included.
+    """Accuracy of one joint. Shares are of its labels, also those of people that were not found.
 
     Attributes:
         name: The joint's name.
-        labeled: How many people have it labeled.
-        precision: COCO's AP of the same files with every other joint unlabeled.
+        labeled: Number of people that have it labeled.
+        precision: COCO's AP of the same files with all other joints unlabeled.
         pck_fine: Share within PCK_FINE.
         pck_coarse: Share within PCK_COARSE.
-        pck_visible: ``pck_fine`` of the labels marked visible; None where there are none.
-        pck_hidden: ``pck_fine`` of the labels marked hidden.
+        pck_visible: ``pck_fine`` of the labels marked visible; None without such labels.
+        pck_hidden: ``pck_fine`` of the labels marked hidden; likewise.
         kinds: Share of each of KINDS.
-        gain: What AP of whole poses would gain if this joint were always right in matched poses.
+        gain: Gain in AP of whole poses if this joint were always correct in matched poses.
     """
 
     name: str
@@ -68,50 +69,50 @@ class JointStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WorstPerson:
-    """Somebody whose joints are far off.
+    """A person with large keypoint errors.
 
     Attributes:
         image_id: The image.
         person_id: The annotation.
-        oks: Of the pose that is shown; 0 where the image has none.
-        joints_lost: (1 - OKS) times the labeled joints.
-        is_found: Whether the pose is matched with the person; else it is the most similar one of
-            the image.
+        oks: OKS of the pose that is shown; 0 if the image has none.
+        joints_lost: (1 - OKS) times the number of labeled joints.
+        is_matched: Whether the pose is matched with the person; otherwise it is the most similar
+            pose of the image.
         points_true: (joints, 2) image pixels.
         visibility: (joints,) 0, 1 or 2.
         box: x1, y1, x2, y2.
-        points_found: (joints, 2) image pixels, None where the image has no pose.
+        points_predicted: (joints, 2) image pixels, None if the image has no pose.
         joint_scores: (joints,) of that pose.
-        kinds: (joints,) positions in KINDS, or UNLABELED.
+        kinds: (joints,) indices into KINDS, or UNLABELED.
     """
 
     image_id: int
     person_id: int
     oks: float
     joints_lost: float
-    is_found: bool
+    is_matched: bool
     points_true: Float64[np.ndarray, "joints 2"]
     visibility: Int64[np.ndarray, " joints"]
     box: Float64[np.ndarray, "4"]
-    points_found: Float64[np.ndarray, "joints 2"] | None
+    points_predicted: Float64[np.ndarray, "joints 2"] | None
     joint_scores: Float64[np.ndarray, " joints"] | None
     kinds: Int64[np.ndarray, " joints"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ErrorAnalysis:
-    """All of it.
+    """The result of ``analyze``.
 
     Attributes:
         skeleton: Names the joints.
-        precision: Over everybody; what ``slimpose evaluate`` prints.
-        poses: How many poses were compared (at most 20 an image, as COCO does).
+        precision: AP over all people; the figures that ``slimpose evaluate`` prints.
+        poses: Number of poses evaluated (at most 20 per image, as in COCO).
         labeled: Labeled joints of all people.
         kinds: How many of them are of each of KINDS.
-        mended: What mending each kind would bring.
+        oracles: AP with each kind of error fixed.
         joints: By joint.
         groupings: By size, crowding, occlusion.
-        worst: The worst people, worst first.
+        worst: The people with the largest errors, worst first.
     """
 
     skeleton: Skeleton
@@ -125,12 +126,12 @@ class ErrorAnalysis:
     worst: tuple[WorstPerson, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON can hold it; what was not measured is null."""
+        """Return the analysis as a JSON document; a figure that was not measured is null."""
         document = {
             name: _plain(getattr(self, name))
             for name in ("precision", "poses", "labeled", "kinds", "oracles", "joints", "groupings")
         }
-        fields = ("image_id", "person_id", "oks", "joints_lost", "is_found")
+        fields = ("image_id", "person_id", "oks", "joints_lost", "is_matched")
         return document | {
             "worst": [{name: getattr(one, name) for name in fields} for one in self.worst]
         }
@@ -139,130 +140,124 @@ class ErrorAnalysis:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
-    return (
-        dataclasses.asdict(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type)
-        else value
-    )
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value
 
 
 def analyze(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> ErrorAnalysis:
-    """Take the AP of COCO keypoint results apart.
+    """Analyze where COCO keypoint results lose AP.
 
     Args:
-        annotations: The truth, with keypoints.
+        annotations: The ground truth, with keypoints.
         records: COCO keypoint result records of its images.
 
     Raises:
-        ValueError: If the file has nobody with a labeled joint.
+        ValueError: If no person of the file has a labeled joint.
     """
     skeleton = annotations.skeleton
-    scenes = image_matches(annotations, records)
-    precision = scene_precision(scenes, skeleton)
+    images = poses_by_image(annotations, records)
+    precision = overall_precision(images, skeleton)
     if precision is None:
         raise ValueError(
-            f"{annotations.path}: nobody has a labeled joint, so there is no error to analyze"
+            f"{annotations.path}: no person has a labeled joint, so there is no error to analyze"
         )
-    diagnoses = [diagnose(scene, skeleton) for scene in scenes]
+    diagnoses = [diagnose(image, skeleton) for image in images]
     kinds = np.concatenate([one.kinds.ravel() for one in diagnoses])
     return ErrorAnalysis(
         skeleton=skeleton,
         precision=precision,
-        poses=sum(len(scene.scores) for scene in scenes),
+        poses=sum(len(image.scores) for image in images),
         labeled=int((kinds != UNLABELED).sum()),
-        kinds={name: int((kinds == number).sum()) for number, name in enumerate(KINDS)},
-        oracles=tuple(oracles(scenes, diagnoses, skeleton, precision.ap)),
-        joints=_joint_rows(scenes, diagnoses, skeleton, precision.ap),
-        groupings=groupings(annotations, scenes),
-        worst=_worst(scenes, diagnoses),
+        kinds={name: int((kinds == index).sum()) for index, name in enumerate(KINDS)},
+        oracles=tuple(oracles(images, diagnoses, skeleton, precision.ap)),
+        joints=_joint_statistics(images, diagnoses, skeleton, precision.ap),
+        groupings=groupings(images, skeleton),
+        worst=_worst(images, diagnoses),
     )
 
 
-def _joint_rows(
-    scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+def _joint_statistics(
+    images: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
 ) -> tuple[JointStatistics, ...]:
     sigmas = skeleton.sigma_array.astype(np.float64)
-    gains = joint_oracles(scenes, diagnoses, skeleton, now)
-    kinds = np.concatenate([one.kinds for one in diagnoses])
-    labeled = kinds != UNLABELED
-    hidden = np.concatenate([scene.visibility for scene in scenes]) == 1
-    distance = np.concatenate([_distances(*pair) for pair in zip(scenes, diagnoses, strict=True)])
-    rows: list[JointStatistics] = []
+    gains = joint_gains(images, diagnoses, skeleton, now)
+    all_kinds = np.concatenate([one.kinds for one in diagnoses])
+    all_hidden = np.concatenate([image.visibility for image in images]) == 1
+    distances = np.concatenate([_distances(*pair) for pair in zip(images, diagnoses, strict=True)])
+    result: list[JointStatistics] = []
     for joint, name in enumerate(skeleton.joints):
-        mine = labeled[:, joint]
-        far = distance[:, joint]
-        shares = {
-            kind: float(_share(kinds[mine, joint] == code) or 0.0)
-            for code, kind in enumerate(KINDS)
-        }
-        rows.append(
+        labeled = all_kinds[:, joint] != UNLABELED
+        kinds, hidden = all_kinds[labeled, joint], all_hidden[labeled, joint]
+        distance = distances[labeled, joint]
+        alone = [_with_one_joint(image, joint, sigmas) for image in images]
+        result.append(
             JointStatistics(
                 name=name,
-                labeled=int(mine.sum()),
-                precision=average_precision(
-                    [_joint_alone(scene, joint, sigmas) for scene in scenes]
-                ),
-                pck_fine=_share(far[mine] <= PCK_FINE),
-                pck_coarse=_share(far[mine] <= PCK_COARSE),
-                pck_visible=_share(far[mine & ~hidden[:, joint]] <= PCK_FINE),
-                pck_hidden=_share(far[mine & hidden[:, joint]] <= PCK_FINE),
-                kinds=shares,
-                gain=gains[joint].gain,
+                labeled=int(labeled.sum()),
+                precision=average_precision(alone),
+                pck_fine=_share(distance <= PCK_FINE),
+                pck_coarse=_share(distance <= PCK_COARSE),
+                pck_visible=_share(distance[~hidden] <= PCK_FINE),
+                pck_hidden=_share(distance[hidden] <= PCK_FINE),
+                kinds={kind: _share(kinds == index) or 0.0 for index, kind in enumerate(KINDS)},
+                gain=gains[joint],
             )
         )
-    return tuple(rows)
+    return tuple(result)
 
 
 def _share(of: np.ndarray) -> float | None:
     return float(of.mean()) if len(of) else None
 
 
-def _distances(scene: ImageMatch, diagnosis: Diagnosis) -> Float64[np.ndarray, "people joints"]:
-    """From each joint of a person to its matched pose's, in roots of the person's area; far where there is none."""
-    result = np.full(scene.visibility.shape, _FAR)
-    found = np.flatnonzero(diagnosis.pose_of >= 0)
-    away = np.linalg.norm(
-        scene.points_found[diagnosis.pose_of[found]] - scene.points_true[found], axis=2
-    )
-    result[found] = away / np.sqrt(np.maximum(scene.areas[found], np.spacing(1)))[:, None]
+def _distances(image: ImagePoses, diagnosis: Diagnosis) -> Float64[np.ndarray, "people joints"]:
+    """Distance of each joint to that of the matched pose, in roots of the person's area.
+
+    It is very large for people without a pose.
+    """
+    result = np.full(image.visibility.shape, _NO_POSE_DISTANCE)
+    matched = np.flatnonzero(diagnosis.pose_of_person >= 0)
+    predicted = image.points_predicted[diagnosis.pose_of_person[matched]]
+    distance_px = np.linalg.norm(predicted - image.points_true[matched], axis=2)
+    size_px = np.sqrt(np.maximum(image.areas[matched], np.spacing(1)))
+    result[matched] = distance_px / size_px[:, None]
     return result
 
 
-def _joint_alone(
-    scene: ImageMatch, joint: int, sigmas: Float64[np.ndarray, " joints"]
-) -> MatchedPoses:
-    """The scene as COCO compares it where only one joint is labeled."""
-    labeled = np.zeros_like(scene.labeled)
-    labeled[:, joint] = scene.labeled[:, joint]
+def _with_one_joint(image: ImagePoses, joint: int, sigmas: Sigmas) -> MatchingInput:
+    """The image as COCO evaluates it with only one joint labeled."""
+    labeled = np.zeros_like(image.labeled)
+    labeled[:, joint] = image.labeled[:, joint]
     return dataclasses.replace(
-        compare(scene, sigmas),
-        similarity=oks(scene, sigmas, labeled),
-        is_ignored=scene.is_crowd | ~labeled.any(axis=1),
+        matching_input(image, sigmas),
+        similarity=oks(image, sigmas, labeled),
+        is_ignored=image.is_crowd | ~labeled.any(axis=1),
     )
 
 
-def _worst(scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis]) -> tuple[WorstPerson, ...]:
-    everybody: list[WorstPerson] = []
-    for scene, diagnosis in zip(scenes, diagnoses, strict=True):
-        for person in np.flatnonzero(scene.counts):
-            pose = int(diagnosis.pose_of[person])
-            is_found = pose >= 0
-            if not is_found and len(scene.scores):
+def _worst(images: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis]) -> tuple[WorstPerson, ...]:
+    people: list[WorstPerson] = []
+    for image, diagnosis in zip(images, diagnoses, strict=True):
+        for person in np.flatnonzero(image.is_counted):
+            pose = int(diagnosis.pose_of_person[person])
+            is_matched = pose >= 0
+            if not is_matched and len(image.scores):
                 pose = int(diagnosis.oks[:, person].argmax())
             similarity = float(diagnosis.oks[pose, person]) if pose >= 0 else 0.0
-            everybody.append(
+            people.append(
                 WorstPerson(
-                    image_id=scene.image_id,
-                    person_id=scene.person_ids[person],
+                    image_id=image.image_id,
+                    person_id=image.person_ids[person],
                     oks=similarity,
-                    joints_lost=float((1 - similarity) * scene.labeled[person].sum()),
-                    is_found=is_found,
-                    points_true=scene.points_true[person],
-                    visibility=scene.visibility[person],
-                    box=scene.boxes[person],
-                    points_found=scene.points_found[pose] if pose >= 0 else None,
-                    joint_scores=scene.joint_scores[pose] if pose >= 0 else None,
+                    joints_lost=float((1 - similarity) * image.labeled[person].sum()),
+                    is_matched=is_matched,
+                    points_true=image.points_true[person],
+                    visibility=image.visibility[person],
+                    box=image.boxes[person],
+                    points_predicted=image.points_predicted[pose] if pose >= 0 else None,
+                    joint_scores=image.joint_scores[pose] if pose >= 0 else None,
                     kinds=diagnosis.kinds[person],
                 )
             )
-    return tuple(sorted(everybody, key=lambda one: -one.joints_lost)[:WORST])
+    return tuple(sorted(people, key=lambda one: -one.joints_lost)[:WORST_COUNT])

@@ -1,41 +1,44 @@
-"""AP by what the people are like: their size, crowding, occlusion."""
+"""AP by properties of the people: size, crowding, occlusion, truncation."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 
 from slimpose import geometry
 from slimpose.evaluate.error_analysis.matching import (
     AveragePrecision,
-    ImageMatch,
-    MatchedPoses,
+    ImagePoses,
+    MatchingInput,
+    PersonMask,
     average_precision,
-    compare,
+    matching_input,
 )
-from slimpose.formats.coco import CocoFile
+from slimpose.skeleton import Skeleton
 
 BORDER_PX = 2.0
-"""A box that comes this near to the picture's border is taken as cut off by it."""
+"""A box this close to the image border counts as truncated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRow:
-    """The people of one kind.
+    """One group of people.
 
     Attributes:
-        name: Which people.
-        precision: Over them; None where there are none.
-        lost: Their share of all that is lost: their number times 1 - AP, over the sum of that.
+        name: The group's name.
+        precision: AP over the group; None if it is empty.
+        lost_share: The group's share of all lost AP: its number of people times 1 - AP, over the
+            sum of that over all groups.
     """
 
     name: str
     precision: AveragePrecision | None
-    lost: float
+    lost_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,159 +50,187 @@ class Grouping:
     rows: tuple[GroupRow, ...]
 
 
-_Band = tuple[str, float, float]
-"""What it is called, from, to: the lower end belongs to it, the upper does not."""
+PersonValues = Float64[np.ndarray, " people"]
 
 
-def groupings(annotations: CocoFile, scenes: Sequence[ImageMatch]) -> tuple[Grouping, ...]:
-    """Return COCO's AP of the people of each kind, by several properties; people outside a kind are ignored."""
-    sigmas = annotations.skeleton.sigma_array.astype(np.float64)
-    whole = [compare(scene, sigmas) for scene in scenes]
-    nearest = [_nearest_people(scene) for scene in scenes]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Property:
+    """A property of people and its ranges.
 
-    def by(
-        name: str,
-        explanation: str,
-        bands: Sequence[_Band],
-        value: Callable[[ImageMatch], Float64[np.ndarray, " people"]],
-    ) -> Grouping:
-        values = [value(scene) for scene in scenes]
+    Attributes:
+        name: Heading of the grouping.
+        explanation: What is measured, and in which unit.
+        ranges: Name, lower end (included) and upper end (excluded) of each group.
+        value: The property of the people of an image.
+    """
+
+    name: str
+    explanation: str
+    ranges: Sequence[tuple[str, float, float]]
+    value: Callable[[ImagePoses], PersonValues]
+
+
+def _root_area(image: ImagePoses) -> PersonValues:
+    return np.sqrt(np.maximum(image.areas, 0))
+
+
+def _crowding(image: ImagePoses) -> PersonValues:
+    """Largest IoU with another person's box; boxes of whole crowds do not count."""
+    boxes = image.boxes.astype(np.float32)
+    overlap = geometry.box_iou(boxes, boxes).astype(np.float64)
+    overlap[:, image.is_crowd] = 0.0
+    np.fill_diagonal(overlap, 0.0)
+    return overlap.max(axis=1, initial=0.0)
+
+
+def _hidden_share(image: ImagePoses) -> PersonValues:
+    return (image.visibility == 1).sum(axis=1) / np.maximum(image.labeled.sum(axis=1), 1)
+
+
+def _is_truncated(image: ImagePoses) -> PersonValues:
+    low, high = image.boxes[:, :2], image.boxes[:, 2:]
+    far_border = np.array([image.size.width, image.size.height]) - BORDER_PX
+    is_near = (low <= BORDER_PX) | (high >= far_border)
+    return np.logical_or(is_near[:, 0], is_near[:, 1]).astype(np.float64)
+
+
+def _labeled_share(image: ImagePoses) -> PersonValues:
+    return image.labeled.astype(np.float64).mean(axis=1)
+
+
+_COCO_AREAS = (
+    ("small (under 32²)", 0.0, 32.0**2),
+    ("medium (32² to 96²)", 32.0**2, 96.0**2),
+    ("large (over 96²)", 96.0**2, 1e10),
+)
+_SIZES_PX = (32.0, 48.0, 64.0, 96.0, 128.0, 192.0)
+_PROPERTIES = (
+    _Property(
+        name="Size",
+        explanation="Root of the annotated area, in pixels.",
+        ranges=[
+            (f"under {_SIZES_PX[0]:g}", 0.0, _SIZES_PX[0]),
+            *((f"{low:g} to {high:g}", low, high) for low, high in pairwise(_SIZES_PX)),
+            (f"{_SIZES_PX[-1]:g} and more", _SIZES_PX[-1], 1e5),
+        ],
+        value=_root_area,
+    ),
+    _Property(
+        name="Crowding",
+        explanation="Largest overlap (intersection over union) of the person's box with another "
+        "person's box.",
+        ranges=[
+            ("none", 0.0, 1e-6),
+            ("under 0.1", 1e-6, 0.1),
+            ("0.1 to 0.3", 0.1, 0.3),
+            ("0.3 to 0.5", 0.3, 0.5),
+            ("0.5 and more", 0.5, 2.0),
+        ],
+        value=_crowding,
+    ),
+    _Property(
+        name="Hidden joints",
+        explanation="Share of the person's labeled joints that are marked hidden (v = 1).",
+        ranges=[
+            ("none", 0.0, 1e-6),
+            ("under a quarter", 1e-6, 0.25),
+            ("a quarter to a half", 0.25, 0.5),
+            ("half and more", 0.5, 2.0),
+        ],
+        value=_hidden_share,
+    ),
+    _Property(
+        name="Truncated by the image border",
+        explanation=f"Whether the person's box comes within {BORDER_PX:g} pixels of the border.",
+        ranges=[("no", 0.0, 1.0), ("yes", 1.0, 2.0)],
+        value=_is_truncated,
+    ),
+    _Property(
+        name="Labeled joints",
+        explanation="Share of the skeleton's joints that are labeled: low for partly visible "
+        "people and for people too unclear to annotate.",
+        ranges=[("up to a third", 0.0, 0.34), ("to two thirds", 0.34, 0.67), ("more", 0.67, 2.0)],
+        value=_labeled_share,
+    ),
+)
+
+
+def groupings(images: Sequence[ImagePoses], skeleton: Skeleton) -> tuple[Grouping, ...]:
+    """Return COCO's AP of groups of people, by several properties.
+
+    People outside a group are ignored, as COCO ignores people outside a size range. The first
+    grouping is COCO's own, by size.
+    """
+    sigmas = skeleton.sigma_array.astype(np.float64)
+    inputs = [matching_input(image, sigmas) for image in images]
+    nearest = [_nearest_people(image) for image in images]
+    result = [_coco_sizes(images, inputs)]
+    for group_by in _PROPERTIES:
+        values = [group_by.value(image) for image in images]
         rows = []
-        for band, low, high in bands:
+        for name, low, high in group_by.ranges:
             inside = [(one >= low) & (one < high) for one in values]
-            rows.append((band, average_precision(list(map(_only, whole, inside, nearest)))))
-        return Grouping(name=name, explanation=explanation, rows=_with_shares(rows))
+            rows.append((name, average_precision(list(map(_only, inputs, inside, nearest)))))
+        result.append(_grouping(group_by.name, group_by.explanation, rows))
+    return tuple(result)
 
-    coco = [
-        ("small (under 32²)", 0.0, 32.0**2),
-        ("medium (32² to 96²)", 32.0**2, 96.0**2),
-        ("large (over 96²)", 96.0**2, 1e10),
-    ]
-    ends = [0.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0, 1e5]
-    names = [
-        "under 32",
-        "32 to 48",
-        "48 to 64",
-        "64 to 96",
-        "96 to 128",
-        "128 to 192",
-        "192 and more",
-    ]
-    sizes = list(zip(names, ends, ends[1:], strict=False))
-    return (
-        Grouping(
-            name="Size, COCO's ranges",
-            explanation="By annotated area in square pixels, both ends included; a pose matched with nobody counts "
-            "where its own extent falls. Medium and large are COCO's APM and APL.",
-            rows=_with_shares(
-                [
-                    (
-                        name,
-                        average_precision(
-                            [_in_area(*pair, low, high) for pair in zip(scenes, whole, strict=True)]
-                        ),
-                    )
-                    for name, low, high in coco
-                ]
-            ),
-        ),
-        by(
-            "Size",
-            "Root of the annotated area, in pixels.",
-            sizes,
-            lambda scene: np.sqrt(np.maximum(scene.areas, 0)),
-        ),
-        by(
-            "Crowding",
-            "Largest overlap (intersection over union) of the person's box with another person's.",
-            [
-                ("none", 0.0, 1e-6),
-                ("under 0.1", 1e-6, 0.1),
-                ("0.1 to 0.3", 0.1, 0.3),
-                ("0.3 to 0.5", 0.3, 0.5),
-                ("0.5 and more", 0.5, 2.0),
-            ],
-            _crowding,
-        ),
-        by(
-            "Hidden joints",
-            "Share of the person's labeled joints that are marked hidden (v = 1).",
-            [
-                ("none", 0.0, 1e-6),
-                ("under a quarter", 1e-6, 0.25),
-                ("a quarter to a half", 0.25, 0.5),
-                ("half and more", 0.5, 2.0),
-            ],
-            lambda scene: (
-                (scene.visibility == 1).sum(axis=1) / np.maximum(scene.labeled.sum(axis=1), 1)
-            ),
-        ),
-        by(
-            "Cut by the picture's border",
-            f"Whether the person's box comes within {BORDER_PX:g} pixels of it.",
-            [("no", 0.0, 1.0), ("yes", 1.0, 2.0)],
-            lambda scene: _is_cut(annotations, scene).astype(np.float64),
-        ),
-        by(
-            "Labeled joints",
-            "Share of the skeleton's joints that are labeled: half people, and people the annotator could not see.",
-            [("up to a third", 0.0, 0.34), ("to two thirds", 0.34, 0.67), ("more", 0.67, 2.0)],
-            lambda scene: scene.labeled.mean(axis=1),
-        ),
+
+def _coco_sizes(images: Sequence[ImagePoses], inputs: Sequence[MatchingInput]) -> Grouping:
+    rows = []
+    for name, low, high in _COCO_AREAS:
+        in_range = [_in_area(*pair, low, high) for pair in zip(images, inputs, strict=True)]
+        rows.append((name, average_precision(in_range)))
+    explanation = (
+        "By annotated area in square pixels, both ends included; a pose matched with no person "
+        "counts in the range of its own extent. Medium and large are COCO's APM and APL."
     )
+    return _grouping("Size, COCO's ranges", explanation, rows)
 
 
-def _with_shares(rows: Sequence[tuple[str, AveragePrecision | None]]) -> tuple[GroupRow, ...]:
+def _grouping(
+    name: str, explanation: str, rows: Sequence[tuple[str, AveragePrecision | None]]
+) -> Grouping:
     lost = [0.0 if figure is None else figure.people * (1 - figure.ap) for _, figure in rows]
     total = max(sum(lost), np.spacing(1))
-    return tuple(
-        GroupRow(name=name, precision=figure, lost=float(part / total))
-        for (name, figure), part in zip(rows, lost, strict=True)
+    return Grouping(
+        name=name,
+        explanation=explanation,
+        rows=tuple(
+            GroupRow(name=row, precision=figure, lost_share=float(part / total))
+            for (row, figure), part in zip(rows, lost, strict=True)
+        ),
     )
 
 
 def _only(
-    whole: MatchedPoses, inside: Bool[np.ndarray, " people"], nearest: Int64[np.ndarray, " found"]
-) -> MatchedPoses:
-    """Nobody but those inside is to be found; a pose nearest to somebody else who is, is not counted as false."""
-    others = np.append(~inside & ~whole.is_ignored, False)  # -1, nobody, is the last
+    whole: MatchingInput, inside: PersonMask, nearest: Int64[np.ndarray, " poses"]
+) -> MatchingInput:
+    """Ignore all people outside the group, and excuse the poses nearest to them."""
+    others = np.append(~inside & ~whole.is_ignored, False)  # -1, no person, is the last
     return dataclasses.replace(
         whole, is_ignored=whole.is_ignored | ~inside, is_excused=others[nearest]
     )
 
 
-def _in_area(scene: ImageMatch, whole: MatchedPoses, low: float, high: float) -> MatchedPoses:
-    extent = np.ptp(scene.points_found, axis=1).prod(axis=1)
+def _in_area(image: ImagePoses, whole: MatchingInput, low: float, high: float) -> MatchingInput:
+    extent = np.ptp(image.points_predicted, axis=1).prod(axis=1)
     return dataclasses.replace(
         whole,
-        is_ignored=whole.is_ignored | (scene.areas < low) | (scene.areas > high),
+        is_ignored=whole.is_ignored | (image.areas < low) | (image.areas > high),
         is_excused=(extent < low) | (extent > high),
     )
 
 
-def _nearest_people(scene: ImageMatch) -> Int64[np.ndarray, " found"]:
-    """For each pose the person whose labeled joints are nearest, in roots of the person's area; -1 for nobody."""
-    counts = np.flatnonzero(scene.counts)
-    if len(counts) == 0:
-        return np.full(len(scene.scores), -1, np.int64)
-    away = np.linalg.norm(scene.points_found[:, None] - scene.points_true[None, counts], axis=3)
-    labeled = scene.labeled[counts]
-    mean = (away * labeled).sum(axis=2) / labeled.sum(axis=1)
-    size = np.sqrt(np.maximum(scene.areas[counts], np.spacing(1)))
-    return counts[(mean / size).argmin(axis=1)].astype(np.int64)
+def _nearest_people(image: ImagePoses) -> Int64[np.ndarray, " poses"]:
+    """For each pose the person of the nearest labeled joints, or -1 if there is none.
 
-
-def _crowding(scene: ImageMatch) -> Float64[np.ndarray, " people"]:
-    """The largest overlap with another person's box; boxes around whole crowds are none."""
-    boxes = scene.boxes.astype(np.float32)
-    overlap = geometry.box_iou(boxes, boxes).astype(np.float64)
-    overlap[:, scene.is_crowd] = 0.0
-    np.fill_diagonal(overlap, 0.0)
-    return overlap.max(axis=1, initial=0.0)
-
-
-def _is_cut(annotations: CocoFile, scene: ImageMatch) -> Bool[np.ndarray, " people"]:
-    image = annotations.images[scene.image_id]
-    low, high = scene.boxes[:, :2], scene.boxes[:, 2:]
-    cut = (low <= BORDER_PX) | (high >= np.array([image.width, image.height]) - BORDER_PX)
-    return np.logical_or(cut[:, 0], cut[:, 1])
+    Distances are in units of the root of the person's area.
+    """
+    counted = np.flatnonzero(image.is_counted)
+    if len(counted) == 0:
+        return np.full(len(image.scores), -1, np.int64)
+    offsets = image.points_predicted[:, None] - image.points_true[None, counted]
+    labeled = image.labeled[counted]
+    mean = (np.linalg.norm(offsets, axis=3) * labeled).sum(axis=2) / labeled.sum(axis=1)
+    size = np.sqrt(np.maximum(image.areas[counted], np.spacing(1)))
+    return counted[(mean / size).argmin(axis=1)].astype(np.int64)

@@ -1,14 +1,14 @@
-"""What kind of error each joint is, and what AP would be without errors of a kind.
+"""Kinds of keypoint errors, and AP after an oracle has fixed all errors of one kind.
 
 Kinds after Ronchi & Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation",
-ICCV 2017, section 3. There a mended joint keeps some error (a jitter that of a good joint's limit);
-here it is put in its true place, so that a gain is the most that mending the kind can bring.
+ICCV 2017, section 3. There a fixed joint keeps some error (a jitter that of a good joint's limit);
+here it is moved to its true position, so that the gain is an upper bound.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,15 @@ from jaxtyping import Float64, Int64
 
 from slimpose.evaluate.error_analysis.matching import (
     AveragePrecision,
-    ImageMatch,
+    ImagePoses,
     JointMask,
+    PersonMask,
+    PoseMask,
+    Sigmas,
     average_precision,
-    compare,
     joint_similarities,
     match,
+    matching_input,
     oks,
 )
 from slimpose.skeleton import Skeleton
@@ -29,6 +32,8 @@ from slimpose.skeleton import Skeleton
 KINDS = ("good", "jitter", "inversion", "swap", "miss", "not found")
 GOOD, JITTER, INVERSION, SWAP, MISS, NOT_FOUND = range(len(KINDS))
 UNLABELED = -1
+FALSE_NEGATIVES, FALSE_POSITIVES, SCORING = "people not found", "false positives", "scoring"
+"""Oracles about whole poses."""
 
 GOOD_FROM = 0.85
 NEAR_FROM = 0.5
@@ -38,204 +43,205 @@ MATCHED_FROM = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Diagnosis:
-    """What became of the people and the poses of a scene.
+    """The matching of people and poses of one image, and the error of each joint.
 
     Attributes:
-        person_of: For each pose the person it is matched with at MATCHED_FROM, or -1.
-        pose_of: For each person the pose, or -1.
-        kinds: For each person's joint a position in KINDS, or UNLABELED.
-        oks: Of each pose to each person.
+        person_of_pose: For each pose the person it is matched with at MATCHED_FROM, or -1.
+        pose_of_person: For each person the pose, or -1.
+        kinds: For each person's joint an index into KINDS, or UNLABELED.
+        oks: OKS of each pose to each person.
     """
 
-    person_of: Int64[np.ndarray, " found"]
-    pose_of: Int64[np.ndarray, " people"]
+    person_of_pose: Int64[np.ndarray, " poses"]
+    pose_of_person: Int64[np.ndarray, " people"]
     kinds: Int64[np.ndarray, "people joints"]
-    oks: Float64[np.ndarray, "found people"]
+    oks: Float64[np.ndarray, "poses people"]
 
     @property
-    def is_false(self) -> np.ndarray:
-        """(found,) which poses nobody is matched with."""
-        return self.person_of < 0
+    def is_false_positive(self) -> PoseMask:
+        """Which poses are matched with no person."""
+        return self.person_of_pose < 0
 
 
-def diagnose(scene: ImageMatch, skeleton: Skeleton) -> Diagnosis:
-    """Match poses with people greedily as COCO does, at OKS MATCHED_FROM, and tell each labeled joint's kind."""
+def diagnose(image: ImagePoses, skeleton: Skeleton) -> Diagnosis:
+    """Match poses with people at OKS MATCHED_FROM and return the error kind of each labeled joint.
+
+    The matching is greedy, as COCO does it.
+    """
     sigmas = skeleton.sigma_array.astype(np.float64)
-    similarity = oks(scene, sigmas)
-    counts = scene.counts
-    person_of = match(similarity, ~counts, scene.is_crowd, np.array([MATCHED_FROM]))[0]
-    pose_of = np.full(len(counts), -1, np.int64)
-    for pose, person in enumerate(person_of):
+    similarity = oks(image, sigmas)
+    counts = image.is_counted
+    person_of_pose = match(similarity, ~counts, image.is_crowd, np.array([MATCHED_FROM]))[0]
+    pose_of_person = np.full(len(counts), -1, np.int64)
+    for pose, person in enumerate(person_of_pose):
         if person >= 0 and counts[person]:
-            pose_of[person] = pose
-    same, mirrored = _similarities(scene, skeleton, sigmas)
-    kinds = np.full(scene.visibility.shape, UNLABELED, np.int64)
+            pose_of_person[person] = pose
+    same, mirrored = _similarities(image, skeleton, sigmas)
+    kinds = np.full(image.visibility.shape, UNLABELED, np.int64)
     for person in np.flatnonzero(counts):
-        labeled, pose = scene.labeled[person], pose_of[person]
+        labeled, pose = image.labeled[person], pose_of_person[person]
         if pose < 0:
             kinds[person, labeled] = NOT_FOUND
             continue
-        own, turned = same[pose, person], mirrored[pose, person]
+        own, own_mirrored = same[pose, person], mirrored[pose, person]
         others = counts.copy()
         others[person] = False
-        another = np.maximum(same[pose], mirrored[pose])[others].max(axis=0, initial=0.0)
-        wrong = np.where(another > turned, np.where(another >= NEAR_FROM, SWAP, MISS), MISS)
-        wrong = np.where((turned >= another) & (turned >= NEAR_FROM), INVERSION, wrong)
+        other = np.maximum(same[pose], mirrored[pose])[others].max(axis=0, initial=0.0)
+        wrong = np.where((other > own_mirrored) & (other >= NEAR_FROM), SWAP, MISS)
+        wrong = np.where((own_mirrored >= other) & (own_mirrored >= NEAR_FROM), INVERSION, wrong)
         kind = np.where(own >= GOOD_FROM, GOOD, np.where(own >= NEAR_FROM, JITTER, wrong))
         kinds[person, labeled] = kind[labeled]
-    return Diagnosis(person_of=person_of, pose_of=pose_of, kinds=kinds, oks=similarity)
+    return Diagnosis(
+        person_of_pose=person_of_pose, pose_of_person=pose_of_person, kinds=kinds, oks=similarity
+    )
 
 
-def _similarities(
-    scene: ImageMatch, skeleton: Skeleton, sigmas: Float64[np.ndarray, " joints"]
-) -> tuple:
-    """Each found joint's similarity to each person's same joint and to its mirror partner, 0 where not labeled."""
+def _similarities(image: ImagePoses, skeleton: Skeleton, sigmas: Sigmas) -> tuple:
+    """Similarity of each predicted joint to each person's same joint, and to its mirrored joint.
+
+    0 where that joint is not labeled.
+    """
     flip = skeleton.flip_indices
-    same = (
-        joint_similarities(scene.points_found, scene.points_true, scene.areas, sigmas)
-        * scene.labeled
-    )
-    partners = scene.labeled[:, flip] & (flip != np.arange(len(flip)))
-    mirrored = (
-        joint_similarities(
-            scene.points_found, scene.points_true[:, flip], scene.areas, sigmas[flip]
-        )
-        * partners
-    )
-    return same, mirrored
+    predicted, true, areas = image.points_predicted, image.points_true, image.areas
+    same = joint_similarities(predicted, true, areas, sigmas) * image.labeled
+    is_partner_labeled = image.labeled[:, flip] & (flip != np.arange(len(flip)))
+    mirrored = joint_similarities(predicted, true[:, flip], areas, sigmas[flip])
+    return same, mirrored * is_partner_labeled
 
 
-def fix_errors(scene: ImageMatch, diagnosis: Diagnosis, chosen: JointMask) -> ImageMatch:
-    """Return the scene with the chosen joints of matched people in their true places."""
-    points = scene.points_found.copy()
-    for person in np.flatnonzero(diagnosis.pose_of >= 0):
+def fix_errors(image: ImagePoses, diagnosis: Diagnosis, chosen: JointMask) -> ImagePoses:
+    """Return the image with the chosen joints of matched people at their true positions."""
+    points = image.points_predicted.copy()
+    for person in np.flatnonzero(diagnosis.pose_of_person >= 0):
         rows = chosen[person]
-        points[diagnosis.pose_of[person], rows] = scene.points_true[person, rows]
-    return dataclasses.replace(scene, points_found=points)
+        points[diagnosis.pose_of_person[person], rows] = image.points_true[person, rows]
+    return dataclasses.replace(image, points_predicted=points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oracle:
-    """What one mending would bring.
+    """AP after all errors of one kind are fixed.
 
     Attributes:
-        name: What is mended.
+        name: What is fixed.
         count: How many joints, people or poses that is.
-        of: How many there are.
-        ap: What AP would become, 0..1.
-        gain: By how much that is more.
+        total: How many joints, people or poses there are.
+        fixed_ap: AP with these errors fixed, 0..1.
+        gain: ``fixed_ap`` minus the AP now.
     """
 
     name: str
     count: int
-    of: int
+    total: int
     fixed_ap: float
     gain: float
 
 
 def oracles(
-    scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+    images: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
 ) -> list[Oracle]:
-    """Return what mending each kind of error would bring, each alone, by the same greedy evaluation.
+    """Return the AP with each kind of error fixed, each kind alone, by the same greedy evaluation.
 
-    Inversions are left out where the skeleton has no left and right.
+    Inversions are left out for a skeleton without left and right.
+
+    Args:
+        images: The images.
+        diagnoses: Their diagnoses.
+        skeleton: The skeleton.
+        now: AP without any fix.
     """
     has_sides = bool((skeleton.flip_indices != np.arange(len(skeleton.joints))).any())
     wrong = [kind for kind in (JITTER, INVERSION, SWAP, MISS) if has_sides or kind != INVERSION]
-    joints = sum(int(scene.labeled[scene.counts].sum()) for scene in scenes)
-    people = sum(int(scene.counts.sum()) for scene in scenes)
-    poses = sum(len(scene.scores) for scene in scenes)
-    hidden = sum(int((scene.visibility[scene.counts] == 1).sum()) for scene in scenes)
-    everything = [np.isin(diagnosis.kinds, wrong) for diagnosis in diagnoses]
-    unseen = [one & (scene.visibility == 1) for one, scene in zip(everything, scenes, strict=True)]
-    rows = [(KINDS[kind], [one.kinds == kind for one in diagnoses], joints) for kind in wrong]
-    rows += [("all of these", everything, joints), ("hidden joints", unseen, hidden)]
-    found: list[Oracle] = []
-    for name, chosen, of in rows:
-        mended = map(fix_errors, scenes, diagnoses, chosen)
-        found.append(_row(name, sum(int(one.sum()) for one in chosen), of, mended, skeleton, now))
-    changes: list[tuple[str, Callable[[ImageMatch, Diagnosis], ImageMatch], int, int]] = [
-        (
-            "people not found",
-            _with_the_lost,
-            sum(_lost(one, two).sum() for one, two in _both(scenes, diagnoses)),
-            people,
-        ),
-        ("false poses", _without_false, sum(int(one.is_false.sum()) for one in diagnoses), poses),
-        ("order of the poses", _scored_by_oks, poses, poses),
+    joints = sum(int(image.labeled[image.is_counted].sum()) for image in images)
+    people = sum(int(image.is_counted.sum()) for image in images)
+    poses = sum(len(image.scores) for image in images)
+    hidden = sum(int((image.visibility[image.is_counted] == 1).sum()) for image in images)
+    all_wrong = [np.isin(one.kinds, wrong) for one in diagnoses]
+    wrong_hidden = [
+        one & (image.visibility == 1) for one, image in zip(all_wrong, images, strict=True)
     ]
-    for name, change, count, of in changes:
-        found.append(_row(name, int(count), of, map(change, scenes, diagnoses), skeleton, now))
-    return found
-
-
-def joint_oracles(
-    scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
-) -> list[Oracle]:
-    """Return what it would bring if one joint were always in its true place, for each joint."""
-    found: list[Oracle] = []
-    for joint, name in enumerate(skeleton.joints):
-        chosen = []
-        for diagnosis in diagnoses:
-            wrong = np.isin(diagnosis.kinds, (JITTER, INVERSION, SWAP, MISS))
-            wrong[:, [other for other in range(len(skeleton.joints)) if other != joint]] = False
-            chosen.append(wrong)
-        labeled = sum(int(scene.labeled[scene.counts, joint].sum()) for scene in scenes)
+    joint_fixes = [
+        (KINDS[kind], [one.kinds == kind for one in diagnoses], joints) for kind in wrong
+    ]
+    joint_fixes += [("all of these", all_wrong, joints), ("hidden joints", wrong_hidden, hidden)]
+    result: list[Oracle] = []
+    for name, chosen, total in joint_fixes:
         count = sum(int(one.sum()) for one in chosen)
-        found.append(
-            _row(name, count, labeled, map(fix_errors, scenes, diagnoses, chosen), skeleton, now)
-        )
-    return found
+        fixed = map(fix_errors, images, diagnoses, chosen)
+        result.append(_oracle(name, count, total, fixed, skeleton, now))
+    not_found = sum(int(one.sum()) for one in map(_not_found, images, diagnoses))
+    false_positives = sum(int(one.is_false_positive.sum()) for one in diagnoses)
+    pose_fixes: list[tuple[str, Callable[[ImagePoses, Diagnosis], ImagePoses], int, int]] = [
+        (FALSE_NEGATIVES, _add_true_poses, not_found, people),
+        (FALSE_POSITIVES, _drop_false_positives, false_positives, poses),
+        (SCORING, _score_by_oks, poses, poses),
+    ]
+    for name, fix, count, total in pose_fixes:
+        fixed = map(fix, images, diagnoses)
+        result.append(_oracle(name, count, total, fixed, skeleton, now))
+    return result
 
 
-def _both(scenes: Sequence[ImageMatch], diagnoses: Sequence[Diagnosis]) -> zip:
-    return zip(scenes, diagnoses, strict=True)
+def joint_gains(
+    images: Sequence[ImagePoses], diagnoses: Sequence[Diagnosis], skeleton: Skeleton, now: float
+) -> list[float]:
+    """Return, for each joint, the gain in AP if it were always correct in matched poses."""
+    gains: list[float] = []
+    for joint in range(len(skeleton.joints)):
+        fixed = []
+        for image, diagnosis in zip(images, diagnoses, strict=True):
+            wrong = np.isin(diagnosis.kinds, (JITTER, INVERSION, SWAP, MISS))
+            wrong[:, np.arange(len(skeleton.joints)) != joint] = False
+            fixed.append(fix_errors(image, diagnosis, wrong))
+        precision = overall_precision(fixed, skeleton)
+        gains.append(0.0 if precision is None else precision.ap - now)
+    return gains
 
 
-def _row(name: str, count: int, of: int, scenes: map, skeleton: Skeleton, now: float) -> Oracle:
-    ap = scene_precision(list(scenes), skeleton)
-    value = now if ap is None else ap.ap
-    return Oracle(name=name, count=count, of=of, fixed_ap=value, gain=value - now)
+def _oracle(
+    name: str, count: int, total: int, fixed: Iterable[ImagePoses], skeleton: Skeleton, now: float
+) -> Oracle:
+    precision = overall_precision(list(fixed), skeleton)
+    fixed_ap = now if precision is None else precision.ap
+    return Oracle(name=name, count=count, total=total, fixed_ap=fixed_ap, gain=fixed_ap - now)
 
 
-def scene_precision(scenes: Sequence[ImageMatch], skeleton: Skeleton) -> AveragePrecision | None:
-    """Return COCO's AP of everything; None where nobody is to be found."""
+def overall_precision(images: Sequence[ImagePoses], skeleton: Skeleton) -> AveragePrecision | None:
+    """Return COCO's AP over all people; None if no person counts."""
     sigmas = skeleton.sigma_array.astype(np.float64)
-    return average_precision([compare(scene, sigmas) for scene in scenes])
+    return average_precision([matching_input(image, sigmas) for image in images])
 
 
-def _lost(scene: ImageMatch, diagnosis: Diagnosis) -> np.ndarray:
-    return scene.counts & (diagnosis.pose_of < 0)
+def _not_found(image: ImagePoses, diagnosis: Diagnosis) -> PersonMask:
+    return image.is_counted & (diagnosis.pose_of_person < 0)
 
 
-def _with_the_lost(scene: ImageMatch, diagnosis: Diagnosis) -> ImageMatch:
-    """Everybody who was not found gets a true pose, scored above all others."""
-    lost = _lost(scene, diagnosis)
-    number = int(lost.sum())
+def _add_true_poses(image: ImagePoses, diagnosis: Diagnosis) -> ImagePoses:
+    """Add a true pose for each person that was not found, scored above all others."""
+    missing = _not_found(image, diagnosis)
+    count = int(missing.sum())
+    joint_scores = np.ones((count, image.joint_scores.shape[1]))
     return dataclasses.replace(
-        scene,
-        points_found=np.concatenate([scene.points_true[lost], scene.points_found]),
-        joint_scores=np.concatenate(
-            [np.ones((number, scene.joint_scores.shape[1])), scene.joint_scores]
-        ),
-        scores=np.concatenate([np.full(number, np.inf), scene.scores]),
+        image,
+        points_predicted=np.concatenate([image.points_true[missing], image.points_predicted]),
+        joint_scores=np.concatenate([joint_scores, image.joint_scores]),
+        scores=np.concatenate([np.full(count, np.inf), image.scores]),
     )
 
 
-def _without_false(scene: ImageMatch, diagnosis: Diagnosis) -> ImageMatch:
-    kept = ~diagnosis.is_false
+def _drop_false_positives(image: ImagePoses, diagnosis: Diagnosis) -> ImagePoses:
+    kept = ~diagnosis.is_false_positive
     return dataclasses.replace(
-        scene,
-        points_found=scene.points_found[kept],
-        joint_scores=scene.joint_scores[kept],
-        scores=scene.scores[kept],
+        image,
+        points_predicted=image.points_predicted[kept],
+        joint_scores=image.joint_scores[kept],
+        scores=image.scores[kept],
     )
 
 
-def _scored_by_oks(scene: ImageMatch, diagnosis: Diagnosis) -> ImageMatch:
-    """Every pose scores its OKS to its own person, false ones 0."""
-    rows = np.arange(len(scene.scores))
-    matched = ~diagnosis.is_false
-    scores = np.zeros(len(rows))
-    scores[matched] = diagnosis.oks[rows[matched], diagnosis.person_of[matched]]
-    return dataclasses.replace(scene, scores=scores)
+def _score_by_oks(image: ImagePoses, diagnosis: Diagnosis) -> ImagePoses:
+    """Score every pose by its OKS to its matched person, false positives by 0."""
+    rows = np.flatnonzero(~diagnosis.is_false_positive)
+    scores = np.zeros(len(image.scores))
+    scores[rows] = diagnosis.oks[rows, diagnosis.person_of_pose[rows]]
+    return dataclasses.replace(image, scores=scores)

@@ -86,7 +86,7 @@ def average_precision(model: Model, annotations: CocoFile, folder: Path) -> floa
     if info.task == "pose":
         boxes = ground_truth_boxes(annotations)
         records = pose_records(
-            annotations, folder, boxes, predict_points(model), crop_size=info.size, batch=16
+            annotations, folder, boxes, predict_points(model), crop_size=info.size, batch_size=16
         )
         return 100 * pose_ap(annotations, records)["AP"]
     found = detected_boxes(
