@@ -25,6 +25,7 @@ from slimpose.network.pruning import prune
 from slimpose.network.spec import NetSpec
 from slimpose.skeleton import COCO17
 from slimpose.train import checkpoint
+from slimpose.train.recipe import RecipeOptions
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import BEST, CHECKPOINT
 from tiny_training import NET, tiny_recipe, write_people
@@ -182,11 +183,8 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
         train_verb.train,
         "tiny",
         out=run,
-        train=people,
-        images=tmp_path,
-        val=people,
-        val_images=tmp_path,
-        length=0.5,
+        data=train_verb.DataOptions(train=people, images=tmp_path, val=people, val_images=tmp_path),
+        options=RecipeOptions(length=0.5),
     )
     begin(start=str(small))
     (run / BEST).unlink()
@@ -207,5 +205,7 @@ def test_what_it_reads_is_not_overwritten(name: str, tmp_path: Path) -> None:
 def test_a_file_of_another_net_does_not_narrow_a_recipes() -> None:
     recipe = tiny_recipe()
     other = dataclasses.replace(NET, head_width=24, inner_widths=(8,) * 17)
-    assert recipe.with_net(other) == recipe
-    assert recipe.with_net(dataclasses.replace(NET, inner_widths=(8,) * 17)).net != recipe.net
+    assert recipe.with_pruned_net(other) == recipe
+    assert (
+        recipe.with_pruned_net(dataclasses.replace(NET, inner_widths=(8,) * 17)).net != recipe.net
+    )

@@ -48,7 +48,7 @@ def _shrunk(
     columns, rows = max(1, (x2 - x1) // factor), max(1, (y2 - y1) // factor)
     part = image[y1 : min(y2, y1 + rows * factor), x1 : min(x2, x1 + columns * factor)]
     small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
-    """Return the crop's part of the image, shrunk, and the affine from it to the crop."""
+    step_x, step_y = part.shape[1] / columns, part.shape[0] / rows
     to_crop = affine.astype(np.float64)
     to_crop[:, 2] += scale * np.array([x1 + (step_x - 1) / 2, y1 + (step_y - 1) / 2])
     to_crop[0, 0] *= step_x

@@ -198,7 +198,7 @@ class Recipe:
             fields["teacher_labels"] = TeacherLabels(**fields["teacher_labels"])
             fields["drops"] = tuple(fields.get("drops", ()))
             return cls(**fields)
-        except (TypeError, KeyError, json.JSONDecodeError) as error:
+        except (AttributeError, TypeError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"this does not describe a recipe: {error}") from error
 
     def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
