@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -24,7 +23,6 @@ from slimpose.runtime.letterbox import CANVAS_GRAY
 
 _MIN_VISIBLE_SHARE = 0.3
 _MIN_SIDE_PX = 4.0
-_Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,23 +57,11 @@ def load_images(
     Raises:
         ImageError: If an image is missing or broken.
     """
-
-    def load(entry: tuple[int, list[coco.CocoPerson]]) -> TrainingImage:
-        image_id, people = entry
-        boxes = np.array([person.box_image for person in people], np.float32).reshape(-1, 4)
-        image, scale = _read(image_folder / annotations.images[image_id].file_name, largest_side)
-        boxes = boxes * np.float32(scale)
-        has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        return TrainingImage(
-            stored=image if fits else compress_image(image),
-            boxes_image=boxes[has_area],
-            is_crowd=np.array([person.is_crowd for person in people], bool)[has_area],
-            source=people[0].source if people else "",
-        )
-
-    by_image = annotations.people_by_image()
-    fits = _fit_in_memory(len(by_image), largest_side)
-    return _load_all(load, list(by_image.items()), on_progress)
+    entries = [
+        (image_folder / annotations.images[image_id].file_name, people)
+        for image_id, people in annotations.people_by_image().items()
+    ]
+    return _load_all(entries, largest_side, on_progress)
 
 
 def load_unlabeled(
@@ -91,44 +77,39 @@ def load_unlabeled(
         NotADirectoryError: If there is no such folder.
         ValueError: If it contains no image.
     """
-    files = image_files(folder)
-    fits = _fit_in_memory(len(files), largest_side)
-
-    def load(path: Path) -> TrainingImage:
-        image, _ = _read(path, largest_side)
-        return TrainingImage(
-            stored=image if fits else compress_image(image),
-            boxes_image=np.zeros((0, 4), np.float32),
-            is_crowd=np.zeros(0, bool),
-            source="unlabeled",
-            is_labeled=False,
-        )
-
-    return _load_all(load, files, on_progress)
-
-
-def _fit_in_memory(count: int, largest_side: int) -> bool:
-    """Return whether raw images, assumed to be 4:3, take less than half of the available memory.
-
-    The other half is for the images of the other kind: labeled or unlabeled.
-    """
-    return count * 3 * 0.75 * largest_side**2 < available_memory_bytes() / 2
-
-
-def _read(path: Path, largest_side: int) -> tuple[Image, float]:
-    image = read_image(path)
-    scale = min(1.0, largest_side / max(image.shape[:2]))
-    if scale < 1:
-        size = round(image.shape[1] * scale), round(image.shape[0] * scale)
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return image, scale
+    return _load_all([(path, None) for path in image_files(folder)], largest_side, on_progress)
 
 
 def _load_all(
-    load: Callable[[_Entry], TrainingImage],
-    entries: list[_Entry],
+    entries: Sequence[tuple[Path, list[coco.CocoPerson] | None]],
+    largest_side: int,
     on_progress: Callable[[int, int], None],
 ) -> list[TrainingImage]:
+    """Read images and their people; None for unlabeled ones."""
+    # Raw images, assumed to be 4:3, may take half of the available memory. The other half is for
+    # images of the other kind: labeled or unlabeled.
+    fits = len(entries) * 3 * 0.75 * largest_side**2 < available_memory_bytes() / 2
+
+    def load(entry: tuple[Path, list[coco.CocoPerson] | None]) -> TrainingImage:
+        path, people = entry
+        image = read_image(path)
+        scale = min(1.0, largest_side / max(image.shape[:2]))
+        if scale < 1:
+            size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        boxes = np.array([person.box_image for person in people or ()], np.float32)
+        boxes = boxes.reshape(-1, 4) * np.float32(scale)
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        is_crowd = np.array([person.is_crowd for person in people or ()], bool)
+        source = "unlabeled" if people is None else people[0].source if people else ""
+        return TrainingImage(
+            stored=image if fits else compress_image(image),
+            boxes_image=boxes[has_area],
+            is_crowd=is_crowd[has_area],
+            source=source,
+            is_labeled=people is not None,
+        )
+
     images: list[TrainingImage] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, image in enumerate(pool.map(load, entries), start=1):
