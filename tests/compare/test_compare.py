@@ -135,7 +135,7 @@ def test_each_row_says_what_runs_it(
 
 
 @pytest.mark.parametrize(
-    "changed", ["slimpose.__version__", "torch.__version__", "slimpose.export.onnx.GRAPH"]
+    "changed", ["slimpose.__version__", "torch.__version__", "slimpose.export.onnx.GRAPH_VERSION"]
 )
 def test_a_graph_of_another_exporter_is_not_taken_from_the_cache(
     changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,11 +19,10 @@ from slimpose.compare.published_weights import (
     convert_weights,
     read_checkpoint,
 )
-from slimpose.export.onnx import load_weights
 from slimpose.network.baselines.net import BaselineNet
 from slimpose.network.build import build, spec_named
+from slimpose.network.weights import load_checkpoint, load_network
 from slimpose.skeleton import COCO17, Skeleton
-from slimpose.train import checkpoint
 
 FILE = Path("pose.pth")
 Shapes = dict[str, tuple[int, ...]]
@@ -377,7 +376,7 @@ def test_the_verb_makes_weights_that_the_other_verbs_read(
     torch.save(tensors, file)
     assert _run(file, "--net", "hrnet-w32", "--size", "384x288", "--out", out) == 0
     assert "tensors of hrnet-w32 from pose_hrnet_w32_384x288.pth" in capsys.readouterr().out
-    loaded = load_weights(out)
+    loaded = load_network(out)
     assert (loaded.task, loaded.spec) == ("pose", spec_named("hrnet-w32", size=Size(384, 288)))
     assert isinstance(loaded.net, BaselineNet)
     assert loaded.net.alignment == "multiples"
@@ -411,13 +410,13 @@ def test_udp_and_colors_can_be_told(tmp_path: Path) -> None:
         )
         == 0
     )
-    saved = checkpoint.load(out)
+    saved = load_checkpoint(out)
     assert (saved.metadata["task"], saved.metadata["alignment"]) == ("bottom-up", "corners")
     swapped = tmp_path / "bgr.safetensors"
     assert _run(file, "--net", "lightweight-openpose", "--out", swapped) == 0
     first = "body.model.0.0.weight"
     torch.testing.assert_close(
-        checkpoint.load(swapped).tensors[first]
+        load_checkpoint(swapped).tensors[first]
         / torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1),
         (saved.tensors[first] / torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)).flip(1),
     )

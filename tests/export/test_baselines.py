@@ -13,18 +13,19 @@ from slimpose.adapters.part_affinity import OPENPOSE18, group_people
 from slimpose.arrays import Size
 from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
+from slimpose.export.torch_model import as_module
 from slimpose.network.baselines.net import BaselineNet, BaselineSpec, PartAffinityNet
-from slimpose.network.build import COMPARED, build, spec_named
+from slimpose.network.build import BASELINES, build, spec_named
+from slimpose.network.weights import LoadedNetwork, load_network, random_network, save_checkpoint
 from slimpose.runtime.session import Session
-from slimpose.train import checkpoint
 
 SIZE = Size(64, 64)
 
 
-def lively(name: str) -> onnx_export.LoadedWeights:
+def lively(name: str) -> LoadedNetwork:
     """An untrained net whose heatmaps are large enough to have peaks, as a trained one's are."""
     torch.manual_seed(0)
-    loaded = onnx_export.random_weights(spec_named(name, size=SIZE), task="pose")
+    loaded = random_network(spec_named(name, size=SIZE), task="pose")
     joints = loaded.spec.joints
     convolutions = [module for module in loaded.net.modules() if isinstance(module, nn.Conv2d)]
     last = [
@@ -40,7 +41,7 @@ def lively(name: str) -> onnx_export.LoadedWeights:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("name", BASELINES)
 def test_the_file_agrees_with_pytorch_and_the_runtime_reads_it(name: str, tmp_path: Path) -> None:
     loaded = lively(name)
     out = tmp_path / f"{name}.onnx"
@@ -66,12 +67,12 @@ def test_weights_trained_elsewhere_are_exported_with_their_alignment(tmp_path: P
         "start": "published weights x.pth",
         "alignment": "multiples",
     }
-    checkpoint.save(path, net.state_dict(), metadata)
+    save_checkpoint(path, net.state_dict(), metadata)
     out = tmp_path / "published.onnx"
-    onnx_export.export(onnx_export.load_weights(path), out, name="published", card={})
+    onnx_export.export(load_network(path), out, name="published", card={})
     session = Session(out)
     assert session.info.card["start"] == "published weights x.pth"
-    assert_same(session, onnx_export.load_weights(path).net)
+    assert_same(session, load_network(path).net)
     pictures = onnx_export.smooth_noise_images(3, SIZE)
     with torch.inference_mode():
         theirs = net(torch.from_numpy(pictures)).numpy()
@@ -158,8 +159,8 @@ def test_a_bottom_up_file_of_another_net_is_refused() -> None:
     ):
         PartAffinityNet(net)
     with pytest.raises(
-        ValueError, match="the task is 'detect', which is none for a BaselineNet of 17 joints"
+        ValueError, match="the task is 'detect', which a BaselineNet with 17 joints cannot do"
     ):
-        onnx_export.as_module(
-            onnx_export.random_weights(BaselineSpec(baseline="efficientpose-a"), task="detect")
+        as_module(
+            random_network(BaselineSpec(baseline="efficientpose-a"), task="detect")
         )

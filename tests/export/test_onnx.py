@@ -14,9 +14,10 @@ import torch
 
 from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
+from slimpose.export.torch_model import as_module
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
-from slimpose.train import checkpoint
+from slimpose.network.weights import load_network, save_checkpoint
 from tiny_training import SHALLOW as SPEC
 
 
@@ -27,7 +28,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = PoseNet(SPEC)
     torch.nn.init.normal_(net.to_heatmaps.weight, std=0.5)
     path = tmp_path_factory.mktemp("weights") / "best.safetensors"
-    checkpoint.save(
+    save_checkpoint(
         path, net.state_dict(), {"task": "pose", "net": SPEC.to_json(), "start": "random"}
     )
     return path
@@ -37,13 +38,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(weights: Path) -> Path:
     out = weights.with_name("small.onnx")
     onnx_export.export(
-        onnx_export.load_weights(weights), out, name="small", card={"license": "Apache-2.0"}
+        load_network(weights), out, name="small", card={"license": "Apache-2.0"}
     )
     return out
 
 
 def test_file_agrees_with_pytorch_for_any_batch(weights: Path, exported: Path) -> None:
-    module = onnx_export.as_module(onnx_export.load_weights(weights))
+    module = as_module(load_network(weights))
     for count in (1, 3, 8):
         pictures = onnx_export.smooth_noise_images(count, SPEC.size)
         drift = onnx_export.compare_outputs(module, exported.read_bytes(), pictures)
@@ -82,7 +83,7 @@ def test_a_file_that_differs_is_not_written(weights: Path, monkeypatch: pytest.M
     )
     out = weights.with_name("never.onnx")
     with pytest.raises(RuntimeError, match=r"differs from PyTorch by 0\.2 px"):
-        onnx_export.export(onnx_export.load_weights(weights), out, name="never", card={})
+        onnx_export.export(load_network(weights), out, name="never", card={})
     assert not out.exists()
     assert not list(out.parent.glob(".never*"))
 
@@ -90,7 +91,7 @@ def test_a_file_that_differs_is_not_written(weights: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda data: data[: len(data) // 2], "cut off"),
+        (lambda data: data[: len(data) // 2], "truncated"),
         (lambda data: b"not weights at all", "not a safetensors file"),
     ],
 )
@@ -100,14 +101,14 @@ def test_broken_weights_are_refused(
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(damage(weights.read_bytes()))
     with pytest.raises(ValueError, match=message):
-        onnx_export.load_weights(broken)
+        load_network(broken)
 
 
 def test_a_trunk_is_no_net(tmp_path: Path) -> None:
     path = tmp_path / "trunk.safetensors"
-    checkpoint.save(path, {"a": torch.zeros(1)}, {"trunk": "mobilenetv2_100"})
+    save_checkpoint(path, {"a": torch.zeros(1)}, {"trunk": "mobilenetv2_100"})
     with pytest.raises(ValueError, match="does not say which net"):
-        onnx_export.load_weights(path)
+        load_network(path)
 
 
 @pytest.mark.parametrize("verb", ["export", "import-trunk", "import-weights --net hrnet-w32"])

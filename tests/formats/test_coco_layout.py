@@ -148,10 +148,10 @@ def test_a_paper_recipe_trains_on_the_folder_alone(words: list[str], tmp_path: P
         json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     ]
     assert [(record["step"], record["samples"]) for record in records] == [(0, 2), (1, 4)]
-    from slimpose.train import checkpoint
+    from slimpose.network.weights import read_metadata
     from slimpose.train.run import BEST
 
-    metadata = checkpoint.read_metadata(tmp_path / "run" / BEST)
+    metadata = read_metadata(tmp_path / "run" / BEST)
     assert metadata["start"] == "random"
     assert metadata["train_file"] == "person_keypoints_train2017.json"
 

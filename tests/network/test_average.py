@@ -12,11 +12,10 @@ import torch
 
 from slimpose.arrays import Size
 from slimpose.cli.average import average
-from slimpose.export.onnx import load_weights
 from slimpose.network.build import build
 from slimpose.network.family import family_spec
 from slimpose.network.spec import NetSpec
-from slimpose.train import checkpoint
+from slimpose.network.weights import load_network, read_metadata, save_checkpoint
 
 SPEC = dataclasses.replace(family_spec("mnv2", size=Size(64, 64)), width_multiplier=0.35)
 
@@ -33,7 +32,7 @@ def written(path: Path, *, seed: int, spec: NetSpec = SPEC) -> Path:
     }
     figures = {"figures": json.dumps({"AP": 0.1 * seed}), "samples": "64", "start": f"seed {seed}"}
     path.parent.mkdir(exist_ok=True)
-    checkpoint.save(path, build(spec).state_dict(), notes | figures)
+    save_checkpoint(path, build(spec).state_dict(), notes | figures)
     return path
 
 
@@ -41,8 +40,8 @@ def test_every_weight_is_the_mean_of_its_own(tmp_path: Path) -> None:
     files = [written(tmp_path / f"run{seed}" / "best.safetensors", seed=seed) for seed in (1, 2, 3)]
     assert average(files, out=tmp_path / "mean.safetensors") == 0
     mean, parts = (
-        load_weights(tmp_path / "mean.safetensors"),
-        [load_weights(file).net.state_dict() for file in files],
+        load_network(tmp_path / "mean.safetensors"),
+        [load_network(file).net.state_dict() for file in files],
     )
     for name, tensor in mean.net.state_dict().items():
         expected = sum(part[name].double() for part in parts) / 3
@@ -52,9 +51,9 @@ def test_every_weight_is_the_mean_of_its_own(tmp_path: Path) -> None:
 def test_the_mean_says_what_it_is_made_of_and_claims_nobodys_figures(tmp_path: Path) -> None:
     files = [written(tmp_path / f"run{seed}" / "best.safetensors", seed=seed) for seed in (1, 2)]
     average(files, out=tmp_path / "mean.safetensors")
-    metadata = checkpoint.read_metadata(tmp_path / "mean.safetensors")
+    metadata = read_metadata(tmp_path / "mean.safetensors")
     assert metadata.keys() == {"task", "net", "teacher", "start"}
-    digests = [load_weights(file).sha256[:12] for file in files]
+    digests = [load_network(file).sha256[:12] for file in files]
     assert (
         metadata["start"]
         == f"mean of run1/best.safetensors {digests[0]}, run2/best.safetensors {digests[1]}"

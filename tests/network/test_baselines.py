@@ -20,13 +20,13 @@ from slimpose.network.baselines.hrnet import Hrnet
 from slimpose.network.baselines.lightweight_openpose import LIMBS, LightweightOpenPose
 from slimpose.network.baselines.lpn import _GlobalContext
 from slimpose.network.baselines.net import ARCHITECTURES, BaselineNet, BaselineSpec
-from slimpose.network.build import COMPARED, build, net_of, spec_from_json, spec_named
+from slimpose.network.build import BASELINES, build, net_from_metadata, spec_from_json, spec_named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.family import FAMILY
 from slimpose.network.pose_net import PoseNet
 
 SMALL = ("hrnet-w32", "lpn-50", "efficientpose-a", "lightweight-openpose", "simplebaseline-r50")
-LARGE = tuple(name for name in COMPARED if name not in SMALL)
+LARGE = tuple(name for name in BASELINES if name not in SMALL)
 ALL = (*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE))
 
 
@@ -55,7 +55,7 @@ def test_a_rebuilt_net_costs_what_is_printed_or_the_row_says_why_not(row: Publis
     found = cost_of_spec(spec_named(row.net, size=row.size))
     agrees = (
         fits(row.params_m, found.params / 1e6)
-        and fits(row.tool, found.tool_number)
+        and fits(row.tool, found.paper_gflops)
         and fits(row.gmac, found.gmac)
     )
     assert agrees or row.net in ("hourglass-8", "efficientpose-c")
@@ -69,13 +69,13 @@ def test_the_notes_about_differing_counts_are_arithmetic() -> None:
     assert isinstance(net, BaselineNet)
     stem = sum(parameter.numel() for parameter in net.body.get_submodule("stem").parameters())
     assert (hourglass.params - stem) / 1e6 == pytest.approx(25.1, abs=0.05)
-    assert hourglass.tool_number == pytest.approx(19.2, abs=0.05)
+    assert hourglass.paper_gflops == pytest.approx(19.2, abs=0.05)
     assert hourglass.gmac == pytest.approx(20.6, abs=0.05)
     assert cost_of_spec(
         spec_named("hourglass-8", size=Size(192, 192))
-    ).tool_number == pytest.approx(14.38, abs=0.005)
+    ).paper_gflops == pytest.approx(14.38, abs=0.005)
     searched = [
-        cost_of_spec(spec_named(f"efficientpose-{variant}", size=Size(256, 256))).tool_number
+        cost_of_spec(spec_named(f"efficientpose-{variant}", size=Size(256, 256))).paper_gflops
         for variant in "abc"
     ]
     assert searched == pytest.approx([0.7, 1.5, 2.0], abs=0.06)  # the authors' table for 256x256
@@ -83,7 +83,7 @@ def test_the_notes_about_differing_counts_are_arithmetic() -> None:
 
 
 def test_every_compared_net_has_a_row_and_ikdnet_says_why_it_has_no_net() -> None:
-    assert {row.net for row in ROWS} - {""} == set(COMPARED)
+    assert {row.net for row in ROWS} - {""} == set(BASELINES)
     (without,) = (row for row in ROWS if not row.net)
     assert without.system == "IKDNet"
     assert "No public code" in without.note
@@ -242,12 +242,12 @@ def test_lightweight_openpose_gives_the_background_and_affinities_too() -> None:
 # as data
 
 
-@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("name", BASELINES)
 def test_a_name_survives_a_files_metadata(name: str) -> None:
     spec = spec_named(name, size=Size(128, 192))
     assert spec_from_json(spec.to_json()) == spec
     with torch.device("meta"):
-        net = net_of({"net": spec.to_json(), "alignment": "multiples"})
+        net = net_from_metadata({"net": spec.to_json(), "alignment": "multiples"})
     assert net.spec == spec
     assert isinstance(net, PoseNet | BaselineNet)
     assert net.alignment == "multiples"
@@ -286,7 +286,7 @@ def test_the_familys_metadata_is_still_read(name: str) -> None:
             "metadata does not describe a slimpose net: 'size'",
         ),
         (
-            lambda: net_of({"net": FAMILY["mnv2"].to_json(), "alignment": "edges"}),
+            lambda: net_from_metadata({"net": FAMILY["mnv2"].to_json(), "alignment": "edges"}),
             "metadata has the alignment 'edges'; expected one of centers, multiples, corners",
         ),
     ],
@@ -298,5 +298,5 @@ def test_what_is_no_net_is_refused(make: object, message: str) -> None:
 
 
 def test_names_are_told_once() -> None:
-    assert not FAMILY.keys() & COMPARED.keys()
-    assert ARCHITECTURES.keys() <= COMPARED.keys()
+    assert not FAMILY.keys() & BASELINES.keys()
+    assert ARCHITECTURES.keys() <= BASELINES.keys()

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slimpose.arrays import Size
 from slimpose.cli.main import main
-from slimpose.network.cost import Cost, cost_of, cost_of_spec, cost_on
+from slimpose.network.cost import Cost, cost_for_example, cost_of, cost_of_spec
 from slimpose.network.detector_net import DetectorNet
 from slimpose.network.family import FAMILY, detector_of, family_spec
 from slimpose.network.paper_tables import ROWS, PaperRow
@@ -30,7 +30,7 @@ def _run(*words: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("layer", "shape", "params", "macs", "macs_tool"),
+    ("layer", "shape", "params", "macs", "paper_macs"),
     [
         # 3x3 weights of 4 -> 8 channels = 288, at 5x6 output pixels of a 10x12 input with stride 2.
         (nn.Conv2d(4, 8, 3, stride=2, padding=1), (1, 4, 10, 12), 288 + 8, 288 * 30, 288 * 30),
@@ -57,10 +57,10 @@ def _run(*words: str) -> int:
     ],
 )  # fmt: skip
 def test_a_layer_costs_what_its_arithmetic_says(
-    layer: nn.Module, shape: tuple[int, ...], params: int, macs: int, macs_tool: int
+    layer: nn.Module, shape: tuple[int, ...], params: int, macs: int, paper_macs: int
 ) -> None:
-    assert cost_on(layer, torch.zeros(shape)) == Cost(
-        params=params, params_tool=params, macs=macs, macs_tool=macs_tool
+    assert cost_for_example(layer, torch.zeros(shape)) == Cost(
+        params=params, paper_params=params, macs=macs, paper_macs=paper_macs
     )
 
 
@@ -77,14 +77,14 @@ def test_the_papers_tool_counts_a_stride_two_deconvolution_four_times(
     layer = nn.ConvTranspose2d(
         groups * each_in, groups * each_out, 4, 2, 1, groups=groups, device="meta"
     )
-    found = cost_on(layer, torch.empty(1, groups * each_in, height, width, device="meta"))
+    found = cost_for_example(layer, torch.empty(1, groups * each_in, height, width, device="meta"))
     assert found.macs == groups * each_in * each_out * 16 * height * width
-    assert found.macs_tool == 4 * found.macs
+    assert found.paper_macs == 4 * found.macs
 
 
 def test_a_layer_that_is_called_twice_computes_twice_and_has_its_parameters_once() -> None:
     layer = nn.Linear(3, 3, bias=False)
-    found = cost_on(nn.Sequential(layer, nn.ReLU(), layer), torch.zeros(1, 3))
+    found = cost_for_example(nn.Sequential(layer, nn.ReLU(), layer), torch.zeros(1, 3))
     assert (found.params, found.macs) == (9, 18)
 
 
@@ -109,18 +109,18 @@ def test_the_named_nets_cost_what_the_documents_say(
     assert found.gmac == pytest.approx(gmac, abs=0.0006)
     assert found.params == params
     if tool is not None:
-        assert found.tool_number == pytest.approx(tool, abs=0.01)
+        assert found.paper_gflops == pytest.approx(tool, abs=0.01)
 
 
 def test_the_papers_parameter_count_is_its_tools_that_counts_blocks_twice() -> None:
-    assert cost_of_spec(FAMILY["b1"]).params_tool == 12_268_001
+    assert cost_of_spec(FAMILY["b1"]).paper_params == 12_268_001
 
 
 @pytest.mark.parametrize("row_id", BY_ID)
 def test_every_row_of_the_paper_is_reproduced_within_a_hundredth(row_id: str) -> None:
     row = BY_ID[row_id]
-    assert cost_of_spec(row.spec).tool_number == pytest.approx(
-        row.tool, abs=0.01
+    assert cost_of_spec(row.spec).paper_gflops == pytest.approx(
+        row.gflops, abs=0.01
     )  # it rounds or cuts
 
 
@@ -176,7 +176,7 @@ def test_equal_nets_in_different_tables_have_equal_printed_numbers() -> None:
     for row in ROWS:
         by_spec.setdefault(row.spec, []).append(row)
     for rows in by_spec.values():
-        assert len({(row.tool, row.ap) for row in rows}) == 1
+        assert len({(row.gflops, row.ap) for row in rows}) == 1
 
 
 @pytest.mark.parametrize("name", ["b1", "mnv2", "lite1", "r50"])
@@ -201,7 +201,7 @@ def test_a_detector_is_counted_by_its_own_outputs() -> None:
 def test_counting_leaves_the_net_as_it_was() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    cost_on(net, torch.ones(1, 3, 8, 8))
+    cost_for_example(net, torch.ones(1, 3, 8, 8))
     assert net.training
     assert all(not layer._forward_hooks for layer in net.modules())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
@@ -211,7 +211,7 @@ def test_an_example_without_its_batch_axis_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"shape \(3, 8, 8\); expected \(1, \.\.\.\).*batch axis missing"
     ):
-        cost_on(nn.Conv2d(3, 4, 3), torch.zeros(3, 8, 8))
+        cost_for_example(nn.Conv2d(3, 4, 3), torch.zeros(3, 8, 8))
 
 
 def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +254,7 @@ def test_the_verb_prints_every_row_of_the_paper_as_json(capsys: pytest.CaptureFi
     assert _run("--paper", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert [(entry["table"], entry["row"], entry["paper"]) for entry in found] == [
-        (row.table, row.row, row.tool) for row in ROWS
+        (row.table, row.row, row.gflops) for row in ROWS
     ]
     assert all(set(entry) == {"table", "row", "paper", "tool", "gmac", "params"} for entry in found)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from slimpose.arrays import Crops
 from slimpose.cli import train as train_verb
 from slimpose.cli.prune import prune as prune_verb
-from slimpose.network.build import net_of
+from slimpose.network.build import net_from_metadata
 from slimpose.network.cost import cost_of, cost_of_spec
 from slimpose.network.encoder import Encoder
 from slimpose.network.family import family_spec
@@ -23,6 +23,7 @@ from slimpose.network.narrowing import hidden_layers
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.pruning import prune
 from slimpose.network.spec import NetSpec
+from slimpose.network.weights import load_checkpoint, read_metadata, save_checkpoint
 from slimpose.skeleton import COCO17
 from slimpose.train import checkpoint
 from slimpose.train.recipe import RecipeOptions
@@ -167,12 +168,12 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
         "skeleton": COCO17.to_json(),
         "start": "a test",
     }
-    checkpoint.save(whole, net.state_dict(), metadata)
+    save_checkpoint(whole, net.state_dict(), metadata)
     asked = 0.7 * cost_of_spec(NET).gmac
     prune_verb(whole, gmac=asked, images=tmp_path, annotations=people, out=small)
     assert "GMAC" in capsys.readouterr().out
-    written = checkpoint.load(small)
-    pruned = net_of(written.metadata)
+    written = load_checkpoint(small)
+    pruned = net_from_metadata(written.metadata)
     pruned.load_state_dict(written.tensors)
     assert cost_of(pruned, NET.size).gmac <= asked
     assert "whole.safetensors pruned to" in written.metadata["start"]
@@ -189,7 +190,7 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
     begin(start=str(small))
     (run / BEST).unlink()
     begin(resume=True)
-    assert net_of(checkpoint.read_metadata(run / CHECKPOINT)).spec == pruned.spec
+    assert net_from_metadata(read_metadata(run / CHECKPOINT)).spec == pruned.spec
 
 
 @pytest.mark.parametrize("name", ["whole.safetensors", "people.json"])

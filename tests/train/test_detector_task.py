@@ -141,7 +141,7 @@ def test_contradictory_options_are_rejected(
 
 def test_decoder_returns_the_best_cells_in_order() -> None:
     decoder = BoxDecoder(
-        DetectorNet(detector_of(family_spec("mnv2"), size=Size(96, 96))).eval(), most=20
+        DetectorNet(detector_of(family_spec("mnv2"), size=Size(96, 96))).eval(), max_boxes=20
     )
     with torch.inference_mode():
         boxes, scores = decoder(torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8))

@@ -14,6 +14,7 @@ from slimpose.arrays import Crops, Heatmaps, Size
 from slimpose.data.people import StoredCrops, TrainingPeople
 from slimpose.media.images import read_image
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.weights import load_checkpoint, load_into, save_checkpoint
 from slimpose.runtime import models
 from slimpose.runtime.crops import crop_people
 from slimpose.skeleton import COCO17
@@ -40,7 +41,7 @@ def random_crops(count: int, height: int, width: int) -> np.ndarray:
 def by_pytorch(weights: Path, crops: np.ndarray) -> np.ndarray:
     """The heatmaps of a run's network, in FP32."""
     net = PoseNet(tiny_training.NET).eval()
-    checkpoint.load_into(net, checkpoint.load(weights).tensors, path=weights)
+    load_into(net, load_checkpoint(weights).tensors, path=weights)
     with torch.inference_mode():
         return net(torch.from_numpy(crops)).numpy()
 
@@ -107,7 +108,7 @@ def test_invalid_teacher_file_is_rejected(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "bare.safetensors", {"a": torch.ones(1)}, {})
     with pytest.raises(ValueError, match="does not name its network"):
         distillation.open_teacher(tmp_path / "bare.safetensors")
-    checkpoint.save(tmp_path / "checkpoint.safetensors", {"model.a": torch.ones(1)}, {"step": "4"})
+    save_checkpoint(tmp_path / "checkpoint.safetensors", {"model.a": torch.ones(1)}, {"step": "4"})
     with pytest.raises(
         ValueError, match=r"checkpoint to resume from; expected the run's best\.safetensors"
     ):

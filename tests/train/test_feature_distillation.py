@@ -13,8 +13,9 @@ from torch import nn
 import tiny_training
 from slimpose.arrays import Size
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.weights import load_checkpoint, save_checkpoint
 from slimpose.skeleton import COCO17
-from slimpose.train import checkpoint, distillation
+from slimpose.train import distillation
 from slimpose.train.feature_distillation import feature_loss
 from slimpose.train.pose_task import heatmap_loss
 from slimpose.train.recipe import Phase, Recipe
@@ -37,7 +38,7 @@ def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> distillation.Tea
             net(torch.from_numpy(crops))
     path = tmp_path / "teacher.safetensors"
     metadata = {"net": tiny_training.NET.to_json(), "skeleton": COCO17.to_json()}
-    checkpoint.save(path, net.state_dict(), metadata)
+    save_checkpoint(path, net.state_dict(), metadata)
     return distillation.open_teacher(path)
 
 
@@ -134,7 +135,7 @@ def test_student_approaches_its_teacher(
         progress.step.loss for progress in run(task, recipe, tmp_path, resume=False, notes={})
     ]
     assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
-    assert Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"]) == recipe
+    assert Recipe.from_json(load_checkpoint(tmp_path / BEST).metadata["recipe"]) == recipe
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,8 @@ def write_run(
         "figures": '{"AP": 0.1}',
     }
     folder = runs / setting
-    checkpoint.save(folder / BEST, {"weight": torch.zeros(1)}, metadata)
-    checkpoint.save(folder / CHECKPOINT, {"weight": torch.zeros(1)}, metadata)
+    save_checkpoint(folder / BEST, {"weight": torch.zeros(1)}, metadata)
+    save_checkpoint(folder / CHECKPOINT, {"weight": torch.zeros(1)}, metadata)
     (folder / METRICS).write_text(
         "".join(json.dumps({"step": step}) + "\n" for step in range(steps))
     )

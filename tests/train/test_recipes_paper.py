@@ -152,7 +152,7 @@ def test_network_is_trained_evaluated_and_exported(
     assert steps[-1].figures is not None
     assert 0 <= steps[-1].figures["AP"] <= 1
     exported = tmp_path / "net.onnx"
-    loaded = onnx_export.load_weights(tmp_path / "run" / BEST)
+    loaded = load_network(tmp_path / "run" / BEST)
     assert loaded.spec == recipe.net
     # Compares with PyTorch before it writes.
     onnx_export.export(loaded, exported, name=name, card={})
@@ -179,7 +179,7 @@ def write_run(folder: Path, recipe: Recipe, *, steps: int, ap: float) -> None:
         "train_file": "people.json",
         "start": "somewhere",
     }
-    checkpoint.save(folder / BEST, {"weight": torch.zeros(1)}, metadata)
+    save_checkpoint(folder / BEST, {"weight": torch.zeros(1)}, metadata)
     lines = [json.dumps({"step": step}) + "\n" for step in range(steps)]
     (folder / METRICS).write_text("".join(lines) + '{"step": 99, "cut o')
 

@@ -15,6 +15,7 @@ import tiny_training
 from slimpose.network.encoder import Encoder
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
+from slimpose.network.weights import Checkpoint, load_checkpoint, load_into, save_checkpoint
 from slimpose.train import checkpoint
 from slimpose.train.recipe import Recipe
 from slimpose.train.run import BEST, CHECKPOINT, METRICS, Progress, run
@@ -114,7 +115,7 @@ def test_truncated_checkpoint_is_rejected(
 ) -> None:
     content = (uninterrupted / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(content[: int(share * len(content))])
-    message = f"{tmp_path / CHECKPOINT} is not a safetensors file, or was cut off"
+    message = f"{tmp_path / CHECKPOINT} is not a safetensors file, or is truncated"
     with pytest.raises(ValueError, match=re.escape(message)):
         run_all(people_folder, tmp_path, resume=True)
 
@@ -198,11 +199,11 @@ def test_frozen_stages_are_compiled_and_unchanged(people_folder: Path, tmp_path:
     task = tiny_task(recipe, people_folder)
     encoder = task.model.get_submodule("encoder")
     assert isinstance(encoder, Encoder)
-    assert encoder.front is None
+    assert encoder.frozen_stem is None
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     list(run(task, recipe, tmp_path, resume=False, notes={}))
-    assert encoder.front is not None
-    assert encoder.front.stages == 2
+    assert encoder.frozen_stem is not None
+    assert encoder.frozen_stem.stages == 2
     after = encoder.state_dict()
     frozen = ("body.conv_stem", "body.bn1", "body.blocks.0", "body.blocks.1")
     for name, tensor in before.items():

@@ -10,8 +10,7 @@ import tyro
 from torch import Tensor
 
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.export.onnx import LoadedWeights, load_weights
-from slimpose.train import checkpoint
+from slimpose.network.weights import LoadedNetwork, load_network, save_checkpoint
 
 
 def average(
@@ -31,7 +30,7 @@ def average(
     if len(weights) < 2:
         raise ValueError(f"got {len(weights)} weights file; expected two or more to average")
     check_output_paths({"--out": out}, {}, weights)
-    first, *others = (load_weights(path) for path in weights)
+    first, *others = (load_network(path) for path in weights)
     for path, other in zip(weights[1:], others, strict=True):
         if (other.task, other.spec) != (first.task, first.spec):
             raise ValueError(
@@ -45,7 +44,7 @@ def average(
         for path, part in zip(weights, parts, strict=True)
     )
     what = {"task": first.task, "net": first.spec.to_json(), "start": f"mean of {told}"}
-    checkpoint.save(out, tensors, {**_shared(parts), **what})
+    save_checkpoint(out, tensors, {**_shared(parts), **what})
     print(f"{out}: the mean of {len(parts)}; its accuracy: slimpose export, then slimpose evaluate")
     return 0
 
@@ -60,7 +59,7 @@ def _mean(tensors: list[Tensor]) -> Tensor:
     )
 
 
-def _shared(parts: list[LoadedWeights]) -> dict[str, str]:
+def _shared(parts: list[LoadedNetwork]) -> dict[str, str]:
     """What all files say alike, but for what was measured of one of them."""
     told = parts[0].metadata.items()
     return {

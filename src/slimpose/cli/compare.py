@@ -28,9 +28,10 @@ from slimpose.export import onnx
 from slimpose.export.hardware.onnx_cost import cost_of_onnx
 from slimpose.formats import coco
 from slimpose.formats.files import write_bytes, write_json
-from slimpose.network.build import COMPARED, Spec, spec_from_json, spec_named
+from slimpose.network.build import BASELINES, Spec, spec_from_json, spec_named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper_tables import ROWS as PAPER_ROWS
+from slimpose.network.weights import LoadedNetwork, load_network, random_network
 from slimpose.runtime import models
 from slimpose.runtime.backends.available import metadata_of
 from slimpose.runtime.backends.base import backend_of, file_precision
@@ -185,7 +186,7 @@ def _published(row: published_results.PublishedRow) -> ComparisonRow:
         entry = ComparisonRow(system=row.system, size=str(row.size))
     else:
         # A bottom-up net is compared at the size its own paper prints figures for.
-        entry = _of_net(row.system, row.net, COMPARED[row.net].at(row.size))
+        entry = _of_net(row.system, row.net, BASELINES[row.net].at(row.size))
     entry.published_ap, entry.protocol, entry.note = row.ap, row.protocol, row.note
     return entry
 
@@ -198,7 +199,7 @@ def _of_net(system: str, name: str, spec: Spec) -> ComparisonRow:
         size=str(spec.size),
         params=cost.params,
         gmac=round(cost.gmac, 4),
-        tool=round(cost.tool_number, 4),
+        tool=round(cost.paper_gflops, 4),
     )
 
 
@@ -211,7 +212,7 @@ def _file_of(entry: ComparisonRow) -> Path:
         return _cached(
             path.stem,
             hashlib.sha256(path.read_bytes()).hexdigest(),
-            lambda: onnx.load_weights(path),
+            lambda: load_network(path),
         )
     return random_weights(entry.model, size=Size.parse(entry.size))
 
@@ -223,10 +224,10 @@ def random_weights(name: str, *, size: Size | None = None) -> Path:
         ValueError: If there is no such net.
     """
     spec = spec_named(name, size=size)
-    return _cached(name, spec.to_json(), lambda: onnx.random_weights(spec))
+    return _cached(name, spec.to_json(), lambda: random_network(spec))
 
 
-def _cached(name: str, key: str, make: Callable[[], onnx.LoadedWeights]) -> Path:
+def _cached(name: str, key: str, make: Callable[[], LoadedNetwork]) -> Path:
     """Return a net's ONNX file: made at the first call, kept in the cache for what made it.
 
     Args:
@@ -234,7 +235,7 @@ def _cached(name: str, key: str, make: Callable[[], onnx.LoadedWeights]) -> Path
         key: What tells the net from others.
         make: Returns it.
     """
-    whole = f"{slimpose.__version__} {torch.__version__} {onnx.GRAPH} {key}"
+    whole = f"{slimpose.__version__} {torch.__version__} {onnx.GRAPH_VERSION} {key}"
     path = (
         cache_folder()
         / "exported"
@@ -260,7 +261,7 @@ def _complete(entry: ComparisonRow, path: Path) -> None:
         entry.params, entry.gmac = counted.params, round(counted.gmac, 4)
         spec = metadata_of(path).get("net")
         if spec is not None:
-            entry.tool = round(cost_of_spec(spec_from_json(spec)).tool_number, 4)
+            entry.tool = round(cost_of_spec(spec_from_json(spec)).paper_gflops, 4)
 
 
 def _runs_in(path: Path, precision: str) -> str:

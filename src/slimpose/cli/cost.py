@@ -66,7 +66,7 @@ def _entry(name: str, size: Size | None, *, detector: bool) -> _Entry:
         "size": str(spec.size),
         "params": found.params,
         "gmac": round(found.gmac, 4),
-        "tool": round(found.tool_number, 4),
+        "tool": round(found.paper_gflops, 4),
     }
 
 
@@ -78,8 +78,8 @@ def _paper_entries() -> list[_Entry]:
             {
                 "table": row.table,
                 "row": row.row,
-                "paper": row.tool,
-                "tool": round(found.tool_number, 4),
+                "paper": row.gflops,
+                "tool": round(found.paper_gflops, 4),
                 "gmac": round(found.gmac, 4),
                 "params": found.params,
             }

@@ -60,11 +60,12 @@ class ModelOptions:
             )
         import torch
 
-        from slimpose.export.onnx import TorchModel, load_weights
+        from slimpose.export.torch_model import TorchModel
+        from slimpose.network.weights import load_network
 
         if self.threads:
             torch.set_num_threads(self.threads)
-        return TorchModel(load_weights(Path(model)), name=model)
+        return TorchModel(load_network(Path(model)), name=model)
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from slimpose.export.runtimes import convert as runtimes
 from slimpose.formats.files import read_json
 from slimpose.media.images import image_files, read_image
 from slimpose.network.build import spec_named
+from slimpose.network.weights import LoadedNetwork, load_network, random_network
 from slimpose.runtime.backends.available import metadata_of
 from slimpose.runtime.backends.base import ENDINGS, FILE_SUFFIXES
 from slimpose.runtime.backends.ncnn import SUFFIX as NCNN_SUFFIX
@@ -108,15 +109,15 @@ def export(
     elif images is not None:
         crops = _letterboxed(images, shape)
     called = name or out.name.removesuffix(NCNN_SUFFIX).removesuffix(out.suffix)
-    if is_onnx and isinstance(source, onnx_export.LoadedWeights):
+    if is_onnx and isinstance(source, LoadedNetwork):
         drift = onnx_export.export(
-            source, out, name=called, card=facts, pictures=crops, heatmaps=heatmaps
+            source, out, name=called, card=facts, images=crops, heatmaps=heatmaps
         )
     else:
         drift = runtimes.convert(
             source, out, name=called, card=facts, precision=precision, pictures=crops
         )
-    said = "PyTorch" if isinstance(source, onnx_export.LoadedWeights) else weights
+    said = "PyTorch" if isinstance(source, LoadedNetwork) else weights
     on = f"{len(crops)} people" if images is not None else "noise"
     print(
         f"{out}: {_megabytes(out):.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} of {said} on {on}"
@@ -124,17 +125,17 @@ def export(
     return 0
 
 
-def _source(weights: str, *, untrained: bool, size: str | None) -> onnx_export.LoadedWeights | Path:
+def _source(weights: str, *, untrained: bool, size: str | None) -> LoadedNetwork | Path:
     if untrained:
         spec = spec_named(weights, size=Size.parse(size) if size is not None else None)
-        return onnx_export.random_weights(spec)
+        return random_network(spec)
     if weights in shipped() or weights.lower().endswith(".onnx"):
         return resolve(weights)
-    return onnx_export.load_weights(Path(weights))
+    return load_network(Path(weights))
 
 
-def _task_and_size(source: onnx_export.LoadedWeights | Path) -> tuple[str, Size]:
-    if isinstance(source, onnx_export.LoadedWeights):
+def _task_and_size(source: LoadedNetwork | Path) -> tuple[str, Size]:
+    if isinstance(source, LoadedNetwork):
         return source.task, source.spec.size
     info = read_info(source, metadata_of(source))
     return info.task, info.size

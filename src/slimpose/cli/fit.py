@@ -17,6 +17,7 @@ from slimpose.export.hardware.target import Target, load_target
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.family import FAMILY, family_spec
 from slimpose.network.spec import NetSpec
+from slimpose.network.weights import random_network
 
 _OTHERS = 4
 
@@ -41,7 +42,7 @@ def fit(
     chip = load_target(target)
     found = search(chip, gmac=gmac, parent=family_spec(parent), size=Size.parse(size))
     best = found[0]
-    model = onnx.to_onnx(onnx.random_weights(best.spec), name="", card={})
+    model = onnx.to_onnx(random_network(best.spec), name="", card={})
     report = check_layers(layers_of(graph_of(model)), chip)
     _check(best, report, chip)
     if json:
@@ -50,7 +51,7 @@ def fit(
     cost = cost_of_spec(best.spec)
     print(f"{_named(best.spec)}{_describe(best.spec)}")
     print(f"net: {best.spec.to_json()}")
-    print(f"{cost.gmac:.3f} GMAC, tool number {cost.tool_number:.3f}, {cost.params:,} parameters")
+    print(f"{cost.gmac:.3f} GMAC, tool number {cost.paper_gflops:.3f}, {cost.params:,} parameters")
     print(
         f"{best.inherited:.0%} of the layers of {parent}, from the pixels on, have their like in it to start from"
     )
@@ -101,7 +102,7 @@ def _entry(
         "name": _name(best.spec),
         "net": loads(best.spec.to_json()),
         "gmac": round(cost.gmac, 4),
-        "tool": round(cost.tool_number, 4),
+        "tool": round(cost.paper_gflops, 4),
         "params": cost.params,
         "parent": parent,
         "inherited": round(best.inherited, 4),

@@ -12,7 +12,7 @@ from slimpose.cli.output_paths import check_output_paths
 from slimpose.network.encoder import Encoder
 from slimpose.network.family import family_spec
 from slimpose.network.trunk import import_trunk as load_trunk
-from slimpose.train import checkpoint
+from slimpose.network.weights import save_checkpoint
 
 
 def import_trunk(
@@ -36,6 +36,6 @@ def import_trunk(
     load_trunk(file, encoder)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     metadata = {"trunk": spec.encoder, "folded": "1", "origin": f"{file.name} sha256 {digest}"}
-    checkpoint.save(out, encoder.state_dict(), metadata)
+    save_checkpoint(out, encoder.state_dict(), metadata)
     print(f"{out}: {len(encoder.state_dict())} tensors of {spec.encoder} from {file.name}")
     return 0

@@ -13,8 +13,8 @@ from slimpose.arrays import Size
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare.published_weights import PUBLISHED, Colors, convert_weights, read_checkpoint
 from slimpose.network.build import build, spec_named
+from slimpose.network.weights import load_into, save_checkpoint
 from slimpose.skeleton import COCO17
-from slimpose.train import checkpoint
 
 
 def import_weights(
@@ -41,7 +41,7 @@ def import_weights(
     check_output_paths({"--out": out}, {}, [file])
     spec = spec_named(net, size=Size.parse(size) if size is not None else None)
     tensors = convert_weights(read_checkpoint(file), net, path=file, colors=colors)
-    checkpoint.load_into(build(spec), tensors, path=file)
+    load_into(build(spec), tensors, path=file)
     published = PUBLISHED[net]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     metadata = {
@@ -51,7 +51,7 @@ def import_weights(
         "skeleton": (OPENPOSE18 if published.task == "bottom-up" else COCO17).to_json(),
         "start": f"published weights {file.name} sha256 {digest}",
     }
-    checkpoint.save(out, tensors, metadata)
+    save_checkpoint(out, tensors, metadata)
     print(
         f"{out}: {len(tensors)} tensors of {net} from {file.name}, cells at {metadata['alignment']}"
     )

@@ -104,9 +104,10 @@ def _layers(
                 f"or one of {', '.join(FAMILY)} (the family)"
             )
         from slimpose.export import onnx
+        from slimpose.network.weights import random_network
 
         graph = graph_of(
-            onnx.to_onnx(onnx.random_weights(family_spec(name)), name=name, card={}),
+            onnx.to_onnx(random_network(family_spec(name)), name=name, card={}),
             batch=batch,
             shapes=shapes,
         )

@@ -34,11 +34,11 @@ def paper(runs: Path, json: bool = False) -> int:
     ours = [run for run in find_runs(runs) if nets.get(run.recipe.name) == run.recipe.net]
     finished = [run for run in ours if run.is_finished]
     entries = [
-        _entry(row.table, row.row, recipe_name(row), row.tool, row.ap, finished) for row in ROWS
+        _entry(row.table, row.row, recipe_name(row), row.gflops, row.ap, finished) for row in ROWS
     ]
     final = next(row for row in ROWS if row.spec == family_spec("b1"))
     entries.append(
-        _entry("text", "256x192, distilled", DISTILLED, final.tool, DISTILLED_AP, finished)
+        _entry("text", "256x192, distilled", DISTILLED, final.gflops, DISTILLED_AP, finished)
     )
     if json:
         print(dumps(entries, indent=1))

@@ -10,11 +10,10 @@ from rich.progress import Progress
 
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
-from slimpose.export.onnx import load_weights
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.pruning import prune as pruned
-from slimpose.train import checkpoint
+from slimpose.network.weights import load_network, save_checkpoint
 
 _AT_A_TIME = 16
 
@@ -46,7 +45,7 @@ def prune(
     if people < 1:
         raise ValueError(f"--people is {people}; expected 1 or more, such as 256")
     check_output_paths({"--out": out}, {}, [weights, annotations])
-    loaded = load_weights(weights)
+    loaded = load_network(weights)
     net = loaded.net
     if not isinstance(net, PoseNet):
         raise ValueError(
@@ -69,7 +68,7 @@ def prune(
     }
     before, after = cost_of_spec(net.spec), cost_of_spec(small.spec)
     start = f"{weights.name} pruned to {after.gmac:.3f} GMAC ({loaded.metadata.get('start', 'start unknown')})"
-    checkpoint.save(out, small.state_dict(), {**kept, "net": small.spec.to_json(), "start": start})
+    save_checkpoint(out, small.state_dict(), {**kept, "net": small.spec.to_json(), "start": start})
     print(
         f"{out}: {before.gmac:.3f} -> {after.gmac:.3f} GMAC, {before.params:,} -> {after.params:,} parameters"
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slimpose.train import checkpoint
+from slimpose.network.weights import read_metadata
 from slimpose.train.recipe import Recipe
 from slimpose.train.run import BEST, METRICS
 
@@ -63,7 +63,7 @@ def find_runs(folder: Path) -> Iterator[RunFolder]:
     for path in sorted(path.parent for path in folder.glob(f"*/{BEST}")):
         if not (path / METRICS).is_file():
             continue
-        metadata = checkpoint.read_metadata(path / BEST)
+        metadata = read_metadata(path / BEST)
         if metadata.get("task") != "pose" or "recipe" not in metadata or "figures" not in metadata:
             continue
         try:

@@ -20,7 +20,7 @@ class PublishedRow:
 
     Attributes:
         system: What the paper calls it.
-        net: Its name in ``slimpose.network.build.COMPARED``; empty if it cannot be rebuilt.
+        net: Its name in ``slimpose.network.build.BASELINES``; empty if it cannot be rebuilt.
         size: Input height and width.
         params_m: Parameters in 1e6, if printed.
         tool: The tool number, if printed.

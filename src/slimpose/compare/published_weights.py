@@ -24,7 +24,7 @@ from torch import Tensor
 
 from slimpose.network.alignment import Alignment
 from slimpose.network.baselines.net import BaselineSpec
-from slimpose.network.build import COMPARED, Spec, build
+from slimpose.network.build import BASELINES, Spec, build
 from slimpose.network.spec import NetSpec
 
 Colors = Literal["rgb", "bgr"]
@@ -125,11 +125,11 @@ def convert_weights(
     published = PUBLISHED[name]
     head = _mmpose_head(tensors)
     with torch.device("meta"):
-        shapes = {own: tensor.shape for own, tensor in build(COMPARED[name]).state_dict().items()}
+        shapes = {own: tensor.shape for own, tensor in build(BASELINES[name]).state_dict().items()}
     loaded: dict[str, Tensor] = {}
     left = set(tensors)
     for own, shape in shapes.items():
-        theirs = _published_name(own, COMPARED[name])
+        theirs = _published_name(own, BASELINES[name])
         if head is not None:
             theirs = (
                 f"{head}." if theirs.startswith(("deconv_layers.", "final_layer.")) else "backbone."

@@ -1,1 +1,1 @@
-"""The network family: encoder, shrunk deconvolutions, DARK; poses and person boxes from the same parts."""
+"""PyTorch networks: the slimpose family, compared architectures, weights files, cost, pruning."""

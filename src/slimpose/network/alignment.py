@@ -1,17 +1,17 @@
-"""Where a heatmap's cells lie: nets trained elsewhere place them otherwise, and are brought to our convention here.
+"""Heatmap alignment: resample heatmaps of networks trained elsewhere to slimpose's convention.
 
-With stride s, cell i is centerd on crop pixel
+With stride s, the center of cell i is at crop pixel
 
-- ``centers``, ours (``slimpose.geometry``): s * i + (s - 1) / 2, the middle of the pixels it
-  covers;
-- ``multiples``: s * i, as SimpleBaseline, HRNet, DARK and mmpose's ``MSRAHeatmap`` have it: 1.5 px
-  to the upper left of ours at stride 4;
-- ``corners``: i * (W - 1) / (w - 1), as UDP and mmpose's ``UDPHeatmap`` have it.
+- ``centers``, slimpose's own (``slimpose.geometry``): s * i + (s - 1) / 2, the middle of the
+  pixels it covers;
+- ``multiples``: s * i, used by SimpleBaseline, HRNet, DARK and mmpose's ``MSRAHeatmap``: 1.5 px
+  to the upper left of ``centers`` at stride 4;
+- ``corners``: i * (W - 1) / (w - 1), used by UDP and mmpose's ``UDPHeatmap``.
 
-A heatmap is smooth (a standard deviation of 2 cells and more), so it is sampled anew at our cells'
-centers by cubic interpolation along each axis; a Gaussian then differs by less than 2 % of its peak
-from one drawn there, and is found within 0.05 px. What is behind it, flip test, DARK, distillation,
-need not know where the net came from.
+A heatmap is smooth (a standard deviation of 2 cells and more), so it is resampled at our cells'
+centers by cubic interpolation along each axis. A resampled Gaussian differs from one drawn there by
+less than 2 % of its peak, and is decoded within 0.05 px. Later steps (flip test, DARK,
+distillation) need not know where the network was trained.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ ALIGNMENTS: tuple[Alignment, ...] = ("centers", "multiples", "corners")
 
 
 def align_heatmaps(heatmaps: Tensor, alignment: Alignment, *, stride: int) -> Tensor:
-    """Return heatmaps (n, J, h, w), at least 4x4 cells, of that alignment as ours."""
+    """Return heatmaps (n, J, h, w) with cells at ``centers``; h and w are at least 4.
+
+    Args:
+        heatmaps: With cells at ``alignment``.
+        alignment: Where the cells lie.
+        stride: Crop pixels per cell.
+    """
     if alignment == "centers":
         return heatmaps
     rows, columns = (_sampling(cells, alignment, stride, heatmaps) for cells in heatmaps.shape[2:])
@@ -34,15 +40,14 @@ def align_heatmaps(heatmaps: Tensor, alignment: Alignment, *, stride: int) -> Te
 
 
 def _sampling(cells: int, alignment: Alignment, stride: int, like: Tensor) -> Tensor:
-    """The matrix (cells, cells) from values at their cells to values at ours, along one axis."""
+    """Return the matrix (cells, cells) that resamples an axis from ``alignment`` to ``centers``."""
     index = torch.arange(cells, dtype=like.dtype, device=like.device)
     pixel = index * stride + (stride - 1) / 2
     place = (
         pixel / stride if alignment == "multiples" else pixel * ((cells - 1) / (cells * stride - 1))
     )
-    before = place.floor().clamp(
-        1, cells - 3
-    )  # at the border, the outermost four cells are continued
+    # At the border, the outermost four cells are extrapolated.
+    before = place.floor().clamp(1, cells - 3)
     t = (place - before)[:, None]
     # Lagrange's weights of the cells before - 1 .. before + 2: exact for cubics.
     weights = (

@@ -1,4 +1,4 @@
-"""Any net that a file or a command names, ours or a compared one: by name, from metadata, as a module."""
+"""Build a network, of the family or a compared baseline, from its name, spec or metadata."""
 
 from __future__ import annotations
 
@@ -17,70 +17,77 @@ from slimpose.network.spec import NetSpec
 Spec = NetSpec | BaselineSpec
 Net = PoseNet | DetectorNet | BaselineNet
 
-COMPARED: dict[str, Spec] = {
+BASELINES: dict[str, Spec] = {
     **{f"simplebaseline-r{depth}": simple_baseline(depth) for depth in (50, 101, 152)},
     **{name: BaselineSpec(baseline=name) for name in ARCHITECTURES},
     "lightweight-openpose": BaselineSpec(
         baseline="lightweight-openpose", size=Size(368, 368), joints=18
     ),
 }
-"""The nets that the paper compares itself with, at the sizes of its tables."""
+"""The networks that the paper compares itself with, at the input sizes of its tables."""
 
 
 def spec_named(name: str, *, size: Size | None = None) -> Spec:
-    """Return the member of the family or the compared net of that name, at another input size if given.
+    """Return the spec of a network of the family or a baseline.
+
+    Args:
+        name: Such as "mnv2" or "hrnet-w32".
+        size: Input size; the network's default if None.
 
     Raises:
-        ValueError: If there is none, with the names there are.
+        ValueError: If the name is unknown; lists the known names.
+
+    >>> spec_named("mnv2", size=Size(128, 96)).heatmap_size
+    Size(height=32, width=24)
     """
-    known = {**FAMILY, **COMPARED}
+    known = {**FAMILY, **BASELINES}
     if name not in known:
-        raise ValueError(f"no net is named {name!r}; expected one of {', '.join(known)}")
+        raise ValueError(f"no network is named {name!r}; expected one of {', '.join(known)}")
     return known[name].at(size) if size else known[name]
 
 
 def spec_from_json(text: str) -> Spec:
-    """Return the spec whose ``to_json`` wrote this: the ``net`` of a file's metadata.
+    """Parse a spec from its ``to_json``, stored as ``net`` in a file's metadata.
 
     Raises:
-        ValueError: If the text is not a spec's.
+        ValueError: If the text does not describe a spec.
     """
     try:
         fields = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"metadata does not describe a slimpose net: {error}") from error
+        raise ValueError(f"metadata does not describe a slimpose network: {error}") from error
     is_baseline = isinstance(fields, dict) and "baseline" in fields
     return BaselineSpec.from_json(text) if is_baseline else NetSpec.from_json(text)
 
 
 def build(spec: Spec, *, alignment: Alignment = "centers") -> Net:
-    """Return the net, weights random: a person detector where the spec has no joints.
+    """Return a network with random weights: a person detector if the spec has no joints.
 
     Args:
-        spec: Which.
-        alignment: Where the heatmaps' cells lay when its weights were trained; it gives ours in any
-            case.
+        spec: The network.
+        alignment: Where the heatmaps' cells lay when the weights were trained; the network's output
+            is at ``centers`` in any case.
     """
     if isinstance(spec, BaselineSpec):
         return BaselineNet(spec, alignment)
     return PoseNet(spec, alignment) if spec.joints else DetectorNet(spec)
 
 
-def net_of(metadata: Mapping[str, str]) -> Net:
-    """Return the net that a weights file's metadata describes, for its tensors to be loaded into.
+def net_from_metadata(metadata: Mapping[str, str]) -> Net:
+    """Build the network that a weights file's metadata describes, with random weights.
 
     Raises:
         KeyError: If the metadata has no ``net``.
-        ValueError: If it describes none.
+        ValueError: If it does not describe a network.
     """
-    return build(spec_from_json(metadata["net"]), alignment=alignment_of(metadata))
+    return build(spec_from_json(metadata["net"]), alignment=alignment_from_metadata(metadata))
 
 
-def alignment_of(metadata: Mapping[str, str]) -> Alignment:
-    """Return where the cells lay when a file's weights were trained: here, unless its metadata says otherwise.
+def alignment_from_metadata(metadata: Mapping[str, str]) -> Alignment:
+    """Return the heatmap alignment of a file's weights; ``centers`` if the metadata has none.
 
     Raises:
-        ValueError: If it says nothing known.
+        ValueError: If the alignment is unknown.
     """
     alignment = metadata.get("alignment", "centers")
     if alignment not in ALIGNMENTS:

@@ -1,12 +1,12 @@
-"""What a network costs on one input: parameters, true multiply-adds, and the number the paper's tool prints.
+"""Cost of a network for one input: parameters, multiply-adds, and the numbers the paper prints.
 
 Nothing is computed: modules run on PyTorch's ``meta`` device, where tensors have shapes but no
 values.
 
 Counted are the layers that are modules: convolutions, transposed convolutions (of one to three
 dimensions and any groups) and linear layers. Not counted, as in the field's tables: biases, batch
-norm, activations, additions, pooling, resizing. Nor are calls of functions that are no modules,
-such as an attention's products.
+norm, activations, additions, pooling, resizing, and functions that are not modules, such as the
+products in attention.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from slimpose.network.build import Spec, build
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_COUNTED_WITH_THEIR_PARTS = ("DepthwiseSeparableConv", "InvertedResidual", "EdgeResidual")
-"""timm's names for what the paper's EfficientNet calls MBConvBlock, a name that holds "Conv"."""
+_COUNTED_BLOCKS = ("DepthwiseSeparableConv", "InvertedResidual", "EdgeResidual")
+"""timm's names for the paper's MBConvBlock, which its tool counts because the name has "Conv"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +32,19 @@ class Cost:
     """Cost of one input.
 
     Attributes:
-        params: Parameters, each once; buffers such as batch norm's statistics are none.
-        params_tool: What the paper's tool prints for them: the parameters of each convolution,
-            batch norm and linear layer, and once more those of the EfficientNet blocks around them.
-        macs: Multiply-adds where they are computed: weight elements times output pixels for a
+        params: Parameters, each once, without buffers such as batch norm's statistics.
+        paper_params: Parameters as the paper's tool counts them: of each convolution, batch norm
+            and linear layer, and again of the EfficientNet blocks around them.
+        macs: Multiply-adds that are computed: weight elements times output pixels for a
             convolution, times INPUT pixels for a transposed one, times vectors for a linear layer.
-        macs_tool: The paper's: weight elements times OUTPUT pixels for both kinds of convolution,
-            so that a transposed one of stride 2 counts 4 times what it computes.
+        paper_macs: Multiply-adds as the paper's tool counts them: weight elements times OUTPUT
+            pixels for both kinds of convolution, so a transposed one of stride 2 counts 4 times.
     """
 
     params: int
-    params_tool: int
+    paper_params: int
     macs: int
-    macs_tool: int
+    paper_macs: int
 
     @property
     def gmac(self) -> float:
@@ -52,47 +52,48 @@ class Cost:
         return self.macs / 1e9
 
     @property
-    def tool_number(self) -> float:
-        """What the paper prints as "GFLOPs".
+    def paper_gflops(self) -> float:
+        """The number the paper prints as "GFLOPs".
 
         Source:
             ``get_model_summary`` of the HRNet repository, which divides by 1024**3.
         """
-        return self.macs_tool / 1024**3
+        return self.paper_macs / 1024**3
 
 
 def cost_of(module: nn.Module, size: Size) -> Cost:
-    """Return the cost of one crop for a net that takes crops (n, height, width, 3), as the family's nets do.
+    """Return the cost of one crop for a network that takes crops (n, height, width, 3).
 
     Args:
-        module: Left as it is, on its device and in its mode.
+        module: It is not changed.
         size: Height and width of the crop in pixels.
     """
-    return cost_on(module, _crop(size))
+    return cost_for_example(module, _crop(size))
 
 
-def cost_on(module: nn.Module, example: Tensor) -> Cost:
-    """Return the cost of one input for any module of one tensor.
+def cost_for_example(module: nn.Module, example: Tensor) -> Cost:
+    """Return the cost of one input for any module that takes one tensor.
 
     Args:
-        module: Left as it is, on its device and in its mode.
+        module: It is not changed.
         example: Of shape (1, ...); only its shape and type matter.
 
     Raises:
-        ValueError: If the example is not one input.
+        ValueError: If the example is not a batch of one.
     """
     if example.ndim < 2 or len(example) != 1:
         raise ValueError(
-            f"example has shape {tuple(example.shape)}; expected (1, ...), one input (is the batch axis missing?)"
+            f"example has shape {tuple(example.shape)}; expected (1, ...), one input "
+            "(is the batch axis missing?)"
         )
     return _run(copy.deepcopy(module).to("meta"), example.to("meta"))
 
 
 @lru_cache(maxsize=64)
 def cost_of_spec(spec: Spec) -> Cost:
-    """Return the cost of a spec's net at its input size: a pose net, or a person detector if joints are 0.
+    """Return the cost of a spec's network at its input size.
 
-    Nothing is downloaded and no weights are made.
+    Nothing is downloaded and no weights are allocated.
 
     Raises:
         ValueError: If the encoder's stages do not fit the spec.
@@ -107,41 +108,41 @@ def _crop(size: Size) -> Tensor:
 
 @torch.no_grad()
 def _run(module: nn.Module, example: Tensor) -> Cost:
-    """Run a module of the meta device that nobody else uses, adding up its layers as they are called."""
-    params_tool = macs = macs_tool = 0
+    """Run a module on the meta device and sum the cost of its layers; its mode and hooks change."""
+    paper_params = macs = paper_macs = 0
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal params_tool, macs, macs_tool
+        nonlocal paper_params, macs, paper_macs
         if _is_counted(layer):
-            params_tool += sum(parameter.numel() for parameter in layer.parameters())
+            paper_params += sum(parameter.numel() for parameter in layer.parameters())
         macs += _macs(layer, inputs[0], output)
-        macs_tool += _macs_tool(layer, output)
+        paper_macs += _paper_macs(layer, output)
 
     for layer in module.modules():
         if isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)) or _is_counted(layer):
             layer.register_forward_hook(add)
     module.eval()(example)
     params = sum(parameter.numel() for parameter in module.parameters())
-    return Cost(params=params, params_tool=params_tool, macs=macs, macs_tool=macs_tool)
+    return Cost(params=params, paper_params=paper_params, macs=macs, paper_macs=paper_macs)
 
 
 def _is_counted(layer: nn.Module) -> bool:
-    """Whether the paper's tool counts the parameters of a layer, which it tells by the name of its class."""
+    """Whether the paper's tool counts a layer's parameters, which it decides by the class name."""
     name = type(layer).__name__
-    return any(part in name for part in ("Conv", "BatchNorm", "Linear", *_COUNTED_WITH_THEIR_PARTS))
+    return any(part in name for part in ("Conv", "BatchNorm", "Linear", *_COUNTED_BLOCKS))
 
 
 def _pixels(maps: Tensor) -> int:
     return maps[0, 0].numel()
 
 
-def _macs(layer: nn.Module, given: Tensor, output: Tensor) -> int:
+def _macs(layer: nn.Module, input: Tensor, output: Tensor) -> int:
     if isinstance(layer, _TRANSPOSED):
-        return layer.weight.numel() * _pixels(given)
-    return _macs_tool(layer, output)
+        return layer.weight.numel() * _pixels(input)
+    return _paper_macs(layer, output)
 
 
-def _macs_tool(layer: nn.Module, output: Tensor) -> int:
+def _paper_macs(layer: nn.Module, output: Tensor) -> int:
     if isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED)):
         return layer.weight.numel() * _pixels(output)
     if isinstance(layer, nn.Linear):

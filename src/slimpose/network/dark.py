@@ -1,4 +1,4 @@
-"""DARK decoding as a torch module, inside the exported graph; the twin of ``slimpose.heatmap.decode``."""
+"""DARK decoding as a torch module for the exported graph; same results as ``heatmap.decode``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from slimpose.network.pose_net import PoseNet
 
 
 class DarkDecoder(nn.Module):
-    """Heatmaps (n, J, h, w) to points (n, J, 2) in crop pixels, scores (n, J) and covariances (n, J, 2, 2).
+    """Decode heatmaps (n, J, h, w) to points, scores and covariances.
 
-    Covariances are in square crop pixels. See ``slimpose.heatmap`` for the method.
+    Points (n, J, 2) are in crop pixels, scores (n, J) in 0..1, covariances (n, J, 2, 2) in square
+    crop pixels. See ``slimpose.heatmap`` for the method.
     """
 
     fit: Tensor
@@ -71,19 +72,22 @@ class DarkDecoder(nn.Module):
         widest_x, widest_y = self.width**2 / 12.0, self.height**2 / 12.0
         middle = slice(BLUR_RADIUS, BLUR_RADIUS + WINDOW)
         _, _, xx, xy, yy, has_top, safe = self._fit(patch[:, :, middle, middle].flatten(2))
-        spread_x, spread_y = (
-            torch.where(has_top, -yy / safe, widest_x),
-            torch.where(has_top, -xx / safe, widest_y),
-        )
-        across = torch.where(has_top, xy / safe, 0.0)
-        share = torch.minimum(widest_x / spread_x, widest_y / spread_y).clamp_max(1.0) * float(
-            self.stride**2
-        )
-        covariances = torch.stack([spread_x, across, across, spread_y], dim=-1) * share[..., None]
+        spread_x = torch.where(has_top, -yy / safe, widest_x)
+        spread_y = torch.where(has_top, -xx / safe, widest_y)
+        spread_xy = torch.where(has_top, xy / safe, 0.0)
+        limit = torch.minimum(widest_x / spread_x, widest_y / spread_y).clamp_max(1.0)
+        scale = limit * float(self.stride**2)
+        covariances = torch.stack([spread_x, spread_xy, spread_xy, spread_y], dim=-1)
+        covariances = covariances * scale[..., None]
         return points, peak[..., 0].clamp(0, 1), covariances.unflatten(-1, (2, 2))
 
     def _fit(self, window: Tensor) -> tuple[Tensor, ...]:
-        """Return gradient x, y, Hessian xx, xy, yy, whether there is a top, and a determinant safe to divide by."""
+        """Fit a quadratic to the logarithm of a window (n, J, 25).
+
+        Returns:
+            Gradient x, y, Hessian xx, xy, yy, whether there is a maximum, and the Hessian's
+            determinant, 1 where there is none.
+        """
         top = window.amax(dim=2, keepdim=True).clamp_min(1e-12)
         gradient_x, gradient_y, xx, xy, yy = (
             torch.log(torch.maximum(window, top * LOG_FLOOR) / top) @ self.fit
@@ -94,7 +98,7 @@ class DarkDecoder(nn.Module):
 
 
 class PoseDecoder(nn.Module):
-    """The exported pose net: uint8 crops to points, scores, covariances, and the heatmaps they came from."""
+    """The exported pose network: uint8 crops to points, scores, covariances and heatmaps."""
 
     def __init__(self, net: PoseNet | BaselineNet) -> None:
         super().__init__()
@@ -102,6 +106,6 @@ class PoseDecoder(nn.Module):
         self.dark = DarkDecoder(net.spec)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return points (n, J, 2), scores (n, J), covariances (n, J, 2, 2), heatmaps (n, J, h, w)."""
+        """Return points (n, J, 2), scores (n, J), covariances (n, J, 2, 2) and heatmaps."""
         heatmaps = self.net(crops)
         return *self.dark(heatmaps), heatmaps

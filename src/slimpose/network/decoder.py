@@ -1,4 +1,4 @@
-"""The shrunk decoder: a narrow 1x1 head, then stride-2 deconvolutions of few channels (paper, part III)."""
+"""The narrow decoder: a 1x1 head, then narrow stride-2 deconvolutions (paper, section III)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def _conv_norm(convolution: nn.Module, channels: int) -> nn.Sequential:
 
 
 class Decoder(nn.Module):
-    """Encoder features to maps of ``spec.stride``; ``channels`` wide.
+    """Encoder features to maps of ``spec.stride`` with ``channels`` channels.
 
-    Skips come from the encoder's maps of stride 16 and 8 (with a join at stride 4 too, the paper's
-    "concat" would cost more than it prints). ``sum`` adds the map, brought to the deconvolution's
-    width by a 1x1 convolution; ``concat`` puts it beside the deconvolution's output and mixes both
-    down to that width by a 1x1 convolution.
+    Skips come from the encoder's maps of stride 16 and 8 (with another at stride 4, the paper's
+    "concat" would cost more than it prints). ``sum`` projects the map to the deconvolution's width
+    by a 1x1 convolution and adds it; ``concat`` concatenates it with the deconvolution's output and
+    reduces both to that width by a 1x1 convolution.
     """
 
     def __init__(self, spec: NetSpec, encoder_channels: tuple[int, ...]) -> None:
@@ -51,22 +51,22 @@ class Decoder(nn.Module):
         self.channels = width
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Return the decoded map of features given finest first."""
+        """Return the decoded map; features are ordered finest first."""
         return self.decode(features, self.head(features[-1]))
 
     def head_features(self, features: list[Tensor]) -> Tensor:
-        """Return the head's maps (n, head_width, h, w) before their activation; there must be a head."""
+        """Return the head's maps (n, head_width, h, w) before activation; it must have a head."""
         convolution, norm, _ = self.head.children()
         return norm(convolution(features[-1]))
 
     def decode(self, features: list[Tensor], decoded: Tensor) -> Tensor:
-        """Return the decoded map of the head's, activated."""
+        """Return the decoded map from the head's activated output ``decoded``."""
         for level, deconvolution in enumerate(self.deconvolutions):
             decoded = deconvolution(decoded)
             if level < len(self.skips):
-                beside = features[-2 - level]
+                skip_features = features[-2 - level]
                 if self.skip == "sum":
-                    decoded = decoded + self.skips[level](beside)
+                    decoded = decoded + self.skips[level](skip_features)
                 else:
-                    decoded = self.skips[level](torch.cat([decoded, beside], dim=1))
+                    decoded = self.skips[level](torch.cat([decoded, skip_features], dim=1))
         return decoded

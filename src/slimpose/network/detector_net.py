@@ -1,4 +1,4 @@
-"""The person detector: the same encoder and shrunk deconvolutions, to a score and four distances a cell."""
+"""The person detector: encoder and narrow decoder, to a score and four edge distances per cell."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from slimpose.network.encoder import Encoder
 from slimpose.network.spec import NetSpec
 
 _UNIT_PX = 32.0
-"""Distances are predicted as logarithms in this unit, so that an untrained net guesses boxes of 64 px."""
-_RARE = -4.6
-"""Initial logit of a cell's score: 1 in 100, so that the first steps are not spent on the background."""
+"""Distances are predicted as logarithms in this unit, so initial boxes have 64 px."""
+_PRIOR_LOGIT = -4.6
+"""Initial logit of a score, 1 in 100: the first steps are not spent on learning the background."""
 
 
 class _WideBlock(nn.Module):
-    """A wide depthwise and a 1x1 convolution, added to what comes in: it sees far for few multiply-adds."""
+    """A residual large-kernel depthwise and 1x1 convolution: a wide view for few multiply-adds."""
 
     has_skip = True
 
@@ -35,12 +35,12 @@ class _WideBlock(nn.Module):
 
 
 class DetectorNet(nn.Module):
-    """uint8 images (n, H, W, 3) RGB to logits of a cell's box being a person's (n, h, w) and boxes (n, 4, h, w) in px.
+    """uint8 images (n, H, W, 3) RGB to person logits (n, h, w) and boxes (n, 4, h, w) in pixels.
 
     Source:
         Liu et al., "Training-Time-Friendly Network for Real-Time Object Detection", AAAI 2020: one
-        map, no anchors. Ge et al., "YOLOX", arXiv:2107.08430: what is there and where it ends are
-        asked of separate branches.
+        map, no anchors. Ge et al., "YOLOX", arXiv:2107.08430: separate branches for
+        classification and regression.
     """
 
     def __init__(self, spec: NetSpec) -> None:
@@ -58,12 +58,12 @@ class DetectorNet(nn.Module):
         self.towards_score = _WideBlock(width, 5)
         self.towards_box = _WideBlock(width, 5)
         self.to_logit, self.to_edges = nn.Conv2d(width, 1, 1), nn.Conv2d(width, 4, 1)
-        for last, guess in ((self.to_logit, _RARE), (self.to_edges, 0.0)):
+        for last, bias in ((self.to_logit, _PRIOR_LOGIT), (self.to_edges, 0.0)):
             nn.init.normal_(last.weight, std=1e-3)
-            nn.init.constant_(last.bias, guess)  # pyright: ignore[reportArgumentType]
+            nn.init.constant_(last.bias, bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and x1, y1, x2, y2 of each cell's box."""
+        """Return the logits and boxes (x1, y1, x2, y2) of all cells."""
         *finer, coarsest = self.encoder(images.float().permute(0, 3, 1, 2))
         mixed = self.mix(self.decoder([*finer, self.context(coarsest)]))
         logits = self.to_logit(self.towards_score(mixed))[:, 0]
@@ -78,20 +78,19 @@ class DetectorNet(nn.Module):
 
 
 class BoxDecoder(nn.Module):
-    """The exported detector: uint8 images to the best ``most`` boxes (n, most, 4) and scores (n, most), best first.
+    """The exported detector: uint8 images to the best boxes (n, max_boxes, 4) and their scores.
 
-    Several cells may tell of one person: who reads this keeps one of boxes that overlap
-    (``box_nms``). A maximum of each 3x3 cells, which would nearly spare that, loses people who
-    stand close together.
+    Several cells may predict the same person: the reader of the outputs applies NMS (``box_nms``).
+    3x3 max pooling, which would nearly replace NMS, loses people who stand close together.
     """
 
-    def __init__(self, net: DetectorNet, *, most: int = 300) -> None:
+    def __init__(self, net: DetectorNet, *, max_boxes: int = 300) -> None:
         super().__init__()
         self.net = net
-        self.most = min(most, net.spec.heatmap_size.height * net.spec.heatmap_size.width)
+        self.max_boxes = min(max_boxes, net.spec.heatmap_size.height * net.spec.heatmap_size.width)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return boxes in input pixels and scores 0..1."""
+        """Return boxes in input pixels and scores (n, max_boxes) in 0..1, best first."""
         logits, boxes = self.net(images)
-        best, where = torch.sigmoid(logits).flatten(1).topk(self.most, dim=1)
+        best, where = torch.sigmoid(logits).flatten(1).topk(self.max_boxes, dim=1)
         return boxes.flatten(2).transpose(1, 2).gather(1, where[..., None].expand(-1, -1, 4)), best

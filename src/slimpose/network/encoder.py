@@ -1,4 +1,4 @@
-"""Encoders: any timm ``features_only`` model, its last stages cut off where they are not used."""
+"""Encoders: any timm ``features_only`` model, without the last stages that are not used."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ from slimpose.network.spec import NetSpec
 
 _ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hard-swish": nn.Hardswish}
 _REPLACED = (nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
-_NORMALISED_TO_ONE = ("mobilenetv2",)
-"""Encoders started here from MoveNet's trunk read pixels as -1..1, whatever timm's own weights expect."""
+_SYMMETRIC_INPUT = ("mobilenetv2",)
+"""Encoders that read pixels as -1..1, as MoveNet's trunk does, whatever timm's weights expect."""
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class FrozenStem(NamedTuple):
-    """Frozen first stages computed elsewhere: how many, and a function of ``Encoder.forward``'s images.
+    """The frozen first stages of an encoder, computed by another runtime.
 
-    It gives those of the encoder's maps that lie in them; last of all, in any case, what the next
-    stage takes.
+    Attributes:
+        stages: How many there are.
+        maps_of: Takes the images of ``Encoder.forward``; returns the encoder's maps within these
+            stages and, last, the input of the next stage.
     """
 
     stages: int
@@ -38,7 +41,7 @@ class Encoder(nn.Module):
     """Images to feature maps.
 
     Input: float (n, 3, H, W) RGB in 0..255; the normalization is inside.
-    Output: the stride-4, 8, 16 (and 32) maps, finest first; ``channels`` tells their widths.
+    Output: the stride-4, 8, 16 (and 32) maps, finest first; ``channels`` are their widths.
     """
 
     mean_pixel: Tensor
@@ -46,19 +49,13 @@ class Encoder(nn.Module):
 
     def __init__(self, spec: NetSpec) -> None:
         super().__init__()
-        finest_to_coarsest = (1, 2, 3, 4) if spec.encoder_stride == 32 else (1, 2, 3)
-        create = partial(timm.create_model, spec.encoder, features_only=True, pretrained=False)
-        if scaled.is_scaled(spec):
-            self.body = scaled.build(spec, out_indices=finest_to_coarsest)
-        elif spec.encoder.startswith("mobilenetv2"):
-            self.body = create(out_indices=finest_to_coarsest, pad_type="same")
-        else:
-            self.body = create(out_indices=finest_to_coarsest)
+        self.body = _create_body(spec)
         maps = cast(FeatureInfo, self.body.feature_info)
         strides = tuple(maps.reduction())
         if strides[-1] != spec.encoder_stride:
             raise ValueError(
-                f"encoder {spec.encoder!r} gives strides {strides}; expected the last to be {spec.encoder_stride}"
+                f"encoder {spec.encoder!r} has strides {strides}; "
+                f"expected the last to be {spec.encoder_stride}"
             )
         _drop_unused_stages(self.body, last_map=maps.module_name()[-1])
         self.channels: tuple[int, ...] = tuple(maps.channels())
@@ -68,60 +65,47 @@ class Encoder(nn.Module):
             narrow(self.body, spec.inner_widths)
         if spec.activation != "as-trained":
             _replace(self.body, _REPLACED, partial(_ACTIVATIONS[spec.activation], inplace=True))
-        if spec.encoder.startswith(_NORMALISED_TO_ONE):
-            mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-        else:
-            config = timm.get_pretrained_cfg(spec.encoder)
-            mean, std = (
-                (config.mean, config.std)
-                if config
-                else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-            )
-        self.map_ends = tuple(maps.module_name())
-        self.front: FrozenStem | None = None
-        self.register_buffer(
-            "mean_pixel", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False
-        )
-        self.register_buffer(
-            "std_pixel", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False
-        )
+        self.map_modules = tuple(maps.module_name())
+        self.frozen_stem: FrozenStem | None = None
+        for name, values in zip(("mean_pixel", "std_pixel"), _normalization(spec), strict=True):
+            pixel = 255 * torch.tensor(values).view(1, 3, 1, 1)
+            self.register_buffer(name, pixel, persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps, finest first."""
-        if self.front is None or not self.training:
+        if self.frozen_stem is None or not self.training:
             return self.body((images - self.mean_pixel) / self.std_pixel)
-        maps = self.front.maps_of(images)
-        reached = maps[-1]
-        if f"blocks.{self.front.stages - 1}" not in self.map_ends:
+        count = self.frozen_stem.stages
+        maps = self.frozen_stem.maps_of(images)
+        features = maps[-1]
+        if f"blocks.{count - 1}" not in self.map_modules:
             maps = maps[:-1]
-        for number, stage in list(enumerate(cast(nn.Sequential, self.body.blocks)))[
-            self.front.stages :
-        ]:
-            reached = stage(reached)
-            if f"blocks.{number}" in self.map_ends:
-                maps.append(reached)
+        for number, stage in list(enumerate(cast(nn.Sequential, self.body.blocks)))[count:]:
+            features = stage(features)
+            if f"blocks.{number}" in self.map_modules:
+                maps.append(features)
         return maps
 
     def stem_module(self, count: int) -> nn.Module:
-        """Return the stem and the first ``count`` stages as a module of their own, for ``Front``.
+        """Return the stem and the first ``count`` stages as a module, for ``FrozenStem``.
 
-        It takes pixels 0..255 as (n, H, W, 3) and returns those of the encoder's maps that it
-        reaches; last of all, in any case, what the next stage takes.
+        It takes pixels 0..255 as (n, H, W, 3) and returns the encoder's maps within these stages
+        and, last, the input of the next stage.
         """
-        return _FrontModule(self, count)
+        return _StemModule(self, count)
 
     def stages(self, count: int) -> list[nn.Module]:
-        """Return the stem and the first ``count`` stages, for freezing; none for 0.
+        """Return the stem and the first ``count`` stages, for freezing; an empty list for 0.
 
         Raises:
-            ValueError: If the encoder has fewer, or is not built of stem and ``blocks``.
+            ValueError: If the encoder has fewer stages, or no stem and ``blocks``.
         """
         if not count:
             return []
         blocks = getattr(self.body, "blocks", None)
         if blocks is None or not 0 < count <= len(blocks):
-            has = "no stages under that name" if blocks is None else f"{len(blocks)}"
-            raise ValueError(f"frozen_stages is {count}; this encoder has {has}")
+            available = "no stages named blocks" if blocks is None else f"{len(blocks)}"
+            raise ValueError(f"frozen_stages is {count}; this encoder has {available}")
         return [
             self.body.get_submodule("conv_stem"),
             self.body.get_submodule("bn1"),
@@ -129,26 +113,44 @@ class Encoder(nn.Module):
         ]
 
 
-class _FrontModule(nn.Module):
+class _StemModule(nn.Module):
     def __init__(self, encoder: Encoder, count: int) -> None:
         super().__init__()
         self._encoder, self._stages = encoder, encoder.stages(count)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         encoder = self._encoder
-        reached = (pixels.permute(0, 3, 1, 2) - encoder.mean_pixel) / encoder.std_pixel
+        features = (pixels.permute(0, 3, 1, 2) - encoder.mean_pixel) / encoder.std_pixel
         stem, norm, *stages = self._stages
-        reached = norm(stem(reached))
+        features = norm(stem(features))
         maps: list[Tensor] = []
         for number, stage in enumerate(stages):
-            reached = stage(reached)
-            if f"blocks.{number}" in encoder.map_ends or number + 3 == len(self._stages):
-                maps.append(reached)
+            features = stage(features)
+            if f"blocks.{number}" in encoder.map_modules or number == len(stages) - 1:
+                maps.append(features)
         return maps
 
 
+def _create_body(spec: NetSpec) -> nn.Module:
+    out_indices = (1, 2, 3, 4) if spec.encoder_stride == 32 else (1, 2, 3)
+    if scaled.is_scaled(spec):
+        return scaled.build(spec, out_indices=out_indices)
+    create = partial(timm.create_model, spec.encoder, features_only=True, pretrained=False)
+    if spec.encoder.startswith("mobilenetv2"):
+        return create(out_indices=out_indices, pad_type="same")
+    return create(out_indices=out_indices)
+
+
+def _normalization(spec: NetSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of the pixels, in 0..1."""
+    if spec.encoder.startswith(_SYMMETRIC_INPUT):
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    config = timm.get_pretrained_cfg(spec.encoder)
+    return (config.mean, config.std) if config else (_IMAGENET_MEAN, _IMAGENET_STD)
+
+
 def _drop_unused_stages(body: nn.Module, *, last_map: str) -> None:
-    """Cut off what lies behind the last map: timm keeps, and computes, EfficientNets' last stages."""
+    """Remove the stages after the last map: timm keeps and computes EfficientNets' last stages."""
     stages, _, last = last_map.partition(".")
     if stages == "blocks" and last.isdecimal():
         body.blocks = cast(nn.Sequential, body.blocks)[: int(last) + 1]

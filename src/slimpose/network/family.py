@@ -1,4 +1,4 @@
-"""The named members of the family."""
+"""The named networks of the family."""
 
 from __future__ import annotations
 
@@ -28,27 +28,30 @@ FAMILY: dict[str, NetSpec] = {
         deconv_widths=(36, 36, 36),
     ),
 }
-"""b0..b6 the paper's (b1 its choice), r18..r50 its comparison (no head convolution), lite* the hardware-portable
-form of b*, mnv2 the shipped default, mnv2-wide its teacher, dpu* what ``slimpose fit --gmac 0.43``
-finds for Xilinx's B1024 (and B512) and for B2304."""
+"""Networks of the family by name.
+
+b0..b6 are the paper's (b1 its choice), r18..r50 its comparison (no head convolution), lite* the
+hardware-portable form of b*, mnv2 the shipped default, mnv2-wide its teacher, dpu* what
+``slimpose fit --gmac 0.43`` finds for Xilinx's B1024 (and B512) and for B2304.
+"""
 
 
 def family_spec(name: str, *, size: Size | None = None) -> NetSpec:
-    """Return the member of that name, at another input size if given.
+    """Return the spec of a network of the family, at another input size if given.
 
     Raises:
-        ValueError: If there is none, with the names there are.
+        ValueError: If the name is unknown; lists the known names.
     """
     if name not in FAMILY:
-        raise ValueError(f"no net is named {name!r}; expected one of {', '.join(FAMILY)}")
+        raise ValueError(f"no network is named {name!r}; expected one of {', '.join(FAMILY)}")
     return FAMILY[name].at(size) if size else FAMILY[name]
 
 
 def detector_of(spec: NetSpec, *, size: Size = DETECTOR_SIZE) -> NetSpec:
-    """Return the person detector's spec with the same encoder: two deconvolutions, to stride 8, with sum skips.
+    """Return the spec of a person detector with the same encoder, of stride 8 with summed skips.
 
-    Small people live in the finer maps: skips, which the paper found useless for crops, are what
-    finds them.
+    Small people appear only in the finer maps: skips, which the paper found useless for crops, are
+    needed to detect them.
     """
     return dataclasses.replace(
         spec, size=size, head_width=96, deconv_widths=(64, 64), skip="sum", joints=0

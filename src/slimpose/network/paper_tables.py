@@ -1,9 +1,9 @@
-"""Every row of the paper's Tables III to VII: the net that reproduces it, and what the paper prints for it.
+"""The rows of the paper's Tables III to VII: networks that reproduce them, and printed results.
 
 Source:
     Yamazaki and Mori, "Rethinking Deconvolution for 2D Human Pose Estimation: Light yet Accurate
-    Model for Real-time Edge Computing", 2021, arXiv:2111.04226. AP is on COCO val2017, nets not
-    distilled.
+    Model for Real-time Edge Computing", 2021, arXiv:2111.04226. AP is on COCO val2017, without
+    distillation.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ Table = Literal["III", "IV", "V", "VI", "VII"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperRow:
-    """One row.
+    """One row of a table.
 
     Attributes:
         table: Roman number of the paper's table.
         row: What distinguishes the row in its table.
-        tool: The paper's "GFLOPs", rounded or cut to 2 decimals; ``Cost.tool_number`` says what
-            they are.
-        ap: The paper's AP in percent; Table IV's 7.11, 7.13 and 7.18 are typing errors, put right
-            here.
-        spec: The net that gives that number.
+        gflops: The paper's "GFLOPs", rounded or cut to 2 decimals; see ``Cost.paper_gflops``.
+        ap: The paper's AP in percent; Table IV's typing errors 7.11, 7.13 and 7.18 are
+            corrected here.
+        spec: The network of the row.
     """
 
     table: Table
     row: str
-    tool: float
+    gflops: float
     ap: float
     spec: NetSpec
 
@@ -57,7 +56,7 @@ def _b1_widths(head: int, channels: int) -> NetSpec:
 
 
 _BY_SIZE = tuple(
-    PaperRow(table="III", row=text, tool=tool, ap=ap, spec=_B1.at(Size.parse(text)))
+    PaperRow(table="III", row=text, gflops=tool, ap=ap, spec=_B1.at(Size.parse(text)))
     for text, tool, ap in (
         ("128x96", 0.14, 54.8),
         ("160x128", 0.24, 61.4),
@@ -69,7 +68,7 @@ _BY_SIZE = tuple(
 )
 
 _BY_ENCODER = tuple(
-    PaperRow(table="IV", row=row, tool=tool, ap=ap, spec=_deconvolutions(name, channels))
+    PaperRow(table="IV", row=row, gflops=tool, ap=ap, spec=_deconvolutions(name, channels))
     for row, name, channels, tool, ap in (
         ("ResNet-18, 16", "r18", 16, 1.69, 48.3),
         ("ResNet-18, 32", "r18", 32, 1.76, 66.9),
@@ -88,31 +87,33 @@ _BY_ENCODER = tuple(
         ("EfficientNet-B6", "b6", 32, 3.07, 72.5),
     )
 )
-"""A ResNet row's number is the channels of each deconvolution; EfficientNets have 32. ResNets have no head
-convolution: only so do they fit."""
+"""The number in a ResNet row is the channels of each deconvolution; EfficientNets have 32.
+
+ResNets have no head convolution: with one, the printed numbers do not fit.
+"""
 
 _BY_LEVELS = (
     PaperRow(
         table="V",
         row="2 levels",
-        tool=0.37,
+        gflops=0.37,
         ap=67.1,
         spec=dataclasses.replace(_B1, encoder_stride=16, deconv_widths=(32, 32)),
     ),
-    PaperRow(table="V", row="3 levels", tool=0.56, ap=69.7, spec=_B1),
+    PaperRow(table="V", row="3 levels", gflops=0.56, ap=69.7, spec=_B1),
     PaperRow(
         table="V",
         row="4 levels",
-        tool=0.75,
+        gflops=0.75,
         ap=68.6,
         spec=dataclasses.replace(_B1, deconv_widths=(32,) * 4),
     ),
 )
-"""Two levels are an encoder cut at stride 16; four give heatmaps of 128x96, where the others give 64x48."""
+"""Two levels: the encoder ends at stride 16. Four levels: heatmaps of 128x96 instead of 64x48."""
 
 _BY_WIDTH = tuple(
     PaperRow(
-        table="VI", row=f"{head}-{channels}", tool=tool, ap=ap, spec=_b1_widths(head, channels)
+        table="VI", row=f"{head}-{channels}", gflops=tool, ap=ap, spec=_b1_widths(head, channels)
     )
     for head, channels, tool, ap in (
         (320, 256, 4.50, 69.6),
@@ -123,16 +124,22 @@ _BY_WIDTH = tuple(
         (10, 8, 0.50, 19.7),
     )
 )
-"""Channels of the head and of each deconvolution."""
+"""Rows are named by the channels of the head and of each deconvolution."""
 
 _BY_SKIP = (
-    PaperRow(table="VII", row="none", tool=0.56, ap=69.7, spec=_B1),
+    PaperRow(table="VII", row="none", gflops=0.56, ap=69.7, spec=_B1),
     PaperRow(
-        table="VII", row="concat", tool=0.56, ap=69.4, spec=dataclasses.replace(_B1, skip="concat")
+        table="VII",
+        row="concat",
+        gflops=0.56,
+        ap=69.4,
+        spec=dataclasses.replace(_B1, skip="concat"),
     ),
-    PaperRow(table="VII", row="sum", tool=0.56, ap=68.4, spec=dataclasses.replace(_B1, skip="sum")),
+    PaperRow(
+        table="VII", row="sum", gflops=0.56, ap=68.4, spec=dataclasses.replace(_B1, skip="sum")
+    ),
 )
-"""The paper does not say where its skips join; at strides 16 and 8 both rows count what it prints."""
+"""The paper does not say where skips join; at strides 16 and 8 both rows count as printed."""
 
 ROWS: tuple[PaperRow, ...] = (*_BY_SIZE, *_BY_ENCODER, *_BY_LEVELS, *_BY_WIDTH, *_BY_SKIP)
-"""All rows, in the paper's order."""
+"""All rows in the paper's order."""

@@ -1,4 +1,4 @@
-"""The pose net: crops of one person each to heatmaps, one a joint."""
+"""The pose network: crops of one person each to heatmaps, one per joint."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class PoseNet(nn.Module):
     """uint8 crops (n, H, W, 3) RGB to heatmaps (n, joints, H/stride, W/stride), peaks near 1.
 
     Args:
-        spec: Which.
-        alignment: Where the cells lay when its weights were trained, if not here.
+        spec: The network.
+        alignment: Where the heatmaps' cells lay when the weights were trained.
     """
 
     def __init__(self, spec: NetSpec, alignment: Alignment = "centers") -> None:
@@ -29,20 +29,16 @@ class PoseNet(nn.Module):
         nn.init.zeros_(self.to_heatmaps.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, crops: Tensor, with_maps: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """Return heatmaps; any input size that is a multiple of the encoder's stride is taken.
+        """Return heatmaps; any input size that is a multiple of the encoder's stride works.
 
-        ``with_maps`` returns what they come from too: the encoder's maps, finest first, and the
-        head's (n, head_width, h, w) before its activation.
+        With ``with_maps``, also return the encoder's maps, finest first, and the head's output
+        (n, head_width, h, w) before its activation.
         """
         features = self.encoder(crops.float().permute(0, 3, 1, 2))
         if not with_maps:
             return self._heatmaps(self.decoder(features))
-        narrowed = self.decoder.head_features(features)
-        return (
-            self._heatmaps(self.decoder.decode(features, narrowed.relu())),
-            *features,
-            narrowed,
-        )
+        head = self.decoder.head_features(features)
+        return self._heatmaps(self.decoder.decode(features, head.relu())), *features, head
 
     def _heatmaps(self, decoded: Tensor) -> Tensor:
         return align_heatmaps(self.to_heatmaps(decoded), self.alignment, stride=self.spec.stride)

@@ -1,16 +1,16 @@
-"""A smaller net out of a trained one: inner channels of its blocks go, and what is left is refitted to give the same.
+"""Prune a trained network: remove hidden channels of its blocks and refit the rest.
 
-A block's last convolution mixes its inner channels linearly, so what the block can still give
-without some of them is a least-squares problem with one answer. Channels go one by one, each time
-the one whose loss the others make good best. Which block gives how many: so that for the
-multiply-adds saved the sum of the blocks' relative errors is least. At last the blocks are refitted
-one after another, each on what those before it now give. Training goes on from there.
+A block's last convolution mixes its hidden channels linearly, so the best output without some of
+them is a least-squares problem with one solution. Channels are removed one by one, each time the
+one that the others can replace best. How many each block loses minimizes the sum of the blocks'
+relative errors for the multiply-adds saved. Finally the blocks are refitted one after another, each
+on the outputs of the refitted blocks before it. Training then continues from the result.
 
 Source:
     Hassibi and Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon",
     NeurIPS 1992 (the order; exact here, as the problem is quadratic).
     He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017 (the
-    refit, block by block, to the unpruned net's maps).
+    refit, block by block, to the unpruned network's maps).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from slimpose.network.narrowing import HiddenLayer, hidden_layers
 from slimpose.network.pose_net import PoseNet
 
 _ROUND_TO = 8
-_TOUCHED = 12
-"""Multiply-adds that take as long as writing and reading one inner value: what makes wide early blocks slow."""
+_MACS_PER_VALUE = 12
+"""Multiply-adds that take as long as writing and reading one hidden value."""
 _SAMPLES = 48
-"""Places of a map that are looked at in each picture."""
+"""Positions of a map that are sampled per image."""
 _RIDGE = 1e-4
 
 
@@ -43,10 +43,9 @@ class _Losses:
     """What a block loses with its channels.
 
     Attributes:
-        errors: The share of its output's variance that is lost once so many of them are gone; 0 for
-            none.
-        macs: Multiply-adds a channel.
-        cost: The same and its memory traffic.
+        errors: The share of its output's variance that is lost, by number of removed channels.
+        macs: Multiply-adds per channel.
+        cost: ``macs`` plus the memory traffic, in multiply-adds.
     """
 
     errors: Float64[np.ndarray, " widths"]
@@ -54,7 +53,7 @@ class _Losses:
     cost: int
 
     def width_at(self, price: float) -> int:
-        """Return the number of channels at which error and price times cost are least together."""
+        """Return the number of channels that minimizes error plus price times cost."""
         full = len(self.errors)
         widths = np.unique(np.append(np.arange(_ROUND_TO, full, _ROUND_TO), full))
         return int(widths[np.argmin(self.errors[full - widths] + price * self.cost * widths)])
@@ -63,80 +62,87 @@ class _Losses:
 @torch.no_grad()
 def prune(
     net: PoseNet,
-    pictures: Sequence[Crops],
+    images: Sequence[Crops],
     *,
     gmac: float,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PoseNet:
-    """Return a copy with at most so many multiply-adds at the net's own size; its spec says which widths are left.
+    """Return a smaller copy of a trained network; its spec has the remaining ``inner_widths``.
 
     Args:
         net: Trained.
-        pictures: uint8 batches (n, H, W, 3) of its size, a few hundred pictures together; about 3
-            MB each in memory.
-        gmac: True multiply-adds, in 1e9.
-        on_progress: Told how many blocks are refitted, of how many.
+        images: uint8 batches (n, H, W, 3) of its size, a few hundred images in total; about 3 MB
+            of memory each.
+        gmac: Largest number of true multiply-adds at the network's own size, in 1e9.
+        on_progress: Called with the number of refitted blocks and of all blocks.
 
     Raises:
-        ValueError: If the encoder's blocks are not plain inverted residuals, or the net cannot
-            become so small, or is so already.
+        ValueError: If the encoder's blocks are not plain inverted residuals, or ``gmac`` is too
+            small for the network or not smaller than its own.
     """
     net = copy.deepcopy(net).eval()
     blocks = hidden_layers(net.encoder.body)
-    costs = _costs(net, pictures[0], blocks)
-    rest = cost_of_spec(net.spec).macs - sum(
-        inner.width * macs for inner, (macs, _) in zip(blocks, costs, strict=True)
+    costs = _costs(net, images[0], blocks)
+    fixed_macs = cost_of_spec(net.spec).macs - sum(
+        block.width * macs for block, (macs, _) in zip(blocks, costs, strict=True)
     )
-    _check(blocks, costs, rest=rest, gmac=gmac)
-    places = [(inner.project, True) for inner in blocks] + [
-        (inner.block, False) for inner in blocks
-    ]
-    seen = _gather(net, pictures, places)
-    seen, given = seen[: len(blocks)], seen[len(blocks) :]
+    _check_gmac(blocks, costs, fixed_macs=fixed_macs, gmac=gmac)
+    samples = _sample_values(
+        net,
+        images,
+        [(block.project, True) for block in blocks] + [(block.block, False) for block in blocks],
+    )
+    hidden, outputs = samples[: len(blocks)], samples[len(blocks) :]
     losses = [
-        _losses(inner, inside, output, macs, cost)
-        for inner, inside, output, (macs, cost) in zip(blocks, seen, given, costs, strict=True)
+        _losses(block, values, output, macs, cost)
+        for block, values, output, (macs, cost) in zip(blocks, hidden, outputs, costs, strict=True)
     ]
-    del seen
-    widths = _widths(losses, rest=rest, gmac=gmac)
-    for place, (inner, width) in enumerate(zip(blocks, widths, strict=True)):
-        _refit(net, pictures, inner, given[place], width)
-        on_progress(place + 1, len(blocks))
+    del samples, hidden  # most of the memory
+    widths = _widths(losses, fixed_macs=fixed_macs, gmac=gmac)
+    for index, (block, width) in enumerate(zip(blocks, widths, strict=True)):
+        _refit(net, images, block, outputs[index], width)
+        on_progress(index + 1, len(blocks))
     net.spec = dataclasses.replace(net.spec, inner_widths=tuple(widths))
     return net
 
 
-def _gather(
-    net: nn.Module, pictures: Sequence[Crops], wanted: Sequence[tuple[nn.Module, bool]]
+def _sample_values(
+    net: nn.Module, images: Sequence[Crops], modules: Sequence[tuple[nn.Module, bool]]
 ) -> list[Tensor]:
-    """Return what modules are given (True) or give, at the same random places of each picture: (samples, channels)."""
-    found: list[list[Tensor]] = [[] for _ in wanted]
+    """Return the values (samples, channels) of modules at the same random positions per image.
 
-    def note(index: int, values: Tensor) -> None:
-        rng = torch.Generator().manual_seed(len(found[index]))
+    Args:
+        net: Run on the images.
+        images: uint8 batches (n, H, W, 3).
+        modules: Modules of the network, and whether to sample their input (True) or output.
+    """
+    samples: list[list[Tensor]] = [[] for _ in modules]
+
+    def record(index: int, values: Tensor) -> None:
+        rng = torch.Generator().manual_seed(len(samples[index]))
         maps = values.flatten(2)
-        places = torch.stack(
+        positions = torch.stack(
             [torch.randperm(maps.shape[2], generator=rng)[:_SAMPLES] for _ in maps]
         )
-        chosen = maps.gather(2, places[:, None].expand(-1, maps.shape[1], -1))
-        found[index].append(chosen.transpose(1, 2).flatten(0, 1))
+        chosen = maps.gather(2, positions[:, None].expand(-1, maps.shape[1], -1))
+        samples[index].append(chosen.transpose(1, 2).flatten(0, 1))
 
     def hook(index: int, is_input: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        return lambda _, inputs, output: note(index, inputs[0] if is_input else output)
+        return lambda _, inputs, output: record(index, inputs[0] if is_input else output)
 
     hooks = [
         module.register_forward_hook(hook(index, is_input))
-        for index, (module, is_input) in enumerate(wanted)
+        for index, (module, is_input) in enumerate(modules)
     ]
-    for batch in pictures:
+    for batch in images:
         net(torch.from_numpy(batch))
     for registered in hooks:
         registered.remove()
-    return [torch.cat(values) for values in found]
+    return [torch.cat(values) for values in samples]
 
 
-def _costs(net: nn.Module, pictures: Crops, blocks: Sequence[HiddenLayer]) -> list[tuple[int, int]]:
-    """Return multiply-adds an inner channel of each block, and the same with what its values take to touch."""
+def _costs(net: nn.Module, images: Crops, blocks: Sequence[HiddenLayer]) -> list[tuple[int, int]]:
+    """Return multiply-adds per hidden channel of each block, without and with memory traffic."""
     pixels: dict[nn.Module, int] = {}
 
     def measure(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
@@ -144,94 +150,92 @@ def _costs(net: nn.Module, pictures: Crops, blocks: Sequence[HiddenLayer]) -> li
 
     hooks = [
         layer.register_forward_hook(measure)
-        for inner in blocks
-        for layer in (inner.expand, inner.depthwise, inner.project)
+        for block in blocks
+        for layer in (block.expand, block.depthwise, block.project)
     ]
-    net(torch.from_numpy(pictures[:1]))
+    net(torch.from_numpy(images[:1]))
     for hook in hooks:
         hook.remove()
     costs: list[tuple[int, int]] = []
-    for inner in blocks:
-        made, filtered = pixels[inner.expand], pixels[inner.depthwise]
+    for block in blocks:
+        expanded, filtered = pixels[block.expand], pixels[block.depthwise]
         macs = (
-            made * inner.expand.weight[0].numel()
-            + filtered * inner.depthwise.weight[0].numel()
-            + pixels[inner.project] * inner.project.out_channels
+            expanded * block.expand.weight[0].numel()
+            + filtered * block.depthwise.weight[0].numel()
+            + pixels[block.project] * block.project.out_channels
         )
-        costs.append((macs, macs + _TOUCHED * (made + filtered)))
+        costs.append((macs, macs + _MACS_PER_VALUE * (expanded + filtered)))
     return costs
 
 
-def _centerd(values: Tensor) -> tuple[Tensor, Tensor]:
+def _center(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values (samples, channels) in double precision minus their mean, and the mean."""
     values = values.double()
     mean = values.mean(0)
     return values - mean, mean
 
 
-def _covariance(centerd: Tensor) -> Tensor:
-    covariance = centerd.T @ centerd / len(centerd)
-    return (
-        covariance
-        + _RIDGE
-        * covariance.diagonal().mean().clamp_min(1e-12)
-        * torch.eye(len(covariance)).double()
-    )
+def _covariance(centered: Tensor) -> Tensor:
+    covariance = centered.T @ centered / len(centered)
+    ridge = _RIDGE * covariance.diagonal().mean().clamp_min(1e-12)
+    return covariance + ridge * torch.eye(len(covariance)).double()
 
 
-def _order(inside: Tensor, wanted: Tensor) -> tuple[list[int], list[float]]:
-    """Return the channels in the order in which they go, and the squared error a sample once each is gone.
+def _removal_order(hidden: Tensor, target: Tensor) -> tuple[list[int], list[float]]:
+    """Return the channels in the order of removal, and the squared error per sample after each.
 
     Args:
-        inside: (samples, channels).
-        wanted: (samples, outputs), to be mixed from them.
+        hidden: (samples, channels).
+        target: (samples, outputs), to be mixed linearly from ``hidden``.
     """
-    inside, wanted = _centerd(inside)[0], _centerd(wanted)[0]
-    inverse = torch.linalg.inv(_covariance(inside))
-    weights = inverse @ (inside.T @ wanted / len(inside))
+    hidden, target = _center(hidden)[0], _center(target)[0]
+    inverse = torch.linalg.inv(_covariance(hidden))
+    weights = inverse @ (hidden.T @ target / len(hidden))
     order: list[int] = []
     errors: list[float] = []
     error = 0.0
     for _ in range(len(weights)):
         losses = weights.square().sum(1) / inverse.diagonal()
-        losses[order] = float("inf")  # they are nought over nought
-        gone = int(losses.argmin())
-        error += float(losses[gone])
-        column = inverse[:, gone] / inverse[gone, gone]
-        weights = weights - torch.outer(column, weights[gone])
-        inverse = inverse - torch.outer(column, inverse[gone])
-        order.append(gone)
+        losses[order] = float("inf")  # 0 / 0 for removed channels
+        removed = int(losses.argmin())
+        error += float(losses[removed])
+        column = inverse[:, removed] / inverse[removed, removed]
+        weights = weights - torch.outer(column, weights[removed])
+        inverse = inverse - torch.outer(column, inverse[removed])
+        order.append(removed)
         errors.append(error)
     return order, errors
 
 
-def _losses(inner: HiddenLayer, inside: Tensor, output: Tensor, macs: int, cost: int) -> _Losses:
-    norm = inner.project_norm
+def _losses(block: HiddenLayer, hidden: Tensor, output: Tensor, macs: int, cost: int) -> _Losses:
+    norm = block.project_norm
     assert norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    _, errors = _order(inside, inside @ inner.project.weight[:, :, 0, 0].T * scale)
-    variance = float(_centerd(output)[0].square().sum(1).mean())
+    _, errors = _removal_order(hidden, hidden @ block.project.weight[:, :, 0, 0].T * scale)
+    variance = float(_center(output)[0].square().sum(1).mean())
     shares = np.array([0.0, *errors[:-1]]) / max(variance, 1e-12)
     return _Losses(errors=shares, macs=macs, cost=cost)
 
 
-def _check(
-    blocks: Sequence[HiddenLayer], costs: Sequence[tuple[int, int]], *, rest: int, gmac: float
+def _check_gmac(
+    blocks: Sequence[HiddenLayer], costs: Sequence[tuple[int, int]], *, fixed_macs: int, gmac: float
 ) -> None:
-    """Raise ValueError unless the blocks can become so narrow, and are not so yet; ``rest`` is what all else costs."""
-    pairs = [(inner.width, macs) for inner, (macs, _) in zip(blocks, costs, strict=True)]
-    whole = (rest + sum(width * macs for width, macs in pairs)) / 1e9
-    least = (rest + sum(min(width, _ROUND_TO) * macs for width, macs in pairs)) / 1e9
-    if not least < gmac < whole:
+    """Raise ValueError unless pruning the blocks can reach ``gmac``; ``fixed_macs`` is the rest."""
+    pairs = [(block.width, macs) for block, (macs, _) in zip(blocks, costs, strict=True)]
+    full = (fixed_macs + sum(width * macs for width, macs in pairs)) / 1e9
+    least = (fixed_macs + sum(min(width, _ROUND_TO) * macs for width, macs in pairs)) / 1e9
+    if not least < gmac < full:
         raise ValueError(
-            f"gmac is {gmac:g}; this net has {whole:.3f} and could be pruned to {least:.3f}: expected a number between"
+            f"gmac is {gmac:g}; this network has {full:.3f} and can be pruned to {least:.3f}: "
+            "expected a number between"
         )
 
 
-def _widths(losses: Sequence[_Losses], *, rest: int, gmac: float) -> list[int]:
-    """Return what each block keeps: the price of a channel rises until all are cheap enough together."""
+def _widths(losses: Sequence[_Losses], *, fixed_macs: int, gmac: float) -> list[int]:
+    """Return each block's width: bisect the price of a channel until ``gmac`` is reached."""
 
     def gmac_at(price: float) -> float:
-        return (rest + sum(block.width_at(price) * block.macs for block in losses)) / 1e9
+        return (fixed_macs + sum(block.width_at(price) * block.macs for block in losses)) / 1e9
 
     low, high = 1e-16, 1.0
     for _ in range(100):
@@ -244,21 +248,21 @@ def _widths(losses: Sequence[_Losses], *, rest: int, gmac: float) -> list[int]:
 
 
 def _refit(
-    net: nn.Module, pictures: Sequence[Crops], inner: HiddenLayer, output: Tensor, width: int
+    net: nn.Module, images: Sequence[Crops], block: HiddenLayer, output: Tensor, width: int
 ) -> None:
-    """Take a block's channels down to a width, then have it give again what it gave, of what it is given now."""
-    inside, entering = _gather(net, pictures, [(inner.project, True), (inner.block, True)])
-    wanted = output - entering if inner.is_residual else output
-    kept = torch.tensor(sorted(_order(inside, wanted)[0][inner.width - width :]))
-    inner.keep(kept)
-    channels, _ = _centerd(inside[:, kept])
-    target, mean = _centerd(wanted)
-    weights = torch.linalg.solve(_covariance(channels), channels.T @ target / len(channels))
-    mixed = inside[:, kept].double() @ weights
-    norm = inner.project_norm
+    """Reduce a block to a width, then refit it to the unpruned output from its current input."""
+    hidden, block_input = _sample_values(net, images, [(block.project, True), (block.block, True)])
+    target = output - block_input if block.is_residual else output
+    kept = torch.tensor(sorted(_removal_order(hidden, target)[0][block.width - width :]))
+    block.keep(kept)
+    channels, _ = _center(hidden[:, kept])
+    centered, mean = _center(target)
+    weights = torch.linalg.solve(_covariance(channels), channels.T @ centered / len(channels))
+    mixed = hidden[:, kept].double() @ weights
+    norm = block.project_norm
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    inner.project.weight.copy_(weights.T[:, :, None, None])
+    block.project.weight.copy_(weights.T[:, :, None, None])
     norm.running_mean.copy_(mixed.mean(0))
     norm.running_var.copy_(mixed.var(0))
     norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))

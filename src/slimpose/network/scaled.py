@@ -1,4 +1,4 @@
-"""MobileNetV2 and EfficientNet-Lite of any width and depth, channels rounded to what a chip computes at a time.
+"""MobileNetV2 and EfficientNet-Lite of any width, depth and channel rounding.
 
 Source:
     Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, table 2.
@@ -26,7 +26,7 @@ _MAPS_AT = {4: 1, 8: 2, 16: 4, 32: 6}
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Blocks of one kind: the first has the stride, all the same width. Expansion 1 is a depthwise separable block."""
+    """Blocks of one width; the first has the stride. Expansion 1: a depthwise separable block."""
 
     kernel: int
     stride: int
@@ -42,7 +42,7 @@ class Design:
     Attributes:
         stages: From fine to coarse.
         stem: Channels of the first convolution.
-        fixed_stem: Whether the width leaves the stem as it is.
+        fixed_stem: Whether the width multiplier does not apply to the stem.
     """
 
     stages: tuple[Stage, ...]
@@ -82,11 +82,13 @@ DESIGNS: dict[str, Design] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One inverted residual: 1x1 to ``inner``, depthwise, 1x1 to ``out``, added to its input where they match.
+    """One inverted residual: 1x1, depthwise, 1x1, added to the input where shapes match.
 
     Attributes:
-        name: timm's, such as ``blocks.2.0``.
-        channels: Of the input, of the depthwise convolution, of the output.
+        name: timm's name, such as ``blocks.2.0``.
+        kernel: Size of the depthwise convolution.
+        stride: Of the depthwise convolution.
+        channels: Of the input, the depthwise convolution and the output.
         expands: Whether there is a first 1x1 convolution.
     """
 
@@ -103,7 +105,7 @@ class Block:
 
 
 def is_scaled(spec: NetSpec) -> bool:
-    """Return whether a spec asks for another width, depth or rounding than the encoder's name says."""
+    """Return whether a spec changes the width, depth or rounding of its encoder."""
     return (spec.width_multiplier, spec.depth_multiplier, spec.round_to) != (1.0, 1.0, 8)
 
 
@@ -122,16 +124,16 @@ def blocks(spec: NetSpec) -> tuple[Block, ...]:
         ValueError: If the encoder cannot be scaled.
     """
     design = _design(spec)
-    made: list[Block] = []
+    result: list[Block] = []
     width = stem_channels(spec)
-    for place, (stage, repeats) in enumerate(zip(design.stages, _repeats(spec), strict=True)):
-        if place > _MAPS_AT[spec.encoder_stride]:
+    for index, (stage, repeats) in enumerate(zip(design.stages, _repeats(spec), strict=True)):
+        if index > _MAPS_AT[spec.encoder_stride]:
             break
         out = _rounded(spec, stage.channels * spec.width_multiplier)
         for repeat in range(repeats):
-            made.append(
+            result.append(
                 Block(
-                    name=f"blocks.{place}.{repeat}",
+                    name=f"blocks.{index}.{repeat}",
                     kernel=stage.kernel,
                     stride=stage.stride if repeat == 0 else 1,
                     channels=(width, width * stage.expansion, out),
@@ -139,11 +141,11 @@ def blocks(spec: NetSpec) -> tuple[Block, ...]:
                 )
             )
             width = out
-    return tuple(made)
+    return tuple(result)
 
 
 def build(spec: NetSpec, *, out_indices: tuple[int, ...]) -> nn.Module:
-    """Return the encoder as timm makes it, weights random, TF "SAME" padding.
+    """Return the timm encoder with random weights and TF "SAME" padding.
 
     Raises:
         ValueError: If the encoder cannot be scaled.
@@ -151,9 +153,10 @@ def build(spec: NetSpec, *, out_indices: tuple[int, ...]) -> nn.Module:
     design = _design(spec)
     definition = [
         [
-            f"{'ds' if s.expansion == 1 else 'ir'}_r1_k{s.kernel}_s{s.stride}_e{s.expansion}_c{s.channels}"
+            f"{'ds' if stage.expansion == 1 else 'ir'}_r1_k{stage.kernel}_s{stage.stride}"
+            f"_e{stage.expansion}_c{stage.channels}"
         ]
-        for s in design.stages
+        for stage in design.stages
     ]
     block_args = decode_arch_def(definition)
     repeated = [
@@ -192,7 +195,7 @@ def _design(spec: NetSpec) -> Design:
 
 
 def _repeats(spec: NetSpec) -> list[int]:
-    """Blocks of each stage: deeper or shallower but for the first and the last."""
+    """Blocks of each stage; the depth multiplier does not apply to the first and the last."""
     repeats = [stage.repeats for stage in _design(spec).stages]
     return [
         repeats[0],
@@ -202,5 +205,5 @@ def _repeats(spec: NetSpec) -> list[int]:
 
 
 def _rounded(spec: NetSpec, channels: float) -> int:
-    """The nearest multiple, not more than a tenth below, as in both papers' code."""
+    """Round to the nearest multiple, at most a tenth below, as in both papers' code."""
     return make_divisible(channels, spec.round_to)

@@ -1,4 +1,4 @@
-"""What a network of the family is, as data: enough to build it again from a file's metadata."""
+"""Specification of a network of the family, stored in the metadata of weights and model files."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ Activation = Literal["as-trained", "relu", "relu6", "hard-swish"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetSpec:
-    """One member of the family.
+    """Specification of a pose network or person detector.
 
     Attributes:
-        encoder: Name of any timm model with ``features_only``; those with TF "SAME" padding are
-            named with ``pad_type``.
-        head_width: Channels of the 1x1 convolution between encoder and deconvolutions; 0 for none.
-        deconv_widths: Channels of each stride-2 deconvolution; their number and ``encoder_stride``
-            give the output stride.
+        encoder: Name of any timm model with ``features_only``.
+        head_width: Channels of the 1x1 convolution between encoder and deconvolutions; 0 for no
+            such convolution.
+        deconv_widths: Channels of each stride-2 deconvolution; their number and
+            ``encoder_stride`` determine the output stride.
         skip: How encoder features of the same size join a deconvolution's output.
-        encoder_stride: 32, or 16 to cut the encoder one stage earlier.
+        encoder_stride: 32, or 16 to end the encoder one stage earlier.
         activation: The encoder's activation, or ``as-trained`` to leave timm's; the decoder's is
             ReLU.
         squeeze_excite: False removes the encoder's squeeze-and-excite blocks.
         size: Input (height, width), multiples of ``encoder_stride``.
-        joints: Heatmaps of a pose net.
+        joints: Heatmaps of a pose network; 0 for a person detector.
         width_multiplier: Encoder width, for the encoders of ``slimpose.network.scaled``.
-        depth_multiplier: Blocks of its stages but the first and the last, likewise.
-        round_to: What its channels are a multiple of, likewise: as many as a chip computes at a
-            time.
-        inner_widths: Channels within each of the encoder's inverted residual blocks, from fine to
-            coarse, where ``slimpose prune`` has left fewer than the encoder's own; the first
-            block's are the stem's.
+        depth_multiplier: Encoder depth, likewise; not of the first and last stages.
+        round_to: Encoder channels are multiples of this, likewise: as many as the hardware
+            computes at a time.
+        inner_widths: Hidden channels of each of the encoder's inverted residual blocks, from fine
+            to coarse, after ``slimpose prune`` removed some; the first block's are the stem's.
     """
 
     encoder: str
@@ -58,27 +57,28 @@ class NetSpec:
             raise ValueError(f"encoder_stride is {self.encoder_stride}; expected 16 or 32")
         if any(side % self.encoder_stride or side <= 0 for side in self.size):
             raise ValueError(
-                f"input size {self.size} is not a multiple of the encoder's stride {self.encoder_stride}; "
-                "expected for example 128x96, 192x160, 256x192"
+                f"input size {self.size} is not a multiple of the encoder's stride "
+                f"{self.encoder_stride}; expected for example 128x96, 192x160, 256x192"
             )
         if not self.deconv_widths or 2 ** len(self.deconv_widths) > self.encoder_stride:
             raise ValueError(
-                f"{len(self.deconv_widths)} deconvolutions behind an encoder of stride "
+                f"{len(self.deconv_widths)} deconvolutions after an encoder of stride "
                 f"{self.encoder_stride}; expected 1 to {self.encoder_stride.bit_length() - 1}"
             )
         if self.round_to <= 0 or self.round_to % 4:
             raise ValueError(
-                f"round_to is {self.round_to}; expected a multiple of 4, such as 8, 12 or 16 channels"
+                f"round_to is {self.round_to}; "
+                "expected a multiple of 4, such as 8, 12 or 16 channels"
             )
 
     @property
     def task(self) -> str:
-        """What the net is for: without joints it is a person detector."""
+        """The network's task: "pose", or "detect" without joints."""
         return "pose" if self.joints else "detect"
 
     @property
     def stride(self) -> int:
-        """Crop pixels a heatmap cell."""
+        """Crop pixels per heatmap cell."""
         return self.encoder_stride // 2 ** len(self.deconv_widths)
 
     @property
@@ -87,7 +87,7 @@ class NetSpec:
         return Size(self.size.height // self.stride, self.size.width // self.stride)
 
     def at(self, size: Size) -> NetSpec:
-        """Return the same net for another input size."""
+        """Return the same network for another input size."""
         return dataclasses.replace(self, size=size)
 
     def to_json(self) -> str:
@@ -96,10 +96,10 @@ class NetSpec:
 
     @classmethod
     def from_json(cls, text: str) -> NetSpec:
-        """Return the spec that ``to_json`` wrote.
+        """Parse a spec from ``to_json``.
 
         Raises:
-            ValueError: If the text is not a spec's.
+            ValueError: If the text does not describe a spec.
         """
         try:
             fields: dict[str, Any] = json.loads(text)
@@ -108,4 +108,4 @@ class NetSpec:
             fields["inner_widths"] = tuple(fields.get("inner_widths", ()))
             return cls(**fields)
         except (TypeError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"metadata does not describe a slimpose net: {error}") from error
+            raise ValueError(f"metadata does not describe a slimpose network: {error}") from error

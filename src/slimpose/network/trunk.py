@@ -1,8 +1,8 @@
-"""A training start from a published graph: MoveNet's MobileNetV2 trunk, read out of its ONNX file."""
+"""Initialize an encoder from the MobileNetV2 trunk in MoveNet's published ONNX graph."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from slimpose.network.encoder import Encoder
 
+_Convolution = tuple[str, np.ndarray, np.ndarray]
+"""Name, weights and bias."""
+
 
 def _convolutions(encoder: Encoder) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
-    """The encoder's convolutions in graph order, each with the batch norm behind it."""
+    """The encoder's convolutions in graph order, each with the batch norm after it."""
     pairs: list[tuple[str, nn.Conv2d, nn.BatchNorm2d]] = []
     convolution: tuple[str, nn.Conv2d] | None = None
     for name, module in encoder.body.named_modules():
@@ -28,13 +31,27 @@ def _convolutions(encoder: Encoder) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d
 def import_trunk(path: Path, encoder: Encoder) -> None:
     """Load the first biased convolutions of an ONNX graph into an encoder, in graph order.
 
-    The graph has its batch norm folded; each of the encoder's becomes "add the folded bias" until
-    ``unfold_batch_norm`` gives it back its statistics.
+    Batch norm is folded in the graph; the encoder's batch norms only add the folded biases until
+    ``unfold_batch_norm`` restores their statistics.
 
     Raises:
-        ValueError: If the file is no ONNX graph, or a layer differs: its place, name and both
-            shapes are told.
+        ValueError: If the file is not an ONNX graph, or a layer differs; with its position, name
+            and both shapes.
     """
+    convolutions = _biased_convolutions(path)
+    expected = _convolutions(encoder)
+    _check_shapes(path, convolutions, expected)
+    with torch.no_grad():
+        for (_, convolution, norm), (_, weight, bias) in zip(expected, convolutions, strict=False):
+            convolution.weight.copy_(torch.from_numpy(weight))
+            norm.running_mean.zero_()  # pyright: ignore[reportOptionalMemberAccess]
+            norm.running_var.fill_(1 - norm.eps)  # pyright: ignore[reportOptionalMemberAccess]
+            norm.weight.fill_(1)
+            norm.bias.copy_(torch.from_numpy(bias))
+
+
+def _biased_convolutions(path: Path) -> list[_Convolution]:
+    """Read name, weights and bias of a graph's convolutions that have a bias."""
     import onnx
     from onnx import numpy_helper
 
@@ -52,46 +69,47 @@ def import_trunk(path: Path, encoder: Encoder) -> None:
         tensor = constants.get(casts.get(name, name))
         return None if tensor is None else numpy_helper.to_array(tensor).astype(np.float32)
 
-    found = [
+    return [
         (node.name, weight, bias)
         for node in graph.node
         if node.op_type == "Conv" and len(node.input) == 3
         if (weight := constant(node.input[1])) is not None
         and (bias := constant(node.input[2])) is not None
     ]
-    wanted = _convolutions(encoder)
-    for place, (name, convolution, _) in enumerate(wanted):
-        expected = tuple(convolution.weight.shape)
-        if place >= len(found):
+
+
+def _check_shapes(
+    path: Path,
+    convolutions: Sequence[_Convolution],
+    expected: Sequence[tuple[str, nn.Conv2d, nn.BatchNorm2d]],
+) -> None:
+    """Raise ValueError unless a graph's first convolutions have the encoder's shapes."""
+    for index, (name, convolution, _) in enumerate(expected):
+        shape = tuple(convolution.weight.shape)
+        if index >= len(convolutions):
             raise ValueError(
-                f"{path} does not fit: it ends after {len(found)} biased convolutions; "
-                f"expected {len(wanted)}, next {name} with weights {expected}"
+                f"{path} does not fit: it ends after {len(convolutions)} biased convolutions; "
+                f"expected {len(expected)}, next {name} with weights {shape}"
             )
-        if found[place][1].shape != expected:
+        graph_name, weight, _ = convolutions[index]
+        if weight.shape != shape:
             raise ValueError(
-                f"{path} does not fit: convolution {place} ({found[place][0] or 'unnamed'}) has weights "
-                f"{found[place][1].shape}; expected {expected} for {name} "
+                f"{path} does not fit: convolution {index} ({graph_name or 'unnamed'}) has weights "
+                f"{weight.shape}; expected {shape} for {name} "
                 "(another width, or another network?)"
             )
-    with torch.no_grad():
-        for (_, convolution, norm), (_, weight, bias) in zip(wanted, found, strict=False):
-            convolution.weight.copy_(torch.from_numpy(weight))
-            norm.running_mean.zero_()  # pyright: ignore[reportOptionalMemberAccess]
-            norm.running_var.fill_(1 - norm.eps)  # pyright: ignore[reportOptionalMemberAccess]
-            norm.weight.fill_(1)
-            norm.bias.copy_(torch.from_numpy(bias))
 
 
 @torch.no_grad()
 def unfold_batch_norm(encoder: Encoder, batches: Iterable[Tensor]) -> None:
-    """Give folded batch norms the statistics of real crops, so that training mode computes the same function.
+    """Set folded batch norms to the statistics of real crops, so that training mode works.
 
-    Each norm's mean and variance become those of its convolution's output; its weight and bias undo
-    them.
+    Each norm's mean and variance become those of its convolution's output; its weight and bias
+    compensate for them, so that the encoder computes the same function.
 
     Args:
-        encoder: As ``import_trunk`` left it.
-        batches: uint8 crops (n, H, W, 3), a few hundred together.
+        encoder: After ``import_trunk``.
+        batches: uint8 crops (n, H, W, 3), a few hundred in total.
     """
     sums: dict[nn.Module, list[Tensor]] = {}
 

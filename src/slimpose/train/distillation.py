@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from slimpose.arrays import Crops, Heatmaps, Size
 from slimpose.data.people import TrainingPeople
 from slimpose.data.teacher_cache import Peaks, cache_teacher_peaks
-from slimpose.network.build import net_of
+from slimpose.network.build import net_from_metadata
 from slimpose.network.detector_net import DetectorNet
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.weights import load_checkpoint, load_into, load_weights, save_checkpoint
 from slimpose.runtime.session import Session
 from slimpose.skeleton import Skeleton
 from slimpose.train import checkpoint
@@ -144,7 +145,7 @@ def _torch_teacher(path: Path) -> Teacher:
             f"{path} does not name its network; expected best.safetensors of slimpose train"
         )
     skeleton = Skeleton.from_json(saved.metadata["skeleton"])
-    net = net_of(saved.metadata)
+    net = net_from_metadata(saved.metadata)
     if isinstance(net, DetectorNet):
         raise ValueError(f"{path} is a person detector; expected a pose network, with heatmaps")
     checkpoint.load_into(net, saved.tensors, path=path)

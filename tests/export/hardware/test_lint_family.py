@@ -15,13 +15,14 @@ from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target, target_names
 from slimpose.network.family import FAMILY, family_spec
 from slimpose.network.spec import NetSpec
+from slimpose.network.weights import random_network
 from slimpose.runtime.models import shipped
 
 BLOCKS_OF_B1 = 23
 
 
 def _untrained(spec: NetSpec) -> list[Layer]:
-    return layers_of(graph_of(onnx.to_onnx(onnx.random_weights(spec), name="", card={})))
+    return layers_of(graph_of(onnx.to_onnx(random_network(spec), name="", card={})))
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,10 @@ from slimpose.arrays import Size
 from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
 from slimpose.export.runtimes import convert
+from slimpose.export.torch_model import TorchModel
 from slimpose.geometry import heatmap_to_crop
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.weights import LoadedNetwork, save_checkpoint
 from slimpose.runtime.auto_backend import DEFAULT, BackendChoice, choices_for, open_session
 from slimpose.runtime.backends import heatmaps_only
 from slimpose.runtime.backends.available import backends, metadata_of
@@ -26,7 +28,6 @@ from slimpose.runtime.backends.base import BACKENDS, FILE_SUFFIXES, BackendError
 from slimpose.runtime.backends.litert import ATTACHED, attach_metadata, attached_metadata
 from slimpose.runtime.backends.ncnn import weights_path
 from slimpose.runtime.session import Session
-from slimpose.train import checkpoint
 from tiny_training import SHALLOW
 
 SPEC = dataclasses.replace(SHALLOW, size=Size(96, 64))
@@ -39,12 +40,12 @@ PACKAGES = {
 
 
 @pytest.fixture(scope="module")
-def loaded() -> onnx_export.LoadedWeights:
+def loaded() -> LoadedNetwork:
     """An untrained net whose heatmaps are large enough to have peaks."""
     torch.manual_seed(0)
     net = PoseNet(SPEC).eval()
     torch.nn.init.normal_(net.to_heatmaps.weight, std=0.5)
-    return onnx_export.LoadedWeights(
+    return LoadedNetwork(
         net=net,
         spec=SPEC,
         task="pose",
@@ -54,7 +55,7 @@ def loaded() -> onnx_export.LoadedWeights:
 
 
 def write(
-    loaded: onnx_export.LoadedWeights | Path, out: Path, precision: str = "fp32", people: int = 8
+    loaded: LoadedNetwork | Path, out: Path, precision: str = "fp32", people: int = 8
 ) -> onnx_export.ExportDrift:
     pictures = onnx_export.smooth_noise_images(people, SPEC.size)
     return convert.convert(
@@ -65,7 +66,7 @@ def write(
 @pytest.fixture(scope="module", params=list(NAMES))
 def file(
     request: pytest.FixtureRequest,
-    loaded: onnx_export.LoadedWeights,
+    loaded: LoadedNetwork,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     for package in PACKAGES[request.param]:
@@ -76,9 +77,9 @@ def file(
 
 
 def test_it_answers_as_pytorch_does_for_any_batch(
-    file: Path, loaded: onnx_export.LoadedWeights
+    file: Path, loaded: LoadedNetwork
 ) -> None:
-    twin, session = onnx_export.TorchModel(loaded), Session(file, threads=1)
+    twin, session = TorchModel(loaded), Session(file, threads=1)
     for people in (0, 1, 5):
         crops = onnx_export.smooth_noise_images(max(people, 1), SPEC.size)[:people]
         mine, theirs = twin.run(crops, twin.outputs), session.run(crops, twin.outputs)
@@ -154,7 +155,7 @@ def test_files_cut_off_are_told(file: Path, tmp_path: Path) -> None:
 
 
 def test_halves_are_half_the_size_and_say_so(
-    file: Path, loaded: onnx_export.LoadedWeights, tmp_path: Path
+    file: Path, loaded: LoadedNetwork, tmp_path: Path
 ) -> None:
     out = tmp_path / file.name
     drift = write(loaded, out, precision="fp16")
@@ -165,7 +166,7 @@ def test_halves_are_half_the_size_and_say_so(
 
 
 def test_an_int8_tflite_file_is_a_third_of_the_size_and_near(
-    loaded: onnx_export.LoadedWeights, tmp_path: Path
+    loaded: LoadedNetwork, tmp_path: Path
 ) -> None:
     for package in PACKAGES["litert"]:
         pytest.importorskip(package)
@@ -176,7 +177,7 @@ def test_an_int8_tflite_file_is_a_third_of_the_size_and_near(
 
 
 def test_openvino_files_are_made_of_onnx_files_too(
-    loaded: onnx_export.LoadedWeights, tmp_path: Path
+    loaded: LoadedNetwork, tmp_path: Path
 ) -> None:
     onnx_export.export(loaded, tmp_path / "net.onnx", name="twin", card={})
     drift = write(tmp_path / "net.onnx", tmp_path / "net.xml")
@@ -187,7 +188,7 @@ def test_openvino_files_are_made_of_onnx_files_too(
 
 
 def test_what_cannot_be_written_is_refused_and_nothing_is_left(
-    loaded: onnx_export.LoadedWeights, tmp_path: Path
+    loaded: LoadedNetwork, tmp_path: Path
 ) -> None:
     with pytest.raises(
         ValueError, match="ncnn files are not written in int8; expected fp32 or fp16"
@@ -199,7 +200,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(
 
 
 def test_a_file_that_differs_from_its_source_is_not_written(
-    loaded: onnx_export.LoadedWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "net.xml").write_text("the last good one")
     answers = convert._outputs_of  # pyright: ignore[reportPrivateUsage]
@@ -287,9 +288,9 @@ def test_a_detector_is_not_for_graphs_that_end_in_heatmaps(backend: str) -> None
 
 
 @pytest.fixture
-def weights(loaded: onnx_export.LoadedWeights, tmp_path: Path) -> Path:
+def weights(loaded: LoadedNetwork, tmp_path: Path) -> Path:
     path = tmp_path / "best.safetensors"
-    checkpoint.save(path, loaded.net.state_dict(), loaded.metadata)
+    save_checkpoint(path, loaded.net.state_dict(), loaded.metadata)
     return path
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import ExportDrift, LoadedWeights, TorchModel, check_drift, drift_of
+from slimpose.export.onnx import ExportDrift, check_drift, drift_of
 from slimpose.export.runtimes import litert, ncnn, openvino, tensorrt
+from slimpose.export.torch_model import TorchModel
+from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.base import FILE_SUFFIXES
 from slimpose.runtime.session import Model, Session
 
@@ -27,7 +29,7 @@ _MODULES = {"openvino": openvino, "litert": litert, "ncnn": ncnn, "tensorrt-engi
 
 
 def convert(
-    source: LoadedWeights | Path,
+    source: LoadedNetwork | Path,
     out: Path,
     *,
     name: str,
@@ -64,7 +66,7 @@ def convert(
         )
     if isinstance(source, Path) and backend not in OF_ONNX:
         raise ValueError(f"{source} is ONNX; expected weights (best.safetensors) for {backend}")
-    if isinstance(source, LoadedWeights) and source.task != "pose" and backend not in OF_ONNX:
+    if isinstance(source, LoadedNetwork) and source.task != "pose" and backend not in OF_ONNX:
         raise ValueError(
             f"these weights are a {source.task} model; expected a pose net for {backend}"
         )

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import LoadedWeights, metadata_for
+from slimpose.export.onnx import metadata_for
+from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.litert import attach_metadata
 
 _BIAS = 3
@@ -24,7 +25,7 @@ extra of slimpose: pip would have to refuse."""
 
 
 def write(
-    source: LoadedWeights,
+    source: LoadedNetwork,
     out: Path,
     *,
     name: str,
@@ -70,7 +71,7 @@ def write(
             out.unlink()
             rounded.export_model(str(out))
     attach_metadata(
-        out, {**metadata_for(source, name=name, card=dict(card), size=size), "precision": precision}
+        out, {**metadata_for(source, name=name, card=dict(card)), "precision": precision}
     )
     return [out]
 

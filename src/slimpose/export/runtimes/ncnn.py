@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import LoadedWeights, metadata_for
+from slimpose.export.onnx import metadata_for
+from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.ncnn import SUFFIX, weights_path
 
 _INSTALL = 'pip install "slimpose[ncnn]"'
@@ -31,7 +32,7 @@ class _ChannelsFirst(nn.Module):
 
 
 def write(
-    source: LoadedWeights,
+    source: LoadedNetwork,
     out: Path,
     *,
     name: str,
@@ -79,7 +80,7 @@ def write(
             f"pnnx could not convert the network (exit code {said.returncode}): {' '.join(last)}"
         )
     metadata = {
-        **metadata_for(source, name=name, card=dict(card), size=size),
+        **metadata_for(source, name=name, card=dict(card)),
         "precision": precision,
     }
     story.write_text(json.dumps(metadata), encoding="utf-8")

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import LoadedWeights, to_model_file
+from slimpose.export.onnx import to_model_file
+from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.available import metadata_of
 from slimpose.runtime.backends.openvino import RT_INFO, new_core, read_ir
 
 
 def write(
-    source: LoadedWeights | Path,
+    source: LoadedNetwork | Path,
     out: Path,
     *,
     name: str,
@@ -26,7 +27,7 @@ def write(
     import openvino
 
     core = new_core()
-    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
+    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, images=pictures)
     metadata = dict(metadata_of(graph))
     if precision != "fp32" and metadata.get("precision") != "fp32":
         raise ValueError(

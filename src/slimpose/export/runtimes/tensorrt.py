@@ -21,10 +21,11 @@ from slimpose.export.hardware.check import check_layers
 from slimpose.export.hardware.graph import read_graph
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target
-from slimpose.export.onnx import LoadedWeights, to_model_file
+from slimpose.export.onnx import to_model_file
 from slimpose.export.quantization.fp16 import to_fp16
 from slimpose.export.quantization.graph import read_float, split_graph
 from slimpose.formats.files import write_bytes
+from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.available import metadata_of
 from slimpose.runtime.backends.base import file_precision
 from slimpose.runtime.backends.tensorrt import metadata_path, tensorrt_package
@@ -38,7 +39,7 @@ _WORKSPACE = 1 << 30
 
 
 def write(
-    source: LoadedWeights | Path,
+    source: LoadedNetwork | Path,
     out: Path,
     *,
     name: str,
@@ -53,7 +54,7 @@ def write(
         ValueError: If the file is not one that TensorRT takes, or it builds none; TensorRT's
             reasons are told.
     """
-    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
+    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, images=pictures)
     own = file_precision(metadata_of(graph))
     if precision == "fp16" and own == "fp32":
         model, _ = read_float(graph)

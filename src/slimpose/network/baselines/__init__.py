@@ -1,5 +1,5 @@
-"""The systems the paper is compared with, rebuilt from their descriptions: one small file an architecture.
+"""Reimplementations of the networks the paper is compared with, one file per architecture.
 
-Each takes normalized images (n, 3, H, W) and gives heatmaps (n, joints, h, w); ``net.py`` puts the
-normalization in front, so that they take the same uint8 crops as ``PoseNet``, and names them.
+Each takes normalized images (n, 3, H, W) and returns heatmaps (n, joints, h, w); ``net.py`` adds
+the normalization, so that they take the same uint8 crops as ``PoseNet``, and names them.
 """

@@ -1,10 +1,10 @@
-"""EfficientPose A, B and C: inverted residuals whose kernels and expansions were searched, to stride 16.
+"""EfficientPose A, B and C: searched inverted residuals to stride 16, then deconvolutions.
 
 Source:
     Zhang, Fang, Wang and Liu, "EfficientPose: Efficient Human Pose Estimation with Neural
     Architecture Search", 2020, arXiv:2012.07086 (no relation to the EfficientNet-based pose
-    estimators of the same name). The searched blocks are those of the model definitions the authors
-    publish beside it.
+    estimators of the same name). The searched blocks are taken from the model definitions
+    that the authors published.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slimpose.network.baselines.layers import conv_norm, to_heatmaps
 _DECONVOLUTIONS = (64, 32)
 
 _Stage = tuple[int, int, str]
-"""Channels, stride of the first block, and the blocks: kernel x expansion each, or ``-`` for none at that place."""
+"""Channels, stride of the first block, and the blocks as kernel x expansion, ``-`` for none."""
 
 _SEARCHED: dict[str, tuple[int, tuple[_Stage, ...]]] = {
     "a": (
@@ -47,11 +47,11 @@ _SEARCHED: dict[str, tuple[int, tuple[_Stage, ...]]] = {
         ),
     ),
 }
-"""By variant: channels behind the stem, then the stages."""
+"""By variant: channels after the stem, then the stages."""
 
 
 class _InvertedResidual(nn.Module):
-    """1x1 to ``expansion`` times the width, depthwise, 1x1 without activation, and the shortcut where shapes allow."""
+    """1x1 expansion, depthwise, 1x1 without activation, and the shortcut where shapes match."""
 
     def __init__(
         self, channels_in: int, channels_out: int, *, kernel: int, expansion: int, stride: int
@@ -87,11 +87,11 @@ class EfficientPose(nn.Module):
         )
         blocks: list[nn.Module] = []
         for width, stride, searched in stages:
-            for place, block in enumerate(searched.split()):
+            for index, block in enumerate(searched.split()):
                 if block == "-":
                     continue
                 kernel, expansion = map(int, block.split("x"))
-                first = stride if place == 0 else 1
+                first = stride if index == 0 else 1
                 blocks.append(
                     _InvertedResidual(
                         channels, width, kernel=kernel, expansion=expansion, stride=first
@@ -105,8 +105,7 @@ class EfficientPose(nn.Module):
             decoder += [deconvolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             channels = width
         self.decoder = nn.Sequential(*decoder)
-        # The authors' correction of where things are, after deconvolutions this narrow: each map by
-        # its neighbors.
+        # The authors' spatial correction after narrow deconvolutions: a depthwise convolution.
         self.correction = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.relu = nn.ReLU(inplace=True)
         self.to_heatmaps = to_heatmaps(channels, joints)

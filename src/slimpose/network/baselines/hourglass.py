@@ -1,10 +1,10 @@
-"""Stacked Hourglass: eight times down to 1/64 of the image and up again, each time a better guess.
+"""Stacked Hourglass: eight encoder-decoders to 1/64 of the image, each refining the heatmaps.
 
 Source:
     Newell, Yang and Deng, "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016,
-    section 3: 256 features throughout, one residual module at each place of figure 3, max pooling
-        down, nearest neighbors up, sums as skips,
-    and the guess of each hourglass mapped back into the features of the next.
+    section 3: 256 features throughout, one residual module at each position of figure 3, max
+    pooling down, nearest neighbors up, sums as skips, and the heatmaps of each hourglass mapped
+    back into the features of the next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LEVELS = 4
 
 
 class _Residual(nn.Module):
-    """1x1 to half the width, 3x3, 1x1, each behind its batch norm and ReLU (He et al., ECCV 2016)."""
+    """1x1 to half the width, 3x3, 1x1, each after batch norm and ReLU (He et al., ECCV 2016)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -45,11 +45,11 @@ class _Residual(nn.Module):
 
 
 class _Hourglass(nn.Module):
-    """One level: a residual at this size beside pooling, a residual, the level below, a residual, and growing."""
+    """One level: a residual skip, plus pooling, residual, the next level, residual, upsampling."""
 
     def __init__(self, levels: int) -> None:
         super().__init__()
-        self.beside = _Residual(_FEATURES, _FEATURES)
+        self.skip = _Residual(_FEATURES, _FEATURES)
         self.down = _Residual(_FEATURES, _FEATURES)
         self.below: nn.Module = (
             _Hourglass(levels - 1) if levels > 1 else _Residual(_FEATURES, _FEATURES)
@@ -58,39 +58,39 @@ class _Hourglass(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         low = self.up(self.below(self.down(F.max_pool2d(features, 2))))
-        return self.beside(features) + F.interpolate(low, scale_factor=2.0, mode="nearest")
+        return self.skip(features) + F.interpolate(low, scale_factor=2.0, mode="nearest")
 
 
 class _Stage(nn.Module):
-    """An hourglass, its heatmaps, and the way of both into the next stage (which the last has not)."""
+    """An hourglass, its heatmaps, and, except in the last stage, the features of the next stage."""
 
     def __init__(self, joints: int, *, is_last: bool) -> None:
         super().__init__()
         self.hourglass = _Hourglass(_LEVELS)
         self.residual = _Residual(_FEATURES, _FEATURES)
         self.mix = conv_norm(_FEATURES, _FEATURES, 1)
-        self.guess = to_heatmaps(_FEATURES, joints)
+        self.to_heatmaps = to_heatmaps(_FEATURES, joints)
         self.features_back = None if is_last else nn.Conv2d(_FEATURES, _FEATURES, 1)
-        self.guess_back = None if is_last else nn.Conv2d(joints, _FEATURES, 1)
+        self.heatmaps_back = None if is_last else nn.Conv2d(joints, _FEATURES, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return this stage's heatmaps and the features of the next stage."""
         mixed = self.mix(self.residual(self.hourglass(features)))
-        heatmaps = self.guess(mixed)
-        if self.features_back is None or self.guess_back is None:
+        heatmaps = self.to_heatmaps(mixed)
+        if self.features_back is None or self.heatmaps_back is None:
             return heatmaps, mixed
-        return heatmaps, features + self.features_back(mixed) + self.guess_back(heatmaps)
+        return heatmaps, features + self.features_back(mixed) + self.heatmaps_back(heatmaps)
 
 
 class StackedHourglass(nn.Module):
-    """Images (n, 3, H, W), sides multiples of 64, to the last stage's heatmaps (n, joints, H/4, W/4).
+    """Images (n, 3, H, W), sides multiples of 64, to heatmaps (n, joints, H/4, W/4).
 
-    The paper compares every stage's heatmaps with the labels; only the last stage's are given here,
-    so that training it with ``slimpose train`` is training without that intermediate supervision.
+    The paper supervises every stage's heatmaps; here only the last stage's are returned, so
+    ``slimpose train`` trains without that intermediate supervision.
 
     Args:
-        stages: Hourglasses.
-        joints: Heatmaps.
+        stages: Number of hourglasses.
+        joints: Number of heatmaps.
     """
 
     def __init__(self, stages: int, joints: int) -> None:

@@ -1,7 +1,6 @@
-"""HRNet for poses: branches of four resolutions beside each other that exchange what they see.
+"""HRNet for poses: parallel branches of four resolutions that exchange features.
 
-Parts carry the names under which the published checkpoints store their weights, so that those load
-as they are.
+Modules have the names under which the published checkpoints store their weights.
 
 Source:
     Sun, Xiao, Liu and Wang, "Deep High-Resolution Representation Learning for Human Pose
@@ -17,7 +16,7 @@ from slimpose.network.baselines.layers import conv_norm, to_heatmaps
 _STEM_WIDTH = 64
 _STAGE_1_BLOCKS = 4
 _MODULES = (1, 4, 3)
-"""Exchange modules of stages 2, 3, 4; a stage has as many branches as its number says."""
+"""Exchange modules of stages 2, 3, 4; a stage has as many branches as its number."""
 _BRANCH_BLOCKS = 4
 
 
@@ -60,8 +59,8 @@ class _Block(nn.Module):
         return self.relu(self.bn2(self.conv2(inner)) + features)
 
 
-def _brought_to(target: int, source: int, widths: tuple[int, ...]) -> nn.Module:
-    """What brings branch ``source`` to the resolution and width of branch ``target``, to be added there."""
+def _resample(target: int, source: int, widths: tuple[int, ...]) -> nn.Module:
+    """Return layers from the resolution and width of branch ``source`` to those of ``target``."""
     if source == target:
         return nn.Identity()
     if source > target:
@@ -77,7 +76,7 @@ def _brought_to(target: int, source: int, widths: tuple[int, ...]) -> nn.Module:
 
 
 class _Module(nn.Module):
-    """Four blocks a branch, then every branch becomes the sum of all of them (or only the finest one is made)."""
+    """Four blocks per branch; then each of the finest ``outputs`` branches sums all branches."""
 
     def __init__(self, widths: tuple[int, ...], *, outputs: int) -> None:
         super().__init__()
@@ -85,7 +84,7 @@ class _Module(nn.Module):
             nn.Sequential(*(_Block(width) for _ in range(_BRANCH_BLOCKS))) for width in widths
         )
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(_brought_to(target, source, widths) for source in range(len(widths)))
+            nn.ModuleList(_resample(target, source, widths) for source in range(len(widths)))
             for target in range(outputs)
         )
         self.relu = nn.ReLU(inplace=True)
@@ -93,8 +92,8 @@ class _Module(nn.Module):
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         maps = [branch(features) for branch, features in zip(self.branches, maps, strict=True)]
         fused: list[Tensor] = []
-        for brought in self.fuse_layers:
-            parts = [part(features) for part, features in zip(brought, maps, strict=True)]  # pyright: ignore[reportArgumentType]
+        for layers in self.fuse_layers:
+            parts = [part(features) for part, features in zip(layers, maps, strict=True)]  # pyright: ignore[reportArgumentType]
             total = parts[0]
             for part in parts[1:]:
                 total = total + part
@@ -107,7 +106,7 @@ class Hrnet(nn.Module):
 
     Args:
         width: Channels of the finest branch (32 or 48); each coarser one has twice as many.
-        joints: Heatmaps.
+        joints: Number of heatmaps.
     """
 
     def __init__(self, width: int, joints: int) -> None:
@@ -120,8 +119,7 @@ class Hrnet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         rest = [_Bottleneck(4 * _STEM_WIDTH, _STEM_WIDTH) for _ in range(_STAGE_1_BLOCKS - 1)]
         self.layer1 = nn.Sequential(_Bottleneck(_STEM_WIDTH, _STEM_WIDTH), *rest)
-        # The published names number a transition's parts by branch; a half-size one is nested once
-        # more.
+        # Published names: parts of a transition are numbered by branch, a strided one is nested.
         self.transition1 = nn.ModuleList(
             [
                 conv_norm(4 * _STEM_WIDTH, widths[0], 3),
@@ -156,6 +154,6 @@ class Hrnet(nn.Module):
 
 
 def _new_branch(channels_in: int, channels_out: int, *, branch: int) -> nn.ModuleList:
-    """The transition to one branch more, out of the coarsest so far; the others go on as they are."""
+    """Return the transition that adds a branch from the coarsest one; the others are unchanged."""
     grown = nn.Sequential(conv_norm(channels_in, channels_out, 3, stride=2))
     return nn.ModuleList([*(nn.Identity() for _ in range(branch)), grown])

@@ -1,4 +1,4 @@
-"""The two layers that several of the architectures are made of."""
+"""Layers that several of the architectures share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def conv_norm(
     groups: int = 1,
     relu: bool = True,
 ) -> nn.Sequential:
-    """Return a convolution of odd kernel without bias that keeps the size (but for the stride), batch norm, ReLU."""
+    """Return a convolution of odd kernel with "same" padding and no bias, batch norm, and ReLU."""
     padding = kernel // 2
     layers = [
         nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False),
@@ -24,7 +24,7 @@ def conv_norm(
 
 
 def to_heatmaps(channels: int, joints: int) -> nn.Conv2d:
-    """Return the last 1x1 convolution; it starts near zero, as empty heatmaps are, so that the first steps are calm."""
+    """Return the last 1x1 convolution, initialized near zero: early heatmaps are nearly empty."""
     convolution = nn.Conv2d(channels, joints, 1)
     nn.init.normal_(convolution.weight, std=1e-3)
     nn.init.zeros_(convolution.bias)  # pyright: ignore[reportArgumentType]

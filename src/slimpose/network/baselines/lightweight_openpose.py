@@ -1,8 +1,7 @@
-"""Lightweight OpenPose: MobileNet, and two looks at where joints are and which of them belong together.
+"""Lightweight OpenPose: MobileNet, and two stages of heatmaps and part affinities.
 
-It sees whole images: ``parts`` gives every joint's heatmap with all people in it, and for each limb
-the direction in which it runs (part affinities), out of which ``slimpose.adapters.part_affinity``
-makes people.
+It takes whole images: ``parts`` returns the joints' heatmaps, with all people in them, and for each
+limb its direction (part affinities). ``slimpose.adapters.part_affinity`` groups them into people.
 
 Source:
     Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019,
@@ -19,11 +18,11 @@ from slimpose.network.baselines.layers import conv_norm, to_heatmaps
 
 LIMBS = 19
 _TRUNK_WIDTH = 128
-_GUESS_WIDTH = 512
+_INITIAL_WIDTH = 512
 _MOBILENET = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 1))
-"""Width and stride of the blocks up to where MobileNet would halve once more."""
-_AFTER = 5
-"""Blocks of 512 behind it; the first is dilated instead of halving."""
+"""Width and stride of the blocks up to MobileNet's last stride of 2."""
+_DILATED_STAGE_BLOCKS = 5
+"""Blocks of 512 after them; the first is dilated instead of strided."""
 _REFINEMENT_BLOCKS = 5
 
 
@@ -40,12 +39,12 @@ def _separable(
         groups=channels_in,
         bias=False,
     )
-    across = conv_norm(channels_in, channels_out, 1)
-    return nn.Sequential(depthwise, nn.BatchNorm2d(channels_in), nn.ReLU(inplace=True), *across)
+    pointwise = conv_norm(channels_in, channels_out, 1)
+    return nn.Sequential(depthwise, nn.BatchNorm2d(channels_in), nn.ReLU(inplace=True), *pointwise)
 
 
 def _separable_elu(channels: int) -> nn.Sequential:
-    """Without batch norm or biases."""
+    """A depthwise and a 1x1 convolution with ELU, without batch norm or biases."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
         nn.ELU(inplace=True),
@@ -60,7 +59,7 @@ def _biased(channels_in: int, channels_out: int, kernel: int) -> nn.Sequential:
 
 
 class _Trunk(nn.Module):
-    """The features that both stages share."""
+    """The features shared by both stages."""
 
     def __init__(self, channels_in: int) -> None:
         super().__init__()
@@ -74,7 +73,7 @@ class _Trunk(nn.Module):
 
 
 class _RefinementBlock(nn.Module):
-    """A 1x1 convolution, then two 3x3 (the second dilated) beside the shortcut: the reach of a 7x7."""
+    """A 1x1 convolution, then two residual 3x3 ones, the second dilated: the reach of a 7x7."""
 
     def __init__(self, channels_in: int) -> None:
         super().__init__()
@@ -92,7 +91,7 @@ class _RefinementBlock(nn.Module):
 
 
 class _Stage(nn.Module):
-    """A trunk, then heatmaps (the last is the background's) and affinities, each through two 1x1 convolutions."""
+    """A trunk, then heatmaps (the last is the background's) and affinities."""
 
     def __init__(self, trunk: nn.Module, *, width: int, joints: int) -> None:
         super().__init__()
@@ -113,11 +112,11 @@ class _Stage(nn.Module):
 class LightweightOpenPose(nn.Module):
     """Images (n, 3, H, W), sides multiples of 8, to the joints' heatmaps (n, joints, H/8, W/8).
 
-    Trained by those alone (``slimpose train`` makes no targets for affinities), the last stage's
-    affinities learn nothing, and it is a top-down net like the others.
+    ``slimpose train`` has no targets for affinities: the last stage's affinities learn nothing, and
+    the network becomes a top-down network like the others.
 
     Args:
-        joints: Without the background's map; 18 in the paper, COCO's 17 and the neck.
+        joints: Without the background's map; 18 in the paper: COCO's 17 and the neck.
     """
 
     def __init__(self, joints: int) -> None:
@@ -129,21 +128,24 @@ class LightweightOpenPose(nn.Module):
             channels = width
         blocks += [
             _separable(channels, channels, dilation=2 if block == 0 else 1)
-            for block in range(_AFTER)
+            for block in range(_DILATED_STAGE_BLOCKS)
         ]
         self.model = nn.Sequential(*blocks)
         self.cpm = _Trunk(channels)
         initial = nn.Sequential(*(_biased(_TRUNK_WIDTH, _TRUNK_WIDTH, 3) for _ in range(3)))
-        self.initial_stage = _Stage(initial, width=_GUESS_WIDTH, joints=joints)
-        seen = _TRUNK_WIDTH + joints + 1 + 2 * LIMBS
+        self.initial_stage = _Stage(initial, width=_INITIAL_WIDTH, joints=joints)
+        channels = _TRUNK_WIDTH + joints + 1 + 2 * LIMBS
         rest = [_RefinementBlock(_TRUNK_WIDTH) for _ in range(_REFINEMENT_BLOCKS - 1)]
-        refining = nn.Sequential(_RefinementBlock(seen), *rest)
+        refining = nn.Sequential(_RefinementBlock(channels), *rest)
         self.refinement_stages = nn.ModuleList(
             [_Stage(refining, width=_TRUNK_WIDTH, joints=joints)]
         )
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return heatmaps (n, joints + 1, h, w), the last the background's, and affinities (n, 2 * limbs, h, w)."""
+        """Return heatmaps (n, joints + 1, h, w) and affinities (n, 2 * limbs, h, w).
+
+        The last heatmap is the background's.
+        """
         features = self.cpm(self.model(images))
         heatmaps, affinities = self.initial_stage(features)
         for stage in self.refinement_stages:

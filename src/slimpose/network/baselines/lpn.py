@@ -1,4 +1,4 @@
-"""LPN: a ResNet of depthwise convolutions with global context, to stride 16, and grouped deconvolutions.
+"""LPN: a ResNet of depthwise convolutions with global context, and grouped deconvolutions.
 
 Source:
     Zhang, Tang and Wu, "Simple and Lightweight Human Pose Estimation", 2019, arXiv:1911.10346,
@@ -20,15 +20,15 @@ _WIDTHS = (64, 128, 256, 512)
 _STRIDES = (1, 2, 2, 1)
 _DECODER_WIDTH = 256
 _CONTEXT_SHARE = 16
-_LEAST_CONTEXT = 16
+_MIN_CONTEXT = 16
 
 
 class _GlobalContext(nn.Module):
-    """Adds to every pixel the same vector: a weighted mean of all pixels, through a narrow pair of layers."""
+    """Add the same vector to every pixel: a bottleneck of the attention-weighted mean."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        narrow = max(_LEAST_CONTEXT, channels // _CONTEXT_SHARE)
+        narrow = max(_MIN_CONTEXT, channels // _CONTEXT_SHARE)
         self.weigh = nn.Conv2d(channels, 1, 1)
         self.squeeze = nn.Conv2d(channels, narrow, 1)
         self.norm = nn.LayerNorm(narrow)
@@ -44,7 +44,7 @@ class _GlobalContext(nn.Module):
 
 
 class _Block(nn.Module):
-    """1x1, depthwise 3x3, 1x1, global context, and the shortcut; nowhere wider than its output."""
+    """1x1, depthwise 3x3, 1x1, global context, and the shortcut; never wider than its output."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Lpn(nn.Module):
 
     Args:
         depth: 50, 101 or 152.
-        joints: Heatmaps.
+        joints: Number of heatmaps.
     """
 
     def __init__(self, depth: int, joints: int) -> None:
@@ -85,7 +85,7 @@ class Lpn(nn.Module):
                 blocks.append(_Block(channels, width, stage_stride if block == 0 else 1))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
-        self.decoder = nn.Sequential(_grow(channels), _grow(_DECODER_WIDTH))
+        self.decoder = nn.Sequential(_upsample(channels), _upsample(_DECODER_WIDTH))
         self.to_heatmaps = to_heatmaps(_DECODER_WIDTH, joints)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -93,8 +93,8 @@ class Lpn(nn.Module):
         return self.to_heatmaps(self.decoder(self.blocks(self.stem(images))))
 
 
-def _grow(channels_in: int) -> nn.Sequential:
-    """To twice the size: a deconvolution in as many groups as both widths allow, then a 1x1 convolution."""
+def _upsample(channels_in: int) -> nn.Sequential:
+    """Return a deconvolution of stride 2 with the most groups possible, and a 1x1 convolution."""
     groups = math.gcd(channels_in, _DECODER_WIDTH)
     deconvolution = nn.ConvTranspose2d(
         channels_in, _DECODER_WIDTH, 4, stride=2, padding=1, groups=groups, bias=False

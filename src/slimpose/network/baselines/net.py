@@ -1,4 +1,4 @@
-"""The compared architectures by name, as data and as nets that take the same crops as ``PoseNet``."""
+"""The compared architectures by name: their specs, and networks with the inputs of ``PoseNet``."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """A compared net.
+    """An architecture to compare with.
 
     Attributes:
-        make: The net with that many heatmaps.
-        coarsest: Input sides are multiples of this.
-        stride: Input pixels a heatmap cell.
-        task: What it is for: "pose" in crops, or "bottom-up".
+        make: Returns the network for a number of heatmaps.
+        coarsest: Coarsest stride; input sides are multiples of it.
+        stride: Input pixels per heatmap cell.
+        task: "pose", in crops, or "bottom-up".
     """
 
     make: Callable[[int], nn.Module]
@@ -55,17 +55,17 @@ ARCHITECTURES: dict[str, Architecture] = {
         make=LightweightOpenPose, coarsest=8, stride=8, task="bottom-up"
     ),
 }
-"""SimpleBaseline is not among them: it is a ``NetSpec``."""
+"""Without SimpleBaseline, which is a ``NetSpec``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineSpec:
-    """A compared net as data: enough to build it again from a file's metadata.
+    """Specification of a compared network, stored in the metadata of files.
 
     Attributes:
-        baseline: Its name in ``ARCHITECTURES``.
+        baseline: Name in ``ARCHITECTURES``.
         size: Input (height, width).
-        joints: Heatmaps.
+        joints: Number of heatmaps.
     """
 
     baseline: str
@@ -75,25 +75,26 @@ class BaselineSpec:
     def __post_init__(self) -> None:
         if self.baseline not in ARCHITECTURES:
             raise ValueError(
-                f"no baseline is named {self.baseline!r}; expected one of {', '.join(ARCHITECTURES)}"
+                f"no baseline is named {self.baseline!r}; "
+                f"expected one of {', '.join(ARCHITECTURES)}"
             )
         if self.joints < 1:
             raise ValueError(f"{self.baseline} has {self.joints} joints; expected at least 1")
         coarsest = ARCHITECTURES[self.baseline].coarsest
         if any(side % coarsest or side <= 0 for side in self.size):
             raise ValueError(
-                f"input size {self.size} is not a multiple of {coarsest}, the coarsest stride of {self.baseline}; "
-                "expected for example 256x192"
+                f"input size {self.size} is not a multiple of {coarsest}, the coarsest stride of "
+                f"{self.baseline}; expected for example 256x192"
             )
 
     @property
     def stride(self) -> int:
-        """Crop pixels a heatmap cell."""
+        """Crop pixels per heatmap cell."""
         return ARCHITECTURES[self.baseline].stride
 
     @property
     def task(self) -> str:
-        """What the net is for."""
+        """The network's task."""
         return ARCHITECTURES[self.baseline].task
 
     @property
@@ -102,7 +103,7 @@ class BaselineSpec:
         return Size(self.size.height // self.stride, self.size.width // self.stride)
 
     def at(self, size: Size) -> BaselineSpec:
-        """Return the same net for another input size."""
+        """Return the same network for another input size."""
         return dataclasses.replace(self, size=size)
 
     def to_json(self) -> str:
@@ -111,25 +112,26 @@ class BaselineSpec:
 
     @classmethod
     def from_json(cls, text: str) -> BaselineSpec:
-        """Return the spec that ``to_json`` wrote.
+        """Parse a spec from ``to_json``.
 
         Raises:
-            ValueError: If the text is not a spec's.
+            ValueError: If the text does not describe a spec.
         """
         try:
             fields: dict[str, Any] = json.loads(text)
             fields["size"] = Size(*fields["size"])
             return cls(**fields)
         except (TypeError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"metadata does not describe a slimpose net: {error}") from error
+            raise ValueError(f"metadata does not describe a slimpose network: {error}") from error
 
 
 class BaselineNet(nn.Module):
-    """uint8 crops (n, H, W, 3) RGB to heatmaps (n, joints, H/stride, W/stride), cells where ours are.
+    """uint8 crops (n, H, W, 3) RGB to heatmaps (n, joints, H/stride, W/stride).
 
     Args:
-        spec: Which.
-        alignment: Where the architecture's own cells lie: ``centers`` if it is trained here.
+        spec: The network.
+        alignment: Where the heatmaps' cells lay when the weights were trained; ``centers`` if
+            slimpose trained them.
     """
 
     mean_pixel: Tensor
@@ -140,39 +142,32 @@ class BaselineNet(nn.Module):
         self.spec = spec
         self.alignment: Alignment = alignment
         self.body = ARCHITECTURES[spec.baseline].make(spec.joints)
-        self.register_buffer(
-            "mean_pixel", 255 * torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False
-        )
-        self.register_buffer(
-            "std_pixel", 255 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False
-        )
+        for name, values in (("mean_pixel", _MEAN), ("std_pixel", _STD)):
+            pixel = 255 * torch.tensor(values).view(1, 3, 1, 1)
+            self.register_buffer(name, pixel, persistent=False)
 
     def normalized(self, crops: Tensor) -> Tensor:
-        """Return what the body takes: (n, 3, H, W), ImageNet's mean 0 and deviation 1."""
+        """Return the body's input (n, 3, H, W), normalized by ImageNet's mean and deviation."""
         return (crops.float().permute(0, 3, 1, 2) - self.mean_pixel) / self.std_pixel
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Return heatmaps; any input size that is a multiple of the coarsest stride is taken."""
-        return align_heatmaps(
-            self.body(self.normalized(crops)), self.alignment, stride=self.spec.stride
-        )
+        """Return heatmaps; any input size that is a multiple of the coarsest stride works."""
+        heatmaps = self.body(self.normalized(crops))
+        return align_heatmaps(heatmaps, self.alignment, stride=self.spec.stride)
 
 
 class PartAffinityNet(nn.Module):
-    """A bottom-up net as it is exported: uint8 images (n, H, W, 3) to the maps that people are made of.
-
-    Args:
-        net: Of ``lightweight-openpose``.
+    """An exported bottom-up network: uint8 images (n, H, W, 3) to heatmaps and part affinities.
 
     Raises:
-        ValueError: If it is another architecture.
+        ValueError: If the network is not lightweight-openpose.
     """
 
     def __init__(self, net: BaselineNet) -> None:
         super().__init__()
         if not isinstance(net.body, LightweightOpenPose):
             raise ValueError(
-                f"{net.spec.baseline} is no bottom-up net; expected lightweight-openpose"
+                f"{net.spec.baseline} is not a bottom-up network; expected lightweight-openpose"
             )
         self.net = net
         self.parts = net.body.parts

@@ -1,4 +1,4 @@
-"""SimpleBaseline: a ResNet and three deconvolutions of 256 channels: a member of our family under its own name.
+"""SimpleBaseline: a ResNet and three deconvolutions of 256 channels, as a ``NetSpec``.
 
 Source:
     Xiao, Wu and Wei, "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section
@@ -11,8 +11,9 @@ from slimpose.network.spec import NetSpec
 
 
 def simple_baseline(depth: int) -> NetSpec:
-    """Return the net with a ResNet of that depth: 50, 101 or 152 (strides in the 3x3 convolutions, as PyTorch has it).
+    """Return the spec with a ResNet of depth 50, 101 or 152.
 
-    It has no head convolution: the first deconvolution takes all 2048 channels.
+    Strides are in the 3x3 convolutions, as in PyTorch. There is no head convolution: the first
+    deconvolution takes all 2048 channels.
     """
     return NetSpec(encoder=f"resnet{depth}", head_width=0, deconv_widths=(256, 256, 256))

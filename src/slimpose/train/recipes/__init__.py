@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from slimpose.formats.files import read_toml
-from slimpose.train import checkpoint
+from slimpose.network.weights import read_metadata
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes.paper import (
     ABLATION_NETS,
@@ -52,7 +52,7 @@ def load_recipe(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]()
     if path.suffix == ".safetensors":
-        metadata = checkpoint.read_metadata(path)
+        metadata = read_metadata(path)
         if "recipe" not in metadata:
             raise ValueError(
                 f"{path} contains no recipe (the mean of several runs, or not from a run?)"

@@ -17,7 +17,7 @@ import dataclasses
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
-from slimpose.network.build import COMPARED, Spec
+from slimpose.network.build import BASELINES, Spec
 from slimpose.network.family import family_spec
 from slimpose.network.paper_tables import ROWS, PaperRow
 from slimpose.network.spec import NetSpec
