@@ -14,10 +14,11 @@ import tiny_training
 from slimpose.cli import train as command
 from slimpose.cli.main import main
 from slimpose.cli.train import DataOptions
-from slimpose.network.build import net_of
+from slimpose.network.build import net_from_metadata
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.weights import load_checkpoint, save_checkpoint
 from slimpose.skeleton import COCO17
-from slimpose.train import checkpoint, distillation
+from slimpose.train import distillation
 from slimpose.train.recipe import Recipe, RecipeOptions
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import BEST, METRICS
@@ -32,7 +33,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
     net = PoseNet(tiny_training.NET)
     metadata = {"net": tiny_training.NET.to_json(), "skeleton": COCO17.to_json()}
-    checkpoint.save(path, net.state_dict(), metadata)
+    save_checkpoint(path, net.state_dict(), metadata)
     return path
 
 
@@ -78,9 +79,9 @@ def test_cached_teacher_and_labeled_only(
     ):
         train(labeled_only=True)
     assert train(teacher=weights, cached_teacher=True, labeled_only=True) == 0
-    peaks = checkpoint.load(tmp_path / distillation.TEACHER_CACHE).tensors["peaks"]
+    peaks = load_checkpoint(tmp_path / distillation.TEACHER_CACHE).tensors["peaks"]
     assert tuple(peaks.shape) == (6, 17, 2, 3)
-    recipe = Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"])
+    recipe = Recipe.from_json(load_checkpoint(tmp_path / BEST).metadata["recipe"])
     assert recipe == dataclasses.replace(
         tiny_recipe().with_cached_teacher(), distillation_weight=0.5, distill_unlabeled=False
     )
@@ -112,20 +113,20 @@ def test_distilled_recipe_needs_a_teacher_or_weight_0(
         ):
             train(distillation_weight=weight)
     assert train(distillation_weight=0.0) == 0
-    assert Recipe.from_json(checkpoint.load(tmp_path / BEST).metadata["recipe"]) == tiny_recipe()
+    assert Recipe.from_json(load_checkpoint(tmp_path / BEST).metadata["recipe"]) == tiny_recipe()
 
 
 def test_alignment_of_the_start_weights_is_kept(
     train: Callable[..., int], weights: Path, tmp_path: Path
 ) -> None:
-    start = checkpoint.load(weights)
+    start = load_checkpoint(weights)
     path, out = tmp_path / "start.safetensors", tmp_path / "run"
-    checkpoint.save(path, start.tensors, start.metadata | {"alignment": "multiples"})
+    save_checkpoint(path, start.tensors, start.metadata | {"alignment": "multiples"})
     assert train(out=out, start=str(path), stop_after_minutes=0) == 0
     assert train(out=out, resume=True) == 0
-    saved = checkpoint.load(out / BEST)
+    saved = load_checkpoint(out / BEST)
     assert saved.metadata["alignment"] == "multiples"
-    net = net_of(saved.metadata)
+    net = net_from_metadata(saved.metadata)
     assert isinstance(net, PoseNet)
     assert net.alignment == "multiples"
     logged = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]

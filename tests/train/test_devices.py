@@ -15,7 +15,7 @@ from torch import nn
 
 import tiny_training
 from slimpose.network.pose_net import PoseNet
-from slimpose.train import checkpoint
+from slimpose.network.weights import load_checkpoint
 from slimpose.train.devices import Devices, open_devices, synchronize_norms
 from slimpose.train.loop import make_optimizer, train
 from slimpose.train.pose_task import PoseTask
@@ -121,7 +121,7 @@ def test_bf16_run_learns(people_folder: Path, tmp_path: Path) -> None:
     lines = (tmp_path / "run" / METRICS).read_text().splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
     assert losses[-1] < 0.95 * losses[0]
-    weights = checkpoint.load(tmp_path / "run" / BEST).tensors
+    weights = load_checkpoint(tmp_path / "run" / BEST).tensors
     assert all(tensor.dtype != torch.bfloat16 for tensor in weights.values())
 
 

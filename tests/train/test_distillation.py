@@ -18,7 +18,7 @@ from slimpose.network.weights import load_checkpoint, load_into, save_checkpoint
 from slimpose.runtime import models
 from slimpose.runtime.crops import crop_people
 from slimpose.skeleton import COCO17
-from slimpose.train import checkpoint, distillation
+from slimpose.train import distillation
 from synthetic_models import write_detector_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,7 +30,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
     net = PoseNet(tiny_training.NET)
     metadata = {"net": tiny_training.NET.to_json(), "skeleton": COCO17.to_json()}
-    checkpoint.save(path, net.state_dict(), metadata)
+    save_checkpoint(path, net.state_dict(), metadata)
     return path
 
 
@@ -105,7 +105,7 @@ def test_peaks_of_a_fixed_size_teacher_are_right_in_smaller_crops() -> None:
 def test_invalid_teacher_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no teacher"):
         distillation.open_teacher(tmp_path / "none.safetensors")
-    checkpoint.save(tmp_path / "bare.safetensors", {"a": torch.ones(1)}, {})
+    save_checkpoint(tmp_path / "bare.safetensors", {"a": torch.ones(1)}, {})
     with pytest.raises(ValueError, match="does not name its network"):
         distillation.open_teacher(tmp_path / "bare.safetensors")
     save_checkpoint(tmp_path / "checkpoint.safetensors", {"model.a": torch.ones(1)}, {"step": "4"})

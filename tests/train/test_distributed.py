@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import two_processes
-from slimpose.train import checkpoint
+from slimpose.network.weights import load_checkpoint
 from slimpose.train.devices import open_devices
 from slimpose.train.processes import (
     all_gather,
@@ -69,7 +69,7 @@ def logged(out: Path) -> list[dict[str, Any]]:
 def assert_close(one: Path, other: Path, *, atol: float) -> None:
     """Compare weights, and with tolerance 0 the optimizer's moments too."""
     for name in (CHECKPOINT, BEST):
-        first, second = checkpoint.load(one / name).tensors, checkpoint.load(other / name).tensors
+        first, second = load_checkpoint(one / name).tensors, load_checkpoint(other / name).tensors
         assert first.keys() == second.keys()
         compared = [key for key in first if atol == 0 or not key.startswith("adam.")]
         assert compared

@@ -19,8 +19,8 @@ def test_compiled_stem_gives_the_same_features(stages: int) -> None:
     images = torch.randint(0, 256, (2, 64, 64, 3)).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         expected = encoder(images)
-    encoder.front = compile_frozen_stem(encoder, stages)
-    assert encoder.front is not None
+    encoder.frozen_stem = compile_frozen_stem(encoder, stages)
+    assert encoder.frozen_stem is not None
     encoder.training = True  # its norms stay in evaluation mode
     with torch.inference_mode():
         compiled = encoder(images)

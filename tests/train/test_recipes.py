@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from slimpose.arrays import Size
-from slimpose.train import checkpoint
+from slimpose.network.weights import save_checkpoint
 from slimpose.train.recipe import Phase, Recipe
 from slimpose.train.recipes import RECIPES, load_recipe
 from tiny_training import tiny_recipe
@@ -123,9 +123,9 @@ def test_invalid_recipe_file_is_rejected(tmp_path: Path, text: str, message: str
 
 def test_recipe_is_read_from_weights(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
-    checkpoint.save(path, {"a": torch.zeros(1)}, {"recipe": tiny_recipe().to_json()})
+    save_checkpoint(path, {"a": torch.zeros(1)}, {"recipe": tiny_recipe().to_json()})
     assert load_recipe(str(path)) == tiny_recipe()
-    checkpoint.save(path, {"a": torch.zeros(1)}, {})
+    save_checkpoint(path, {"a": torch.zeros(1)}, {})
     with pytest.raises(ValueError, match="contains no recipe"):
         load_recipe(str(path))
     for missing in ("no.toml", "no.safetensors"):

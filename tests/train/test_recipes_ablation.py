@@ -15,7 +15,7 @@ import torch
 
 import tiny_training
 from slimpose.network.encoder import Encoder
-from slimpose.train import checkpoint
+from slimpose.network.weights import save_checkpoint
 from slimpose.train.recipes.paper import ABLATION_NETS, ablation
 from slimpose.train.run import BEST, CHECKPOINT, METRICS
 
@@ -164,7 +164,7 @@ def test_two_settings_run_once(
     tiny_training.write_people(tmp_path)
     torch.manual_seed(0)
     trunk = tmp_path / "trunk.safetensors"
-    checkpoint.save(
+    save_checkpoint(
         trunk,
         Encoder(ABLATION_NETS["base"]).state_dict(),
         {"trunk": "mobilenetv2_100", "origin": "random"},

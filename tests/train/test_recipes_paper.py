@@ -16,7 +16,7 @@ from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper_tables import ROWS, PaperRow
-from slimpose.train import checkpoint
+from slimpose.network.weights import load_network, save_checkpoint
 from slimpose.train.pose_task import PoseTask
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes import RECIPES

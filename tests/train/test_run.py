@@ -15,8 +15,7 @@ import tiny_training
 from slimpose.network.encoder import Encoder
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
-from slimpose.network.weights import Checkpoint, load_checkpoint, load_into, save_checkpoint
-from slimpose.train import checkpoint
+from slimpose.network.weights import load_checkpoint, load_into, save_checkpoint
 from slimpose.train.recipe import Recipe
 from slimpose.train.run import BEST, CHECKPOINT, METRICS, Progress, run
 from tiny_training import tiny_recipe, tiny_task
@@ -47,7 +46,7 @@ def logged(out: Path) -> list[dict[str, Any]]:
 def assert_same_run(one: Path, other: Path) -> None:
     assert logged(one) == logged(other)
     for name in (CHECKPOINT, BEST):
-        first, second = checkpoint.load(one / name), checkpoint.load(other / name)
+        first, second = load_checkpoint(one / name), load_checkpoint(other / name)
         assert first.metadata == second.metadata
         assert first.tensors.keys() == second.tensors.keys()
         for key, tensor in first.tensors.items():
@@ -95,17 +94,17 @@ def test_run_leaves_only_its_three_files(uninterrupted: Path) -> None:
 
 
 def test_best_weights_have_metadata(uninterrupted: Path) -> None:
-    best = checkpoint.load(uninterrupted / BEST)
+    best = load_checkpoint(uninterrupted / BEST)
     assert NetSpec.from_json(best.metadata["net"]) == tiny_recipe().net
     assert best.metadata["recipe"] == tiny_recipe().to_json()
     assert "AP" in json.loads(best.metadata["figures"])
-    checkpoint.load_into(PoseNet(tiny_training.NET), best.tensors, path=uninterrupted / BEST)
+    load_into(PoseNet(tiny_training.NET), best.tensors, path=uninterrupted / BEST)
 
 
 def test_best_is_chosen_at_the_final_input_size(uninterrupted: Path) -> None:
     evaluated = [record for record in logged(uninterrupted) if "AP" in record]
     assert [record["size"] for record in evaluated] == ["32x32", "64x64", "64x64"]
-    best = json.loads(checkpoint.load(uninterrupted / BEST).metadata["figures"])["AP"]
+    best = json.loads(load_checkpoint(uninterrupted / BEST).metadata["figures"])["AP"]
     assert best == max(record["AP"] for record in evaluated[1:])
 
 
@@ -151,8 +150,8 @@ def test_run_of_an_earlier_version_resumes(
     assert Recipe.from_json(WRITTEN_BY_0_1) == tiny_recipe()
     out = tmp_path / "old"
     (progress,) = run_all(people_folder, out, stop_after_s=0.0)
-    saved = checkpoint.load(out / CHECKPOINT)
-    checkpoint.save(out / CHECKPOINT, saved.tensors, {**saved.metadata, "recipe": WRITTEN_BY_0_1})
+    saved = load_checkpoint(out / CHECKPOINT)
+    save_checkpoint(out / CHECKPOINT, saved.tensors, {**saved.metadata, "recipe": WRITTEN_BY_0_1})
     assert progress.step.number == 0
     assert [progress.step.number for progress in run_all(people_folder, out, resume=True)] == list(
         range(1, 12)
@@ -173,8 +172,8 @@ def test_run_of_an_earlier_version_resumes(
 def test_checkpoint_with_other_settings_is_rejected(
     people_folder: Path, uninterrupted: Path, tmp_path: Path, text: str
 ) -> None:
-    saved = checkpoint.load(uninterrupted / CHECKPOINT)
-    checkpoint.save(tmp_path / CHECKPOINT, saved.tensors, {**saved.metadata, "recipe": text})
+    saved = load_checkpoint(uninterrupted / CHECKPOINT)
+    save_checkpoint(tmp_path / CHECKPOINT, saved.tensors, {**saved.metadata, "recipe": text})
     with pytest.raises(ValueError, match="was written with another recipe or other options"):
         run_all(people_folder, tmp_path, resume=True)
 
@@ -209,7 +208,7 @@ def test_frozen_stages_are_compiled_and_unchanged(people_folder: Path, tmp_path:
     for name, tensor in before.items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(tensor, after[name]) == name.startswith(frozen), name
-    assert not any(name.startswith("encoder.front") for name in task.model.state_dict())
+    assert not any(name.startswith("encoder.frozen_stem") for name in task.model.state_dict())
 
 
 @pytest.mark.parametrize(

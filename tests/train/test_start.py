@@ -10,7 +10,7 @@ from torch import nn
 import tiny_training
 from slimpose.network.encoder import Encoder
 from slimpose.network.pose_net import PoseNet
-from slimpose.train import checkpoint
+from slimpose.network.weights import save_checkpoint
 from slimpose.train.pose_task import PoseTask
 from slimpose.train.recipes import RECIPES
 from slimpose.train.start import load_start
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_run_starts_from_weights_of_an_earlier_run(people_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     weights = PoseNet(tiny_training.NET).state_dict()
-    checkpoint.save(path, weights, {})
+    save_checkpoint(path, weights, {})
     recipe = tiny_recipe(seed=9)
     task = tiny_task(recipe, people_folder)
     assert load_start(task, recipe, str(path)) == "best.safetensors (start unknown)"
@@ -39,7 +39,7 @@ def test_compared_net_starts_only_from_its_own_weights(people_folder: Path, tmp_
         load_start(task, recipe, "imagenet")
     own = tmp_path / "own.safetensors"
     tensors = {name: torch.full_like(tensor, 2) for name, tensor in task.model.state_dict().items()}
-    checkpoint.save(own, tensors, {"start": "elsewhere"})
+    save_checkpoint(own, tensors, {"start": "elsewhere"})
     assert load_start(task, recipe, str(own)) == "own.safetensors (elsewhere)"
     assert all((tensor == 2).all() for tensor in task.model.state_dict().values())
 
@@ -49,7 +49,7 @@ def test_encoder_of_stride_16_starts_from_a_longer_trunk(
 ) -> None:
     recipe = tiny_recipe()
     trunk = Encoder(tiny_training.NET)
-    checkpoint.save(
+    save_checkpoint(
         tmp_path / "trunk.safetensors", trunk.state_dict(), {"trunk": "mobilenetv2_100"}
     )
     short = dataclasses.replace(
@@ -69,7 +69,7 @@ def test_folded_trunk_gets_batch_norm_statistics_from_the_first_batches(
     recipe = tiny_recipe()
     trunk = Encoder(tiny_training.NET)
     metadata = {"trunk": tiny_training.NET.encoder, "folded": "1", "origin": "a graph"}
-    checkpoint.save(tmp_path / "trunk.safetensors", trunk.state_dict(), metadata)
+    save_checkpoint(tmp_path / "trunk.safetensors", trunk.state_dict(), metadata)
     task = tiny_task(recipe, people_folder)
     assert load_start(task, recipe, str(tmp_path / "trunk.safetensors")) == "a graph"
     encoder = task.model.get_submodule("encoder")
@@ -89,7 +89,7 @@ def test_folded_trunk_gets_batch_norm_statistics_from_the_first_batches(
 
 def test_checkpoint_is_not_a_start(people_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    checkpoint.save(path, {"model.a": torch.ones(1)}, {"step": "4"})
+    save_checkpoint(path, {"model.a": torch.ones(1)}, {"step": "4"})
     recipe = tiny_recipe()
     with pytest.raises(
         ValueError, match=r"checkpoint to resume from; expected the run's best\.safetensors"

@@ -25,8 +25,8 @@ from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
 from slimpose.media.images import image_files
 from slimpose.network.alignment import Alignment
-from slimpose.network.build import alignment_of, spec_from_json
-from slimpose.train import checkpoint
+from slimpose.network.build import alignment_from_metadata, spec_from_json
+from slimpose.network.weights import read_metadata
 from slimpose.train.box_distillation import BoxTeacher, open_box_teacher
 from slimpose.train.detector_task import DetectorTask
 from slimpose.train.devices import Devices, Precision, open_devices
@@ -146,7 +146,7 @@ def train(
         torch.set_num_threads(threads)
     start = str(out / CHECKPOINT) if resume else start or plan.start or RANDOM
     is_file = start not in (IMAGENET, RANDOM)
-    start_metadata = checkpoint.read_metadata(Path(start)) if is_file else {}
+    start_metadata = read_metadata(Path(start)) if is_file else {}
     torch.manual_seed(plan.seed)
     with _progress_bar(devices) as bar:
         reading = bar.add_task("reading images", total=None, note="")
@@ -163,7 +163,7 @@ def train(
             plan,
             options,
             _training_data(files, people, plan),
-            alignment=alignment_of(start_metadata),
+            alignment=alignment_from_metadata(start_metadata),
             cache=out / TEACHER_CACHE,
             bar=bar,
             on_progress=lambda done, total: bar.update(reading, completed=done, total=total),

@@ -25,7 +25,6 @@ from slimpose.network.pose_net import PoseNet
 from slimpose.network.weights import load_checkpoint, load_into, load_weights, save_checkpoint
 from slimpose.runtime.session import Session
 from slimpose.skeleton import Skeleton
-from slimpose.train import checkpoint
 from slimpose.train.inference import compile_for_inference
 from slimpose.train.processes import all_gather, local_items, rank
 
@@ -89,7 +88,7 @@ def cached_teacher(
     boxes = hashlib.sha256(people.boxes_stored.tobytes()).hexdigest()[:12]
     key = {"teacher": teacher.name, "size": str(size), "boxes": boxes}
     if cache is not None and cache.is_file():
-        saved = checkpoint.load(cache)
+        saved = load_checkpoint(cache)
         if key.items() <= saved.metadata.items():
             return saved.tensors["peaks"].numpy()
     rows = local_items(list(range(len(people))))
@@ -100,7 +99,7 @@ def cached_teacher(
     peaks = np.stack([by_person[person] for person in range(len(people))])
     if cache is not None and rank() == 0:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(cache, {"peaks": torch.from_numpy(peaks)}, key)
+        save_checkpoint(cache, {"peaks": torch.from_numpy(peaks)}, key)
     return peaks
 
 
@@ -139,7 +138,7 @@ def _resized(crops: Crops, size: Size) -> Crops:
 
 
 def _torch_teacher(path: Path) -> Teacher:
-    saved = checkpoint.load_weights(path)
+    saved = load_weights(path)
     if "net" not in saved.metadata or "skeleton" not in saved.metadata:
         raise ValueError(
             f"{path} does not name its network; expected best.safetensors of slimpose train"
@@ -148,7 +147,7 @@ def _torch_teacher(path: Path) -> Teacher:
     net = net_from_metadata(saved.metadata)
     if isinstance(net, DetectorNet):
         raise ValueError(f"{path} is a person detector; expected a pose network, with heatmaps")
-    checkpoint.load_into(net, saved.tensors, path=path)
+    load_into(net, saved.tensors, path=path)
     net.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     outputs_of, runs_on = compile_for_inference(net)
     return Teacher(

@@ -19,7 +19,8 @@ from torch import nn
 from slimpose.data.order import prefetch
 from slimpose.formats.files import write_bytes
 from slimpose.network.encoder import Encoder
-from slimpose.train import checkpoint
+from slimpose.network.weights import Checkpoint, load_checkpoint, save_checkpoint
+from slimpose.train.checkpoint import pack_training, unpack_training
 from slimpose.train.devices import Devices, open_devices
 from slimpose.train.inference import compile_frozen_stem
 from slimpose.train.loop import Step, make_optimizer, train
@@ -104,7 +105,7 @@ def run(
         state.restore()
     encoder = getattr(state.model, "encoder", None)
     if isinstance(encoder, Encoder):
-        encoder.front = compile_frozen_stem(encoder, recipe.frozen_stages)
+        encoder.frozen_stem = compile_frozen_stem(encoder, recipe.frozen_stages)
     metrics_path = out / METRICS
     if devices.is_main:
         _truncate_metrics(metrics_path, state.done)
@@ -156,7 +157,7 @@ class _State:
             ValueError: If it is of another recipe or other data.
         """
         path = self.out / CHECKPOINT
-        saved = checkpoint.load(path)
+        saved = load_checkpoint(path)
         if not _is_of_recipe(saved, self.recipe):
             raise ValueError(
                 f"{path} was written with another recipe or other options; use the same ones to"
@@ -169,9 +170,7 @@ class _State:
                     f"{path} was started with {option} {before}; got {now}; pass the same {option}"
                     " to resume"
                 )
-        self.done = checkpoint.unpack_training(
-            saved, self.model, self.averaged, self.optimizer, path=path
-        )
+        self.done = unpack_training(saved, self.model, self.averaged, self.optimizer, path=path)
         self.best = float(saved.metadata["best"])
         scaler = self.devices.accelerator.scaler
         if scaler is not None and "scaler" in saved.metadata:
@@ -187,8 +186,8 @@ class _State:
         scaler = self.devices.accelerator.scaler
         if scaler is not None:
             metadata["scaler"] = json.dumps(scaler.state_dict())
-        state = checkpoint.pack_training(self.model, self.averaged, self.optimizer)
-        checkpoint.save(self.out / CHECKPOINT, state, metadata)
+        state = pack_training(self.model, self.averaged, self.optimizer)
+        save_checkpoint(self.out / CHECKPOINT, state, metadata)
 
     def evaluate(self, task: Task, step: int) -> dict[str, float]:
         """Evaluate the averaged weights, and save them if they are the best at the final size."""
@@ -204,7 +203,7 @@ class _State:
                 "figures": json.dumps(figures),
             }
             if self.devices.is_main:
-                checkpoint.save(self.out / BEST, self.averaged.state_dict(), metadata)
+                save_checkpoint(self.out / BEST, self.averaged.state_dict(), metadata)
         return figures
 
     def _metadata(self) -> dict[str, str]:
@@ -242,7 +241,7 @@ def _check_phases(recipe: Recipe) -> None:
             )
 
 
-def _is_of_recipe(saved: checkpoint.Checkpoint, recipe: Recipe) -> bool:
+def _is_of_recipe(saved: Checkpoint, recipe: Recipe) -> bool:
     """Return whether a checkpoint is of this recipe, even if recipes had fewer settings then."""
     try:
         return Recipe.from_json(saved.metadata.get("recipe", "")) == recipe

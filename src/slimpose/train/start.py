@@ -12,7 +12,7 @@ from slimpose.network.encoder import Encoder
 from slimpose.network.growing import load_into_larger
 from slimpose.network.imagenet import load_imagenet
 from slimpose.network.spec import NetSpec
-from slimpose.train import checkpoint
+from slimpose.network.weights import Checkpoint, load_into, load_weights
 from slimpose.train.recipe import Recipe
 from slimpose.train.task import Task
 
@@ -39,7 +39,7 @@ def load_start(task: Task, recipe: Recipe, start: str) -> str:
         RuntimeError: If ImageNet weights are wanted and not available.
     """
     path = Path(start)
-    weights = None if start == IMAGENET else checkpoint.load_weights(path)
+    weights = None if start == IMAGENET else load_weights(path)
     if weights is not None and "trunk" not in weights.metadata:
         return _load_network(task.model, weights, path)
     net = recipe.net
@@ -58,7 +58,7 @@ def load_start(task: Task, recipe: Recipe, start: str) -> str:
         for name, tensor in weights.tensors.items()
         if name in own or net.encoder_stride == 32
     }
-    checkpoint.load_into(encoder, used, path=path)
+    load_into(encoder, used, path=path)
     if weights.metadata.get("folded") == "1":
         images = (
             torch.from_numpy(task.images_of(task.batch_at(step)))
@@ -68,11 +68,11 @@ def load_start(task: Task, recipe: Recipe, start: str) -> str:
     return weights.metadata.get("origin", path.name)
 
 
-def _load_network(model: nn.Module, weights: checkpoint.Checkpoint, path: Path) -> str:
+def _load_network(model: nn.Module, weights: Checkpoint, path: Path) -> str:
     """Load weights of the network or of a part of it; return a description of them."""
     description = f"{path.name} ({weights.metadata.get('start', 'start unknown')})"
     if weights.tensors.keys() < model.state_dict().keys():
         added = load_into_larger(model, weights.tensors, path=path)
         return f"{description}, {len(added)} parts added"
-    checkpoint.load_into(model, weights.tensors, path=path)
+    load_into(model, weights.tensors, path=path)
     return description

@@ -97,7 +97,7 @@ def paper_nets() -> dict[str, NetSpec]:
 
 def compared_nets() -> dict[str, Spec]:
     """Return the compared top-down networks by name: HRNet as a teacher, all for one comparison."""
-    return {name: net for name, net in COMPARED.items() if net.joints == len(COCO17.joints)}
+    return {name: net for name, net in BASELINES.items() if net.joints == len(COCO17.joints)}
 
 
 def beyond() -> Recipe:
