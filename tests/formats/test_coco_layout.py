@@ -159,7 +159,7 @@ def test_a_paper_recipe_trains_on_the_folder_alone(words: list[str], tmp_path: P
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--train", "x.json"), "--coco finds the data by itself; leave out --train"),
+        (("--train", "x.json"), "--coco contains all data; leave out --train"),
         (("--batch", "-1"), "--batch -1"),
         (("--accumulate", "0"), "--accumulate is 0, --workers 1; expected 1 or more"),
         (
