@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_is_told_before_the_work(tmp_path: Path, capsys:
     ("words", "message"),
     [
         ((), "or the word all: everything there is"),
-        (("resnet-99",), "no net is named 'resnet-99'"),
+        (("resnet-99",), "no network is named 'resnet-99'"),
         (("/nowhere/a.onnx",), "no model file /nowhere/a.onnx"),
         (("b1", "--annotations", "a.json"), "--annotations and --images go together"),
         (("b1", "--threads", "0"), "expected 0 or more, more than 0, 1 or more"),

@@ -405,7 +405,7 @@ def test_udp_and_colors_can_be_told(tmp_path: Path) -> None:
             out,
             "--alignment",
             "corners",
-            "--colors",
+            "--color-order",
             "rgb",
         )
         == 0
@@ -425,7 +425,7 @@ def test_udp_and_colors_can_be_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        ("hrnet-w18", "no net is named 'hrnet-w18'"),
+        ("hrnet-w18", "no network is named 'hrnet-w18'"),
         (
             "b1",
             "no published layout of 'b1' is known; expected one of hrnet-w32, hrnet-w48, simplebaseline-r50",

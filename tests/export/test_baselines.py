@@ -1,4 +1,4 @@
-"""Compared networks as ONNX files: DARK inside, the same as PyTorch, read back by the runtime."""
+"""Compared networks as ONNX files: agreement with PyTorch, and results in the runtime."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from slimpose.runtime.session import Session
 SIZE = Size(64, 64)
 
 
-def lively(name: str) -> LoadedNetwork:
-    """An untrained net whose heatmaps are large enough to have peaks, as a trained one's are."""
+def random_net_with_peaks(name: str) -> LoadedNetwork:
+    """An untrained network whose heatmaps have peaks, as those of a trained one."""
     torch.manual_seed(0)
     loaded = random_network(spec_named(name, size=SIZE), task="pose")
     joints = loaded.spec.joints
@@ -36,30 +36,25 @@ def lively(name: str) -> LoadedNetwork:
     nn.init.normal_(last.weight, std=0.5)
     with torch.inference_mode():
         peak = float(loaded.net(torch.from_numpy(onnx_export.smooth_noise_images(4, SIZE))).amax())
-        last.weight.div_(peak)  # its heatmaps' highest is 1 then
+        last.weight.div_(peak)  # the highest peak becomes 1
     return loaded
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BASELINES)
-def test_the_file_agrees_with_pytorch_and_the_runtime_reads_it(name: str, tmp_path: Path) -> None:
-    loaded = lively(name)
+def test_file_agrees_with_pytorch_and_runs_in_the_runtime(name: str, tmp_path: Path) -> None:
+    loaded = random_net_with_peaks(name)
     out = tmp_path / f"{name}.onnx"
-    onnx_export.export(
-        loaded, out, name=name, card={}
-    )  # refuses to write where points or maps differ
+    onnx_export.export(loaded, out, name=name, card={})  # fails if points or heatmaps differ
     session = Session(out)
     assert session.info.card["start"] == "random weights, untrained"
-    assert (session.info.task, session.info.size, session.info.stride) == (
-        "pose",
-        SIZE,
-        loaded.spec.stride,
-    )
+    info = session.info
+    assert (info.task, info.size, info.stride) == ("pose", SIZE, loaded.spec.stride)
     assert_same(session, loaded.net)
 
 
-def test_weights_trained_elsewhere_are_exported_with_their_alignment(tmp_path: Path) -> None:
-    net = lively("efficientpose-a").net
+def test_published_weights_are_exported_with_their_alignment(tmp_path: Path) -> None:
+    net = random_net_with_peaks("efficientpose-a").net
     path = tmp_path / "published.safetensors"
     metadata = {
         "task": "pose",
@@ -73,25 +68,25 @@ def test_weights_trained_elsewhere_are_exported_with_their_alignment(tmp_path: P
     session = Session(out)
     assert session.info.card["start"] == "published weights x.pth"
     assert_same(session, load_network(path).net)
-    pictures = onnx_export.smooth_noise_images(3, SIZE)
+    images = onnx_export.smooth_noise_images(3, SIZE)
     with torch.inference_mode():
-        theirs = net(torch.from_numpy(pictures)).numpy()
-    (ours,) = session.run(pictures, ("heatmaps",))
-    # Our cell (8, 6) lies 3/8 of a cell behind theirs of the same number: cubic interpolation
-    # between 7..10 and 5..8.
+        unaligned = net(torch.from_numpy(images)).numpy()
+    (aligned,) = session.run(images, ("heatmaps",))
+    # The center of the aligned cell (8, 6) is 3/8 of a cell further right and down than before:
+    # cubic interpolation between 7..10 and 5..8.
     weights = np.array([-0.0634765625, 0.6982421875, 0.4189453125, -0.0537109375])
-    expected = np.einsum("njyx,y,x->nj", theirs[:, :, 7:11, 5:9], weights, weights)
-    np.testing.assert_allclose(ours[:, :, 8, 6], expected, atol=1e-3)
+    expected = np.einsum("njyx,y,x->nj", unaligned[:, :, 7:11, 5:9], weights, weights)
+    np.testing.assert_allclose(aligned[:, :, 8, 6], expected, atol=1e-3)
 
 
 def assert_same(session: Session, net: nn.Module) -> None:
-    """The file's heatmaps are the net's, and its points come out of peaks."""
-    pictures = onnx_export.smooth_noise_images(3, SIZE)
-    points, scores, heatmaps = session.run(pictures, ("points", "scores", "heatmaps"))
+    """The file's heatmaps are the network's, and its points have scores."""
+    images = onnx_export.smooth_noise_images(3, SIZE)
+    points, scores, heatmaps = session.run(images, ("points", "scores", "heatmaps"))
     assert points.shape == (*heatmaps.shape[:2], 2)
-    assert scores.max() > 0.1  # or nothing was compared
+    assert scores.max() > 0.1  # otherwise nothing is compared
     with torch.inference_mode():
-        expected = net(torch.from_numpy(pictures)).numpy()
+        expected = net(torch.from_numpy(images)).numpy()
     assert heatmaps.shape == expected.shape
     np.testing.assert_allclose(heatmaps, expected, atol=1e-3)
 
@@ -102,7 +97,7 @@ def _run(*words: object) -> int:
     return int(str(exit_.value.code))
 
 
-def test_a_bottom_up_file_gives_what_people_are_made_of(tmp_path: Path) -> None:
+def test_bottom_up_file_outputs_heatmaps_and_affinities(tmp_path: Path) -> None:
     out = tmp_path / "openpose.onnx"
     assert _run("lightweight-openpose", "--untrained", "--size", "64x96", "--out", out) == 0
     session = Session(out)
@@ -114,18 +109,16 @@ def test_a_bottom_up_file_gives_what_people_are_made_of(tmp_path: Path) -> None:
     )
     assert heatmaps.shape == (2, 18, 8, 12)
     assert affinities.shape == (2, 38, 8, 12)
-    found = group_people(
-        heatmaps[0], affinities[0], session.info.skeleton, stride=session.info.stride
-    )
-    assert len(found.scores) == 0  # it has learned nothing
+    info = session.info
+    people = group_people(heatmaps[0], affinities[0], info.skeleton, stride=info.stride)
+    assert len(people.scores) == 0  # untrained
 
 
-def test_a_bottom_up_net_is_compared_by_its_maps(tmp_path: Path) -> None:
-    """In another runtime's file too."""
+def test_bottom_up_file_of_another_runtime_is_compared_by_its_maps(tmp_path: Path) -> None:
     out = tmp_path / "openpose.xml"
     assert _run("lightweight-openpose", "--untrained", "--size", "64x96", "--out", out) == 0
-    pictures = onnx_export.smooth_noise_images(2, Size(64, 96))
-    heatmaps, affinities = Session(out).run(pictures, ("heatmaps", "affinities"))
+    images = onnx_export.smooth_noise_images(2, Size(64, 96))
+    heatmaps, affinities = Session(out).run(images, ("heatmaps", "affinities"))
     maps = {"heatmaps": heatmaps, "affinities": affinities}
     assert onnx_export.drift_of(maps, maps).maps == 0
     moved = {**maps, "affinities": affinities + np.float32(0.25)}
@@ -135,7 +128,7 @@ def test_a_bottom_up_net_is_compared_by_its_maps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("hrnet-w18", "--untrained"), "no net is named 'hrnet-w18'"),
+        (("hrnet-w18", "--untrained"), "no network is named 'hrnet-w18'"),
         (
             ("hrnet-w32", "--untrained", "--size", "100x100"),
             "input size 100x100 is not a multiple of 32",
@@ -144,23 +137,22 @@ def test_a_bottom_up_net_is_compared_by_its_maps(tmp_path: Path) -> None:
         (("hrnet-w32",), "no weights file hrnet-w32"),
     ],
 )
-def test_what_cannot_be_exported_is_told(
+def test_invalid_weights_and_options_are_rejected(
     words: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(*words, "--out", tmp_path / "x.onnx") == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_bottom_up_file_of_another_net_is_refused() -> None:
+def test_task_that_the_network_cannot_do_is_rejected() -> None:
     net = build(BaselineSpec(baseline="efficientpose-a", size=SIZE))
     assert isinstance(net, BaselineNet)
     with pytest.raises(
-        ValueError, match="efficientpose-a is no bottom-up net; expected lightweight-openpose"
+        ValueError,
+        match="efficientpose-a is not a bottom-up network; expected lightweight-openpose",
     ):
         PartAffinityNet(net)
     with pytest.raises(
         ValueError, match="the task is 'detect', which a BaselineNet with 17 joints cannot do"
     ):
-        as_module(
-            random_network(BaselineSpec(baseline="efficientpose-a"), task="detect")
-        )
+        as_module(random_network(BaselineSpec(baseline="efficientpose-a"), task="detect"))

@@ -1,4 +1,4 @@
-"""The compared networks: their cost against what is printed, what they take and give, and that they learn."""
+"""The compared networks: cost against published numbers, inputs and outputs, gradients."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _row_id(row: PublishedRow) -> str:
 # cost
 
 
-def fits(printed: float | None, counted: float) -> bool:
-    """Within 1 %, or a unit of the last digit: papers round or cut."""
+def agrees(printed: float | None, counted: float) -> bool:
+    """Within 1 %, or a unit of the last digit: papers round or truncate."""
     if printed is None:
         return True
     unit = 10.0 ** -len(str(printed).partition(".")[2])
@@ -51,18 +51,18 @@ def fits(printed: float | None, counted: float) -> bool:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.net], ids=_row_id)
-def test_a_rebuilt_net_costs_what_is_printed_or_the_row_says_why_not(row: PublishedRow) -> None:
-    found = cost_of_spec(spec_named(row.net, size=row.size))
-    agrees = (
-        fits(row.params_m, found.params / 1e6)
-        and fits(row.tool, found.paper_gflops)
-        and fits(row.gmac, found.gmac)
+def test_cost_matches_the_published_cost_or_the_row_explains_why_not(row: PublishedRow) -> None:
+    cost = cost_of_spec(spec_named(row.net, size=row.size))
+    matches = (
+        agrees(row.params_m, cost.params / 1e6)
+        and agrees(row.tool, cost.paper_gflops)
+        and agrees(row.gmac, cost.gmac)
     )
-    assert agrees or row.net in ("hourglass-8", "efficientpose-c")
-    assert agrees or row.note
+    assert matches or row.net in ("hourglass-8", "efficientpose-c")
+    assert matches or row.note
 
 
-def test_the_notes_about_differing_counts_are_arithmetic() -> None:
+def test_notes_about_different_counts_are_correct() -> None:
     hourglass = cost_of_spec(spec_named("hourglass-8"))
     with torch.device("meta"):
         net = build(spec_named("hourglass-8"))
@@ -82,7 +82,7 @@ def test_the_notes_about_differing_counts_are_arithmetic() -> None:
     assert cost_of_spec(spec_named("lightweight-openpose")).gmac == pytest.approx(8.88, abs=0.005)
 
 
-def test_every_compared_net_has_a_row_and_ikdnet_says_why_it_has_no_net() -> None:
+def test_every_baseline_has_a_row_and_ikdnet_explains_why_it_has_no_network() -> None:
     assert {row.net for row in ROWS} - {""} == set(BASELINES)
     (without,) = (row for row in ROWS if not row.net)
     assert without.system == "IKDNet"
@@ -97,7 +97,7 @@ def test_every_compared_net_has_a_row_and_ikdnet_says_why_it_has_no_net() -> Non
         (("simplebaseline-r50",), 34.0, 5.43, 9.0),
     ],
 )
-def test_the_cost_verb_knows_them(
+def test_cost_verb_accepts_baselines(
     words: tuple[str, ...],
     params_m: float,
     gmac: float,
@@ -114,9 +114,8 @@ def test_the_cost_verb_knows_them(
 
 
 @pytest.mark.parametrize("width", [32, pytest.param(48, marks=pytest.mark.slow)])
-def test_hrnets_branches_are_timms(width: int) -> None:
-    # timm's is the classifier's trunk, whose last module makes all four branches; ours, for poses,
-    # only the finest.
+def test_hrnet_has_the_branches_of_timms_hrnet(width: int) -> None:
+    # timm's last module outputs all four branches, for classification; ours only the finest.
     with torch.device("meta"):
         theirs = timm.create_model(f"hrnet_w{width}", features_only=True).state_dict()
         ours = Hrnet(width, 17).state_dict()
@@ -138,7 +137,7 @@ def test_hrnets_branches_are_timms(width: int) -> None:
 
 
 @pytest.mark.slow
-def test_hrnet_computes_what_timms_computes_up_to_the_last_exchange() -> None:
+def test_hrnet_computes_the_same_features_as_timms_hrnet() -> None:
     trunk = cast(HighResolutionNet, timm.create_model("hrnet_w32", pretrained=False).eval())
     ours = Hrnet(32, 17).eval()
     shared = {
@@ -155,11 +154,11 @@ def test_hrnet_computes_what_timms_computes_up_to_the_last_exchange() -> None:
     torch.testing.assert_close(stages[0], expected[0], atol=1e-4, rtol=1e-3)
 
 
-# what goes in and comes out
+# inputs and outputs
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_it_gives_a_map_a_joint_at_its_stride_and_learns_from_them(name: str) -> None:
+def test_one_heatmap_per_joint_at_the_stride_with_gradients(name: str) -> None:
     torch.manual_seed(0)
     size = Size(64, 128)
     spec = spec_named(name, size=size)
@@ -167,10 +166,10 @@ def test_it_gives_a_map_a_joint_at_its_stride_and_learns_from_them(name: str) ->
     heatmaps = net(crops(2, size))
     assert heatmaps.shape == (2, spec.joints, *spec.heatmap_size)
     assert heatmaps.shape[2] == size.height // spec.stride
-    assert heatmaps.abs().max() < 0.5  # nearly empty, as a start should be
+    assert heatmaps.abs().max() < 0.5  # nearly empty at the start
     (heatmaps - 1).square().sum().backward()
     idle = [name for name, parameter in net.named_parameters() if parameter.grad is None]
-    # Nothing is made of the last affinities in a crop of one person.
+    # The last affinities are not used for crops of one person.
     assert all(name.startswith("body.refinement_stages.0.pafs") for name in idle)
     assert (len(idle) > 0) == (name == "lightweight-openpose")
     assert all(
@@ -178,32 +177,32 @@ def test_it_gives_a_map_a_joint_at_its_stride_and_learns_from_them(name: str) ->
     )
     first = next(parameter for parameter in net.parameters() if parameter.ndim == 4)
     assert first.grad is not None
-    assert first.grad.abs().sum() > 0  # the loss reaches the pixels' side
+    assert first.grad.abs().sum() > 0  # gradients reach the first layer
 
 
 @pytest.mark.parametrize("name", ["efficientpose-a", "lightweight-openpose"])
-def test_a_batch_gives_what_each_crop_gives_alone(name: str) -> None:
+def test_batch_gives_the_same_results_as_single_crops(name: str) -> None:
     size = Size(64, 64)
     net = build(spec_named(name, size=size)).eval()
     batch = crops(3, size)
     with torch.inference_mode():
-        together = net(batch)
-        alone = torch.cat([net(batch[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-3)
+        batched = net(batch)
+        single = torch.cat([net(batch[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(batched, single, atol=1e-5, rtol=1e-3)
 
 
-def test_pixels_are_normalized_by_imagenets_statistics() -> None:
+def test_pixels_are_normalized_with_imagenet_statistics() -> None:
     net = BaselineNet(BaselineSpec(baseline="efficientpose-a", size=Size(32, 32)))
     gray = torch.full((1, 32, 32, 3), 128, dtype=torch.uint8)
     expected = [
         (128 / 255 - mean) / std for mean, std in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
     ]
-    found = net.normalized(gray)
-    assert found.shape == (1, 3, 32, 32)
-    assert found[0, :, 5, 7].tolist() == pytest.approx(expected, abs=1e-6)
+    normalized = net.normalized(gray)
+    assert normalized.shape == (1, 3, 32, 32)
+    assert normalized[0, :, 5, 7].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_simplebaseline_is_our_family_with_wide_deconvolutions_and_no_head() -> None:
+def test_simplebaseline_has_wide_deconvolutions_and_no_head() -> None:
     spec = spec_named("simplebaseline-r50")
     with torch.device("meta"):
         net = build(spec)
@@ -217,7 +216,7 @@ def test_simplebaseline_is_our_family_with_wide_deconvolutions_and_no_head() -> 
     assert not [module for module in net.decoder.modules() if isinstance(module, nn.Conv2d)]
 
 
-def test_global_context_starts_as_nothing_and_is_the_same_for_every_pixel() -> None:
+def test_global_context_starts_at_zero_and_is_the_same_for_every_pixel() -> None:
     torch.manual_seed(0)
     context = _GlobalContext(32)
     features = torch.randn(2, 32, 5, 4)
@@ -228,7 +227,7 @@ def test_global_context_starts_as_nothing_and_is_the_same_for_every_pixel() -> N
     assert added.abs().min() > 0
 
 
-def test_lightweight_openpose_gives_the_background_and_affinities_too() -> None:
+def test_lightweight_openpose_has_background_and_affinities() -> None:
     net = LightweightOpenPose(18).eval()
     images = torch.rand(1, 3, 64, 96)
     with torch.inference_mode():
@@ -239,11 +238,11 @@ def test_lightweight_openpose_gives_the_background_and_affinities_too() -> None:
     torch.testing.assert_close(joints, heatmaps[:, :18])
 
 
-# as data
+# specs and metadata
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_name_survives_a_files_metadata(name: str) -> None:
+def test_spec_survives_json_round_trip(name: str) -> None:
     spec = spec_named(name, size=Size(128, 192))
     assert spec_from_json(spec.to_json()) == spec
     with torch.device("meta"):
@@ -254,14 +253,17 @@ def test_a_name_survives_a_files_metadata(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_the_familys_metadata_is_still_read(name: str) -> None:
+def test_spec_of_the_family_is_read_from_json(name: str) -> None:
     assert spec_from_json(FAMILY[name].to_json()) == FAMILY[name] == spec_named(name)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: spec_named("hrnet-w18"), "no net is named 'hrnet-w18'; expected one of b0, b1"),
+        (
+            lambda: spec_named("hrnet-w18"),
+            "no network is named 'hrnet-w18'; expected one of b0, b1",
+        ),
         (lambda: spec_named("hrnet-w18"), "simplebaseline-r50, simplebaseline-r101"),
         (
             lambda: BaselineSpec(baseline="b1"),
@@ -279,11 +281,11 @@ def test_the_familys_metadata_is_still_read(name: str) -> None:
             lambda: BaselineSpec(baseline="lpn-50", joints=0),
             "lpn-50 has 0 joints; expected at least 1",
         ),
-        (lambda: spec_from_json("{"), "metadata does not describe a slimpose net"),
-        (lambda: spec_from_json("[]"), "metadata does not describe a slimpose net"),
+        (lambda: spec_from_json("{"), "metadata does not describe a slimpose network"),
+        (lambda: spec_from_json("[]"), "metadata does not describe a slimpose network"),
         (
             lambda: spec_from_json('{"baseline": "lpn-50"}'),
-            "metadata does not describe a slimpose net: 'size'",
+            "metadata does not describe a slimpose network: 'size'",
         ),
         (
             lambda: net_from_metadata({"net": FAMILY["mnv2"].to_json(), "alignment": "edges"}),
@@ -291,12 +293,12 @@ def test_the_familys_metadata_is_still_read(name: str) -> None:
         ),
     ],
 )
-def test_what_is_no_net_is_refused(make: object, message: str) -> None:
+def test_invalid_name_or_spec_is_rejected(make: object, message: str) -> None:
     assert callable(make)
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
 
 
-def test_names_are_told_once() -> None:
+def test_names_of_family_and_baselines_do_not_overlap() -> None:
     assert not FAMILY.keys() & BASELINES.keys()
     assert ARCHITECTURES.keys() <= BASELINES.keys()

@@ -1,4 +1,4 @@
-"""What a network costs: known counts, the paper's tables, and the verb that prints them."""
+"""Cost of networks: known counts, the paper's tables, and ``slimpose cost``."""
 
 from __future__ import annotations
 
@@ -35,19 +35,27 @@ def _run(*words: str) -> int:
         # 3x3 weights of 4 -> 8 channels = 288, at 5x6 output pixels of a 10x12 input with stride 2.
         (nn.Conv2d(4, 8, 3, stride=2, padding=1), (1, 4, 10, 12), 288 + 8, 288 * 30, 288 * 30),
         # Two groups: each output channel sees 2 of the 4 input channels, so half of it.
-        (nn.Conv2d(4, 8, 3, padding=1, groups=2, bias=False), (1, 4, 10, 12), 144, 144 * 120, 144 * 120),
+        (
+            nn.Conv2d(4, 8, 3, padding=1, groups=2, bias=False),
+            (1, 4, 10, 12), 144, 144 * 120, 144 * 120,
+        ),
         # Depthwise: one 3x3 kernel a channel.
-        (nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False), (1, 4, 10, 12), 36, 36 * 120, 36 * 120),
-        # 4x4 weights of 4 -> 8 channels = 512: each of 5x6 input pixels meets each once; 10x12 come
-        # out.
+        (
+            nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False),
+            (1, 4, 10, 12), 36, 36 * 120, 36 * 120,
+        ),
+        # 4x4 weights of 4 -> 8 channels = 512, used once per pixel of the 5x6 input; output 10x12.
         (nn.ConvTranspose2d(4, 8, 4, 2, 1, bias=False), (1, 4, 5, 6), 512, 512 * 30, 512 * 120),
         # The same in two groups: (4, 8 / 2, 4, 4) weights.
-        (nn.ConvTranspose2d(4, 8, 4, 2, 1, groups=2, bias=False), (1, 4, 5, 6), 256, 256 * 30, 256 * 120),
+        (
+            nn.ConvTranspose2d(4, 8, 4, 2, 1, groups=2, bias=False),
+            (1, 4, 5, 6), 256, 256 * 30, 256 * 120,
+        ),
         (nn.Linear(6, 5), (1, 6), 35, 30, 30),
         # Over 7 vectors.
         (nn.Linear(6, 5), (1, 7, 6), 35, 210, 210),
         (nn.Conv1d(3, 2, 5, bias=False), (1, 3, 12), 30, 30 * 8, 30 * 8),
-        # Not counted by anybody.
+        # Never counted.
         (nn.BatchNorm2d(4), (1, 4, 10, 12), 8, 0, 0),
         (nn.AvgPool2d(2), (1, 4, 10, 12), 0, 0, 0),
     ],
@@ -56,7 +64,7 @@ def _run(*words: str) -> int:
         "linear, 7 vectors", "one dimension", "batch norm", "pooling",
     ],
 )  # fmt: skip
-def test_a_layer_costs_what_its_arithmetic_says(
+def test_cost_of_single_layers(
     layer: nn.Module, shape: tuple[int, ...], params: int, macs: int, paper_macs: int
 ) -> None:
     assert cost_for_example(layer, torch.zeros(shape)) == Cost(
@@ -71,57 +79,51 @@ def test_a_layer_costs_what_its_arithmetic_says(
     height=st.integers(1, 9),
     width=st.integers(1, 9),
 )
-def test_the_papers_tool_counts_a_stride_two_deconvolution_four_times(
+def test_papers_tool_counts_stride_2_deconvolutions_four_times(
     groups: int, each_in: int, each_out: int, height: int, width: int
 ) -> None:
     layer = nn.ConvTranspose2d(
         groups * each_in, groups * each_out, 4, 2, 1, groups=groups, device="meta"
     )
-    found = cost_for_example(layer, torch.empty(1, groups * each_in, height, width, device="meta"))
-    assert found.macs == groups * each_in * each_out * 16 * height * width
-    assert found.paper_macs == 4 * found.macs
+    cost = cost_for_example(layer, torch.empty(1, groups * each_in, height, width, device="meta"))
+    assert cost.macs == groups * each_in * each_out * 16 * height * width
+    assert cost.paper_macs == 4 * cost.macs
 
 
-def test_a_layer_that_is_called_twice_computes_twice_and_has_its_parameters_once() -> None:
+def test_shared_layer_counts_its_macs_twice_and_its_parameters_once() -> None:
     layer = nn.Linear(3, 3, bias=False)
-    found = cost_for_example(nn.Sequential(layer, nn.ReLU(), layer), torch.zeros(1, 3))
-    assert (found.params, found.macs) == (9, 18)
+    cost = cost_for_example(nn.Sequential(layer, nn.ReLU(), layer), torch.zeros(1, 3))
+    assert (cost.params, cost.macs) == (9, 18)
 
 
 @pytest.mark.parametrize(
     ("name", "gmac", "params", "tool"),
     [
-        (
-            "b1",
-            0.556,
-            6_167_905,
-            0.56,
-        ),  # the paper's net; it prints 0.56 and, counting blocks twice, 12.26 M
+        # The paper's network; it prints 0.56 and, counting blocks twice, 12.26 M.
+        ("b1", 0.556, 6_167_905, 0.56),
         ("lite1", 0.490, 3_790_401, None),  # no squeeze-and-excite
         ("mnv2", 0.293, 1_878_593, None),  # MoveNet Lightning's trunk
-        ("mnv2-wide", 0.830, 5_496_673, None),  # MoveNet Thunder's, 1.75 times as wide
+        ("mnv2-wide", 0.830, 5_496_673, None),  # MoveNet Thunder's, 1.75 times wider
     ],
 )
-def test_the_named_nets_cost_what_the_documents_say(
+def test_cost_of_named_networks_matches_the_documentation(
     name: str, gmac: float, params: int, tool: float | None
 ) -> None:
-    found = cost_of_spec(family_spec(name))
-    assert found.gmac == pytest.approx(gmac, abs=0.0006)
-    assert found.params == params
+    cost = cost_of_spec(family_spec(name))
+    assert cost.gmac == pytest.approx(gmac, abs=0.0006)
+    assert cost.params == params
     if tool is not None:
-        assert found.paper_gflops == pytest.approx(tool, abs=0.01)
+        assert cost.paper_gflops == pytest.approx(tool, abs=0.01)
 
 
-def test_the_papers_parameter_count_is_its_tools_that_counts_blocks_twice() -> None:
+def test_papers_parameter_count_counts_blocks_twice() -> None:
     assert cost_of_spec(FAMILY["b1"]).paper_params == 12_268_001
 
 
 @pytest.mark.parametrize("row_id", BY_ID)
 def test_every_row_of_the_paper_is_reproduced_within_a_hundredth(row_id: str) -> None:
-    row = BY_ID[row_id]
-    assert cost_of_spec(row.spec).paper_gflops == pytest.approx(
-        row.gflops, abs=0.01
-    )  # it rounds or cuts
+    row = BY_ID[row_id]  # the paper rounds or truncates
+    assert cost_of_spec(row.spec).paper_gflops == pytest.approx(row.gflops, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -133,45 +135,39 @@ def test_every_row_of_the_paper_is_reproduced_within_a_hundredth(row_id: str) ->
         ("VI", (1.625, 0.814, 0.609, 0.556, 0.543, 0.539)),
     ],
 )
-def test_the_true_multiply_adds_behind_the_paper_are_these(
-    rows: str, gmacs: tuple[float, ...]
-) -> None:
+def test_true_multiply_adds_of_the_papers_rows(rows: str, gmacs: tuple[float, ...]) -> None:
     table, _, start = rows.partition(" ")
-    found = [
+    counted = [
         cost_of_spec(row.spec).gmac
         for row in ROWS
         if row.table == table and row.row.startswith(start)
     ]
-    assert found == pytest.approx(gmacs, abs=0.001)
+    assert counted == pytest.approx(gmacs, abs=0.001)
 
 
-def test_two_levels_really_cut_the_encoder_off() -> None:
-    found = cost_of_spec(BY_ID["V:2-levels"].spec)
-    assert found.gmac == pytest.approx(0.355, abs=0.001)
-    assert found.params == pytest.approx(1.25e6, abs=0.005e6)
+def test_two_levels_shorten_the_encoder() -> None:
+    cost = cost_of_spec(BY_ID["V:2-levels"].spec)
+    assert cost.gmac == pytest.approx(0.355, abs=0.001)
+    assert cost.params == pytest.approx(1.25e6, abs=0.005e6)
 
 
-def test_four_levels_give_heatmaps_of_half_the_input() -> None:
+def test_four_levels_have_heatmaps_of_half_the_input_size() -> None:
     assert BY_ID["V:4-levels"].spec.heatmap_size == Size(128, 96)
 
 
-def test_the_rows_carry_the_papers_accuracy_with_its_typing_errors_put_right() -> None:
-    found = {row.id: row.ap for row in ROWS}
-    assert [found[f"IV:EfficientNet-B{i}"] for i in (3, 4, 5)] == [
-        71.1,
-        71.3,
-        71.8,
-    ]  # printed 7.11, 7.13, 7.18
-    assert {found[id_] for id_ in ("III:256x192", "V:3-levels", "VI:40-32", "VII:none")} == {
-        69.7
-    }  # one net
+def test_rows_have_the_papers_accuracy_with_typing_errors_corrected() -> None:
+    ap = {row.id: row.ap for row in ROWS}
+    printed = [ap[f"IV:EfficientNet-B{i}"] for i in (3, 4, 5)]
+    assert printed == [71.1, 71.3, 71.8]  # the paper prints 7.11, 7.13, 7.18
+    one_network = ("III:256x192", "V:3-levels", "VI:40-32", "VII:none")
+    assert {ap[row_id] for row_id in one_network} == {69.7}
 
 
-def test_each_row_of_the_paper_has_a_name_of_its_own() -> None:
+def test_row_ids_are_unique() -> None:
     assert len(BY_ID) == len(ROWS) == 33
 
 
-def test_equal_nets_in_different_tables_have_equal_printed_numbers() -> None:
+def test_equal_networks_in_different_tables_have_equal_printed_numbers() -> None:
     by_spec: dict[object, list[PaperRow]] = {}
     for row in ROWS:
         by_spec.setdefault(row.spec, []).append(row)
@@ -180,17 +176,19 @@ def test_equal_nets_in_different_tables_have_equal_printed_numbers() -> None:
 
 
 @pytest.mark.parametrize("name", ["b1", "mnv2", "lite1", "r50"])
-def test_the_count_agrees_with_pytorchs_own_counter(name: str) -> None:
+def test_macs_match_pytorchs_flop_counter(name: str) -> None:
     spec = family_spec(name, size=Size(128, 96))
     with torch.device("meta"):
         net = PoseNet(spec).eval()
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         net(torch.empty(1, *spec.size, 3, dtype=torch.uint8, device="meta"))
-    assert 2 * cost_of_spec(spec).macs == counter.get_total_flops()  # it counts an add as one more
+    assert (
+        2 * cost_of_spec(spec).macs == counter.get_total_flops()
+    )  # it counts multiplication and addition
 
 
-def test_a_detector_is_counted_by_its_own_outputs() -> None:
+def test_detector_spec_costs_the_same_as_its_network() -> None:
     spec = detector_of(family_spec("mnv2"), size=Size(64, 96))
     with torch.device("meta"):
         net = DetectorNet(spec)
@@ -198,7 +196,7 @@ def test_a_detector_is_counted_by_its_own_outputs() -> None:
     assert cost_of_spec(spec).params == sum(parameter.numel() for parameter in net.parameters())
 
 
-def test_counting_leaves_the_net_as_it_was() -> None:
+def test_counting_does_not_change_the_module() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     cost_for_example(net, torch.ones(1, 3, 8, 8))
@@ -207,7 +205,7 @@ def test_counting_leaves_the_net_as_it_was() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_an_example_without_its_batch_axis_is_refused() -> None:
+def test_example_without_batch_axis_is_rejected() -> None:
     with pytest.raises(
         ValueError, match=r"shape \(3, 8, 8\); expected \(1, \.\.\.\).*batch axis missing"
     ):
@@ -219,12 +217,11 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a network connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    assert (
-        cost_of_spec(family_spec("lite0", size=Size(32, 32))).params > 0
-    )  # a size that no other test has counted
+    unused_size = Size(32, 32)  # not cached by another test
+    assert cost_of_spec(family_spec("lite0", size=unused_size)).params > 0
 
 
-def test_the_verb_prints_one_net_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verb_prints_one_network_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("b1", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
         "name": "b1",
@@ -235,31 +232,31 @@ def test_the_verb_prints_one_net_as_json(capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
-def test_the_verb_counts_at_another_size(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verb_accepts_another_size(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("b1", "--size", "128x96", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["size"], found["gmac"]) == ("128x96", 0.1399)
+    cost = json.loads(capsys.readouterr().out)
+    assert (cost["size"], cost["gmac"]) == ("128x96", 0.1399)
 
 
-def test_the_verb_counts_the_detector_with_the_same_encoder(
+def test_verb_counts_the_detector_with_the_same_encoder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert _run("mnv2", "--detector", "--size", "64x96", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
+    cost = json.loads(capsys.readouterr().out)
     expected = cost_of_spec(detector_of(family_spec("mnv2"), size=Size(64, 96)))
-    assert (found["name"], found["params"]) == ("mnv2 detector", expected.params)
+    assert (cost["name"], cost["params"]) == ("mnv2 detector", expected.params)
 
 
-def test_the_verb_prints_every_row_of_the_paper_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verb_prints_every_row_of_the_paper_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("--paper", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [(entry["table"], entry["row"], entry["paper"]) for entry in found] == [
+    entries = json.loads(capsys.readouterr().out)
+    assert [(entry["table"], entry["row"], entry["paper"]) for entry in entries] == [
         (row.table, row.row, row.gflops) for row in ROWS
     ]
-    assert all(set(entry) == {"table", "row", "paper", "tool", "gmac", "params"} for entry in found)
+    assert all(set(entry) == {"table", "row", "paper", "tool", "gmac", "params"} for entry in entries)
 
 
-def test_the_verb_prints_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verb_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("mnv2") == 0
     printed = capsys.readouterr().out
     assert all(part in printed for part in ("mnv2", "256x192", "1,878,593", "0.293"))
@@ -268,7 +265,7 @@ def test_the_verb_prints_a_table_for_people(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("b9",), "no net is named 'b9'; expected one of b0, b1"),
+        (("b9",), "no network is named 'b9'; expected one of b0, b1"),
         (
             ("b1", "--size", "192x144"),
             "input size 192x144 is not a multiple of the encoder's stride 32",
@@ -280,7 +277,7 @@ def test_the_verb_prints_a_table_for_people(capsys: pytest.CaptureFixture[str]) 
         (("--paper", "--size", "128x96"), "expected no NAME, --size, --detector"),
     ],
 )
-def test_bad_input_to_the_verb_ends_in_one_line_and_exit_code_two(
+def test_invalid_arguments_end_in_one_line_and_exit_code_two(
     words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(*words) == 2

@@ -1,4 +1,4 @@
-"""The torch decoder inside the exported graph gives what the NumPy reference gives."""
+"""The torch decoder of the exported graph matches the NumPy reference."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SPEC = NetSpec(encoder="mobilenetv2_100", size=Size(128, 96))
 
 
 def both(heatmaps: np.ndarray) -> tuple[heatmap.Decoded, list[np.ndarray]]:
-    """The reference's result, and the module's."""
+    """The results of the reference and of the module."""
     return heatmap.decode(heatmaps), [
         output.numpy() for output in DarkDecoder(SPEC)(torch.from_numpy(heatmaps))
     ]
 
 
 @pytest.mark.parametrize("kind", ["gaussians", "noise", "flat", "empty", "negative", "two peaks"])
-def test_module_agrees_with_the_reference(kind: str) -> None:
+def test_module_matches_the_reference(kind: str) -> None:
     rng = np.random.default_rng(3)
     points = rng.uniform(0, (23, 31), (4, 17, 2)).astype(np.float32)
     maps = {
@@ -44,6 +44,6 @@ def test_module_agrees_with_the_reference(kind: str) -> None:
     )
 
 
-def test_a_map_too_small_for_the_window_is_refused() -> None:
+def test_heatmap_smaller_than_the_window_is_rejected() -> None:
     with pytest.raises(ValueError, match="at least 5x5"):
         DarkDecoder(NetSpec(encoder="mobilenetv2_100", size=Size(32, 32), deconv_widths=(32,)))

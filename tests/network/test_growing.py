@@ -1,4 +1,4 @@
-"""Deeper nets that begin as shallower ones."""
+"""Initializing a larger network from a smaller one."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PARENT = NetSpec(
 DEEPER = dataclasses.replace(PARENT, depth_multiplier=1.4)
 
 
-def shaken(spec: NetSpec) -> PoseNet:
-    """A net in which no batch norm is plain."""
+def random_net(spec: NetSpec) -> PoseNet:
+    """A network in which no batch norm is an identity."""
     torch.manual_seed(1)
     net = PoseNet(spec).eval()
     for module in net.modules():
@@ -36,8 +36,8 @@ def shaken(spec: NetSpec) -> PoseNet:
     return net
 
 
-def test_a_deeper_net_begins_as_the_one_it_grew_from() -> None:
-    parent, child = shaken(PARENT), shaken(DEEPER)
+def test_deeper_network_starts_with_the_parents_outputs() -> None:
+    parent, child = random_net(PARENT), random_net(DEEPER)
     added = load_into_larger(child, parent.state_dict(), path=Path("parent"))
     assert len(added) == 9  # 1, 2, 3, 4, 3, 3, 1 blocks become 1, 3, 5, 6, 5, 5, 1
     crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
@@ -54,8 +54,8 @@ def test_a_deeper_net_begins_as_the_one_it_grew_from() -> None:
     assert last.weight.grad.abs().max() > 0  # it learns
 
 
-def test_a_net_with_summed_skips_begins_as_the_one_without() -> None:
-    parent, child = shaken(PARENT), shaken(dataclasses.replace(PARENT, skip="sum"))
+def test_network_with_summed_skips_starts_with_the_outputs_of_one_without() -> None:
+    parent, child = random_net(PARENT), random_net(dataclasses.replace(PARENT, skip="sum"))
     assert load_into_larger(child, parent.state_dict(), path=Path("parent")) == [
         "decoder.skips.0",
         "decoder.skips.1",
@@ -71,21 +71,20 @@ def test_a_net_with_summed_skips_begins_as_the_one_without() -> None:
         load_into_larger(mixed, parent.state_dict(), path=Path("parent"))
 
 
-def test_the_dpu_net_holds_the_shipped_one() -> None:
+def test_dpu_network_contains_the_shipped_network() -> None:
     parent, child = family_spec("mnv2"), family_spec("dpu")
-    assert (
-        len(load_into_larger(PoseNet(child), PoseNet(parent).state_dict(), path=Path("mnv2"))) == 9
-    )
+    added = load_into_larger(PoseNet(child), PoseNet(parent).state_dict(), path=Path("mnv2"))
+    assert len(added) == 9
 
 
-def test_nets_that_are_no_part_of_this_one_are_refused() -> None:
+def test_networks_that_are_not_contained_are_rejected() -> None:
     wider = PoseNet(dataclasses.replace(PARENT, head_width=16))
     with pytest.raises(
         ValueError,
-        match=r"wider has .* where this net has \(8, .*expected a net that this one holds",
+        match=r"wider has .* where this network has \(8, .*a network that this one contains",
     ):
         load_into_larger(PoseNet(DEEPER), wider.state_dict(), path=Path("wider"))
-    with pytest.raises(ValueError, match="where this net has nothing"):
+    with pytest.raises(ValueError, match="where this network has nothing"):
         load_into_larger(PoseNet(PARENT), PoseNet(DEEPER).state_dict(), path=Path("deeper"))
     cut = {
         name: value
@@ -93,6 +92,6 @@ def test_nets_that_are_no_part_of_this_one_are_refused() -> None:
         if not name.startswith("to_heatmaps")
     }
     with pytest.raises(
-        ValueError, match=r"lacks to_heatmaps\.weight, which is in no residual block of its own"
+        ValueError, match=r"lacks to_heatmaps\.weight, which is in no added residual block"
     ):
         load_into_larger(PoseNet(PARENT), cut, path=Path("cut"))

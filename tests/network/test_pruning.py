@@ -1,4 +1,4 @@
-"""Smaller nets out of trained ones: what may be lost, what must not be."""
+"""Pruning: accuracy of the refit, cost and spec of the result, and ``slimpose prune``."""
 
 from __future__ import annotations
 
@@ -35,87 +35,86 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Crops]:
+def images() -> list[Crops]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (8, *NET.size, 3)).astype(np.uint8) for _ in range(8)]
 
 
 @pytest.fixture(scope="module")
-def net(pictures: list[Crops]) -> PoseNet:
-    """Random weights, batch norms that have seen the pictures."""
+def net(images: list[Crops]) -> PoseNet:
+    """Random weights, and batch norms with the statistics of the images."""
     torch.manual_seed(0)
     net = PoseNet(NET).train()
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            setattr(module, "momentum", 0.5)  # noqa: B010 - nn.Module takes floats, whatever its stubs say
+            setattr(module, "momentum", 0.5)  # noqa: B010 - the stubs reject floats
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, std=0.3)
     with torch.no_grad():
-        for batch in pictures:
+        for batch in images:
             net(torch.from_numpy(batch))
     return net.eval()
 
 
 @pytest.fixture(scope="module")
-def small(net: PoseNet, pictures: list[Crops]) -> PoseNet:
-    return prune(net, pictures, gmac=0.7 * cost_of(net, NET.size).gmac)
+def small(net: PoseNet, images: list[Crops]) -> PoseNet:
+    return prune(net, images, gmac=0.7 * cost_of(net, NET.size).gmac)
 
 
 @torch.no_grad()
-def encoded(net: PoseNet, pictures: list[Crops]) -> Tensor:
-    return net.encoder(torch.from_numpy(np.concatenate(pictures)).float().permute(0, 3, 1, 2))[-1]
+def encoded(net: PoseNet, images: list[Crops]) -> Tensor:
+    return net.encoder(torch.from_numpy(np.concatenate(images)).float().permute(0, 3, 1, 2))[-1]
 
 
-def lost(small: PoseNet, net: PoseNet, pictures: list[Crops]) -> float:
-    """The share of the coarsest map's variance that is gone."""
-    before, after = encoded(net, pictures), encoded(small, pictures)
+def loss(small: PoseNet, net: PoseNet, images: list[Crops]) -> float:
+    """The share of the coarsest map's variance that is lost."""
+    before, after = encoded(net, images), encoded(small, images)
     return float((after - before).square().mean() / before.var())
 
 
 @torch.no_grad()
-def test_channels_that_others_repeat_go_first_and_nothing_is_lost(
-    net: PoseNet, pictures: list[Crops]
+def test_duplicate_channels_are_removed_first_without_loss(
+    net: PoseNet, images: list[Crops]
 ) -> None:
     net = copy.deepcopy(net)
-    for inner in hidden_layers(net.encoder.body):
-        half = inner.width // 2
-        for module in (inner.expand, inner.expand_norm, inner.depthwise, inner.depthwise_norm):
+    for layer in hidden_layers(net.encoder.body):
+        half = layer.width // 2
+        for module in (layer.expand, layer.expand_norm, layer.depthwise, layer.depthwise_norm):
             for tensor in module.state_dict().values():
                 if tensor.ndim:
-                    tensor[half:] = tensor[:half]  # the mixing weights stay unlike
-    halved = dataclasses.replace(
-        NET, inner_widths=tuple(inner.width // 2 for inner in hidden_layers(net.encoder.body))
-    )
-    small = prune(net, pictures, gmac=cost_of_spec(halved).gmac + 1e-9)
-    assert small.spec.inner_widths == halved.inner_widths
-    assert lost(small, net, pictures) < 1e-3
+                    tensor[half:] = tensor[:half]  # the projection weights stay different
+    widths = tuple(layer.width // 2 for layer in hidden_layers(net.encoder.body))
+    half_net = dataclasses.replace(NET, inner_widths=widths)
+    small = prune(net, images, gmac=cost_of_spec(half_net).gmac + 1e-9)
+    assert small.spec.inner_widths == half_net.inner_widths
+    assert loss(small, net, images) < 1e-3
 
 
-def test_what_is_left_costs_at_most_what_was_asked_and_is_what_its_spec_says(
-    net: PoseNet, small: PoseNet, pictures: list[Crops]
+def test_pruned_network_has_the_requested_cost_and_matches_its_spec(
+    net: PoseNet, small: PoseNet, images: list[Crops]
 ) -> None:
     whole = cost_of(net, NET.size).gmac
     assert 0.63 * whole < cost_of(small, NET.size).gmac <= 0.7 * whole
     assert all(width % 8 == 0 for width in small.spec.inner_widths)
     again = PoseNet(NetSpec.from_json(small.spec.to_json())).eval()
     again.load_state_dict(small.state_dict())
-    torch.testing.assert_close(encoded(again, pictures), encoded(small, pictures))
-    assert net.spec.inner_widths == ()  # the net itself is as it was
+    torch.testing.assert_close(encoded(again, images), encoded(small, images))
+    assert net.spec.inner_widths == ()  # the input network is unchanged
 
 
-def test_less_is_lost_than_where_the_same_number_of_channels_is_cut_off(
-    net: PoseNet, small: PoseNet, pictures: list[Crops]
+def test_loss_is_smaller_than_when_the_last_channels_are_removed(
+    net: PoseNet, small: PoseNet, images: list[Crops]
 ) -> None:
     cut = PoseNet(NET).eval()
     cut.load_state_dict(net.state_dict())
-    for inner, width in zip(hidden_layers(cut.encoder.body), small.spec.inner_widths, strict=True):
-        inner.keep(torch.arange(width))
-    assert lost(small, net, pictures) < 0.5 * lost(cut, net, pictures)
+    for layer, width in zip(hidden_layers(cut.encoder.body), small.spec.inner_widths, strict=True):
+        layer.keep(torch.arange(width))
+    assert loss(small, net, images) < 0.5 * loss(cut, net, images)
 
 
-def test_a_pruned_net_learns(small: PoseNet, pictures: list[Crops]) -> None:
+def test_pruned_network_has_gradients(small: PoseNet, images: list[Crops]) -> None:
     small = copy.deepcopy(small).train()
-    small(torch.from_numpy(pictures[0])).square().mean().backward()
+    small(torch.from_numpy(images[0])).square().mean().backward()
     assert all(parameter.grad is not None for parameter in small.encoder.parameters())
 
 
@@ -123,45 +122,44 @@ def test_a_pruned_net_learns(small: PoseNet, pictures: list[Crops]) -> None:
 
 
 @pytest.mark.parametrize("share", [0.01, 1.0, 2.0])
-def test_a_size_that_cannot_be_is_refused_with_the_range(
-    net: PoseNet, pictures: list[Crops], share: float
+def test_unreachable_cost_is_rejected_with_the_range(
+    net: PoseNet, images: list[Crops], share: float
 ) -> None:
-    with pytest.raises(ValueError, match=r"could be pruned to 0\.\d+: expected a number between"):
-        prune(net, pictures, gmac=share * cost_of(net, NET.size).gmac)
+    with pytest.raises(ValueError, match=r"can be pruned to 0\.\d+: expected a number between"):
+        prune(net, images, gmac=share * cost_of(net, NET.size).gmac)
 
 
 @pytest.mark.parametrize("name", ["b0", "r18"])
-def test_an_encoder_of_other_blocks_is_refused(name: str) -> None:
+def test_encoder_of_other_blocks_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match=r"plain inverted residual blocks only"):
         hidden_layers(Encoder(family_spec(name)).body)
 
 
 @pytest.mark.parametrize(
-    ("widths", "told"),
+    ("widths", "message"),
     [
         ((8,) * 3, "names 3 blocks; this encoder has 17"),
         ((8,) * 16 + (9999,), "block 16 for 9999 channels; expected"),
     ],
 )
-def test_widths_that_do_not_fit_the_encoder_are_refused(widths: tuple[int, ...], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_widths_that_do_not_fit_the_encoder_are_rejected(
+    widths: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         Encoder(dataclasses.replace(NET, inner_widths=widths))
 
 
-# the verb, and training from what it wrote
+# the verb, and training from its output
 
 
-def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
+def test_pruned_file_can_be_trained_and_resumed(
     net: PoseNet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    people, whole, small = (
-        write_people(tmp_path),
-        tmp_path / "whole.safetensors",
-        tmp_path / "small.safetensors",
-    )
+    people = write_people(tmp_path)
+    whole, small = tmp_path / "whole.safetensors", tmp_path / "small.safetensors"
     metadata = {
         "task": "pose",
         "net": NET.to_json(),
@@ -180,21 +178,21 @@ def test_a_pruned_file_is_trained_and_resumed_as_what_it_is(
 
     monkeypatch.setitem(RECIPES, "tiny", tiny_recipe)
     run = tmp_path / "run"
-    begin = partial(
+    train = partial(
         train_verb.train,
         "tiny",
         out=run,
         data=train_verb.DataOptions(train=people, images=tmp_path, val=people, val_images=tmp_path),
         options=RecipeOptions(length=0.5),
     )
-    begin(start=str(small))
+    train(start=str(small))
     (run / BEST).unlink()
-    begin(resume=True)
+    train(resume=True)
     assert net_from_metadata(read_metadata(run / CHECKPOINT)).spec == pruned.spec
 
 
 @pytest.mark.parametrize("name", ["whole.safetensors", "people.json"])
-def test_what_it_reads_is_not_overwritten(name: str, tmp_path: Path) -> None:
+def test_input_file_is_not_overwritten(name: str, tmp_path: Path) -> None:
     whole, people = tmp_path / "whole.safetensors", tmp_path / "people.json"
     for path in (whole, people):
         path.write_bytes(b"is read")
@@ -203,7 +201,7 @@ def test_what_it_reads_is_not_overwritten(name: str, tmp_path: Path) -> None:
     assert (tmp_path / name).read_bytes() == b"is read"
 
 
-def test_a_file_of_another_net_does_not_narrow_a_recipes() -> None:
+def test_widths_of_another_network_do_not_change_the_recipe() -> None:
     recipe = tiny_recipe()
     other = dataclasses.replace(NET, head_width=24, inner_widths=(8,) * 17)
     assert recipe.with_pruned_net(other) == recipe

@@ -18,13 +18,13 @@ def average(
     /,
     out: Path,
 ) -> int:
-    """Make one net of several: the mean of their weights, often better than each of them and as fast as one.
+    """Average the weights of several runs into one network, often better than each of them.
 
-    It works for runs that started from the same trained weights or from one another (Wortsman et
-    al., "Model soups", ICML 2022); of strangers the mean knows nothing. So evaluate what comes out.
+    This works for runs that started from the same trained weights or from one another (Wortsman et
+    al., "Model soups", ICML 2022), not for unrelated runs. Evaluate the result.
 
     Args:
-        weights: Two or more runs' best.safetensors, of the same net.
+        weights: best.safetensors of two or more runs of the same network.
         out: The safetensors file to write.
     """
     if len(weights) < 2:
@@ -34,37 +34,35 @@ def average(
     for path, other in zip(weights[1:], others, strict=True):
         if (other.task, other.spec) != (first.task, first.spec):
             raise ValueError(
-                f"{path} holds another net than {weights[0]}; expected runs of the same net"
+                f"{path} holds another network than {weights[0]}; expected runs of the same network"
             )
-    parts = [first, *others]
-    states = [part.net.state_dict() for part in parts]
+    networks = [first, *others]
+    states = [network.net.state_dict() for network in networks]
     tensors = {name: _mean([state[name] for state in states]) for name in states[0]}
-    told = ", ".join(
-        f"{path.parent.name}/{path.name} {part.sha256[:12]}"
-        for path, part in zip(weights, parts, strict=True)
+    origins = ", ".join(
+        f"{path.parent.name}/{path.name} {network.sha256[:12]}"
+        for path, network in zip(weights, networks, strict=True)
     )
-    what = {"task": first.task, "net": first.spec.to_json(), "start": f"mean of {told}"}
-    save_checkpoint(out, tensors, {**_shared(parts), **what})
-    print(f"{out}: the mean of {len(parts)}; its accuracy: slimpose export, then slimpose evaluate")
+    metadata = _shared_metadata(networks)
+    metadata |= {"task": first.task, "net": first.spec.to_json(), "start": f"mean of {origins}"}
+    save_checkpoint(out, tensors, metadata)
+    print(f"{out}: the mean of {len(networks)} networks; evaluate it with slimpose evaluate")
     return 0
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:
-    """The mean in the first one's precision; counters are its own."""
-    mine = tensors[0]
-    return (
-        torch.stack([one.double() for one in tensors]).mean(0).to(mine.dtype)
-        if mine.is_floating_point()
-        else mine
-    )
+    """Return the mean in the first tensor's precision, or the first tensor if of integers."""
+    first = tensors[0]
+    if not first.is_floating_point():
+        return first
+    return torch.stack([tensor.double() for tensor in tensors]).mean(0).to(first.dtype)
 
 
-def _shared(parts: list[LoadedNetwork]) -> dict[str, str]:
-    """What all files say alike, but for what was measured of one of them."""
-    told = parts[0].metadata.items()
+def _shared_metadata(networks: list[LoadedNetwork]) -> dict[str, str]:
+    """Return the metadata that all files share, without measured results."""
     return {
-        name: value
-        for name, value in told
-        if name not in ("figures", "samples", "start")
-        and all(part.metadata.get(name) == value for part in parts)
+        key: value
+        for key, value in networks[0].metadata.items()
+        if key not in ("figures", "samples", "start")
+        and all(network.metadata.get(key) == value for network in networks)
     }

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from slimpose.arrays import Size
-from slimpose.network.build import spec_named
+from slimpose.network.build import Spec, spec_named
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.family import DETECTOR_SIZE, detector_of, family_spec
 from slimpose.network.paper_tables import ROWS
@@ -26,21 +26,22 @@ def cost(
     paper: bool = False,
     json: bool = False,
 ) -> int:
-    """Tell the parameters, the true multiply-adds and the paper's tool number of a network for one crop.
+    """Print the parameters, multiply-adds and the paper's tool number of a network for one input.
 
     Args:
-        name: Name of the net, such as b1 or hrnet-w48; a wrong one lists them.
-        size: Input HEIGHTxWIDTH, multiples of 32 for most; 256x192 by default for a crop, 256x320
-            for a detector.
-        detector: The person detector with that net's encoder instead of the pose net.
-        paper: Every row of the paper's Tables III to VII beside what is counted here; takes no
-            name, no size.
-        json: Print JSON: one object, with --paper a list of them.
+        name: Name of the network, such as b1 or hrnet-w48; an unknown name lists all.
+        size: Input HEIGHTxWIDTH, multiples of 32 for most networks (default: 256x192 for crops,
+            256x320 for detectors).
+        detector: Use the person detector with that network's encoder instead of the pose network.
+        paper: Compare every row of the paper's Tables III to VII with the cost counted here; takes
+            no name and no size.
+        json: Print JSON: one object, or a list of them with --paper.
     """
     if paper:
         if name is not None or size is not None or detector:
             raise ValueError(
-                "--paper tells every row of the paper at its own size; expected no NAME, --size, --detector"
+                "--paper prints every row of the paper at its own size; "
+                "expected no NAME, --size, --detector"
             )
         entries = _paper_entries()
     elif name is None:
@@ -60,35 +61,27 @@ def _entry(name: str, size: Size | None, *, detector: bool) -> _Entry:
         name = f"{name} detector"
     else:
         spec = spec_named(name, size=size)
-    found = cost_of_spec(spec)
-    return {
-        "name": name,
-        "size": str(spec.size),
-        "params": found.params,
-        "gmac": round(found.gmac, 4),
-        "tool": round(found.paper_gflops, 4),
-    }
+    return {"name": name, "size": str(spec.size), **_cost_entry(spec)}
 
 
 def _paper_entries() -> list[_Entry]:
-    entries: list[_Entry] = []
-    for row in ROWS:
-        found = cost_of_spec(row.spec)
-        entries.append(
-            {
-                "table": row.table,
-                "row": row.row,
-                "paper": row.gflops,
-                "tool": round(found.paper_gflops, 4),
-                "gmac": round(found.gmac, 4),
-                "params": found.params,
-            }
-        )
-    return entries
+    return [
+        {"table": row.table, "row": row.row, **_cost_entry(row.spec), "paper": row.gflops}
+        for row in ROWS
+    ]
+
+
+def _cost_entry(spec: Spec) -> _Entry:
+    cost = cost_of_spec(spec)
+    return {
+        "params": cost.params,
+        "gmac": round(cost.gmac, 4),
+        "tool": round(cost.paper_gflops, 4),
+    }
 
 
 _COLUMNS = {
-    "name": "net",
+    "name": "network",
     "size": "height x width",
     "table": "table",
     "row": "row",
@@ -97,7 +90,7 @@ _COLUMNS = {
     "gmac": "GMAC",
     "tool": "tool number",
 }
-_WRITTEN = {"paper": ".2f", "params": ",d", "gmac": ".3f", "tool": ".3f"}
+_FORMATS = {"paper": ".2f", "params": ",d", "gmac": ".3f", "tool": ".3f"}
 
 
 def _table(entries: list[_Entry]) -> Table:
@@ -105,9 +98,9 @@ def _table(entries: list[_Entry]) -> Table:
     for key in entries[0]:
         table.add_column(
             _COLUMNS[key],
-            justify="right" if key in _WRITTEN else "left",
+            justify="right" if key in _FORMATS else "left",
             no_wrap=key in ("name", "row"),
         )
     for entry in entries:
-        table.add_row(*(format(value, _WRITTEN.get(key, "")) for key, value in entry.items()))
+        table.add_row(*(format(value, _FORMATS.get(key, "")) for key, value in entry.items()))
     return table

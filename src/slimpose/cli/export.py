@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -12,7 +12,6 @@ from slimpose.arrays import Crops, Size
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
 from slimpose.export import onnx as onnx_export
-from slimpose.export.onnx import smooth_noise_images
 from slimpose.export.runtimes import convert as runtimes
 from slimpose.formats.files import read_json
 from slimpose.media.images import image_files, read_image
@@ -26,8 +25,7 @@ from slimpose.runtime.letterbox import letterbox
 from slimpose.runtime.models import resolve, shipped
 from slimpose.runtime.session import read_info
 
-_NOISE, _COMPARED, _CALIBRATED = 8, 64, 256
-"""Pictures to compare on; people who give INT8 its ranges."""
+_NOISE_IMAGES, _COMPARED_IMAGES, _CALIBRATION_PEOPLE = 8, 64, 256
 
 
 def export(
@@ -43,95 +41,107 @@ def export(
     untrained: bool = False,
     size: str | None = None,
 ) -> int:
-    """Turn weights into a file that a runtime opens: pixels in, points or boxes out.
+    """Convert weights to a model file for a runtime: pixels in, points or boxes out.
 
-    The name of --out says for which: FILE.onnx (ONNX Runtime, OpenVINO, TensorRT), FILE.xml
+    The suffix of --out selects the format: FILE.onnx (ONNX Runtime, OpenVINO, TensorRT), FILE.xml
     (OpenVINO), FILE.tflite (LiteRT), FILE.ncnn.param (NCNN), FILE.engine (TensorRT, on the machine
-    with the GPU). predict, live, evaluate, benchmark and verify take all of them. LiteRT's and
-    NCNN's graphs end in the heatmaps, which slimpose decodes.
+    with the GPU). predict, live, evaluate, benchmark and verify take all of them. The graphs for
+    LiteRT and NCNN end in heatmaps, which slimpose decodes.
 
     Args:
-        weights: best.safetensors of a run, or what slimpose import-weights wrote; with --untrained
-            a net's name. For FILE.xml and FILE.engine also a shipped model's name or an ONNX file,
-            INT8 too.
+        weights: best.safetensors of a run, or a file written by slimpose import-weights; with
+            --untrained the name of a network. For FILE.xml and FILE.engine also the name of a
+            shipped model or an ONNX file, including INT8.
         out: The file to write.
-        name: The model's name; the file's by default.
+        name: Name of the model (default: the name of the file).
         card: JSON object with facts for the metadata: data, licenses, measured accuracy.
-        precision: Of FILE.xml, FILE.tflite (int8 too), FILE.ncnn.param and FILE.engine; slimpose
-            quantize makes smaller ONNX files.
-        images: Folder of pictures of people to compare with PyTorch on, smooth noise by default;
-            int8 needs some hundred people, who give the ranges of values.
-        annotations: COCO file that says where in the pictures the people are; the shipped detector
-            by default.
-        heatmaps: Whether a pose net's FILE.onnx also gives its heatmaps, for flip tests.
-        untrained: Random weights, to time a net that nobody has weights of; lightweight-openpose
-            then takes whole images and gives the maps that people are grouped from.
-        size: Input HEIGHTxWIDTH of an untrained net; the one of its paper by default.
+        precision: Of FILE.xml, FILE.tflite (int8 too), FILE.ncnn.param and FILE.engine. For smaller
+            ONNX files use slimpose quantize.
+        images: Folder of images of people to compare with PyTorch on (default: smooth noise). int8
+            needs a few hundred people for calibration.
+        annotations: COCO file with the people in the images (default: run the shipped detector).
+        heatmaps: Include the heatmaps in the outputs of a pose model's FILE.onnx, for flip tests.
+        untrained: Use random weights, to measure the speed of an untrained network.
+            lightweight-openpose then takes whole images and outputs heatmaps and part affinities.
+        size: Input HEIGHTxWIDTH of an untrained network (default: that of its paper).
     """
+    check_output_paths({"--out": out}, {}, [Path(weights), card, annotations])
+    is_onnx = out.suffix.lower() == ".onnx"
+    is_weights = untrained or not (weights in shipped() or weights.lower().endswith(".onnx"))
+    _check_format(out, is_onnx=is_onnx, precision=precision, heatmaps=heatmaps)
     if size is not None and not untrained:
         raise ValueError(
             "--size is for --untrained; weights are exported at the size they were trained for"
         )
-    source = _source(weights, untrained=untrained, size=size)
-    check_output_paths({"--out": out}, {}, [Path(weights), card, annotations])
     if annotations is not None and images is None:
-        raise ValueError(
-            "--annotations names pictures; expected --images, the folder they are in, too"
-        )
+        raise ValueError("--annotations needs --images, the folder of the annotated images")
     if precision == "int8" and images is None:
+        raise ValueError("int8 is calibrated on real people; expected --images, a folder of images")
+    if not is_weights and (is_onnx or name is not None or card is not None):
         raise ValueError(
-            "int8 takes its ranges of values from real people; expected --images, a folder of pictures"
+            f"{weights} is an ONNX file with its own name and card; expected weights, "
+            "or --out FILE.xml for OpenVINO without --name and --card"
         )
-    facts = read_json(card, kind="card") if card else {}
-    if not isinstance(facts, dict):
-        raise ValueError(f"{card} holds a JSON {type(facts).__name__}; expected an object")
-    is_onnx = out.suffix.lower() == ".onnx"
+    facts = _read_card(card)
+    source = _open_source(weights, is_weights=is_weights, untrained=untrained, size=size)
+    task, input_size = _task_and_size(source)
+    if images is None:
+        crops = onnx_export.smooth_noise_images(_NOISE_IMAGES, input_size)
+    elif task == "pose":
+        people = _CALIBRATION_PEOPLE if precision == "int8" else _COMPARED_IMAGES
+        crops, _ = sample_crops(images, annotations, size=input_size, people=people)
+    else:
+        crops = _letterboxed(images, input_size)
+    name = name or out.name.removesuffix(NCNN_SUFFIX).removesuffix(out.suffix)
+    if is_onnx and isinstance(source, LoadedNetwork):
+        drift = onnx_export.export(
+            source, out, name=name, card=facts, images=crops, heatmaps=heatmaps
+        )
+    else:
+        drift = runtimes.convert(
+            source, out, name=name, card=facts, precision=precision, pictures=crops
+        )
+    reference = "PyTorch" if is_weights else weights
+    compared_on = f"{len(crops)} people" if images is not None else "noise"
+    print(
+        f"{out}: {_megabytes(out):.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} "
+        f"of {reference} on {compared_on}"
+    )
+    return 0
+
+
+def _check_format(out: Path, *, is_onnx: bool, precision: str, heatmaps: bool) -> None:
+    """Raise ValueError unless the suffix, precision and outputs fit together."""
     if not (is_onnx or out.suffix.lower() in FILE_SUFFIXES):
         raise ValueError(
             f"--out is {out}; expected a name that ends in .onnx, {', '.join(ENDINGS.values())}"
         )
     if is_onnx and precision != "fp32":
         raise ValueError(
-            f"ONNX files are exported in fp32; slimpose quantize --precision {precision} makes one of those"
-        )
-    if isinstance(source, Path) and (is_onnx or name is not None or card is not None):
-        raise ValueError(
-            f"{weights} is an ONNX file, with its name and card; expected weights, or --out FILE.xml for OpenVINO "
-            "without --name and --card"
+            f"ONNX files are exported in fp32; use slimpose quantize --precision {precision} "
+            "on the exported file"
         )
     if not (is_onnx or heatmaps):
-        raise ValueError("--no-heatmaps is for FILE.onnx; expected another --out, or none of it")
-    task, shape = _task_and_size(source)
-    crops = smooth_noise_images(_NOISE, shape)
-    if images is not None and task == "pose":
-        people = _CALIBRATED if precision == "int8" else _COMPARED
-        crops, _ = sample_crops(images, annotations, size=shape, people=people)
-    elif images is not None:
-        crops = _letterboxed(images, shape)
-    called = name or out.name.removesuffix(NCNN_SUFFIX).removesuffix(out.suffix)
-    if is_onnx and isinstance(source, LoadedNetwork):
-        drift = onnx_export.export(
-            source, out, name=called, card=facts, images=crops, heatmaps=heatmaps
+        raise ValueError(
+            "--no-heatmaps is for FILE.onnx; expected another --out, or no such option"
         )
-    else:
-        drift = runtimes.convert(
-            source, out, name=called, card=facts, precision=precision, pictures=crops
-        )
-    said = "PyTorch" if isinstance(source, LoadedNetwork) else weights
-    on = f"{len(crops)} people" if images is not None else "noise"
-    print(
-        f"{out}: {_megabytes(out):.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} of {said} on {on}"
-    )
-    return 0
 
 
-def _source(weights: str, *, untrained: bool, size: str | None) -> LoadedNetwork | Path:
+def _read_card(card: Path | None) -> dict[str, Any]:
+    facts = read_json(card, kind="card") if card else {}
+    if not isinstance(facts, dict):
+        raise ValueError(f"{card} holds a JSON {type(facts).__name__}; expected an object")
+    return facts
+
+
+def _open_source(
+    weights: str, *, is_weights: bool, untrained: bool, size: str | None
+) -> LoadedNetwork | Path:
     if untrained:
-        spec = spec_named(weights, size=Size.parse(size) if size is not None else None)
-        return random_network(spec)
-    if weights in shipped() or weights.lower().endswith(".onnx"):
-        return resolve(weights)
-    return load_network(Path(weights))
+        return random_network(
+            spec_named(weights, size=Size.parse(size) if size is not None else None)
+        )
+    return load_network(Path(weights)) if is_weights else resolve(weights)
 
 
 def _task_and_size(source: LoadedNetwork | Path) -> tuple[str, Size]:
@@ -142,14 +152,12 @@ def _task_and_size(source: LoadedNetwork | Path) -> tuple[str, Size]:
 
 
 def _megabytes(out: Path) -> float:
-    """Of the file and, where there are some, the weights beside it."""
-    weights = {".xml": out.with_suffix(".bin"), ".param": ncnn_files(out)[0]}.get(
-        out.suffix.lower()
-    )
-    return (out.stat().st_size + (weights.stat().st_size if weights is not None else 0)) / 1e6
+    """Return the size of a model file and, where the format has one, its separate weights file."""
+    weights = {".xml": out.with_suffix(".bin"), ".param": ncnn_files(out)[0]}
+    files = [out, weights.get(out.suffix.lower())]
+    return sum(file.stat().st_size for file in files if file is not None) / 1e6
 
 
 def _letterboxed(folder: Path, size: Size) -> Crops:
-    return np.stack(
-        [letterbox(read_image(file), size)[0] for file in image_files(folder)[:_COMPARED]]
-    )
+    files = image_files(folder)[:_COMPARED_IMAGES]
+    return np.stack([letterbox(read_image(file), size)[0] for file in files])

@@ -21,12 +21,12 @@ def import_trunk(
     out: Path,
     net: str = "mnv2",
 ) -> int:
-    """Make a training start out of the encoder in a published ONNX graph, such as MoveNet's.
+    """Convert the encoder of a published ONNX graph, such as MoveNet, to initial training weights.
 
     Args:
         file: The ONNX graph.
         out: The safetensors file to write, for slimpose train --start.
-        net: Whose encoder it is: mnv2 for MoveNet Lightning, mnv2-wide for Thunder.
+        net: Network with that encoder: mnv2 for MoveNet Lightning, mnv2-wide for Thunder.
     """
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")

@@ -24,23 +24,23 @@ def import_weights(
     out: Path,
     size: str | None = None,
     alignment: Literal["multiples", "corners"] | None = None,
-    colors: Colors | None = None,
+    color_order: Colors | None = None,
 ) -> int:
-    """Turn a published COCO checkpoint (.pth) into weights: a teacher, a start, something to evaluate and export.
+    """Convert a published COCO checkpoint (.pth) to weights to evaluate, export or train from.
 
     Args:
         file: The checkpoint, in the layout of the paper's repository or of mmpose.
-        net: Whose it is: hrnet-w32, hrnet-w48, simplebaseline-r50, -r101, -r152, or
+        net: Its network: hrnet-w32, hrnet-w48, simplebaseline-r50, -r101, -r152, or
             lightweight-openpose.
         out: The safetensors file to write.
-        size: Input HEIGHTxWIDTH it was trained at; the paper's by default.
-        alignment: corners if it was trained with UDP (mmpose's names say udp); what the papers did
-            by default.
-        colors: The channel order it was trained in; what is known of the layout by default.
+        size: Input HEIGHTxWIDTH it was trained at (default: that of the paper).
+        alignment: corners if it was trained with UDP, as mmpose's files with udp in the name
+            (default: that of the paper).
+        color_order: Channel order it was trained with (default: that of its layout).
     """
     check_output_paths({"--out": out}, {}, [file])
     spec = spec_named(net, size=Size.parse(size) if size is not None else None)
-    tensors = convert_weights(read_checkpoint(file), net, path=file, colors=colors)
+    tensors = convert_weights(read_checkpoint(file), net, path=file, colors=color_order)
     load_into(build(spec), tensors, path=file)
     published = PUBLISHED[net]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

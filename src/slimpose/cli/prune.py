@@ -10,12 +10,12 @@ from rich.progress import Progress
 
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
+from slimpose.network import pruning
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.pose_net import PoseNet
-from slimpose.network.pruning import prune as pruned
 from slimpose.network.weights import load_network, save_checkpoint
 
-_AT_A_TIME = 16
+_BATCH = 16
 
 
 def prune(
@@ -27,20 +27,20 @@ def prune(
     annotations: Path | None = None,
     people: int = 256,
 ) -> int:
-    """Make a smaller net out of a trained one: inner channels of its encoder's blocks go, the others make up for them.
+    """Prune a trained network: remove hidden channels of its encoder's blocks and refit the rest.
 
-    What comes out has lost much of its accuracy and little of what it knows: slimpose train takes
-    it as --start, of the recipe ``pruned`` or of any whose net it was, and the unpruned one as
+    The result has lost much of its accuracy and regains it quickly in training: pass it to slimpose
+    train as --start, with the recipe ``pruned`` or the network's own, and the unpruned network as
     --teacher.
 
     Args:
-        weights: A run's best.safetensors: a pose net of inverted residual blocks (MobileNetV2,
+        weights: best.safetensors of a run: a pose network of inverted residual blocks (MobileNetV2,
             EfficientNet-Lite).
-        gmac: True multiply-adds to come down to, in 1e9.
-        images: Folder of pictures of people, such as those it was trained on.
+        gmac: Multiply-adds of the pruned network, in 1e9.
+        images: Folder of images of people, such as the training images.
         out: The safetensors file to write.
-        annotations: COCO file that says where the people are; without, the shipped detector does.
-        people: How many to look at; some 3 MB of memory each.
+        annotations: COCO file with the people in the images (default: run the shipped detector).
+        people: Number of people to use; each takes about 3 MB of memory.
     """
     if people < 1:
         raise ValueError(f"--people is {people}; expected 1 or more, such as 256")
@@ -49,28 +49,32 @@ def prune(
     net = loaded.net
     if not isinstance(net, PoseNet):
         raise ValueError(
-            f"{weights} holds no pose net of the family; expected one with a MobileNetV2 encoder or the like"
+            f"{weights} does not hold a pose network of the family; "
+            "expected one with an encoder such as MobileNetV2"
         )
     crops, _ = sample_crops(images, annotations, size=net.spec.size, people=people)
-    batches = [crops[first : first + _AT_A_TIME] for first in range(0, len(crops), _AT_A_TIME)]
-    with Progress() as bar:
-        refitting = bar.add_task("blocks", total=None)
-        small = pruned(
+    batches = [crops[first : first + _BATCH] for first in range(0, len(crops), _BATCH)]
+    with Progress() as progress:
+        task = progress.add_task("blocks", total=None)
+        pruned = pruning.prune(
             net,
             batches,
             gmac=gmac,
-            on_progress=lambda done, total: bar.update(refitting, completed=done, total=total),
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    kept = {
-        name: loaded.metadata[name]
-        for name in ("skeleton", "alignment", "task")
-        if name in loaded.metadata
+    before, after = cost_of_spec(net.spec), cost_of_spec(pruned.spec)
+    origin = loaded.metadata.get("start", "start unknown")
+    metadata = {
+        "net": pruned.spec.to_json(),
+        "start": f"{weights.name} pruned to {after.gmac:.3f} GMAC ({origin})",
     }
-    before, after = cost_of_spec(net.spec), cost_of_spec(small.spec)
-    start = f"{weights.name} pruned to {after.gmac:.3f} GMAC ({loaded.metadata.get('start', 'start unknown')})"
-    save_checkpoint(out, small.state_dict(), {**kept, "net": small.spec.to_json(), "start": start})
+    for key in ("skeleton", "alignment", "task"):
+        if key in loaded.metadata:
+            metadata[key] = loaded.metadata[key]
+    save_checkpoint(out, pruned.state_dict(), metadata)
     print(
-        f"{out}: {before.gmac:.3f} -> {after.gmac:.3f} GMAC, {before.params:,} -> {after.params:,} parameters"
+        f"{out}: {before.gmac:.3f} -> {after.gmac:.3f} GMAC, "
+        f"{before.params:,} -> {after.params:,} parameters"
     )
-    print(f"inner channels: {', '.join(map(str, small.spec.inner_widths))}")
+    print(f"hidden channels: {', '.join(map(str, pruned.spec.inner_widths))}")
     return 0

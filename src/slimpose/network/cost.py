@@ -97,6 +97,10 @@ def cost_of_spec(spec: Spec) -> Cost:
 
     Raises:
         ValueError: If the encoder's stages do not fit the spec.
+
+    >>> from slimpose.network.family import family_spec
+    >>> cost_of_spec(family_spec("mnv2")).params
+    1878593
     """
     with torch.device("meta"):
         return _run(build(spec), _crop(spec.size))

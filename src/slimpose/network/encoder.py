@@ -30,7 +30,7 @@ class FrozenStem(NamedTuple):
     Attributes:
         stages: How many there are.
         maps_of: Takes the images of ``Encoder.forward``; returns the encoder's maps within these
-            stages and, last, the input of the next stage.
+            stages. The last is the last stage's output, even if the encoder does not return it.
     """
 
     stages: int
@@ -89,8 +89,7 @@ class Encoder(nn.Module):
     def stem_module(self, count: int) -> nn.Module:
         """Return the stem and the first ``count`` stages as a module, for ``FrozenStem``.
 
-        It takes pixels 0..255 as (n, H, W, 3) and returns the encoder's maps within these stages
-        and, last, the input of the next stage.
+        It takes pixels 0..255 as (n, H, W, 3) and returns what ``FrozenStem.maps_of`` does.
         """
         return _StemModule(self, count)
 

@@ -47,17 +47,13 @@ class PaperRow:
 _B1 = FAMILY["b1"]
 
 
-def _deconvolutions(name: str, channels: int) -> NetSpec:
-    return dataclasses.replace(FAMILY[name], deconv_widths=(channels,) * 3)
-
-
-def _b1_widths(head: int, channels: int) -> NetSpec:
-    return dataclasses.replace(_B1, head_width=head, deconv_widths=(channels,) * 3)
+def _with_widths(name: str, channels: int, **changes: int) -> NetSpec:
+    return dataclasses.replace(FAMILY[name], deconv_widths=(channels,) * 3, **changes)
 
 
 _BY_SIZE = tuple(
-    PaperRow(table="III", row=text, gflops=tool, ap=ap, spec=_B1.at(Size.parse(text)))
-    for text, tool, ap in (
+    PaperRow(table="III", row=text, gflops=gflops, ap=ap, spec=_B1.at(Size.parse(text)))
+    for text, gflops, ap in (
         ("128x96", 0.14, 54.8),
         ("160x128", 0.24, 61.4),
         ("192x160", 0.35, 65.2),
@@ -68,8 +64,8 @@ _BY_SIZE = tuple(
 )
 
 _BY_ENCODER = tuple(
-    PaperRow(table="IV", row=row, gflops=tool, ap=ap, spec=_deconvolutions(name, channels))
-    for row, name, channels, tool, ap in (
+    PaperRow(table="IV", row=row, gflops=gflops, ap=ap, spec=_with_widths(name, channels))
+    for row, name, channels, gflops, ap in (
         ("ResNet-18, 16", "r18", 16, 1.69, 48.3),
         ("ResNet-18, 32", "r18", 32, 1.76, 66.9),
         ("ResNet-18, 64", "r18", 64, 1.99, 67.1),
@@ -92,30 +88,25 @@ _BY_ENCODER = tuple(
 ResNets have no head convolution: with one, the printed numbers do not fit.
 """
 
-_BY_LEVELS = (
-    PaperRow(
-        table="V",
-        row="2 levels",
-        gflops=0.37,
-        ap=67.1,
-        spec=dataclasses.replace(_B1, encoder_stride=16, deconv_widths=(32, 32)),
-    ),
-    PaperRow(table="V", row="3 levels", gflops=0.56, ap=69.7, spec=_B1),
-    PaperRow(
-        table="V",
-        row="4 levels",
-        gflops=0.75,
-        ap=68.6,
-        spec=dataclasses.replace(_B1, deconv_widths=(32,) * 4),
-    ),
+_BY_LEVELS = tuple(
+    PaperRow(table="V", row=f"{levels} levels", gflops=gflops, ap=ap, spec=spec)
+    for levels, gflops, ap, spec in (
+        (2, 0.37, 67.1, dataclasses.replace(_B1, encoder_stride=16, deconv_widths=(32, 32))),
+        (3, 0.56, 69.7, _B1),
+        (4, 0.75, 68.6, dataclasses.replace(_B1, deconv_widths=(32,) * 4)),
+    )
 )
 """Two levels: the encoder ends at stride 16. Four levels: heatmaps of 128x96 instead of 64x48."""
 
 _BY_WIDTH = tuple(
     PaperRow(
-        table="VI", row=f"{head}-{channels}", gflops=tool, ap=ap, spec=_b1_widths(head, channels)
+        table="VI",
+        row=f"{head}-{channels}",
+        gflops=gflops,
+        ap=ap,
+        spec=_with_widths("b1", channels, head_width=head),
     )
-    for head, channels, tool, ap in (
+    for head, channels, gflops, ap in (
         (320, 256, 4.50, 69.6),
         (160, 128, 1.50, 69.0),
         (80, 64, 0.75, 69.2),
@@ -126,18 +117,9 @@ _BY_WIDTH = tuple(
 )
 """Rows are named by the channels of the head and of each deconvolution."""
 
-_BY_SKIP = (
-    PaperRow(table="VII", row="none", gflops=0.56, ap=69.7, spec=_B1),
-    PaperRow(
-        table="VII",
-        row="concat",
-        gflops=0.56,
-        ap=69.4,
-        spec=dataclasses.replace(_B1, skip="concat"),
-    ),
-    PaperRow(
-        table="VII", row="sum", gflops=0.56, ap=68.4, spec=dataclasses.replace(_B1, skip="sum")
-    ),
+_BY_SKIP = tuple(
+    PaperRow(table="VII", row=skip, gflops=0.56, ap=ap, spec=dataclasses.replace(_B1, skip=skip))
+    for skip, ap in (("none", 69.7), ("concat", 69.4), ("sum", 68.4))
 )
 """The paper does not say where skips join; at strides 16 and 8 both rows count as printed."""
 

@@ -164,7 +164,7 @@ def test_far_from_every_net_the_nearest_that_fits_is_taken() -> None:
     [
         (("--target", "dpu-b1024", "--gmac", "0"), "--gmac is 0; expected 1e9 multiply-adds"),
         (("--target", "dpu-b1", "--gmac", "0.4"), "no target is named 'dpu-b1'"),
-        (("--target", "dpu-b1024", "--gmac", "0.4", "--parent", "b9"), "no net is named 'b9'"),
+        (("--target", "dpu-b1024", "--gmac", "0.4", "--parent", "b9"), "no network is named 'b9'"),
         (
             ("--target", "dpu-b1024", "--gmac", "0.4", "--size", "250x192"),
             "not a multiple of the encoder's stride",

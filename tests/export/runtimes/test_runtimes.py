@@ -319,13 +319,13 @@ def test_the_verb_writes_what_the_name_says_and_how_near_it_is(
     [
         (
             ("--out", "a.onnx", "--precision", "fp16"),
-            "slimpose quantize --precision fp16 makes one of those",
+            "use slimpose quantize --precision fp16",
         ),
-        (("--out", "a.tflite", "--precision", "int8"), "expected --images, a folder of pictures"),
+        (("--out", "a.tflite", "--precision", "int8"), "expected --images, a folder of images"),
         (("--out", "a.xml", "--no-heatmaps"), "--no-heatmaps is for FILE.onnx"),
         (
             ("--out", "a.xml", "--annotations", "a.json"),
-            "expected --images, the folder they are in, too",
+            "--annotations needs --images, the folder of the annotated images",
         ),
         (("--out", "a.ncnn.param", "--images", "empty"), "empty holds no pictures"),
     ],
