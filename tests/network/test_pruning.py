@@ -25,7 +25,6 @@ from slimpose.network.pruning import prune
 from slimpose.network.spec import NetSpec
 from slimpose.network.weights import load_checkpoint, read_metadata, save_checkpoint
 from slimpose.skeleton import COCO17
-from slimpose.train import checkpoint
 from slimpose.train.recipe import RecipeOptions
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import BEST, CHECKPOINT
