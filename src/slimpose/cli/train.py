@@ -170,19 +170,16 @@ def train(
         )
         notes = _notes(files, people, start_metadata, teacher_name, options.unlabeled)
         notes["start"] = RANDOM if resume or start == RANDOM else load_start(task, plan, start)
-        _show_progress(
-            run(
-                task,
-                plan,
-                out,
-                resume=resume,
-                notes=notes,
-                devices=devices,
-                stop_after_s=60 * stop_after_minutes,
-            ),
+        steps = run(
+            task,
             plan,
-            bar,
+            out,
+            resume=resume,
+            notes=notes,
+            devices=devices,
+            stop_after_s=60 * stop_after_minutes,
         )
+        _show_progress(steps, plan, bar)
     if world_size() > 1:
         devices.accelerator.end_training()
     return 0
