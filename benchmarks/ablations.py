@@ -25,7 +25,8 @@ from slimpose.compare.plot import new_pyplot, save_figure
 from slimpose.formats.files import read_json, write_bytes
 from slimpose.network.cost import cost_of_spec
 from slimpose.train.recipe import Recipe
-from slimpose.train.recipes.ablation import NETS, ablation
+from slimpose.train.recipes.paper import ABLATION_NETS as NETS
+from slimpose.train.recipes.paper import ablation
 from slimpose.train.run import BEST, CHECKPOINT
 
 DECODINGS = ("dark", "quarter")

@@ -54,13 +54,3 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of ``tiny_training.write_people``."""
-    import tiny_training
-
-    folder = tmp_path_factory.mktemp("pictures")
-    tiny_training.write_people(folder)
-    return folder

@@ -22,7 +22,7 @@ from slimpose.skeleton import COCO17
 
 CROP = Size(height=96, width=72)
 BOX = np.array([40, 30, 100, 130], np.float32)
-NOTHING = Augmentation(
+NO_AUGMENTATION = Augmentation(
     flip=0.0,
     scale=0.0,
     rotation_deg=0.0,
@@ -43,12 +43,12 @@ def standing_points() -> np.ndarray:
     return points.astype(np.float32)
 
 
-def drawn(
-    how: Augmentation, seed: int, *, labeled: np.ndarray | None = None
+def draw_affine(
+    augmentation: Augmentation, seed: int, *, labeled: np.ndarray | None = None
 ) -> tuple[np.ndarray, bool]:
     return sample_affine(
         np.random.default_rng(seed),
-        how,
+        augmentation,
         box=BOX,
         points=standing_points(),
         labeled=np.ones(17, bool) if labeled is None else labeled,
@@ -65,21 +65,25 @@ def noise_image(seed: int = 0) -> Image:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_augmentation_of_strength_zero_is_the_plain_crop(seed: int) -> None:
-    affine, mirror = drawn(NOTHING, seed)
+def test_zero_augmentation_is_the_plain_crop(seed: int) -> None:
+    affine, is_flipped = draw_affine(NO_AUGMENTATION, seed)
     np.testing.assert_allclose(affine, geometry.crop_affines(BOX[None], CROP)[0], atol=1e-5)
-    assert not mirror
+    assert not is_flipped
     image = noise_image(seed)
-    np.testing.assert_array_equal(jitter_color(np.random.default_rng(seed), NOTHING, image), image)
-    np.testing.assert_array_equal(random_erase(np.random.default_rng(seed), NOTHING, image), image)
+    np.testing.assert_array_equal(
+        jitter_color(np.random.default_rng(seed), NO_AUGMENTATION, image), image
+    )
+    np.testing.assert_array_equal(
+        random_erase(np.random.default_rng(seed), NO_AUGMENTATION, image), image
+    )
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_weakened_to_zero_only_the_mirror_is_left(seed: int) -> None:
+def test_scaled_to_zero_only_the_flip_is_left(seed: int) -> None:
     weak = Augmentation(flip=0.5).scaled(0.0)
-    affine, mirror = drawn(weak, seed)
+    affine, is_flipped = draw_affine(weak, seed)
     plain = geometry.crop_affines(BOX[None], CROP)[0]
-    if mirror:
+    if is_flipped:
         plain[0] *= -1
         plain[0, 2] += CROP.width - 1
     np.testing.assert_allclose(affine, plain, atol=1e-4)
@@ -88,43 +92,47 @@ def test_weakened_to_zero_only_the_mirror_is_left(seed: int) -> None:
     np.testing.assert_array_equal(random_erase(np.random.default_rng(seed), weak, image), image)
 
 
-def test_weakened_by_one_nothing_changes() -> None:
+def test_scaled_by_one_nothing_changes() -> None:
     assert Augmentation().scaled(1.0) == Augmentation()
 
 
-def test_a_mirror_takes_the_first_column_to_the_last() -> None:
+def test_flip_maps_the_first_column_to_the_last() -> None:
     always = Augmentation(flip=1.0).scaled(0.0)
-    plain, _ = drawn(NOTHING, 0)
-    mirrored, mirror = drawn(always, 0)
-    assert mirror
+    plain, _ = draw_affine(NO_AUGMENTATION, 0)
+    flipped, is_flipped = draw_affine(always, 0)
+    assert is_flipped
     points = standing_points()[None]
-    here = geometry.transform_points(plain[None], points)
-    there = geometry.transform_points(mirrored[None], points)
-    np.testing.assert_allclose(there[..., 0], CROP.width - 1 - here[..., 0], atol=1e-4)
-    np.testing.assert_allclose(there[..., 1], here[..., 1], atol=1e-4)
+    plain_points = geometry.transform_points(plain[None], points)
+    flipped_points = geometry.transform_points(flipped[None], points)
+    np.testing.assert_allclose(
+        flipped_points[..., 0], CROP.width - 1 - plain_points[..., 0], atol=1e-4
+    )
+    np.testing.assert_allclose(flipped_points[..., 1], plain_points[..., 1], atol=1e-4)
 
 
-def test_half_a_body_is_cut_about_its_own_joints() -> None:
-    affine, _ = drawn(Augmentation(half_body=1.0, rotate=0.0, scale=0.0, shift=0.0, flip=0.0), 0)
-    whole, _ = drawn(NOTHING, 0)
+def test_half_body_crop_contains_its_joints() -> None:
+    affine, _ = draw_affine(
+        Augmentation(half_body=1.0, rotate=0.0, scale=0.0, shift=0.0, flip=0.0), 0
+    )
+    whole, _ = draw_affine(NO_AUGMENTATION, 0)
     assert affine[0, 0] > 1.2 * whole[0, 0]
     inside = geometry.transform_points(affine[None], standing_points()[None])[0]
-    shown = ((inside > -0.5) & (inside < [CROP.width - 0.5, CROP.height - 0.5])).all(axis=1)
-    assert shown[UPPER].all() or shown[~UPPER].all()
+    is_inside = ((inside > -0.5) & (inside < [CROP.width - 0.5, CROP.height - 0.5])).all(axis=1)
+    assert is_inside[UPPER].all() or is_inside[~UPPER].all()
 
 
-def test_half_a_body_needs_three_labeled_joints() -> None:
+def test_half_body_needs_three_labeled_joints() -> None:
     labeled = np.zeros(17, bool)
     labeled[[0, 15]] = True
-    affine, _ = drawn(
+    affine, _ = draw_affine(
         Augmentation(half_body=1.0, rotate=0.0, scale=0.0, shift=0.0, flip=0.0),
         0,
         labeled=labeled,
     )
-    np.testing.assert_allclose(affine, drawn(NOTHING, 0)[0], atol=1e-5)
+    np.testing.assert_allclose(affine, draw_affine(NO_AUGMENTATION, 0)[0], atol=1e-5)
 
 
-def test_gray_has_three_equal_channels() -> None:
+def test_grayscale_has_equal_channels() -> None:
     gray = jitter_color(
         np.random.default_rng(0),
         Augmentation(grayscale=1.0, color_jitter=0.0, blur=0.0),
@@ -142,12 +150,12 @@ def test_blur_smooths() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_hole_has_one_color_and_leaves_the_given_picture_alone(seed: int) -> None:
+def test_erased_area_has_one_color_and_the_input_is_unchanged(seed: int) -> None:
     image = noise_image()
     before = image.copy()
-    holed = random_erase(np.random.default_rng(seed), Augmentation(random_erase=1.0), image)
+    erased = random_erase(np.random.default_rng(seed), Augmentation(random_erase=1.0), image)
     np.testing.assert_array_equal(image, before)
-    changed = holed[(holed != image).any(axis=2)]
+    changed = erased[(erased != image).any(axis=2)]
     assert len(changed)
     assert (changed == changed[0]).all()
 
@@ -155,7 +163,7 @@ def test_a_hole_has_one_color_and_leaves_the_given_picture_alone(seed: int) -> N
 # properties
 
 
-def dot_found(image: Image) -> np.ndarray:
+def find_dot(image: Image) -> np.ndarray:
     weight = image[..., 0].astype(np.float64)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
@@ -163,44 +171,47 @@ def dot_found(image: Image) -> np.ndarray:
 
 @given(st.integers(0, 10_000), st.integers(40, 99), st.integers(30, 129))
 def test_points_follow_the_pixels(seed: int, x: int, y: int) -> None:
-    affine, _ = drawn(Augmentation(half_body=0.0), seed)
+    affine, _ = draw_affine(Augmentation(half_body=0.0), seed)
     expected = geometry.transform_points(affine[None], np.array([[[x, y]]], np.float32))[0, 0]
     assume((expected > 9).all() and (expected < [CROP.width - 10, CROP.height - 10]).all())
     image = np.zeros((170, 150, 3), np.uint8)
     cv2.circle(image, (x, y), 3, (255, 255, 255), -1)
-    image = cv2.GaussianBlur(
-        image, (0, 0), 1.5
-    )  # an edge as soft as a camera's, so that sampling does not move it
+    # An edge as soft as a camera's, so that sampling does not move it.
+    image = cv2.GaussianBlur(image, (0, 0), 1.5)
     crop = cv2.warpAffine(image, affine, (CROP.width, CROP.height), flags=cv2.INTER_LINEAR)
-    np.testing.assert_allclose(dot_found(crop), expected, atol=0.2)
+    np.testing.assert_allclose(find_dot(crop), expected, atol=0.2)
 
 
 @given(st.integers(0, 10_000))
-def test_a_mirror_changes_the_handedness_and_nothing_else_does(seed: int) -> None:
-    affine, mirror = drawn(Augmentation(), seed)
-    assert (np.linalg.det(affine[:, :2].astype(np.float64)) < 0) == mirror
+def test_only_a_flip_changes_the_sign_of_the_determinant(seed: int) -> None:
+    affine, is_flipped = draw_affine(Augmentation(), seed)
+    assert (np.linalg.det(affine[:, :2].astype(np.float64)) < 0) == is_flipped
 
 
 @given(st.integers(0, 10_000))
-def test_nothing_is_stretched(seed: int) -> None:
-    linear = drawn(Augmentation(), seed)[0][:, :2].astype(np.float64)
+def test_affine_keeps_the_aspect_ratio(seed: int) -> None:
+    linear = draw_affine(Augmentation(), seed)[0][:, :2].astype(np.float64)
     singular = np.linalg.svd(linear, compute_uv=False)
     assert singular[0] == pytest.approx(singular[1], rel=1e-4)
 
 
 @given(st.integers(0, 10_000))
-def test_scale_stays_within_its_setting(seed: int) -> None:
-    plain = drawn(NOTHING, 0)[0]
-    linear = drawn(Augmentation(half_body=0.0, scale=0.3), seed)[0][:, :2].astype(np.float64)
+def test_scale_is_limited(seed: int) -> None:
+    plain = draw_affine(NO_AUGMENTATION, 0)[0]
+    linear = draw_affine(Augmentation(half_body=0.0, scale=0.3), seed)[0][:, :2].astype(np.float64)
     assert 0.7 - 1e-4 <= np.sqrt(abs(np.linalg.det(linear))) / plain[0, 0] <= 1.3 + 1e-4
 
 
-def test_normal_draws_are_cut_at_one_and_two_standard_deviations() -> None:
-    # What SimpleBaseline's, HRNet's and DARK's code draws: 32 % of the scales lie on the limits,
+def test_gaussian_scale_and_rotation_are_clipped() -> None:
+    # As in SimpleBaseline's, HRNet's and DARK's code: 32 % of the scales lie on the limits,
     # 4.6 % of the angles.
-    how = dataclasses.replace(NOTHING, scale=0.3, rotation_deg=40.0, rotate=1.0, gaussian=True)
-    plain = drawn(NOTHING, 0)[0][0, 0]
-    linear = np.array([drawn(how, seed)[0][:, :2] for seed in range(2000)], np.float64)
+    augmentation = dataclasses.replace(
+        NO_AUGMENTATION, scale=0.3, rotation_deg=40.0, rotate=1.0, gaussian=True
+    )
+    plain = draw_affine(NO_AUGMENTATION, 0)[0][0, 0]
+    linear = np.array(
+        [draw_affine(augmentation, seed)[0][:, :2] for seed in range(2000)], np.float64
+    )
     scales = np.sqrt(np.linalg.det(linear)) / plain
     angles = np.rad2deg(np.arctan2(linear[:, 1, 0], linear[:, 0, 0]))
     assert scales.min() == pytest.approx(0.7, abs=1e-3)
@@ -212,20 +223,22 @@ def test_normal_draws_are_cut_at_one_and_two_standard_deviations() -> None:
 
 
 @given(st.integers(0, 10_000))
-def test_a_seed_gives_the_same_picture_again(seed: int) -> None:
-    how = Augmentation(grayscale=0.5, blur=0.5, random_erase=0.5)
+def test_same_seed_gives_the_same_sample(seed: int) -> None:
+    augmentation = Augmentation(grayscale=0.5, blur=0.5, random_erase=0.5)
     image = noise_image()
 
-    def made() -> Image:
+    def sample() -> Image:
         rng = np.random.default_rng(seed)
-        return random_erase(rng, how, jitter_color(rng, how, image))
+        return random_erase(rng, augmentation, jitter_color(rng, augmentation, image))
 
-    np.testing.assert_array_equal(made(), made())
-    np.testing.assert_array_equal(drawn(how, seed)[0], drawn(how, seed)[0])
+    np.testing.assert_array_equal(sample(), sample())
+    np.testing.assert_array_equal(
+        draw_affine(augmentation, seed)[0], draw_affine(augmentation, seed)[0]
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_piece_of_another_picture_covers_only_its_shape(seed: int) -> None:
+def test_pasted_image_covers_only_the_erased_shape(seed: int) -> None:
     image, white = np.zeros((40, 30, 3), np.uint8), np.full((50, 20, 3), 255, np.uint8)
     plain = random_erase(np.random.default_rng(seed), Augmentation(random_erase=1.0), image)
     pasted = random_erase(
@@ -235,7 +248,7 @@ def test_a_piece_of_another_picture_covers_only_its_shape(seed: int) -> None:
     np.testing.assert_array_equal(image, 0)
 
 
-def test_half_of_the_occluders_are_pieces_of_other_pictures() -> None:
+def test_half_of_the_erased_areas_are_pasted() -> None:
     image, white = np.zeros((40, 30, 3), np.uint8), np.full((40, 30, 3), 255, np.uint8)
     rng = np.random.default_rng(0)
     covered = [
@@ -246,7 +259,7 @@ def test_half_of_the_occluders_are_pieces_of_other_pictures() -> None:
     ) == pytest.approx(0.5, abs=0.1)
 
 
-def test_pictures_end_at_all_sides_and_most_often_below() -> None:
+def test_truncation_is_most_frequent_at_the_bottom() -> None:
     rng = np.random.default_rng(0)
     size = Size(160, 140)
     whole = np.array([0, 0, 140, 160], np.float32)
@@ -263,16 +276,16 @@ def test_pictures_end_at_all_sides_and_most_often_below() -> None:
 
 
 @given(st.integers(0, 500))
-def test_a_blend_is_a_mean_of_two_crops_or_both_side_by_side(seed: int) -> None:
+def test_mixup_blends_or_splits(seed: int) -> None:
     black, white = (np.full((CROP.height, CROP.width, 3), level, np.uint8) for level in (0, 255))
     levels = np.unique(mix_up(np.random.default_rng(seed), black, white))
     assert len(levels) == 1 or levels.tolist() == [0, 255]
 
 
-def test_half_of_the_blends_are_side_by_side_and_either_crop_shows() -> None:
+def test_half_of_the_mixups_are_split() -> None:
     black, white = (np.full((CROP.height, CROP.width, 3), level, np.uint8) for level in (0, 255))
     rng = np.random.default_rng(0)
     mixed = [mix_up(rng, black, white) for _ in range(300)]
-    beside = [mix for mix in mixed if len(np.unique(mix)) == 2]
-    assert 0.4 < len(beside) / len(mixed) < 0.6
-    assert all(0.1 < mix.mean() / 255 < 0.9 for mix in beside)
+    split = [mix for mix in mixed if len(np.unique(mix)) == 2]
+    assert 0.4 < len(split) / len(mixed) < 0.6
+    assert all(0.1 < mix.mean() / 255 < 0.9 for mix in split)

@@ -12,25 +12,24 @@ from hypothesis import strategies as st
 from slimpose.data.order import SampleOrder, prefetch
 
 
-def drawn(order: SampleOrder, *, epochs: int = 1) -> Counter[int]:
+def draw_epochs(order: SampleOrder, *, epochs: int = 1) -> Counter[int]:
     return Counter(order.at(position) for position in range(epochs * order.epoch_length))
 
 
 # known values
 
 
-def test_a_sample_is_drawn_as_often_as_it_says() -> None:
-    assert drawn(SampleOrder(np.array([1.0, 2.0, 0.0, 3.0]), seed=0)) == {0: 1, 1: 2, 3: 3}
+def test_sample_is_drawn_as_often_as_its_repeats() -> None:
+    assert draw_epochs(SampleOrder(np.array([1.0, 2.0, 0.0, 3.0]), seed=0)) == {0: 1, 1: 2, 3: 3}
 
 
-def test_half_a_repeat_is_drawn_every_other_epoch_or_so() -> None:
+def test_half_a_repeat_is_drawn_in_half_of_the_epochs() -> None:
     order = SampleOrder(np.full(40, 0.5), seed=0)
     assert order.epoch_length == 20
-    counts = drawn(order, epochs=200)
+    counts = draw_epochs(order, epochs=200)
     assert set(counts) == set(range(40))
-    assert all(
-        70 <= count <= 130 for count in counts.values()
-    )  # 100 expected, standard deviation 7
+    # 100 expected, standard deviation 7.
+    assert all(70 <= count <= 130 for count in counts.values())
 
 
 def test_epochs_are_shuffled_differently() -> None:
@@ -52,37 +51,34 @@ def test_another_seed_is_another_order() -> None:
     st.lists(st.floats(0, 4), min_size=1, max_size=12).filter(lambda r: sum(r) >= 1),
     st.integers(0, 2**31),
 )
-def test_an_epoch_draws_each_sample_its_whole_repeats_and_at_most_one_more(
-    repeats: list[float], seed: int
-) -> None:
+def test_fractional_repeats_add_at_most_one_draw(repeats: list[float], seed: int) -> None:
     order = SampleOrder(np.array(repeats), seed=seed)
-    counts = drawn(order)
+    counts = draw_epochs(order)
     assert counts.total() == round(sum(repeats))
     for sample, repeat in enumerate(repeats):
         assert np.floor(repeat) <= counts[sample] <= np.ceil(repeat)
 
 
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=30))
-def test_the_order_is_a_function_of_the_position_whatever_was_asked_before(
+def test_order_is_a_function_of_the_position(
     positions: list[int],
 ) -> None:
-    asked = SampleOrder(np.array([1.0, 0.5, 2.25, 1.0, 3.0]), seed=5)
+    repeats = np.array([1.0, 0.5, 2.25, 1.0, 3.0])
+    order = SampleOrder(repeats, seed=5)
     for position in positions:
-        assert asked.at(position) == SampleOrder(np.array([1.0, 0.5, 2.25, 1.0, 3.0]), seed=5).at(
-            position
-        )
+        assert order.at(position) == SampleOrder(repeats, seed=5).at(position)
 
 
 # prefetch
 
 
-def test_prefetch_gives_the_batches_in_order_from_where_it_starts() -> None:
+def test_prefetch_yields_batches_in_order_from_the_start() -> None:
     batches = prefetch(lambda step: step * step, 3)
     assert [next(batches) for _ in range(4)] == [9, 16, 25, 36]
     batches.close()
 
 
-def test_several_threads_give_the_batches_in_the_same_order() -> None:
+def test_several_threads_keep_the_order() -> None:
     def slow_at_first(step: int) -> int:
         time.sleep(0.02 * (step % 4 == 0))
         return step
@@ -92,21 +88,21 @@ def test_several_threads_give_the_batches_in_the_same_order() -> None:
     batches.close()
 
 
-def test_prefetch_works_in_another_thread() -> None:
+def test_prefetch_uses_another_thread() -> None:
     batches = prefetch(lambda _: threading.current_thread(), 0)
     assert next(batches) is not threading.current_thread()
     batches.close()
 
 
-def test_an_error_while_a_batch_is_made_reaches_the_reader() -> None:
+def test_error_in_a_batch_is_raised() -> None:
     def broken(step: int) -> int:
         if step == 1:
-            raise ValueError("picture 1 is broken")
+            raise ValueError("image 1 is broken")
         return step
 
     batches = prefetch(broken, 0)
     assert next(batches) == 0
-    with pytest.raises(ValueError, match="picture 1 is broken"):
+    with pytest.raises(ValueError, match="image 1 is broken"):
         next(batches)
 
 
@@ -122,9 +118,9 @@ def test_an_error_while_a_batch_is_made_reaches_the_reader() -> None:
         ([float("nan"), 2.0], "nan"),
     ],
 )
-def test_weights_that_draw_nothing_are_refused(repeats: list[float], total: str) -> None:
+def test_invalid_repeats_are_rejected(repeats: list[float], total: str) -> None:
     with pytest.raises(
         ValueError,
-        match=f"sampling weights sum to {total}; expected none negative, at least 1 together",
+        match=f"sampling weights sum to {total}; expected none negative, and a sum of at least 1",
     ):
         SampleOrder(np.array(repeats), seed=0)

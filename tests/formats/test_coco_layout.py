@@ -157,7 +157,7 @@ def test_paper_recipe_trains_on_a_coco_folder(command: list[str], tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--train", "x.json"), "--coco finds the data by itself; leave out --train"),
+        (("--train", "x.json"), "--coco contains all data; leave out --train"),
         (("--batch", "-1"), "--batch -1"),
         (("--accumulate", "0"), "--accumulate is 0, --workers 1; expected 1 or more"),
         (

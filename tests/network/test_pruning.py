@@ -25,6 +25,7 @@ from slimpose.network.pruning import prune
 from slimpose.network.spec import NetSpec
 from slimpose.network.weights import load_checkpoint, read_metadata, save_checkpoint
 from slimpose.skeleton import COCO17
+from slimpose.train.recipe import RecipeOptions
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import BEST, CHECKPOINT
 from tiny_training import NET, tiny_recipe, write_people
@@ -180,11 +181,8 @@ def test_pruned_file_can_be_trained_and_resumed(
         train_verb.train,
         "tiny",
         out=run,
-        train=people,
-        images=tmp_path,
-        val=people,
-        val_images=tmp_path,
-        length=0.5,
+        data=train_verb.DataOptions(train=people, images=tmp_path, val=people, val_images=tmp_path),
+        options=RecipeOptions(length=0.5),
     )
     train(start=str(small))
     (run / BEST).unlink()
@@ -205,5 +203,7 @@ def test_input_file_is_not_overwritten(name: str, tmp_path: Path) -> None:
 def test_widths_of_another_network_do_not_change_the_recipe() -> None:
     recipe = tiny_recipe()
     other = dataclasses.replace(NET, head_width=24, inner_widths=(8,) * 17)
-    assert recipe.with_net(other) == recipe
-    assert recipe.with_net(dataclasses.replace(NET, inner_widths=(8,) * 17)).net != recipe.net
+    assert recipe.with_pruned_net(other) == recipe
+    assert (
+        recipe.with_pruned_net(dataclasses.replace(NET, inner_widths=(8,) * 17)).net != recipe.net
+    )

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from slimpose.network.build import build
-from slimpose.network.weights import load_network, random_network, save_checkpoint
+from slimpose.network.weights import (
+    load_checkpoint,
+    load_into,
+    load_network,
+    random_network,
+    save_checkpoint,
+)
 from tiny_training import SHALLOW as SPEC
 
 
@@ -52,3 +61,36 @@ def test_file_without_a_network_is_rejected(tmp_path: Path) -> None:
     save_checkpoint(path, {"a": torch.zeros(1)}, {"trunk": "mobilenetv2_100"})
     with pytest.raises(ValueError, match="does not say which network"):
         load_network(path)
+
+
+def test_weights_round_trip(tmp_path: Path) -> None:
+    tensors = {"a": torch.randn(3, 4).t(), "b": torch.tensor(5), "c": torch.randn(2).half()}
+    save_checkpoint(tmp_path / "new" / "x.safetensors", tensors, {"license": "Apache-2.0"})
+    loaded = load_checkpoint(tmp_path / "new" / "x.safetensors")
+    assert loaded.metadata == {"license": "Apache-2.0"}
+    assert all(torch.equal(loaded.tensors[name], tensors[name]) for name in tensors)
+
+
+def test_failed_save_keeps_the_old_file_only(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, {"a": torch.ones(2)}, {})
+    with pytest.raises(TypeError):
+        save_checkpoint(path, {"a": torch.zeros(2)}, {"step": 5})  # pyright: ignore[reportArgumentType]
+    assert load_checkpoint(path).tensors["a"].tolist() == [1, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"weight": torch.ones(2, 3)}, "lacks bias (2,) (another network's weights?)"),
+        ({"weight": torch.ones(4, 3), "bias": torch.ones(2)}, "weight is (4, 3); expected (2, 3)"),
+        (
+            {"weight": torch.ones(2, 3), "bias": torch.ones(2), "scale": torch.ones(1)},
+            "holds scale, which the network does not have (another network's weights?)",
+        ),
+    ],
+)
+def test_weights_of_another_network_are_rejected(tensors: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_into(nn.Linear(3, 2), tensors, path=Path("w.safetensors"))

@@ -1,10 +1,10 @@
-"""A small convolutional pose net as an ONNX file, with random weights, and pictures that it labels itself.
+"""A small convolutional pose network as an ONNX file, and images that it labels itself.
 
     crops ── normalize ── c1 s2 ── c2 s2 ── c3 (depthwise) ── + c2 ── c4 s2 ── deconvolution ── 1x1
     ── heatmaps ── peak
 
-Its own answers are the annotations, so its AP is 100, and what a rounded copy loses is what
-rounding costs.
+Its weights are random. Its own predictions are the annotations, so its AP is 100, and a rounded
+copy loses what rounding costs.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from slimpose.skeleton import COCO17
 from synthetic_models import metadata_of
 
 SIZE = Size(64, 48)
-PICTURE = Size(96, 80)
+IMAGE_SIZE = Size(96, 80)
 BOX = [16.0, 10.0, 44.0, 60.0]
-"""x, y, width, height in each picture."""
+"""x, y, width, height in each image."""
 LAYERS = ("c1", "c2", "c3", "sum", "c4")
 OUTLIER = 3000.0
 
 
 def small_net(path: Path, *, outliers: Sequence[str] = (), precision: str = "fp32") -> Path:
-    """Write the net.
+    """Write the network.
 
-    The layers named in ``outliers`` have a channel that is always OUTLIER and goes nowhere: with
-    256 levels up to there, the others, of about 1, are rounded to nothing.
+    The layers named in ``outliers`` have a channel that is always OUTLIER and that no layer uses:
+    with 256 levels up to there, the others, of about 1, are rounded to zero.
     """
     rng = np.random.default_rng(3)
     constants: list[onnx.TensorProto] = []
@@ -55,8 +55,8 @@ def small_net(path: Path, *, outliers: Sequence[str] = (), precision: str = "fp3
             weight[0], bias[0] = 0, OUTLIER
         if kind == "Conv" and attributes.get("group", 1) == 1 and name != "c1":
             weight[:, 0] = 0
-        put = [source, constant(f"{name}.weight", weight), constant(f"{name}.bias", bias)]
-        nodes.append(helper.make_node(kind, put, [f"{name}_out"], name, **attributes))
+        inputs = [source, constant(f"{name}.weight", weight), constant(f"{name}.bias", bias)]
+        nodes.append(helper.make_node(kind, inputs, [f"{name}_out"], name, **attributes))
         return f"{name}_out"
 
     def relu(source: str) -> str:
@@ -102,10 +102,10 @@ def small_net(path: Path, *, outliers: Sequence[str] = (), precision: str = "fp3
             "Add", ["xy_px", constant("half", np.array(1.5, np.float32))], ["points"], "center"
         ),
         helper.make_node(
-            "Mul", ["top", constant("nought", np.array(0, np.float32))], ["nothing"], "nothing"
+            "Mul", ["top", constant("zero", np.array(0, np.float32))], ["zeros"], "zeros"
         ),
         helper.make_node(
-            "Unsqueeze", ["nothing", constant("last", np.array([2, 3]))], ["square"], "square"
+            "Unsqueeze", ["zeros", constant("last", np.array([2, 3]))], ["square"], "square"
         ),
         helper.make_node(
             "Add",
@@ -139,7 +139,7 @@ def small_net(path: Path, *, outliers: Sequence[str] = (), precision: str = "fp3
 
 
 def self_labeled(model: Path, folder: Path, *, count: int = 24) -> Path:
-    """Write pictures of colored blotches, and the annotations that this model makes for them; return those."""
+    """Write images of random color gradients and the model's predictions as their COCO file."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(1)
     session = Session(model, threads=1)
@@ -148,9 +148,11 @@ def self_labeled(model: Path, folder: Path, *, count: int = 24) -> Path:
     images, people = [], []
     for number in range(1, count + 1):
         coarse = rng.integers(0, 256, (7, 6, 3), dtype=np.uint8)
-        picture = cv2.resize(coarse, (PICTURE.width, PICTURE.height), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(folder / f"{number}.png"), picture[:, :, ::-1])
-        crop, affine = crop_people(picture, corners, SIZE)
+        image = cv2.resize(
+            coarse, (IMAGE_SIZE.width, IMAGE_SIZE.height), interpolation=cv2.INTER_CUBIC
+        )
+        cv2.imwrite(str(folder / f"{number}.png"), image[:, :, ::-1])
+        crop, affine = crop_people(image, corners, SIZE)
         points = session.run(crop, ["points"])[0][0].astype(np.float64)
         points = (points - affine[0, :, 2]) / affine[0, 0, 0]
         keypoints = [float(value) for px, py in points for value in (px, py, 2)]
@@ -158,8 +160,8 @@ def self_labeled(model: Path, folder: Path, *, count: int = 24) -> Path:
             {
                 "id": number,
                 "file_name": f"{number}.png",
-                "height": PICTURE.height,
-                "width": PICTURE.width,
+                "height": IMAGE_SIZE.height,
+                "width": IMAGE_SIZE.width,
             }
         )
         person = {

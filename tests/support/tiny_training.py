@@ -1,4 +1,7 @@
-"""Nets and a training run that a test can afford; as a program (FOLDER OUT STALL_AT) one that a test can kill."""
+"""Networks and a training run small enough for a test.
+
+As a program (FOLDER OUT STALL_AT) it is a run that a test can kill.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from slimpose.formats import coco
 from slimpose.network.spec import NetSpec
 from slimpose.skeleton import COCO17
 from slimpose.train.distillation import Teacher
-from slimpose.train.pose_task import pose_task
+from slimpose.train.pose_task import PoseTask
 from slimpose.train.recipe import Phase, Recipe
 from slimpose.train.run import run
-from slimpose.train.task import Task
+from slimpose.train.task import TrainingData
 
 SIZE = Size(64, 64)
 NET = NetSpec(
@@ -36,11 +39,11 @@ SHALLOW = NetSpec(
     deconv_widths=(8, 8, 8),
     size=SIZE,
 )
-"""For what is exported, which takes its time by the layer."""
+"""For export, whose time depends on the number of layers."""
 
 
 def write_people(folder: Path) -> Path:
-    """Draw six stick people, each in its own picture, and write their COCO file."""
+    """Draw six people as colored dots, each in an image of its own, and write their COCO file."""
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for i in range(6):
@@ -71,8 +74,14 @@ def write_people(folder: Path) -> Path:
     return path
 
 
+def training_data(folder: Path, *, keypoints: bool = True) -> TrainingData:
+    """Return the people of ``write_people``, to train and to validate on."""
+    people = coco.read(folder / "people.json", keypoints=keypoints)
+    return TrainingData(train=people, train_images=folder, val=people, val_images=folder)
+
+
 def tiny_recipe(*, seed: int = 0) -> Recipe:
-    """Twelve steps, evaluated (and so saved) behind every fourth."""
+    """Return a run of twelve steps, evaluated (and so saved) after every fourth."""
     return Recipe(
         name="tiny",
         task="pose",
@@ -86,14 +95,11 @@ def tiny_recipe(*, seed: int = 0) -> Recipe:
     )
 
 
-def tiny_task(recipe: Recipe, folder: Path, teacher: Teacher | None = None) -> Task:
+def tiny_task(recipe: Recipe, folder: Path, teacher: Teacher | None = None) -> PoseTask:
     """Build the task the same way every time, on one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
-    people = coco.read(folder / "people.json", keypoints=True)
-    return pose_task(
-        recipe, train=people, train_images=folder, val=people, val_images=folder, teacher=teacher
-    )
+    return PoseTask(recipe, training_data(folder), teacher=teacher)
 
 
 def _stall(folder: Path, out: Path, *, stall_at: int) -> None:

@@ -1,4 +1,4 @@
-"""The paper's rows as recipes: what they say, and that each can be trained, evaluated and exported."""
+"""Recipes of the paper: their settings, a run of each network, and ``slimpose paper``."""
 
 from __future__ import annotations
 
@@ -14,36 +14,39 @@ import torch
 from slimpose.arrays import Size
 from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
-from slimpose.formats import coco
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper_tables import ROWS, PaperRow
 from slimpose.network.weights import load_network, save_checkpoint
-from slimpose.train.pose_task import pose_task
+from slimpose.train.pose_task import PoseTask
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes import RECIPES
-from slimpose.train.recipes.ablation import NETS
-from slimpose.train.recipes.paper import DISTILLED, compared_nets, paper_nets, recipe_name
-from slimpose.train.run import BEST, METRICS, load_start, run
+from slimpose.train.recipes.paper import (
+    ABLATION_NETS,
+    DISTILLED,
+    compared_nets,
+    paper_nets,
+    recipe_name,
+)
+from slimpose.train.run import BEST, METRICS, run
+from tiny_training import training_data
 
 COCO_PEOPLE = 149_813
 QUICK = ("paper-r18-16", "paper-b1-128x96", "efficientpose-a")
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-
-# what they say
+# settings
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_every_row_has_a_recipe_of_its_own_net(row: PaperRow) -> None:
+def test_every_row_has_a_recipe_of_its_network(row: PaperRow) -> None:
     recipe = RECIPES[recipe_name(row)]()
     assert recipe.name == recipe_name(row)
     assert recipe.net == row.spec
     assert [phase.size for phase in recipe.phases] == [row.spec.size]
 
 
-def test_rows_that_are_the_same_net_share_a_recipe_and_no_others_do() -> None:
+def test_only_rows_of_the_same_network_share_a_recipe() -> None:
     assert len({row.spec for row in ROWS}) == len({recipe_name(row) for row in ROWS})
     shared = [row.id for row in ROWS if recipe_name(row) == "paper-b1"]
     assert shared == ["III:256x192", "IV:EfficientNet-B1", "V:3-levels", "VI:40-32", "VII:none"]
@@ -60,11 +63,11 @@ def test_rows_that_are_the_same_net_share_a_recipe_and_no_others_do() -> None:
         ("VII:sum", "paper-skip-sum"),
     ],
 )
-def test_names_are_the_rows_own(row: str, name: str) -> None:
+def test_recipe_names_follow_the_rows(row: str, name: str) -> None:
     assert recipe_name(next(found for found in ROWS if found.id == row)) == name
 
 
-def test_the_paper_trains_140_epochs_and_divides_the_rate_by_ten_after_90_and_120() -> None:
+def test_paper_schedule_has_140_epochs_with_drops_after_90_and_120() -> None:
     recipe = RECIPES["paper-b1"]().with_epochs_counted(COCO_PEOPLE)
     assert recipe.samples == 140 * COCO_PEOPLE
     an_epoch = COCO_PEOPLE / recipe.batch
@@ -78,26 +81,26 @@ def test_the_paper_trains_140_epochs_and_divides_the_rate_by_ten_after_90_and_12
     assert recipe.sigma_share * recipe.net.heatmap_size.height == 2
 
 
-def test_only_the_distilled_one_learns_from_a_teacher() -> None:
+def test_only_the_distilled_recipe_has_a_teacher() -> None:
     assert {name for name in paper_nets() if RECIPES[name]().distillation_weight} == {DISTILLED}
     assert RECIPES[DISTILLED]() == dataclasses.replace(
         RECIPES["paper-b1"](), name=DISTILLED, distillation_weight=0.5
     )
 
 
-def test_the_modern_recipe_stays_under_half_a_gmac() -> None:
+def test_beyond_stays_under_half_a_gmac() -> None:
     recipe = RECIPES["beyond"]().with_epochs_counted(COCO_PEOPLE)
     assert cost_of_spec(recipe.net).gmac <= 0.50
     assert recipe.samples == pytest.approx(420 * COCO_PEOPLE, rel=1e-3)
 
 
-def test_its_rate_climbs_stays_and_falls() -> None:
+def test_learning_rate_of_beyond_rises_stays_and_decays() -> None:
     recipe = RECIPES["beyond"]().with_epochs_counted(10_000)
     rates = [recipe.rate_at(step) for step in range(recipe.steps)]
     flat_until = int((recipe.warmup_share + recipe.flat) * recipe.steps)
-    climbed = int(recipe.warmup_share * recipe.steps) + 1
+    warm = int(recipe.warmup_share * recipe.steps) + 1
     assert rates[0] < 0.1
-    assert set(rates[climbed:flat_until]) == {1.0}
+    assert set(rates[warm:flat_until]) == {1.0}
     assert rates[flat_until:] == sorted(rates[flat_until:], reverse=True)
     assert rates[-1] < 0.001
 
@@ -106,7 +109,7 @@ def test_ablations_differ_from_the_base_in_one_thing() -> None:
     base = RECIPES["ablation-base"]()
     assert base.samples == 60_000
     assert base.net.size == Size(128, 96)
-    for setting, net in NETS.items():
+    for setting, net in ABLATION_NETS.items():
         recipe = RECIPES[f"ablation-{setting}"]()
         assert (
             dataclasses.replace(
@@ -123,13 +126,7 @@ def test_ablations_differ_from_the_base_in_one_thing() -> None:
         assert recipe.net == net
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
-def test_a_recipe_comes_back_from_its_json(name: str) -> None:
-    recipe = RECIPES[name]()
-    assert Recipe.from_json(recipe.to_json()) == recipe
-
-
-# each can be trained, evaluated and exported
+# training, evaluation, export
 
 
 @pytest.mark.parametrize(
@@ -139,8 +136,8 @@ def test_a_recipe_comes_back_from_its_json(name: str) -> None:
         for name in (*paper_nets(), *compared_nets())
     ],
 )
-def test_a_net_is_built_trained_evaluated_and_exported(
-    name: str, pictures: Path, tmp_path: Path
+def test_network_is_trained_evaluated_and_exported(
+    name: str, people_folder: Path, tmp_path: Path
 ) -> None:
     recipe = (
         dataclasses.replace(RECIPES[name](), batch=2, evaluations=1, distillation_weight=0.0)
@@ -149,8 +146,7 @@ def test_a_net_is_built_trained_evaluated_and_exported(
     )
     assert recipe.steps == 2
     torch.manual_seed(0)
-    people = coco.read(pictures / "people.json", keypoints=True)
-    task = pose_task(recipe, train=people, train_images=pictures, val=people, val_images=pictures)
+    task = PoseTask(recipe, training_data(people_folder))
     steps = list(run(task, recipe, tmp_path / "run", resume=False, notes={}))
     assert [progress.step.number for progress in steps] == [0, 1]
     assert steps[-1].figures is not None
@@ -158,40 +154,22 @@ def test_a_net_is_built_trained_evaluated_and_exported(
     exported = tmp_path / "net.onnx"
     loaded = load_network(tmp_path / "run" / BEST)
     assert loaded.spec == recipe.net
-    onnx_export.export(
-        loaded, exported, name=name, card={}
-    )  # compares with PyTorch before it writes
+    # Compares with PyTorch before it writes.
+    onnx_export.export(loaded, exported, name=name, card={})
     assert exported.is_file()
-
-
-def test_a_compared_net_starts_from_its_own_weights_and_from_nothing_else(
-    pictures: Path, tmp_path: Path
-) -> None:
-    recipe = RECIPES["efficientpose-a"]()
-    assert recipe.start == ""
-    assert RECIPES["simplebaseline-r50"]().start == "imagenet"
-    people = coco.read(pictures / "people.json", keypoints=True)
-    task = pose_task(recipe, train=people, train_images=pictures, val=people, val_images=pictures)
-    with pytest.raises(ValueError, match="efficientpose-a has no encoder to start from imagenet"):
-        load_start(task, recipe, "imagenet")
-    own = tmp_path / "own.safetensors"
-    tensors = {name: torch.full_like(tensor, 2) for name, tensor in task.model.state_dict().items()}
-    save_checkpoint(own, tensors, {"start": "elsewhere"})
-    assert load_start(task, recipe, str(own)) == "own.safetensors (elsewhere)"
-    assert all((tensor == 2).all() for tensor in task.model.state_dict().values())
 
 
 # slimpose paper
 
 
-def run_main(*words: object) -> int:
+def run_main(*arguments: object) -> int:
     with pytest.raises(SystemExit) as stopped:
-        main([str(word) for word in words])
+        main([str(argument) for argument in arguments])
     return int(stopped.value.code or 0)
 
 
 def write_run(folder: Path, recipe: Recipe, *, steps: int, ap: float) -> None:
-    """A run's folder as ``run`` leaves it, the weights left out."""
+    """Write a run's folder as ``run`` does, without its weights."""
     metadata = {
         "task": "pose",
         "net": recipe.net.to_json(),
@@ -217,7 +195,7 @@ def runs(tmp_path: Path) -> Path:
 
     folder = tmp_path / "runs"
     write_run(folder / "a", short("paper-b1"), steps=5, ap=0.5)
-    write_run(folder / "b", short("paper-r18-32"), steps=3, ap=0.4)  # of 5: not finished
+    write_run(folder / "b", short("paper-r18-32"), steps=3, ap=0.4)  # of 5: unfinished
     write_run(
         folder / "c",
         dataclasses.replace(short("paper-b0"), net=RECIPES["paper-b2"]().net),
@@ -234,7 +212,7 @@ def runs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_row_is_measured_where_a_finished_run_of_its_recipe_is(runs: Path, capsys: Any) -> None:
+def test_rows_with_a_finished_run_are_measured(runs: Path, capsys: Any) -> None:
     assert run_main("paper", "--runs", runs, "--json") == 0
     entries = json.loads(capsys.readouterr().out)
     assert len(entries) == len(ROWS) + 1
@@ -248,12 +226,12 @@ def test_a_row_is_measured_where_a_finished_run_of_its_recipe_is(runs: Path, cap
         ("VI", "40-32"),
         ("VII", "none"),
     }
-    for told in measured.values():
-        assert [(one["ap"], one["boxes"], one["flip"]) for one in told] == [
+    for results in measured.values():
+        assert [(one["ap"], one["boxes"], one["flip"]) for one in results] == [
             (50.0, "gt", False),
             (62.5, "detections.json", True),
         ]
-        assert {(one["samples"], one["trained_on"], one["run"]) for one in told} == {
+        assert {(one["samples"], one["trained_on"], one["run"]) for one in results} == {
             (10, "people.json", str(runs / "a"))
         }
     first = entries[0]
@@ -266,7 +244,7 @@ def test_a_row_is_measured_where_a_finished_run_of_its_recipe_is(runs: Path, cap
     assert entries[-1]["paper_ap"] == 70.5
 
 
-def test_the_table_says_not_run_and_what_is_unfinished(
+def test_table_marks_missing_and_unfinished_runs(
     runs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -277,6 +255,6 @@ def test_the_table_says_not_run_and_what_is_unfinished(
     assert f"{runs / 'b'} is left out: unfinished, 3 of 5 steps" in text.replace("\n", "")
 
 
-def test_no_folder_of_runs_is_told(tmp_path: Path, capsys: Any) -> None:
+def test_missing_runs_folder_is_rejected(tmp_path: Path, capsys: Any) -> None:
     assert run_main("paper", "--runs", tmp_path / "nowhere") == 2
     assert "no folder of runs" in capsys.readouterr().err

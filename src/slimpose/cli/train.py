@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import sys
-from functools import partial
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -23,29 +23,70 @@ from rich.progress import (
 from slimpose.data.people import select_people
 from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
+from slimpose.geometry import CellAlignment
 from slimpose.media.images import image_files
 from slimpose.network.build import alignment_from_metadata, spec_from_json
 from slimpose.network.weights import read_metadata
 from slimpose.runtime.machine import check_threads
-from slimpose.train.box_distillation import open_box_teacher
-from slimpose.train.detector_task import detector_task
-from slimpose.train.devices import Precision, open_devices
-from slimpose.train.distillation import TEACHER_CACHE, open_teacher
-from slimpose.train.pose_task import pose_task
+from slimpose.train.box_distillation import BoxTeacher, open_box_teacher
+from slimpose.train.detector_task import DetectorTask
+from slimpose.train.devices import Devices, Precision, open_devices
+from slimpose.train.distillation import TEACHER_CACHE, Teacher, open_teacher
+from slimpose.train.pose_task import PoseTask
 from slimpose.train.processes import world_size
-from slimpose.train.recipe import Recipe
-from slimpose.train.recipes import recipe_of
-from slimpose.train.run import CHECKPOINT, IMAGENET, check_folder, load_start, run
+from slimpose.train.recipe import Recipe, RecipeOptions
+from slimpose.train.recipes import load_recipe
+from slimpose.train.run import CHECKPOINT, check_run_folder, run
+from slimpose.train.run import Progress as RunProgress
+from slimpose.train.start import IMAGENET, RANDOM, load_start
+from slimpose.train.task import Task, TrainingData
 
-RANDOM = "random"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOptions:
+    """Where the data are.
+
+    Attributes:
+        coco_folder: Folder of COCO 2017 in its usual layout, instead of the next four.
+        train: COCO annotation file to train on.
+        images: Folder of its images.
+        val: COCO annotation file to evaluate on during the run.
+        val_images: Folder of its images.
+    """
+
+    coco_folder: Annotated[Path | None, tyro.conf.arg(name="coco")] = None
+    train: Path | None = None
+    images: Path | None = None
+    val: Path | None = None
+    val_images: Path | None = None
+
+    def layout(self) -> CocoLayout:
+        """Return the files and folders.
+
+        Raises:
+            ValueError: If some are missing, or given besides the folder of COCO.
+        """
+        train, images, val, val_images = self.train, self.images, self.val, self.val_images
+        options = {"--train": train, "--images": images, "--val": val, "--val-images": val_images}
+        given = sorted(option for option, path in options.items() if path is not None)
+        if self.coco_folder is not None:
+            if given:
+                raise ValueError(f"--coco contains all data; leave out {', '.join(given)}")
+            return coco_layout.find(self.coco_folder)
+        if train is None or images is None or val is None or val_images is None:
+            missing = [option for option in options if option not in given]
+            raise ValueError(
+                f"{', '.join(missing)} missing; expected --coco FOLDER, or {', '.join(options)}"
+            )
+        return CocoLayout(train=train, train_images=images, val=val, val_images=val_images)
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to reuse freed memory instead of handing it back: a CPU training step then takes 0.6 of the time.
+    """Make glibc reuse freed memory instead of returning it: a CPU training step takes 40 % less.
 
-    PyTorch frees and asks for the same large buffers every step; by default each comes back from
-    the kernel unmapped and is zeroed page by page. Elsewhere than on glibc this does nothing.
-    Numbers: docs/experiments.md.
+    PyTorch frees and allocates the same large buffers every step; by default each comes back from
+    the kernel unmapped and is zeroed page by page. Without glibc this does nothing. Figures:
+    docs/experiments.md.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -63,211 +104,200 @@ def train(
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
     /,
     out: Path,
-    coco_folder: Annotated[Path | None, tyro.conf.arg(name="coco")] = None,
-    train: Path | None = None,
-    images: Path | None = None,
-    val: Path | None = None,
-    val_images: Path | None = None,
+    data: Annotated[DataOptions, tyro.conf.arg(name="")],
+    options: Annotated[RecipeOptions, tyro.conf.arg(name="")] = RecipeOptions(),  # noqa: B008 - frozen
     start: str | None = None,
-    teacher: Path | None = None,
-    alpha: float | None = None,
-    cached_teacher: bool = False,
-    labeled_only: bool = False,
-    unlabeled: Path | None = None,
     resume: bool = False,
-    length: float = 1.0,
-    batch: int = 0,
     accumulate: int = 1,
     precision: Precision = "fp32",
     workers: int = 1,
     threads: int | None = None,
     stop_after_minutes: float = float("inf"),
 ) -> int:
-    """Train a pose net or a person detector; under torchrun, on several GPUs and machines.
+    """Train a pose network or a person detector; under torchrun, on several GPUs and machines.
 
     Args:
-        recipe: Name of the recipe (a wrong one lists them), FILE.toml with a recipe of your own, or
-            a weights file, for the run that made it.
+        recipe: Name of a recipe (a wrong name lists them), FILE.toml with your own, or a weights
+            file to repeat its run.
         out: Folder of the run: metrics.jsonl, checkpoint.safetensors, best.safetensors.
-        coco_folder: Folder of COCO 2017 as it is usually unpacked, in place of the next four.
-        train: COCO annotation file to train on.
-        images: Folder of its images.
-        val: COCO annotation file to evaluate on during the run.
-        val_images: Folder of its images.
-        start: What to start from: a file of slimpose import-trunk or of an earlier run, or the
-            words imagenet or random; what the recipe says by default.
-        teacher: Net to distil from: a run's best.safetensors, or an ONNX file that gives heatmaps;
-            for a detector a YOLOX ONNX file.
-        alpha: Share of the loss that compares with it; the recipe's by default, 0.5 where it has
-            none. 0 trains without a teacher.
-        cached_teacher: The teacher looks at every person once, beforehand, mirrored too, and then
-            leaves memory: in place of the heatmaps of every crop, the two highest peaks of each
-            joint are kept in the run's folder (24 bytes a joint, 61 MB for COCO).
-        labeled_only: Learn from the teacher only the joints that have a label.
-        unlabeled: Folder of further pictures, for the detector's teacher to label.
-        resume: Go on from the checkpoint in the run's folder, exactly.
-        length: Multiplies the recipe's samples; 0.01 is a quick try.
-        batch: Samples a step, of all processes together; 0 leaves the recipe's.
-        accumulate: Compute each process's batch in so many parts one after another, to fit its
-            memory.
-        precision: fp32, or bf16 or fp16 where that is safe (fp16 on GPUs only).
-        workers: Threads a process that make batches; a fast GPU needs several.
+        data: Where the data are.
+        options: Changes to the recipe.
+        start: Weights to start from instead of the recipe's: imagenet, random, a file of slimpose
+            import-trunk, or weights of an earlier run.
+        resume: Continue exactly from the checkpoint in the run's folder.
+        accumulate: Compute each process's batch in this many parts, to fit into its memory.
+        precision: Use fp32, or bf16 or fp16 where that is safe (fp16 on GPUs only).
+        workers: Threads per process that make batches; a fast GPU needs several.
         threads: CPU threads; PyTorch's choice by default.
-        stop_after_minutes: Stop with a checkpoint after so long.
+        stop_after_minutes: Stop with a checkpoint after this time.
     """
-    plan = recipe_of(recipe)
+    plan = load_recipe(recipe).with_options(options)
+    files = data.layout()
     check_threads(threads)
-    if batch < 0 or length <= 0:
-        raise ValueError(
-            f"--batch {batch}, --length {length:g}; expected 0 or more, and more than 0"
-        )
     if accumulate < 1 or workers < 1:
         raise ValueError(f"--accumulate is {accumulate}, --workers {workers}; expected 1 or more")
-    files = _files(coco_folder, train, images, val, val_images)
-    if start and resume:
-        raise ValueError("--resume goes on from the run's own checkpoint; leave --start out")
-    if start and start not in (IMAGENET, RANDOM) and not Path(start).is_file():
-        raise FileNotFoundError(
-            f"no start file {start} (expected a file, or the words {IMAGENET} or {RANDOM})"
-        )
-    check_folder(out, resume=resume)
+    _check_start(start, resume=resume)
+    check_run_folder(out, resume=resume)
     keep_freed_memory()
-    sys.setswitchinterval(
-        2e-4
-    )  # by default the thread that makes batches keeps small calls waiting for 5 ms each
+    # By default the threads that make batches delay small calls by 5 ms each.
+    sys.setswitchinterval(2e-4)
     devices = open_devices(precision=precision, accumulate=accumulate, workers=workers)
     if threads:
         torch.set_num_threads(threads)
-    plan = dataclasses.replace(plan, batch=batch) if batch else plan
-    if unlabeled is not None and plan.task == "pose":
-        raise ValueError(f"{plan.name} trains a pose net; --unlabeled pictures are for detectors")
-    if teacher is not None:
-        plan = dataclasses.replace(
-            plan, distillation_weight=plan.distillation_weight or 0.5 if alpha is None else alpha
-        )
-    elif alpha == 0:
-        plan = dataclasses.replace(plan, distillation_weight=0.0, feature_distillation_weight=0.0)
-    elif plan.distillation_weight or alpha is not None:
-        share = plan.distillation_weight if alpha is None else alpha
-        raise ValueError(
-            f"{plan.name} with alpha {share:g} learns from a teacher; pass --teacher FILE, or --alpha 0 to do without"
-        )
-    if (cached_teacher or labeled_only) and (teacher is None or plan.task != "pose"):
-        raise ValueError(
-            "--cached-teacher and --labeled-only are for pose nets that learn from a --teacher"
-        )
-    plan = plan.with_cached_teacher() if cached_teacher else plan
-    plan = dataclasses.replace(plan, distill_unlabeled=False) if labeled_only else plan
-    begun_from = str(out / CHECKPOINT) if resume else start or plan.start or RANDOM
-    begun = {} if begun_from in (IMAGENET, RANDOM) else read_metadata(Path(begun_from))
+    start = str(out / CHECKPOINT) if resume else start or plan.start or RANDOM
+    is_file = start not in (IMAGENET, RANDOM)
+    start_metadata = read_metadata(Path(start)) if is_file else {}
     torch.manual_seed(plan.seed)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    columns = *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}")
-    with Progress(*columns, disable=not devices.is_main) as bar:
+    with _progress_bar(devices) as bar:
         reading = bar.add_task("reading images", total=None, note="")
-        is_pose = plan.task == "pose"
-        people = coco.read(files.train, keypoints=is_pose)
-        if coco_folder is not None:
+        people = coco.read(files.train, keypoints=plan.task == "pose")
+        if data.coco_folder is not None:
             coco_layout.check_all_images_exist(people, files.train_images)
-        plan = plan.with_epochs_counted(_samples_an_epoch(plan, people))
-        plan = plan.scaled(length) if length != 1.0 else plan
-        if is_pose:
-            net = dataclasses.replace(plan.net, joints=len(people.skeleton.joints))
-            plan = dataclasses.replace(plan, net=net)
-            if "net" in begun:
-                plan = plan.with_net(spec_from_json(begun["net"]))
-            taught_by = open_teacher(teacher) if teacher else None
-            alignment = alignment_from_metadata(begun)
-            make_task = partial(
-                pose_task, plan, teacher=taught_by, alignment=alignment, cache=out / TEACHER_CACHE
-            )
-        else:
-            taught_by = open_box_teacher(teacher) if teacher else None
-            make_task = partial(detector_task, plan, teacher=taught_by, unlabeled=unlabeled)
-        if taught_by and devices.is_main:
-            bar.console.print(f"teacher: {taught_by.name} on {taught_by.runs_on}")
-        task = make_task(
-            train=people,
-            train_images=files.train_images,
-            val=coco.read(files.val, keypoints=is_pose),
-            val_images=files.val_images,
+        plan = plan.for_data(
+            samples_per_epoch=_samples_per_epoch(plan, people),
+            length=options.length,
+            joints=len(people.skeleton.joints),
+            start_net=spec_from_json(start_metadata["net"]) if "net" in start_metadata else None,
+        )
+        task, teacher_name = _open_task(
+            plan,
+            options,
+            _training_data(files, people, plan),
+            alignment=alignment_from_metadata(start_metadata),
+            cache=out / TEACHER_CACHE,
+            bar=bar,
             on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
         )
-        notes = {
-            "train_file": files.train.name,
-            "val_file": files.val.name,
-            "skeleton": people.skeleton.to_json(),
-        }
-        notes |= {"alignment": begun["alignment"]} if "alignment" in begun else {}
-        notes |= {"teacher": taught_by.name} if taught_by else {}
-        notes |= (
-            {"unlabeled": f"{unlabeled.name}, {len(image_files(unlabeled))} pictures"}
-            if unlabeled
-            else {}
-        )
-        del (
-            make_task,
-            taught_by,
-        )  # a teacher that is done looking leaves memory: the task alone says whether it is
-        origin = RANDOM if resume or begun_from == RANDOM else load_start(task, plan, begun_from)
-        training = bar.add_task(plan.name, total=plan.steps, note="")
-        best = ""
-        for progress in run(
+        notes = _notes(files, people, start_metadata, teacher_name, options.unlabeled)
+        notes["start"] = RANDOM if resume or start == RANDOM else load_start(task, plan, start)
+        steps = run(
             task,
             plan,
             out,
             resume=resume,
-            notes={**notes, "start": origin},
+            notes=notes,
             devices=devices,
             stop_after_s=60 * stop_after_minutes,
-        ):
-            if progress.figures:
-                best = f"AP {100 * progress.figures['AP']:.1f}"
-                if devices.is_main:
-                    bar.console.print(f"samples {(progress.step.number + 1) * plan.batch}: {best}")
-            note = f"loss {progress.step.loss:.3f} {best}"
-            bar.update(training, completed=progress.step.number + 1, note=note)
+        )
+        _show_progress(steps, plan, bar)
     if world_size() > 1:
         devices.accelerator.end_training()
     return 0
 
 
-def _files(
-    coco_folder: Path | None,
-    train: Path | None,
-    images: Path | None,
-    val: Path | None,
-    val_images: Path | None,
-) -> CocoLayout:
-    given = {"--train": train, "--images": images, "--val": val, "--val-images": val_images}
-    missing = [option for option, path in given.items() if path is None]
-    if coco_folder is not None:
-        if len(missing) < len(given):
-            raise ValueError(
-                f"--coco finds the data by itself; leave out {', '.join(sorted(given.keys() - {*missing}))}"
-            )
-        return coco_layout.find(coco_folder)
-    if train is None or images is None or val is None or val_images is None:
-        raise ValueError(
-            f"{', '.join(missing)} missing; expected --coco FOLDER, or {', '.join(given)}"
+def _check_start(start: str | None, *, resume: bool) -> None:
+    if start and resume:
+        raise ValueError("--resume continues from the run's own checkpoint; leave out --start")
+    if start and start not in (IMAGENET, RANDOM) and not Path(start).is_file():
+        raise FileNotFoundError(
+            f"no start file {start} (expected a file, or the words {IMAGENET} or {RANDOM})"
         )
-    return CocoLayout(train=train, train_images=images, val=val, val_images=val_images)
 
 
-def _samples_an_epoch(plan: Recipe, people: coco.CocoFile) -> int:
-    """How often an epoch draws: every person (of a detector's data, every picture), by the recipe's weights."""
-    grouped = (
-        select_people(people, plan.teacher_labels)
-        if plan.task == "pose"
-        else people.people_by_image()
+def _progress_bar(devices: Devices) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
+    return Progress(*columns, disable=not devices.is_main)
+
+
+def _samples_per_epoch(plan: Recipe, people: coco.CocoFile) -> int:
+    """Return how many samples an epoch draws: people (a detector's: images) by source repeats."""
     if plan.task == "pose":
-        sources = [person.source for found in grouped.values() for person in found]
+        by_image = select_people(people, plan.teacher_labels)
+        sources = [person.source for of_image in by_image.values() for person in of_image]
     else:
-        sources = [found[0].source if found else "" for found in grouped.values()]
+        by_image = people.people_by_image()
+        sources = [of_image[0].source if of_image else "" for of_image in by_image.values()]
     return round(sum(plan.source_repeats.get(source, 1.0) for source in sources))
+
+
+def _training_data(files: CocoLayout, people: coco.CocoFile, plan: Recipe) -> TrainingData:
+    return TrainingData(
+        train=people,
+        train_images=files.train_images,
+        val=coco.read(files.val, keypoints=plan.task == "pose"),
+        val_images=files.val_images,
+    )
+
+
+def _open_task(
+    plan: Recipe,
+    options: RecipeOptions,
+    data: TrainingData,
+    *,
+    alignment: CellAlignment,
+    cache: Path,
+    bar: Progress,
+    on_progress: Callable[[int, int], None],
+) -> tuple[Task, str | None]:
+    """Open the teacher and read the data; return the task and the teacher's name.
+
+    A cached teacher's memory is freed on return: the task keeps its peaks only.
+    """
+
+    def report(teacher: Teacher | BoxTeacher) -> None:
+        if not bar.disable:
+            bar.console.print(f"teacher: {teacher.name} on {teacher.runs_on}")
+
+    if plan.task == "pose":
+        teacher = open_teacher(options.teacher) if options.teacher else None
+        if teacher:
+            report(teacher)
+        task = PoseTask(
+            plan,
+            data,
+            teacher=teacher,
+            alignment=alignment,
+            cache=cache,
+            on_progress=on_progress,
+        )
+        return task, teacher.name if teacher else None
+    box_teacher = open_box_teacher(options.teacher) if options.teacher else None
+    if box_teacher:
+        report(box_teacher)
+    task = DetectorTask(
+        plan, data, unlabeled=options.unlabeled, teacher=box_teacher, on_progress=on_progress
+    )
+    return task, box_teacher.name if box_teacher else None
+
+
+def _notes(
+    files: CocoLayout,
+    people: coco.CocoFile,
+    start_metadata: dict[str, str],
+    teacher_name: str | None,
+    unlabeled: Path | None,
+) -> dict[str, str]:
+    """Return metadata for the weights."""
+    notes = {
+        "train_file": files.train.name,
+        "val_file": files.val.name,
+        "skeleton": people.skeleton.to_json(),
+    }
+    if "alignment" in start_metadata:
+        notes["alignment"] = start_metadata["alignment"]
+    if teacher_name:
+        notes["teacher"] = teacher_name
+    if unlabeled:
+        notes["unlabeled"] = f"{unlabeled.name}, {len(image_files(unlabeled))} images"
+    return notes
+
+
+def _show_progress(steps: Iterable[RunProgress], plan: Recipe, bar: Progress) -> None:
+    """Run the steps; show loss and AP."""
+    training = bar.add_task(plan.name, total=plan.steps, note="")
+    latest_ap = ""
+    for progress in steps:
+        done = progress.step.number + 1
+        if progress.figures:
+            latest_ap = f"AP {100 * progress.figures['AP']:.1f}"
+            if not bar.disable:
+                bar.console.print(f"samples {done * plan.batch}: {latest_ap}")
+        note = f"loss {progress.step.loss:.3f} {latest_ap}"
+        bar.update(training, completed=done, note=note)

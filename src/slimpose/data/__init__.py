@@ -1,1 +1,1 @@
-"""Training data: COCO people as crops in memory, augmented by one affine, in an order a step number fixes."""
+"""Training data: reading it, augmenting it, making batches; needs no PyTorch."""

@@ -1,4 +1,4 @@
-"""Which sample comes when: a pure function of seed and position, so that a resumed run goes on exactly."""
+"""The order of training samples: a pure function of seed and position, for exact resuming."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ _Batch = TypeVar("_Batch")
 
 
 class SampleOrder:
-    """An endless shuffled order of samples, each drawn ``repeats[i]`` times an epoch (fractions: by lot)."""
+    """An endless shuffled order of samples, sample i drawn ``repeats[i]`` times per epoch.
+
+    The fractional part of a repeat is drawn at random.
+
+    >>> order = SampleOrder(np.array([1.0, 2.0]), seed=0)
+    >>> sorted(order.at(position) for position in range(order.epoch_length))
+    [0, 1, 1]
+    """
 
     def __init__(self, repeats: Float[np.ndarray, " n"], *, seed: int) -> None:
         if not (repeats >= 0).all() or repeats.sum() < 1:
             raise ValueError(
-                f"sampling weights sum to {repeats.sum():g}; expected none negative, at least 1 together"
+                f"sampling weights sum to {repeats.sum():g}; expected none negative, and a sum of"
+                " at least 1"
             )
         self._repeats = repeats
         self._seed = seed
@@ -40,22 +48,22 @@ class SampleOrder:
 
     def at(self, position: int) -> int:
         """Return the sample at a position counted from the run's start."""
-        epoch, within = divmod(position, self.epoch_length)
-        return int(self._epoch(epoch)[within])
+        epoch, offset = divmod(position, self.epoch_length)
+        return int(self._epoch(epoch)[offset])
 
 
 def prefetch(
     batch_at: Callable[[int], _Batch], start: int, *, ahead: int = 3, workers: int = 1
 ) -> Generator[_Batch, None, None]:
-    """Yield ``batch_at(start)``, ``batch_at(start + 1)``, ... made by threads ahead of the reader."""
+    """Yield ``batch_at(start)``, ``batch_at(start + 1)``, ..., computed ahead by threads."""
     ahead = max(ahead, 2 * workers)
     with ThreadPoolExecutor(workers) as pool:
-        waiting = [pool.submit(batch_at, start + i) for i in range(ahead)]
+        pending = [pool.submit(batch_at, start + i) for i in range(ahead)]
         try:
             for step in count(start + ahead):
-                ready = waiting.pop(0)
-                waiting.append(pool.submit(batch_at, step))
+                ready = pending.pop(0)
+                pending.append(pool.submit(batch_at, step))
                 yield ready.result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()

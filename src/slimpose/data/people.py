@@ -1,4 +1,4 @@
-"""People cut out of their pictures once, kept in memory, with labels in the cut's own pixels."""
+"""Labeled people, cropped from their images once and kept in memory for training."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from slimpose.media.images import decode_image, read_image
 from slimpose.runtime.machine import read_machine
 from slimpose.skeleton import Skeleton
 
-MARGIN = 1.6
-"""How much of a person's surroundings is kept: room for augmentation beyond BOX_PADDING."""
+CROP_MARGIN = 1.6
+"""Side of a stored crop in units of the person's box: room for augmentation beyond BOX_PADDING."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherLabels:
-    """When to believe a file's ``teacher_keypoints`` for joints nobody annotated.
+    """When to use a file's ``teacher_keypoints`` for joints without an annotation.
 
     Attributes:
-        weight: Weight of such a joint, times the teacher's score; 0 to leave them out.
+        weight: Weight of such a joint, times the teacher's score; 0 leaves them out.
         min_agreement: Least share of the person's annotated joints that the teacher found too.
         min_score: Least score of the joint.
     """
@@ -39,7 +39,7 @@ class TeacherLabels:
 
 
 class StoredCrops(Sequence[Image]):
-    """Pictures in memory: as they are where they fit, else as JPEG of quality 95, some ten times smaller."""
+    """Images in memory: raw if they fit, else as JPEG of quality 95, about ten times smaller."""
 
     def __init__(self, stored: Sequence[Image | bytes]) -> None:
         self._stored = stored
@@ -49,15 +49,15 @@ class StoredCrops(Sequence[Image]):
 
     def __getitem__(self, index: int) -> Image:  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
         stored = self._stored[index]
-        return decode_image(stored, name=f"cut {index}") if isinstance(stored, bytes) else stored
+        return decode_image(stored, name=f"crop {index}") if isinstance(stored, bytes) else stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPeople:
-    """n people ready to be drawn for training.
+    """The n people of a training set.
 
-    ``cuts[i]`` is a piece of the picture about person i; boxes and points are in its pixels.
-    ``weights`` is 0 where a joint is not labeled.
+    ``stored_crops[i]`` is the part of the image around person i; boxes and points are in its
+    pixels. ``weights`` is 0 for a joint without a label.
     """
 
     stored_crops: StoredCrops
@@ -74,7 +74,7 @@ class TrainingPeople:
 def select_people(
     annotations: coco.CocoFile, teacher: TeacherLabels
 ) -> dict[int, list[coco.CocoPerson]]:
-    """Return the people who have something to learn from, by image id: with a label, and no crowd."""
+    """Return the people to train on, by image id: those with a labeled joint, without crowds."""
     by_image = {
         image_id: [
             person for person in people if not person.is_crowd and _weights(person, teacher).any()
@@ -92,44 +92,45 @@ def load_people(
     teacher: TeacherLabels,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingPeople:
-    """Cut every labeled person out of its picture, shrunk so that a crop of it fills at most ``crop_size``.
+    """Crop every labeled person, downscaled so that a box fills at most ``crop_size``.
 
-    A cut takes at most the memory of MARGIN/BOX_PADDING squared crops: 36 GB for COCO's 149,813
-    people at 256x192. Where all together might take more than ``available_memory_bytes``, they are kept
-    compressed: about 3 GB for those.
+    A stored crop takes at most the memory of CROP_MARGIN/BOX_PADDING squared network inputs: 36 GB
+    for COCO's 149,813 people at 256x192. If all together might take more than
+    ``available_memory_bytes``, they are kept compressed: about 3 GB for those.
 
     Raises:
-        ImageError: If a picture is missing or broken.
-        ValueError: If nobody is labeled, or a labeled person's box has no area or lies outside
-            the picture.
+        ImageError: If an image is missing or broken.
+        ValueError: If no person has a labeled joint, or a labeled person's box has no area or lies
+            outside the image.
     """
     by_image = select_people(annotations, teacher)
     if not by_image:
-        raise ValueError(f"{annotations.path}: nobody has a labeled joint")
+        raise ValueError(f"{annotations.path}: no person has a labeled joint")
 
-    raw_bytes = 3 * crop_size.height * crop_size.width * (MARGIN / geometry.BOX_PADDING) ** 2
+    raw_bytes = 3 * crop_size.height * crop_size.width * (CROP_MARGIN / geometry.BOX_PADDING) ** 2
     fits = raw_bytes * sum(map(len, by_image.values())) <= available_memory_bytes()
 
-    def cut_all(image_id: int) -> list[tuple[coco.CocoPerson, Image | bytes, Affines]]:
+    def crop_image(image_id: int) -> list[tuple[coco.CocoPerson, Image | bytes, Affines]]:
         image = read_image(image_folder / annotations.images[image_id].file_name)
-        cuts = [(person, *_cut_person(image, person, crop_size)) for person in by_image[image_id]]
+        crops = [(person, *_crop_person(image, person, crop_size)) for person in by_image[image_id]]
         return [
-            (person, cut if fits else compress_image(cut), affine) for person, cut, affine in cuts
+            (person, crop if fits else compress_image(crop), affine)
+            for person, crop, affine in crops
         ]
 
-    found: list[tuple[coco.CocoPerson, Image | bytes, Affines]] = []
+    cropped: list[tuple[coco.CocoPerson, Image | bytes, Affines]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, cuts in enumerate(pool.map(cut_all, by_image), start=1):
-            found.extend(cuts)
+        for done, of_image in enumerate(pool.map(crop_image, by_image), start=1):
+            cropped.extend(of_image)
             on_progress(done, len(by_image))
-    people, cuts, affines = zip(*found, strict=True)
-    to_cut = np.concatenate(affines)
+    people, crops, affines = zip(*cropped, strict=True)
+    to_stored = np.concatenate(affines)
     points_image = np.stack([_points(person) for person in people])
     corners = np.stack([person.box_image.reshape(2, 2) for person in people])
     return TrainingPeople(
-        stored_crops=StoredCrops(cuts),
-        boxes_stored=geometry.transform_points(to_cut, corners).reshape(-1, 4),
-        points_stored=geometry.transform_points(to_cut, points_image),
+        stored_crops=StoredCrops(crops),
+        boxes_stored=geometry.transform_points(to_stored, corners).reshape(-1, 4),
+        points_stored=geometry.transform_points(to_stored, points_image),
         weights=np.stack([_weights(person, teacher) for person in people]),
         sources=[person.source for person in people],
         skeleton=annotations.skeleton,
@@ -137,58 +138,51 @@ def load_people(
 
 
 def available_memory_bytes() -> int:
-    """Return how many bytes of pictures this process may keep: half of the memory, shared by torchrun's on the machine.
+    """Return how many bytes of images this process may keep in memory.
 
-    Where the memory is unknown it is taken to be 8 GiB.
+    That is half of the machine's memory, shared by the processes that torchrun started on it.
+    Unknown memory is assumed to be 8 GiB.
     """
-    return (
-        (read_machine().memory_bytes or 8 << 30)
-        // 2
-        // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    )
+    memory_bytes = read_machine().memory_bytes or 8 << 30
+    return memory_bytes // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def compress_image(cut: Image) -> bytes:
+def compress_image(image: Image) -> bytes:
     """Return RGB pixels as a JPEG of quality 95."""
-    sound, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(cut, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95]
-    )
-    assert sound
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    is_encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    assert is_encoded
     return data.tobytes()
 
 
-def _cut_person(image: Image, person: coco.CocoPerson, crop_size: Size) -> tuple[Image, Affines]:
+def _crop_person(image: Image, person: coco.CocoPerson, crop_size: Size) -> tuple[Image, Affines]:
     try:
-        return _cut(image, person.box_image, crop_size)
+        return _crop(image, person.box_image, crop_size)
     except ValueError as error:
         raise ValueError(f"annotation {person.id}: {error}") from error
 
 
-def _cut(
+def _crop(
     image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size
 ) -> tuple[Image, Affines]:
     geometry.check_boxes_in_image(
         box_image[None], image, min_overlap_px=0.5
-    )  # nobody is learned from less
+    )  # smaller: no use for training
     height, width = image.shape[:2]
     to_crop = geometry.crop_affines(box_image[None], crop_size)[0]
     scale = min(1.0, float(to_crop[0, 0]))
-    half = (
-        np.array([crop_size.width, crop_size.height])
-        / to_crop[0, 0]
-        * (MARGIN / geometry.BOX_PADDING)
-        / 2
-    )
+    size_image = np.array([crop_size.width, crop_size.height]) / to_crop[0, 0]
+    half = size_image * (CROP_MARGIN / geometry.BOX_PADDING) / 2
     center = (box_image[:2] + box_image[2:]) / 2
     x1, y1 = np.clip(np.floor(center - half), 0, (width - 1, height - 1)).astype(int)
     x2, y2 = np.clip(np.ceil(center + half), (x1 + 1, y1 + 1), (width, height)).astype(int)
-    piece = image[y1:y2, x1:x2]
+    crop = image[y1:y2, x1:x2]
     if scale < 1:
         size = max(1, round((x2 - x1) * scale)), max(1, round((y2 - y1) * scale))
-        piece = cv2.resize(piece, size, interpolation=cv2.INTER_AREA)
-    affine = geometry.resize_affine(Size(y2 - y1, x2 - x1), Size(*piece.shape[:2]))
+        crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+    affine = geometry.resize_affine(Size(y2 - y1, x2 - x1), Size(*crop.shape[:2]))
     affine[:, :, 2] -= affine[:, :, :2] @ np.array([x1, y1], np.float32)
-    return np.ascontiguousarray(piece), affine
+    return np.ascontiguousarray(crop), affine
 
 
 def _weights(person: coco.CocoPerson, teacher: TeacherLabels) -> Float32[np.ndarray, " joints"]:
@@ -198,14 +192,13 @@ def _weights(person: coco.CocoPerson, teacher: TeacherLabels) -> Float32[np.ndar
     weights = np.where(is_labeled, person.joint_weights, 0)
     if person.teacher_keypoints is not None and person.teacher_agreement >= teacher.min_agreement:
         scores = person.teacher_keypoints[:, 2]
-        weights = np.where(
-            ~is_labeled & (scores >= teacher.min_score), teacher.weight * scores, weights
-        )
+        is_used = ~is_labeled & (scores >= teacher.min_score)
+        weights = np.where(is_used, teacher.weight * scores, weights)
     return weights.astype(np.float32)
 
 
 def _points(person: coco.CocoPerson) -> Float32[np.ndarray, "joints 2"]:
-    """Annotated points; the teacher's where there is none (their weight says whether they count)."""
+    """Return annotated points, else the teacher's (their weight decides whether they are used)."""
     assert person.keypoints is not None
     if person.teacher_keypoints is None:
         return person.keypoints[:, :2]

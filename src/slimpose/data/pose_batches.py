@@ -1,4 +1,4 @@
-"""Batches for the pose net: augmented crops, Gaussian targets, weights; batch i is a pure function of i."""
+"""Batches for the pose network: crops, heatmaps, weights; batch i is a pure function of i."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from slimpose.data.teacher_cache import Peaks, draw_peaks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseBatch:
-    """Crops (n, H, W, 3), target heatmaps (n, J, h, w), joint weights (n, J); the teacher's heatmaps, if known."""
+    """Crops (n, H, W, 3), their target heatmaps (n, J, h, w) and joint weights (n, J).
+
+    ``teacher_heatmaps`` (n, J, h, w) come from a cached teacher, if the batch uses one.
+    """
 
     crops: Crops
     heatmaps: Heatmaps
@@ -39,14 +42,14 @@ class PoseBatches:
     """Makes the batches of one run.
 
     Attributes:
-        people: Whom to draw.
-        order: Whom at which position.
-        stride: Crop pixels a heatmap cell.
-        sigma_share: The target's standard deviation as a share of the heatmap's height (2 cells of
-            64: 1/32).
-        seed: Fixes every draw, together with the position.
-        trust: Factor a person (n,) for its joints' weights; 1 by default.
-        taught: What a teacher sees in each person, of ``data/taught.py``.
+        people: The training set.
+        order: The index of the person at each position.
+        stride: Crop pixels per heatmap cell.
+        sigma_share: Standard deviation of the target Gaussian as a share of the heatmap's height
+            (2 cells of 64: 1/32).
+        seed: Determines all random draws, together with the position.
+        keypoint_confidence: Factor (n,) on the joint weights of each person; 1 by default.
+        cached_peaks: The cached teacher's peaks of each person, see ``data/teacher_cache.py``.
     """
 
     people: TrainingPeople
@@ -68,112 +71,123 @@ class PoseBatches:
     ) -> PoseBatch:
         """Return the batch of positions first .. first + count - 1.
 
-        ``taught`` says whether what the teacher saw, if it is known, is to be drawn; it is not
-        known of blends.
+        ``with_cached_teacher`` draws the cached teacher's heatmaps, if there are any; mixup has
+        none.
         """
-        rows = [
-            self._drawn(self.order.at(first + row), (self.seed, first + row), size, augmentation)
-            for row in range(count)
+        samples = [
+            self._sample(self.order.at(position), (self.seed, position), size, augmentation)
+            for position in range(first, first + count)
         ]
-        to_crop = np.stack([row.to_crop for row in rows])
-        points_crop = np.stack([row.points_crop for row in rows])
-        weights = np.stack([row.weights for row in rows])
-        inside = (points_crop > -0.5) & (
-            points_crop < np.array([size.width - 0.5, size.height - 0.5])
-        )
+        to_crop = np.stack([sample.to_crop for sample in samples])
+        points_crop = np.stack([sample.points_crop for sample in samples])
+        weights = np.stack([sample.weights for sample in samples])
+        limits = np.array([size.width - 0.5, size.height - 0.5])
+        inside = ((points_crop > -0.5) & (points_crop < limits)).all(axis=2)
         map_size = Size(size.height // self.stride, size.width // self.stride)
         points_heatmap = geometry.crop_to_heatmap(points_crop, self.stride)
         sigma_px = self.sigma_share * map_size.height
-        peaks = (
-            [row.peaks_cut for row in rows if row.peaks_cut is not None]
-            if with_cached_teacher
-            else []
-        )
-        return PoseBatch(
-            crops=np.stack([row.crop for row in rows]),
-            heatmaps=heatmap.encode(points_heatmap, map_size, sigma_px=sigma_px),
-            weights=weights * inside.all(axis=2),
-            teacher_heatmaps=draw_peaks(
-                np.stack(peaks), to_crop, size, stride=self.stride, sigma_px=sigma_px
+        teacher_heatmaps = None
+        if with_cached_teacher and self.cached_peaks is not None:
+            peaks = np.stack([sample.peaks for sample in samples if sample.peaks is not None])
+            teacher_heatmaps = draw_peaks(
+                peaks, to_crop, size, stride=self.stride, sigma_px=sigma_px
             )
-            if peaks
-            else None,
+        return PoseBatch(
+            crops=np.stack([sample.crop for sample in samples]),
+            heatmaps=heatmap.encode(points_heatmap, map_size, sigma_px=sigma_px),
+            weights=weights * inside,
+            teacher_heatmaps=teacher_heatmaps,
         )
 
-    def _drawn(self, person: int, seed: tuple[int, ...], size: Size, how: Augmentation) -> _Drawn:
+    def _sample(
+        self, person: int, seed: tuple[int, ...], size: Size, augmentation: Augmentation
+    ) -> _Sample:
         rng = np.random.default_rng(seed)
-        skeleton = self.people.skeleton
-        cut, box, points_stored = (
-            self.people.stored_crops[person],
-            self.people.boxes_stored[person],
-            self.people.points_stored[person],
+        people, skeleton = self.people, self.people.skeleton
+        box, points, labels = (
+            people.boxes_stored[person],
+            people.points_stored[person],
+            people.weights[person],
         )
-        labels = self.people.weights[person]
-        kept = truncate_image(rng, how, box, Size(*cut.shape[:2]))
-        shown = _within(points_stored, kept)
-        if (labels * shown > 0).sum() < min(3, (labels > 0).sum()):
-            kept, shown = (
-                truncate_image(rng, Augmentation(), box, Size(*cut.shape[:2])),
-                np.ones_like(shown),
-            )
-        to_crop, mirror = sample_affine(
+        kept, is_kept = self._truncated(rng, augmentation, person)
+        to_crop, is_flipped = sample_affine(
             rng,
-            how,
+            augmentation,
             box=np.concatenate([np.maximum(box[:2], kept[:2]), np.minimum(box[2:], kept[2:])]),
-            points=points_stored,
-            labeled=labels * shown > 0,
+            points=points,
+            labeled=labels * is_kept > 0,
             upper_body=np.isin(skeleton.joints, skeleton.upper_body),
             crop_size=size,
         )
-        x1, y1, x2, y2 = kept.astype(int)
-        from_kept = to_crop.copy()
-        from_kept[:, 2] += from_kept[:, :2] @ kept[:2]
-        crop = cv2.warpAffine(
-            cut[y1:y2, x1:x2], from_kept, (size.width, size.height), flags=cv2.INTER_LINEAR
-        )
-        crop = random_erase(rng, how, jitter_color(rng, how, crop), self.people.stored_crops)
-        order = skeleton.flip_indices if mirror else slice(None)
+        crop = _warped(people.stored_crops[person], kept, to_crop, size)
+        crop = jitter_color(rng, augmentation, crop)
+        crop = random_erase(rng, augmentation, crop, people.stored_crops)
+        order = skeleton.flip_indices if is_flipped else slice(None)
         peaks = None
         if self.cached_peaks is not None:
             peaks = self.cached_peaks[person].copy()
-            peaks[..., 2] *= _within(peaks[..., :2], kept)
+            peaks[..., 2] *= _is_inside(peaks[..., :2], kept)
             peaks = peaks[order]
-        weights = (
-            1.0 if self.keypoint_confidence is None else self.keypoint_confidence[person]
-        ) * (labels * shown)[order]
-        if rng.random() < how.mixup:
-            other = int(rng.integers(len(self.people)))
-            alone = dataclasses.replace(how, mixup=0.0)
-            beside = self._drawn(
-                other, (*seed, 1 + other), size, alone
-            )  # a last seed of 0 would change nothing
-            crop = mix_up(rng, crop, beside.crop)
+        confidence = 1.0 if self.keypoint_confidence is None else self.keypoint_confidence[person]
+        weights = confidence * (labels * is_kept)[order]
+        if rng.random() < augmentation.mixup:
+            other = int(rng.integers(len(people)))
+            alone = dataclasses.replace(augmentation, mixup=0.0)
+            # 1 +: NumPy ignores a trailing 0 of a seed.
+            crop = mix_up(rng, crop, self._sample(other, (*seed, 1 + other), size, alone).crop)
             weights = np.zeros_like(weights)
-        return _Drawn(
+        return _Sample(
             crop=crop,
             to_crop=to_crop,
-            points_crop=geometry.transform_points(to_crop[None], points_stored[None])[0][order],
+            points_crop=geometry.transform_points(to_crop[None], points[None])[0][order],
             weights=weights.astype(np.float32),
-            peaks_cut=peaks,
+            peaks=peaks,
         )
+
+    def _truncated(
+        self, rng: np.random.Generator, augmentation: Augmentation, person: int
+    ) -> tuple[Float32[np.ndarray, "4"], np.ndarray]:
+        """Return the kept part x1, y1, x2, y2 of a stored crop, and which joints lie in it.
+
+        All of it is kept if fewer than 3 labeled joints would be left.
+        """
+        people = self.people
+        size = Size(*people.stored_crops[person].shape[:2])
+        labels = people.weights[person]
+        kept = truncate_image(rng, augmentation, people.boxes_stored[person], size)
+        is_kept = _is_inside(people.points_stored[person], kept)
+        if (labels * is_kept > 0).sum() < min(3, (labels > 0).sum()):
+            kept = truncate_image(rng, Augmentation(), people.boxes_stored[person], size)
+            is_kept = np.ones_like(is_kept)
+        return kept, is_kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Drawn:
-    """One person's crop (H, W, 3), the affine to it from the cut, joints (J, 2) there and their weights (J,).
+class _Sample:
+    """One person's crop (H, W, 3), its affine from the stored crop, and its labels.
 
-    ``peaks_cut`` are the teacher's, in the cut.
+    Joints (J, 2) lie in the crop, the cached teacher's peaks (J, peaks, 3) in the stored crop.
     """
 
     crop: Image
     to_crop: Float32[np.ndarray, "2 3"]
     points_crop: Float32[np.ndarray, "joints 2"]
     weights: Float32[np.ndarray, " joints"]
-    peaks_cut: Float32[np.ndarray, "joints peaks 3"] | None
+    peaks: Float32[np.ndarray, "joints peaks 3"] | None
 
 
-def _within(points: np.ndarray, part: Float32[np.ndarray, "4"]) -> np.ndarray:
-    """Which points (..., 2) lie in a picture's part x1, y1, x2, y2."""
-    return np.all((points > part[:2] - 0.5) & (points < part[2:] - 0.5), axis=-1, keepdims=True)[
-        ..., 0
-    ]
+def _warped(
+    image: Image, kept: Float32[np.ndarray, "4"], to_crop: Float32[np.ndarray, "2 3"], size: Size
+) -> Image:
+    """Return the kept part of an image, warped by an affine of the whole image."""
+    x1, y1, x2, y2 = kept.astype(int)
+    from_kept = to_crop.copy()
+    from_kept[:, 2] += from_kept[:, :2] @ kept[:2]
+    return cv2.warpAffine(
+        image[y1:y2, x1:x2], from_kept, (size.width, size.height), flags=cv2.INTER_LINEAR
+    )
+
+
+def _is_inside(points: np.ndarray, part: Float32[np.ndarray, "4"]) -> np.ndarray:
+    """Return which points (..., 2) lie in an image's part x1, y1, x2, y2."""
+    return np.all((points > part[:2] - 0.5) & (points < part[2:] - 0.5), axis=-1)

@@ -1,8 +1,8 @@
-"""What a teacher sees in every person, once: the two highest peaks of each joint's heatmap, small enough to keep.
+"""Cached teacher: the two highest peaks of each joint's heatmap, computed once for every person.
 
-A plain crop, mirrored too, at the largest size: the teacher judges better there than on a crop that
-is turned, zoomed and half covered, and it need not run while the student trains. Peaks move with
-any augmentation, and drawn anew they keep the target's width; heatmaps moved instead would be
+The teacher runs on plain crops, flipped too, at the largest size: it is more accurate there than on
+crops that are rotated, zoomed and partly covered, and need not run while the student trains. Peaks
+follow any augmentation, and drawn again they keep the target's width; warped heatmaps would be
 blurred by every zoom.
 """
 
@@ -19,8 +19,8 @@ from slimpose.data.people import TrainingPeople
 from slimpose.runtime.crops import crop_people
 
 PEAKS = 2
-_APART_SHARE = 3 / 32
-"""Least distance of two peaks as a share of the map's height: three standard deviations of the usual target."""
+_MIN_DISTANCE_SHARE = 3 / 32
+"""Least distance of peaks as a share of the map's height: three sigmas of the usual target."""
 
 Peaks = Float32[np.ndarray, "n joints peaks 3"]
 
@@ -28,67 +28,67 @@ Peaks = Float32[np.ndarray, "n joints peaks 3"]
 def cache_teacher_peaks(
     people: TrainingPeople,
     rows: Sequence[int],
-    heatmaps_of: Callable[[Crops], Heatmaps],
+    predict: Callable[[Crops], Heatmaps],
     *,
     size: Size,
     batch: int = 32,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Peaks:
-    """Return x, y in each person's cut and the height 0..1 of the peaks, highest first.
+    """Return each peak's x, y in the person's stored crop and its height 0..1, highest first.
 
     Args:
-        people: All of them.
-        who: Whom to look at.
-        heatmaps_of: The teacher.
-        size: Of the crops it is shown.
-        batch: How many at a time.
-        on_progress: Told how many are done, of how many.
+        people: The training set.
+        rows: The people to compute.
+        predict: The teacher.
+        size: Size of the crops for the teacher.
+        batch: Crops per call.
+        on_progress: Called with the number of people done, and of all.
     """
-    look = heatmap.flip_averaged(heatmaps_of, people.skeleton)
-    found = [np.zeros((0, len(people.skeleton.joints), PEAKS, 3), np.float32)]
+    predict = heatmap.flip_averaged(predict, people.skeleton)
+    peaks = [np.zeros((0, len(people.skeleton.joints), PEAKS, 3), np.float32)]
     for first in range(0, len(rows), batch):
-        now = rows[first : first + batch]
-        cut = [
+        current = rows[first : first + batch]
+        cropped = [
             crop_people(people.stored_crops[person], people.boxes_stored[person : person + 1], size)
-            for person in now
+            for person in current
         ]
-        shown = np.zeros(
-            (batch, *size, 3), np.uint8
-        )  # always as many: a new shape would be compiled anew
-        shown[: len(now)] = np.concatenate([crop for crop, _ in cut])
-        maps = look(shown)[: len(now)]
-        to_crop = np.concatenate([affine for _, affine in cut])
-        found.append(_in_cuts(highest_peaks(maps), to_crop, stride=size.height // maps.shape[2]))
-        on_progress(first + len(now), len(rows))
-    return np.concatenate(found)
+        # Always a full batch: a new shape would be compiled again.
+        crops = np.zeros((batch, *size, 3), np.uint8)
+        crops[: len(current)] = np.concatenate([crop for crop, _ in cropped])
+        maps = predict(crops)[: len(current)]
+        to_crop = np.concatenate([affine for _, affine in cropped])
+        stride = size.height // maps.shape[2]
+        peaks.append(_in_stored_crops(highest_peaks(maps), to_crop, stride=stride))
+        on_progress(first + len(current), len(rows))
+    return np.concatenate(peaks)
 
 
 def highest_peaks(heatmaps: Heatmaps) -> Peaks:
-    """Return x, y in cells and height of each map's highest peaks that lie apart, highest first."""
+    """Return x, y in cells and height of each map's highest separate peaks, highest first."""
     rest = heatmaps.copy()
     height, width = heatmaps.shape[2:]
-    apart = _APART_SHARE * height
+    min_distance = _MIN_DISTANCE_SHARE * height
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    found: list[np.ndarray] = []
+    peaks: list[np.ndarray] = []
     for _ in range(PEAKS):
         decoded = heatmap.decode(rest)
-        found.append(np.concatenate([decoded.points_heatmap, decoded.scores[..., None]], axis=2))
-        at_x, at_y = decoded.points_heatmap[..., :1, None], decoded.points_heatmap[..., 1:, None]
-        rest[(x - at_x) ** 2 + (y - at_y) ** 2 < apart**2] = 0
-    return np.stack(found, axis=2)
+        peaks.append(np.concatenate([decoded.points_heatmap, decoded.scores[..., None]], axis=2))
+        peak_x, peak_y = (decoded.points_heatmap[..., axis, None, None] for axis in (0, 1))
+        rest[(x - peak_x) ** 2 + (y - peak_y) ** 2 < min_distance**2] = 0
+    return np.stack(peaks, axis=2)
 
 
 def draw_peaks(
     peaks: Peaks, to_crop: Affines, size: Size, *, stride: int, sigma_px: float
 ) -> Heatmaps:
-    """Return the heatmaps (n, J, H/stride, W/stride) that the peaks stand for in crops; where two meet, the higher.
+    """Return heatmaps (n, J, H/stride, W/stride) with a Gaussian per peak, the maximum of both.
 
     Args:
-        peaks: Of the crops' people, in their cuts.
-        to_crop: Each crop's affine from its cut.
-        size: The crops'.
-        stride: Crop pixels a cell.
-        sigma_px: The peaks' standard deviation in cells.
+        peaks: Of the crops' people, in their stored crops.
+        to_crop: Each crop's affine from its stored crop.
+        size: Size of the crops.
+        stride: Crop pixels per cell.
+        sigma_px: Standard deviation of the Gaussians in cells.
     """
     n, joints = peaks.shape[:2]
     points_crop = geometry.transform_points(to_crop, peaks[..., :2].reshape(n, -1, 2))
@@ -102,7 +102,7 @@ def draw_peaks(
     return np.maximum(*drawn)
 
 
-def _in_cuts(peaks: Peaks, to_crop: Affines, *, stride: int) -> Peaks:
+def _in_stored_crops(peaks: Peaks, to_crop: Affines, *, stride: int) -> Peaks:
     n, joints = peaks.shape[:2]
     points_crop: Points = geometry.heatmap_to_crop(peaks[..., :2].reshape(n, -1, 2), stride)
     points_stored = geometry.transform_points(geometry.invert_affines(to_crop), points_crop)

@@ -1,8 +1,7 @@
-"""Distillation for the person detector: what a trained detector finds in the very pictures the student sees."""
+"""Distillation for the person detector: a YOLOX teacher's boxes on the images the student gets."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,35 +16,39 @@ from jaxtyping import Float32
 from slimpose.arrays import Boxes, Crops, PersonScores, Size
 from slimpose.runtime.crops import CANVAS_GRAY
 from slimpose.runtime.detector import box_nms
+from slimpose.train.distillation import file_name_and_hash
 from slimpose.train.inference import open_core
 
-_LEAST_SCORE = 0.05
+_MIN_SCORE = 0.05
 SAME_PERSON_IOU = 0.65
-"""What YOLOX's authors suppress boxes from."""
+"""NMS threshold of YOLOX's authors."""
 _PERSON = 0
 _STRIDES = (8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxTeacher:
-    """A detector that says how sure it is of a person at each of its guesses.
+    """A detector that gives a confidence for each of its predictions.
 
     Attributes:
-        name: File and start of its SHA-256, for the run's metadata.
+        name: File name and start of its SHA-256, for the run's metadata.
         runs_on: What computes it.
-        guesses_of: uint8 pictures (n, H, W, 3) to boxes (n, guesses, 4) x1, y1, x2, y2 in their
-            pixels and scores (n, guesses), before any suppression.
+        detect: uint8 images (n, H, W, 3) to boxes (n, predictions, 4) x1, y1, x2, y2 in their
+            pixels and scores (n, predictions), before NMS.
     """
 
     name: str
     runs_on: str
     detect: Callable[
-        [Crops], tuple[Float32[np.ndarray, "n guesses 4"], Float32[np.ndarray, "n guesses"]]
+        [Crops],
+        tuple[Float32[np.ndarray, "n predictions 4"], Float32[np.ndarray, "n predictions"]],
     ]
 
 
 def open_box_teacher(path: Path) -> BoxTeacher:
-    """Open a YOLOX detector's ONNX file, as its authors publish them: BGR 0..255 in; grid units out, class 0 a person.
+    """Open a YOLOX detector's ONNX file in its authors' format.
+
+    Its input is BGR 0..255, its output boxes in grid units with class 0 for people.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -54,52 +57,61 @@ def open_box_teacher(path: Path) -> BoxTeacher:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no teacher {path}; expected a YOLOX detector's ONNX file")
-    core, hints, runs_on = open_core()
+    core, options, runs_on = open_core()
+    size = _input_size(core, path)
+
+    @lru_cache(maxsize=2)
+    def compiled(count: int) -> Any:
+        model = core.read_model(path)
+        model.reshape([count, 3, *size])
+        return core.compile_model(model, "CPU", options)
+
+    def detect(images: Crops) -> tuple[np.ndarray, np.ndarray]:
+        inputs, scale_xy = _letterbox(images, size)
+        outputs = np.array(compiled(len(images))(inputs)[0], np.float32)
+        scores = outputs[..., 4] * outputs[..., 5 + _PERSON]
+        # In pixel centers an image spans [-0.5, side - 0.5].
+        boxes = (decode_yolox(outputs, size) + 0.5) * np.tile(scale_xy, 2) - np.float32(0.5)
+        return boxes, scores
+
+    return BoxTeacher(name=file_name_and_hash(path), runs_on=runs_on, detect=detect)
+
+
+def _input_size(core: Any, path: Path) -> Size:
+    """Return the input size of a YOLOX file; raise ValueError if it is not one."""
     try:
-        graph = core.read_model(path)
-        _, _, height, width = graph.inputs[0].partial_shape.get_min_shape()
+        model = core.read_model(path)
+        _, _, height, width = model.inputs[0].partial_shape.get_min_shape()
         cells = sum((height // stride) * (width // stride) for stride in _STRIDES)
-        outputs = graph.outputs[0].partial_shape.get_min_shape()
+        outputs = model.outputs[0].partial_shape.get_min_shape()
     except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(
             f"{path} is not a detector's ONNX file: {str(error).splitlines()[0]}"
         ) from error
-    if len(graph.outputs) != 1 or len(outputs) != 3 or outputs[1] != cells or outputs[2] < 6:
+    if len(model.outputs) != 1 or len(outputs) != 3 or outputs[1] != cells or outputs[2] < 6:
         raise ValueError(
-            f"{path} gives {list(outputs)}; expected YOLOX's (1, {cells}, 5 + classes) for its input, {height}x{width}"
+            f"{path} has the output {list(outputs)}; expected YOLOX's (1, {cells}, 5 + classes) for"
+            f" its input, {height}x{width}"
         )
+    return Size(height, width)
 
-    @lru_cache(maxsize=2)
-    def compiled(count: int) -> Any:
-        sized = core.read_model(path)
-        sized.reshape([count, 3, height, width])
-        return core.compile_model(sized, "CPU", hints)
 
-    def guesses_of(images: Crops) -> tuple[np.ndarray, np.ndarray]:
-        pixels = torch.from_numpy(images).flip(3).permute(0, 3, 1, 2).float()
-        scale = min(height / images.shape[1], width / images.shape[2])
-        fitted = round(scale * images.shape[1]), round(scale * images.shape[2])
-        grown = F.interpolate(pixels, fitted, mode="bilinear", antialias=True)
-        grown = F.pad(
-            grown, (0, width - fitted[1], 0, height - fitted[0]), value=float(CANVAS_GRAY)
-        )
-        outputs = np.array(compiled(len(images))(grown.numpy())[0], np.float32)
-        boxes = decode_yolox(outputs, Size(height, width))
-        x_scale, y_scale = images.shape[2] / fitted[1], images.shape[1] / fitted[0]
-        scores = outputs[..., 4] * outputs[..., 5 + _PERSON]
-        # A continuous picture spans [-0.5, side - 0.5] in pixel centers.
-        return (boxes + 0.5) * np.array([x_scale, y_scale] * 2, np.float32) - np.float32(
-            0.5
-        ), scores
-
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return BoxTeacher(name=f"{path.name} {digest}", runs_on=runs_on, detect=guesses_of)
+def _letterbox(images: Crops, size: Size) -> tuple[np.ndarray, Float32[np.ndarray, "2"]]:
+    """Return BGR float images (n, 3, H, W) on gray canvases, and image pixels per canvas pixel."""
+    pixels = torch.from_numpy(images).flip(3).permute(0, 3, 1, 2).float()
+    scale = min(size.height / images.shape[1], size.width / images.shape[2])
+    fitted = Size(round(scale * images.shape[1]), round(scale * images.shape[2]))
+    resized = F.interpolate(pixels, tuple(fitted), mode="bilinear", antialias=True)
+    margins = (0, size.width - fitted.width, 0, size.height - fitted.height)
+    canvas = F.pad(resized, margins, value=float(CANVAS_GRAY))
+    scale_xy = images.shape[2] / fitted.width, images.shape[1] / fitted.height
+    return canvas.numpy(), np.array(scale_xy, np.float32)
 
 
 def decode_yolox(
     outputs: Float32[np.ndarray, "n cells values"], size: Size
 ) -> Float32[np.ndarray, "n cells 4"]:
-    """Return x1, y1, x2, y2 in pixel centers of a YOLOX head's guesses.
+    """Return x1, y1, x2, y2 in pixel centers of a YOLOX head's predictions.
 
     Source:
         Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv:2107.08430: offset from the cell's
@@ -111,18 +123,17 @@ def decode_yolox(
         corners.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
         strides.append(np.full(rows.size, stride))
     stride = np.concatenate(strides)[:, None].astype(np.float32)
-    centers = (outputs[..., :2] + np.concatenate(corners).astype(np.float32)) * stride - np.float32(
-        0.5
-    )
+    offsets = outputs[..., :2] + np.concatenate(corners).astype(np.float32)
+    centers = offsets * stride - np.float32(0.5)
     halves = np.exp(np.clip(outputs[..., 2:4], -10, 8)) * stride / 2
     return np.concatenate([centers - halves, centers + halves], axis=2)
 
 
 def pseudo_labels(
-    boxes: Float32[np.ndarray, "guesses 4"], scores: Float32[np.ndarray, " guesses"]
+    boxes: Float32[np.ndarray, "predictions 4"], scores: Float32[np.ndarray, " predictions"]
 ) -> tuple[Boxes, PersonScores]:
-    """Return one picture's guesses, one a person, and how sure the teacher is of each."""
-    chosen = scores > _LEAST_SCORE
-    boxes, scores = boxes[chosen], scores[chosen]
+    """Return one box per person of an image's predictions, and the teacher's confidence in each."""
+    is_likely = scores > _MIN_SCORE
+    boxes, scores = boxes[is_likely], scores[is_likely]
     kept = box_nms(boxes, scores, iou_threshold=SAME_PERSON_IOU)
     return boxes[kept], scores[kept]

@@ -15,7 +15,10 @@ from slimpose.network.weights import Checkpoint, load_into
 def pack_training(
     model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """Return a run's whole state as flat tensors: ``model.*``, ``ema.*``, ``adam.<parameter>.<moment>``."""
+    """Return a run's state as flat tensors by name.
+
+    Names are ``model.*``, ``ema.*`` and ``adam.<parameter>.<moment>``.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"ema.{name}": tensor.clone() for name, tensor in averaged.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
@@ -33,14 +36,14 @@ def unpack_training(
     *,
     path: Path,
 ) -> int:
-    """Put a saved state back; return the step it was saved behind.
+    """Load a saved state; return the number of steps done before it was saved.
 
     Raises:
-        ValueError: If the file holds no training state, or another network's.
+        ValueError: If the file has no training state, or is of another network.
     """
     if "step" not in checkpoint.metadata:
         raise ValueError(
-            f"{path} holds no training state; expected a checkpoint.safetensors written by slimpose train"
+            f"{path} has no training state; expected a checkpoint.safetensors of slimpose train"
         )
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "adam": {}}
     for name, tensor in checkpoint.tensors.items():

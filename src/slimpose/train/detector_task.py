@@ -1,4 +1,4 @@
-"""Training the person detector: quality focal loss on scores, GIoU on boxes, person AP."""
+"""Training the person detector: quality focal loss on scores, GIoU on boxes; AP of person boxes."""
 
 from __future__ import annotations
 
@@ -12,126 +12,137 @@ from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
 from slimpose.arrays import Crops
+from slimpose.data.detector_batches import (
+    DetectorBatch,
+    DetectorBatches,
+    load_images,
+    load_unlabeled,
+)
 from slimpose.data.order import SampleOrder
-from slimpose.data.scenes import DetectorBatch, DetectorBatches, load_images, load_unlabeled
 from slimpose.evaluate.detector import box_ap, detected_boxes
-from slimpose.formats import coco
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
 from slimpose.network.spec import NetSpec
 from slimpose.train.box_distillation import BoxTeacher, pseudo_labels
 from slimpose.train.box_targets import assign_cells
-from slimpose.train.processes import ALL, Shard, gathered, local_items, mean_of_all
+from slimpose.train.processes import WHOLE_BATCH, Shard, all_gather, all_reduce_mean, local_items
 from slimpose.train.recipe import Recipe
-from slimpose.train.task import Task, to_device
+from slimpose.train.task import TrainingData, check_distillation, to_device
 
 _BOX_WEIGHT = 2.0
 
 
-def quality_loss(logits: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
-    """Return the focal loss of scores (n, h, w) against targets 0..1, for each unit of the targets.
+def quality_focal_loss(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Return the focal loss of scores (n, h, w) against targets 0..1, per unit of the targets.
 
-    Cells of ``counts`` 0 are left out.
+    Cells where ``mask`` is 0 are left out.
 
     Source:
         Li et al., "Generalized Focal Loss", NeurIPS 2020, equation 6 (quality focal loss, beta 2).
     """
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    losses = (targets - torch.sigmoid(logits)) ** 2 * entropy * counts
-    return losses.sum() / mean_of_all(targets.sum()).clamp_min(1)
+    losses = (targets - torch.sigmoid(logits)) ** 2 * entropy * mask
+    return losses.sum() / all_reduce_mean(targets.sum()).clamp_min(1)
 
 
 def giou_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean of 1 - generalized IoU of boxes (n, 4, h, w), counted by weights (n, h, w).
+    """Return the mean of 1 - generalized IoU of boxes (n, 4, h, w), weighted by (n, h, w).
 
     Source:
         Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019.
     """
-    counted = weights > 0
-    total = mean_of_all(weights[counted].sum()).clamp_min(1)
-    if not counted.any():
+    is_counted = weights > 0
+    total = all_reduce_mean(weights[is_counted].sum()).clamp_min(1)
+    if not is_counted.any():
         return predicted.sum() * 0
     losses = generalized_box_iou_loss(
-        predicted.permute(0, 2, 3, 1)[counted], target.permute(0, 2, 3, 1)[counted]
+        predicted.permute(0, 2, 3, 1)[is_counted], target.permute(0, 2, 3, 1)[is_counted]
     )
-    return (losses * weights[counted]).sum() / total
+    return (losses * weights[is_counted]).sum() / total
 
 
-def detector_task(
-    recipe: Recipe,
-    *,
-    train: coco.CocoFile,
-    train_images: Path,
-    val: coco.CocoFile,
-    val_images: Path,
-    unlabeled: Path | None = None,
-    teacher: BoxTeacher | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Task:
-    """Read the data, and a folder of pictures without labels for a teacher to label, and return the task.
+class DetectorTask:
+    """Trains a person detector on whole images; see ``Task``.
+
+    Args:
+        recipe: The run.
+        data: What to train and validate on.
+        unlabeled: Folder of further images, for the teacher to label.
+        teacher: What to distill from.
+        on_progress: Called with the number of images read, and of all.
 
     Raises:
-        ValueError: If the recipe wants a teacher and none is given, or one is given in vain; if
-            there is nobody in the validation set.
+        ValueError: If there is a teacher and the recipe does not distill, or the reverse; if there
+            are unlabeled images and no teacher; if the validation set has no person.
     """
-    if (teacher is not None) != (recipe.distillation_weight > 0):
-        told = "was given" if teacher else "is missing"
-        raise ValueError(
-            f"a teacher {told}, and the recipe's alpha is {recipe.distillation_weight:g}; expected both or neither"
-        )
-    if unlabeled is not None and teacher is None:
-        raise ValueError(f"pictures without labels ({unlabeled}) need a teacher")
-    net = recipe.net
-    if not isinstance(net, NetSpec):
-        raise ValueError(f"recipe {recipe.name} trains {net.baseline}, which is no person detector")
-    if not any(val.people_by_image().values()):
-        raise ValueError(f"{val.path}: nobody has a box; expected people to measure AP on")
-    val.check_images(val_images)
-    largest = max(max(phase.size) for phase in recipe.phases)
-    scenes = load_images(
-        train, train_images, largest_side=int(1.5 * largest), on_progress=on_progress
-    )
-    if unlabeled is not None:
-        scenes += load_unlabeled(
-            unlabeled, largest_side=int(1.5 * largest), on_progress=on_progress
-        )
-    repeats = np.array([recipe.source_repeats.get(scene.source, 1.0) for scene in scenes])
-    batches = DetectorBatches(
-        images=scenes,
-        order=SampleOrder(repeats, seed=recipe.seed),
-        stride=recipe.net.stride,
-        seed=recipe.seed,
-    )
 
-    def batch_at(step: int, part: Shard = ALL) -> DetectorBatch:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        *,
+        unlabeled: Path | None = None,
+        teacher: BoxTeacher | None = None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        check_distillation(recipe, has_teacher=teacher is not None)
+        if unlabeled is not None and teacher is None:
+            raise ValueError(f"unlabeled images ({unlabeled}) need a teacher")
+        net = recipe.net
+        if not isinstance(net, NetSpec):
+            raise ValueError(
+                f"recipe {recipe.name} trains {net.baseline}, which is not a person detector"
+            )
+        if not any(data.val.people_by_image().values()):
+            raise ValueError(
+                f"{data.val.path}: no person has a box; expected people to measure AP on"
+            )
+        data.val.check_images(data.val_images)
+        self._recipe, self._teacher = recipe, teacher
+        self._val, self._val_images = data.val, data.val_images
+        self._stride = net.stride
+        self._batches = _read_batches(recipe, data, unlabeled, on_progress)
+        self.model: nn.Module = DetectorNet(net)
+
+    def batch_at(self, step: int, part: Shard = WHOLE_BATCH) -> DetectorBatch:
+        """Return the batch of a step, or a part of it."""
+        recipe = self._recipe
         phase = recipe.phase_at(step)
-        how = recipe.augmentation.scaled(phase.augmentation)
-        return batches.batch(*part.span(step, recipe.batch), phase.size, how)
+        augmentation = recipe.augmentation.scaled(phase.augmentation)
+        return self._batches.batch(*part.span(step, recipe.batch), phase.size, augmentation)
 
-    def loss_against(
+    def images_of(self, batch: DetectorBatch) -> Crops:
+        """Return a batch's images."""
+        return batch.images
+
+    def loss(self, model: nn.Module, batch: DetectorBatch) -> Tensor:
+        """Return the loss against labels and teacher."""
+        logits, boxes = model(to_device(batch.images, model))
+        mask = to_device(batch.label_mask, model)
+        of_labels = self._box_loss(logits, boxes, batch.boxes, None, mask)
+        if self._teacher is None:
+            return of_labels
+        predictions = zip(*self._teacher.detect(batch.images), strict=True)
+        labels = [pseudo_labels(*prediction) for prediction in predictions]
+        people, confidences = map(list, zip(*labels, strict=True))
+        of_teacher = self._box_loss(logits, boxes, people, confidences, torch.ones_like(mask))
+        share = self._recipe.distillation_weight
+        return (1 - share) * of_labels + share * of_teacher
+
+    def _box_loss(
+        self,
         logits: Tensor,
         boxes: Tensor,
         people: list[np.ndarray],
-        sure: list[np.ndarray] | None,
-        counts: Tensor,
+        confidences: list[np.ndarray] | None,
+        mask: Tensor,
     ) -> Tensor:
-        targets, target_boxes = assign_cells(logits, boxes, people, sure, stride=net.stride)
-        found = quality_loss(logits, targets, torch.where(targets > 0, 1, counts))
-        return found + _BOX_WEIGHT * giou_loss(boxes, target_boxes, targets)
+        """Return the loss of scores and boxes against people; cells of people ignore the mask."""
+        scores, target = assign_cells(logits, boxes, people, confidences, stride=self._stride)
+        of_scores = quality_focal_loss(logits, scores, torch.where(scores > 0, 1, mask))
+        return of_scores + _BOX_WEIGHT * giou_loss(boxes, target, scores)
 
-    def loss_of(model: nn.Module, batch: DetectorBatch) -> Tensor:
-        logits, boxes = model(to_device(batch.images, model))
-        counts = to_device(batch.counts, model)
-        labeled = loss_against(logits, boxes, batch.boxes, None, counts)
-        if teacher is None:
-            return labeled
-        guesses = [
-            pseudo_labels(*guess) for guess in zip(*teacher.detect(batch.images), strict=True)
-        ]
-        people, sure = map(list, zip(*guesses, strict=True))
-        learned = loss_against(logits, boxes, people, sure, torch.ones_like(counts))
-        return (1 - recipe.distillation_weight) * labeled + recipe.distillation_weight * learned
-
-    def evaluate(model: nn.Module, step: int) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
+        """Return the AP of person boxes at a step's input size."""
         assert isinstance(model, DetectorNet)
         decoder = BoxDecoder(model)
 
@@ -140,16 +151,32 @@ def detector_task(
             boxes, scores = decoder(to_device(images, model))
             return boxes.cpu().numpy(), scores.cpu().numpy()
 
-        mine = local_items(list(val.images))
-        found = detected_boxes(
-            val, val_images, detect, canvas=recipe.phase_at(step).size, image_ids=mine
+        boxes = detected_boxes(
+            self._val,
+            self._val_images,
+            detect,
+            canvas=self._recipe.phase_at(step).size,
+            image_ids=local_items(list(self._val.images)),
         )
-        return box_ap(val, dict(gathered(list(found.items()))))
+        return box_ap(self._val, dict(all_gather(list(boxes.items()))))
 
-    return Task(
-        model=DetectorNet(net),
-        batch_at=batch_at,
-        pictures_of=lambda batch: batch.images,
-        loss_of=loss_of,
-        evaluate=evaluate,
+
+def _read_batches(
+    recipe: Recipe,
+    data: TrainingData,
+    unlabeled: Path | None,
+    on_progress: Callable[[int, int], None],
+) -> DetectorBatches:
+    largest_side = int(1.5 * max(max(phase.size) for phase in recipe.phases))
+    images = load_images(
+        data.train, data.train_images, largest_side=largest_side, on_progress=on_progress
+    )
+    if unlabeled is not None:
+        images += load_unlabeled(unlabeled, largest_side=largest_side, on_progress=on_progress)
+    repeats = np.array([recipe.source_repeats.get(image.source, 1.0) for image in images])
+    return DetectorBatches(
+        images=images,
+        order=SampleOrder(repeats, seed=recipe.seed),
+        stride=recipe.net.stride,
+        seed=recipe.seed,
     )

@@ -1,12 +1,12 @@
-"""Where a run computes: on one device or several, and in which precision. accelerate does the work.
+"""Devices of a run: one or several, and their precision; built on accelerate.
 
     torchrun --standalone --nproc-per-node 4 --no-python -- slimpose train paper-b1 --batch 256
     --coco COCO --out RUN
 
-runs on four GPUs of one machine (on CPU processes where there is no GPU). On several machines the
-same command runs on each, with ``--nnodes 2 --rdzv-backend c10d --rdzv-endpoint FIRST_MACHINE:29500
---rdzv-id any-word`` in place of ``--standalone``, and RUN on a disk that all of them see. (Without
-``--`` torchrun takes ``--start`` for its own.)
+runs on four GPUs of one machine (on CPU processes if there is no GPU). On several machines the same
+command runs on each, with ``--nnodes 2 --rdzv-backend c10d --rdzv-endpoint FIRST_MACHINE:29500
+--rdzv-id any-word`` instead of ``--standalone``, and RUN on a disk that all of them can access.
+(Without ``--`` torchrun takes ``--start`` for its own option.)
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from slimpose.train.processes import Shard, rank, world_size
 from slimpose.train.recipe import Recipe
-from slimpose.train.synced_norm import synchronize_norms
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -28,13 +28,13 @@ _AUTOCAST = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Devices:
-    """This process's device, and how a step's batch is cut.
+    """This process's device, and how a step's batch is divided.
 
     Attributes:
-        accelerator: Places, averages gradients, scales losses.
-        accumulate: Parts that a process computes one after another, to fit its memory, before
-            weights move. Batch norm's statistics are then each part's own, and so is what a loss is
-            divided by: the number of its labels.
+        accelerator: Places tensors, averages gradients, scales losses.
+        accumulate: Number of parts of a process's batch, computed one after another to fit into
+            memory, before the weights are updated. Batch norm's statistics, and a loss's normalizer
+            (its number of labels), are then of each part.
         workers: Threads that make batches.
     """
 
@@ -48,31 +48,41 @@ class Devices:
         return rank() == 0
 
     def check(self, recipe: Recipe) -> None:
-        """Raise ValueError unless the recipe's batch can be cut into equal parts of some samples."""
+        """Raise ValueError unless the recipe's batch can be divided into equal parts."""
         parts = world_size() * self.accumulate
         if recipe.batch % parts:
             raise ValueError(
-                f"batch {recipe.batch} for {world_size()} processes and {self.accumulate} parts each; "
-                f"expected a multiple of {parts}"
+                f"batch {recipe.batch} for {world_size()} processes and {self.accumulate} parts"
+                f" each; expected a multiple of {parts}"
             )
 
     def part(self, number: int) -> Shard:
-        """Return which part of the step's batch this process computes as its ``number``-th."""
+        """Return the part of the step's batch that this process computes as its ``number``-th."""
         return Shard(rank() * self.accumulate + number, world_size() * self.accumulate)
 
     def prepare(
         self, model: nn.Module, optimizer: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Return what to call in their stead; the model's weights stay where they are, in the model."""
+        """Return wrapped versions to call; the weights stay in ``model``."""
         if world_size() > 1:
             synchronize_norms(model, self.accelerator.device)
         return self.accelerator.prepare(model, optimizer, device_placement=[True, False])
 
 
+def synchronize_norms(model: nn.Module, device: torch.device) -> None:
+    """Let batch norms use the statistics of all processes on GPUs (not run here, for want of GPUs).
+
+    Names and values of weights stay. PyTorch has no such norm for CPUs: there each process
+    normalizes by its own part of the batch, and process 0's running statistics are kept.
+    """
+    if device.type == "cuda":
+        convert_sync_batchnorm(model)
+
+
 def open_devices(
     *, precision: Precision = "fp32", accumulate: int = 1, workers: int = 1
 ) -> Devices:
-    """Join the processes that torchrun started, if it did; take its GPU, or the CPU where there is none.
+    """Join the processes that torchrun started, if any; use this process's GPU, or else the CPU.
 
     Raises:
         ValueError: If the device cannot compute in that precision.
@@ -82,7 +92,6 @@ def open_devices(
         raise ValueError("fp16 needs a GPU, and there is none here; expected fp32, or bf16")
     accelerator = Accelerator(cpu=not has_gpu, mixed_precision=_AUTOCAST[precision])
     if has_gpu:
-        torch.backends.cudnn.deterministic = (
-            True  # a resumed run is to repeat what an uninterrupted one does
-        )
+        # A resumed run must repeat what an uninterrupted one does.
+        torch.backends.cudnn.deterministic = True
     return Devices(accelerator=accelerator, accumulate=accumulate, workers=workers)

@@ -1,9 +1,9 @@
-"""Imitation: a student's narrow head learns the teacher's maps, and begins with what the teacher has behind them.
+"""Feature distillation: a student learns its teacher's feature maps, and starts with its decoder.
 
-All that a net of the family knows about a person passes its head's 40 channels. Learning those is a
-dense regression, where heatmaps are zero nearly everywhere: a random head soon says "nobody" to
-every crop, and stays there. Of a pruned net the maps between its blocks are as wide as the
-teacher's: then they are learned too, each stage by itself.
+All that a network of the family knows about a person passes through its head's 40 channels.
+Learning those is a dense regression, whereas heatmaps are zero nearly everywhere: a random head
+soon predicts zeros for every crop, and stays there. A pruned network's maps between its blocks are
+as wide as the teacher's: then they are learned too, each stage by itself.
 """
 
 from __future__ import annotations
@@ -14,78 +14,75 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.network.pose_net import PoseNet
-from slimpose.train.inference import Compiled, compute_with_openvino
-from slimpose.train.processes import mean_of_all
+from slimpose.train.inference import Compiled, compile_for_inference
+from slimpose.train.processes import all_reduce_mean
 
-_LEAST_SPREAD = 0.01
-"""Of the channels' mean variance: what a channel that hardly varies is measured by."""
+_MIN_VARIANCE_SHARE = 0.01
+"""Least normalizer of a channel's error, as a share of the channels' mean variance."""
 
 
 def copy_decoder(teacher: PoseNet, student: nn.Module) -> None:
-    """Give the student what the teacher has behind its head.
+    """Copy the teacher's layers after its head to the student.
 
     Raises:
         ValueError: If the student has another head or other deconvolutions, or either has skips
             around the head.
     """
-    ours, theirs = (_narrow_part(net) for net in (teacher, student))
-    if ours != theirs or teacher.spec.skip != "none" or not teacher.spec.head_width:
+    of_teacher, of_student = (_description(net) for net in (teacher, student))
+    if of_teacher != of_student or teacher.spec.skip != "none" or not teacher.spec.head_width:
         raise ValueError(
-            f"the student has {theirs}, its teacher {ours}; to be imitated, head and deconvolutions must be the "
-            "same in both, with no skips around the head"
+            f"the student has {of_student}, its teacher {of_teacher}; feature distillation needs"
+            " the same head and deconvolutions in both, and no skips around the head"
         )
     assert isinstance(student, PoseNet)
     student.decoder.deconvolutions.load_state_dict(teacher.decoder.deconvolutions.state_dict())
     student.to_heatmaps.load_state_dict(teacher.to_heatmaps.state_dict())
 
 
-def features_with(teacher: PoseNet) -> Compiled:
+def compile_features(teacher: PoseNet) -> Compiled:
     """Return the teacher as a NumPy function of uint8 crops (n, H, W, 3).
 
-    It gives heatmaps (n, J, h, w), the encoder's maps (n, channels, h, w), finest first, and the
-    head's before their activation.
+    Its outputs are heatmaps (n, J, h, w), the encoder's maps (n, channels, h, w), finest first, and
+    the head's before their activation.
     """
-    maps_of, _ = compute_with_openvino(_WithMaps(teacher))
-    return maps_of
+    function, _ = compile_for_inference(_WithFeatures(teacher))
+    return function
 
 
-class _WithMaps(nn.Module):
-    """A pose net that gives heatmaps and what they come from."""
+class _WithFeatures(nn.Module):
+    """A pose network whose outputs are heatmaps and features."""
 
     def __init__(self, net: PoseNet) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
-        """Return all."""
+        """Return heatmaps and features."""
         return self.net(crops, with_maps=True)
 
 
 def feature_loss(predicted: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
-    """Return the mean squared error of maps (n, channels, h, w) in units of each channel's variance; the maps' mean.
+    """Return the mean squared error of maps (n, channels, h, w) in units of channel variance.
 
-    Maps that are of other shapes in both nets are left out. A net that gives each channel's mean
+    Maps that differ in shape between the networks are left out. Predicting each channel's mean
     everywhere costs 1.
     """
-    alike = [
-        (mine, theirs)
-        for mine, theirs in zip(predicted, target, strict=True)
-        if mine.shape == theirs.shape
-    ]
-    return torch.stack([_error(mine, theirs) for mine, theirs in alike]).mean()
+    pairs = [pair for pair in zip(predicted, target, strict=True) if pair[0].shape == pair[1].shape]
+    return torch.stack([_normalized_error(*pair) for pair in pairs]).mean()
 
 
-def _error(predicted: Tensor, target: Tensor) -> Tensor:
-    middle = mean_of_all(target.mean(dim=(0, 2, 3), keepdim=True))
-    spread = mean_of_all(((target - middle) ** 2).mean(dim=(0, 2, 3), keepdim=True))
-    return (
-        (predicted - target) ** 2 / spread.clamp_min(_LEAST_SPREAD * float(spread.mean()))
-    ).mean()
+def _normalized_error(predicted: Tensor, target: Tensor) -> Tensor:
+    mean = all_reduce_mean(target.mean(dim=(0, 2, 3), keepdim=True))
+    variance = all_reduce_mean(((target - mean) ** 2).mean(dim=(0, 2, 3), keepdim=True))
+    least = _MIN_VARIANCE_SHARE * float(variance.mean())
+    return ((predicted - target) ** 2 / variance.clamp_min(least)).mean()
 
 
-def _narrow_part(net: nn.Module) -> str:
+def _description(net: nn.Module) -> str:
     if not isinstance(net, PoseNet):
         return "no head"
     spec, widths = net.spec, "-".join(map(str, net.spec.deconv_widths))
-    told = f"a head of {spec.head_width}, deconvolutions {widths}, skips {spec.skip}, {spec.joints} joints"
-    return f"{told} at {net.alignment}, stride {spec.stride}"
+    return (
+        f"a head of {spec.head_width}, deconvolutions {widths}, skips {spec.skip},"
+        f" {spec.joints} joints at {net.alignment}, stride {spec.stride}"
+    )

@@ -1,4 +1,4 @@
-"""The training loop: a generator that yields what happened; the caller decides what to do about it."""
+"""The training loop: a generator that yields every step; the caller evaluates, saves and stops."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from torch import Tensor, nn
 
 from slimpose.network.encoder import Encoder
 from slimpose.train.devices import Devices, open_devices
-from slimpose.train.processes import mean_of_all
+from slimpose.train.processes import all_reduce_mean
 from slimpose.train.recipe import Recipe
 
 _Batch = TypeVar("_Batch")
+_MAX_GRADIENT_NORM = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One optimizer step: its number (from 0), its loss, the learning rate used."""
+    """One optimizer step: its number (from 0), its loss, and the learning rate used."""
 
     number: int
     loss: float
@@ -29,8 +30,11 @@ class Step:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return AdamW with the recipe's rates; norms and biases do not decay, frozen stages are left out."""
-    for stage in _frozen(model, recipe):
+    """Return AdamW with the recipe's rates; norms and biases do not decay.
+
+    Frozen stages are excluded, and marked as needing no gradient.
+    """
+    for stage in _frozen_stages(model, recipe):
         stage.requires_grad_(False)
     groups = []
     for is_encoder in (False, True):
@@ -47,21 +51,21 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups)
 
 
-def _frozen(model: nn.Module, recipe: Recipe) -> list[nn.Module]:
+def _frozen_stages(model: nn.Module, recipe: Recipe) -> list[nn.Module]:
     encoder = model.get_submodule("encoder") if recipe.frozen_stages else None
     return encoder.stages(recipe.frozen_stages) if isinstance(encoder, Encoder) else []
 
 
 @torch.no_grad()
-def average_into(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the model's; counters and the like are copied."""
-    mine, theirs = averaged.state_dict(), model.state_dict()
-    floating = [name for name, tensor in mine.items() if tensor.is_floating_point()]
+def update_ema(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards the model's; integer buffers are copied."""
+    average, current = averaged.state_dict(), model.state_dict()
+    floating = [name for name, tensor in average.items() if tensor.is_floating_point()]
     torch._foreach_lerp_(
-        [mine[name] for name in floating], [theirs[name] for name in floating], 1 - decay
+        [average[name] for name in floating], [current[name] for name in floating], 1 - decay
     )
-    for name in mine.keys() - set(floating):
-        mine[name].copy_(theirs[name])
+    for name in average.keys() - set(floating):
+        average[name].copy_(current[name])
 
 
 def train(
@@ -71,36 +75,37 @@ def train(
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
     batches: Iterable[_Batch],
-    loss_of: Callable[[nn.Module, _Batch], Tensor],
+    loss: Callable[[nn.Module, _Batch], Tensor],
     start_step: int = 0,
     devices: Devices | None = None,
 ) -> Iterator[Step]:
     """Run the recipe's steps from ``start_step`` on, yielding after each.
 
-    Of several processes each computes its parts of every batch; gradients are averaged, so all hold
-    the same weights.
+    With several processes each computes its parts of every batch; gradients are averaged, so all
+    keep the same weights.
 
     Args:
         model: Trained in place.
-        averaged: A copy that follows it, decayed; warm, so that it is usable early.
+        averaged: A copy that follows it as an exponential moving average. The decay grows over the
+            first steps, so that the average is usable early.
         optimizer: Of the model's parameters.
         recipe: Gives the schedule.
-        batches: The batch of ``start_step``, of the next, ...; this process's parts of it, one
-            after another.
-        loss_of: The loss of a batch or a part.
-        start_step: Steps done already.
+        batches: The batches from ``start_step`` on; of each batch this process's parts, one after
+            another.
+        loss: The loss of a batch or a part.
+        start_step: Steps already done.
         devices: What computes; one process in FP32 by default.
 
     Raises:
         FloatingPointError: If the loss is not finite.
     """
     model.train()
-    for stage in _frozen(model, recipe):
+    for stage in _frozen_stages(model, recipe):
         stage.eval()
     devices = devices or open_devices()
     accelerator, parts = devices.accelerator, devices.accumulate
     parallel, stepper = devices.prepare(model, optimizer)
-    each_part = iter(batches)
+    remaining = iter(batches)
     for number in range(start_step, recipe.steps):
         factor = recipe.rate_at(number)
         for group in optimizer.param_groups:
@@ -109,15 +114,15 @@ def train(
         losses: list[Tensor] = []
         for part in range(parts):
             with nullcontext() if part == parts - 1 else accelerator.no_sync(parallel):
-                loss = loss_of(parallel, next(each_part)) / parts
-                accelerator.backward(loss)
-            losses.append(loss.detach())
-        value = float(mean_of_all(torch.stack(losses).sum()))
+                part_loss = loss(parallel, next(remaining)) / parts
+                accelerator.backward(part_loss)
+            losses.append(part_loss.detach())
+        value = float(all_reduce_mean(torch.stack(losses).sum()))
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"loss is {value} at step {number}; the learning rate may be too high"
             )
-        accelerator.clip_grad_norm_(parallel.parameters(), 5.0)
+        accelerator.clip_grad_norm_(parallel.parameters(), _MAX_GRADIENT_NORM)
         stepper.step()
-        average_into(averaged, model, min(recipe.ema, (1 + number) / (10 + number)))
+        update_ema(averaged, model, min(recipe.ema, (1 + number) / (10 + number)))
         yield Step(number=number, loss=value, learning_rate=recipe.learning_rate * factor)

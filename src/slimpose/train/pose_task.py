@@ -1,4 +1,4 @@
-"""Training a pose net: weighted MSE on heatmaps, the labels' and a teacher's; AP with ground-truth boxes."""
+"""Training a pose network: squared error of heatmaps to labels and teacher; AP of keypoints."""
 
 from __future__ import annotations
 
@@ -18,201 +18,231 @@ from slimpose.data.people import load_people
 from slimpose.data.pose_batches import PoseBatch, PoseBatches
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.pose import pose_ap, pose_records, predict_from_heatmaps
-from slimpose.formats import coco
 from slimpose.geometry import CellAlignment
 from slimpose.network.build import build
 from slimpose.train.distillation import Teacher, cached_teacher
-from slimpose.train.feature_distillation import copy_decoder, feature_loss, features_with
-from slimpose.train.processes import ALL, Shard, gathered, local_items, mean_of_all
+from slimpose.train.feature_distillation import compile_features, copy_decoder, feature_loss
+from slimpose.train.inference import Compiled
+from slimpose.train.processes import WHOLE_BATCH, Shard, all_gather, all_reduce_mean, local_items
 from slimpose.train.recipe import Recipe
-from slimpose.train.task import Task, to_device
+from slimpose.train.task import TrainingData, check_distillation, to_device
 
 
 def heatmap_loss(predicted: Tensor, target: Tensor, weights: Tensor, *, sigma_px: float) -> Tensor:
-    """Return the weighted squared error a joint, in units of a target's own energy: all-zero maps give 1.
+    """Return the weighted squared error per joint in units of a target's energy: zero maps cost 1.
 
     Args:
         predicted: (n, J, h, w).
         target: (n, J, h, w).
-        weights: (n, J), 0 where a joint is not labeled.
+        weights: (n, J), 0 for a joint without a label.
         sigma_px: The target's standard deviation in cells.
     """
     error = ((predicted - target) ** 2).sum(dim=(2, 3)) / (math.pi * sigma_px**2)
-    return (error * weights).sum() / mean_of_all(weights.sum()).clamp_min(1)
+    return (error * weights).sum() / all_reduce_mean(weights.sum()).clamp_min(1)
 
 
-def heatmaps_with(model: nn.Module) -> Callable[[Crops], Heatmaps]:
+def heatmap_function(model: nn.Module) -> Callable[[Crops], Heatmaps]:
     """Return the model as a NumPy function of uint8 crops."""
 
     @torch.inference_mode()
-    def heatmaps_of(crops: Crops) -> Heatmaps:
+    def predict(crops: Crops) -> Heatmaps:
         return model(to_device(crops, model)).float().cpu().numpy()
 
-    return heatmaps_of
+    return predict
 
 
-def pose_task(
-    recipe: Recipe,
-    *,
-    train: coco.CocoFile,
-    train_images: Path,
-    val: coco.CocoFile,
-    val_images: Path,
-    teacher: Teacher | None = None,
-    alignment: CellAlignment = "centers",
-    cache: Path | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Task:
-    """Read the data and return the task.
+class PoseTask:
+    """Trains a pose network on crops of single people; see ``Task``.
 
-    ``cache`` keeps what a teacher saw who looks only once; nothing else of such a teacher is kept.
-    ``alignment`` is where the heatmaps' cells lay when the weights that are begun from were
-    trained.
+    Args:
+        recipe: The run.
+        data: What to train and validate on.
+        teacher: What to distill from. Only a teacher that runs on every crop is kept in memory; of
+            a cached one only the peaks are.
+        alignment: Where the heatmaps' cells lay when the weights to start from were trained.
+        cache: File that keeps a cached teacher's peaks.
+        on_progress: Called with the number of images read (or people labeled), and of all.
 
     Raises:
-        ValueError: If the net or the teacher has other joints than the data, or nobody in the
-            validation set has any; if the recipe wants a teacher and none is given, or one is given
-            in vain; if the teacher's cells are of another size, or its head, or what is behind it,
-            is another and it is to be imitated.
+        ValueError: If network or teacher have other joints than the data, or no person of the
+            validation set has any; if there is a teacher and the recipe does not distill, or the
+            reverse; if the teacher's heatmaps have another stride; if features are to be distilled
+            and the teacher has another head or other deconvolutions.
     """
-    if (teacher is not None) != (recipe.distillation_weight > 0):
-        told = "was given" if teacher else "is missing"
-        raise ValueError(
-            f"a teacher {told}, and the recipe's alpha is {recipe.distillation_weight:g}; expected both or neither"
-        )
-    if recipe.feature_distillation_weight and (teacher is None or teacher.net is None):
-        raise ValueError(
-            f"recipe {recipe.name} imitates its teacher; got {teacher.name if teacher else 'no teacher'}; "
-            "expected weights (.safetensors) of a net of this family"
-        )
-    if teacher is not None and teacher.skeleton.joints != train.skeleton.joints:
-        raise ValueError(
-            f"the teacher's joints are {teacher.skeleton.joints}; {train.path} has {train.skeleton.joints}"
-        )
-    joints = len(train.skeleton.joints)
-    if recipe.net.joints != joints:
-        raise ValueError(
-            f"{train.path} has {joints} joints; the net gives {recipe.net.joints} heatmaps"
-        )
-    if val.skeleton.joints != train.skeleton.joints:
-        raise ValueError(
-            f"{val.path} has the joints {val.skeleton.joints}; {train.path} has {train.skeleton.joints}"
-        )
-    boxes = ground_truth_boxes(val)
-    if not boxes:
-        raise ValueError(
-            f"{val.path}: nobody has a labeled joint; expected people to measure AP on"
-        )
-    beside = (
-        None if all(phase.cached_teacher for phase in recipe.phases) else teacher
-    )  # looks at the crops in the run
-    if beside is not None and beside.stride != recipe.net.stride:
-        raise ValueError(
-            f"the teacher's heatmaps have cells of {beside.stride} px, {recipe.name}'s net of {recipe.net.stride}; "
-            "expected the same, or a teacher that looks once (--cached-teacher)"
-        )
-    val.check_images(val_images)
-    largest = max((phase.size for phase in recipe.phases), key=lambda size: size.height)
-    people = load_people(
-        train,
-        train_images,
-        crop_size=largest,
-        teacher=recipe.teacher_labels,
-        on_progress=on_progress,
-    )
-    repeats = np.array([recipe.source_repeats.get(source, 1.0) for source in people.sources])
-    stride = recipe.net.stride
-    taught = None
-    if teacher is not None and any(phase.cached_teacher for phase in recipe.phases):
-        taught = cached_teacher(people, teacher, size=largest, cache=cache, on_progress=on_progress)
-    batches = PoseBatches(
-        people=people,
-        order=SampleOrder(repeats, seed=recipe.seed),
-        stride=stride,
-        sigma_share=recipe.sigma_share,
-        seed=recipe.seed,
-        keypoint_confidence=np.array(
-            [recipe.keypoint_confidence.get(source, 1.0) for source in people.sources], np.float32
-        ),
-        cached_peaks=taught,
-    )
-    look = None  # a teacher that is done looking need not stay in memory
-    if beside is not None:
-        look = (
-            heatmap.flip_averaged(beside.heatmaps_of, train.skeleton)
-            if recipe.mirrored_teacher
-            else beside.heatmaps_of
-        )
-    student = build(recipe.net, alignment=alignment)
-    maps_of = None
-    if recipe.feature_distillation_weight and teacher is not None and teacher.net is not None:
-        copy_decoder(teacher.net, student)
-        maps_of = features_with(teacher.net)
 
-    def batch_at(step: int, part: Shard = ALL) -> PoseBatch:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        *,
+        teacher: Teacher | None = None,
+        alignment: CellAlignment = "centers",
+        cache: Path | None = None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        _check_teacher(recipe, data, teacher)
+        _check_joints(recipe, data)
+        self._val_boxes = ground_truth_boxes(data.val)
+        if not self._val_boxes:
+            raise ValueError(
+                f"{data.val.path}: no person has a labeled joint; expected people to measure AP on"
+            )
+        data.val.check_images(data.val_images)
+        self._recipe = recipe
+        self._val, self._val_images = data.val, data.val_images
+        self._batches = _read_batches(recipe, data, teacher, cache, on_progress)
+        self._online_teacher: Callable[[Crops], Heatmaps] | None = None
+        if teacher is not None and _is_online(recipe):
+            self._online_teacher = teacher.predict
+            if recipe.mirrored_teacher:
+                self._online_teacher = heatmap.flip_averaged(teacher.predict, data.train.skeleton)
+        self.model = build(recipe.net, alignment=alignment)
+        self._teacher_features: Compiled | None = None
+        if recipe.feature_distillation_weight and teacher is not None and teacher.net is not None:
+            copy_decoder(teacher.net, self.model)
+            self._teacher_features = compile_features(teacher.net)
+
+    def batch_at(self, step: int, part: Shard = WHOLE_BATCH) -> PoseBatch:
+        """Return the batch of a step, or a part of it."""
+        recipe = self._recipe
         phase = recipe.phase_at(step)
-        how = recipe.augmentation.scaled(phase.augmentation)
-        if look is None or phase.cached_teacher or not recipe.distill_unlabeled:
-            how = dataclasses.replace(how, mixup=0.0)  # nobody could label it
-        return batches.batch(
+        augmentation = recipe.augmentation.scaled(phase.augmentation)
+        runs_teacher = self._online_teacher is not None and not phase.cached_teacher
+        if not runs_teacher or not recipe.distill_unlabeled:
+            augmentation = dataclasses.replace(augmentation, mixup=0.0)  # it has no labels
+        return self._batches.batch(
             *part.span(step, recipe.batch),
             phase.size,
-            how,
+            augmentation,
             with_cached_teacher=phase.cached_teacher,
         )
 
-    def loss_of(model: nn.Module, batch: PoseBatch) -> Tensor:
+    def images_of(self, batch: PoseBatch) -> Crops:
+        """Return a batch's crops."""
+        return batch.crops
+
+    def loss(self, model: nn.Module, batch: PoseBatch) -> Tensor:
+        """Return the loss against labels and teacher: of heatmaps, and of features if wanted."""
         crops = to_device(batch.crops, model)
-        if maps_of is None:
-            seen = (
-                look(batch.crops)
-                if batch.teacher_heatmaps is None and look is not None
-                else batch.teacher_heatmaps
-            )
-            return heatmaps_loss(model, model(crops), batch, seen)
-        predicted, *maps = model(crops, with_maps=True)
-        seen, *theirs = maps_of(batch.crops)
-        of_heatmaps = heatmaps_loss(
-            model,
-            predicted,
-            batch,
-            seen if batch.teacher_heatmaps is None else batch.teacher_heatmaps,
-        )
-        of_maps = feature_loss(maps, [to_device(array, model) for array in theirs])
-        return (
-            recipe.feature_distillation_weight * of_maps
-            + (1 - recipe.feature_distillation_weight) * of_heatmaps
-        )
+        teacher_heatmaps = batch.teacher_heatmaps
+        if self._teacher_features is None:
+            if teacher_heatmaps is None and self._online_teacher is not None:
+                teacher_heatmaps = self._online_teacher(batch.crops)
+            return self._heatmap_loss(model(crops), batch, teacher_heatmaps)
+        predicted, *features = model(crops, with_maps=True)
+        online_heatmaps, *target = self._teacher_features(batch.crops)
+        if teacher_heatmaps is None:
+            teacher_heatmaps = online_heatmaps
+        of_heatmaps = self._heatmap_loss(predicted, batch, teacher_heatmaps)
+        of_features = feature_loss(features, [to_device(array, model) for array in target])
+        share = self._recipe.feature_distillation_weight
+        return share * of_features + (1 - share) * of_heatmaps
 
-    def heatmaps_loss(
-        model: nn.Module, predicted: Tensor, batch: PoseBatch, seen: Heatmaps | None
+    def _heatmap_loss(
+        self, predicted: Tensor, batch: PoseBatch, teacher_heatmaps: Heatmaps | None
     ) -> Tensor:
-        """Against the labels and against what the teacher has seen."""
+        """Return the loss of heatmaps against the labels and, if there are any, the teacher's."""
+        recipe = self._recipe
+        weights, labels = (
+            torch.from_numpy(array).to(predicted.device)
+            for array in (batch.weights, batch.heatmaps)
+        )
         sigma_px = recipe.sigma_share * predicted.shape[2]
-        weights = to_device(batch.weights, model)
-        loss = heatmap_loss(predicted, to_device(batch.heatmaps, model), weights, sigma_px=sigma_px)
-        if seen is None:
-            return loss
-        believed = (
-            torch.ones_like(weights)
-            if recipe.distill_unlabeled
-            else (weights > 0).to(weights.dtype)
-        )
-        distilled = heatmap_loss(predicted, to_device(seen, model), believed, sigma_px=sigma_px)
-        return (1 - recipe.distillation_weight) * loss + recipe.distillation_weight * distilled
+        of_labels = heatmap_loss(predicted, labels, weights, sigma_px=sigma_px)
+        if teacher_heatmaps is None:
+            return of_labels
+        if recipe.distill_unlabeled:
+            weights = torch.ones_like(weights)
+        else:
+            weights = (weights > 0).to(weights.dtype)
+        target = torch.from_numpy(teacher_heatmaps).to(predicted.device)
+        of_teacher = heatmap_loss(predicted, target, weights, sigma_px=sigma_px)
+        share = recipe.distillation_weight
+        return (1 - share) * of_labels + share * of_teacher
 
-    def evaluate(model: nn.Module, step: int) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
+        """Return AP and AR with ground-truth boxes at a step's input size."""
         predict = predict_from_heatmaps(
-            heatmaps_with(model), val.skeleton, stride=stride, flip=False
+            heatmap_function(model),
+            self._val.skeleton,
+            stride=self._recipe.net.stride,
+            flip=False,
         )
-        mine = dict(local_items(list(boxes.items())))
-        records = pose_records(val, val_images, mine, predict, crop_size=recipe.phase_at(step).size)
-        return pose_ap(val, gathered(records))
+        boxes = dict(local_items(list(self._val_boxes.items())))
+        size = self._recipe.phase_at(step).size
+        records = pose_records(self._val, self._val_images, boxes, predict, crop_size=size)
+        return pose_ap(self._val, all_gather(records))
 
-    return Task(
-        model=student,
-        batch_at=batch_at,
-        pictures_of=lambda batch: batch.crops,
-        loss_of=loss_of,
-        evaluate=evaluate,
+
+def _is_online(recipe: Recipe) -> bool:
+    """Return whether the teacher runs during training."""
+    return not all(phase.cached_teacher for phase in recipe.phases)
+
+
+def _check_teacher(recipe: Recipe, data: TrainingData, teacher: Teacher | None) -> None:
+    check_distillation(recipe, has_teacher=teacher is not None)
+    if recipe.feature_distillation_weight and (teacher is None or teacher.net is None):
+        raise ValueError(
+            f"recipe {recipe.name} distills its teacher's features; got"
+            f" {teacher.name if teacher else 'no teacher'}; expected weights (.safetensors) of a"
+            " network of this family"
+        )
+    if teacher is None:
+        return
+    if teacher.skeleton.joints != data.train.skeleton.joints:
+        raise ValueError(
+            f"the teacher's joints are {teacher.skeleton.joints}; {data.train.path} has"
+            f" {data.train.skeleton.joints}"
+        )
+    if _is_online(recipe) and teacher.stride != recipe.net.stride:
+        raise ValueError(
+            f"the teacher's heatmaps have cells of {teacher.stride} px, those of {recipe.name}'s"
+            f" network {recipe.net.stride}; expected the same, or a cached teacher"
+            " (--cached-teacher)"
+        )
+
+
+def _check_joints(recipe: Recipe, data: TrainingData) -> None:
+    joints = data.train.skeleton.joints
+    if recipe.net.joints != len(joints):
+        raise ValueError(
+            f"{data.train.path} has {len(joints)} joints; the network has {recipe.net.joints}"
+            " heatmaps"
+        )
+    if data.val.skeleton.joints != joints:
+        raise ValueError(
+            f"{data.val.path} has the joints {data.val.skeleton.joints}; {data.train.path} has"
+            f" {joints}"
+        )
+
+
+def _read_batches(
+    recipe: Recipe,
+    data: TrainingData,
+    teacher: Teacher | None,
+    cache: Path | None,
+    on_progress: Callable[[int, int], None],
+) -> PoseBatches:
+    """Read the people to train on and, for a cached teacher, its peaks."""
+    size = max((phase.size for phase in recipe.phases), key=lambda size: size.height)
+    people = load_people(
+        data.train,
+        data.train_images,
+        crop_size=size,
+        teacher=recipe.teacher_labels,
+        on_progress=on_progress,
+    )
+    repeats = [recipe.source_repeats.get(source, 1.0) for source in people.sources]
+    confidence = [recipe.keypoint_confidence.get(source, 1.0) for source in people.sources]
+    peaks = None
+    if teacher is not None and any(phase.cached_teacher for phase in recipe.phases):
+        peaks = cached_teacher(people, teacher, size=size, cache=cache, on_progress=on_progress)
+    return PoseBatches(
+        people=people,
+        order=SampleOrder(np.array(repeats), seed=recipe.seed),
+        stride=recipe.net.stride,
+        sigma_share=recipe.sigma_share,
+        seed=recipe.seed,
+        keypoint_confidence=np.array(confidence, np.float32),
+        cached_peaks=peaks,
     )

@@ -1,4 +1,4 @@
-"""What the processes of one run say to each other; a run of one process says nothing, and pays nothing.
+"""Communication between the processes of one run; with one process nothing is sent.
 
 torchrun starts the processes; ``devices.open_devices`` joins them.
 """
@@ -9,45 +9,49 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 _Item = TypeVar("_Item")
 
 
 class Shard(NamedTuple):
-    """One of equal parts of a step's batch."""
+    """One of ``of`` equal parts of a step's batch."""
 
     number: int = 0
     of: int = 1
 
     def span(self, step: int, batch: int) -> tuple[int, int]:
-        """Return the part's first position, counted from the run's start, and how many it has."""
+        """Return the part's first position, counted from the run's start, and its length.
+
+        >>> Shard(number=1, of=4).span(step=3, batch=8)
+        (26, 2)
+        """
         count = batch // self.of
         return step * batch + self.number * count, count
 
 
-ALL = Shard()
+WHOLE_BATCH = Shard()
 
 
 def rank() -> int:
-    """Return this process's number, 0 being the one that writes files."""
-    return dist.get_rank() if _are_several() else 0
+    """Return this process's number; process 0 writes the files."""
+    return dist.get_rank() if _is_distributed() else 0
 
 
 def world_size() -> int:
-    """Return how many processes there are, on all machines together."""
-    return dist.get_world_size() if _are_several() else 1
+    """Return the number of processes on all machines."""
+    return dist.get_world_size() if _is_distributed() else 1
 
 
-def _are_several() -> bool:
+def _is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def mean_of_all(value: Tensor) -> Tensor:
-    """Return the mean over processes of a tensor each has, without gradient.
+def all_reduce_mean(value: Tensor) -> Tensor:
+    """Return the mean of every process's tensor, without gradient.
 
-    What a loss is divided by goes through here: the gradients' mean is then that of the whole
-    batch's loss, however unevenly the labels fall on the parts.
+    A loss's normalizer is averaged this way: the mean gradient is then that of the whole batch's
+    loss, however unevenly the labels are spread over the parts.
     """
     if world_size() == 1:
         return value
@@ -57,12 +61,12 @@ def mean_of_all(value: Tensor) -> Tensor:
 
 
 def local_items(items: Sequence[_Item]) -> list[_Item]:
-    """Return this process's items: every one is some process's, none is two's."""
+    """Return this process's share of the items; each item belongs to exactly one process."""
     return list(items[rank() :: world_size()])
 
 
-def gathered(items: list[_Item]) -> list[_Item]:
-    """Return all processes' items, to each of them."""
+def all_gather(items: list[_Item]) -> list[_Item]:
+    """Return the items of all processes, in every process."""
     if world_size() == 1:
         return items
     shares: list[list[_Item]] = [[] for _ in range(world_size())]
@@ -70,10 +74,17 @@ def gathered(items: list[_Item]) -> list[_Item]:
     return [item for share in shares for item in share]
 
 
-def broadcast_from_first(value: _Item) -> _Item:
-    """Return process 0's value, to all: for decisions by the clock."""
+def broadcast(value: _Item) -> _Item:
+    """Return process 0's value in every process; for decisions that depend on the clock."""
     if world_size() == 1:
         return value
-    told = [value]
-    dist.broadcast_object_list(told, src=0)
-    return told[0]
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def broadcast_buffers(module: nn.Module) -> None:
+    """Replace a module's buffers (running statistics) by those of process 0, which saves them."""
+    if world_size() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)

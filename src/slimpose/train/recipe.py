@@ -1,4 +1,4 @@
-"""What a training run is, as data. ``recipes/`` holds the named ones."""
+"""A training run as data. ``recipes/`` contains the named ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from slimpose.arrays import Size
@@ -16,14 +17,47 @@ from slimpose.network.build import Spec, spec_from_json
 from slimpose.network.spec import NetSpec
 from slimpose.tasks import Task
 
+_DEFAULT_DISTILLATION_WEIGHT = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeOptions:
+    """Changes to a recipe on the command line; each default leaves the recipe as it is.
+
+    Attributes:
+        teacher: Network to distill from: best.safetensors of a run, or an ONNX file with heatmaps;
+            for a detector a YOLOX ONNX file.
+        distillation_weight: The teacher's share of the loss, 0 to 1; alpha in the paper. By default
+            the recipe's, or 0.5 if it has none. 0 trains without a teacher.
+        cached_teacher: Run the teacher once on every person (flipped too) before training, then
+            free its memory. The two highest peaks of each joint's heatmap are kept in the run's
+            folder (24 bytes per joint, 61 MB for COCO).
+        labeled_only: Learn only labeled joints from the teacher.
+        unlabeled: Folder of further images, for the detector's teacher to label.
+        length: Factor on the recipe's samples; 0.01 is a quick try.
+        batch: Samples per step, of all processes together; 0 for the recipe's.
+    """
+
+    teacher: Path | None = None
+    distillation_weight: float | None = None
+    cached_teacher: bool = False
+    labeled_only: bool = False
+    unlabeled: Path | None = None
+    length: float = 1.0
+    batch: int = 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """A stretch of the run: so many samples at this input size, augmented so strongly (1: as the recipe).
+    """A part of the run with one input size and one strength of augmentation.
 
-    Where ``epochs`` is given instead, ``Recipe.counted`` makes it samples once the data are known.
-    With ``cached_teacher`` the teacher looks at every person once, before the run, in place of every
-    crop (pose only).
+    Attributes:
+        size: Input size.
+        samples: Samples in this phase.
+        epochs: Instead of ``samples``; converted once the data are known.
+        augmentation: Factor on the recipe's augmentation.
+        cached_teacher: Use a teacher that runs on every person once, before training, instead of
+            one that runs on every crop (pose only).
     """
 
     size: Size
@@ -38,48 +72,47 @@ class Recipe:
     """One training run.
 
     Attributes:
-        name: The command's word for it.
+        name: Its name on the command line.
         task: "pose" or "detect".
-        net: What is trained; its size is the one it is evaluated and exported at.
-        phases: In order; the learning rate runs through all of them once.
-        start: What it starts from unless the command says otherwise: "imagenet", or "" for random
-            weights.
-        batch: Samples a step, of all processes together.
-        learning_rate: AdamW's peak.
+        net: The network to train; its size is the one for evaluation and export.
+        phases: In order; one learning rate schedule covers all of them.
+        start: Default for ``--start``: "imagenet", or "" for random weights.
+        batch: Samples per step, of all processes together.
+        learning_rate: AdamW's peak learning rate.
         encoder_rate: The encoder's learning rate as a share of it.
-        frozen_stages: The encoder's stem and so many stages stay as they started: their maps are
-            the largest, so a CPU step is half as long again as fast, and a start that knows people
-            needs no new edges.
+        frozen_stages: How many of the encoder's stages, besides its stem, are not trained: their
+            maps are the largest, so a CPU step is half as long again as fast, and an encoder that
+            was trained on people needs no new edges.
         weight_decay: AdamW's, on convolution weights only; with 0 it is Adam.
-        warm_up: Share of the run in which the rate climbs.
-        flat: Share of the run in which it then stays at its peak, before a cosine takes it to zero.
-        drops: Shares of the run behind each of which the rate is a tenth of what it was; instead of
-            the above.
-        ema: Decay a step of the averaged weights, which are what is evaluated and kept; 0 keeps the
+        warmup_share: Share of the run in which the learning rate rises.
+        flat: Share of the run in which it then stays at its peak, before a cosine decay to zero.
+        drops: Instead of warmup, flat and cosine: shares of the run after each of which the
+            learning rate is divided by ten.
+        ema: Decay per step of the averaged weights, which are evaluated and saved; 0 keeps the
             last.
         augmentation: How strongly samples are changed.
-        source_repeats: How often a sample of a source is drawn in an epoch (1 where not named).
-        keypoint_confidence: Factor of a source's own labels (1 where not named); 0 leaves its people to the
-            teacher's heatmaps (pose only).
-        alpha: Share 0..1 of the loss that compares with a teacher's heatmaps or boxes; 0 trains
+        source_repeats: How often a sample of a source is drawn per epoch (default 1).
+        keypoint_confidence: Factor on the weights of a source's labels (default 1); 0 leaves its
+            people to the teacher (pose only).
+        distillation_weight: The teacher's share of the loss, 0 to 1; alpha in the paper. 0 trains
             without a teacher.
-        imitation: Share 0..1 of the loss, beside all that compares heatmaps, that compares the
-            head's maps, and those of the encoder's that are as wide in both nets, with the
-            teacher's (pose only, ``train/imitation.py``). The student's deconvolutions begin as the
-            teacher's.
-        mirrored_teacher: Show a teacher that looks at every crop the mirrored crop too and learn
-            from the mean: it then costs twice as much, and is a better teacher by what a flip test
-            gives it.
-        distill_unlabeled: Whether the teacher is believed about joints without a label too (pose
+        feature_distillation_weight: Share, 0 to 1, of the loss that compares features with the
+            teacher's: those of the head, and of the encoder where both are equally wide (pose only,
+            ``train/feature_distillation.py``). The student starts with the teacher's
+            deconvolutions.
+        mirrored_teacher: Run the teacher on the flipped crop too and learn from the mean: that
+            costs twice as much and gains what a flip test gains (not for a cached teacher).
+        distill_unlabeled: Learn joints without a label from the teacher too (pose only).
+        teacher_labels: When to use a file's pseudo labels for joints without an annotation (pose
             only).
-        teacher_labels: Whether to believe guesses for joints nobody annotated (pose only).
-        sigma_share: Target Gaussian's standard deviation as a share of the heatmap's height (pose
-            only).
-        evaluations: How often the averaged weights are evaluated during the run, evenly spread.
-        seed: Fixes order, augmentation and initial weights.
+        sigma_share: Standard deviation of the target Gaussian as a share of the heatmap's height
+            (pose only).
+        evaluations: Number of evaluations of the averaged weights, evenly spread over the run.
+        seed: Determines order, augmentation and initial weights.
 
     Raises:
-        ValueError: If alpha or imitation is no share, or a mirrored teacher is to be imitated.
+        ValueError: If a distillation weight is not between 0 and 1, or features are to be distilled
+            from a mirrored teacher.
     """
 
     name: str
@@ -109,17 +142,13 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.distillation_weight <= 1:
-            raise ValueError(
-                f"alpha is {self.distillation_weight:g}; expected 0 to 1: the teacher's share of the loss"
-            )
-        if not 0 <= self.feature_distillation_weight <= 1:
-            raise ValueError(
-                f"imitation is {self.feature_distillation_weight:g}; expected 0 to 1: the head's share of the loss"
-            )
+        for name in ("distillation_weight", "feature_distillation_weight"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} is {share:g}; expected 0 to 1: its share of the loss")
         if self.feature_distillation_weight and self.mirrored_teacher:
             raise ValueError(
-                "a teacher is imitated on the crop as it is; expected no mirrored_teacher beside imitation"
+                "feature distillation uses the teacher's features of the plain crop; expected no"
+                " mirrored_teacher"
             )
 
     @property
@@ -141,16 +170,15 @@ class Recipe:
         return self.phases[-1]
 
     def rate_at(self, step: int) -> float:
-        """Return the learning rate's factor 0..1 at a step."""
+        """Return the learning rate at a step as a share 0..1 of its peak."""
         done = step / max(1, self.steps)
         if self.drops:
             return 0.1 ** sum(done >= drop for drop in self.drops)
         if done < self.warmup_share:
             return (step + 1) / max(1.0, self.warmup_share * self.steps)
-        falls_from = self.warmup_share + self.flat
-        return 0.5 * (
-            1 + math.cos(math.pi * min(1.0, max(0.0, (done - falls_from) / (1 - falls_from))))
-        )
+        decay_start = self.warmup_share + self.flat
+        decayed = min(1.0, max(0.0, (done - decay_start) / (1 - decay_start)))
+        return 0.5 * (1 + math.cos(math.pi * decayed))
 
     def to_json(self) -> str:
         """Return the recipe as JSON, for metadata."""
@@ -158,10 +186,10 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """Return the recipe that ``to_json`` wrote, here or in an earlier version: what it lacks is at its default.
+        """Return the recipe that ``to_json`` wrote; settings that are missing get their defaults.
 
         Raises:
-            ValueError: If the text is not a recipe's, or a share in it is none.
+            ValueError: If the text is not a recipe, or a distillation weight is not a share.
         """
         try:
             fields: dict[str, Any] = json.loads(text)
@@ -171,21 +199,80 @@ class Recipe:
             fields["teacher_labels"] = TeacherLabels(**fields["teacher_labels"])
             fields["drops"] = tuple(fields.get("drops", ()))
             return cls(**fields)
-        except (TypeError, KeyError, json.JSONDecodeError) as error:
+        except (AttributeError, TypeError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"this does not describe a recipe: {error}") from error
 
     def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
-        """Return the same run with some settings changed: named as here, tables within tables, sizes as "256x192".
+        """Return a copy with some settings changed: nested tables as in TOML, sizes as "256x192".
 
         Raises:
-            ValueError: If a setting is unknown or of another kind.
+            ValueError: If a setting is unknown or of another type.
         """
         return Recipe.from_json(json.dumps(_merged(json.loads(self.to_json()), changes)))
 
-    def with_epochs_counted(self, samples_an_epoch: int) -> Recipe:
-        """Return the same run with every phase's epochs counted in samples."""
+    def with_options(self, options: RecipeOptions) -> Recipe:
+        """Return a copy changed by command line options; ``for_data`` applies ``length``.
+
+        Raises:
+            ValueError: If options contradict each other or the recipe.
+        """
+        weight = options.distillation_weight
+        if options.batch < 0 or options.length <= 0:
+            raise ValueError(
+                f"got --length {options.length:g} --batch {options.batch}; expected a length above"
+                " 0, and a batch of 0 or more"
+            )
+        if options.unlabeled is not None and self.task == "pose":
+            raise ValueError(
+                f"{self.name} trains a pose network; --unlabeled images are for detectors"
+            )
+        if (options.cached_teacher or options.labeled_only) and (
+            options.teacher is None or self.task != "pose"
+        ):
+            raise ValueError(
+                "--cached-teacher and --labeled-only are for pose networks with a --teacher"
+            )
+        if options.teacher is None and weight != 0 and (self.distillation_weight or weight):
+            share = self.distillation_weight if weight is None else weight
+            raise ValueError(
+                f"{self.name} with a distillation weight of {share:g} needs a teacher; pass"
+                " --teacher FILE, or --distillation-weight 0 to train without one"
+            )
+        changes: dict[str, Any] = {}
+        if options.teacher is None and weight == 0:
+            changes |= {"distillation_weight": 0.0, "feature_distillation_weight": 0.0}
+        elif options.teacher is not None:
+            default = self.distillation_weight or _DEFAULT_DISTILLATION_WEIGHT
+            changes |= {"distillation_weight": default if weight is None else weight}
+        if options.batch:
+            changes |= {"batch": options.batch}
+        if options.labeled_only:
+            changes |= {"distill_unlabeled": False}
+        recipe = dataclasses.replace(self, **changes)
+        return recipe.with_cached_teacher() if options.cached_teacher else recipe
+
+    def for_data(
+        self, *, samples_per_epoch: int, length: float, joints: int, start_net: Spec | None
+    ) -> Recipe:
+        """Return a copy that fits the data and the weights to start from.
+
+        Args:
+            samples_per_epoch: Converts epochs to samples.
+            length: Factor on the samples of each phase.
+            joints: Of the data; ignored by a detector.
+            start_net: The network of the weights to start from, if they name it.
+        """
+        recipe = self.with_epochs_counted(samples_per_epoch)
+        recipe = recipe.scaled(length) if length != 1.0 else recipe
+        if recipe.task != "pose":
+            return recipe
+        recipe = dataclasses.replace(recipe, net=dataclasses.replace(recipe.net, joints=joints))
+        return recipe.with_pruned_net(start_net) if start_net is not None else recipe
+
+    def with_epochs_counted(self, samples_per_epoch: int) -> Recipe:
+        """Return a copy with every phase's epochs converted to samples."""
         phases = tuple(
-            dataclasses.replace(phase, samples=round(phase.epochs * samples_an_epoch), epochs=0.0)
+            dataclasses.replace(phase, samples=round(phase.epochs * samples_per_epoch), epochs=0.0)
             if phase.epochs
             else phase
             for phase in self.phases
@@ -193,20 +280,19 @@ class Recipe:
         return dataclasses.replace(self, phases=phases)
 
     def with_cached_teacher(self) -> Recipe:
-        """Return the same run with a teacher that looks at every person once, beforehand."""
+        """Return a copy whose teacher runs on every person once, before training."""
         phases = tuple(dataclasses.replace(phase, cached_teacher=True) for phase in self.phases)
         return dataclasses.replace(self, phases=phases)
 
-    def with_net(self, net: Spec) -> Recipe:
-        """Return the same run for this net, if it is the recipe's with some of its channels pruned; else the run."""
-        mine = self.net
-        if not isinstance(net, NetSpec) or not isinstance(mine, NetSpec):
+    def with_pruned_net(self, net: Spec) -> Recipe:
+        """Return a copy for ``net`` if it is the recipe's with channels pruned; else ``self``."""
+        if not isinstance(net, NetSpec) or not isinstance(self.net, NetSpec):
             return self
-        narrowed = dataclasses.replace(mine, inner_widths=net.inner_widths)
-        return dataclasses.replace(self, net=narrowed) if narrowed.at(net.size) == net else self
+        pruned = dataclasses.replace(self.net, inner_widths=net.inner_widths)
+        return dataclasses.replace(self, net=pruned) if pruned.at(net.size) == net else self
 
     def scaled(self, factor: float) -> Recipe:
-        """Return the same run with every phase shortened or lengthened by a factor."""
+        """Return a copy with every phase's samples multiplied by a factor, at least one batch."""
         phases = tuple(
             dataclasses.replace(phase, samples=max(self.batch, int(phase.samples * factor)))
             for phase in self.phases
@@ -214,10 +300,11 @@ class Recipe:
         return dataclasses.replace(self, phases=phases)
 
 
-_OPEN = ("source_repeats", "keypoint_confidence")
+_FREE_KEYS = ("source_repeats", "keypoint_confidence")
+"""Tables whose keys come from the data."""
 _KINDS = {
     bool: "true or false",
-    int: "a whole number",
+    int: "an integer",
     float: "a number",
     str: "text",
     list: "a list",
@@ -226,20 +313,20 @@ _KINDS = {
 
 
 def _merged(
-    mine: Mapping[str, Any], changes: Mapping[str, Any], within: str = ""
+    settings: Mapping[str, Any], changes: Mapping[str, Any], table: str = ""
 ) -> dict[str, Any]:
-    """Return JSON's fields with some changed, each to a value of the same kind."""
-    merged = dict(mine)
+    """Return JSON's settings with some changed, each to a value of the same type."""
+    merged = dict(settings)
     for name, value in changes.items():
-        where = f"{within}.{name}" if within else name
-        if name not in mine and within not in _OPEN:  # those are named by the data
-            raise ValueError(f"there is no setting {where}; expected one of {', '.join(mine)}")
+        path = f"{table}.{name}" if table else name
+        if name not in settings and table not in _FREE_KEYS:
+            raise ValueError(f"there is no setting {path}; expected one of {', '.join(settings)}")
         if name == "size" and isinstance(value, str):
             value = [*Size.parse(value)]
-        kind = type(mine.get(name, 1.0))
+        kind = type(settings.get(name, 1.0))
         if type(value) is not kind and (type(value), kind) != (int, float):
-            raise ValueError(f"{where} is {value!r}; expected {_KINDS[kind]}")
-        merged[name] = _merged(mine[name], value, name) if isinstance(value, dict) else value
+            raise ValueError(f"{path} is {value!r}; expected {_KINDS[kind]}")
+        merged[name] = _merged(settings[name], value, name) if isinstance(value, dict) else value
     return merged
 
 

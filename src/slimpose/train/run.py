@@ -1,4 +1,4 @@
-"""A run in its folder: metrics.jsonl, checkpoint.safetensors to go on from, best.safetensors to use."""
+"""A run in its folder: metrics.jsonl, checkpoint.safetensors to resume, best.safetensors to use."""
 
 from __future__ import annotations
 
@@ -8,108 +8,60 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from slimpose.data.order import prefetch
 from slimpose.formats.files import write_bytes
-from slimpose.network import trunk
 from slimpose.network.encoder import Encoder
-from slimpose.network.growing import load_into_larger
-from slimpose.network.imagenet import load_imagenet
-from slimpose.network.spec import NetSpec
-from slimpose.network.weights import (
-    Checkpoint,
-    load_checkpoint,
-    load_into,
-    load_weights,
-    save_checkpoint,
-)
-from slimpose.train import checkpoint
+from slimpose.network.weights import Checkpoint, load_checkpoint, save_checkpoint
+from slimpose.train.checkpoint import pack_training, unpack_training
 from slimpose.train.devices import Devices, open_devices
-from slimpose.train.inference import frozen_stem
+from slimpose.train.inference import compile_frozen_stem
 from slimpose.train.loop import Step, make_optimizer, train
-from slimpose.train.processes import broadcast_from_first
+from slimpose.train.processes import broadcast, broadcast_buffers
 from slimpose.train.recipe import Recipe
 from slimpose.train.task import Task
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
-_UNFOLD_SAMPLES = 320
-IMAGENET = "imagenet"
-_RESUMED_WITH = {
+_MUST_NOT_CHANGE = {
     "teacher": "--teacher",
     "train_file": "--train",
     "val_file": "--val",
     "unlabeled": "--unlabeled",
 }
-"""What must stay the same for the run to be the same one: note to option."""
+"""Notes that a resumed run must have in common with its checkpoint, and their options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What ``run`` reports: a step, and figures where the averaged weights were just evaluated."""
+    """A step that ``run`` did, and the figures if the averaged weights were evaluated after it."""
 
     step: Step
     seconds: float
     figures: dict[str, float] | None
 
 
-def check_folder(out: Path, *, resume: bool) -> None:
-    """Raise FileNotFoundError where there is nothing to resume, FileExistsError where a run would be overwritten."""
-    if resume and not (out / CHECKPOINT).is_file():
-        raise FileNotFoundError(f"{out} holds no {CHECKPOINT} to resume from")
-    if not resume and ((out / CHECKPOINT).exists() or (out / BEST).exists()):
-        raise FileExistsError(
-            f"{out} already holds a run; pass --resume to go on with it, or another --out"
-        )
-
-
-def load_start(task: Task, recipe: Recipe, start_from: str) -> str:
-    """Load a start: "imagenet", a trunk of ``slimpose import-trunk``, or the weights of this net or of a part of it.
-
-    Returns:
-        What it was.
+def check_run_folder(out: Path, *, resume: bool) -> None:
+    """Check that a run can start or resume in a folder.
 
     Raises:
-        ValueError: If the file does not fit the net, or the net has no encoder to begin with
-            something else.
-        RuntimeError: If ImageNet weights are asked for and cannot be had.
+        FileNotFoundError: If there is nothing to resume.
+        FileExistsError: If a run would be overwritten.
     """
-    net, path = recipe.net, Path(start_from)
-    start = None if start_from == IMAGENET else load_weights(path)
-    if start is not None and "trunk" not in start.metadata:
-        if start.tensors.keys() < task.model.state_dict().keys():
-            added = load_into_larger(task.model, start.tensors, path=path)
-            return f"{path.name} ({start.metadata.get('start', 'start unknown')}), {len(added)} parts added"
-        load_into(task.model, start.tensors, path=path)
-        return f"{path.name} ({start.metadata.get('start', 'start unknown')})"
-    encoder = task.model.get_submodule("encoder") if isinstance(net, NetSpec) else None
-    if not isinstance(net, NetSpec) or not isinstance(encoder, Encoder):
-        raise ValueError(
-            f"{recipe.name} has no encoder to start from {start_from}; expected a file of its own weights"
+    if resume and not (out / CHECKPOINT).is_file():
+        raise FileNotFoundError(f"{out} has no {CHECKPOINT} to resume from")
+    if not resume and ((out / CHECKPOINT).exists() or (out / BEST).exists()):
+        raise FileExistsError(
+            f"{out} already contains a run; pass --resume to continue it, or another --out"
         )
-    if start is None:
-        return f"ImageNet, {load_imagenet(encoder, net)}"
-    own = encoder.state_dict()
-    cut = {
-        name: tensor
-        for name, tensor in start.tensors.items()
-        if name in own or net.encoder_stride == 32
-    }
-    load_into(encoder, cut, path=path)  # an encoder cut at stride 16 leaves the last stages out
-    if start.metadata.get("folded") == "1":
-        pictures = (
-            torch.from_numpy(task.pictures_of(task.batch_at(step)))
-            for step in range(max(1, _UNFOLD_SAMPLES // recipe.batch))
-        )
-        trunk.unfold_batch_norm(encoder, pictures)
-    return start.metadata.get("origin", path.name)
 
 
 def run(
@@ -123,141 +75,181 @@ def run(
     save_every_s: float = 180.0,
     stop_after_s: float = float("inf"),
 ) -> Iterator[Progress]:
-    """Train, yielding progress; evaluate, save the best averaged weights and a checkpoint on the way.
+    """Train, yielding progress; evaluate, and save checkpoints and the best averaged weights.
 
-    Of several processes all do the same, each with its part of the data; only the first writes. A
-    run may be resumed with another number of them.
+    With several processes all do the same, each with its part of the data; only the first writes.
+    A run may be resumed with another number of them.
 
     Args:
         task: Model and data.
         recipe: The run.
         out: Its folder.
-        resume: Go on from the folder's checkpoint.
+        resume: Continue from the folder's checkpoint.
         notes: Further metadata for the weights (data, license, start).
         devices: What computes; one process in FP32 by default.
         save_every_s: Seconds between checkpoints.
         stop_after_s: Seconds after which to stop with a checkpoint, for ``resume``.
 
     Raises:
-        FileExistsError: If the folder holds a run and ``resume`` is off.
-        ValueError: If the checkpoint is another recipe's or was begun with other data; if a phase
-            is shorter than a batch, or a batch cannot be cut into the devices' parts.
+        FileExistsError: If the folder contains a run and ``resume`` is off.
+        ValueError: If the checkpoint is of another recipe or other data; if a phase is shorter than
+            a batch, or a batch cannot be divided into the devices' parts.
     """
-    check_folder(out, resume=resume)
+    check_run_folder(out, resume=resume)
     devices = devices or open_devices()
     devices.check(recipe)
-    if short := [phase for phase in recipe.phases if phase.samples < recipe.batch]:
-        raise ValueError(
-            f"a phase of {short[0].samples} samples at {short[0].size} makes no step with a batch of {recipe.batch}; "
-            "expected a smaller --batch, or a longer run"
-        )
-    parts, scaler = devices.accumulate, devices.accelerator.scaler
+    _check_phases(recipe)
     out.mkdir(parents=True, exist_ok=True)
-    model = task.model.to(device=devices.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    averaged = copy.deepcopy(model).eval()
-    optimizer = make_optimizer(model, recipe)
-    done, best = 0, float("-inf")
+    state = _State(task.model, recipe, out, devices, notes)
     if resume:
-        saved = load_checkpoint(out / CHECKPOINT)
-        if not _is_of(saved, recipe):
-            raise ValueError(
-                f"{out / CHECKPOINT} was written by another recipe or other options; use the same ones to resume"
-            )
-        for name, option in _RESUMED_WITH.items():
-            before, now = (noted.get(name, "nothing") for noted in (saved.metadata, notes))
-            if before != now:
-                raise ValueError(
-                    f"{out / CHECKPOINT} was begun with {option} {before}; got {now}; pass the same {option} to resume"
-                )
-        done = checkpoint.unpack_training(saved, model, averaged, optimizer, path=out / CHECKPOINT)
-        best = float(saved.metadata["best"])
-        if scaler is not None and "scaler" in saved.metadata:
-            scaler.load_state_dict(json.loads(saved.metadata["scaler"]))
-        notes = {
-            name: saved.metadata[name]
-            for name in saved.metadata.keys() - {"step", "best", "scaler"}
-        }
-    encoder = getattr(model, "encoder", None)
+        state.restore()
+    encoder = getattr(state.model, "encoder", None)
     if isinstance(encoder, Encoder):
-        encoder.frozen_stem = frozen_stem(encoder, recipe.frozen_stages)
+        encoder.frozen_stem = compile_frozen_stem(encoder, recipe.frozen_stages)
+    metrics_path = out / METRICS
     if devices.is_main:
-        _cut_metrics(out / METRICS, done)
-    metadata = {
-        **notes,
-        "task": recipe.task,
-        "net": recipe.net.to_json(),
-        "recipe": recipe.to_json(),
-    }
-
-    def save() -> None:
-        state = checkpoint.pack_training(model, averaged, optimizer)
-        noted = {**metadata, "step": str(done), "best": str(best)}
-        if scaler is not None:
-            noted["scaler"] = json.dumps(scaler.state_dict())
-        save_checkpoint(out / CHECKPOINT, state, noted)
-
-    def batch_of(number: int) -> Any:
-        step, part = divmod(number, parts)
-        return task.batch_at(step, devices.part(part))
-
-    every = max(1, recipe.steps // recipe.evaluations)
+        _truncate_metrics(metrics_path, state.done)
     started = last_saved = time.monotonic()
-    with (
-        (out / METRICS).open("a", encoding="utf-8") if devices.is_main else nullcontext() as metrics
-    ):
-        steps = train(
-            model=model,
-            averaged=averaged,
-            optimizer=optimizer,
-            recipe=recipe,
-            batches=prefetch(batch_of, done * parts, workers=devices.workers),
-            loss_of=task.loss_of,
-            start_step=done,
-            devices=devices,
-        )
-        for step in steps:
-            done = step.number + 1
+    with metrics_path.open("a", encoding="utf-8") if devices.is_main else nullcontext() as metrics:
+        for step in _steps(task, state):
+            state.done = step.number + 1
+            is_last = state.done == recipe.steps
             figures = None
-            if done % every == 0 or done == recipe.steps:
-                figures = task.evaluate(averaged, step.number)
-                if (
-                    recipe.phase_at(step.number).size == recipe.phases[-1].size
-                    and figures["AP"] > best
-                ):
-                    best = figures["AP"]
-                    noted = {
-                        **metadata,
-                        "samples": str(done * recipe.batch),
-                        "figures": json.dumps(figures),
-                    }
-                    if devices.is_main:
-                        save_checkpoint(out / BEST, averaged.state_dict(), noted)
+            if is_last or state.done % max(1, recipe.steps // recipe.evaluations) == 0:
+                figures = state.evaluate(task, step.number)
             progress = Progress(step=step, seconds=time.monotonic() - started, figures=figures)
             if metrics:
-                metrics.write(_line(progress, recipe))
+                metrics.write(_metrics_line(progress, recipe))
                 metrics.flush()
             yield progress
             now = time.monotonic()
-            stops = math.isfinite(stop_after_s) and broadcast_from_first(
-                now - started > stop_after_s
-            )
-            if figures or now - last_saved > save_every_s or stops or done == recipe.steps:
-                if devices.is_main:
-                    save()
+            stops = math.isfinite(stop_after_s) and broadcast(now - started > stop_after_s)
+            if figures or now - last_saved > save_every_s or stops or is_last:
+                state.save()
                 last_saved = now
             if stops:
                 break
 
 
-def _is_of(saved: Checkpoint, recipe: Recipe) -> bool:
-    """Whether a checkpoint is this recipe's, perhaps written before recipes had all of today's settings."""
+@dataclass(slots=True)
+class _State:
+    """What a checkpoint restores, and where it is saved."""
+
+    model: nn.Module
+    recipe: Recipe
+    out: Path
+    devices: Devices
+    notes: dict[str, str]
+    averaged: nn.Module = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
+    done: int = 0
+    best: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.model.to(device=self.devices.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.averaged = copy.deepcopy(self.model).eval()
+        self.optimizer = make_optimizer(self.model, self.recipe)
+
+    def restore(self) -> None:
+        """Load the checkpoint; its notes replace the run's.
+
+        Raises:
+            ValueError: If it is of another recipe or other data.
+        """
+        path = self.out / CHECKPOINT
+        saved = load_checkpoint(path)
+        if not _is_of_recipe(saved, self.recipe):
+            raise ValueError(
+                f"{path} was written with another recipe or other options; use the same ones to"
+                " resume"
+            )
+        for name, option in _MUST_NOT_CHANGE.items():
+            before, now = (notes.get(name, "nothing") for notes in (saved.metadata, self.notes))
+            if before != now:
+                raise ValueError(
+                    f"{path} was started with {option} {before}; got {now}; pass the same {option}"
+                    " to resume"
+                )
+        self.done = unpack_training(saved, self.model, self.averaged, self.optimizer, path=path)
+        self.best = float(saved.metadata["best"])
+        scaler = self.devices.accelerator.scaler
+        if scaler is not None and "scaler" in saved.metadata:
+            scaler.load_state_dict(json.loads(saved.metadata["scaler"]))
+        progress = {"step", "best", "scaler"}
+        self.notes = {name: saved.metadata[name] for name in saved.metadata.keys() - progress}
+
+    def save(self) -> None:
+        """Write the checkpoint, in the first process only."""
+        if not self.devices.is_main:
+            return
+        metadata = {**self._metadata(), "step": str(self.done), "best": str(self.best)}
+        scaler = self.devices.accelerator.scaler
+        if scaler is not None:
+            metadata["scaler"] = json.dumps(scaler.state_dict())
+        state = pack_training(self.model, self.averaged, self.optimizer)
+        save_checkpoint(self.out / CHECKPOINT, state, metadata)
+
+    def evaluate(self, task: Task, step: int) -> dict[str, float]:
+        """Evaluate the averaged weights, and save them if they are the best at the final size."""
+        broadcast_buffers(self.averaged)
+        figures = task.evaluate(self.averaged, step)
+        recipe = self.recipe
+        is_final_size = recipe.phase_at(step).size == recipe.phases[-1].size
+        if is_final_size and figures["AP"] > self.best:
+            self.best = figures["AP"]
+            metadata = {
+                **self._metadata(),
+                "samples": str(self.done * recipe.batch),
+                "figures": json.dumps(figures),
+            }
+            if self.devices.is_main:
+                save_checkpoint(self.out / BEST, self.averaged.state_dict(), metadata)
+        return figures
+
+    def _metadata(self) -> dict[str, str]:
+        recipe = self.recipe
+        described = {"task": recipe.task, "net": recipe.net.to_json(), "recipe": recipe.to_json()}
+        return {**self.notes, **described}
+
+
+def _steps(task: Task, state: _State) -> Iterator[Step]:
+    """Run the training loop from where the state is, on batches that threads make ahead."""
+    devices, parts = state.devices, state.devices.accumulate
+
+    def part_at(number: int) -> Any:
+        step, part = divmod(number, parts)
+        return task.batch_at(step, devices.part(part))
+
+    return train(
+        model=state.model,
+        averaged=state.averaged,
+        optimizer=state.optimizer,
+        recipe=state.recipe,
+        batches=prefetch(part_at, state.done * parts, workers=devices.workers),
+        loss=task.loss,
+        start_step=state.done,
+        devices=devices,
+    )
+
+
+def _check_phases(recipe: Recipe) -> None:
+    for phase in recipe.phases:
+        if phase.samples < recipe.batch:
+            raise ValueError(
+                f"a phase of {phase.samples} samples at {phase.size} is less than a batch of"
+                f" {recipe.batch}; expected a smaller --batch, or a longer run"
+            )
+
+
+def _is_of_recipe(saved: Checkpoint, recipe: Recipe) -> bool:
+    """Return whether a checkpoint is of this recipe, even if recipes had fewer settings then."""
     try:
         return Recipe.from_json(saved.metadata.get("recipe", "")) == recipe
     except ValueError:
         return False
 
 
-def _line(progress: Progress, recipe: Recipe) -> str:
+def _metrics_line(progress: Progress, recipe: Recipe) -> str:
     record = {
         "step": progress.step.number,
         "samples": (progress.step.number + 1) * recipe.batch,
@@ -269,8 +261,8 @@ def _line(progress: Progress, recipe: Recipe) -> str:
     return json.dumps(record | (progress.figures or {})) + "\n"
 
 
-def _cut_metrics(path: Path, steps: int) -> None:
-    """Drop what was logged behind the checkpoint, all for a new run: the resumed one logs it again, the same."""
+def _truncate_metrics(path: Path, steps: int) -> None:
+    """Drop the lines of steps after the checkpoint, which the resumed run repeats."""
     if not path.exists():
         return
     if steps == 0:

