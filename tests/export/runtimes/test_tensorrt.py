@@ -14,9 +14,8 @@ from onnx import numpy_helper
 
 from fake_tensorrt import Cuda, TensorRt
 from slimpose.cli.main import main
-from slimpose.export.quantization import calibration
-from slimpose.export.quantization.graph import network_of, read_float, split_graph
-from slimpose.export.quantization.int8 import quantize_graph
+from slimpose.export.quantization.graph import network_of, read_float_model, split_graph
+from slimpose.export.quantization.int8 import calibrate, quantize_graph
 from slimpose.export.quantization.schemes import SCHEMES
 from slimpose.export.runtimes import convert, tensorrt
 from slimpose.runtime.backends.available import backends, metadata_of
@@ -65,12 +64,10 @@ def built(source: Path, out: Path, precision: str = "fp32") -> Path:
 
 
 def rounded(source: Path, out: Path, scheme: str) -> Path:
-    model, _ = read_float(source)
+    model, _ = read_float_model(source)
     parts = split_graph(model, deconvolutions=True)
     pictures = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
-    ranges = calibration.ranges(
-        network_of(model, parts), pictures, method="minmax", folder=out.parent
-    )
+    ranges = calibrate(network_of(model, parts), pictures, method="minmax", folder=out.parent)
     made = quantize_graph(model, ranges, parts, parts.layers, SCHEMES[scheme])
     for entry in made.metadata_props:
         entry.value = "int8" if entry.key == "precision" else entry.value

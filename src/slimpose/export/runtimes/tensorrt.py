@@ -23,7 +23,7 @@ from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target
 from slimpose.export.onnx import LoadedWeights, to_model_file
 from slimpose.export.quantization.fp16 import to_fp16
-from slimpose.export.quantization.graph import read_float, split_graph
+from slimpose.export.quantization.graph import read_float_model, split_graph
 from slimpose.formats.files import write_bytes
 from slimpose.runtime.backends.available import metadata_of
 from slimpose.runtime.backends.base import file_precision
@@ -56,7 +56,7 @@ def write(
     graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, pictures=pictures)
     own = file_precision(metadata_of(graph))
     if precision == "fp16" and own == "fp32":
-        model, _ = read_float(graph)
+        model, _ = read_float_model(graph)
         graph = out.with_suffix(".fp16.onnx")
         graph.write_bytes(
             to_fp16(model, split_graph(model, deconvolutions=True)).SerializeToString()
