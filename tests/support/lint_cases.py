@@ -1,6 +1,6 @@
-"""For every limit of every target: a graph that breaks it and one that is just inside.
+"""For every limit of every target: a model that breaks it and one exactly at the limit.
 
-A rule whose id is not here fails ``test_lint_rules.py``: write its case when you write the rule.
+A rule without a case fails in ``test_rules.py``: add a case with every new rule.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lint_graphs import Sketch, one_layer, resize, sliced
 from slimpose.export.hardware.target import Target
 
 Pair = tuple[onnx.ModelProto, onnx.ModelProto]
-"""Broken, just inside."""
+"""A model that breaks the limit, and one at the limit."""
 Case = Callable[[Target, str], Pair]
 
 
@@ -31,7 +31,7 @@ def _isa1(target: Target) -> bool:
 def _conv(
     kind: str, channels: int, kernel: tuple[int, int] = (1, 1), **attributes: Any
 ) -> onnx.ModelProto:
-    """One convolution of a 32x32 map, as many channels out as in unless told."""
+    """Return one convolution of a 32x32 map; ``out`` channels are as many as inputs by default."""
     out = attributes.pop("out", channels)
     size = attributes.pop("size", (32, 32))
     return Sketch((1, channels, *size)).conv(out, channels, kernel, kind=kind, **attributes).model()
@@ -42,10 +42,10 @@ def _kernel(target: Target, kind: str) -> Pair:
 
 
 def _stride(target: Target, kind: str) -> Pair:
-    def made(stride: int) -> onnx.ModelProto:
+    def model(stride: int) -> onnx.ModelProto:
         return _conv(kind, _parallel(target), (9, 9), strides=[stride, stride])
 
-    return made(9), made(8)
+    return model(9), model(8)
 
 
 def _conv_padding(target: Target, kind: str) -> Pair:
@@ -64,12 +64,12 @@ def _dilation(target: Target, kind: str) -> Pair:
 
 
 def _narrow(target: Target, kind: str) -> dict[str, Any]:
-    """Few channels out, where in and out are two things, so that only one limit is at stake."""
+    """Return few output channels, if they may differ, so that only one limit is tested."""
     return {} if kind.startswith("depthwise") else {"out": _parallel(target)}
 
 
 def _bank(target: Target, kind: str) -> Pair:
-    """The paper's figure 3: 5x5 kernels, 648 channels on B1024."""
+    """Return the case of the paper's figure 3: 5x5 kernels, 648 channels on B1024."""
     most = int(target.parameters["bank_depth"]) // 25 * _parallel(target)
     return (
         _conv(kind, most + _parallel(target), (5, 5), **_narrow(target, kind)),
@@ -149,8 +149,8 @@ def _map_channels(target: Target, kind: str) -> Pair:
     return _two_maps(kind.capitalize(), most + 1), _two_maps(kind.capitalize(), most)
 
 
-def _fused(*, broken_behind: str) -> Case:
-    """An activation behind something it cannot fuse into, and behind a convolution."""
+def _fused(*, broken_after: str) -> Case:
+    """Return an activation after a layer it cannot be fused into, and after a convolution."""
     operators = {
         "relu": ("Relu", {}),
         "leaky-relu": ("LeakyRelu", {}),
@@ -161,10 +161,10 @@ def _fused(*, broken_behind: str) -> Case:
     def case(target: Target, kind: str) -> Pair:
         channels = _parallel(target) if "channel_parallel" in target.parameters else 8
         sketch = Sketch((1, channels, 16, 16))
-        if broken_behind == "add":
+        if broken_after == "add":
             sketch.node("Add", "x", sketch.input("z", (1, channels, 16, 16)))
-        elif broken_behind != "input":
-            sketch.conv(channels, channels, (4, 4), kind=broken_behind)
+        elif broken_after != "input":
+            sketch.conv(channels, channels, (4, 4), kind=broken_after)
         if kind == "relu6":
             sketch.node("Clip", "*", sketch.constant(0.0), sketch.constant(6.0))
         elif kind == "batch-norm":
@@ -180,7 +180,7 @@ def _fused(*, broken_behind: str) -> Case:
 
 
 def _leaky(target: Target, kind: str) -> Pair:
-    return _fused(broken_behind="add" if _isa1(target) else "depthwise-conv")(target, kind)
+    return _fused(broken_after="add" if _isa1(target) else "depthwise-conv")(target, kind)
 
 
 def _padded(mode: str, **_: Any) -> onnx.ModelProto:
@@ -215,24 +215,24 @@ def _pool_stride(target: Target, kind: str) -> Pair:
 
 
 def _alu_padding(target: Target, kind: str) -> Pair:
-    def made(pad: int) -> onnx.ModelProto:
+    def model(pad: int) -> onnx.ModelProto:
         if kind == "depthwise-conv":
             return _conv(kind, _parallel(target), (1, 17), pads=[0, pad, 0, 0])
         return _pool(kind, (1, 17), pads=[0, pad, 0, 0])
 
-    return made(16), made(15)
+    return model(16), model(15)
 
 
 def _multiple(target: Target, kind: str) -> Pair:
     multiple = int(target.parameters["channel_multiple"])
 
-    def made(channels: int) -> onnx.ModelProto:
+    def model(channels: int) -> onnx.ModelProto:
         out = channels if kind.startswith("depthwise") else multiple
         return (
             Sketch((1, 3, 32, 32)).conv(channels, 3).conv(out, channels, (4, 4), kind=kind).model()
         )
 
-    return made(multiple + 1), made(multiple)
+    return model(multiple + 1), model(multiple)
 
 
 def _opset(target: Target, kind: str) -> Pair:
@@ -278,17 +278,17 @@ def _indices(target: Target, kind: str) -> Pair:
 def _top_k(target: Target, kind: str) -> Pair:
     del target, kind
 
-    def made(count: int) -> onnx.ModelProto:
+    def model(count: int) -> onnx.ModelProto:
         sketch = Sketch((1, 5000))
         return sketch.node("TopK", "*", sketch.constant([count], np.int64), outputs=2).model()
 
-    return made(3840), made(3839)
+    return model(3840), model(3839)
 
 
 def _axes(target: Target, kind: str) -> Pair:
     del target
 
-    def made(*, constant: bool) -> onnx.ModelProto:
+    def model(*, constant: bool) -> onnx.ModelProto:
         sketch = Sketch((1, 8, 1, 16))
         axes = (
             sketch.constant([2], np.int64)
@@ -297,20 +297,20 @@ def _axes(target: Target, kind: str) -> Pair:
         )
         return sketch.node(kind, "*", axes).model()
 
-    return made(constant=False), made(constant=True)
+    return model(constant=False), model(constant=True)
 
 
 def _from_input(
-    operator: str, shape: tuple[int, ...], good: Callable[[], onnx.ModelProto], place: int = 1
+    operator: str, shape: tuple[int, ...], valid: Callable[[], onnx.ModelProto], place: int = 1
 ) -> Case:
-    """A parameter that the graph's user gives instead of a constant."""
+    """Return a model whose parameter is a graph input, and one whose parameter is constant."""
 
     def case(target: Target, kind: str) -> Pair:
         del target, kind
         sketch = Sketch(opset=11)
-        given = sketch.input("given", shape)
+        parameter = sketch.input("parameter", shape)
         others = [sketch.constant([1.0] * 8) for _ in range(place - 1)]
-        return sketch.node(operator, "*", *others, given).model(), good()
+        return sketch.node(operator, "*", *others, parameter).model(), valid()
 
     return case
 
@@ -340,11 +340,11 @@ def _joined(operator: str, count: int, **attributes: Any) -> onnx.ModelProto:
 
 
 def _with(attributes: tuple[dict[str, Any], dict[str, Any]], **common: Any) -> Case:
-    """Two resizes."""
-    broken, inside = attributes
+    """Return two resizes."""
+    broken, valid = attributes
     return lambda target, kind: (
         resize(**{"mode": _mode(kind), **common, **broken}),
-        resize(**{"mode": _mode(kind), **common, **inside}),
+        resize(**{"mode": _mode(kind), **common, **valid}),
     )
 
 
@@ -352,15 +352,15 @@ def _mode(kind: str) -> str:
     return "linear" if kind.endswith("linear") else "nearest"
 
 
-def _pair(broken: Callable[[], onnx.ModelProto], inside: Callable[[], onnx.ModelProto]) -> Case:
-    return lambda target, kind: (broken(), inside())
+def _pair(broken: Callable[[], onnx.ModelProto], valid: Callable[[], onnx.ModelProto]) -> Case:
+    return lambda target, kind: (broken(), valid())
 
 
 def _pads(target: Target, kind: str) -> Pair:
     del target, kind
     sketch = Sketch()
-    cut = sketch.constant([0, 0, -1, -1] * 2, np.int64)
-    return sketch.node("Pad", "*", cut).model(), _padded("constant")
+    negative = sketch.constant([0, 0, -1, -1] * 2, np.int64)
+    return sketch.node("Pad", "*", negative).model(), _padded("constant")
 
 
 def _mean_rank(target: Target, kind: str) -> Pair:
@@ -389,11 +389,11 @@ def _cast(target: Target, kind: str) -> Pair:
 def _gather(target: Target, kind: str) -> Pair:
     del target, kind
 
-    def made(indices: list[Any]) -> onnx.ModelProto:
+    def model(indices: list[Any]) -> onnx.ModelProto:
         sketch = Sketch()
         return sketch.node("Gather", "*", sketch.constant(indices, np.int64), axis=1).model()
 
-    return made([[0, 1], [2, 3]]), made([0, 1, 2, 3])
+    return model([[0, 1], [2, 3]]), model([0, 1, 2, 3])
 
 
 def _batch_norm(training: int) -> onnx.ModelProto:
@@ -422,11 +422,11 @@ CASES: dict[str, Case] = {
     "add-channels": _map_channels,
     "mul-operands": _operands,
     "mul-channels": _map_channels,
-    "relu-after": _fused(broken_behind="input"),
-    "relu6-after": _fused(broken_behind="add"),
+    "relu-after": _fused(broken_after="input"),
+    "relu6-after": _fused(broken_after="add"),
     "leaky-relu-after": _leaky,
-    "batch-norm-after": _fused(broken_behind="input"),
-    "hard-functions-after": _fused(broken_behind="add"),
+    "batch-norm-after": _fused(broken_after="input"),
+    "hard-functions-after": _fused(broken_after="add"),
     "pad-fuses": _pair(lambda: _padded("reflect"), lambda: _padded("constant")),
     "max-pool-kernel": _pool_kernel,
     "average-pool-kernel": _pool_kernel,
@@ -492,7 +492,7 @@ CASES: dict[str, Case] = {
     "pad-mode": _pair(lambda: _padded("edge"), lambda: _padded("reflect")),
     "cast-types": _cast,
     "gather-indices": _gather,
-    "deconv-activation": _fused(broken_behind="deconv"),
+    "deconv-activation": _fused(broken_after="deconv"),
     "deconv-auto-pad": lambda target, kind: (
         Sketch().conv(8, 8, (4, 4), kind="deconv", strides=[2, 2], auto_pad="SAME_UPPER").model(),
         one_layer("deconv"),
@@ -506,7 +506,7 @@ CASES: dict[str, Case] = {
 
 
 def _resize_mode(target: Target, kind: str) -> Pair:
-    """TensorRT 7 reads asymmetric coordinates only, and opset 11."""
+    """TensorRT 7 supports only asymmetric coordinates and opset 11."""
     del kind
     if target.name == "tensorrt-7":
         return resize(mode="linear", opset=11), resize(
