@@ -39,7 +39,7 @@ def test_the_exit_code_is_1_if_a_layer_leaves_and_otherwise_0(
     report = capsys.readouterr().out
     assert "3 layers: 2 fit, 1 leave the accelerator" in report
     assert "leaves: swish, 1 layer (rule swish)" in report
-    assert "fix: relu or relu6" in report
+    assert "fix: use relu or relu6" in report
     assert "DPUCZDX8G_ISA0_B1024_MAX.prototxt" in report
     assert "stem: conv" not in report
     assert _run(str(swish_model), "--target", "ncnn", "--all") == 0
