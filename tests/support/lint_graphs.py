@@ -36,10 +36,10 @@ class Sketch:
         self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
-    def weights(self, *shape: int, name: str | None = None) -> str:
+    def weights(self, *shape: int, name: str | None = None, dtype: type = np.float32) -> str:
         """Add weights of zeros; return their name."""
         name = name or f"layer{len(self.initializers)}.weight"
-        self.initializers.append(numpy_helper.from_array(np.zeros(shape, np.float32), name))
+        self.initializers.append(numpy_helper.from_array(np.zeros(shape, dtype), name))
         return name
 
     def node(

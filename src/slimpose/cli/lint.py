@@ -42,14 +42,14 @@ def lint(
         json: Print JSON, with every layer and the numbers of every limit.
         listed: List the targets instead.
         every_layer: List every layer, not only those with a finding.
-        batch: Value of a free first dimension of an input (default: 1).
+        batch: Value of a free first dimension of an input; 1 if omitted.
         shape: INPUT=1x3x256x192 for an input with other free dimensions.
         allow: Operators or kinds, unknown to the target, that you know to run on it; otherwise they
             count as leaving.
         until: Tensors at which the network ends in a file of another project; what follows is
             decoding. slimpose files contain this information.
         whole: Count the normalization of the pixels and the decoding too.
-        table: Print a Markdown table of models (default: the family) on all targets.
+        table: Print a Markdown table of models, or of the family, on all targets.
     """
     if listed:
         if models or target or table:

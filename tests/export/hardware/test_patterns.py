@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto
 
@@ -13,6 +14,7 @@ from lint_graphs import Sketch, one_layer, squeeze_excite
 from slimpose.export.hardware.check import check_layers
 from slimpose.export.hardware.graph import graph_of, read_graph
 from slimpose.export.hardware.layers import Layer
+from slimpose.export.hardware.onnx_cost import cost_of_onnx
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target
 from slimpose.runtime.models import shipped
@@ -226,3 +228,14 @@ def test_the_end_of_other_networks_is_an_option() -> None:
     assert {layer.part for layer in _layers(sketch.model())} == {"body"}
     with pytest.raises(ValueError, match="no layer computes heatmaps"):
         _layers(sketch.model(), until=("heatmaps",))
+
+
+def test_the_cost_of_a_file_includes_quantized_operators(tmp_path: Path) -> None:
+    sketch = Sketch(kind=TensorProto.UINT8)
+    weights, bias = sketch.weights(4, 8, 3, 3, dtype=np.int8), sketch.weights(4, dtype=np.int32)
+    byte = [sketch.constant(0.1), sketch.constant(0, np.uint8)]
+    signed = [sketch.constant(0.1), sketch.constant(0, np.int8)]
+    sketch.node("QLinearConv", "x", *byte, weights, *signed, *byte, bias, pads=[1] * 4)
+    onnx.save(sketch.node("DequantizeLinear", "*", *byte).model(), str(tmp_path / "net.onnx"))
+    cost = cost_of_onnx(tmp_path / "net.onnx")
+    assert (cost.macs, cost.params) == (4 * 8 * 3 * 3 * 16 * 16, 4 * 8 * 3 * 3 + 4)

@@ -94,12 +94,8 @@ class _Chain:
         activated: bool = True,
     ) -> None:
         """Append a convolution with TF "SAME" padding and folded batch norm, and its activation."""
-        kernel_size, strides = (kernel, kernel), (stride, stride)
-        window = KernelWindow(
-            kernel=kernel_size,
-            stride=strides,
-            pads=same_pads(self.size, kernel_size, strides),
-        )
+        pads = same_pads(self.size, (kernel, kernel), (stride, stride))
+        window = KernelWindow(kernel=(kernel, kernel), stride=(stride, stride), pads=pads)
         size = Size(-(-self.size.height // stride), -(-self.size.width // stride))
         self._weighted(name, window, channels, size=size, groups=self.channels if depthwise else 1)
         if activated:
@@ -114,13 +110,7 @@ class _Chain:
 
     def add(self) -> None:
         """Append the addition of an earlier map of the same shape."""
-        facts: dict[str, Fact] = {
-            "operands": "same",
-            "channels": self.channels,
-            "inputs": 2,
-            "after": self.tail,
-        }
-        self._append("add", "add", facts, operators=("Add",))
+        self._append("add", "add", "Add", operands="same", channels=self.channels, inputs=2)
 
     def _weighted(
         self,
@@ -135,62 +125,45 @@ class _Chain:
         positions = self.size if transposed else size
         shape = {"groups": groups, "in_channels": self.channels, "out_channels": channels}
         weights = prod(window.kernel) * self.channels * channels // groups
-        macs = weights * positions.height * positions.width
-        facts: dict[str, Fact] = {
-            **window.facts(),
-            **shape,
-            "spatial_rank": 2,
-            "constant_weights": True,
-            "auto_pad": "NOTSET",
-            "reads_input": self.tail == "input",
-            "after": self.tail,
-        }
+        facts: dict[str, Fact] = {**window.facts(), **shape, "reads_input": self.tail == "input"}
         if transposed:
             facts |= {"output_padding_height": 0, "output_padding_width": 0}
-        kind = convolution_kind(transposed=transposed, **shape)
         read = (1, self.channels, *self.size)
         self.size, self.channels = size, channels
         self._append(
             name,
-            kind,
-            facts,
-            operators=("ConvTranspose" if transposed else "Conv",),
-            macs=macs,
+            convolution_kind(transposed=transposed, **shape),
+            "ConvTranspose" if transposed else "Conv",
             read=read,
+            macs=weights * positions.height * positions.width,
+            spatial_rank=2,
+            constant_weights=True,
+            auto_pad="NOTSET",
+            **facts,
         )
 
     def _activate(self) -> None:
-        operator = "Relu" if self.activation == "relu" else "Clip"
-        facts: dict[str, Fact] = {
-            "after": self.tail,
-            "constant_bounds": True,
-            "channels": self.channels,
-        }
-        self._append(self.activation, self.activation, facts, operators=(operator,))
+        kind, operator = self.activation, "Relu" if self.activation == "relu" else "Clip"
+        self._append(kind, kind, operator, constant_bounds=True, channels=self.channels)
 
     def _append(
         self,
         name: str,
         kind: str,
-        facts: dict[str, Fact],
+        operator: str,
         *,
-        operators: tuple[str, ...],
-        macs: int = 0,
         read: tuple[int, ...] | None = None,
+        macs: int = 0,
+        **facts: Fact,
     ) -> None:
         written = (1, self.channels, *self.size)
-        common: dict[str, Fact] = {
-            "input_type": "float",
-            "output_type": "float",
-            "rank": 4,
-            "outputs": 1,
-            "inputs": 1,
-        }
+        common: dict[str, Fact] = {"input_type": "float", "output_type": "float", "rank": 4}
+        common |= {"inputs": 1, "outputs": 1, "after": self.tail}
         self.layers.append(
             Layer(
                 name=name,
                 kind=kind,
-                operators=operators,
+                operators=(operator,),
                 inputs=(read or written,),
                 output=written,
                 macs=macs,

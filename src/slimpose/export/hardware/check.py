@@ -191,5 +191,9 @@ def _finding(rule: Rule, layer: Layer, target: Target) -> Finding:
     if rule.holds is not None:
         why += f" ({rule.holds.explain(facts)})"
     return Finding(
-        rule=rule.id, level=rule.level, why=why, fix=fill_placeholders(rule.fix, facts), source=rule.source
+        rule=rule.id,
+        level=rule.level,
+        why=why,
+        fix=fill_placeholders(rule.fix, facts),
+        source=rule.source,
     )

@@ -58,17 +58,8 @@ DERIVED_KINDS = frozenset(
         ),
         *(f"depthwise-{kind}-multiplied" for kind in ("conv", "deconv")),
         *(f"{kind}-{rank}d" for kind in ("conv", "deconv") for rank in (1, 3)),
-        *(
-            "relu6",
-            "clip",
-            "swish",
-            "hard-sigmoid",
-            "hard-swish",
-            "global-average-pool",
-            "fully-connected",
-            "matmul",
-        ),
-        *("resize-nearest", "resize-linear", "resize-cubic"),
+        *("relu6", "clip", "swish", "hard-sigmoid", "hard-swish", "global-average-pool"),
+        *("fully-connected", "matmul", "resize-nearest", "resize-linear", "resize-cubic"),
     }
 )
 """Kinds that depend on parameters, or belong to patterns of several operators."""

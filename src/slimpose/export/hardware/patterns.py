@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from slimpose.export.hardware import facts as read
 from slimpose.export.hardware.graph import Node, OnnxGraph, ancestors
@@ -13,27 +12,11 @@ from slimpose.export.hardware.layers import Fact, Layer, NetworkPart
 from slimpose.export.hardware.target import MODEL_KIND
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-_ACTIVATIONS = frozenset(
-    {
-        "relu",
-        "relu6",
-        "leaky-relu",
-        "prelu",
-        "clip",
-        "sigmoid",
-        "swish",
-        "hard-sigmoid",
-        "hard-swish",
-    }
+_IN_A_GATE = (
+    {"relu", "relu6", "leaky-relu", "prelu", "clip", "sigmoid", "swish", "hard-sigmoid"}
+    | {"hard-swish", "HardSigmoid", "conv", "fully-connected", "reshape", "batch-norm"}
+    | {"transpose"}
 )
-_IN_A_GATE = _ACTIVATIONS | {
-    "HardSigmoid",
-    "conv",
-    "fully-connected",
-    "reshape",
-    "batch-norm",
-    "transpose",
-}
 _MAX_GATE_LAYERS = 10
 _DETECTOR_OUTPUTS = ("to_logit.weight", "to_edges.weight")
 _WEIGHT_SUFFIXES = (".weight", "_weight", "/kernel", ".weight_quantized")
@@ -228,10 +211,7 @@ class _PatternSearch:
     def __init__(self, graph: OnnxGraph) -> None:
         self.graph = graph
         self.readers = graph.readers()
-
-    @cached_property
-    def _producers(self) -> dict[str, Node]:
-        return {name: node for node in self.graph.nodes for name in node.outputs}
+        self.producers = {name: node for node in graph.nodes for name in node.outputs}
 
     def patterns(self) -> list[_Pattern]:
         """Return all operators, alone or in a pattern, in the order of computation."""
@@ -264,7 +244,7 @@ class _PatternSearch:
 
     def _match_relu6(self, clip: Node) -> _Pattern | None:
         """Match relu6(x + 3) / 6 as a hard sigmoid; times x, in either order, as a hard swish."""
-        shift = self._producers.get(clip.inputs[0])
+        shift = self.producers.get(clip.inputs[0])
         if shift is None or shift.operator != "Add" or len(self.readers[clip.inputs[0]]) != 1:
             return None
         source = next(iter(read.data_inputs(self.graph, shift)), "")

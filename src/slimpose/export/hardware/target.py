@@ -21,16 +21,8 @@ ANY_KIND = "*"
 MODEL_KIND = "model"
 """The kind that rules about the whole file apply to."""
 Level = Literal["leaves", "advice"]
-_KEYS = {
-    "title",
-    "aliases",
-    "family",
-    "extends",
-    "parameters",
-    "sources",
-    "runs",
-    "refuses",
-    "limits",
+_KEYS = {"title", "aliases", "family", "extends", "parameters", "sources"} | {
+    *("runs", "refuses", "limits")
 }
 _RULE_KEYS = {"id", "on", "holds", "because", "fix", "source", "level"}
 

@@ -223,7 +223,12 @@ class _Attempt:
         self, model: onnx.ModelProto, evaluation: Evaluation, chosen: Rounding
     ) -> FloatLayerSearch:
         return FloatLayerSearch(
-            model, evaluation, chosen, ap_of=self._measure, ap_float=self.ap_float, log=self.log
+            model=model,
+            evaluation=evaluation,
+            rounding=chosen,
+            ap_of=self._measure,
+            ap_float=self.ap_float,
+            log=self.log,
         )
 
     def _fine_tuned(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx
 
@@ -24,13 +24,14 @@ class Candidate:
     ap: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FloatLayerSearch:
     """Measures models in which the layers most sensitive to rounding stay in float.
 
     Layers are ordered by sensitivity when they are first needed; each count of float layers is
     measured once.
 
-    Args:
+    Attributes:
         model: The float model.
         evaluation: Its network, and the images that sensitivity is measured on.
         rounding: How the other layers are rounded.
@@ -39,47 +40,37 @@ class FloatLayerSearch:
         log: Called with each line of progress.
     """
 
-    def __init__(
-        self,
-        model: onnx.ModelProto,
-        evaluation: Evaluation,
-        rounding: Rounding,
-        *,
-        ap_of: Callable[[onnx.ModelProto], float],
-        ap_float: float,
-        log: Log,
-    ) -> None:
-        self._model = model
-        self._evaluation = evaluation
-        self._rounding = rounding
-        self._ap_of = ap_of
-        self._ap_float = ap_float
-        self._log = log
-        self._order: list[str] | None = None
-        self._candidates: dict[int, Candidate] = {}
+    model: onnx.ModelProto
+    evaluation: Evaluation
+    rounding: Rounding
+    ap_of: Callable[[onnx.ModelProto], float]
+    ap_float: float
+    log: Log
+    _order: list[str] = field(default_factory=list, init=False)
+    _candidates: dict[int, Candidate] = field(default_factory=dict, init=False)
 
     def layers_by_sensitivity(self) -> list[str]:
         """Return the layers, those first whose rounding alone changes the maps most."""
-        if self._order is None:
-            self._log("error of the maps with a single layer rounded, the largest:")
-            measured = sensitivities(self._evaluation, self._rounding)
+        if not self._order:
+            self.log("error of the maps with a single layer rounded, the largest:")
+            measured = sensitivities(self.evaluation, self.rounding)
             for layer, error in measured[:_LISTED]:
-                self._log(f"  {error:.3%}  {_label(self._model, layer)}")
-            self._order = [layer for layer, _ in measured]
+                self.log(f"  {error:.3%}  {_label(self.model, layer)}")
+            self._order.extend(layer for layer, _ in measured)
         return self._order
 
     def loss(self, count: int) -> float:
         """Return the points of AP lost with the ``count`` most sensitive layers in float."""
         if count not in self._candidates:
-            parts = self._evaluation.parts
+            parts = self.evaluation.parts
             in_float = self.layers_by_sensitivity()[:count] if count else []
             rounded = [layer for layer in parts.layers if layer not in in_float]
-            model = self._rounding.apply(self._model, parts, rounded)
-            labels = tuple(_label(self._model, layer) for layer in in_float)
-            ap = self._ap_of(model)
+            model = self.rounding.apply(self.model, parts, rounded)
+            labels = tuple(_label(self.model, layer) for layer in in_float)
+            ap = self.ap_of(model)
             self._candidates[count] = Candidate(model, labels, ap)
-            self._log(f"{count} layers in float: AP {ap:.2f}, {self._ap_float - ap:+.2f} lost")
-        return self._ap_float - self._candidates[count].ap
+            self.log(f"{count} layers in float: AP {ap:.2f}, {self.ap_float - ap:+.2f} lost")
+        return self.ap_float - self._candidates[count].ap
 
     def fewest(self, *, max_loss: float) -> tuple[Candidate | None, dict[int, float]]:
         """Return the candidate with the fewest float layers, or None, and every loss measured.
@@ -87,7 +78,7 @@ class FloatLayerSearch:
         Args:
             max_loss: The accuracy budget, in points of AP.
         """
-        most = int(MAX_FLOAT_SHARE * len(self._evaluation.parts.layers))
+        most = int(MAX_FLOAT_SHARE * len(self.evaluation.parts.layers))
         count, losses = fewest_float_layers(self.loss, most=most, max_loss=max_loss)
         return (None if count is None else self._candidates[count]), losses
 

@@ -54,12 +54,10 @@ def _remove_round_trips(model: onnx.ModelProto) -> None:
         node.input[:] = [source.get(name, name) for name in node.input]
     for name in outputs & set(source):  # an output keeps its name: its producer writes it
         before = source[name]
+        renamed = {before: name, name: f"{name}_unused"}
         for node in graph.node:
             node.input[:] = [name if tensor == before else tensor for tensor in node.input]
-            node.output[:] = [
-                name if tensor == before else f"{name}_unused" if tensor == name else tensor
-                for tensor in node.output
-            ]
+            node.output[:] = [renamed.get(tensor, tensor) for tensor in node.output]
     while True:
         used = Counter(name for node in graph.node for name in node.input)
         unused = [
