@@ -44,10 +44,9 @@ def fit(
     model = onnx.to_onnx(onnx.random_weights(best.spec), name="", card={})
     report = check_layers(layers_of(graph_of(model)), hardware)
     _check_against_file(best, report)
+    others = found[1 : 1 + _MAX_OTHERS]
     if json:
-        print(
-            dumps(_entry(best, report, parent=parent, others=found[1 : 1 + _MAX_OTHERS]), indent=1)
-        )
+        print(dumps(_entry(best, report, parent=parent, others=others), indent=1))
         return 0
     cost = cost_of_spec(best.spec)
     name = _name(best.spec)
@@ -60,9 +59,9 @@ def fit(
     print()
     for line in report_text.format_report(report, name=name or "the network"):
         print(line)
-    if len(found) > 1:
+    if others:
         print(f"\nother networks without a finding, {len(found) - 1} in all:")
-        for other in found[1 : 1 + _MAX_OTHERS]:
+        for other in others:
             print(
                 f"  {other.macs / 1e9:.3f} GMAC, {other.inherited:.0%} of {parent}: "
                 f"{_describe(other.spec)}"
@@ -105,7 +104,7 @@ def _entry(
         "params": cost.params,
         "parent": parent,
         "inherited": round(best.inherited, 4),
-        "verdict": report_text.summary_json(report, name=_name(best.spec) or "the net"),
+        "verdict": report_text.summary_json(report, name=_name(best.spec) or "the network"),
         "others": [
             {
                 "net": loads(other.spec.to_json()),

@@ -118,29 +118,27 @@ def check_layer(
     layer: Layer, target: Target, *, allowed: AbstractSet[str] = frozenset(), whole: bool = False
 ) -> LayerVerdict:
     """Return the verdict on one layer."""
-    counts = whole or layer.part == "body"
-    if layer.kind == MODEL_KIND:
-        findings, met = _limits(layer, target)
-        return LayerVerdict(layer=layer, counts=True, findings=tuple(findings), met=tuple(met))
-    refusal = _refusal(layer, target)
+    is_model = layer.kind == MODEL_KIND
+    refusal = None if is_model else _refusal(layer, target)
+    findings, met = list[Finding](), list[tuple[str, str, str]]()
     if refusal is not None:
-        return LayerVerdict(
-            layer=layer, counts=counts, findings=(_finding(refusal, layer, target),), met=()
-        )
-    if not _runs(layer, target.runs):
-        if not _runs(layer, allowed):
-            finding = Finding(
+        findings.append(_finding(refusal, layer, target))
+    elif is_model or _runs(layer, target.runs):
+        findings, met = _limits(layer, target)
+    elif _runs(layer, allowed):
+        names = ", ".join(sorted({layer.kind, *layer.operators} & set(allowed)))
+        met.append(("allowed", f"{names}: assumed to run", "--allow"))
+    else:
+        findings.append(
+            Finding(
                 rule="not-in-the-table",
                 level="unknown",
                 why=f"{' + '.join(layer.operators) or layer.kind} is not in {target.name}'s table",
                 fix=f"find out whether it runs there and pass --allow {layer.kind}, or remove it",
                 source="; ".join(target.sources),
             )
-            return LayerVerdict(layer=layer, counts=counts, findings=(finding,), met=())
-        names = ", ".join(sorted({layer.kind, *layer.operators} & set(allowed)))
-        allowance = ("allowed", f"{names}: assumed to run", "--allow")
-        return LayerVerdict(layer=layer, counts=counts, findings=(), met=(allowance,))
-    findings, met = _limits(layer, target)
+        )
+    counts = whole or is_model or layer.part == "body"
     return LayerVerdict(layer=layer, counts=counts, findings=tuple(findings), met=tuple(met))
 
 
@@ -178,7 +176,7 @@ def _limits(layer: Layer, target: Target) -> tuple[list[Finding], list[tuple[str
                     rule=rule.id,
                     level="unknown",
                     why=f"{missing} is not known from the file; needed by {rule.holds.text}",
-                    fix="fix the shapes (--batch, --shape) and make parameters constant",
+                    fix="set all shapes (--batch, --shape) and make parameters constant",
                     source=rule.source,
                 )
             )

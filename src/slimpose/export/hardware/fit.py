@@ -22,7 +22,7 @@ MACS_TOLERANCE = 0.03
 """Networks within 3 % of the requested multiply-adds are compared; if none of them fits, the
 nearest one that does is taken."""
 _HEAD = 40
-_DECONVOLUTIONS = (32, 32, 32)
+_DECONVOLUTION = 32
 _WIDER, _DEEPER = 1.1, 1.2
 """EfficientNet's compound scaling: 1.1 times wider goes with 1.2 times deeper."""
 
@@ -70,10 +70,9 @@ def fit(
     if not gmac > 0:
         raise ValueError(f"--gmac is {gmac:g}; expected 1e9 multiply-adds, for example 0.43")
     macs = {spec: macs_of_spec(spec) for spec in _specs(target, size=size)}
-    by_distance = sorted(macs, key=lambda spec: abs(macs[spec] - gmac * 1e9))
-    near = [
-        spec for spec in by_distance if abs(macs[spec] - gmac * 1e9) <= MACS_TOLERANCE * gmac * 1e9
-    ]
+    distance = {spec: abs(count - gmac * 1e9) for spec, count in macs.items()}
+    by_distance = sorted(macs, key=lambda spec: distance[spec])
+    near = [spec for spec in by_distance if distance[spec] <= MACS_TOLERANCE * gmac * 1e9]
     fitting = [spec for spec in near if _fits(spec, target)]
     if not fitting:
         others = (spec for spec in by_distance[len(near) :] if _fits(spec, target))
@@ -92,11 +91,7 @@ def fit(
     ]
     return sorted(
         candidates,
-        key=lambda found: (
-            -found.inherited,
-            round(found.imbalance, 9),
-            abs(found.macs - gmac * 1e9),
-        ),
+        key=lambda found: (-found.inherited, round(found.imbalance, 9), distance[found.spec]),
     )
 
 
@@ -133,15 +128,9 @@ def _weighted(layers: list[Layer]) -> list[Layer]:
 
 
 def _weight_shape(layer: Layer) -> tuple[object, ...]:
-    names = (
-        "kernel_height",
-        "kernel_width",
-        "stride_height",
-        "in_channels",
-        "out_channels",
-        "groups",
-    )
-    return (layer.kind, *(layer.facts[name] for name in names))
+    names = ("kernel_height", "kernel_width", "stride_height")
+    channels = ("in_channels", "out_channels", "groups")
+    return (layer.kind, *(layer.facts[name] for name in (*names, *channels)))
 
 
 def _specs(target: Target, *, size: Size) -> Iterator[NetSpec]:
@@ -155,9 +144,7 @@ def _specs(target: Target, *, size: Size) -> Iterator[NetSpec]:
                 spec = NetSpec(
                     encoder=encoder,
                     head_width=_nearest(_HEAD, multiple),
-                    deconv_widths=tuple(
-                        _nearest(channels, multiple) for channels in _DECONVOLUTIONS
-                    ),
+                    deconv_widths=(_nearest(_DECONVOLUTION, multiple),) * 3,
                     activation="relu",
                     squeeze_excite=False,
                     size=size,

@@ -202,12 +202,12 @@ class _Attempt:
         log(f"{len(parts.layers)} layers to round; ranges from {count} images:")
         chosen = rounding.choose(evaluation, folder=self.folder, log=log, scheme=scheme)
         method = f"{scheme.name}, {chosen.method}" + ", biases corrected" * bool(chosen.biases)
-        search = self._float_layer_search(model, evaluation, chosen)
+        search = self._search(model, evaluation, chosen)
         if request.sensitivity:
             search.layers_by_sensitivity()
         if request.fine_tuning_steps and search.loss(0) > request.max_ap_loss:
             tuned = self._fine_tuned(model, evaluation, chosen)
-            search = self._float_layer_search(*tuned)
+            search = self._search(*tuned)
             method += f", {request.fine_tuning_steps} steps of fine-tuning"
         best, losses = search.fewest(max_loss=request.max_ap_loss)
         if best is None:
@@ -219,7 +219,7 @@ class _Attempt:
         file.write_bytes(candidate.SerializeToString())
         return self.ap_of(file)
 
-    def _float_layer_search(
+    def _search(
         self, model: onnx.ModelProto, evaluation: Evaluation, chosen: Rounding
     ) -> FloatLayerSearch:
         return FloatLayerSearch(
