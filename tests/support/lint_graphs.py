@@ -10,6 +10,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 Shape = Sequence[int | str]
+_SIMPLE = {
+    "relu": "Relu",
+    "leaky-relu": "LeakyRelu",
+    "sigmoid": "Sigmoid",
+    "hard-swish": "HardSwish",
+}
+_FUSED = {*_SIMPLE, "hard-sigmoid", "swish", "relu6", "clip", "prelu", "batch-norm"}
 
 
 class Sketch:
@@ -128,18 +135,7 @@ def one_layer(kind: str, *, shape: Shape = (1, 8, 16, 16)) -> onnx.ModelProto:
             else {"kernel": (3, 3), "pads": [1] * 4}
         )
         return sketch.conv(channels, channels, kind=kind, **window).model()
-    if kind in (
-        "relu",
-        "leaky-relu",
-        "sigmoid",
-        "hard-sigmoid",
-        "hard-swish",
-        "swish",
-        "relu6",
-        "clip",
-        "prelu",
-        "batch-norm",
-    ):
+    if kind in _FUSED:
         return _after_convolution(sketch.conv(channels, channels), kind, channels).model()
     if kind == "pad":
         return (
@@ -199,15 +195,8 @@ def _operator(kind: str, sketch: Sketch) -> onnx.ModelProto:
 
 def _after_convolution(sketch: Sketch, kind: str, channels: int) -> Sketch:
     before = sketch.last
-    if kind in ("relu", "leaky-relu", "sigmoid", "hard-swish"):
-        return sketch.node(
-            {
-                "relu": "Relu",
-                "leaky-relu": "LeakyRelu",
-                "sigmoid": "Sigmoid",
-                "hard-swish": "HardSwish",
-            }[kind]
-        )
+    if kind in _SIMPLE:
+        return sketch.node(_SIMPLE[kind])
     if kind == "hard-sigmoid":
         return sketch.node("HardSigmoid", alpha=1 / 6, beta=0.5)
     if kind == "swish":

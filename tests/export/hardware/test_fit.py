@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 import timm
@@ -26,36 +27,15 @@ from slimpose.network.encoder import Encoder
 from slimpose.network.family import FAMILY, family_spec
 from slimpose.network.spec import NetSpec
 
-SCALED = (
-    NetSpec(encoder="mobilenetv2_100", activation="relu", width_multiplier=1.75),
-    NetSpec(
-        encoder="mobilenetv2_100",
-        activation="relu",
-        width_multiplier=0.7,
-        depth_multiplier=1.5,
-        round_to=12,
-    ),
-    NetSpec(
-        encoder="tf_efficientnet_lite0",
-        activation="relu",
-        width_multiplier=1.1,
-        depth_multiplier=1.2,
-    ),
-    NetSpec(
-        encoder="tf_efficientnet_lite0",
-        activation="relu",
-        width_multiplier=0.6,
-        depth_multiplier=0.5,
-        round_to=16,
-    ),
-    NetSpec(
-        encoder="mobilenetv2_100",
-        activation="relu",
-        depth_multiplier=0.7,
-        encoder_stride=16,
-        deconv_widths=(32, 32),
-    ),
-)
+MOBILENET, LITE = "mobilenetv2_100", "tf_efficientnet_lite0"
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    (MOBILENET, {"width_multiplier": 1.75}),
+    (MOBILENET, {"width_multiplier": 0.7, "depth_multiplier": 1.5, "round_to": 12}),
+    (LITE, {"width_multiplier": 1.1, "depth_multiplier": 1.2}),
+    (LITE, {"width_multiplier": 0.6, "depth_multiplier": 0.5, "round_to": 16}),
+    (MOBILENET, {"depth_multiplier": 0.7, "encoder_stride": 16, "deconv_widths": (32, 32)}),
+]
+SCALED = [NetSpec(encoder=name, activation="relu", **options) for name, options in OPTIONS]
 
 
 def _shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
@@ -73,7 +53,7 @@ def test_a_wider_mobilenet_is_equal_to_timms(width: float) -> None:
             pad_type="same",
         )
         built = scaled.build(
-            NetSpec(encoder="mobilenetv2_100", width_multiplier=width), out_indices=(1, 2, 3, 4)
+            NetSpec(encoder=MOBILENET, width_multiplier=width), out_indices=(1, 2, 3, 4)
         )
     assert _shapes(built) == _shapes(expected)
     assert str(built) == str(expected)
@@ -84,7 +64,7 @@ def test_lite0_at_the_papers_scale_is_lite2() -> None:
         expected = timm.create_model(
             "tf_efficientnet_lite2", features_only=True, out_indices=(1, 2, 3, 4)
         )
-        spec = NetSpec(encoder="tf_efficientnet_lite0", width_multiplier=1.1, depth_multiplier=1.2)
+        spec = NetSpec(encoder=LITE, width_multiplier=1.1, depth_multiplier=1.2)
         built = scaled.build(spec, out_indices=(1, 2, 3, 4))
     assert _shapes(built) == _shapes(expected)
     assert str(built) == str(expected)
@@ -122,7 +102,7 @@ def test_channels_are_multiples_of_round_to(spec: NetSpec) -> None:
             {"encoder": "resnet18", "round_to": 12},
             "round_to 12 needs mobilenetv2_100, got 'resnet18'",
         ),
-        ({"encoder": "mobilenetv2_100", "round_to": 6}, "round_to is 6; expected a multiple of 4"),
+        ({"encoder": MOBILENET, "round_to": 6}, "round_to is 6; expected a multiple of 4"),
     ],
 )
 def test_unsupported_scaling_is_rejected(changes: dict[str, object], message: str) -> None:
