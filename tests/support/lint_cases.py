@@ -1,6 +1,6 @@
-"""For every limit of every target: a graph that breaks it and one that is just inside.
+"""For every limit of every target: a model that breaks it and one exactly at the limit.
 
-A rule whose id is not here fails ``test_lint_rules.py``: write its case when you write the rule.
+A rule without a case fails in ``test_rules.py``: add a case with every new rule.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lint_graphs import Sketch, one_layer, resize, sliced
 from slimpose.export.hardware.target import Target
 
 Pair = tuple[onnx.ModelProto, onnx.ModelProto]
-"""Broken, just inside."""
+"""A model that breaks the limit, and one at the limit."""
 Case = Callable[[Target, str], Pair]
 
 
@@ -31,7 +31,7 @@ def _isa1(target: Target) -> bool:
 def _conv(
     kind: str, channels: int, kernel: tuple[int, int] = (1, 1), **attributes: Any
 ) -> onnx.ModelProto:
-    """One convolution of a 32x32 map, as many channels out as in unless told."""
+    """Return one convolution of a 32x32 map; ``out`` channels are as many as inputs by default."""
     out = attributes.pop("out", channels)
     size = attributes.pop("size", (32, 32))
     return Sketch((1, channels, *size)).conv(out, channels, kernel, kind=kind, **attributes).model()
@@ -42,10 +42,10 @@ def _kernel(target: Target, kind: str) -> Pair:
 
 
 def _stride(target: Target, kind: str) -> Pair:
-    def made(stride: int) -> onnx.ModelProto:
+    def model(stride: int) -> onnx.ModelProto:
         return _conv(kind, _parallel(target), (9, 9), strides=[stride, stride])
 
-    return made(9), made(8)
+    return model(9), model(8)
 
 
 def _conv_padding(target: Target, kind: str) -> Pair:
@@ -64,12 +64,12 @@ def _dilation(target: Target, kind: str) -> Pair:
 
 
 def _narrow(target: Target, kind: str) -> dict[str, Any]:
-    """Few channels out, where in and out are two things, so that only one limit is at stake."""
+    """Return few output channels, if they may differ, so that only one limit is tested."""
     return {} if kind.startswith("depthwise") else {"out": _parallel(target)}
 
 
 def _bank(target: Target, kind: str) -> Pair:
-    """The paper's figure 3: 5x5 kernels, 648 channels on B1024."""
+    """Return the case of the paper's figure 3: 5x5 kernels, 648 channels on B1024."""
     most = int(target.parameters["bank_depth"]) // 25 * _parallel(target)
     return (
         _conv(kind, most + _parallel(target), (5, 5), **_narrow(target, kind)),
@@ -149,8 +149,8 @@ def _map_channels(target: Target, kind: str) -> Pair:
     return _two_maps(kind.capitalize(), most + 1), _two_maps(kind.capitalize(), most)
 
 
-def _fused(*, broken_behind: str) -> Case:
-    """An activation behind something it cannot fuse into, and behind a convolution."""
+def _fused(*, broken_after: str) -> Case:
+    """Return an activation after a layer it cannot be fused into, and after a convolution."""
     operators = {
         "relu": ("Relu", {}),
         "leaky-relu": ("LeakyRelu", {}),
@@ -161,10 +161,10 @@ def _fused(*, broken_behind: str) -> Case:
     def case(target: Target, kind: str) -> Pair:
         channels = _parallel(target) if "channel_parallel" in target.parameters else 8
         sketch = Sketch((1, channels, 16, 16))
-        if broken_behind == "add":
+        if broken_after == "add":
             sketch.node("Add", "x", sketch.input("z", (1, channels, 16, 16)))
-        elif broken_behind != "input":
-            sketch.conv(channels, channels, (4, 4), kind=broken_behind)
+        elif broken_after != "input":
+            sketch.conv(channels, channels, (4, 4), kind=broken_after)
         if kind == "relu6":
             sketch.node("Clip", "*", sketch.constant(0.0), sketch.constant(6.0))
         elif kind == "batch-norm":
@@ -180,13 +180,7 @@ def _fused(*, broken_behind: str) -> Case:
 
 
 def _leaky(target: Target, kind: str) -> Pair:
-    return _fused(broken_behind="add" if _isa1(target) else "depthwise-conv")(target, kind)
-
-
-def _padded(mode: str, **_: Any) -> onnx.ModelProto:
-    sketch = Sketch()
-    pads = sketch.constant([0, 0, 1, 1] * 2, np.int64)
-    return sketch.node("Pad", "*", pads, mode=mode).conv(8, 8, (3, 3)).model()
+    return _fused(broken_after="add" if _isa1(target) else "depthwise-conv")(target, kind)
 
 
 def _pool(
@@ -215,24 +209,24 @@ def _pool_stride(target: Target, kind: str) -> Pair:
 
 
 def _alu_padding(target: Target, kind: str) -> Pair:
-    def made(pad: int) -> onnx.ModelProto:
+    def model(pad: int) -> onnx.ModelProto:
         if kind == "depthwise-conv":
             return _conv(kind, _parallel(target), (1, 17), pads=[0, pad, 0, 0])
         return _pool(kind, (1, 17), pads=[0, pad, 0, 0])
 
-    return made(16), made(15)
+    return model(16), model(15)
 
 
 def _multiple(target: Target, kind: str) -> Pair:
     multiple = int(target.parameters["channel_multiple"])
 
-    def made(channels: int) -> onnx.ModelProto:
+    def model(channels: int) -> onnx.ModelProto:
         out = channels if kind.startswith("depthwise") else multiple
         return (
             Sketch((1, 3, 32, 32)).conv(channels, 3).conv(out, channels, (4, 4), kind=kind).model()
         )
 
-    return made(multiple + 1), made(multiple)
+    return model(multiple + 1), model(multiple)
 
 
 def _opset(target: Target, kind: str) -> Pair:
@@ -269,26 +263,10 @@ def _pool_dilation(target: Target, kind: str) -> Pair:
     )
 
 
-def _indices(target: Target, kind: str) -> Pair:
-    del target, kind
-    both = Sketch().node("MaxPool", outputs=2, kernel_shape=[2, 2])
-    return both.model("y0", "y0_1"), Sketch().node("MaxPool", kernel_shape=[2, 2]).model()
-
-
-def _top_k(target: Target, kind: str) -> Pair:
-    del target, kind
-
-    def made(count: int) -> onnx.ModelProto:
-        sketch = Sketch((1, 5000))
-        return sketch.node("TopK", "*", sketch.constant([count], np.int64), outputs=2).model()
-
-    return made(3840), made(3839)
-
-
 def _axes(target: Target, kind: str) -> Pair:
     del target
 
-    def made(*, constant: bool) -> onnx.ModelProto:
+    def model(*, constant: bool) -> onnx.ModelProto:
         sketch = Sketch((1, 8, 1, 16))
         axes = (
             sketch.constant([2], np.int64)
@@ -297,20 +275,20 @@ def _axes(target: Target, kind: str) -> Pair:
         )
         return sketch.node(kind, "*", axes).model()
 
-    return made(constant=False), made(constant=True)
+    return model(constant=False), model(constant=True)
 
 
 def _from_input(
-    operator: str, shape: tuple[int, ...], good: Callable[[], onnx.ModelProto], place: int = 1
+    operator: str, shape: tuple[int, ...], valid: Callable[[], onnx.ModelProto], place: int = 1
 ) -> Case:
-    """A parameter that the graph's user gives instead of a constant."""
+    """Return a model whose parameter is a graph input, and one whose parameter is constant."""
 
     def case(target: Target, kind: str) -> Pair:
         del target, kind
         sketch = Sketch(opset=11)
-        given = sketch.input("given", shape)
+        parameter = sketch.input("parameter", shape)
         others = [sketch.constant([1.0] * 8) for _ in range(place - 1)]
-        return sketch.node(operator, "*", *others, given).model(), good()
+        return sketch.node(operator, "*", *others, parameter).model(), valid()
 
     return case
 
@@ -330,21 +308,12 @@ def _slice_axes(target: Target, kind: str) -> Pair:
     return sketch.node("Slice", "*", starts, ends, axes).model(), sliced((1, 8, 16, 16))
 
 
-def _joined(operator: str, count: int, **attributes: Any) -> onnx.ModelProto:
-    sketch = Sketch()
-    return sketch.node(
-        operator,
-        *(sketch.input(f"z{place}", (1, 8, 16, 16)) for place in range(count)),
-        **attributes,
-    ).model()
-
-
 def _with(attributes: tuple[dict[str, Any], dict[str, Any]], **common: Any) -> Case:
-    """Two resizes."""
-    broken, inside = attributes
+    """Return two resizes."""
+    broken, valid = attributes
     return lambda target, kind: (
         resize(**{"mode": _mode(kind), **common, **broken}),
-        resize(**{"mode": _mode(kind), **common, **inside}),
+        resize(**{"mode": _mode(kind), **common, **valid}),
     )
 
 
@@ -352,48 +321,47 @@ def _mode(kind: str) -> str:
     return "linear" if kind.endswith("linear") else "nearest"
 
 
-def _pair(broken: Callable[[], onnx.ModelProto], inside: Callable[[], onnx.ModelProto]) -> Case:
-    return lambda target, kind: (broken(), inside())
+def _models(model: Callable[[Any], onnx.ModelProto], broken: Any, valid: Any) -> Case:
+    """Return a model with a broken value, and one with a valid value."""
+    return lambda target, kind: (model(broken), model(valid))
 
 
-def _pads(target: Target, kind: str) -> Pair:
-    del target, kind
+def _padded(mode: str, amount: int = 1) -> onnx.ModelProto:
     sketch = Sketch()
-    cut = sketch.constant([0, 0, -1, -1] * 2, np.int64)
-    return sketch.node("Pad", "*", cut).model(), _padded("constant")
+    pads = sketch.constant([0, 0, amount, amount] * 2, np.int64)
+    return sketch.node("Pad", "*", pads, mode=mode).conv(8, 8, (3, 3)).model()
 
 
-def _mean_rank(target: Target, kind: str) -> Pair:
-    del target, kind
-    return Sketch((1, 8, 4, 4, 4)).node("GlobalAveragePool").model(), Sketch().node(
-        "GlobalAveragePool"
-    ).model()
+def _indices(outputs: tuple[str, ...]) -> onnx.ModelProto:
+    return Sketch().node("MaxPool", outputs=len(outputs), kernel_shape=[2, 2]).model(*outputs)
+
+
+def _top_k(count: int) -> onnx.ModelProto:
+    sketch = Sketch((1, 5000))
+    return sketch.node("TopK", "*", sketch.constant([count], np.int64), outputs=2).model()
+
+
+def _joined(operator: str, count: int, **attributes: Any) -> onnx.ModelProto:
+    sketch = Sketch()
+    inputs = [sketch.input(f"z{number}", (1, 8, 16, 16)) for number in range(count)]
+    return sketch.node(operator, *inputs, **attributes).model()
+
+
+def _split(count: int) -> onnx.ModelProto:
+    sketch = Sketch((1, 20, 4, 4)).node("Split", outputs=count, axis=1, num_outputs=count)
+    return sketch.model("y0", "y0_1", f"y0_{count - 1}")
+
+
+def _gather(indices: list[Any]) -> onnx.ModelProto:
+    sketch = Sketch()
+    return sketch.node("Gather", "*", sketch.constant(indices, np.int64), axis=1).model()
 
 
 def _blocks(target: Target, kind: str) -> Pair:
     del target
     operator = "DepthToSpace" if kind.startswith("depth") else "SpaceToDepth"
-    return Sketch().node(operator, blocksize=1).model(), Sketch().node(
-        operator, blocksize=2
-    ).model()
-
-
-def _cast(target: Target, kind: str) -> Pair:
-    del target, kind
-    return (
-        Sketch(kind=TensorProto.UINT8).node("Cast", to=TensorProto.FLOAT).model(),
-        Sketch(kind=TensorProto.INT32).node("Cast", to=TensorProto.FLOAT).model(),
-    )
-
-
-def _gather(target: Target, kind: str) -> Pair:
-    del target, kind
-
-    def made(indices: list[Any]) -> onnx.ModelProto:
-        sketch = Sketch()
-        return sketch.node("Gather", "*", sketch.constant(indices, np.int64), axis=1).model()
-
-    return made([[0, 1], [2, 3]]), made([0, 1, 2, 3])
+    broken, valid = (Sketch().node(operator, blocksize=size).model() for size in (1, 2))
+    return broken, valid
 
 
 def _batch_norm(training: int) -> onnx.ModelProto:
@@ -402,6 +370,15 @@ def _batch_norm(training: int) -> onnx.ModelProto:
     return sketch.node(
         "BatchNormalization", "*", *ones, outputs=3 if training else 1, training_mode=training
     ).model()
+
+
+def _resize_mode(target: Target, kind: str) -> Pair:
+    """TensorRT 7 supports only asymmetric coordinates and opset 11."""
+    del kind
+    if target.name == "tensorrt-7":
+        valid = {"opset": 11, "coordinate_transformation_mode": "asymmetric"}
+        return resize(mode="linear", opset=11), resize(mode="linear", **valid)
+    return resize(mode="cubic"), resize(mode="linear")
 
 
 CASES: dict[str, Case] = {
@@ -422,12 +399,12 @@ CASES: dict[str, Case] = {
     "add-channels": _map_channels,
     "mul-operands": _operands,
     "mul-channels": _map_channels,
-    "relu-after": _fused(broken_behind="input"),
-    "relu6-after": _fused(broken_behind="add"),
+    "relu-after": _fused(broken_after="input"),
+    "relu6-after": _fused(broken_after="add"),
     "leaky-relu-after": _leaky,
-    "batch-norm-after": _fused(broken_behind="input"),
-    "hard-functions-after": _fused(broken_behind="add"),
-    "pad-fuses": _pair(lambda: _padded("reflect"), lambda: _padded("constant")),
+    "batch-norm-after": _fused(broken_after="input"),
+    "hard-functions-after": _fused(broken_after="add"),
+    "pad-fuses": _models(_padded, "reflect", "constant"),
     "max-pool-kernel": _pool_kernel,
     "average-pool-kernel": _pool_kernel,
     "pool-stride": _pool_stride,
@@ -441,15 +418,16 @@ CASES: dict[str, Case] = {
     "pool-rank": _rank,
     "rank": _rank,
     "pool-dilation": _pool_dilation,
-    "max-pool-indices": _indices,
-    "top-k": _top_k,
+    "max-pool-indices": _models(_indices, ("y0", "y0_1"), ("y0",)),
+    "top-k": _models(_top_k, 3840, 3839),
     "reduce-axes": _axes,
     "constant-axes": _axes,
     "deconv-weights": _from_input("ConvTranspose", (8, 8, 4, 4), lambda: one_layer("deconv")),
     "clip-bounds": _from_input("Clip", (), lambda: one_layer("clip")),
     "instance-norm-weights": _from_input("InstanceNormalization", (8,), _instance_norm, place=2),
-    "pad-map": _pair(lambda: _padded("reflect"), lambda: _padded("constant")),
+    "pad-map": _models(_padded, "reflect", "constant"),
     "slice-axes": _slice_axes,
+    "resize-mode": _resize_mode,
     "resize-rounding": _with(
         ({"nearest_mode": "ceil"}, {"nearest_mode": "floor"}),
         opset=11,
@@ -463,56 +441,35 @@ CASES: dict[str, Case] = {
         )
     ),
     "two-operands": lambda target, kind: (_joined(kind, 3), _joined(kind, 2)),
-    "concat-inputs": _pair(
-        lambda: _joined("Concat", 5, axis=1), lambda: _joined("Concat", 4, axis=1)
-    ),
+    "concat-inputs": _models(lambda count: _joined("Concat", count, axis=1), 5, 4),
     "pool-one": lambda target, kind: (
         _pool(kind, (1, 1), strides=[2, 2]),
         _pool(kind, (2, 2), strides=[2, 2]),
     ),
-    "pads": _pads,
+    "pads": _models(lambda amount: _padded("constant", amount), -1, 1),
     "prelu-slope": _from_input("PRelu", (8, 1, 1), lambda: one_layer("prelu")),
     "resize-size": _with(({"constant": False}, {})),
-    "mean-rank": _mean_rank,
-    "split-outputs": _pair(
-        lambda: (
-            Sketch((1, 20, 4, 4))
-            .node("Split", outputs=5, axis=1, num_outputs=5)
-            .model("y0", "y0_1", "y0_4")
-        ),
-        lambda: (
-            Sketch((1, 20, 4, 4))
-            .node("Split", outputs=4, axis=1, num_outputs=4)
-            .model("y0", "y0_1", "y0_3")
-        ),
+    "mean-rank": _models(
+        lambda shape: Sketch(shape).node("GlobalAveragePool").model(), (1, 8, 4, 4, 4), (1, 8, 4, 4)
     ),
-    "slice-steps": _pair(lambda: sliced((1, 8, 16, 16), step=2), lambda: sliced((1, 8, 16, 16))),
-    "slice-rank": _pair(lambda: sliced((8, 16)), lambda: sliced((1, 8, 16))),
+    "split-outputs": _models(_split, 5, 4),
+    "slice-steps": _models(lambda step: sliced((1, 8, 16, 16), step=step), 2, 1),
+    "slice-rank": _models(sliced, (8, 16), (1, 8, 16)),
     "block-size": _blocks,
-    "pad-mode": _pair(lambda: _padded("edge"), lambda: _padded("reflect")),
-    "cast-types": _cast,
-    "gather-indices": _gather,
-    "deconv-activation": _fused(broken_behind="deconv"),
+    "pad-mode": _models(_padded, "edge", "reflect"),
+    "cast-types": _models(
+        lambda kind: Sketch(kind=kind).node("Cast", to=TensorProto.FLOAT).model(),
+        TensorProto.UINT8,
+        TensorProto.INT32,
+    ),
+    "gather-indices": _models(_gather, [[0, 1], [2, 3]], [0, 1, 2, 3]),
+    "deconv-activation": _fused(broken_after="deconv"),
     "deconv-auto-pad": lambda target, kind: (
         Sketch().conv(8, 8, (4, 4), kind="deconv", strides=[2, 2], auto_pad="SAME_UPPER").model(),
         one_layer("deconv"),
     ),
-    "depth-to-space-order": _pair(
-        lambda: Sketch().node("DepthToSpace", blocksize=2, mode="DCR").model(),
-        lambda: Sketch().node("DepthToSpace", blocksize=2, mode="CRD").model(),
+    "depth-to-space-order": _models(
+        lambda mode: Sketch().node("DepthToSpace", blocksize=2, mode=mode).model(), "DCR", "CRD"
     ),
-    "batch-norm-mode": _pair(lambda: _batch_norm(1), lambda: _batch_norm(0)),
+    "batch-norm-mode": _models(_batch_norm, 1, 0),
 }
-
-
-def _resize_mode(target: Target, kind: str) -> Pair:
-    """TensorRT 7 reads asymmetric coordinates only, and opset 11."""
-    del kind
-    if target.name == "tensorrt-7":
-        return resize(mode="linear", opset=11), resize(
-            mode="linear", opset=11, coordinate_transformation_mode="asymmetric"
-        )
-    return resize(mode="cubic"), resize(mode="linear")
-
-
-CASES["resize-mode"] = _resize_mode

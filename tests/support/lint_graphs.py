@@ -1,4 +1,4 @@
-"""Tiny ONNX graphs for the linter's tests: one layer each, just inside or just outside a limit."""
+"""Tiny ONNX models for the tests of the linter, mostly of a single layer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 Shape = Sequence[int | str]
+_SIMPLE = {
+    "relu": "Relu",
+    "leaky-relu": "LeakyRelu",
+    "sigmoid": "Sigmoid",
+    "hard-swish": "HardSwish",
+}
+_FUSED = {*_SIMPLE, "hard-sigmoid", "swish", "relu6", "clip", "prelu", "batch-norm"}
 
 
 class Sketch:
-    """A graph put together node by node; the last output is the graph's."""
+    """Builds a graph node by node; the last output is the graph's output."""
 
     def __init__(
         self, shape: Shape = (1, 8, 16, 16), *, kind: int = TensorProto.FLOAT, opset: int = 18
@@ -26,20 +33,20 @@ class Sketch:
         self.last = "x"
 
     def input(self, name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> str:
-        """Add an input."""
+        """Add an input; return its name."""
         self.inputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
         return name
 
     def constant(self, value: Any, dtype: type = np.float32) -> str:
-        """Add a constant."""
+        """Add a constant; return its name."""
         name = f"constant_{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
-    def weights(self, *shape: int, name: str | None = None) -> str:
-        """Add zeros."""
+    def weights(self, *shape: int, name: str | None = None, dtype: type = np.float32) -> str:
+        """Add weights of zeros; return their name."""
         name = name or f"layer{len(self.initializers)}.weight"
-        self.initializers.append(numpy_helper.from_array(np.zeros(shape, np.float32), name))
+        self.initializers.append(numpy_helper.from_array(np.zeros(shape, dtype), name))
         return name
 
     def node(
@@ -50,7 +57,7 @@ class Sketch:
         output: str | None = None,
         **attributes: Any,
     ) -> Sketch:
-        """Add an operator; "*" among the inputs is the last output, which is the only input by default."""
+        """Add an operator; the input "*" is the last output, which is the default input."""
         read = [self.last if name == "*" else name for name in inputs or ("*",)]
         first = output or f"y{len(self.nodes)}"
         names = [first, *(f"{first}_{place}" for place in range(1, outputs))]
@@ -73,7 +80,7 @@ class Sketch:
         name: str | None = None,
         **attributes: Any,
     ) -> Sketch:
-        """Add a convolution of one of the linter's kinds."""
+        """Add a convolution of one of the linter's kinds with ``read`` input channels."""
         groups = {"depthwise": read, "grouped": 2}.get(kind.partition("-")[0], 1)
         if "deconv" in kind:
             weights = self.weights(read, channels // groups, *kernel, name=name)
@@ -85,7 +92,7 @@ class Sketch:
         )
 
     def model(self, *outputs: str) -> onnx.ModelProto:
-        """Return the model; the outputs' shapes are left to inference."""
+        """Return the model, without the shapes of its outputs."""
         domains = {node.domain for node in self.nodes if node.domain}
         graph = helper.make_graph(
             self.nodes,
@@ -99,21 +106,21 @@ class Sketch:
         )
         for value in graph.output:
             value.ClearField("type")
-        made = helper.make_model(
+        model = helper.make_model(
             graph,
             opset_imports=[
                 helper.make_opsetid("", self.opset),
                 *(helper.make_opsetid(domain, 1) for domain in sorted(domains)),
             ],
         )
-        helper.set_model_props(made, self.metadata)
-        return made
+        helper.set_model_props(model, self.metadata)
+        return model
 
 
 def one_layer(kind: str, *, shape: Shape = (1, 8, 16, 16)) -> onnx.ModelProto:
-    """Return a model with one plain layer of a kind, or of an ONNX operator of that name.
+    """Return a model with one layer of a kind, or of an ONNX operator of that name.
 
-    What a chip fuses is put where it would be fused: right behind a convolution.
+    Layers that hardware fuses come right after a convolution.
     """
     channels = int(shape[1])
     sketch = Sketch(shape)
@@ -128,19 +135,8 @@ def one_layer(kind: str, *, shape: Shape = (1, 8, 16, 16)) -> onnx.ModelProto:
             else {"kernel": (3, 3), "pads": [1] * 4}
         )
         return sketch.conv(channels, channels, kind=kind, **window).model()
-    if kind in (
-        "relu",
-        "leaky-relu",
-        "sigmoid",
-        "hard-sigmoid",
-        "hard-swish",
-        "swish",
-        "relu6",
-        "clip",
-        "prelu",
-        "batch-norm",
-    ):
-        return _behind(sketch.conv(channels, channels), kind, channels).model()
+    if kind in _FUSED:
+        return _after_convolution(sketch.conv(channels, channels), kind, channels).model()
     if kind == "pad":
         return (
             sketch.node("Pad", "*", sketch.constant([0, 0, 1, 1] * 2, np.int64))
@@ -179,7 +175,7 @@ def one_layer(kind: str, *, shape: Shape = (1, 8, 16, 16)) -> onnx.ModelProto:
 
 
 def _operator(kind: str, sketch: Sketch) -> onnx.ModelProto:
-    """An operator with as many inputs as it must have."""
+    """Return a model of one operator with the required number of inputs."""
     if kind == "Cast":
         return Sketch(kind=TensorProto.INT32).node("Cast", to=TensorProto.FLOAT).model()
     if kind in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum"):
@@ -193,21 +189,14 @@ def _operator(kind: str, sketch: Sketch) -> onnx.ModelProto:
     if not onnx.defs.has(kind):
         return sketch.node(f"made.up::{kind}").model()
     schema = onnx.defs.get_schema(kind)
-    inputs = ["*" if place == 0 else "x" for place in range(max(schema.min_input, 1))]
+    inputs = ["x"] * max(schema.min_input, 1)
     return sketch.node(kind, *inputs, outputs=max(schema.min_output, 1)).model()
 
 
-def _behind(sketch: Sketch, kind: str, channels: int) -> Sketch:
+def _after_convolution(sketch: Sketch, kind: str, channels: int) -> Sketch:
     before = sketch.last
-    if kind in ("relu", "leaky-relu", "sigmoid", "hard-swish"):
-        return sketch.node(
-            {
-                "relu": "Relu",
-                "leaky-relu": "LeakyRelu",
-                "sigmoid": "Sigmoid",
-                "hard-swish": "HardSwish",
-            }[kind]
-        )
+    if kind in _SIMPLE:
+        return sketch.node(_SIMPLE[kind])
     if kind == "hard-sigmoid":
         return sketch.node("HardSigmoid", alpha=1 / 6, beta=0.5)
     if kind == "swish":
@@ -228,7 +217,7 @@ def _gemm() -> onnx.ModelProto:
 
 
 def sliced(shape: Shape, *, step: int = 1) -> onnx.ModelProto:
-    """Return a model of one slice of the last-but-one dimension."""
+    """Return a model of one slice of the second to last dimension."""
     sketch = Sketch(shape)
     starts, ends, axes, steps = (sketch.constant([value], np.int64) for value in (0, 2, -2, step))
     return sketch.node("Slice", "*", starts, ends, axes, steps).model()
@@ -254,7 +243,7 @@ def resize(
 def squeeze_excite(
     channels: int = 8, *, gate: str = "Sigmoid", mean: bool = False
 ) -> onnx.ModelProto:
-    """Return a convolution, swish and a squeeze-and-excite block as timm builds it."""
+    """Return a convolution, swish and a squeeze-and-excite block as in timm."""
     sketch = Sketch((1, channels, 16, 12)).conv(channels, channels)
     before = sketch.last
     sketch.node("Sigmoid").node("Mul", before, "*")

@@ -14,7 +14,7 @@ from slimpose.runtime.models import shipped
 if TYPE_CHECKING:
     from slimpose.export.hardware.layers import Layer
 
-TABLE_NETS = ("b1", "lite1", "mnv2", "dpu", "dpu-b2304")
+TABLE_MODELS = ("b1", "lite1", "mnv2", "dpu", "dpu-b2304")
 
 
 def lint(
@@ -31,54 +31,55 @@ def lint(
     whole: bool = False,
     table: bool = False,
 ) -> int:
-    """Tell which layers of a model a chip or a runtime computes, which it does not, why, and what would mend it.
+    """Report which layers of a model a hardware target computes, which it does not, why, and a fix.
 
     The exit code is 1 if any layer would leave the accelerator.
 
     Args:
-        models: An ONNX file, a shipped model's name, or a net of the family (made untrained, which
-            needs PyTorch).
-        target: The chip or runtime, or your own .toml file; --list tells them.
+        models: An ONNX file, the name of a shipped model, or a network of the family (built
+            untrained, which needs PyTorch).
+        target: The hardware target: a chip or runtime of --list, or your own .toml file.
         json: Print JSON, with every layer and the numbers of every limit.
         listed: List the targets instead.
-        every_layer: Tell every layer, not only those with a finding.
-        batch: What a free first dimension of an input becomes; 1 by default.
+        every_layer: List every layer, not only those with a finding.
+        batch: Value of a free first dimension of an input; 1 if omitted.
         shape: INPUT=1x3x256x192 for an input with other free dimensions.
-        allow: Operators or kinds that the target's table does not know and that you answer for;
-            without it they count as leaving.
-        until: Tensors that end the network in a file that is not ours: what lies behind is
-            decoding. Ours tell it.
-        whole: Count the preparation of the pixels and the decoding too.
-        table: Print a Markdown table of models (the family's by default) on all targets.
+        allow: Operators or kinds, unknown to the target, that you know to run on it; otherwise they
+            count as leaving.
+        until: Tensors at which the network ends in a file of another project; what follows is
+            decoding. slimpose files contain this information.
+        whole: Count the normalization of the pixels and the decoding too.
+        table: Print a Markdown table of models, or of the family, on all targets.
     """
     if listed:
         if models or target or table:
             raise ValueError(
-                "--list tells the targets; expected no MODEL, no --target, no --table with it"
+                "--list prints the targets; expected no MODEL, no --target and no --table with it"
             )
         return _list(json=json)
-    shapes = dict(_shape(report_text) for report_text in shape)
+    shapes = dict(_parse_shape(text) for text in shape)
     if table:
         if target is not None:
-            raise ValueError("--table is about all targets; expected no --target")
-        names = models or TABLE_NETS
-        read = {name: _layers(name, batch=batch, shapes=shapes, until=until) for name in names}
-        return _table(read, json=json, allow=allow, whole=whole)
+            raise ValueError("--table covers all targets; expected no --target")
+        names = models or TABLE_MODELS
+        layers = {name: _layers(name, batch=batch, shapes=shapes, until=until) for name in names}
+        return _table(layers, json=json, allow=allow, whole=whole)
     if len(models) != 1 or target is None:
         raise ValueError(
-            "expected one MODEL and --target NAME, for example: slimpose lint mnv2 --target dpu-b1024"
+            "expected one MODEL and --target NAME, for example: slimpose lint mnv2 "
+            "--target dpu-b1024"
         )
     from slimpose.export.hardware import report_text
     from slimpose.export.hardware.check import check_layers
     from slimpose.export.hardware.target import load_target
 
-    chip = load_target(target)
+    hardware = load_target(target)
     layers = _layers(models[0], batch=batch, shapes=shapes, until=until)
-    report = check_layers(layers, chip, allowed=set(allow), whole=whole)
+    report = check_layers(layers, hardware, allowed=set(allow), whole=whole)
     if json:
-        print(dumps(report_text.as_json(report, name=models[0]), indent=1))
+        print(dumps(report_text.report_json(report, name=models[0]), indent=1))
     else:
-        for line in report_text.lines(report, name=models[0], every_layer=every_layer):
+        for line in report_text.format_report(report, name=models[0], every_layer=every_layer):
             print(line)
     return 1 if report.leaving else 0
 
@@ -86,7 +87,7 @@ def lint(
 def _layers(
     name: str, *, batch: int | None, shapes: Mapping[str, Sequence[int]], until: Sequence[str]
 ) -> list[Layer]:
-    """The layers of a file, of a shipped model, or of a net made for this."""
+    """Return the layers of a file, of a shipped model, or of an untrained network of the family."""
     from slimpose.export.hardware.graph import graph_of, read_graph
     from slimpose.export.hardware.patterns import layers_of
 
@@ -94,14 +95,14 @@ def _layers(
     if name in known or Path(name).is_file():
         graph = read_graph(known.get(name, Path(name)), batch=batch, shapes=shapes)
     elif Path(name).suffix == ".onnx" or len(Path(name).parts) > 1:
-        raise FileNotFoundError(f"no model {name}")
+        raise FileNotFoundError(f"no model file {name}")
     else:
         from slimpose.network.family import FAMILY, family_spec
 
         if name not in FAMILY:
             raise ValueError(
-                f"no model is named {name!r}; expected an ONNX file, one of {', '.join(known)} (shipped), "
-                f"or one of {', '.join(FAMILY)} (the family)"
+                f"no model is named {name!r}; expected an ONNX file, one of {', '.join(known)} "
+                f"(shipped), or one of {', '.join(FAMILY)} (the family)"
             )
         from slimpose.export import onnx
         from slimpose.network.weights import random_network
@@ -114,7 +115,7 @@ def _layers(
     return layers_of(graph, until=until)
 
 
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, numbers = text.rpartition("=")
     parts = numbers.lower().split("x")
     if not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
@@ -156,7 +157,7 @@ def _list(*, json: bool) -> int:
 
 
 def _table(
-    read: Mapping[str, Sequence[Layer]], *, json: bool, allow: Sequence[str], whole: bool
+    models: Mapping[str, Sequence[Layer]], *, json: bool, allow: Sequence[str], whole: bool
 ) -> int:
     from slimpose.export.hardware import report_text
     from slimpose.export.hardware.check import check_layers
@@ -167,19 +168,19 @@ def _table(
             target.name,
             [
                 check_layers(layers, target, allowed=set(allow), whole=whole)
-                for layers in read.values()
+                for layers in models.values()
             ],
         )
         for target in all_targets()
     ]
     if json:
         cells = [
-            report_text.cell_json(report, name=name)
+            report_text.summary_json(report, name=name)
             for _, reports in rows
-            for name, report in zip(read, reports, strict=True)
+            for name, report in zip(models, reports, strict=True)
         ]
         print(dumps(cells, indent=1))
     else:
-        for line in report_text.markdown(rows, list(read)):
+        for line in report_text.format_table(rows, list(models)):
             print(line)
     return 0

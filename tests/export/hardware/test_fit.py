@@ -1,9 +1,10 @@
-"""The search for a net that fits, and the nets it scales."""
+"""The search for a network that fits, and the scaled networks."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 import timm
@@ -12,7 +13,13 @@ from timm.models.efficientnet import _gen_mobilenet_v2
 
 from slimpose.cli.main import main
 from slimpose.export.hardware.arithmetic import layers_of_spec, macs_of_spec
-from slimpose.export.hardware.fit import NEAR, fit, has_finding, inherited_share, parent_layers
+from slimpose.export.hardware.fit import (
+    MACS_TOLERANCE,
+    fit,
+    has_finding,
+    inherited_share,
+    parent_layers,
+)
 from slimpose.export.hardware.target import load_target
 from slimpose.network import scaled
 from slimpose.network.cost import cost_of_spec
@@ -20,36 +27,15 @@ from slimpose.network.encoder import Encoder
 from slimpose.network.family import FAMILY, family_spec
 from slimpose.network.spec import NetSpec
 
-SCALED = (
-    NetSpec(encoder="mobilenetv2_100", activation="relu", width_multiplier=1.75),
-    NetSpec(
-        encoder="mobilenetv2_100",
-        activation="relu",
-        width_multiplier=0.7,
-        depth_multiplier=1.5,
-        round_to=12,
-    ),
-    NetSpec(
-        encoder="tf_efficientnet_lite0",
-        activation="relu",
-        width_multiplier=1.1,
-        depth_multiplier=1.2,
-    ),
-    NetSpec(
-        encoder="tf_efficientnet_lite0",
-        activation="relu",
-        width_multiplier=0.6,
-        depth_multiplier=0.5,
-        round_to=16,
-    ),
-    NetSpec(
-        encoder="mobilenetv2_100",
-        activation="relu",
-        depth_multiplier=0.7,
-        encoder_stride=16,
-        deconv_widths=(32, 32),
-    ),
-)
+MOBILENET, LITE = "mobilenetv2_100", "tf_efficientnet_lite0"
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    (MOBILENET, {"width_multiplier": 1.75}),
+    (MOBILENET, {"width_multiplier": 0.7, "depth_multiplier": 1.5, "round_to": 12}),
+    (LITE, {"width_multiplier": 1.1, "depth_multiplier": 1.2}),
+    (LITE, {"width_multiplier": 0.6, "depth_multiplier": 0.5, "round_to": 16}),
+    (MOBILENET, {"depth_multiplier": 0.7, "encoder_stride": 16, "deconv_widths": (32, 32)}),
+]
+SCALED = [NetSpec(encoder=name, activation="relu", **options) for name, options in OPTIONS]
 
 
 def _shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
@@ -57,37 +43,37 @@ def _shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("width", [0.35, 1.75])
-def test_a_wider_mobilenet_is_the_one_timm_makes(width: float) -> None:
+def test_a_wider_mobilenet_is_equal_to_timms(width: float) -> None:
     with torch.device("meta"):
-        theirs = _gen_mobilenet_v2(
+        expected = _gen_mobilenet_v2(
             "mobilenetv2_100",
             channel_multiplier=width,
             features_only=True,
             out_indices=(1, 2, 3, 4),
             pad_type="same",
         )
-        mine = scaled.build(
-            NetSpec(encoder="mobilenetv2_100", width_multiplier=width), out_indices=(1, 2, 3, 4)
+        built = scaled.build(
+            NetSpec(encoder=MOBILENET, width_multiplier=width), out_indices=(1, 2, 3, 4)
         )
-    assert _shapes(mine) == _shapes(theirs)
-    assert str(mine) == str(theirs)
+    assert _shapes(built) == _shapes(expected)
+    assert str(built) == str(expected)
 
 
 def test_lite0_at_the_papers_scale_is_lite2() -> None:
     with torch.device("meta"):
-        theirs = timm.create_model(
+        expected = timm.create_model(
             "tf_efficientnet_lite2", features_only=True, out_indices=(1, 2, 3, 4)
         )
-        spec = NetSpec(encoder="tf_efficientnet_lite0", width_multiplier=1.1, depth_multiplier=1.2)
-        mine = scaled.build(spec, out_indices=(1, 2, 3, 4))
-    assert _shapes(mine) == _shapes(theirs)
-    assert str(mine) == str(theirs)
+        spec = NetSpec(encoder=LITE, width_multiplier=1.1, depth_multiplier=1.2)
+        built = scaled.build(spec, out_indices=(1, 2, 3, 4))
+    assert _shapes(built) == _shapes(expected)
+    assert str(built) == str(expected)
 
 
 @pytest.mark.parametrize(
     "spec", SCALED, ids=lambda spec: f"{spec.encoder} {spec.width_multiplier} {spec.round_to}"
 )
-def test_the_arithmetic_counts_what_the_net_computes(spec: NetSpec) -> None:
+def test_the_arithmetic_agrees_with_the_count_of_the_network(spec: NetSpec) -> None:
     counted = cost_of_spec(spec).macs
     assert macs_of_spec(spec) == counted
     assert sum(layer.macs for layer in layers_of_spec(spec)) == counted
@@ -96,7 +82,7 @@ def test_the_arithmetic_counts_what_the_net_computes(spec: NetSpec) -> None:
 @pytest.mark.parametrize(
     "spec", SCALED, ids=lambda spec: f"{spec.encoder} {spec.width_multiplier} {spec.round_to}"
 )
-def test_channels_are_in_the_multiple_asked_for(spec: NetSpec) -> None:
+def test_channels_are_multiples_of_round_to(spec: NetSpec) -> None:
     with torch.device("meta"):
         encoder = Encoder(spec)
     convolutions = [module for module in encoder.modules() if isinstance(module, torch.nn.Conv2d)]
@@ -116,15 +102,15 @@ def test_channels_are_in_the_multiple_asked_for(spec: NetSpec) -> None:
             {"encoder": "resnet18", "round_to": 12},
             "round_to 12 needs mobilenetv2_100, got 'resnet18'",
         ),
-        ({"encoder": "mobilenetv2_100", "round_to": 6}, "round_to is 6; expected a multiple of 4"),
+        ({"encoder": MOBILENET, "round_to": 6}, "round_to is 6; expected a multiple of 4"),
     ],
 )
-def test_what_cannot_be_scaled_is_refused(changes: dict[str, object], message: str) -> None:
+def test_unsupported_scaling_is_rejected(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Encoder(NetSpec(**changes))  # pyright: ignore[reportArgumentType]
 
 
-def test_metadata_without_the_new_fields_is_read_as_before() -> None:
+def test_metadata_without_scaling_fields_is_read() -> None:
     old = json.loads(FAMILY["mnv2"].to_json())
     del old["depth_multiplier"], old["round_to"]
     assert NetSpec.from_json(json.dumps(old)) == FAMILY["mnv2"]
@@ -132,19 +118,19 @@ def test_metadata_without_the_new_fields_is_read_as_before() -> None:
 
 
 @pytest.mark.parametrize(("name", "target"), [("dpu", "dpu-b1024"), ("dpu-b2304", "dpu-b2304")])
-def test_the_family_holds_what_the_search_finds_near_the_papers_fpga_net(
+def test_the_family_has_the_result_of_the_search_near_the_papers_fpga_network(
     name: str, target: str
 ) -> None:
-    chip = load_target(target)
-    found = fit(chip, gmac=0.43, parent=family_spec("mnv2"))
+    hardware = load_target(target)
+    found = fit(hardware, gmac=0.43, parent=family_spec("mnv2"))
     assert found[0].spec == FAMILY[name]
     for candidate in found:
-        assert abs(candidate.macs - 0.43e9) <= NEAR * 0.43e9
-        assert not has_finding(layers_of_spec(candidate.spec), chip)
+        assert abs(candidate.macs - 0.43e9) <= MACS_TOLERANCE * 0.43e9
+        assert not has_finding(layers_of_spec(candidate.spec), hardware)
     assert cost_of_spec(FAMILY[name]).paper_gflops == pytest.approx(0.46, abs=0.01)
 
 
-def test_the_small_fpgas_net_can_start_from_the_whole_shipped_net() -> None:
+def test_the_dpu_network_inherits_all_layers_of_the_shipped_one() -> None:
     parent = parent_layers(family_spec("mnv2"))
     assert inherited_share(parent, layers_of_spec(FAMILY["dpu"])) == 1
     narrower = dataclasses.replace(FAMILY["dpu"], width_multiplier=0.5)
@@ -152,11 +138,11 @@ def test_the_small_fpgas_net_can_start_from_the_whole_shipped_net() -> None:
     assert inherited_share(parent_layers(family_spec("b1")), layers_of_spec(FAMILY["dpu"])) == 0
 
 
-def test_far_from_every_net_the_nearest_that_fits_is_taken() -> None:
+def test_the_nearest_network_is_taken_if_none_is_within_the_tolerance() -> None:
     (only,) = fit(load_target("dpu-b1024"), gmac=50.0, parent=family_spec("mnv2"))
     assert only.macs < 5e9
-    (least,) = fit(load_target("dpu-b1024"), gmac=0.001, parent=family_spec("mnv2"))
-    assert least.macs < only.macs
+    (smallest,) = fit(load_target("dpu-b1024"), gmac=0.001, parent=family_spec("mnv2"))
+    assert smallest.macs < only.macs
 
 
 @pytest.mark.parametrize(
@@ -171,27 +157,27 @@ def test_far_from_every_net_the_nearest_that_fits_is_taken() -> None:
         ),
     ],
 )
-def test_bad_input_to_the_verb_ends_in_one_line_and_exit_code_two(
+def test_invalid_input_is_one_line_of_error_and_exit_code_2(
     words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["fit", *words])
     assert ended.value.code == 2
-    told = capsys.readouterr()
-    assert message in told.err
-    assert told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
 
 
 @pytest.mark.slow
-def test_the_verb_prints_the_net_its_cost_and_the_verdict_on_its_file(
+def test_the_command_prints_the_network_its_cost_and_the_verdict_on_its_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["fit", "--target", "dpu-b1024", "--gmac", "0.43", "--json"])
     assert not ended.value.code
-    told = json.loads(capsys.readouterr().out)
-    assert (told["name"], told["inherited"], told["parent"]) == ("dpu", 1.0, "mnv2")
-    assert NetSpec.from_json(json.dumps(told["net"])) == FAMILY["dpu"]
-    assert told["gmac"] == pytest.approx(0.4344, abs=1e-4)
-    assert told["verdict"]["fits"]
-    assert told["verdict"]["layers_leaving"] == told["verdict"]["layers_advised"] == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["name"], result["inherited"], result["parent"]) == ("dpu", 1.0, "mnv2")
+    assert NetSpec.from_json(json.dumps(result["net"])) == FAMILY["dpu"]
+    assert result["gmac"] == pytest.approx(0.4344, abs=1e-4)
+    assert result["verdict"]["fits"]
+    assert result["verdict"]["layers_leaving"] == result["verdict"]["layers_advised"] == 0

@@ -14,9 +14,8 @@ from onnx import numpy_helper
 
 from fake_tensorrt import Cuda, TensorRt
 from slimpose.cli.main import main
-from slimpose.export.quantization import calibration
-from slimpose.export.quantization.graph import network_of, read_float, split_graph
-from slimpose.export.quantization.int8 import quantize_graph
+from slimpose.export.quantization.graph import network_of, read_float_model, split_graph
+from slimpose.export.quantization.int8 import calibrate, quantize_graph
 from slimpose.export.quantization.schemes import SCHEMES
 from slimpose.export.runtimes import convert, tensorrt
 from slimpose.runtime.backends.available import backends, read_metadata
@@ -69,9 +68,9 @@ def build_engine(source: Path, out: Path, precision: str = "fp32") -> Path:
 
 
 def quantize(source: Path, out: Path, scheme: str) -> Path:
-    model, _ = read_float(source)
+    model, _ = read_float_model(source)
     parts = split_graph(model, deconvolutions=True)
-    ranges = calibration.ranges(
+    ranges = calibrate(
         network_of(model, parts), noise_images(2), method="minmax", folder=out.parent
     )
     quantized = quantize_graph(model, ranges, parts, parts.layers, SCHEMES[scheme])

@@ -1,1 +1,1 @@
-"""What a chip computes: targets as data, an ONNX file as layers, a verdict on each, the search for what fits."""
+"""Which layers of a model a hardware target computes, and which network fits it completely."""

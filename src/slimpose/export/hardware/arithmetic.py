@@ -1,6 +1,8 @@
-"""The layers of a scaled net worked out from its spec: what the linter would read in its file, without making one."""
+"""Layers of a scaled network derived from its spec, as the linter would read them in its file."""
 
 from __future__ import annotations
+
+from math import prod
 
 from slimpose.arrays import Size
 from slimpose.export.hardware.layers import (
@@ -9,7 +11,6 @@ from slimpose.export.hardware.layers import (
     Layer,
     Padding,
     convolution_kind,
-    convolution_macs,
     same_pads,
 )
 from slimpose.network.scaled import blocks, stem_channels
@@ -19,15 +20,17 @@ _COLORS = 3
 
 
 def layers_of_spec(spec: NetSpec) -> list[Layer]:
-    """Return the layers of a pose net with a scaled encoder, ReLU and no skips, in the order they are computed.
+    """Return the layers of a pose network in the order of computation.
+
+    Only networks with a scaled encoder, ReLU or ReLU6 and no skips are supported.
 
     Raises:
-        ValueError: If the spec is of another net.
+        ValueError: If the spec is of another network.
     """
     if spec.skip != "none" or spec.activation not in ("relu", "relu6"):
         raise ValueError(
-            f"the layers of a net with skip {spec.skip!r} and activation {spec.activation!r} are not worked out; "
-            "expected skip none and activation relu or relu6"
+            f"cannot derive the layers of a network with skip {spec.skip!r} and activation "
+            f"{spec.activation!r}; expected skip none and activation relu or relu6"
         )
     chain = _Chain(spec.size, _COLORS, activation=spec.activation)
     chain.convolve("conv_stem", 3, stem_channels(spec), stride=2)
@@ -46,13 +49,13 @@ def layers_of_spec(spec: NetSpec) -> list[Layer]:
     if spec.head_width:
         chain.convolve("head", 1, spec.head_width)
     for level, width in enumerate(spec.deconv_widths):
-        chain.double(f"deconvolutions.{level}", width)
+        chain.upsample(f"deconvolutions.{level}", width)
     chain.convolve("to_heatmaps", 1, spec.joints, activated=False)
     return chain.layers
 
 
 def macs_of_spec(spec: NetSpec) -> int:
-    """Return the multiply-adds of ``layers_of_spec``, without making the layers."""
+    """Return the multiply-adds of ``layers_of_spec`` without building the layers."""
     side = [-(-spec.size.height // 2), -(-spec.size.width // 2)]
     width = stem_channels(spec)
     macs = side[0] * side[1] * 9 * _COLORS * width
@@ -71,7 +74,7 @@ def macs_of_spec(spec: NetSpec) -> int:
 
 
 class _Chain:
-    """Layers one behind the other, from the picture on."""
+    """Builds a sequence of layers, starting at the image."""
 
     def __init__(self, size: Size, channels: int, *, activation: str) -> None:
         self.layers: list[Layer] = []
@@ -90,30 +93,24 @@ class _Chain:
         depthwise: bool = False,
         activated: bool = True,
     ) -> None:
-        """A convolution with TF "SAME" padding, batch norm folded, and its activation."""
-        taps, steps = (kernel, kernel), (stride, stride)
-        window = KernelWindow(kernel=taps, stride=steps, pads=same_pads(self.size, taps, steps))
+        """Append a convolution with TF "SAME" padding and folded batch norm, and its activation."""
+        pads = same_pads(self.size, (kernel, kernel), (stride, stride))
+        window = KernelWindow(kernel=(kernel, kernel), stride=(stride, stride), pads=pads)
         size = Size(-(-self.size.height // stride), -(-self.size.width // stride))
         self._weighted(name, window, channels, size=size, groups=self.channels if depthwise else 1)
         if activated:
             self._activate()
 
-    def double(self, name: str, channels: int) -> None:
-        """A transposed convolution of kernel 4, stride 2, padding 1, and its activation."""
+    def upsample(self, name: str, channels: int) -> None:
+        """Append a transposed convolution of kernel 4, stride 2, padding 1, and its activation."""
         window = KernelWindow(kernel=(4, 4), stride=(2, 2), pads=Padding(1, 1, 1, 1))
         size = Size(2 * self.size.height, 2 * self.size.width)
         self._weighted(name, window, channels, size=size, transposed=True)
         self._activate()
 
     def add(self) -> None:
-        """The addition of an earlier map of the same shape."""
-        facts: dict[str, Fact] = {
-            "operands": "same",
-            "channels": self.channels,
-            "inputs": 2,
-            "after": self.tail,
-        }
-        self._append("add", "add", facts, operators=("Add",))
+        """Append the addition of an earlier map of the same shape."""
+        self._append("add", "add", "Add", operands="same", channels=self.channels, inputs=2)
 
     def _weighted(
         self,
@@ -125,64 +122,48 @@ class _Chain:
         groups: int = 1,
         transposed: bool = False,
     ) -> None:
-        places = self.size if transposed else size
+        positions = self.size if transposed else size
         shape = {"groups": groups, "in_channels": self.channels, "out_channels": channels}
-        macs = convolution_macs(kernel=window.kernel, places=places.height * places.width, **shape)
-        facts: dict[str, Fact] = {
-            **window.facts(),
-            **shape,
-            "spatial_rank": 2,
-            "constant_weights": True,
-            "auto_pad": "NOTSET",
-            "reads_input": self.tail == "input",
-            "after": self.tail,
-        }
+        weights = prod(window.kernel) * self.channels * channels // groups
+        facts: dict[str, Fact] = {**window.facts(), **shape, "reads_input": self.tail == "input"}
         if transposed:
             facts |= {"output_padding_height": 0, "output_padding_width": 0}
-        kind = convolution_kind(transposed=transposed, **shape)
         read = (1, self.channels, *self.size)
         self.size, self.channels = size, channels
         self._append(
             name,
-            kind,
-            facts,
-            operators=("ConvTranspose" if transposed else "Conv",),
-            macs=macs,
+            convolution_kind(transposed=transposed, **shape),
+            "ConvTranspose" if transposed else "Conv",
             read=read,
+            macs=weights * positions.height * positions.width,
+            spatial_rank=2,
+            constant_weights=True,
+            auto_pad="NOTSET",
+            **facts,
         )
 
     def _activate(self) -> None:
-        operator = "Relu" if self.activation == "relu" else "Clip"
-        facts: dict[str, Fact] = {
-            "after": self.tail,
-            "constant_bounds": True,
-            "channels": self.channels,
-        }
-        self._append(self.activation, self.activation, facts, operators=(operator,))
+        kind, operator = self.activation, "Relu" if self.activation == "relu" else "Clip"
+        self._append(kind, kind, operator, constant_bounds=True, channels=self.channels)
 
     def _append(
         self,
         name: str,
         kind: str,
-        facts: dict[str, Fact],
+        operator: str,
         *,
-        operators: tuple[str, ...],
-        macs: int = 0,
         read: tuple[int, ...] | None = None,
+        macs: int = 0,
+        **facts: Fact,
     ) -> None:
         written = (1, self.channels, *self.size)
-        common: dict[str, Fact] = {
-            "input_type": "float",
-            "output_type": "float",
-            "rank": 4,
-            "outputs": 1,
-            "inputs": 1,
-        }
+        common: dict[str, Fact] = {"input_type": "float", "output_type": "float", "rank": 4}
+        common |= {"inputs": 1, "outputs": 1, "after": self.tail}
         self.layers.append(
             Layer(
                 name=name,
                 kind=kind,
-                operators=operators,
+                operators=(operator,),
                 inputs=(read or written,),
                 output=written,
                 macs=macs,

@@ -1,4 +1,4 @@
-"""Verdicts: each layer against each rule of a target."""
+"""Verdicts: whether a hardware target computes each layer of a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
-from slimpose.export.hardware.expressions import MissingFactError, fill
+from slimpose.export.hardware.expressions import MissingFactError, fill_placeholders
 from slimpose.export.hardware.layers import Layer
 from slimpose.export.hardware.target import ANY_KIND, MODEL_KIND, Rule, Target
 
@@ -16,7 +16,7 @@ Status = Literal["fits", "advice", "leaves", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is wrong with a layer: the rule, why, what would mend it, and who says so."""
+    """A rule that a layer breaks: its id, why it is broken, a fix, and the source of the rule."""
 
     rule: str
     level: Literal["leaves", "advice", "unknown"]
@@ -27,13 +27,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerVerdict:
-    """A layer on a target.
+    """The verdict on one layer.
 
     Attributes:
         layer: The layer.
-        counts: False for what surrounds the network, which runs on the CPU by design.
-        findings: Empty if all is well.
-        met: The limits it keeps, each with its numbers and source.
+        counts: False for layers around the network, which run on the CPU by design.
+        findings: The rules it breaks.
+        met: The limits it keeps: rule, numbers and source of each.
     """
 
     layer: Layer
@@ -43,7 +43,7 @@ class LayerVerdict:
 
     @property
     def status(self) -> Status:
-        """The worst of the findings; ``unknown`` counts as leaving."""
+        """Level of the worst finding; ``fits`` if there is none."""
         levels = {finding.level for finding in self.findings}
         for level in ("leaves", "unknown", "advice"):
             if level in levels:
@@ -52,13 +52,13 @@ class LayerVerdict:
 
     @property
     def stays(self) -> bool:
-        """Whether the accelerator computes it."""
+        """Whether the accelerator computes the layer; ``unknown`` counts as no."""
         return self.status in ("fits", "advice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A model on a target; a verdict on the file as a whole comes first if the target has rules about files."""
+    """The verdicts on a model; the first is about the file as a whole."""
 
     target: Target
     verdicts: tuple[LayerVerdict, ...]
@@ -74,12 +74,12 @@ class Report:
 
     @property
     def leaving(self) -> list[LayerVerdict]:
-        """Verdicts, the file's own included, that break something; unknown ones too."""
+        """Verdicts that break a limit or are unknown, the one on the file included."""
         return [verdict for verdict in self.verdicts if verdict.counts and not verdict.stays]
 
     @property
     def advised(self) -> list[LayerVerdict]:
-        """Verdicts on layers that stay but waste something."""
+        """Verdicts on layers that stay on the accelerator but waste capacity."""
         return [
             verdict for verdict in self.verdicts if verdict.counts and verdict.status == "advice"
         ]
@@ -91,7 +91,7 @@ class Report:
 
     @property
     def macs_staying(self) -> int:
-        """Multiply-adds of those that do."""
+        """Multiply-adds of the layers that do run on the accelerator."""
         return sum(verdict.layer.macs for verdict in self.counted if verdict.stays)
 
 
@@ -102,13 +102,13 @@ def check_layers(
     allowed: AbstractSet[str] = frozenset(),
     whole: bool = False,
 ) -> Report:
-    """Judge every layer.
+    """Check every layer against the rules of a target.
 
     Args:
-        layers: A whole model's, the one about the file included.
-        target: What they should run on.
-        allowed: Kinds or ONNX operators that the table does not know and somebody answers for.
-        whole: Count what surrounds the network too.
+        layers: All layers of a model, including the one about the file.
+        target: The hardware target.
+        allowed: Kinds or ONNX operators, unknown to the target, that are assumed to run on it.
+        whole: Count the layers around the network too.
     """
     verdicts = [check_layer(layer, target, allowed=allowed, whole=whole) for layer in layers]
     return Report(target=target, verdicts=tuple(verdicts))
@@ -118,35 +118,27 @@ def check_layer(
     layer: Layer, target: Target, *, allowed: AbstractSet[str] = frozenset(), whole: bool = False
 ) -> LayerVerdict:
     """Return the verdict on one layer."""
-    counts = whole or layer.part == "body"
-    if layer.kind == MODEL_KIND:
-        findings, met = _limits(layer, target)
-        return LayerVerdict(layer=layer, counts=True, findings=tuple(findings), met=tuple(met))
-    refusal = _refusal(layer, target)
+    is_model = layer.kind == MODEL_KIND
+    refusal = None if is_model else _refusal(layer, target)
+    findings, met = list[Finding](), list[tuple[str, str, str]]()
     if refusal is not None:
-        return LayerVerdict(
-            layer=layer, counts=counts, findings=(_finding(refusal, layer, target),), met=()
-        )
-    if not _runs(layer, target.runs):
-        names = {layer.kind, *layer.operators}
-        if not (
-            layer.kind in allowed or (layer.operators and set(layer.operators) <= set(allowed))
-        ):
-            finding = Finding(
+        findings.append(_finding(refusal, layer, target))
+    elif is_model or _runs(layer, target.runs):
+        findings, met = _limits(layer, target)
+    elif _runs(layer, allowed):
+        names = ", ".join(sorted({layer.kind, *layer.operators} & set(allowed)))
+        met.append(("allowed", f"{names}: assumed to run", "--allow"))
+    else:
+        findings.append(
+            Finding(
                 rule="not-in-the-table",
                 level="unknown",
-                why=f"{' + '.join(layer.operators) or layer.kind}: the table of {target.name} does not know it",
-                fix=f"find out whether it runs there, then say --allow {layer.kind}; or do without it",
+                why=f"{' + '.join(layer.operators) or layer.kind} is not in {target.name}'s table",
+                fix=f"find out whether it runs there and pass --allow {layer.kind}, or remove it",
                 source="; ".join(target.sources),
             )
-            return LayerVerdict(layer=layer, counts=counts, findings=(finding,), met=())
-        met_word = (
-            "allowed",
-            f"{', '.join(sorted(names & set(allowed)))}: on your word",
-            "--allow",
         )
-        return LayerVerdict(layer=layer, counts=counts, findings=(), met=(met_word,))
-    findings, met = _limits(layer, target)
+    counts = whole or is_model or layer.part == "body"
     return LayerVerdict(layer=layer, counts=counts, findings=tuple(findings), met=tuple(met))
 
 
@@ -155,7 +147,7 @@ def _runs(layer: Layer, runs: Iterable[str]) -> bool:
 
 
 def _refusal(layer: Layer, target: Target) -> Rule | None:
-    """The refusal of its kind, or of one of its operators where the table does not run its kind."""
+    """Return the rule that refuses the kind, or an operator if the target does not run the kind."""
     for rule in target.refusals:
         if layer.kind in rule.on:
             return rule
@@ -169,8 +161,8 @@ def _limits(layer: Layer, target: Target) -> tuple[list[Finding], list[tuple[str
     findings: list[Finding] = []
     met: list[tuple[str, str, str]] = []
     for rule in target.limits:
-        everything = ANY_KIND in rule.on and layer.kind != MODEL_KIND
-        if not (everything or layer.kind in rule.on or set(layer.operators) & set(rule.on)):
+        applies = ANY_KIND in rule.on and layer.kind != MODEL_KIND
+        if not (applies or layer.kind in rule.on or set(layer.operators) & set(rule.on)):
             continue
         assert rule.holds is not None
         try:
@@ -183,8 +175,8 @@ def _limits(layer: Layer, target: Target) -> tuple[list[Finding], list[tuple[str
                 Finding(
                     rule=rule.id,
                     level="unknown",
-                    why=f"the file does not tell {missing}, which the limit {rule.holds.text} needs",
-                    fix="give the file fixed shapes (--batch, --shape) and constant parameters",
+                    why=f"{missing} is not known from the file; needed by {rule.holds.text}",
+                    fix="set all shapes (--batch, --shape) and make parameters constant",
                     source=rule.source,
                 )
             )
@@ -193,9 +185,13 @@ def _limits(layer: Layer, target: Target) -> tuple[list[Finding], list[tuple[str
 
 def _finding(rule: Rule, layer: Layer, target: Target) -> Finding:
     facts = {"kind": layer.kind, **target.parameters, **layer.facts}
-    why = fill(rule.because, facts)
+    why = fill_placeholders(rule.because, facts)
     if rule.holds is not None:
         why += f" ({rule.holds.explain(facts)})"
     return Finding(
-        rule=rule.id, level=rule.level, why=why, fix=fill(rule.fix, facts), source=rule.source
+        rule=rule.id,
+        level=rule.level,
+        why=why,
+        fix=fill_placeholders(rule.fix, facts),
+        source=rule.source,
     )

@@ -1,4 +1,4 @@
-"""The conditions of target files: arithmetic on a layer's facts, nothing that could run code."""
+"""Conditions in target files: arithmetic on the facts of a layer, without arbitrary code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COMPARE: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
     ast.In: lambda value, choices: value in choices,
     ast.NotIn: lambda value, choices: value not in choices,
 }
-_SIGNS = {
+_SYMBOLS = {
     ast.Lt: "<",
     ast.LtE: "<=",
     ast.Gt: ">",
@@ -47,12 +47,16 @@ _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
 class MissingFactError(LookupError):
-    """A rule speaks of something that the file does not tell."""
+    """A rule needs a fact that is not known from the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """One condition or number, parsed and found harmless."""
+    """A parsed condition or number that uses only the allowed operations.
+
+    >>> Expression.parse("ceil_div(channels, 8) <= 4").explain({"channels": 40})
+    'ceil_div(channels, 8) <= 4: 5 <= 4'
+    """
 
     text: str
     tree: ast.expr
@@ -62,37 +66,37 @@ class Expression:
         """Return the expression.
 
         Raises:
-            ValueError: If it is no expression, or uses more than arithmetic, comparisons,
-                and/or/not, numbers, words, ``ceil_div``, ``max`` and ``min``.
+            ValueError: If it is not an expression, or uses more than arithmetic, comparisons,
+                and/or/not, numbers, strings, ``ceil_div``, ``max`` and ``min``.
         """
         try:
             tree = ast.parse(text, mode="eval").body
         except SyntaxError as error:
-            raise ValueError(f"{text!r} is no condition: {error.msg}") from error
+            raise ValueError(f"{text!r} is not an expression: {error.msg}") from error
         _check(tree, text)
         return cls(text, tree)
 
     def value(self, facts: Mapping[str, Fact]) -> Any:
-        """Return what it comes to.
+        """Return the value for the facts of a layer.
 
         Raises:
-            MissingFactError: If a name in it is not among the facts.
+            MissingFactError: If it uses a fact that is not known.
         """
         return _value(self.tree, facts)
 
     def explain(self, facts: Mapping[str, Fact]) -> str:
-        """Return the condition with its numbers; where it is not so, only the parts that are not."""
+        """Return the condition with its numbers; if it is false, only the parts that are false."""
         parts = (
             self.tree.values
             if isinstance(self.tree, ast.BoolOp) and isinstance(self.tree.op, ast.And)
             else [self.tree]
         )
         broken = [part for part in parts if not _value(part, facts)]
-        return "; ".join(_explained(part, facts) for part in broken or parts)
+        return "; ".join(_explain(part, facts) for part in broken or parts)
 
     @property
     def names(self) -> frozenset[str]:
-        """Names of facts and parameters in it."""
+        """Names of the facts and parameters it uses."""
         called = {id(node.func) for node in ast.walk(self.tree) if isinstance(node, ast.Call)}
         return frozenset(
             node.id
@@ -101,39 +105,44 @@ class Expression:
         )
 
 
-def fill(text: str, facts: Mapping[str, Fact]) -> str:
-    """Return the text with each ``{expression}`` in it worked out; one that speaks of an absent fact stays a "?"."""
+def fill_placeholders(text: str, facts: Mapping[str, Fact]) -> str:
+    """Replace each ``{expression}`` in a text by its value, or by "?" if a fact is not known.
 
-    def worked_out(found: re.Match[str]) -> str:
+    >>> fill_placeholders("at most {256 * parallel} channels", {"parallel": 8})
+    'at most 2048 channels'
+    """
+
+    def value_of(found: re.Match[str]) -> str:
         try:
-            return str(_written(Expression.parse(found[1]).value(facts)))
+            return str(_format(Expression.parse(found[1]).value(facts)))
         except MissingFactError:
             return "?"
 
-    return _PLACEHOLDER.sub(worked_out, text)
+    return _PLACEHOLDER.sub(value_of, text)
 
 
-def placeholders(text: str) -> list[Expression]:
-    """Return the expressions in a text.
+def parse_placeholders(text: str) -> list[Expression]:
+    """Return the ``{expressions}`` in a text.
 
     Raises:
-        ValueError: If one of them is none.
+        ValueError: If one of them is invalid.
     """
     return [Expression.parse(found) for found in _PLACEHOLDER.findall(text)]
 
 
-def _explained(tree: ast.expr, facts: Mapping[str, Fact]) -> str:
+def _explain(tree: ast.expr, facts: Mapping[str, Fact]) -> str:
     if not isinstance(tree, ast.Compare):
         names = sorted(Expression("", tree).names)
-        return f"{ast.unparse(tree)}: {', '.join(f'{name} is {facts[name]}' for name in names if name in facts)}"
+        values = ", ".join(f"{name} is {facts[name]}" for name in names if name in facts)
+        return f"{ast.unparse(tree)}: {values}"
     values = [_value(side, facts) for side in (tree.left, *tree.comparators)]
-    shown = str(_written(values[0]))
+    text = str(_format(values[0]))
     for sign, value in zip(tree.ops, values[1:], strict=True):
-        shown += f" {_SIGNS[type(sign)]} {_written(value)}"
-    return f"{ast.unparse(tree)}: {shown}"
+        text += f" {_SYMBOLS[type(sign)]} {_format(value)}"
+    return f"{ast.unparse(tree)}: {text}"
 
 
-def _written(value: object) -> object:
+def _format(value: object) -> object:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return value
@@ -160,7 +169,8 @@ def _check(tree: ast.AST, text: str) -> None:
             children = []
         case _:
             raise ValueError(
-                f"{text!r} holds {ast.unparse(tree)!r}; conditions are arithmetic and comparisons of facts"
+                f"{text!r} contains {ast.unparse(tree)!r}; "
+                "expected only arithmetic and comparisons of facts"
             )
     for child in children:
         _check(child, text)
@@ -177,12 +187,12 @@ def _value(tree: ast.AST, facts: Mapping[str, Fact]) -> Any:
         case ast.BinOp(left=left, op=sign, right=right):
             return _BINARY[type(sign)](_value(left, facts), _value(right, facts))
         case ast.Compare(left=left, ops=signs, comparators=rest):
-            before = _value(left, facts)
+            lower = _value(left, facts)
             for sign, side in zip(signs, rest, strict=True):
-                after = _value(side, facts)
-                if not _COMPARE[type(sign)](before, after):
+                upper = _value(side, facts)
+                if not _COMPARE[type(sign)](lower, upper):
                     return False
-                before = after
+                lower = upper
             return True
         case ast.BoolOp(op=ast.And(), values=values):
             return all(_value(part, facts) for part in values)

@@ -1,4 +1,4 @@
-"""What an ONNX operator is in the words of the targets: its kind and its facts."""
+"""The kind of an ONNX operator, and the facts that rules of hardware targets refer to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from slimpose.export.hardware.layers import (
     Padding,
     Shape,
     convolution_kind,
-    convolution_macs,
     same_pads,
 )
 
@@ -49,7 +48,7 @@ KINDS = {
     "SpaceToDepth": "space-to-depth",
     "Gemm": "fully-connected",
 }
-"""Operators with one meaning; the others' kind depends on their parameters, or is their own name."""
+"""Kinds that depend on the operator only; others depend on its parameters, or are its own name."""
 DERIVED_KINDS = frozenset(
     {
         *(
@@ -59,33 +58,24 @@ DERIVED_KINDS = frozenset(
         ),
         *(f"depthwise-{kind}-multiplied" for kind in ("conv", "deconv")),
         *(f"{kind}-{rank}d" for kind in ("conv", "deconv") for rank in (1, 3)),
-        *(
-            "relu6",
-            "clip",
-            "swish",
-            "hard-sigmoid",
-            "hard-swish",
-            "global-average-pool",
-            "fully-connected",
-            "matmul",
-        ),
-        *("resize-nearest", "resize-linear", "resize-cubic"),
+        *("relu6", "clip", "swish", "hard-sigmoid", "hard-swish", "global-average-pool"),
+        *("fully-connected", "matmul", "resize-nearest", "resize-linear", "resize-cubic"),
     }
 )
-"""What the kinds of the other operators, and of patterns of several, can be."""
+"""Kinds that depend on parameters, or belong to patterns of several operators."""
 
 
 def describe(graph: OnnxGraph, node: Node) -> tuple[str, dict[str, Fact], int]:
     """Return kind, facts and multiply-adds of one operator.
 
     Raises:
-        ValueError: If it lacks an input or a parameter that it must have.
+        ValueError: If it lacks a required input or parameter.
     """
     try:
         return _describe(graph, node)
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{node.operator} {node.name or node.outputs[0]!r} is not as ONNX wants it: {error} "
+            f"{node.operator} {node.name or node.outputs[0]!r} is not valid ONNX: {error} "
             f"({len(node.inputs)} inputs, parameters {', '.join(node.attributes) or 'none'})"
         ) from error
 
@@ -105,11 +95,8 @@ def _describe(graph: OnnxGraph, node: Node) -> tuple[str, dict[str, Fact], int]:
     elif node.operator in ("Add", "Sub", "Mul", "Div"):
         facts["operands"] = _operands(graph, node)
     elif node.operator == "Clip":
-        return (
-            clip_kind(graph, node),
-            facts | {"constant_bounds": _constant(graph, node.inputs[1:])},
-            0,
-        )
+        facts["constant_bounds"] = _constant(graph, node.inputs[1:])
+        return clip_kind(graph, node), facts, 0
     elif node.operator == "HardSigmoid":
         slope, offset = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
         if abs(slope - 1 / 6) < 1e-3 and abs(offset - 0.5) < 1e-3:
@@ -124,7 +111,7 @@ def _describe(graph: OnnxGraph, node: Node) -> tuple[str, dict[str, Fact], int]:
 
 
 def clip_kind(graph: OnnxGraph, node: Node) -> str:
-    """Return what a Clip between constants is: relu, relu6 or any other clip."""
+    """Return the kind of a Clip: relu, relu6 or any other clip."""
     bounds = clip_bounds(graph, node)
     if bounds is not None and bounds[0] == 0:
         if abs(bounds[1] - 6) < 1e-6:
@@ -135,37 +122,36 @@ def clip_kind(graph: OnnxGraph, node: Node) -> str:
 
 
 def clip_bounds(graph: OnnxGraph, node: Node) -> tuple[float, float] | None:
-    """Return the constant bounds of a Clip, infinite where there is none; None if they are computed."""
-    found: list[float] = []
-    for place, name in ((1, "min"), (2, "max")):
-        missing = -np.inf if name == "min" else np.inf
+    """Return the bounds of a Clip, infinite if omitted; None if they are not constant."""
+    bounds: list[float] = []
+    for position, name, default in ((1, "min", -np.inf), (2, "max", np.inf)):
         if name in node.attributes:
-            found.append(float(node.attributes[name]))
-        elif len(node.inputs) > place and node.inputs[place]:
-            bound = scalar(graph, node.inputs[place])
+            bounds.append(float(node.attributes[name]))
+        elif len(node.inputs) > position and node.inputs[position]:
+            bound = scalar(graph, node.inputs[position])
             if bound is None:
                 return None
-            found.append(bound)
+            bounds.append(bound)
         else:
-            found.append(missing)
-    return found[0], found[1]
+            bounds.append(default)
+    return bounds[0], bounds[1]
 
 
 def scalar(graph: OnnxGraph, name: str) -> float | None:
-    """Return the value of a constant of one element."""
+    """Return the value of a constant of one element, otherwise None."""
     value = graph.value(name)
     return float(value.reshape(-1)[0]) if value is not None and value.size == 1 else None
 
 
 def data_inputs(graph: OnnxGraph, node: Node) -> list[str]:
-    """Return the inputs that depend on the graph's."""
+    """Return the inputs that depend on the graph's inputs."""
     return [name for name in node.inputs if name and name not in graph.constants]
 
 
 def _common(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
     facts: dict[str, Fact] = {
         "inputs": len(data_inputs(graph, node)),
-        "outputs": len([o for o in node.outputs if o]),
+        "outputs": sum(bool(name) for name in node.outputs),
     }
     name = next(iter(data_inputs(graph, node)), "")
     if name in graph.types:
@@ -183,12 +169,12 @@ def _convolution(
     graph: OnnxGraph, node: Node, facts: dict[str, Fact]
 ) -> tuple[str, dict[str, Fact], int]:
     transposed = node.operator == "ConvTranspose"
-    word = "deconv" if transposed else "conv"
+    name = "deconv" if transposed else "conv"
     weights, read = graph.shapes.get(node.inputs[1]), graph.shapes.get(node.inputs[0])
     facts["constant_weights"] = node.inputs[1] in graph.constants
     facts["auto_pad"] = _text(node.attributes.get("auto_pad", "NOTSET"))
     if weights is None:
-        return word if facts["constant_weights"] else f"dynamic-{word}", facts, 0
+        return name if facts["constant_weights"] else f"dynamic-{name}", facts, 0
     rank, groups = len(weights) - 2, int(node.attributes.get("group", 1))
     facts |= {"spatial_rank": rank, "groups": groups}
     if transposed:
@@ -196,28 +182,18 @@ def _convolution(
     else:
         in_channels, out_channels = weights[1] * groups, weights[0]
     facts |= {"in_channels": in_channels, "out_channels": out_channels}
-    places = (
-        prod((read if transposed else graph.shapes.get(node.outputs[0]) or (0, 0))[2:])
-        if read
-        else 0
-    )
-    macs = convolution_macs(
-        kernel=weights[2:],
-        groups=groups,
-        in_channels=in_channels,
-        out_channels=out_channels,
-        places=places,
-    )
+    maps = read if transposed else graph.shapes.get(node.outputs[0])
+    macs = prod(weights) * prod(maps[2:]) if maps else 0
     if rank == 2:
         window = _window(node, weights[2:], read, transposed=transposed)
         facts |= window.facts()
         if transposed:
-            added = node.attributes.get("output_padding", (0, 0))
-            facts |= {"output_padding_height": added[0], "output_padding_width": added[1]}
+            vertical, horizontal = node.attributes.get("output_padding", (0, 0))
+            facts |= {"output_padding_height": vertical, "output_padding_width": horizontal}
     if not facts["constant_weights"]:
-        return f"dynamic-{word}", facts, macs
+        return f"dynamic-{name}", facts, macs
     if rank != 2:
-        return f"{word}-{rank}d", facts, macs
+        return f"{name}-{rank}d", facts, macs
     kind = convolution_kind(
         transposed=transposed, groups=groups, in_channels=in_channels, out_channels=out_channels
     )
@@ -227,32 +203,31 @@ def _convolution(
 def _window(node: Node, kernel: Shape, read: Shape | None, *, transposed: bool) -> KernelWindow:
     stride = _pair(node, "strides")
     dilation = _pair(node, "dilations")
-    taps = (kernel[0], kernel[1])
+    size = (kernel[0], kernel[1])
     auto = _text(node.attributes.get("auto_pad", "NOTSET"))
     pads = Padding(*node.attributes.get("pads", (0, 0, 0, 0)))
     if read is not None and (auto.startswith("SAME") or "output_shape" in node.attributes):
-        size = Size(*read[2:4])
+        sides = Size(*read[2:4])
         if transposed:
-            asked = node.attributes.get(
-                "output_shape", [side * step for side, step in zip(size, stride, strict=True)]
-            )
-            totals = [
-                max(step * (side - 1) + (count - 1) * spread + 1 - out, 0)
-                for side, step, count, spread, out in zip(
-                    size, stride, taps, dilation, asked[-2:], strict=True
+            default = [side * step for side, step in zip(sides, stride, strict=True)]
+            output = node.attributes.get("output_shape", default)[-2:]
+            total = [
+                max(step * (side - 1) + (taps - 1) * spread + 1 - out, 0)
+                for side, step, taps, spread, out in zip(
+                    sides, stride, size, dilation, output, strict=True
                 )
             ]
-            pads = Padding(totals[0] // 2, totals[1] // 2, -(-totals[0] // 2), -(-totals[1] // 2))
+            pads = Padding(total[0] // 2, total[1] // 2, -(-total[0] // 2), -(-total[1] // 2))
         else:
-            pads = same_pads(size, taps, stride, dilation=dilation)
+            pads = same_pads(sides, size, stride, dilation=dilation)
         if auto == "SAME_LOWER":
             pads = Padding(pads.bottom, pads.right, pads.top, pads.left)
-    return KernelWindow(kernel=taps, stride=stride, dilation=dilation, pads=pads)
+    return KernelWindow(kernel=size, stride=stride, dilation=dilation, pads=pads)
 
 
 def _pair(node: Node, name: str) -> tuple[int, int]:
-    down, across = node.attributes.get(name, (1, 1))
-    return int(down), int(across)
+    vertical, horizontal = node.attributes.get(name, (1, 1))
+    return int(vertical), int(horizontal)
 
 
 def _text(value: bytes | str) -> str:

@@ -1,4 +1,4 @@
-"""An ONNX file as a plain graph: shapes fixed and inferred, constants and no-ops out of the way."""
+"""An ONNX file as a plain graph: shapes inferred, constants folded, no-ops removed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from slimpose.export.hardware.layers import Shape
 if TYPE_CHECKING:
     import onnx
 
-_SEEN_THROUGH = frozenset({"Identity", "Dropout", "QuantizeLinear", "DequantizeLinear"})
-"""Operators that compute nothing here: a quantized file is judged as the float network it stands for."""
+_TRANSPARENT = frozenset({"Identity", "Dropout", "QuantizeLinear", "DequantizeLinear"})
+"""Operators that are bypassed: a quantized file is checked as the float network it represents."""
 _KEEPS_VALUES = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
+_MAX_CONSTANT = 4096
+"""Elements of the largest constant whose value is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One operator; inputs that are left out are empty strings."""
+    """One operator; omitted optional inputs are empty strings."""
 
     name: str
     operator: str
@@ -32,17 +34,17 @@ class Node:
 
 @dataclass(slots=True, kw_only=True)
 class OnnxGraph:
-    """What is computed from the inputs, in an order in which it can be.
+    """The operators that depend on the inputs, in an order of computation.
 
     Attributes:
-        nodes: Operators; those of constants alone are left out.
-        shapes: Of every tensor whose shape is known.
-        types: Element types by name, such as ``float`` and ``uint8``.
-        constants: Tensors that do not depend on the inputs; None where the value is not at hand.
+        nodes: Operators, except those of constants only.
+        shapes: Shapes of the tensors, where known.
+        types: Element types of the tensors, such as ``float`` and ``uint8``.
+        constants: Tensors that do not depend on the inputs; None if the value is not available.
         inputs: Names of the graph's inputs.
-        outputs: Names of the graph's outputs, after what is seen through.
-        metadata: The file's own.
-        opset: Of the standard operators.
+        outputs: Names of the graph's outputs, without transparent operators.
+        metadata: Metadata of the file.
+        opset: Version of the standard operators.
     """
 
     nodes: list[Node]
@@ -54,10 +56,10 @@ class OnnxGraph:
     metadata: Mapping[str, str]
     opset: int
     origins: dict[str, str] = field(default_factory=dict)
-    """Where a constant comes from: the initializer behind casts and the like."""
+    """The initializer that a constant is computed from, by casts for example."""
 
     def readers(self) -> dict[str, list[Node]]:
-        """Return who reads each tensor."""
+        """Return the nodes that read each tensor."""
         readers: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.inputs):
@@ -65,36 +67,40 @@ class OnnxGraph:
         return readers
 
     def value(self, name: str) -> np.ndarray | None:
-        """Return a constant's value, or None if it is none or not at hand."""
+        """Return a constant's value, or None if it is not a constant or not available."""
         return self.constants.get(name)
 
 
 def read_graph(
-    path: Path, *, batch: int | None = None, shapes: Mapping[str, Sequence[int]] | None = None
+    path: Path,
+    *,
+    batch: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    keep_free: bool = False,
 ) -> OnnxGraph:
     """Read an ONNX file.
 
     Args:
-        path: The file; weights beside it are not read.
-        batch: What a free first dimension of an input becomes; 1 by default.
-        shapes: Whole shapes of inputs that have other free dimensions, by name.
+        path: The file; external weights are not read.
+        batch: Value of a free first dimension of an input; 1 by default.
+        shapes: Complete shapes of inputs that have other free dimensions, by name.
+        keep_free: Leave other free dimensions as they are; shapes that depend on them are unknown.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, or an input's shape is not settled: which dimension, and
-            what to say.
+        ValueError: If it is not an ONNX file, or an input has a free dimension without a number.
     """
     import onnx
 
     if not path.is_file():
-        raise FileNotFoundError(f"no model {path}")
+        raise FileNotFoundError(f"no model file {path}")
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:
         raise ValueError(f"{path} is not an ONNX file: {str(error).splitlines()[0]}") from error
     if not model.graph.node:
-        raise ValueError(f"{path} holds no layers (is it an ONNX file?)")
-    return graph_of(model, batch=batch, shapes=shapes)
+        raise ValueError(f"{path} has no layers (is it an ONNX file?)")
+    return graph_of(model, batch=batch, shapes=shapes, keep_free=keep_free)
 
 
 def graph_of(
@@ -102,8 +108,9 @@ def graph_of(
     *,
     batch: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    keep_free: bool = False,
 ) -> OnnxGraph:
-    """Return the graph of a model in memory; it is changed: its free dimensions are bound.
+    """Return the graph of a model in memory, whose free dimensions are replaced in place.
 
     Raises:
         ValueError: As ``read_graph`` does.
@@ -113,11 +120,12 @@ def graph_of(
 
     if model.functions:
         model = inliner.inline_local_functions(model)
-    _bind(model.graph, batch=batch, shapes=shapes or {})
+    _bind(model.graph, batch=batch, shapes=shapes or {}, keep_free=keep_free)
     try:
         model = shape_inference.infer_shapes(model, data_prop=True)
     except shape_inference.InferenceError as error:
-        raise ValueError(f"the model contradicts itself: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"shapes of the model are inconsistent: {reason}") from error
     graph = model.graph
     tensors = [*graph.input, *graph.value_info, *graph.output]
     types = {
@@ -143,58 +151,31 @@ def graph_of(
         opset=opsets.get("ai.onnx", 0),
         origins={name: name for name in initializers},
     )
-    _fill(found, graph.node)
+    _add_nodes(found, graph.node)
     return found
 
 
 def _bind(
-    graph: onnx.GraphProto, *, batch: int | None, shapes: Mapping[str, Sequence[int]]
+    graph: onnx.GraphProto,
+    *,
+    batch: int | None,
+    shapes: Mapping[str, Sequence[int]],
+    keep_free: bool,
 ) -> None:
-    """Give every free dimension of an input a number, and put it wherever the dimension's name stands."""
+    """Replace the free dimensions of the inputs, wherever their names occur, in place."""
     initializers = {tensor.name for tensor in graph.initializer}
     inputs = [tensor for tensor in graph.input if tensor.name not in initializers]
     if unknown := shapes.keys() - {tensor.name for tensor in inputs}:
         raise ValueError(
-            f"--shape names {', '.join(sorted(unknown))}; the model's inputs are {', '.join(t.name for t in inputs)}"
+            f"--shape names {', '.join(sorted(unknown))}; "
+            f"expected inputs of the model: {', '.join(tensor.name for tensor in inputs)}"
         )
     numbers: dict[str, int] = {}
     for tensor in inputs:
-        dims = tensor.type.tensor_type.shape.dim
-        wanted = shapes.get(tensor.name)
-        if not tensor.type.tensor_type.HasField("shape"):
-            if wanted is None:
-                name = tensor.name
-                raise ValueError(
-                    f"input {name!r} has no shape; say --shape {name}=1x3x256x192 or the like"
-                )
-            for _ in wanted:
-                dims.add()
-        if wanted is not None and len(wanted) != len(dims):
-            raise ValueError(
-                f"--shape {tensor.name} has {len(wanted)} dimensions; the model's has {len(dims)}"
+        if tensor.type.tensor_type.HasField("shape") or tensor.name in shapes or not keep_free:
+            numbers |= _bind_input(
+                tensor, batch=batch, shape=shapes.get(tensor.name), keep_free=keep_free
             )
-        free = [place for place, dim in enumerate(dims) if not dim.dim_value]
-        for place, dim in enumerate(dims):
-            number = wanted[place] if wanted is not None else (1 if batch is None else batch)
-            if place not in free:
-                said = wanted is not None or (place == 0 and batch is not None)
-                if said and dim.dim_value != number:
-                    raise ValueError(
-                        f"dimension {place} of input {tensor.name!r} is {dim.dim_value} in the file, not {number}; "
-                        "only free dimensions can be bound"
-                    )
-                continue
-            if wanted is None and place > 0:
-                known = "x".join(
-                    str(other.dim_value or ("N" if axis else 1)) for axis, other in enumerate(dims)
-                )
-                raise ValueError(
-                    f"dimension {place} of input {tensor.name!r} is free ({dim.dim_param or 'without a name'}); "
-                    f"a chip's limits need numbers: say --shape {tensor.name}={known} with a number for each N"
-                )
-            if dim.dim_param:
-                numbers[dim.dim_param] = number
-            dim.dim_value = number
     for tensor in [*graph.value_info, *graph.output]:
         dims = tensor.type.tensor_type.shape.dim
         for dim in dims:
@@ -204,64 +185,108 @@ def _bind(
             tensor.type.tensor_type.ClearField("shape")
 
 
-def _fill(graph: OnnxGraph, nodes: Iterable[onnx.NodeProto]) -> None:
-    """Sort the file's nodes into operators, constants and what is seen through."""
-    from onnx import helper, numpy_helper
-
-    same: dict[str, str] = {}
-    for proto in nodes:
-        attributes = {entry.name: helper.get_attribute_value(entry) for entry in proto.attribute}
-        inputs = tuple(same.get(name, name) for name in proto.input)
-        operator = (
-            proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}::{proto.op_type}"
-        )
-        if operator == "Constant":
-            value = attributes.get("value")
-            array = (
-                numpy_helper.to_array(value)
-                if value is not None
-                else np.asarray(next(iter(attributes.values()), 0))
+def _bind_input(
+    tensor: onnx.ValueInfoProto, *, batch: int | None, shape: Sequence[int] | None, keep_free: bool
+) -> dict[str, int]:
+    """Replace the free dimensions of one input, in place, and return the names with numbers."""
+    name, dims = tensor.name, tensor.type.tensor_type.shape.dim
+    if not tensor.type.tensor_type.HasField("shape"):
+        if shape is None:
+            raise ValueError(
+                f"input {name!r} has no shape; expected one, such as --shape {name}=1x3x256x192"
             )
-            graph.constants[proto.output[0]] = array
-            graph.shapes.setdefault(proto.output[0], array.shape)
-            continue
-        if operator == "Shape" and inputs[0] in graph.shapes:
-            graph.constants[proto.output[0]] = np.asarray(graph.shapes[inputs[0]])
-            continue
-        if all(name in graph.constants for name in inputs if name):
-            first = inputs[0] if inputs else ""
-            for name in proto.output:
-                graph.constants[name] = (
-                    graph.constants.get(first) if operator in _KEEPS_VALUES else None
+        for _ in shape:
+            dims.add()
+    if shape is not None and len(shape) != len(dims):
+        raise ValueError(
+            f"--shape {name} has {len(shape)} dimensions; expected {len(dims)}, as in the model"
+        )
+    numbers: dict[str, int] = {}
+    for axis, dim in enumerate(dims):
+        number = shape[axis] if shape is not None else batch if axis == 0 else None
+        if dim.dim_value:
+            if number not in (None, dim.dim_value):
+                raise ValueError(
+                    f"dimension {axis} of input {name!r} is {dim.dim_value} in the file, not "
+                    f"{number}; only free dimensions can be set"
                 )
-                if first in graph.origins:
-                    graph.origins[name] = graph.origins[first]
-            continue
-        if operator in _SEEN_THROUGH:
-            same[proto.output[0]] = inputs[0]
-            continue
-        graph.nodes.append(
-            Node(
-                name=proto.name,
-                operator=operator,
-                inputs=inputs,
-                outputs=tuple(proto.output),
-                attributes=attributes,
+        elif number is not None or axis == 0:
+            number = 1 if number is None else number
+            if dim.dim_param:
+                numbers[dim.dim_param] = number
+            dim.dim_value = number
+        elif not keep_free:
+            known = "x".join(str(other.dim_value or "N") for other in dims)
+            raise ValueError(
+                f"dimension {axis} of input {name!r} is free ({dim.dim_param or 'without a name'});"
+                f" expected --shape {name}={known} with a number for each N, because limits of "
+                "hardware depend on it"
             )
+    return numbers
+
+
+def _add_nodes(graph: OnnxGraph, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Add the file's operators to the graph; constants are folded, transparent ones bypassed."""
+    from onnx import helper
+
+    source: dict[str, str] = {}
+    for proto in nodes:
+        node = Node(
+            name=proto.name,
+            operator=proto.op_type
+            if proto.domain in ("", "ai.onnx")
+            else f"{proto.domain}::{proto.op_type}",
+            inputs=tuple(source.get(name, name) for name in proto.input),
+            outputs=tuple(proto.output),
+            attributes={entry.name: helper.get_attribute_value(entry) for entry in proto.attribute},
         )
-    graph.outputs = tuple(same.get(name, name) for name in graph.outputs)
+        if _fold(graph, node):
+            continue
+        if node.operator in _TRANSPARENT:
+            source[node.outputs[0]] = node.inputs[0]
+        else:
+            graph.nodes.append(node)
+    graph.outputs = tuple(source.get(name, name) for name in graph.outputs)
     needed = ancestors(graph, graph.outputs)
     graph.nodes = [node for node in graph.nodes if node.outputs[0] in needed]
 
 
+def _fold(graph: OnnxGraph, node: Node) -> bool:
+    """Add the outputs to the graph's constants, if they do not depend on its inputs."""
+    from onnx import numpy_helper
+
+    if node.operator == "Constant":
+        value = node.attributes.get("value")
+        array = (
+            numpy_helper.to_array(value)
+            if value is not None
+            else np.asarray(next(iter(node.attributes.values()), 0))
+        )
+        graph.constants[node.outputs[0]] = array
+        graph.shapes.setdefault(node.outputs[0], array.shape)
+        return True
+    if node.operator == "Shape" and node.inputs[0] in graph.shapes:
+        graph.constants[node.outputs[0]] = np.asarray(graph.shapes[node.inputs[0]])
+        return True
+    if not all(name in graph.constants for name in node.inputs if name):
+        return False
+    first = node.inputs[0] if node.inputs else ""
+    value = graph.constants.get(first) if node.operator in _KEEPS_VALUES else None
+    for name in node.outputs:
+        graph.constants[name] = value
+        if first in graph.origins:
+            graph.origins[name] = graph.origins[first]
+    return True
+
+
 def ancestors(graph: OnnxGraph, tensors: Iterable[str]) -> set[str]:
-    """Return the first outputs of all nodes that the tensors depend on."""
-    wanted = set(tensors)
+    """Return the first output of each node that the tensors depend on."""
+    needed = set(tensors)
     found: set[str] = set()
     for node in reversed(graph.nodes):
-        if wanted & set(node.outputs):
+        if needed & set(node.outputs):
             found.add(node.outputs[0])
-            wanted |= set(node.inputs)
+            needed |= set(node.inputs)
     return found
 
 
@@ -272,13 +297,10 @@ def _shape(tensor: onnx.ValueInfoProto) -> Shape | None:
     return tuple(dim.dim_value for dim in kind.shape.dim)
 
 
-_SMALL = 4096
-
-
 def _array(tensor: onnx.TensorProto) -> np.ndarray | None:
-    """A small constant's value; weights are not needed, and may lie in another file."""
+    """Return the value of a small constant; weights are not needed, and may be in another file."""
     from onnx import TensorProto, numpy_helper
 
-    if tensor.data_location == TensorProto.EXTERNAL or np.prod(tensor.dims) > _SMALL:
+    if tensor.data_location == TensorProto.EXTERNAL or np.prod(tensor.dims) > _MAX_CONSTANT:
         return None
     return numpy_helper.to_array(tensor)

@@ -1,10 +1,9 @@
-"""A network as a list of layers that speak the words of a chip's data sheet."""
+"""A network as a list of layers, described in the terms of hardware data sheets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import Literal, NamedTuple
 
 from slimpose.arrays import Size
@@ -12,25 +11,25 @@ from slimpose.arrays import Size
 Fact = int | float | str | bool
 Shape = tuple[int, ...]
 NetworkPart = Literal["before", "body", "decoding"]
-"""Where a layer stands: before the network (normalizing pixels), in it, or behind its maps (decoding them)."""
+"""Position of a layer: before the network (normalization), in it, or after it (decoding)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One layer: an operator, or several that a chip computes as one.
+    """One layer: an operator, or several that hardware computes as one.
 
     Attributes:
-        name: What tells it from others, mostly the name of its weights.
-        kind: What it computes in the words of the targets, such as ``depthwise-conv``; an ONNX
-            operator without such a word keeps its own name.
-        operators: ONNX operators it is made of.
-        inputs: Shapes of the maps it reads, constants left out; None where the file does not tell.
-        output: Shape of what it writes.
-        part: Where it stands.
+        name: Identifies it; usually the name of its weights.
+        kind: What it computes, such as ``depthwise-conv``; an ONNX operator without a kind keeps
+            its own name.
+        operators: The ONNX operators it consists of.
+        inputs: Shapes of the tensors it reads, except constants; None if unknown.
+        output: Shape of the tensor it writes; None if unknown.
+        part: Position relative to the network.
         block: The squeeze-and-excite block it belongs to, or empty.
         macs: True multiply-adds of convolutions, transposed convolutions and fully connected
             layers.
-        facts: What the targets' rules speak of; a fact that the file does not tell is absent.
+        facts: Values that the rules of targets refer to; unknown ones are absent.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Layer:
 
 
 class Padding(NamedTuple):
-    """Zeros added to a map's sides."""
+    """Zeros added to the sides of a map."""
 
     top: int = 0
     left: int = 0
@@ -55,7 +54,7 @@ class Padding(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelWindow:
-    """What a convolution or a pooling sees of its input: each value down, then across."""
+    """Receptive window of a convolution or pooling; each pair is (vertical, horizontal)."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
@@ -63,14 +62,14 @@ class KernelWindow:
     pads: Padding = field(default_factory=Padding)
 
     def facts(self) -> dict[str, Fact]:
-        """Return the window's facts under the names that rules use."""
+        """Return the window as facts, by the names that rules use."""
         facts: dict[str, Fact] = {}
-        for name, (down, across) in (
+        for name, (vertical, horizontal) in (
             ("kernel", self.kernel),
             ("stride", self.stride),
             ("dilation", self.dilation),
         ):
-            facts |= {f"{name}_height": down, f"{name}_width": across}
+            facts |= {f"{name}_height": vertical, f"{name}_width": horizontal}
         return facts | {f"pad_{side}": pad for side, pad in self.pads._asdict().items()}
 
 
@@ -81,7 +80,11 @@ def same_pads(
     *,
     dilation: tuple[int, int] = (1, 1),
 ) -> Padding:
-    """Return TensorFlow's "SAME" padding of a convolution: the odd zero goes to the bottom and to the right."""
+    """Return TensorFlow's "SAME" padding: an odd zero goes to the bottom or the right.
+
+    >>> same_pads(Size(8, 7), (3, 3), (2, 2))
+    Padding(top=0, left=1, bottom=1, right=1)
+    """
     totals = [
         max((-(-side // step) - 1) * step + (taps - 1) * spread + 1 - side, 0)
         for side, taps, step, spread in zip(size, kernel, stride, dilation, strict=True)
@@ -90,17 +93,10 @@ def same_pads(
 
 
 def convolution_kind(*, transposed: bool, groups: int, in_channels: int, out_channels: int) -> str:
-    """Return the kind of a two-dimensional convolution: chips compute these on different engines."""
+    """Return the kind of a two-dimensional convolution; engines differ by it."""
     kind = "deconv" if transposed else "conv"
     if groups == 1:
         return kind
     if groups != in_channels:
         return f"grouped-{kind}"
     return f"depthwise-{kind}" if out_channels == in_channels else f"depthwise-{kind}-multiplied"
-
-
-def convolution_macs(
-    *, kernel: tuple[int, ...], groups: int, in_channels: int, out_channels: int, places: int
-) -> int:
-    """Return multiply-adds where they are computed: weight elements times output pixels, input pixels if transposed."""
-    return prod(kernel) * in_channels * out_channels // groups * places

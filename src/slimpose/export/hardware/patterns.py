@@ -1,4 +1,4 @@
-"""A graph as layers: patterns of operators under one name, what surrounds the network told apart."""
+"""The layers of a graph: patterns of operators merged, layers around the network marked."""
 
 from __future__ import annotations
 
@@ -8,56 +8,45 @@ from dataclasses import dataclass
 
 from slimpose.export.hardware import facts as read
 from slimpose.export.hardware.graph import Node, OnnxGraph, ancestors
-from slimpose.export.hardware.layers import Layer, NetworkPart
+from slimpose.export.hardware.layers import Fact, Layer, NetworkPart
 from slimpose.export.hardware.target import MODEL_KIND
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-_ACTIVATIONS = frozenset(
-    {
-        "relu",
-        "relu6",
-        "leaky-relu",
-        "prelu",
-        "clip",
-        "sigmoid",
-        "swish",
-        "hard-sigmoid",
-        "hard-swish",
-    }
+_IN_A_GATE = (
+    {"relu", "relu6", "leaky-relu", "prelu", "clip", "sigmoid", "swish", "hard-sigmoid"}
+    | {"hard-swish", "HardSigmoid", "conv", "fully-connected", "reshape", "batch-norm"}
+    | {"transpose"}
 )
-_IN_A_GATE = _ACTIVATIONS | {
-    "HardSigmoid",
-    "conv",
-    "fully-connected",
-    "reshape",
-    "batch-norm",
-    "transpose",
-}
-_LONGEST_GATE = 10
-_DETECTOR_ENDS = ("to_logit.weight", "to_edges.weight")
+_MAX_GATE_LAYERS = 10
+_DETECTOR_OUTPUTS = ("to_logit.weight", "to_edges.weight")
 _WEIGHT_SUFFIXES = (".weight", "_weight", "/kernel", ".weight_quantized")
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """Operators that make one layer; the last one's output is its output."""
+class _Pattern:
+    """Operators that form one layer, whose output is that of the last one.
+
+    Attributes:
+        nodes: The operators.
+        kind: Kind of the layer, if it is not that of the first operator.
+        source: The tensor it reads, if that is not an input of the first operator.
+    """
 
     nodes: tuple[Node, ...]
     kind: str = ""
     source: str = ""
-    """What it reads, where the first node's inputs do not tell."""
 
 
 def layers_of(graph: OnnxGraph, *, until: Sequence[str] = ()) -> list[Layer]:
-    """Return the layers, the one about the file as a whole first.
+    """Return the layers; the first is about the file as a whole.
 
     Args:
         graph: The model.
-        until: Tensors that end the network; what lies behind is decoding. By default what a
-            slimpose file tells; other files count as a whole.
+        until: Tensors at which the network ends; what follows is decoding. By default they follow
+            from the metadata of a slimpose file; other files are network as a whole.
 
     Raises:
-        ValueError: If a tensor of that name is not computed.
+        ValueError: If no node computes a tensor of that name.
     """
     ends = tuple(until) or network_ends(graph)
     computed = {name for node in graph.nodes for name in node.outputs}
@@ -65,242 +54,234 @@ def layers_of(graph: OnnxGraph, *, until: Sequence[str] = ()) -> list[Layer]:
         raise ValueError(
             f"no layer computes {', '.join(missing)}; expected the name of a map inside the graph"
         )
-    parts = _parts(graph, ends)
-    readers = graph.readers()
-    made: dict[str, Layer] = {}
-    layers = [Layer(name="the file", kind=MODEL_KIND, facts={"opset": graph.opset})]
-    for piece in _pieces(graph, readers):
-        layer = _layer(graph, piece, readers, made, parts)
-        made[piece.nodes[-1].outputs[0]] = layer
-        layers.append(layer)
-    return _with_blocks(graph, layers, made)
+    return _LayerBuilder(graph, ends).build()
 
 
 def network_ends(graph: OnnxGraph) -> tuple[str, ...]:
-    """Return the maps behind which a slimpose file decodes: heatmaps, or the person detector's outputs; else none."""
+    """Return the outputs of a slimpose network, at which decoding starts; empty for other files."""
     if "slimpose" not in graph.metadata:
         return ()
     if any("heatmaps" in node.outputs for node in graph.nodes):
         return ("heatmaps",)
     convolutions = [node for node in graph.nodes if node.operator == "Conv"]
     return tuple(
-        node.outputs[0] for node in convolutions if node.inputs[1].endswith(_DETECTOR_ENDS)
+        node.outputs[0] for node in convolutions if node.inputs[1].endswith(_DETECTOR_OUTPUTS)
     )
 
 
+class _LayerBuilder:
+    """Builds the layers of a graph in the order of computation."""
+
+    def __init__(self, graph: OnnxGraph, ends: tuple[str, ...]) -> None:
+        self.graph = graph
+        self.readers = graph.readers()
+        self.parts = _parts(graph, ends)
+        self.layers: dict[str, Layer] = {}
+        """By output tensor."""
+
+    def build(self) -> list[Layer]:
+        for pattern in _PatternSearch(self.graph).patterns():
+            self.layers[pattern.nodes[-1].outputs[0]] = self._layer(pattern)
+        blocks = self._squeeze_excite_blocks()
+        file = Layer(name="the file", kind=MODEL_KIND, facts={"opset": self.graph.opset})
+        return [
+            file,
+            *(
+                dataclasses.replace(layer, block=blocks.get(output, ""))
+                for output, layer in self.layers.items()
+            ),
+        ]
+
+    def _layer(self, pattern: _Pattern) -> Layer:
+        graph, first, last = self.graph, pattern.nodes[0], pattern.nodes[-1]
+        kind, facts, macs = read.describe(graph, first)
+        if pattern.kind:
+            kind, macs = pattern.kind, 0
+            facts["constant_bounds"] = True
+        source = pattern.source or next(iter(read.data_inputs(graph, first)), "")
+        facts |= self._context(pattern, kind, source, weighted="in_channels" in facts)
+        inputs = dict.fromkeys([source] if pattern.kind else read.data_inputs(graph, first))
+        return Layer(
+            name=self._name(last),
+            kind=kind,
+            operators=tuple(node.operator for node in pattern.nodes),
+            inputs=tuple(graph.shapes.get(name) for name in inputs),
+            output=graph.shapes.get(last.outputs[0]),
+            part=self.parts.get(last.outputs[0], "body"),
+            macs=macs,
+            facts=facts,
+        )
+
+    def _context(
+        self, pattern: _Pattern, kind: str, source: str, *, weighted: bool
+    ) -> dict[str, Fact]:
+        """Return the facts about the layers around a pattern.
+
+        ``after`` is the kind of the layer before it, "shared ..." if others read that one too, so
+        that nothing can be fused into it.
+        """
+        graph, after = self.graph, "input"
+        if source in self.layers:
+            others = [node for node in self.readers[source] if node not in pattern.nodes]
+            shared = "shared " if others or source in graph.outputs else ""
+            after = shared + self.layers[source].kind
+        context: dict[str, Fact] = {"after": after}
+        if weighted:
+            upstream = ancestors(graph, [source])
+            context["reads_input"] = not any(
+                node.operator in WEIGHTED and node.outputs[0] in upstream for node in graph.nodes
+            )
+        if kind == "pad":
+            output = pattern.nodes[-1].outputs[0]
+            readers = self.readers.get(output, [])
+            single = len(readers) == 1 and output not in graph.outputs
+            context["before"] = read.describe(graph, readers[0])[0] if single else "several"
+        return context
+
+    def _name(self, node: Node) -> str:
+        """Return the name of the node's weights, or else of the node, or else of its output."""
+        weights = ""
+        if node.operator in WEIGHTED and len(node.inputs) > 1:
+            weights = self.graph.origins.get(node.inputs[1], "")
+        for suffix in _WEIGHT_SUFFIXES:
+            if weights.endswith(suffix):
+                return weights.removesuffix(suffix)
+        return node.name or node.outputs[0]
+
+    def _squeeze_excite_blocks(self) -> dict[str, str]:
+        """Return the name of the block of each layer in one, by output tensor.
+
+        A block starts with the average of a map, passes narrow layers and ends with a product with
+        the same map.
+        """
+        producers = {name: node for node in self.graph.nodes for name in node.outputs}
+        blocks: dict[str, str] = {}
+        number = 0
+        for output, layer in self.layers.items():
+            if layer.kind != "global-average-pool":
+                continue
+            squeezed = producers[output].inputs[0]
+            gate = [output]
+            for _ in range(_MAX_GATE_LAYERS):
+                following = self._layers_reading(gate[-1])
+                if len(following) != 1:
+                    break
+                gate += following
+                kind = self.layers[gate[-1]].kind
+                if kind == "mul" and squeezed in producers[gate[-1]].inputs:
+                    number += 1
+                    blocks |= dict.fromkeys(gate, f"squeeze-and-excite {number}")
+                if kind not in _IN_A_GATE:
+                    break
+        return blocks
+
+    def _layers_reading(self, tensor: str) -> set[str]:
+        """Return the outputs of the layers that read a tensor, inner operators of patterns too."""
+        found: set[str] = set()
+        waiting = list(self.readers.get(tensor, []))
+        while waiting:
+            output = waiting.pop().outputs[0]
+            if output in self.layers:
+                found.add(output)
+            else:
+                waiting += self.readers.get(output, [])
+        return found
+
+
 def _parts(graph: OnnxGraph, ends: tuple[str, ...]) -> dict[str, NetworkPart]:
-    """Where each node stands, by its first output."""
+    """Return the position of the nodes that are not in the network, by their first output."""
     parts: dict[str, NetworkPart] = {}
     if not ends:
         return parts
     network = ancestors(graph, ends)
-    behind_weights: set[str] = set()
+    after_weights: set[str] = set()
     for node in graph.nodes:
-        if node.operator in WEIGHTED or behind_weights & set(node.inputs):
-            behind_weights |= set(node.outputs)
+        if node.operator in WEIGHTED or after_weights & set(node.inputs):
+            after_weights |= set(node.outputs)
         if node.outputs[0] not in network:
             parts[node.outputs[0]] = "decoding"
-        elif not behind_weights & set(node.outputs):
+        elif not after_weights & set(node.outputs):
             parts[node.outputs[0]] = "before"
     return parts
 
 
-def _pieces(graph: OnnxGraph, readers: dict[str, list[Node]]) -> list[_Piece]:
-    """Group operators: hard sigmoids and swishes written out, whichever way."""
-    makers = {name: node for node in graph.nodes for name in node.outputs}
+class _PatternSearch:
+    """Finds hard sigmoids and swishes that consist of several operators."""
 
-    def only_reader(name: str, operator: str) -> Node | None:
-        found = readers.get(name, [])
-        return (
-            found[0]
-            if len(found) == 1 and found[0].operator == operator and name not in graph.outputs
-            else None
-        )
+    def __init__(self, graph: OnnxGraph) -> None:
+        self.graph = graph
+        self.readers = graph.readers()
+        self.producers = {name: node for node in graph.nodes for name in node.outputs}
 
-    def times(node: Node, source: str) -> Node | None:
-        """The Mul behind a gate that multiplies what the gate was made from."""
-        found = only_reader(node.outputs[0], "Mul")
-        return (
-            found
-            if found is not None and source in found.inputs and source != node.outputs[0]
-            else None
-        )
+    def patterns(self) -> list[_Pattern]:
+        """Return all operators, alone or in a pattern, in the order of computation."""
+        found: dict[str, _Pattern] = {}
+        taken: set[str] = set()
+        for node in self.graph.nodes:
+            if node.outputs[0] not in taken and (pattern := self._match(node)) is not None:
+                found[pattern.nodes[-1].outputs[0]] = pattern
+                taken.update(part.outputs[0] for part in pattern.nodes)
+        return [
+            found.get(node.outputs[0], _Pattern((node,)))
+            for node in self.graph.nodes
+            if node.outputs[0] in found or node.outputs[0] not in taken
+        ]
 
-    pieces: dict[str, _Piece] = {}
-    taken: set[str] = set()
-
-    def take(kind: str, source: str, *nodes: Node) -> None:
-        pieces[nodes[-1].outputs[0]] = _Piece(nodes, kind, source)
-        taken.update(node.outputs[0] for node in nodes)
-
-    for node in graph.nodes:
-        if node.outputs[0] in taken:
-            continue
-        if node.operator == "Clip" and read.clip_kind(graph, node) == "relu6":
-            shift = makers.get(node.inputs[0])
-            if shift is None or shift.operator != "Add" or len(readers[node.inputs[0]]) != 1:
-                continue
-            source = next(iter(read.data_inputs(graph, shift)), "")
-            if [read.scalar(graph, name) for name in shift.inputs if name != source] != [3.0]:
-                continue
-            if (sixth := _sixth_of(graph, node, only_reader)) is not None:
-                if (product := times(sixth, source)) is not None:
-                    take("hard-swish", source, shift, node, sixth, product)
-                else:
-                    take("hard-sigmoid", source, shift, node, sixth)
-            elif (product := times(node, source)) is not None and (
-                sixth := _sixth_of(graph, product, only_reader)
-            ) is not None:
-                take("hard-swish", source, shift, node, product, sixth)
-        elif node.operator in ("Sigmoid", "HardSigmoid"):
-            kind = "swish" if node.operator == "Sigmoid" else "hard-swish"
-            if kind == "hard-swish" and read.describe(graph, node)[0] != "hard-sigmoid":
-                continue
-            if (product := times(node, node.inputs[0])) is not None:
-                take(kind, node.inputs[0], node, product)
-    found: list[_Piece] = []
-    for node in graph.nodes:
-        if node.outputs[0] in pieces:
-            found.append(pieces[node.outputs[0]])
-        elif node.outputs[0] not in taken:
-            found.append(_Piece((node,)))
-    return found
-
-
-def _sixth_of(graph: OnnxGraph, node: Node, only_reader) -> Node | None:
-    """The only reader, if it divides by 6."""
-    divided, multiplied = only_reader(node.outputs[0], "Div"), only_reader(node.outputs[0], "Mul")
-    if divided is not None and read.scalar(graph, divided.inputs[1]) == 6.0:
-        return divided
-    if multiplied is not None:
-        factor = next(
-            (read.scalar(graph, name) for name in multiplied.inputs if name in graph.constants),
-            None,
-        )
-        if factor is not None and abs(factor - 1 / 6) < 1e-4:
-            return multiplied
-    return None
-
-
-def _layer(
-    graph: OnnxGraph,
-    piece: _Piece,
-    readers: dict[str, list[Node]],
-    made: dict[str, Layer],
-    parts: dict[str, NetworkPart],
-) -> Layer:
-    first, last = piece.nodes[0], piece.nodes[-1]
-    kind, facts, macs = read.describe(graph, first)
-    if piece.kind:
-        kind, macs = piece.kind, 0
-        facts["constant_bounds"] = True
-    source = piece.source or next(iter(read.data_inputs(graph, first)), "")
-    facts["after"] = _after(graph, source, readers, made, piece)
-    if "in_channels" in facts:
-        facts["reads_input"] = not _weighted_upstream(graph, source)
-    if kind == "pad":
-        facts["before"] = _before(graph, last, readers)
-    inputs = dict.fromkeys([source] if piece.kind else read.data_inputs(graph, first))
-    return Layer(
-        name=_name(graph, piece),
-        kind=kind,
-        operators=tuple(node.operator for node in piece.nodes),
-        inputs=tuple(graph.shapes.get(name) for name in inputs),
-        output=graph.shapes.get(last.outputs[0]),
-        part=parts.get(last.outputs[0], "body"),
-        macs=macs,
-        facts=facts,
-    )
-
-
-def _after(
-    graph: OnnxGraph,
-    source: str,
-    readers: dict[str, list[Node]],
-    made: dict[str, Layer],
-    piece: _Piece,
-) -> str:
-    """The kind of the layer in front, "shared ..." if others read it too, so that nothing fuses into it."""
-    if source not in made:
-        return "input"
-    outside = [node for node in readers[source] if node not in piece.nodes]
-    return (
-        f"shared {made[source].kind}" if outside or source in graph.outputs else made[source].kind
-    )
-
-
-def _weighted_upstream(graph: OnnxGraph, tensor: str) -> bool:
-    """Whether any layer with weights stands in front: none does in front of the first, which reads the picture."""
-    upstream = ancestors(graph, [tensor])
-    return any(node.operator in WEIGHTED and node.outputs[0] in upstream for node in graph.nodes)
-
-
-def _before(graph: OnnxGraph, node: Node, readers: dict[str, list[Node]]) -> str:
-    found = readers.get(node.outputs[0], [])
-    if len(found) != 1 or node.outputs[0] in graph.outputs:
-        return "several"
-    return read.describe(graph, found[0])[0]
-
-
-def _name(graph: OnnxGraph, piece: _Piece) -> str:
-    """Weights have the best names, then nodes, then tensors."""
-    node = piece.nodes[-1]
-    weights = (
-        graph.origins.get(node.inputs[1], "")
-        if node.operator in WEIGHTED and len(node.inputs) > 1
-        else ""
-    )
-    for suffix in _WEIGHT_SUFFIXES:
-        if weights.endswith(suffix):
-            return weights[: -len(suffix)]
-    return node.name or node.outputs[0]
-
-
-def _with_blocks(graph: OnnxGraph, layers: list[Layer], made: dict[str, Layer]) -> list[Layer]:
-    """Mark squeeze-and-excite: a map's average, through narrow layers to a gate, that multiplies the map."""
-    outputs = {id(layer): name for name, layer in made.items()}
-    sources: dict[str, str] = {}
-    readers = graph.readers()
-    blocks: dict[int, str] = {}
-    for node in graph.nodes:
-        for name in node.outputs:
-            sources[name] = node.inputs[0] if node.inputs else ""
-    number = 0
-    for layer in layers:
-        if layer.kind != "global-average-pool":
-            continue
-        squeezed = sources[outputs[id(layer)]]
-        gate, tensor = [layer], outputs[id(layer)]
-        for _ in range(_LONGEST_GATE):
-            followers = {id(owner): owner for owner in _layers_reading(tensor, readers, made)}
-            if len(followers) != 1:
-                break
-            (follower,) = followers.values()
-            tensor = outputs[id(follower)]
-            gate.append(follower)
-            if follower.kind == "mul":
-                if squeezed in next(node.inputs for node in graph.nodes if tensor in node.outputs):
-                    number += 1
-                    blocks |= {id(part): f"squeeze-and-excite {number}" for part in gate}
-                break
-            if follower.kind not in _IN_A_GATE:
-                break
-    return [
-        dataclasses.replace(layer, block=blocks[id(layer)]) if id(layer) in blocks else layer
-        for layer in layers
-    ]
-
-
-def _layers_reading(
-    tensor: str, readers: dict[str, list[Node]], owners: dict[str, Layer]
-) -> list[Layer]:
-    """Layers that read a tensor, through the inner operators of a pattern."""
-    found: list[Layer] = []
-    waiting = list(readers.get(tensor, []))
-    while waiting:
-        node = waiting.pop()
-        if node.outputs[0] in owners:
-            found.append(owners[node.outputs[0]])
+    def _match(self, node: Node) -> _Pattern | None:
+        if node.operator == "Clip" and read.clip_kind(self.graph, node) == "relu6":
+            return self._match_relu6(node)
+        source = node.inputs[0] if node.inputs else ""
+        if node.operator == "Sigmoid":
+            kind = "swish"
+        elif node.operator == "HardSigmoid":
+            kind = "hard-swish"
+            if read.describe(self.graph, node)[0] != "hard-sigmoid":
+                return None
         else:
-            waiting += readers.get(node.outputs[0], [])
-    return found
+            return None
+        product = self._product(node, source)
+        return None if product is None else _Pattern((node, product), kind, source)
+
+    def _match_relu6(self, clip: Node) -> _Pattern | None:
+        """Match relu6(x + 3) / 6 as a hard sigmoid; times x, in either order, as a hard swish."""
+        shift = self.producers.get(clip.inputs[0])
+        if shift is None or shift.operator != "Add" or len(self.readers[clip.inputs[0]]) != 1:
+            return None
+        source = next(iter(read.data_inputs(self.graph, shift)), "")
+        offsets = [read.scalar(self.graph, name) for name in shift.inputs if name != source]
+        if offsets != [3.0]:
+            return None
+        if (sixth := self._sixth(clip)) is not None:
+            if (product := self._product(sixth, source)) is not None:
+                return _Pattern((shift, clip, sixth, product), "hard-swish", source)
+            return _Pattern((shift, clip, sixth), "hard-sigmoid", source)
+        product = self._product(clip, source)
+        sixth = None if product is None else self._sixth(product)
+        if product is None or sixth is None:
+            return None
+        return _Pattern((shift, clip, product, sixth), "hard-swish", source)
+
+    def _only_reader(self, name: str, operator: str) -> Node | None:
+        readers = self.readers.get(name, [])
+        if len(readers) != 1 or readers[0].operator != operator or name in self.graph.outputs:
+            return None
+        return readers[0]
+
+    def _product(self, gate: Node, source: str) -> Node | None:
+        """Return the Mul that multiplies a gate by the tensor it is computed from."""
+        product = self._only_reader(gate.outputs[0], "Mul")
+        if product is None or source not in product.inputs or source == gate.outputs[0]:
+            return None
+        return product
+
+    def _sixth(self, node: Node) -> Node | None:
+        """Return the only reader of a node if it divides by 6."""
+        divided = self._only_reader(node.outputs[0], "Div")
+        if divided is not None and read.scalar(self.graph, divided.inputs[1]) == 6.0:
+            return divided
+        multiplied = self._only_reader(node.outputs[0], "Mul")
+        constants = [] if multiplied is None else multiplied.inputs
+        factors = [read.scalar(self.graph, n) for n in constants if n in self.graph.constants]
+        if factors and factors[0] is not None and abs(factors[0] - 1 / 6) < 1e-4:
+            return multiplied
+        return None

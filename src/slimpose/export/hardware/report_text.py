@@ -1,4 +1,4 @@
-"""A report in words, as JSON, and several as one table."""
+"""Linter reports as text, as JSON, and as a table of several models."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from slimpose.export.hardware.check import Finding, LayerVerdict, Report
 from slimpose.export.hardware.layers import Layer, Shape
 from slimpose.export.hardware.target import MODEL_KIND
 
-_LISTED = 6
+_MAX_LISTED = 6
 
 
-def lines(report: Report, *, name: str, every_layer: bool = False) -> Iterator[str]:
-    """Yield the report: the counts, each finding with the layers it is about, on demand every layer.
+def format_report(report: Report, *, name: str, every_layer: bool = False) -> Iterator[str]:
+    """Yield lines of text: the counts, each finding with its layers, and optionally every layer.
 
     Args:
-        report: What was found.
-        name: What the model is called.
+        report: The verdicts.
+        name: Name of the model.
         every_layer: List the layers that fit too, with the limits they keep.
     """
     yield f"{name} on {report.target.name}: {report.target.title}"
@@ -29,20 +29,19 @@ def lines(report: Report, *, name: str, every_layer: bool = False) -> Iterator[s
     )
     share = report.macs_staying / report.macs if report.macs else 1.0
     yield (
-        f"{report.macs / 1e9:.3f} GMAC: {report.macs_staying / 1e9:.3f} on the accelerator, {share:.1%}, "
-        f"in {_pieces(counted)} piece{'' if _pieces(counted) == 1 else 's'}"
+        f"{report.macs / 1e9:.3f} GMAC: {report.macs_staying / 1e9:.3f} on the accelerator, "
+        f"{share:.1%}, in {_pieces(counted)} piece{'' if _pieces(counted) == 1 else 's'}"
     )
-    blocks = {verdict.layer.block: True for verdict in counted if verdict.layer.block}
-    for verdict in counted:
-        if verdict.layer.block:
-            blocks[verdict.layer.block] &= verdict.stays
+    blocks = {verdict.layer.block for verdict in counted} - {""}
     if blocks:
-        yield f"{len(blocks)} squeeze-and-excite blocks: {sum(blocks.values())} fit, the others leave in part"
+        whole = len(blocks - {verdict.layer.block for verdict in counted if not verdict.stays})
+        yield f"{len(blocks)} squeeze-and-excite blocks: {whole} fit, the others leave in part"
     outside = Counter(verdict.layer.part for verdict in report.verdicts if not verdict.counts)
     if outside:
         yield (
-            f"not counted: {outside['before']} layers that prepare the pixels, {outside['decoding']} that decode the "
-            "maps: they run on the CPU by design (--whole counts them)"
+            f"not counted: {outside['before']} layers that normalize the pixels and "
+            f"{outside['decoding']} that decode the maps; they run on the CPU by design "
+            "(--whole counts them)"
         )
     for verdicts in _groups(report).values():
         yield from _group(verdicts, every_layer=every_layer)
@@ -51,8 +50,8 @@ def lines(report: Report, *, name: str, every_layer: bool = False) -> Iterator[s
         yield from (line for verdict in report.verdicts for line in _layer(verdict))
 
 
-def as_json(report: Report, *, name: str) -> dict[str, Any]:
-    """Return everything that was found, each layer with what it keeps and breaks."""
+def report_json(report: Report, *, name: str) -> dict[str, Any]:
+    """Return the report as JSON; each layer has the rules that it keeps and breaks."""
     return {
         "model": name,
         "target": report.target.name,
@@ -68,12 +67,16 @@ def as_json(report: Report, *, name: str) -> dict[str, Any]:
     }
 
 
-def markdown(rows: Sequence[tuple[str, Sequence[Report]]], names: Sequence[str]) -> Iterator[str]:
-    """Yield a table: a row a target, a column a model; layers that stay of all, GMAC that stay of all, pieces.
+def format_table(
+    rows: Sequence[tuple[str, Sequence[Report]]], names: Sequence[str]
+) -> Iterator[str]:
+    """Yield a Markdown table with one row per target and one column per model.
+
+    A cell has layers on the accelerator/all, GMAC on the accelerator/all, and the number of pieces.
 
     Args:
-        rows: Name of each target and its reports, in the order of the models.
-        names: The models.
+        rows: Name of each target, and its reports in the order of the models.
+        names: Names of the models.
     """
     yield "| target | " + " | ".join(names) + " |"
     yield "|---" * (len(names) + 1) + "|"
@@ -81,11 +84,11 @@ def markdown(rows: Sequence[tuple[str, Sequence[Report]]], names: Sequence[str])
         yield f"| {target} | " + " | ".join(_cell(report) for report in reports) + " |"
 
 
-def cell_json(report: Report, *, name: str) -> dict[str, Any]:
-    """Return one cell of the table as JSON: the report without its layers."""
-    whole = as_json(report, name=name)
-    del whole["layers"]
-    return whole
+def summary_json(report: Report, *, name: str) -> dict[str, Any]:
+    """Return the report as JSON without its layers."""
+    summary = report_json(report, name=name)
+    del summary["layers"]
+    return summary
 
 
 def format_shape(shape: Shape | None) -> str:
@@ -94,7 +97,7 @@ def format_shape(shape: Shape | None) -> str:
 
 
 def summary_of(layer: Layer) -> str:
-    """Return what the layer does in a few words: window, maps."""
+    """Return the window and the shapes of a layer in short form."""
     facts = layer.facts
     words: list[str] = []
     if layer.kind == MODEL_KIND:
@@ -111,15 +114,15 @@ def summary_of(layer: Layer) -> str:
 
 
 def _advised(report: Report) -> str:
-    return f"; {len(report.advised)} fit but waste something" if report.advised else ""
+    return f"; {len(report.advised)} fit but waste capacity" if report.advised else ""
 
 
 def _pieces(counted: Iterable[LayerVerdict]) -> int:
-    """How many pieces the accelerator gets, in the order of computation: each costs a way there and back."""
-    pieces, before = 0, False
+    """Count the runs of consecutive layers on the accelerator; each costs a transfer both ways."""
+    pieces, previous = 0, False
     for verdict in counted:
-        pieces += verdict.stays and not before
-        before = verdict.stays
+        pieces += verdict.stays and not previous
+        previous = verdict.stays
     return pieces
 
 
@@ -133,20 +136,22 @@ def _cell(report: Report) -> str:
 
 
 _Key = tuple[str, str, str]
+_LEVELS = ("leaves", "unknown", "advice")
 
 
 def _groups(report: Report) -> dict[_Key, list[tuple[LayerVerdict, Finding]]]:
-    """Findings by rule and kind, those that leave first."""
-    found: dict[_Key, list[tuple[LayerVerdict, Finding]]] = {}
-    for level in ("leaves", "unknown", "advice"):
-        for verdict in report.verdicts:
-            if verdict.counts:
-                for finding in verdict.findings:
-                    if finding.level == level:
-                        found.setdefault((level, _kind(verdict.layer), finding.rule), []).append(
-                            (verdict, finding)
-                        )
-    return found
+    """Return the findings by rule and kind, those that leave first."""
+    groups: dict[_Key, list[tuple[LayerVerdict, Finding]]] = {}
+    findings = [
+        (verdict, finding)
+        for verdict in report.verdicts
+        if verdict.counts
+        for finding in verdict.findings
+    ]
+    for verdict, finding in sorted(findings, key=lambda entry: _LEVELS.index(entry[1].level)):
+        key = (finding.level, _kind(verdict.layer), finding.rule)
+        groups.setdefault(key, []).append((verdict, finding))
+    return groups
 
 
 def _kind(layer: Layer) -> str:
@@ -159,30 +164,30 @@ def _group(found: list[tuple[LayerVerdict, Finding]], *, every_layer: bool) -> I
     yield ""
     yield f"{finding.level}: {_kind(verdict.layer)}, {number} (rule {finding.rule})"
     one_why = len({other.why for _, other in found}) == 1
-    one_mend = len({other.fix for _, other in found}) == 1
+    one_fix = len({other.fix for _, other in found}) == 1
     if one_why:
         yield f"  why: {finding.why}"
-    if one_mend:
-        yield f"  mend: {finding.fix}"
+    if one_fix:
+        yield f"  fix: {finding.fix}"
     yield f"  source: {finding.source}"
-    for listed, other in found if every_layer else found[:_LISTED]:
+    for listed, other in found if every_layer else found[:_MAX_LISTED]:
         yield f"  - {listed.layer.name}: {summary_of(listed.layer)}"
         if not one_why:
             yield f"    why: {other.why}"
-        if not one_mend:
-            yield f"    mend: {other.fix}"
-    if not every_layer and len(found) > _LISTED:
-        yield f"  - and {len(found) - _LISTED} more (--all lists them)"
+        if not one_fix:
+            yield f"    fix: {other.fix}"
+    if not every_layer and len(found) > _MAX_LISTED:
+        yield f"  - and {len(found) - _MAX_LISTED} more (--all lists them)"
 
 
 def _layer(verdict: LayerVerdict) -> Iterator[str]:
     layer = verdict.layer
-    word = verdict.status if verdict.counts else f"not counted ({layer.part})"
+    status = verdict.status if verdict.counts else f"not counted ({layer.part})"
     operators = f" [{' '.join(layer.operators)}]" if layer.operators else ""
     block = f" in {layer.block}" if layer.block else ""
-    yield f"{word}: {layer.name}: {layer.kind}{operators}{block}, {summary_of(layer)}"
+    yield f"{status}: {layer.name}: {layer.kind}{operators}{block}, {summary_of(layer)}"
     for finding in verdict.findings:
-        yield f"    breaks {finding.rule}: {finding.why}; mend: {finding.fix}"
+        yield f"    breaks {finding.rule}: {finding.why}; fix: {finding.fix}"
     for rule, numbers, _ in verdict.met:
         yield f"    keeps {rule}: {numbers}"
 

@@ -1,4 +1,4 @@
-"""Targets: what a chip or a runtime computes, read from ``export/targets/*.toml``."""
+"""Hardware targets: what a chip or runtime computes, read from ``export/targets/*.toml``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import onnx
 
-from slimpose.export.hardware.expressions import Expression, placeholders
+from slimpose.export.hardware.expressions import Expression, parse_placeholders
 from slimpose.export.hardware.facts import DERIVED_KINDS, KINDS
 from slimpose.export.hardware.layers import Fact
 from slimpose.formats.files import read_toml
@@ -19,34 +19,27 @@ from slimpose.formats.files import read_toml
 TARGETS = Path(__file__).parent.parent / "targets"
 ANY_KIND = "*"
 MODEL_KIND = "model"
-"""What rules about the whole file are on."""
+"""The kind that rules about the whole file apply to."""
 Level = Literal["leaves", "advice"]
-_KEYS = {
-    "title",
-    "aliases",
-    "family",
-    "extends",
-    "parameters",
-    "sources",
-    "runs",
-    "refuses",
-    "limits",
+_KEYS = {"title", "aliases", "family", "extends", "parameters", "sources"} | {
+    *("runs", "refuses", "limits")
 }
 _RULE_KEYS = {"id", "on", "holds", "because", "fix", "source", "level"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A limit, or a refusal where ``holds`` is None.
+    """A limit, or a refusal if ``holds`` is None.
 
     Attributes:
         id: Unique in its target.
-        on: Kinds of layers, or ONNX operators, that it is about.
-        holds: The condition of staying on the accelerator.
-        because: Why; ``{expressions}`` in it are worked out for the layer at hand.
-        mend: What would mend it.
-        source: Document and section, or address.
-        level: ``leaves``: a layer that breaks it runs elsewhere; ``advice``: it stays, but wastes.
+        on: Kinds of layers, or ONNX operators, that it applies to.
+        holds: The condition for staying on the accelerator.
+        because: Why; ``{expressions}`` in it are evaluated for the layer.
+        fix: How to change the network; may contain ``{expressions}``.
+        source: Document and section, or URL.
+        level: ``leaves``: a layer that breaks it runs elsewhere; ``advice``: it stays on the
+            accelerator but wastes capacity.
     """
 
     id: str
@@ -60,16 +53,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One target.
+    """A hardware target: a chip or a runtime.
 
     Attributes:
-        name: What ``--target`` takes.
-        title: The chip, its version.
-        aliases: Further names.
-        parameters: Numbers of the chip, named in rules.
-        runs: Kinds of layers and ONNX operators that it computes, each with the source that says
-            so.
-        refusals: What it is said not to compute.
+        name: The value of ``--target``.
+        title: Product and version.
+        aliases: Other names.
+        parameters: Numbers of the hardware that rules refer to.
+        runs: Kinds of layers and ONNX operators that it computes, each with its source.
+        refusals: What it does not compute, as documented.
         limits: Conditions on what it computes.
     """
 
@@ -83,7 +75,7 @@ class Target:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Every document it was read from, each once."""
+        """The documents it is based on, without repetition."""
         rules = (*self.refusals, *self.limits)
         return tuple(dict.fromkeys((*self.runs.values(), *(rule.source for rule in rules))))
 
@@ -102,12 +94,11 @@ def all_targets() -> list[Target]:
 
 @lru_cache(maxsize=64)
 def load_target(name: str) -> Target:
-    """Return a packaged target by name or alias, or one of your own by its file.
+    """Return a packaged target by name or alias, or one from your own .toml file.
 
     Raises:
-        ValueError: If there is none of that name, with the names there are, or if the file is
-            wrong.
-        FileNotFoundError: If a file was named that is not there.
+        ValueError: If there is no target of that name, or if the file is invalid.
+        FileNotFoundError: If the file does not exist.
     """
     if name.endswith(".toml"):
         return read_target(Path(name))
@@ -124,11 +115,11 @@ def load_target(name: str) -> Target:
 
 
 def read_target(file: Path) -> Target:
-    """Return the target of a file, with what it takes over from the family it extends.
+    """Return the target of a file, including what it inherits from the family it extends.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no target: the place and what is wrong there are told.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a valid target file.
     """
     chain = [_read(file)]
     while "extends" in chain[0]:
@@ -142,12 +133,14 @@ def read_target(file: Path) -> Target:
     refusals: dict[str, Rule] = {}
     limits: dict[str, Rule] = {}
     for document in chain:
-        _no_twins(document, file)
+        _check_unique_ids(document, file)
         for entry in document.get("runs", ()):
             for kind in _kinds(entry, file):
                 runs[kind] = _source(entry, sources, file)
                 refusals = {
-                    key: _without(rule, kind)
+                    key: dataclasses.replace(
+                        rule, on=tuple(name for name in rule.on if name != kind)
+                    )
                     for key, rule in refusals.items()
                     if rule.on != (kind,)
                 }
@@ -159,7 +152,7 @@ def read_target(file: Path) -> Target:
             rule = _rule(entry, sources, file)
             if rule.holds is None:
                 raise ValueError(
-                    f'{file.name}: limit {rule.id!r} says no condition; expected holds = "..."'
+                    f'{file.name}: limit {rule.id!r} has no condition; expected holds = "..."'
                 )
             limits[rule.id] = rule
     return Target(
@@ -177,10 +170,11 @@ def _read(file: Path) -> dict[str, Any]:
     document = read_toml(file, kind="target file")
     if unknown := document.keys() - _KEYS:
         raise ValueError(
-            f"{file.name}: unknown {', '.join(sorted(unknown))}; expected {', '.join(sorted(_KEYS))}"
+            f"{file.name}: unknown {', '.join(sorted(unknown))}; "
+            f"expected {', '.join(sorted(_KEYS))}"
         )
     if "title" not in document:
-        raise ValueError(f"{file.name}: no title; expected what the chip is called")
+        raise ValueError(f"{file.name}: no title; expected the name of the hardware")
     return document
 
 
@@ -194,7 +188,7 @@ def _rule(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> R
     if level not in ("leaves", "advice"):
         raise ValueError(f"{where} has level {level!r}; expected leaves or advice")
     try:
-        placeholders(entry["because"] + entry["fix"])
+        parse_placeholders(entry["because"] + entry["fix"])
         holds = Expression.parse(entry["holds"]) if "holds" in entry else None
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
@@ -218,8 +212,9 @@ def _kinds(entry: Mapping[str, Any], file: Path) -> tuple[str, ...]:
             *DERIVED_KINDS,
         ) and not onnx.defs.has(kind):
             raise ValueError(
-                f"{file.name}: {entry.get('id', 'runs')} is on {kind!r}, no kind of layer and no ONNX operator; "
-                f"the kinds are {', '.join(sorted({*KINDS.values(), *DERIVED_KINDS}))}"
+                f"{file.name}: {entry.get('id', 'runs')} applies to {kind!r}, which is neither a "
+                "kind of layer nor an ONNX operator; the kinds are "
+                f"{', '.join(sorted({*KINDS.values(), *DERIVED_KINDS}))}"
             )
     return tuple(entry["on"])
 
@@ -227,22 +222,19 @@ def _kinds(entry: Mapping[str, Any], file: Path) -> tuple[str, ...]:
 def _source(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> str:
     if entry.get("source") not in sources:
         raise ValueError(
-            f"{file.name}: {entry.get('id') or entry.get('on')} names source {entry.get('source')!r}; "
+            f"{file.name}: {entry.get('id') or entry.get('on')} "
+            f"names source {entry.get('source')!r}; "
             f"expected one of {', '.join(sources)}"
         )
     return sources[entry["source"]]
 
 
-def _no_twins(document: Mapping[str, Any], file: Path) -> None:
+def _check_unique_ids(document: Mapping[str, Any], file: Path) -> None:
     ids: Iterable[str] = [
         entry.get("id", "") for part in ("refuses", "limits") for entry in document.get(part, ())
     ]
-    seen: set[str] = set()
+    known: set[str] = set()
     for rule_id in ids:
-        if rule_id in seen:
-            raise ValueError(f"{file.name}: rule {rule_id!r} stands twice")
-        seen.add(rule_id)
-
-
-def _without(rule: Rule, kind: str) -> Rule:
-    return dataclasses.replace(rule, on=tuple(name for name in rule.on if name != kind))
+        if rule_id in known:
+            raise ValueError(f"{file.name}: rule {rule_id!r} is defined twice")
+        known.add(rule_id)

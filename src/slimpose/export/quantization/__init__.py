@@ -1,1 +1,1 @@
-"""A float model file turned into INT8 or FP16, with a promise on its accuracy."""
+"""Conversion of a float model file to INT8 or FP16 within an accuracy budget."""

@@ -1,4 +1,4 @@
-"""Channels of neighboring layers brought to like ranges, so that one scale serves all of a tensor's.
+"""Cross-layer equalization: channels rescaled so that one scale per tensor suits all of them.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
 2019, section 4.1.
@@ -16,22 +16,22 @@ from slimpose.arrays import Crops
 from slimpose.export.quantization.graph import Runner, groups_of, with_outputs
 
 _PASSES = 20
-_MOST = 1e3
-"""How far a channel may be scaled, both ways, in one pass."""
-_NOTHING = 1e-6
-"""A channel that gives its reader at most this share of what the strongest gives is dead."""
-_PICTURES = 256
+_MAX_FACTOR = 1e3
+"""Largest factor, up or down, that a channel is scaled by in one pass."""
+_DEAD_SHARE = 1e-6
+"""A channel is dead if it contributes at most this share of the strongest to the next layer."""
+_IMAGES = 256
 
 
 def channel_peaks(
-    network: onnx.ModelProto, pictures: Crops, *, threads: int | None
+    network: onnx.ModelProto, images: Crops, *, threads: int | None
 ) -> dict[str, np.ndarray]:
-    """Return the largest absolute value of each channel between two convolutions, by tensor; see ``equalized``.
+    """Return the largest absolute value of each channel between two convolutions, by tensor.
 
     Args:
         network: The graph from pixels to maps.
-        pictures: uint8 (n, H, W, 3); the first _PICTURES are looked at.
-        threads: CPU threads; None for the runtime's choice.
+        images: uint8 (n, H, W, 3); the first _IMAGES are used.
+        threads: CPU threads; the runtime's choice by default.
     """
     pairs = _pairs(network, {entry.name: entry for entry in network.graph.initializer})
     names = [second.input[0] for _, second, _ in pairs]
@@ -39,26 +39,27 @@ def channel_peaks(
         return {}
     runner = Runner(with_outputs(network, names), threads=threads)
     peaks = [np.zeros(1)] * len(names)
-    for row in range(min(len(pictures), _PICTURES)):
-        tensors = runner.outputs(pictures[row : row + 1])
+    for row in range(min(len(images), _IMAGES)):
+        tensors = runner.outputs(images[row : row + 1])
         peaks = [
-            np.maximum(peak, np.abs(one).max(axis=(0, 2, 3)))
-            for peak, one in zip(peaks, tensors, strict=True)
+            np.maximum(peak, np.abs(tensor).max(axis=(0, 2, 3)))
+            for peak, tensor in zip(peaks, tensors, strict=True)
         ]
     return dict(zip(names, peaks, strict=True))
 
 
 def equalize(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """Return a copy that computes the same, in which the channels between two convolutions have like ranges.
+    """Return an equivalent copy whose channels between two convolutions have similar ranges.
 
-    A convolution's output channel is divided by what the next one's weights are multiplied by,
-    where only that one reads it, behind a ReLU or nothing. ReLU6 would cut elsewhere: there nothing
-    is scaled. Dead channels, which never fire or which nobody reads, become nought: training leaves
-    them with weights of any size, and one of them would set the whole tensor's scale.
+    Each output channel of a convolution is divided by the factor that the next one's weights are
+    multiplied by, if nothing else reads it and at most a ReLU is between them. ReLU6 would clip
+    elsewhere, so that nothing is scaled there. Dead channels, which are always 0 or are not used,
+    are set to 0: training leaves them with weights of any size, and a single one would determine
+    the scale of the whole tensor.
 
     Args:
         model: The float graph.
-        peaks: What its channels reach; see ``channel_peaks``.
+        peaks: Largest absolute value of its channels; see ``channel_peaks``.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -70,8 +71,8 @@ def equalize(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray]) -> onnx.Mo
         for node in pair[:2]
         for name in node.input[1:]
     }
-    for first, second, _ in reversed(pairs):  # what is only read by the dead is dead
-        _silence(first, second, values, peaks[second.input[0]])
+    for first, second, _ in reversed(pairs):  # a channel read only by dead ones is dead
+        _zero_dead_channels(first, second, values, peaks[second.input[0]])
     for _ in range(_PASSES):
         for first, second, scales in pairs:
             if scales:
@@ -81,13 +82,13 @@ def equalize(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray]) -> onnx.Mo
     return copy
 
 
-def _silence(
+def _zero_dead_channels(
     first: onnx.NodeProto, second: onnx.NodeProto, values: dict[str, np.ndarray], peak: np.ndarray
 ) -> None:
-    """Set the dead channels between two layers to nought, on both sides."""
+    """Set the weights of dead channels between two layers to 0, on both sides."""
     weight, reader = values[first.input[1]], values[second.input[1]]
-    carried = peak * _by_input(second, reader)
-    alive = (carried > _NOTHING * carried.max()).astype(np.float64)
+    contribution = peak * _by_input(second, reader)
+    alive = (contribution > _DEAD_SHARE * contribution.max()).astype(np.float64)
     values[first.input[1]] = weight * _over_outputs(first, alive)
     for name in first.input[2:]:
         values[name] = values[name] * alive
@@ -95,12 +96,12 @@ def _silence(
 
 
 def _balance(first: onnx.NodeProto, second: onnx.NodeProto, values: dict[str, np.ndarray]) -> None:
-    """Scale the channels between two layers so that the largest weights on both sides are alike."""
+    """Scale the channels between two layers so that the largest weights on both sides are equal."""
     weight, reader = values[first.input[1]], values[second.input[1]]
-    given = _by_output(first, weight)
-    taken = _by_input(second, reader)
-    scale = np.sqrt(given / np.where(taken > 0, taken, 1))
-    scale = np.where((given > 0) & (taken > 0), np.clip(scale, 1 / _MOST, _MOST), 1.0)
+    written = _by_output(first, weight)
+    read = _by_input(second, reader)
+    scale = np.sqrt(written / np.where(read > 0, read, 1))
+    scale = np.where((written > 0) & (read > 0), np.clip(scale, 1 / _MAX_FACTOR, _MAX_FACTOR), 1.0)
     values[first.input[1]] = weight / _over_outputs(first, scale)
     for name in first.input[2:]:
         values[name] = values[name] / scale
@@ -108,12 +109,12 @@ def _balance(first: onnx.NodeProto, second: onnx.NodeProto, values: dict[str, np
 
 
 def _by_output(node: onnx.NodeProto, weight: np.ndarray) -> np.ndarray:
-    """The largest weight that makes each output channel."""
+    """Return the largest absolute weight of each output channel."""
     return np.abs(weight).max(axis=(1, 2, 3) if node.op_type == "Conv" else (0, 2, 3))
 
 
 def _by_input(node: onnx.NodeProto, weight: np.ndarray) -> np.ndarray:
-    """The largest weight that reads each input channel."""
+    """Return the largest absolute weight on each input channel."""
     largest = np.abs(weight).max(axis=(2, 3))
     if node.op_type == "ConvTranspose":
         return largest.max(axis=1)
@@ -122,12 +123,12 @@ def _by_input(node: onnx.NodeProto, weight: np.ndarray) -> np.ndarray:
 
 
 def _over_outputs(node: onnx.NodeProto, factor: np.ndarray) -> np.ndarray:
-    """The factor of each output channel, in the shape of the weights that make it."""
+    """Return a factor per output channel in a shape that multiplies the weights."""
     return factor[:, None, None, None] if node.op_type == "Conv" else factor[None, :, None, None]
 
 
 def _over_inputs(node: onnx.NodeProto, factor: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The factor of each input channel, in the shape of the weights that read it."""
+    """Return a factor per input channel in a shape that multiplies the weights."""
     if node.op_type == "ConvTranspose":
         return factor[:, None, None, None]
     groups = groups_of(node)
@@ -140,14 +141,14 @@ def _over_inputs(node: onnx.NodeProto, factor: np.ndarray, weight: np.ndarray) -
 def _pairs(
     model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]
 ) -> Sequence[tuple[onnx.NodeProto, onnx.NodeProto, bool]]:
-    """Convolutions that alone read another's output, and whether scaling passes what is between them."""
+    """Return convolutions whose output only one other reads, and whether they may be rescaled."""
     readers: dict[str, list[onnx.NodeProto]] = {}
     uses: dict[str, int] = {}
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
             uses[name] = uses.get(name, 0) + 1
-    outputs = {put.name for put in model.graph.output}
+    outputs = {tensor.name for tensor in model.graph.output}
 
     def only_reader(name: str) -> onnx.NodeProto | None:
         found = readers.get(name, [])

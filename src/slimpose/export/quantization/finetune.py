@@ -1,8 +1,8 @@
-"""Quantization-aware fine-tuning: weights moved until the rounded graph's maps are those of the float graph again.
+"""Quantization-aware fine-tuning: the rounded graph learns to reproduce the float graph's maps.
 
-The Q/DQ graph itself is what is trained, read into PyTorch operator by operator; no labels are
-needed, because the float graph says what the maps should be. Rounding passes gradients on
-unchanged, within the range it does not cut.
+The Q/DQ graph itself is trained, converted to PyTorch operator by operator; no labels are needed,
+because the float graph is the teacher. Rounding passes gradients on unchanged, except for clipped
+values.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", CVPR 2018; the straight-through estimator: Bengio et al.,
@@ -27,14 +27,14 @@ from torch import Tensor, nn
 from slimpose.arrays import Crops
 from slimpose.export.quantization.graph import GraphParts, Runner
 from slimpose.export.quantization.int8 import quantize_graph, with_bias_pairs
+from slimpose.export.quantization.rounding import Log
 from slimpose.export.quantization.schemes import Scheme
 
 _RATE = 0.003 / 127
-"""Adam's, as a share of a tensor's largest value (0.003 levels): tensors differ tenfold in size, and one rate for all
-would shake the small ones."""
+"""Adam's learning rate as a share of a tensor's largest value (0.003 levels): values of tensors
+differ tenfold, and a common rate would be too large for the small ones."""
 _BATCH = 8
-
-Report = Callable[[str], None]
+_LOG_INTERVAL = 50
 
 
 def fine_tune(
@@ -42,33 +42,33 @@ def fine_tune(
     ranges: TensorsData,
     parts: GraphParts,
     scheme: Scheme,
-    pictures: Crops,
+    images: Crops,
     *,
     teacher: onnx.ModelProto,
     steps: int,
     threads: int | None,
-    tell: Report = lambda line: None,
+    log: Log = lambda line: None,
 ) -> dict[str, np.ndarray]:
-    """Return new weights and biases by name; where they are rounded, they are within the range of their levels.
+    """Return new weights and biases by name; rounded ones are within the range of their levels.
 
     Args:
-        network: The float graph from pixels to maps, to begin with.
-        ranges: Of its tensors.
+        network: The float graph from pixels to maps that training starts from.
+        ranges: Range of each tensor.
         parts: Its layers; all of them are rounded.
-        scheme: How.
-        pictures: uint8 (n, H, W, 3) to learn on, in random order, mirrored half the time.
-        teacher: The float graph whose maps are to be reached.
-        steps: Of Adam, 8 pictures each, at a rate that falls to nothing.
-        threads: CPU threads; None for the runtime's choice.
-        tell: Is told the error, every 50 steps.
+        scheme: How values become 8 bits.
+        images: uint8 (n, H, W, 3) to train on, in random order, half of them mirrored.
+        teacher: The float graph whose maps are the training target.
+        steps: Steps of Adam, 8 images each, with a learning rate that decays to 0 (cosine).
+        threads: CPU threads of the teacher; the runtime's choice by default.
+        log: Called with the error, every 50 steps.
 
     Raises:
-        ValueError: If the graph holds an operator that cannot be trained here.
+        ValueError: If the graph has an operator that cannot be trained here.
     """
     trained = dataclasses.replace(scheme, own_pairs=True, rounds_biases=False, reads_pixels=False)
     graph = quantize_graph(network, ranges, parts, parts.layers, trained)
     net = QdqNet(with_bias_pairs(graph, parts.layers) if scheme.power_of_two else graph)
-    seen = Runner(teacher, threads=threads)
+    runner = Runner(teacher, threads=threads)
     optimizer = torch.optim.Adam(
         [
             {"params": [value], "lr": _RATE * float(value.detach().abs().max())}
@@ -79,13 +79,13 @@ def fine_tune(
         optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
     )
     total = 0.0
-    for step, chosen in zip(range(1, steps + 1), _batches(pictures), strict=False):
-        truth = [torch.from_numpy(maps) for maps in seen.maps(chosen)]
-        maps = net(torch.from_numpy(chosen))
+    for step, batch in zip(range(1, steps + 1), _batches(images), strict=False):
+        targets = [torch.from_numpy(maps) for maps in runner.maps(batch)]
+        maps = net(torch.from_numpy(batch))
         loss = torch.stack(
             [
-                F.mse_loss(mine, theirs) / theirs.var()
-                for mine, theirs in zip(maps, truth, strict=True)
+                F.mse_loss(output, target) / target.var()
+                for output, target in zip(maps, targets, strict=True)
             ]
         )
         optimizer.zero_grad()
@@ -93,43 +93,43 @@ def fine_tune(
         optimizer.step()
         schedule.step()
         total += float(loss.detach().mean())
-        if step % 50 == 0 or step == steps:
-            tell(
-                f"  fine-tuning, step {step} of {steps}: error of the maps {total / (step % 50 or 50):.3%}"
-            )
+        if step % _LOG_INTERVAL == 0 or step == steps:
+            error = total / (step % _LOG_INTERVAL or _LOG_INTERVAL)
+            log(f"  fine-tuning, step {step} of {steps}: error of the maps {error:.3%}")
             total = 0.0
     return net.values()
 
 
 class QdqNet(nn.Module):
-    """A graph of convolutions with Q/DQ pairs about float weights, from uint8 pixels to maps, trainable.
+    """A trainable copy of a graph of convolutions with Q/DQ pairs, from uint8 pixels to maps.
 
     Raises:
-        ValueError: If it holds another operator.
+        ValueError: If it has another operator.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
         super().__init__()
         self._nodes = [(node, _attributes(node)) for node in model.graph.node]
         self._input = model.graph.input[0].name
-        self._outputs = [put.name for put in model.graph.output]
+        self._outputs = [tensor.name for tensor in model.graph.output]
         unknown = sorted({node.op_type for node, _ in self._nodes} - _OPERATORS.keys())
         if unknown:
             raise ValueError(
-                f"{', '.join(unknown)} cannot be trained here; expected a graph of {', '.join(sorted(_OPERATORS))}"
+                f"{', '.join(unknown)} cannot be trained here; "
+                f"expected a graph of {', '.join(sorted(_OPERATORS))}"
             )
         self._constants = {
             entry.name: torch.from_numpy(np.array(numpy_helper.to_array(entry)))
             for entry in model.graph.initializer
         }
-        maker = {output: node for node in model.graph.node for output in node.output}
+        producer = {output: node for node in model.graph.node for output in node.output}
         self._limits: dict[str, tuple[Tensor, Tensor]] = {}
         self._names: list[str] = []
         for node, _ in self._nodes:
             for name in node.input[1:] if node.op_type in ("Conv", "ConvTranspose") else ():
                 source = name
-                while source in maker:  # through its Q/DQ pair
-                    pair = maker[source]
+                while source in producer:  # through its Q/DQ pair
+                    pair = producer[source]
                     if pair.op_type == "QuantizeLinear":
                         self._limits[pair.input[0]] = self._range(pair)
                     source = pair.input[0]
@@ -146,38 +146,38 @@ class QdqNet(nn.Module):
             self._input: pixels,
         }
         for node, attributes in self._nodes:
-            put = [tensors[name] if name else None for name in node.input]
-            tensors[node.output[0]] = _OPERATORS[node.op_type](attributes, *put)
+            inputs = [tensors[name] if name else None for name in node.input]
+            tensors[node.output[0]] = _OPERATORS[node.op_type](attributes, *inputs)
         return [tensors[name] for name in self._outputs]
 
     def values(self) -> dict[str, np.ndarray]:
-        """Return the trained constants by name, cut to what their levels reach."""
-        cut = {}
+        """Return the trained constants by name, clipped to the range of their levels."""
+        values = {}
         for name, value in zip(self._names, self._trained, strict=True):
-            kept = value.detach()
+            clipped = value.detach()
             if name in self._limits:
                 low, high = self._limits[name]
-                kept = torch.minimum(torch.maximum(kept, low), high)
-            cut[name] = kept.numpy().copy()
-        return cut
+                clipped = torch.minimum(torch.maximum(clipped, low), high)
+            values[name] = clipped.numpy().copy()
+        return values
 
     def _range(self, pair: onnx.NodeProto) -> tuple[Tensor, Tensor]:
-        """Smallest and largest value that a Q/DQ pair about weights keeps."""
+        """Return the smallest and largest weight that a Q/DQ pair does not clip."""
         weight, scale, zero = (self._constants[name] for name in pair.input[:3])
         axis = _attributes(pair).get("axis", 1)
         info = torch.iinfo(zero.dtype)
-        each = _along(scale, weight, axis)
+        step = _along(scale, weight, axis)
         offset = _along(zero.float(), weight, axis)
-        return (info.min - offset) * each, (info.max - offset) * each
+        return (info.min - offset) * step, (info.max - offset) * step
 
 
-def _batches(pictures: Crops) -> Iterator[Crops]:
+def _batches(images: Crops) -> Iterator[Crops]:
     rng = np.random.default_rng(0)
     while True:
-        order = rng.permutation(len(pictures))
+        order = rng.permutation(len(images))
         for start in range(0, max(1, len(order) - _BATCH + 1), _BATCH):
-            chosen = pictures[order[start : start + _BATCH]]
-            yield np.ascontiguousarray(chosen[:, :, ::-1] if rng.random() < 0.5 else chosen)
+            batch = images[order[start : start + _BATCH]]
+            yield np.ascontiguousarray(batch[:, :, ::-1] if rng.random() < 0.5 else batch)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def _along(value: Tensor, like: Tensor, axis: int) -> Tensor:
-    """A value a channel in the shape that spreads it over ``like``; a single one as it is."""
+    """Return one value per channel in a shape that broadcasts over ``like``; a scalar unchanged."""
     if value.numel() == 1:
         return value.reshape(())
     shape = [1] * like.dim()
@@ -198,7 +198,7 @@ def _along(value: Tensor, like: Tensor, axis: int) -> Tensor:
 class _Round(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
-        return torch.round(value)  # half to even, as ONNX says
+        return torch.round(value)  # half to even, as ONNX specifies
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: ARG004
@@ -206,7 +206,7 @@ class _Round(torch.autograd.Function):
 
 
 def _quantize(attributes: Mapping[str, Any], value: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
-    """Levels, as floats so that gradients pass."""
+    """Return levels, as floats so that gradients pass."""
     axis = attributes.get("axis", 1)
     info = torch.iinfo(zero.dtype)
     levels: Tensor = _Round.apply(value / _along(scale, value, axis))  # pyright: ignore
@@ -222,7 +222,7 @@ def _dequantize(
 
 
 def _padding(attributes: Mapping[str, Any], value: Tensor) -> tuple[Tensor, Sequence[int]]:
-    """The picture padded where ONNX's padding is uneven, and the padding that is left to do."""
+    """Return the input, padded if ONNX's padding is uneven, and the padding still to apply."""
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
     if (top, left) == (bottom, right):
         return value, (top, left)

@@ -1,23 +1,89 @@
-"""A float graph with Q/DQ pairs about chosen layers, by ONNX Runtime's quantizer; biases that pay for rounding."""
+"""Calibration, Q/DQ pairs around chosen layers by ONNX Runtime's quantizer, and bias correction."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+import io
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnxruntime.quantization import QuantType
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantType,
+    create_calibrator,
+)
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from slimpose.arrays import Crops
-from slimpose.export.quantization.calibration import OP_TYPES
-from slimpose.export.quantization.graph import GraphParts, Runner, groups_of, with_outputs
+from slimpose.export.quantization.graph import (
+    PASSTHROUGH_OPS,
+    GraphParts,
+    Runner,
+    groups_of,
+    with_outputs,
+)
 from slimpose.export.quantization.pixel_input import pixel_input, read_pixels, shift_into_bias
 from slimpose.export.quantization.schemes import AFFINE, Scheme, power_of_two, to_levels
+
+_OP_TYPES = ("Conv", "ConvTranspose", "Add", *PASSTHROUGH_OPS)
+_HISTOGRAM_IMAGES = 48
+_CHUNK = 4
+"""Images whose tensors are in memory at once: about 50 MB each."""
+
+_METHODS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
+    "minmax": (CalibrationMethod.MinMax, {}),
+    "percentile-99.99": (CalibrationMethod.Percentile, {"percentile": 99.99, "symmetric": False}),
+    "entropy": (CalibrationMethod.Entropy, {"num_bins": 256, "num_quantized_bins": 128}),
+}
+CALIBRATION_METHODS = tuple(_METHODS)
+
+
+class _ImageReader(CalibrationDataReader):
+    def __init__(self, name: str, images: Crops) -> None:
+        self._batches: Iterator[dict[str, np.ndarray]] = (
+            {name: images[row : row + 1]} for row in range(len(images))
+        )
+
+    def get_next(self) -> dict[str, np.ndarray]:  # pyright: ignore[reportIncompatibleMethodOverride] - its stub has no types
+        return next(self._batches, {})
+
+
+def calibrate(network: onnx.ModelProto, images: Crops, *, method: str, folder: Path) -> TensorsData:
+    """Return the value range of every tensor over the images.
+
+    ``minmax`` reads all images; the rules that need histograms read the first _HISTOGRAM_IMAGES,
+    because a tensor's histogram takes longer than computing the tensor.
+
+    Args:
+        network: The float graph from pixels to maps.
+        images: uint8 (n, H, W, 3), as the model gets them.
+        method: One of CALIBRATION_METHODS.
+        folder: For temporary files.
+    """
+    kind, options = _METHODS[method]
+    source = folder / "network.onnx"
+    source.write_bytes(network.SerializeToString())
+    calibrator = create_calibrator(
+        source,
+        list(_OP_TYPES),
+        augmented_model_path=str(folder / f"{method}.onnx"),
+        calibrate_method=kind,
+        extra_options=options,
+    )
+    if kind != CalibrationMethod.MinMax:
+        images = images[:_HISTOGRAM_IMAGES]
+    name = network.graph.input[0].name
+    with contextlib.redirect_stdout(io.StringIO()):  # the histogram rules print their progress
+        for start in range(0, len(images), _CHUNK):
+            calibrator.collect_data(_ImageReader(name, images[start : start + _CHUNK]))
+        return calibrator.compute_data()
 
 
 def quantize_graph(
@@ -27,7 +93,7 @@ def quantize_graph(
     layers: Collection[str],
     scheme: Scheme = AFFINE,
 ) -> onnx.ModelProto:
-    """Return a copy whose ``layers`` compute in INT8, rounded as the scheme says; everything else stays as it is."""
+    """Return a copy whose ``layers`` compute in INT8 by the scheme; everything else stays float."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     nodes = [node for node in copy.graph.node if node.name in layers]
@@ -50,24 +116,26 @@ def quantize_graph(
         tensors_range=ranges,
         nodes_to_quantize=[*layers, *parts.passthrough],
         nodes_to_exclude=[],
-        op_types_to_quantize=list(OP_TYPES),
+        op_types_to_quantize=list(_OP_TYPES),
         **options,
     )
     quantizer.quantize_model()
-    made = quantizer.model.model
-    assert made is not None
+    quantized = quantizer.model.model
+    assert quantized is not None
     if pixels is not None and pixels.normalized in overrides:
-        read_pixels(made, pixels)
+        read_pixels(quantized, pixels)
     if scheme.rounds_maps:
-        _round_maps(
-            made, overrides, [name for node in nodes for name in node.output if name in parts.maps]
-        )
-    ONNXModel(made).topological_sort()  # the quantizer appends what it adds
-    return without_unused(made)
+        maps = [name for node in nodes for name in node.output if name in parts.maps]
+        _round_maps(quantized, overrides, maps)
+    ONNXModel(quantized).topological_sort()  # the quantizer appends new nodes at the end
+    return without_unused(quantized)
 
 
 def with_bias_pairs(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
-    """Return a copy with Q/DQ pairs about these layers' biases, by the scale ``quantized`` rounds them with."""
+    """Return a copy with Q/DQ pairs around these layers' biases.
+
+    Their scales are those that ``quantize_graph`` rounds biases with.
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for node, bias in _biases(copy, [node for node in copy.graph.node if node.name in layers]):
@@ -85,14 +153,14 @@ def bias_corrected(
     inputs_mean: dict[str, np.ndarray],
     scheme: Scheme = AFFINE,
 ) -> dict[str, np.ndarray]:
-    """Return new biases by layer: without the mean error that rounding its weights puts on each output channel.
+    """Return new biases by layer, which cancel the mean error of each channel from rounded weights.
 
-    A channel's mean output moves by the sum of its weights' rounding errors, each times the mean of
-    the input channel it multiplies (padding is taken for such a mean too).
+    A channel's mean output shifts by the sum of its weights' rounding errors, each times the mean
+    of the input channel it multiplies (padding is treated as if it had that mean too).
 
     Args:
         model: The float graph.
-        ranges: Of its tensors; they decide nothing about weights.
+        ranges: Range of each tensor; weights do not depend on them.
         parts: Its layers.
         inputs_mean: Mean of each channel of each layer's input, by tensor; see ``channel_means``.
         scheme: How weights are rounded.
@@ -111,10 +179,9 @@ def bias_corrected(
         groups = groups_of(node)
         by_channel = error.sum(axis=(2, 3)).reshape(groups, -1, error.shape[1])  # (group, out, in)
         mean = inputs_mean[node.input[0]].reshape(groups, -1)
-        moved = np.einsum("goi,gi->go", by_channel, mean).ravel()
-        biases[node.name] = (numpy_helper.to_array(weights[node.input[2]]) - moved).astype(
-            np.float32
-        )
+        shift = np.einsum("goi,gi->go", by_channel, mean).ravel()
+        bias = numpy_helper.to_array(weights[node.input[2]])
+        biases[node.name] = (bias - shift).astype(np.float32)
     return biases
 
 
@@ -133,7 +200,7 @@ def with_biases(
 
 
 def without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model, in place without the constants that nothing reads."""
+    """Remove constants that no node reads, in place, and return the model."""
     used = {name for node in model.graph.node for name in node.input}
     kept = [entry for entry in model.graph.initializer if entry.name in used]
     del model.graph.initializer[:]
@@ -142,23 +209,23 @@ def without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def channel_means(
-    network: onnx.ModelProto, layers: Collection[str], pictures: Crops, *, threads: int | None
+    network: onnx.ModelProto, layers: Collection[str], images: Crops, *, threads: int | None
 ) -> dict[str, np.ndarray]:
-    """Return the mean of each channel of each convolution's input over pictures, by tensor."""
+    """Return the mean of each channel of each convolution's input over the images, by tensor."""
     names = list(dict.fromkeys(node.input[0] for node in convolutions(network, layers)))
     runner = Runner(with_outputs(network, names), threads=threads)
     total = [np.zeros(1)] * len(names)
-    for row in range(len(pictures)):
-        tensors = runner.outputs(pictures[row : row + 1])
+    for row in range(len(images)):
+        tensors = runner.outputs(images[row : row + 1])
         total = [
-            before + tensor.mean(axis=(0, 2, 3))
-            for before, tensor in zip(total, tensors, strict=True)
+            summed + tensor.mean(axis=(0, 2, 3))
+            for summed, tensor in zip(total, tensors, strict=True)
         ]
-    return {name: values / len(pictures) for name, values in zip(names, total, strict=True)}
+    return {name: values / len(images) for name, values in zip(names, total, strict=True)}
 
 
 def _round_biases(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    """Give every bias the nearest of 256 multiples of a power of two, in place."""
+    """Round every bias to the nearest of 256 multiples of a power of two, in place."""
     for node, bias in _biases(model, nodes):
         scale = power_of_two(bias)
         rounded = (to_levels(bias, scale) * scale).astype(np.float32)
@@ -169,7 +236,7 @@ def _round_biases(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> No
 def _biases(
     model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]
 ) -> list[tuple[onnx.NodeProto, np.ndarray]]:
-    """Those of the nodes that have a constant bias, and it."""
+    """Return the nodes that have a constant bias, each with its bias."""
     constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
     return [
         (node, constants[node.input[2]])
@@ -179,7 +246,7 @@ def _biases(
 
 
 def _round_maps(model: onnx.ModelProto, scales: Mapping[str, Any], maps: Sequence[str]) -> None:
-    """Put a Q/DQ pair behind the maps, in place; they keep their names."""
+    """Insert a Q/DQ pair after each map, in place; the maps keep their names."""
     for name in maps:
         raw = f"{name}_raw"
         for node in model.graph.node:
@@ -196,15 +263,15 @@ def _round_maps(model: onnx.ModelProto, scales: Mapping[str, Any], maps: Sequenc
 def _add_pair(
     model: onnx.ModelProto, source: str, output: str, *, scale: np.ndarray, zero_point: np.ndarray
 ) -> None:
-    """Append a Q/DQ pair that rounds one tensor into another, in place."""
-    levels, given = f"{output}_levels", (f"{output}_scale_given", f"{output}_zero_point_given")
-    for name, value in zip(given, (scale, zero_point), strict=True):
+    """Append a Q/DQ pair from one tensor to another, in place."""
+    levels, parameters = f"{output}_levels", (f"{output}_scale_given", f"{output}_zero_point_given")
+    for name, value in zip(parameters, (scale, zero_point), strict=True):
         model.graph.initializer.append(numpy_helper.from_array(value, name))
     model.graph.node.append(
-        onnx.helper.make_node("QuantizeLinear", [source, *given], [levels], f"{output}_q")
+        onnx.helper.make_node("QuantizeLinear", [source, *parameters], [levels], f"{output}_q")
     )
     model.graph.node.append(
-        onnx.helper.make_node("DequantizeLinear", [levels, *given], [output], f"{output}_dq")
+        onnx.helper.make_node("DequantizeLinear", [levels, *parameters], [output], f"{output}_dq")
     )
 
 
@@ -214,17 +281,19 @@ def convolutions(model: onnx.ModelProto, layers: Collection[str]) -> Sequence[on
 
 
 def _rounded_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """The weights that a Q/DQ graph's convolutions compute with, by node."""
+    """Return the rounded weights of a Q/DQ graph's convolutions, by node."""
     constants = {entry.name: entry for entry in model.graph.initializer}
-    maker = {node.output[0]: node for node in model.graph.node}
+    producer = {node.output[0]: node for node in model.graph.node}
     weights: dict[str, np.ndarray] = {}
     for node in model.graph.node:
-        unpack = maker.get(node.input[1]) if node.op_type == "Conv" else None
-        if unpack is None or unpack.op_type != "DequantizeLinear":
+        dequantize = producer.get(node.input[1]) if node.op_type == "Conv" else None
+        if dequantize is None or dequantize.op_type != "DequantizeLinear":
             continue
-        pack = maker.get(unpack.input[0])  # a pair about float weights
-        values = numpy_helper.to_array(constants[(pack or unpack).input[0]]).astype(np.float32)
-        scales = numpy_helper.to_array(constants[unpack.input[1]]).reshape(-1, 1, 1, 1)
-        levels = values if pack is None else to_levels(values, scales)
+        quantize = producer.get(dequantize.input[0])  # of a pair around float weights
+        values = numpy_helper.to_array(constants[(quantize or dequantize).input[0]]).astype(
+            np.float32
+        )
+        scales = numpy_helper.to_array(constants[dequantize.input[1]]).reshape(-1, 1, 1, 1)
+        levels = values if quantize is None else to_levels(values, scales)
         weights[node.name] = (levels * scales).astype(np.float32)  # symmetric: the zero point is 0
     return weights

@@ -1,15 +1,15 @@
-"""Pixels given to the first convolution as they are: they have 8 bits already, and need no arithmetic to get there.
+"""Uint8 pixels as the input of an INT8 network's first convolution, without normalization.
 
-Normalized in float and rounded again, (u - 127.5) / 127.5 falls halfway between two levels and
-loses every pixel's last bit; and ONNX Runtime, which computes 8-bit convolutions with channels
-last, takes 4 of 11 ms to subtract three numbers from a picture in that order. The first convolution
-reads u itself instead, the rest is in its bias and its DQ. Where its border is padded, the level
-differs by the mean's distance from a whole number.
+If pixels u are normalized in float and rounded again, (u - 127.5) / 127.5 falls halfway between two
+levels and loses the last bit; and ONNX Runtime, which computes 8-bit convolutions with channels
+last, takes 4 of 11 ms to subtract three numbers from an image in that layout. Instead the first
+convolution reads u itself; mean and deviation move into its bias and its DequantizeLinear. In the
+padded border the level differs from 0 by the distance of the mean from an integer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ from onnx import numpy_helper
 
 from slimpose.export.quantization.graph import GraphParts
 
-_MOST_LEVELS_OFF = 1.0
-"""How far the mean of a channel may lie from the common zero point, in gray levels."""
+_MAX_MEAN_OFFSET = 1.0
+"""Largest distance between a channel's mean and the common zero point, in gray levels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,9 +30,9 @@ class PixelInput:
         stem: The convolution's name.
         normalized: The tensor it reads.
         pixels: The same, uint8, before normalization.
-        scale: A level's width in the normalized tensor.
-        zero_point: The level that is nearest to 0.
-        offsets: (channels,) what the normalized tensor is over ``scale * (u - zero_point)``.
+        scale: Width of one level in the normalized tensor.
+        zero_point: The level nearest to a normalized 0.
+        offsets: (channels,) the normalized tensor minus ``scale * (u - zero_point)``.
         between: Names of the nodes from ``pixels`` to ``normalized``.
     """
 
@@ -48,25 +48,14 @@ class PixelInput:
 def pixel_input(model: onnx.ModelProto, parts: GraphParts) -> PixelInput | None:
     """Return the first convolution that reads ``(cast(pixels) - mean) / deviation``, or None.
 
-    None too where the channels differ in their deviation, or their means by more than a level or
-    two: no common zero point and scale are near enough then.
+    Also None if the channels' deviations differ, or their means by more than a level or two: no
+    common scale and zero point is close enough then.
     """
     constants = {entry.name: entry for entry in model.graph.initializer}
-    maker = {output: node for node in model.graph.node for output in node.output}
     stem = next((node for node in model.graph.node if node.op_type == "Conv"), None)
-    chain: list[onnx.NodeProto] = []
-    name = "" if stem is None else stem.input[0]
-    for kind in ("Div", "Sub", "Cast"):
-        node = maker.get(name)
-        if node is None or node.op_type != kind or node.name not in parts.outside:
-            return None
-        if sum(name in other.input for other in model.graph.node) != 1:
-            return None
-        if kind != "Cast" and node.input[1] not in constants:
-            return None
-        chain.append(node)
-        name = node.input[0]
-    assert stem is not None
+    chain = None if stem is None else _normalization(model, parts, constants, stem.input[0])
+    if stem is None or chain is None:
+        return None
     weight = constants.get(stem.input[1])
     if (
         len(stem.input) < 3
@@ -84,14 +73,14 @@ def pixel_input(model: onnx.ModelProto, parts: GraphParts) -> PixelInput | None:
     zero_point = int(np.ceil(mean.mean()))
     if (
         np.ptp(deviation) > 1e-6
-        or np.abs(mean - zero_point).max() > _MOST_LEVELS_OFF
+        or np.abs(mean - zero_point).max() > _MAX_MEAN_OFFSET
         or not 0 <= zero_point <= 255
     ):
         return None
     return PixelInput(
         stem=stem.name,
         normalized=stem.input[0],
-        pixels=name,
+        pixels=chain[-1].input[0],
         scale=float(1 / deviation[0]),
         zero_point=zero_point,
         offsets=(zero_point - mean) / deviation[0],
@@ -99,19 +88,44 @@ def pixel_input(model: onnx.ModelProto, parts: GraphParts) -> PixelInput | None:
     )
 
 
+def _normalization(
+    model: onnx.ModelProto,
+    parts: GraphParts,
+    constants: Mapping[str, onnx.TensorProto],
+    name: str,
+) -> list[onnx.NodeProto] | None:
+    """Return the Div, Sub and Cast that compute a tensor nothing else reads, or None."""
+    producer = {output: node for node in model.graph.node for output in node.output}
+    chain: list[onnx.NodeProto] = []
+    for kind in ("Div", "Sub", "Cast"):
+        node = producer.get(name)
+        if node is None or node.op_type != kind or node.name not in parts.outside:
+            return None
+        if sum(name in other.input for other in model.graph.node) != 1:
+            return None
+        if kind != "Cast" and node.input[1] not in constants:
+            return None
+        chain.append(node)
+        name = node.input[0]
+    return chain
+
+
 def shift_into_bias(model: onnx.ModelProto, pixels: PixelInput) -> None:
-    """Let the first convolution's bias hold what the zero point leaves over, in place."""
+    """Add the offsets of ``pixels`` to the first convolution's bias, in place."""
     stem = next(node for node in model.graph.node if node.name == pixels.stem)
     constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
-    added = np.einsum("ocyx,c->o", constants[stem.input[1]], pixels.offsets)
+    shift = np.einsum("ocyx,c->o", constants[stem.input[1]], pixels.offsets)
     name = f"{pixels.stem}_pixel_bias"
-    bias = (constants[stem.input[2]] + added).astype(np.float32)
+    bias = (constants[stem.input[2]] + shift).astype(np.float32)
     model.graph.initializer.append(numpy_helper.from_array(bias, name))
     stem.input[2] = name
 
 
 def read_pixels(model: onnx.ModelProto, pixels: PixelInput) -> None:
-    """Let a Q/DQ graph's first convolution read the pixels, in place; their normalization and Q go."""
+    """Connect a Q/DQ graph's first convolution to the pixels, in place.
+
+    Normalization and QuantizeLinear are removed.
+    """
     to_levels = next(
         node
         for node in model.graph.node
@@ -120,10 +134,7 @@ def read_pixels(model: onnx.ModelProto, pixels: PixelInput) -> None:
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] == to_levels.output[0]:
             node.input[0] = pixels.pixels
-    _remove(model, {*pixels.between, to_levels.name})
-
-
-def _remove(model: onnx.ModelProto, names: Collection[str]) -> None:
-    kept = [node for node in model.graph.node if node.name not in names]
+    removed = {*pixels.between, to_levels.name}
+    kept = [node for node in model.graph.node if node.name not in removed]
     del model.graph.node[:]
     model.graph.node.extend(kept)

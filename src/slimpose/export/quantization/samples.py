@@ -1,4 +1,4 @@
-"""The people of an annotation file in two parts by image: one to calibrate on, one to measure the promise on."""
+"""The split of an annotation file into people to calibrate on and people to measure AP on."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from slimpose.tasks import Task
 
 
 def split(
-    annotations: CocoFile, *, task: Task, calibrated_people: int, measured_people: int
+    annotations: CocoFile, *, task: Task, calibration_people: int, measured_people: int
 ) -> tuple[CocoFile, CocoFile]:
-    """Return two files of different images: for calibration, and for measuring.
+    """Return two annotation files without common images: for calibration, and for measuring.
 
-    Images with labeled people (for a detector: with people) are shuffled, always in the same way;
-    the first half is for calibration. Of each half images are taken until they hold as many people
-    as wanted.
+    Images with labeled people (for a detector: with people) are shuffled with a fixed seed; the
+    first half is for calibration. From each half, images are taken until they have the requested
+    number of people.
 
     Raises:
-        ValueError: If there are not two such images.
+        ValueError: If there are fewer than two such images.
     """
     counts = people_counts(annotations, task=task)
     if len(counts) < 2:
-        what = "people with labeled joints" if task == "pose" else "people"
+        people = "people with labeled keypoints" if task == "pose" else "people"
         raise ValueError(
-            f"{annotations.path} has {len(counts)} images with {what}; expected 2 or more: one part of them "
-            "calibrates, the other measures"
+            f"{annotations.path} has {len(counts)} images with {people}; expected 2 or more: "
+            "some to calibrate on, others to measure AP on"
         )
     shuffled = np.random.default_rng(0).permutation(np.array(list(counts), np.int64)).tolist()
     halfway = len(shuffled) // 2
     return (
-        _subset(annotations, _as_many(shuffled[:halfway], counts, calibrated_people)),
-        _subset(annotations, _as_many(shuffled[halfway:], counts, measured_people)),
+        _subset(annotations, _take_people(shuffled[:halfway], counts, calibration_people)),
+        _subset(annotations, _take_people(shuffled[halfway:], counts, measured_people)),
     )
 
 
 def people_counts(annotations: CocoFile, *, task: Task) -> dict[int, int]:
-    """Return how many people count, by image; images without are left out."""
+    """Return the number of people in each image that has any, without crowds."""
     if task == "pose":
         return {
             image_id: len(found.scores)
@@ -60,14 +60,14 @@ def people_counts(annotations: CocoFile, *, task: Task) -> dict[int, int]:
     return {image_id: count for image_id, count in counts.items() if count}
 
 
-def pictures(annotations: CocoFile, folder: Path, info: ModelInfo) -> Crops:
-    """Return what the model would be given for this file's people: crops, or letterboxed images for a detector.
+def model_inputs(annotations: CocoFile, folder: Path, info: ModelInfo) -> Crops:
+    """Return the model's input for these annotations: crops, or letterboxed images for a detector.
 
     Raises:
-        ImageError: If a picture is missing or broken.
+        ImageError: If an image is missing or damaged.
     """
     if info.task == "pose":
-        cut = [
+        crops = [
             crop_people(
                 read_image(folder / annotations.images[image_id].file_name),
                 found.boxes_image,
@@ -75,13 +75,16 @@ def pictures(annotations: CocoFile, folder: Path, info: ModelInfo) -> Crops:
             )[0]
             for image_id, found in ground_truth_boxes(annotations).items()
         ]
-        return np.concatenate(cut)
+        return np.concatenate(crops)
     images = (read_image(folder / image.file_name) for image in annotations.images.values())
     return np.stack([letterbox(image, info.size)[0] for image in images])
 
 
 def average_precision(model: Model, annotations: CocoFile, folder: Path) -> float:
-    """Return AP in points (0..100): of keypoints in ground-truth boxes without flip test, or of a detector's boxes."""
+    """Return AP in points (0..100).
+
+    Of keypoints in ground-truth boxes without flip test, or of a detector's boxes.
+    """
     info = model.info
     if info.task == "pose":
         boxes = ground_truth_boxes(annotations)
@@ -99,7 +102,7 @@ def average_precision(model: Model, annotations: CocoFile, folder: Path) -> floa
     return 100 * box_ap(annotations, found)["AP"]
 
 
-def _as_many(image_ids: list[int], counts: dict[int, int], people: int) -> list[int]:
+def _take_people(image_ids: list[int], counts: dict[int, int], people: int) -> list[int]:
     before = np.cumsum([0, *(counts[image_id] for image_id in image_ids)])[:-1]
     return [
         image_id for image_id, already in zip(image_ids, before, strict=True) if already < people

@@ -1,4 +1,4 @@
-"""How values become 8 bits: what each kind of chip computes with."""
+"""How values become 8 bits, for each kind of hardware."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 
 _LEVELS = 128
-"""int8 reaches from minus so many levels to one less."""
+"""int8 ranges from -128 to 127."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheme:
-    """A way to round.
+    """A way to round values to 8 bits.
 
     Attributes:
-        name: Its word in the command and in a file's card.
-        symmetric: int8 activations with zero point 0; else uint8 with a zero point.
-        reads_pixels: The first convolution reads the pixels as they are; see ``pixels``.
-        power_of_two: Every scale is a power of two, and a tensor has one; else weights have a scale
-            a channel.
+        name: Value of ``--scheme``; stored in the card of the file.
+        symmetric: int8 activations with zero point 0; otherwise uint8 with a zero point.
+        reads_pixels: The first convolution reads the uint8 pixels; see ``pixel_input``.
+        power_of_two: One scale per tensor, a power of two; otherwise one weight scale per channel.
         rounds_biases: Biases are integers too.
-        own_pairs: Every layer has Q/DQ pairs of its own, float weights too; else they are shared,
-            and weights int8.
-        deconvolution_axis: Which axis of (C_in, C_out / groups, kh, kw) has a scale each.
-        rounds_maps: The convolutions that give the maps, and the maps, are rounded too.
+        own_pairs: Every layer has its own Q/DQ pairs, around float weights too; otherwise pairs are
+            shared, and weights are stored as int8.
+        deconvolution_axis: The axis of transposed convolutions' weights (C_in, C_out / groups, kh,
+            kw) along which scales differ.
+        rounds_maps: The convolutions that produce the maps, and the maps, are rounded too.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Scheme:
     def options(
         self, model: onnx.ModelProto, ranges: TensorsData, layers: Iterable[onnx.NodeProto]
     ) -> dict[str, Any]:
-        """Return ONNX Runtime's quantizer's words for it.
+        """Return the options of ONNX Runtime's quantizer.
 
         Args:
             model: The float graph.
-            ranges: Of its tensors.
-            layers: What is rounded.
+            ranges: Range of each tensor.
+            layers: The nodes to quantize.
         """
         options: dict[str, Any] = {
             "per_channel": not self.power_of_two,
@@ -74,11 +74,10 @@ class Scheme:
                 if node.op_type == "ConvTranspose"
             },
         }
-        if (
-            self.symmetric
-        ):  # an activation is computed with the layer in front of it: no rounding between them
+        if self.symmetric:
+            # An activation is computed with the layer before it: no rounding between them.
             extra |= {"ActivationSymmetric": True, "WeightSymmetric": True}
-            extra["QDQDisableWeightAdjustForInt32Bias"] = True  # scales stay as they are chosen
+            extra["QDQDisableWeightAdjustForInt32Bias"] = True  # keep the scales chosen here
             extra["OpTypesToExcludeOutputQuantization"] = ["Conv", "ConvTranspose", "Add"]
         return {**options, "extra_options": extra}
 
@@ -87,8 +86,8 @@ SCHEMES: Mapping[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
         Scheme(name="affine", reads_pixels=True),
-        # TensorRT's parser wants zero points of 0, float biases and pairs about float weights, and
-        # its kernels a scale for each input channel of a deconvolution:
+        # TensorRT's parser requires zero points of 0, float biases and pairs around float weights,
+        # and its kernels one scale per input channel of a transposed convolution:
         # https://github.com/NVIDIA/TensorRT/issues/2380
         Scheme(
             name="symmetric",
@@ -105,15 +104,18 @@ AFFINE = SCHEMES["affine"]
 
 
 def power_of_two(values: np.ndarray) -> float:
-    """Return the scale, a power of two, that leaves the least squared error when values become int8.
+    """Return the power of two that, as the scale of int8 levels, has the least squared error.
 
-    The scale that holds the largest is compared with the next ones below it, which cut some off.
+    The smallest scale that covers all values is compared with the next two below it, which clip.
+
+    >>> power_of_two(np.array([3.0, 100.0]))
+    1.0
     """
     largest = float(np.abs(values).max(initial=0.0))
     if largest == 0:
         return 1.0
-    holds = int(np.ceil(np.log2(largest / (_LEVELS - 1))))
-    scales = [2.0 ** (holds - less) for less in range(3)]
+    exponent = int(np.ceil(np.log2(largest / (_LEVELS - 1))))
+    scales = [2.0 ** (exponent - step) for step in range(3)]
     return min(
         scales, key=lambda scale: float(((to_levels(values, scale) * scale - values) ** 2).sum())
     )
@@ -127,7 +129,7 @@ def to_levels(values: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
 def _powers_of_two(
     model: onnx.ModelProto, ranges: TensorsData, layers: Iterable[onnx.NodeProto]
 ) -> dict[str, list[dict[str, Any]]]:
-    """A scale for each tensor: weights by their own error, the others the power nearest to what their range wants."""
+    """Return one scale per tensor: of least error for weights, nearest to the range for others."""
     constants = {entry.name: entry for entry in model.graph.initializer}
     scales = {}
     for name in ranges:

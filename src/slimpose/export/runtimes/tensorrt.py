@@ -23,7 +23,7 @@ from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target
 from slimpose.export.onnx import to_model_file
 from slimpose.export.quantization.fp16 import to_fp16
-from slimpose.export.quantization.graph import read_float, split_graph
+from slimpose.export.quantization.graph import read_float_model, split_graph
 from slimpose.formats.files import write_bytes
 from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.available import read_metadata
@@ -57,7 +57,7 @@ def write(
     graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, images=images)
     own = file_precision(read_metadata(graph))
     if precision == "fp16" and own == "fp32":
-        model, _ = read_float(graph)
+        model, _ = read_float_model(graph)
         graph = out.with_suffix(".fp16.onnx")
         graph.write_bytes(
             to_fp16(model, split_graph(model, deconvolutions=True)).SerializeToString()

@@ -1,4 +1,4 @@
-"""The paper's net and ours on the chips: what must leave leaves, and nothing else."""
+"""The paper's network and ours on hardware targets: exactly the expected layers leave."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def b1() -> list[Layer]:
 
 
 def _leaving(report: Report) -> Counter[tuple[str, str, bool]]:
-    """Rule, kind, and whether inside squeeze-and-excite, of everything that leaves."""
+    """Return rule, kind, and whether in squeeze-and-excite, of the layers that leave."""
     return Counter(
         (finding.rule, verdict.layer.kind, bool(verdict.layer.block))
         for verdict in report.leaving
@@ -39,19 +39,17 @@ def _leaving(report: Report) -> Counter[tuple[str, str, bool]]:
     )
 
 
-def test_the_papers_b1_is_refused_by_the_fpga_for_what_it_lacks_and_for_nothing_else(
-    b1: list[Layer],
-) -> None:
+def test_the_papers_b1_leaves_the_fpga_for_the_documented_reasons_only(b1: list[Layer]) -> None:
     report = check_layers(b1, load_target("dpu-b1024-isa0"))
     found = _leaving(report)
-    # Every swish, behind a convolution or inside a block; of each block the gate and the product,
-    # and the averages of maps larger than 8x8: all but those of the last stages' 7 blocks of 8x6.
+    # Every swish, after a convolution or in a block; of each block the gate and the product, and
+    # the averages of maps larger than 8x8: all except the 7 blocks of 8x6 in the last stages.
     assert found.pop(("swish", "swish", False)) == 2 * BLOCKS_OF_B1 - 1
     assert found.pop(("swish", "swish", True)) == BLOCKS_OF_B1
     assert found.pop(("functions", "sigmoid", True)) == BLOCKS_OF_B1
     assert found.pop(("product", "mul", True)) == BLOCKS_OF_B1
     assert found.pop(("average-pool-kernel", "global-average-pool", True)) == BLOCKS_OF_B1 - 7
-    # The paper's figure 3, its two limits put right: 5x5 up to 648 channels, 3x3 up to 1816.
+    # The paper's figure 3 with its two limits swapped: 5x5 up to 648 channels, 3x3 up to 1816.
     assert found.pop(("depthwise-bank", "depthwise-conv", False)) == 9
     assert not found
     depthwise = [verdict for verdict in report.counted if verdict.layer.kind == "depthwise-conv"]
@@ -60,13 +58,9 @@ def test_the_papers_b1_is_refused_by_the_fpga_for_what_it_lacks_and_for_nothing_
         (5, 1152),
         (3, 1920),
     }
-    assert (
-        max(channels for kernel, channels in map(_width, _staying(depthwise)) if kernel == 3)
-        == 1152
-    )
-    assert (
-        max(channels for kernel, channels in map(_width, _staying(depthwise)) if kernel == 5) == 480
-    )
+    for size, widest in ((3, 1152), (5, 480)):
+        widths = [width for kernel, width in map(_width, _staying(depthwise)) if kernel == size]
+        assert max(widths) == widest
     assert {layer.kind for layer in _staying(report.counted)} == {
         *("conv", "depthwise-conv", "deconv", "add", "relu", "global-average-pool")
     }
@@ -74,7 +68,7 @@ def test_the_papers_b1_is_refused_by_the_fpga_for_what_it_lacks_and_for_nothing_
 
 
 def _width(layer: Layer) -> tuple[int, int]:
-    """Kernel and channels."""
+    """Return kernel and channels."""
     return int(layer.facts["kernel_height"]), int(layer.facts["in_channels"])
 
 
@@ -82,23 +76,23 @@ def _staying(verdicts: list[LayerVerdict]) -> list[Layer]:
     return [verdict.layer for verdict in verdicts if verdict.stays]
 
 
-def test_a_newer_instruction_set_does_not_save_b1(b1: list[Layer]) -> None:
+def test_b1_leaves_the_newer_instruction_set_too(b1: list[Layer]) -> None:
     found = _leaving(check_layers(b1, load_target("dpu-b1024-isa1")))
     assert found["swish", "swish", False] == 2 * BLOCKS_OF_B1 - 1
     assert found["mul-operands", "mul", True] == BLOCKS_OF_B1
     assert ("average-pool-kernel", "global-average-pool", True) not in found
 
 
-def test_b1_runs_where_its_operators_do(b1: list[Layer]) -> None:
+def test_b1_fits_the_runtimes(b1: list[Layer]) -> None:
     for name in ("tensorrt-10", "litert-xnnpack", "litert-gpu", "ncnn"):
         assert not check_layers(b1, load_target(name)).leaving, name
 
 
-def test_the_shipped_net_fits_every_chip_whole() -> None:
+def test_the_shipped_network_fits_every_target_completely() -> None:
     layers = layers_of(read_graph(shipped()["mnv2"]))
     for name in target_names():
         report = check_layers(layers, load_target(name))
-        if name == "tensorrt-7":  # opset 18 is too new for it; no layer is
+        if name == "tensorrt-7":  # opset 18 is too new; the layers are not
             assert [verdict.layer.kind for verdict in report.leaving] == ["model"]
         else:
             assert not report.leaving, name
@@ -111,7 +105,7 @@ DPU_NETS = {
 
 
 @pytest.mark.parametrize("name", DPU_NETS)
-def test_the_dpu_nets_have_no_finding_on_their_chips(name: str) -> None:
+def test_the_dpu_networks_have_no_finding_on_their_targets(name: str) -> None:
     layers = layers_of_spec(FAMILY[name])
     for target in DPU_NETS[name]:
         findings = [
@@ -129,20 +123,20 @@ def test_the_dpu_nets_have_no_finding_on_their_chips(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DPU_NETS)
-def test_the_arithmetic_says_what_the_exported_file_says(name: str) -> None:
-    worked_out = layers_of_spec(FAMILY[name])
+def test_the_arithmetic_agrees_with_the_exported_file(name: str) -> None:
+    derived = layers_of_spec(FAMILY[name])
     written = [layer for layer in _untrained(FAMILY[name])[1:] if layer.part == "body"]
-    assert [layer.kind for layer in worked_out] == [layer.kind for layer in written]
-    for mine, theirs in zip(worked_out, written, strict=True):
-        assert (mine.macs, mine.output) == (theirs.macs, theirs.output)
-        # What is in front of a residual block is read twice, which the arithmetic does not say;
+    assert [layer.kind for layer in derived] == [layer.kind for layer in written]
+    for layer, exported in zip(derived, written, strict=True):
+        assert (layer.macs, layer.output) == (exported.macs, exported.output)
+        # The input of a residual block is read twice, which the arithmetic does not model;
         # nothing fuses into it.
-        known = {key: value for key, value in mine.facts.items() if key != "after"} | {
-            key: theirs.facts[key]
+        known = {key: value for key, value in layer.facts.items() if key != "after"} | {
+            key: exported.facts[key]
             for key in ("after",)
-            if str(theirs.facts[key]).startswith("shared") or mine.macs
+            if str(exported.facts[key]).startswith("shared") or layer.macs
         }
-        assert known.items() <= {"constant_bounds": True, **theirs.facts}.items(), theirs.name
+        assert known.items() <= {"constant_bounds": True, **exported.facts}.items(), exported.name
     for target in DPU_NETS[name]:
         report = check_layers([*written], load_target(target))
         assert not any(verdict.findings for verdict in report.verdicts)
@@ -150,7 +144,7 @@ def test_the_arithmetic_says_what_the_exported_file_says(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_hardware_portable_net_leaves_the_small_fpga_for_its_wide_5x5_kernels_only() -> None:
+def test_lite1_leaves_the_small_fpga_for_its_wide_5x5_kernels_only() -> None:
     layers = _untrained(family_spec("lite1"))
     report = check_layers(layers, load_target("dpu-b1024"))
     assert set(_leaving(report)) == {("depthwise-bank", "depthwise-conv", False)}
