@@ -52,7 +52,7 @@ def write_yolox(path: Path) -> Path:
 def test_box_teacher_reports_its_precision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offered: tuple[str, ...], runs_on: str
 ) -> None:
-    monkeypatch.setattr("slimpose.train.inference.offered", lambda core: offered)
+    monkeypatch.setattr("slimpose.train.inference.supported_precisions", lambda core: offered)
     teacher = open_box_teacher(write_yolox(tmp_path / "yolox.onnx"))
     assert teacher.runs_on == runs_on
     boxes, scores = teacher.detect(np.zeros((2, 64, 64, 3), np.uint8))

@@ -70,7 +70,7 @@ def test_without_openvino_pytorch_is_used(weights: Path, monkeypatch: pytest.Mon
 
 
 def test_without_bf16_openvino_uses_fp32(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slimpose.train.inference.offered", lambda core: ("fp32",))
+    monkeypatch.setattr("slimpose.train.inference.supported_precisions", lambda core: ("fp32",))
     teacher = distillation.open_teacher(weights)
     assert teacher.runs_on == "OpenVINO FP32"
     crops = random_crops(2, 64, 64)

@@ -246,13 +246,13 @@ def test_export_writes_the_format_of_the_suffix_and_reports_the_drift(
     [
         (
             ("--out", "a.onnx", "--precision", "fp16"),
-            "slimpose quantize --precision fp16 makes one of those",
+            "use slimpose quantize --precision fp16 on the exported file",
         ),
-        (("--out", "a.tflite", "--precision", "int8"), "expected --images, a folder of pictures"),
+        (("--out", "a.tflite", "--precision", "int8"), "expected --images, a folder of images"),
         (("--out", "a.xml", "--no-heatmaps"), "--no-heatmaps is for FILE.onnx"),
         (
             ("--out", "a.xml", "--annotations", "a.json"),
-            "expected --images, the folder they are in, too",
+            "--annotations needs --images, the folder of the annotated images",
         ),
         (("--out", "a.ncnn.param", "--images", "empty"), "empty holds no pictures"),
     ],
