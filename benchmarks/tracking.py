@@ -42,7 +42,7 @@ from slimpose.runtime.follower import Follower
 from slimpose.runtime.pipeline import Pipeline, load
 from slimpose.runtime.tracking.assignment import assign
 from slimpose.runtime.tracking.smoothing import PoseSmoother
-from slimpose.runtime.tracking.tracker import Tracker, chosen_rows
+from slimpose.runtime.tracking.tracker import Tracker, select_people
 
 VISIBLE = 0.25
 COCO_AREA = 0.51  # of the box: the mean of COCO's people
@@ -99,7 +99,7 @@ class PlainIou:
             if place not in taken and time_s - track[2] <= self._keep_s
         ]
         self._tracks = tracks + kept
-        return chosen_rows(poses, list(range(len(poses))), ids)
+        return select_people(poses, list(range(len(poses))), ids)
 
 
 def shoot(film: Film) -> list[Shot]:

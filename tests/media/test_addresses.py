@@ -83,7 +83,7 @@ def test_an_address_does_not_show_its_target() -> None:
     address = parse("rtsp://admin:geheim@host/x")
     assert "geheim" not in repr(address)
     assert "geheim" not in str(address)
-    assert "geheim" not in address.safe(
+    assert "geheim" not in address.redact(
         "error at rtsp://admin:geheim@host/x and rtsp://admin:geheim@other/y"
     )
 

@@ -210,9 +210,9 @@ def test_a_full_disk_is_told_and_what_was_written_plays(
 
 def test_a_picture_without_its_header_is_refused() -> None:
     with pytest.raises(ValueError, match="expected MPEG-4 with its header"):
-        mp4.head(Size(48, 64), b"\x00\x00\x01\xb6\x10")
+        mp4.header(Size(48, 64), b"\x00\x00\x01\xb6\x10")
     with pytest.raises(ValueError, match="a picture starts with ff d8"):
-        mp4.head(Size(48, 64), b"\xff\xd8\xff")
+        mp4.header(Size(48, 64), b"\xff\xd8\xff")
 
 
 def test_boxes_tell_their_length_and_where_the_picture_is() -> None:
@@ -229,5 +229,5 @@ def test_boxes_tell_their_length_and_where_the_picture_is() -> None:
 
 @pytest.mark.parametrize(("vop", "key"), [(0x10, True), (0x50, False), (0x90, False)])
 def test_an_intra_picture_is_a_key_picture(vop: int, key: bool) -> None:
-    assert mp4.is_key(b"\x00\x00\x01\xb6" + bytes([vop, 0])) == key
-    assert not mp4.is_key(b"\x00\x00\x01\xb6")
+    assert mp4.is_key_frame(b"\x00\x00\x01\xb6" + bytes([vop, 0])) == key
+    assert not mp4.is_key_frame(b"\x00\x00\x01\xb6")

@@ -37,17 +37,17 @@ class Address:
     name: str
     target: str = field(repr=False)
 
-    def safe(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return the text without this address's secrets, nor those of any other in it."""
         return redacted(text.replace(self.target, self.name) if self.kind == "network" else text)
 
 
-def is_url(word: str) -> bool:
+def is_url(text: str) -> bool:
     """Whether a word is an address with a scheme rather than a file."""
-    return re.match(r"[a-z][a-z0-9+.-]*://", word.strip(), re.IGNORECASE) is not None
+    return re.match(r"[a-z][a-z0-9+.-]*://", text.strip(), re.IGNORECASE) is not None
 
 
-def parse(word: str) -> Address:
+def parse(source: str) -> Address:
     """Return the address that a word on the command line names.
 
     A number is a camera, as is a device's path; ``rtsp://``, ``http://`` and the like are network
@@ -56,32 +56,32 @@ def parse(word: str) -> Address:
     Raises:
         SourceError: If it is none of them.
     """
-    word = word.strip()
-    if word.isascii() and word.isdecimal():
-        return Address(kind="camera", name=f"camera {int(word)}", target=str(int(word)))
-    if is_url(word):
-        scheme = word.partition("://")[0].lower()
+    source = source.strip()
+    if source.isascii() and source.isdecimal():
+        return Address(kind="camera", name=f"camera {int(source)}", target=str(int(source)))
+    if is_url(source):
+        scheme = source.partition("://")[0].lower()
         if scheme not in SCHEMES:
             raise SourceError(
-                f"{redacted(word)}: cannot open {scheme}://; expected {', '.join(SCHEMES)}, or a file"
+                f"{redacted(source)}: cannot open {scheme}://; expected {', '.join(SCHEMES)}, or a file"
             )
-        if not re.match(r"[^/?#]", word.partition("://")[2]):
+        if not re.match(r"[^/?#]", source.partition("://")[2]):
             raise SourceError(
-                f"{redacted(word)}: this address has no host; expected {scheme}://host/path"
+                f"{redacted(source)}: this address has no host; expected {scheme}://host/path"
             )
-        return Address(kind="network", name=redacted(word), target=word)
-    path = Path(word)
+        return Address(kind="network", name=redacted(source), target=source)
+    path = Path(source)
     if path.is_char_device():
-        return Address(kind="camera", name=word, target=word)
+        return Address(kind="camera", name=source, target=source)
     if path.is_dir():
         raise SourceError(
-            f"{word}: a folder; expected a camera's number, an address or a video file"
+            f"{source}: a folder; expected a camera's number, an address or a video file"
         )
     if not path.is_file():
         raise SourceError(
-            f"{word}: no such file (a camera's number, rtsp://... or http://... would do too)"
+            f"{source}: no such file (a camera's number, rtsp://... or http://... would do too)"
         )
-    return Address(kind="file", name=word, target=word)
+    return Address(kind="file", name=source, target=source)
 
 
 def redacted(text: str) -> str:

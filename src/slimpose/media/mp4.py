@@ -30,10 +30,10 @@ class Mp4Header:
     """
 
     data: bytes
-    duration_at: int
+    duration_offset: int
 
 
-def head(size: Size, first_picture: bytes) -> Mp4Header:
+def header(size: Size, first_picture: bytes) -> Mp4Header:
     """Return the start of a file whose pictures have this size.
 
     Raises:
@@ -89,7 +89,7 @@ def head(size: Size, first_picture: bytes) -> Mp4Header:
         _box(b"mvex", length, _box(b"trex", struct.pack(">IIIIII", 0, _TRACK, 1, 0, 0, 0))),
     )
     data = _box(b"ftyp", b"iso6", struct.pack(">I", 512), b"iso6mp41") + whole
-    return Mp4Header(data=data, duration_at=data.rindex(b"mehd") + 8)
+    return Mp4Header(data=data, duration_offset=data.rindex(b"mehd") + 8)
 
 
 def fragment(number: int, picture: bytes, *, start: int, duration: int) -> bytes:
@@ -99,7 +99,7 @@ def fragment(number: int, picture: bytes, *, start: int, duration: int) -> bytes
     starts.
     """
     # trun's first field is where the picture's bytes start, counted from the start of moof.
-    flags = _KEY_PICTURE if is_key(picture) else _OTHER_PICTURE
+    flags = _KEY_PICTURE if is_key_frame(picture) else _OTHER_PICTURE
 
     def header(offset: int) -> bytes:
         return _box(
@@ -119,7 +119,7 @@ def fragment(number: int, picture: bytes, *, start: int, duration: int) -> bytes
     return header(len(header(0)) + 8) + _box(b"mdat", picture)
 
 
-def is_key(picture: bytes) -> bool:
+def is_key_frame(picture: bytes) -> bool:
     """Whether a picture can be decoded without those before it."""
     place = picture.find(_VOP)
     return 0 <= place < len(picture) - 4 and picture[place + 4] >> 6 == 0

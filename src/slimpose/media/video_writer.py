@@ -35,10 +35,10 @@ class VideoWriter:
         RuntimeError: If the encoder refuses, or the file cannot be written.
     """
 
-    def __init__(self, target: Path, size: Size, *, fps: float) -> None:
+    def __init__(self, path: Path, size: Size, *, fps: float) -> None:
         silence_opencv_logs()
         self.size = Size(max(2, size.height // 2 * 2), max(2, size.width // 2 * 2))
-        self._file = PartialFile(target)
+        self._file = PartialFile(path)
         self._times: deque[int] = deque()
         self._first_s: float | None = None
         self._last = -1
@@ -53,12 +53,12 @@ class VideoWriter:
             self._file.discard()
             raise
         self._thread = threading.Thread(
-            target=self._pump, args=(pipe,), name=f"film {target.name}", daemon=True
+            target=self._pump, args=(pipe,), name=f"film {path.name}", daemon=True
         )
         self._thread.start()
 
     @property
-    def target(self) -> Path:
+    def path(self) -> Path:
         """The file's name once it is finished."""
         return self._file.target
 
@@ -70,7 +70,7 @@ class VideoWriter:
             writer = cv2.VideoWriter(place, cv2.CAP_FFMPEG, fourcc, min(max(fps, 1.0), 240.0), size)
             if not writer.isOpened():
                 raise RuntimeError(
-                    f"cannot write {self.target}: OpenCV encodes no film of {size} pixels"
+                    f"cannot write {self.path}: OpenCV encodes no film of {size} pixels"
                 )
             return writer
 
@@ -105,7 +105,7 @@ class VideoWriter:
         self._close()
         if self._failure is None and self._number != self._given:
             self._failure = RuntimeError(
-                f"cannot write {self.target}: {self._number} of {self._given} pictures arrived"
+                f"cannot write {self.path}: {self._number} of {self._given} pictures arrived"
             )
         if self._failure is not None:
             raise self._failure
@@ -135,13 +135,13 @@ class VideoWriter:
                     except RuntimeError as error:
                         self._failure = error
                     except (ValueError, IndexError) as error:
-                        self._failure = RuntimeError(f"cannot write {self.target}: {error}")
+                        self._failure = RuntimeError(f"cannot write {self.path}: {error}")
 
     def _put(self, picture: bytes) -> None:
         if self._number == 0:
-            head = mp4.head(self.size, picture)
+            head = mp4.header(self.size, picture)
             self._file.append(head.data)
-            self._length_at = head.duration_at
+            self._length_at = head.duration_offset
         self._number += 1
         start = self._times.popleft()
         self._file.append(mp4.fragment(self._number, picture, start=start, duration=self._usual))

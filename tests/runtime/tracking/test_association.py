@@ -11,7 +11,7 @@ from slimpose.poses import Poses
 from slimpose.runtime.tracking.appearance import BINS, histogram_similarity, torso_histograms
 from slimpose.runtime.tracking.association import pose_similarity
 from slimpose.runtime.tracking.boxes import fitted_box, joint_extents, pairwise_oks, pose_quality
-from slimpose.runtime.tracking.motion_model import MotionModel, rigid_motion
+from slimpose.runtime.tracking.motion_model import MotionModel, fit_shift_scale
 from slimpose.skeleton import COCO17
 from walkers import HEIGHT_PX, box, person, poses_of
 
@@ -117,34 +117,34 @@ def test_hidden_joints_hardly_count_for_the_quality() -> None:
 def test_a_shift_and_a_growth_are_found_again(dx: float, dy: float, growth: float) -> None:
     before = person(100, 100)
     after = ((before - 100) * growth + np.array([100 + dx, 100 + dy])).astype(np.float32)
-    moved = rigid_motion(before, after, ALL)
-    assert moved.growth == pytest.approx(growth, rel=1e-3)
-    np.testing.assert_allclose(moved.points(before), after, atol=1e-2)
+    moved = fit_shift_scale(before, after, ALL)
+    assert moved.scale == pytest.approx(growth, rel=1e-3)
+    np.testing.assert_allclose(moved.move_points(before), after, atol=1e-2)
     np.testing.assert_allclose(
-        moved.box(box(100, 100)), box(100 + dx, 100 + dy, height_px=100 * growth), atol=2e-2
+        moved.move_box(box(100, 100)), box(100 + dx, 100 + dy, height_px=100 * growth), atol=2e-2
     )
 
 
 def test_nobody_moves_where_no_joint_is_shown() -> None:
-    moved = rigid_motion(person(0, 0), person(50, 0), np.zeros(17, np.float32))
-    np.testing.assert_allclose(moved.points(person(7, 7)), person(7, 7), atol=1e-4)
+    moved = fit_shift_scale(person(0, 0), person(50, 0), np.zeros(17, np.float32))
+    np.testing.assert_allclose(moved.move_points(person(7, 7)), person(7, 7), atol=1e-4)
 
 
 @pytest.mark.parametrize("fps", [5.0, 25.0, 60.0])
 def test_the_speed_of_a_walker_is_learnt_at_any_frame_rate(fps: float) -> None:
     motion = MotionModel(size_px=65.0)
     for frame in range(round(2 * fps)):
-        moved = rigid_motion(person(60 * frame / fps, 0), person(60 * (frame + 1) / fps, 0), ALL)
-        motion.measure(moved, 1 / fps, 65.0)
-    np.testing.assert_allclose(motion.speed, [60, 0], atol=1.5)
+        moved = fit_shift_scale(person(60 * frame / fps, 0), person(60 * (frame + 1) / fps, 0), ALL)
+        motion.update(moved, 1 / fps, 65.0)
+    np.testing.assert_allclose(motion.velocity, [60, 0], atol=1.5)
     np.testing.assert_allclose(
-        motion.shift_ahead(0.2), [11.4, 0], atol=0.6
+        motion.expected_shift(0.2), [11.4, 0], atol=0.6
     )  # a twentieth less than 12: coasting
 
 
 def test_the_longer_unseen_the_less_is_known_of_the_place_up_to_a_limit() -> None:
     motion = MotionModel(size_px=65.0)
-    spreads = [motion.variance_ahead(seconds) for seconds in (0.0, 0.1, 0.4, 5.0, 50.0)]
+    spreads = [motion.position_variance(seconds) for seconds in (0.0, 0.1, 0.4, 5.0, 50.0)]
     assert spreads[0] < spreads[1] < spreads[2] < spreads[3] == spreads[4]
 
 

@@ -71,7 +71,7 @@ def test_the_first_sight_of_a_person_is_left_as_it_is() -> None:
 
 
 def test_after_a_gap_a_person_starts_anew() -> None:
-    smoother = PoseSmoother(OneEuroSettings(gap_s=0.5))
+    smoother = PoseSmoother(OneEuroSettings(max_gap_s=0.5))
     smoother(poses_of([(0, 0)], ids=[1]), 0.0)
     np.testing.assert_array_equal(
         smoother(poses_of([(50, 0)], ids=[1]), 0.51).points_image[0], person(50, 0)

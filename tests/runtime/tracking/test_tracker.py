@@ -76,7 +76,7 @@ def test_a_pose_of_nobody_starts_no_track() -> None:
 
 def test_only_the_detector_brings_new_people() -> None:
     tracker = Tracker(COCO17)
-    tracker.update(poses_of([(100, 100)]), 0.0, origins=np.array([Origin.CARRIED]))
+    tracker.update(poses_of([(100, 100)]), 0.0, origins=np.array([Origin.TRACKED]))
     assert len(tracker) == 0
 
 
@@ -196,7 +196,7 @@ def test_where_people_should_be_follows_their_walk_and_ends_at_the_border() -> N
     np.testing.assert_allclose(
         (there.boxes_image[0, :2] + there.boxes_image[0, 2:]) / 2, [240, 100], atol=2
     )
-    np.testing.assert_array_equal(there.origins, [Origin.CARRIED])
+    np.testing.assert_array_equal(there.origins, [Origin.TRACKED])
     assert tracker.expected(2.0, Size(300, 230)).boxes_image[0, 2] == 229.5
 
 
@@ -205,7 +205,7 @@ def test_where_people_should_be_follows_their_walk_and_ends_at_the_border() -> N
 
 @pytest.mark.parametrize("fps", [4.0, 25.0])
 def test_a_lost_person_is_forgotten_after_a_time_not_after_frames(fps: float) -> None:
-    tracker = Tracker(COCO17, rules=TrackerSettings(lost_track_buffer_s=2.0))
+    tracker = Tracker(COCO17, settings=TrackerSettings(lost_track_buffer_s=2.0))
     tracker.update(poses_of([(300, 100)]), 0.0)
     kept = [
         len(tracker)
@@ -216,18 +216,18 @@ def test_a_lost_person_is_forgotten_after_a_time_not_after_frames(fps: float) ->
 
 
 def test_whoever_was_forgotten_comes_back_as_somebody_new() -> None:
-    tracker = Tracker(COCO17, rules=TrackerSettings(lost_track_buffer_s=1.0))
+    tracker = Tracker(COCO17, settings=TrackerSettings(lost_track_buffer_s=1.0))
     told = ids_of(tracker, [[(300.0, 100.0)]] * 5 + [[]] * 12 + [[(300.0, 100.0)]] * 3)
     assert told[0] == [1]
     assert told[-1] == [2]
 
 
 def test_the_lost_are_looked_for_where_they_should_be_for_a_while() -> None:
-    tracker = Tracker(COCO17, rules=TrackerSettings(coast_s=0.5))
+    tracker = Tracker(COCO17, settings=TrackerSettings(coast_s=0.5))
     tracker.update(poses_of([(300, 100)]), 0.0)
     tracker.update(poses_of([]), 0.1)
-    assert tracker.worried
-    np.testing.assert_array_equal(tracker.expected(0.4, PICTURE).origins, [Origin.GUESSED])
+    assert tracker.needs_detection
+    np.testing.assert_array_equal(tracker.expected(0.4, PICTURE).origins, [Origin.COASTED])
     assert len(tracker.expected(0.6, PICTURE).origins) == 0
 
 
@@ -240,9 +240,9 @@ def test_a_guess_must_be_a_sure_pose_to_bring_a_lost_person_back() -> None:
             tracker.update(poses_of([(300, 100)], score=score), 0.2, origins=np.array([origin]))
         )
 
-    assert after(0.4, Origin.GUESSED) == 0
+    assert after(0.4, Origin.COASTED) == 0
     assert after(0.4, Origin.DETECTED) == 1
-    assert after(0.8, Origin.GUESSED) == 1
+    assert after(0.8, Origin.COASTED) == 1
 
 
 def test_whoever_leaves_the_picture_takes_the_id_along() -> None:
@@ -264,7 +264,7 @@ def test_whom_the_detector_does_not_see_is_lost_in_the_end_a_sure_pose_later(
     tracker = Tracker(COCO17)
     sure = poses_of([(300, 100)], score=max(score, 0.8))
     tracker.update(sure, 0.0)
-    carried = np.array([Origin.CARRIED])
+    carried = np.array([Origin.TRACKED])
     followed_s = 0.0
     for step in range(1, 200):
         at_s = step / FPS
@@ -278,9 +278,9 @@ def test_whom_the_detector_does_not_see_is_lost_in_the_end_a_sure_pose_later(
 def test_a_pose_much_worse_than_usual_worries() -> None:
     tracker = Tracker(COCO17)
     ids_of(tracker, [[(300.0, 100.0)]] * 5)
-    assert not tracker.worried
+    assert not tracker.needs_detection
     tracker.update(poses_of([(300, 100)], score=0.4), 0.5)
-    assert tracker.worried
+    assert tracker.needs_detection
 
 
 # several cameras
@@ -288,7 +288,7 @@ def test_a_pose_much_worse_than_usual_worries() -> None:
 
 def test_cameras_that_share_their_numbers_share_no_id() -> None:
     numbers = itertools.count(1)
-    first, second = Tracker(COCO17, numbers=numbers), Tracker(COCO17, numbers=numbers)
+    first, second = Tracker(COCO17, new_ids=numbers), Tracker(COCO17, new_ids=numbers)
     assert ids_of(first, [[(100, 100)]]) == [[1]]
     assert ids_of(second, [[(100, 100), (300, 100)]]) == [[2, 3]]
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from slimpose import geometry
-from slimpose.runtime.tracking.boxes import AREA_SHARE
+from slimpose.runtime.tracking.boxes import AREA_PER_BOX_AREA
 from slimpose.skeleton import Skeleton
 
 _MIRRORED = 0.9
@@ -43,7 +43,7 @@ def pose_similarity(
         position_variance_a: How unsure each expectation is along x and along y, in square pixels (0
             by default): it widens every joint's Gaussian.
     """
-    areas = np.maximum(AREA_SHARE * geometry.box_areas(boxes_a), 1)
+    areas = np.maximum(AREA_PER_BOX_AREA * geometry.box_areas(boxes_a), 1)
     spread = (2 * skeleton.sigma_array) ** 2 * areas[:, None]  # (a, joints)
     if position_variance_a is not None:
         spread = spread + position_variance_a[:, None]

@@ -15,7 +15,7 @@ VISIBLE_SCORE = 0.3
 """Joints that score less say nothing of where a person ends."""
 _EXTENT_MARGIN = 0.12
 """Of the joints' extent, on every side: the median of people in COCO with 15 and more labeled joints."""
-AREA_SHARE = 0.51
+AREA_PER_BOX_AREA = 0.51
 """A person's area, which OKS goes by, over their box's: the mean of COCO's people."""
 _SHRINK_S = 1.0
 """A box that is too large shrinks to 1/e of what is too much in this time."""
@@ -52,7 +52,7 @@ def fitted_box(
     return np.concatenate([low, high]).astype(np.float32)
 
 
-def size_px(box_image: Float32[np.ndarray, "4"]) -> float:
+def person_size_px(box_image: Float32[np.ndarray, "4"]) -> float:
     """Return the person's size: the root of the box's area."""
     return math.sqrt(max(1.0, float(geometry.box_areas(box_image[None])[0])))
 
@@ -73,7 +73,7 @@ def pairwise_oks(
     three at least. Measured in the size of the smaller pose.
     """
     shown = scores >= VISIBLE_SCORE
-    areas = AREA_SHARE * np.maximum(geometry.box_areas(joint_extents(points_image, scores)), 1)
+    areas = AREA_PER_BOX_AREA * np.maximum(geometry.box_areas(joint_extents(points_image, scores)), 1)
     spread = np.minimum(areas[:, None], areas[None])[:, :, None] * (2 * skeleton.sigma_array) ** 2
     poorer = np.minimum(shown.sum(axis=1)[:, None], shown.sum(axis=1)[None])
     half = np.maximum(3, (poorer + 1) // 2)

@@ -21,27 +21,27 @@ _LEAST_SPREAD, _MOST_SPREAD = 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RigidMotion:
+class ShiftScale:
     """A shift of the center and a growth about it: x -> to_image + growth * (x - from_image)."""
 
     from_image: Float32[np.ndarray, "2"]
     to_image: Float32[np.ndarray, "2"]
-    growth: float
+    scale: float
 
-    def points(self, points_image: Float32[np.ndarray, "n 2"]) -> Float32[np.ndarray, "n 2"]:
+    def move_points(self, points_image: Float32[np.ndarray, "n 2"]) -> Float32[np.ndarray, "n 2"]:
         """Return the points moved."""
-        return (self.to_image + self.growth * (points_image - self.from_image)).astype(np.float32)
+        return (self.to_image + self.scale * (points_image - self.from_image)).astype(np.float32)
 
-    def box(self, box_image: Float32[np.ndarray, "4"]) -> Float32[np.ndarray, "4"]:
+    def move_box(self, box_image: Float32[np.ndarray, "4"]) -> Float32[np.ndarray, "4"]:
         """Return the box moved."""
-        return self.points(box_image.reshape(2, 2)).reshape(4)
+        return self.move_points(box_image.reshape(2, 2)).reshape(4)
 
 
-def rigid_motion(
+def fit_shift_scale(
     points_from: Float32[np.ndarray, "joints 2"],
     points_to: Float32[np.ndarray, "joints 2"],
     weights: Float32[np.ndarray, " joints"],
-) -> RigidMotion:
+) -> ShiftScale:
     """Return the shift and growth that best carry one pose to the other (weighted least squares).
 
     With no weight at all nothing moves. The growth is kept within a quarter either way.
@@ -49,16 +49,16 @@ def rigid_motion(
     total = float(weights.sum())
     if total <= 1e-6:
         middle = points_from.mean(axis=0).astype(np.float32)
-        return RigidMotion(from_image=middle, to_image=middle, growth=1.0)
+        return ShiftScale(from_image=middle, to_image=middle, scale=1.0)
     share = (weights / total)[:, None]
     center_from, center_to = (share * points_from).sum(axis=0), (share * points_to).sum(axis=0)
     arms_from, arms_to = points_from - center_from, points_to - center_to
     spread = float((share * arms_from**2).sum())
     growth = float((share * arms_from * arms_to).sum()) / spread if spread > 1e-6 else 1.0
-    return RigidMotion(
+    return ShiftScale(
         from_image=center_from.astype(np.float32),
         to_image=center_to.astype(np.float32),
-        growth=min(1.25, max(0.8, growth)),
+        scale=min(1.25, max(0.8, growth)),
     )
 
 
@@ -74,24 +74,24 @@ class MotionModel:
     """
 
     size_px: float
-    speed: Float64[np.ndarray, "2"] = field(default_factory=lambda: np.zeros(2))
+    velocity: Float64[np.ndarray, "2"] = field(default_factory=lambda: np.zeros(2))
     _variance: float = _FIRST_SPEED**2  # of the speed, in square sizes
 
-    def measure(self, rigid: RigidMotion, elapsed_s: float, size_px: float) -> None:
+    def update(self, rigid: ShiftScale, elapsed_s: float, size_px: float) -> None:
         """Take in how the person moved since the last time, ``elapsed_s`` ago."""
         self.size_px = size_px
         self._variance += _UNSTEADINESS**2 * elapsed_s
         gain = self._variance / (self._variance + 2 * (_MEASURED_NOISE / elapsed_s) ** 2)
         moved = (rigid.to_image - rigid.from_image).astype(np.float64)
-        self.speed = self.speed + gain * (moved / elapsed_s - self.speed)
+        self.velocity = self.velocity + gain * (moved / elapsed_s - self.velocity)
         self._variance *= 1 - gain
 
-    def shift_ahead(self, elapsed_s: float) -> Float32[np.ndarray, "2"]:
+    def expected_shift(self, elapsed_s: float) -> Float32[np.ndarray, "2"]:
         """Return the shift that is expected ``elapsed_s`` after the last measure."""
         effective_s = _COASTING_S * (1 - math.exp(-elapsed_s / _COASTING_S))
-        return (self.speed * effective_s).astype(np.float32)
+        return (self.velocity * effective_s).astype(np.float32)
 
-    def variance_ahead(self, elapsed_s: float) -> float:
+    def position_variance(self, elapsed_s: float) -> float:
         """Return how unsure that shift is along each axis, in square pixels."""
         drift = self._variance * elapsed_s**2 + _UNSTEADINESS**2 * elapsed_s**3 / 3
         return min(_MOST_SPREAD**2, _LEAST_SPREAD**2 + drift) * self.size_px**2

@@ -31,9 +31,9 @@ class OneEuroSettings:
     min_cutoff_hz: float = 1.0
     beta: float = 20.0
     derivative_cutoff_hz: float = 1.0
-    gap_s: float = 0.5
-    usual_spread: float = 0.07
-    sure_score: float = 0.5
+    max_gap_s: float = 0.5
+    typical_spread: float = 0.07
+    confident_score: float = 0.5
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -68,13 +68,13 @@ class PoseSmoother:
         Casiez et al., "1 Euro Filter", CHI 2012; the doubt is this package's addition.
     """
 
-    def __init__(self, smoothing: OneEuroSettings = DEFAULT_ONE_EURO) -> None:
-        self.smoothing = smoothing
+    def __init__(self, settings: OneEuroSettings = DEFAULT_ONE_EURO) -> None:
+        self.settings = settings
         self._people: dict[int, _Joints] = {}
 
     def __call__(self, poses: Poses, timestamp_s: float) -> Poses:
         """Return the poses with their points smoothed; all else is as it was."""
-        gap_s = self.smoothing.gap_s
+        gap_s = self.settings.max_gap_s
         self._people = {
             person: joints
             for person, joints in self._people.items()
@@ -102,7 +102,7 @@ class PoseSmoother:
         if not rows:
             nobody = np.zeros((0, *poses.points_image.shape[1:]))
             return nobody, nobody
-        settings = self.smoothing
+        settings = self.settings
         last = np.stack([joints.points_image for joints in before])
         elapsed_s = timestamp_s - np.array([joints.timestamp_s for joints in before])[:, None, None]
         size_px = np.sqrt(np.maximum(geometry.box_areas(poses.boxes_image[rows]), 1)).astype(
@@ -113,8 +113,8 @@ class PoseSmoother:
         speed += _gain(settings.derivative_cutoff_hz, elapsed_s) * (step / elapsed_s - speed)
         sizes_a_second = np.linalg.norm(speed, axis=2) / size_px  # (n, joints)
         variances, axes = np.linalg.eigh(poses.covariances_image[rows].astype(np.float64))
-        doubt = np.maximum(variances, 0) / (settings.usual_spread * size_px[:, :, None]) ** 2
-        doubt /= np.clip(poses.scores[rows] / settings.sure_score, 1e-3, 1)[:, :, None]
+        doubt = np.maximum(variances, 0) / (settings.typical_spread * size_px[:, :, None]) ** 2
+        doubt /= np.clip(poses.scores[rows] / settings.confident_score, 1e-3, 1)[:, :, None]
         cutoff_hz = (settings.min_cutoff_hz + settings.beta * sizes_a_second)[:, :, None] / np.clip(
             doubt, *_DOUBT
         )

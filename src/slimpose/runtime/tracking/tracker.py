@@ -40,9 +40,9 @@ class Origin(enum.IntEnum):
 
     DETECTED = 0
     """The detector gave it in this frame."""
-    CARRIED = 1
+    TRACKED = 1
     """Somebody followed should be there."""
-    GUESSED = 2
+    COASTED = 2
     """Somebody lost might be there again."""
 
 
@@ -83,15 +83,15 @@ class Tracker:
         self,
         skeleton: Skeleton,
         *,
-        rules: TrackerSettings = DEFAULT_TRACKER,
-        numbers: Iterator[int] | None = None,
+        settings: TrackerSettings = DEFAULT_TRACKER,
+        new_ids: Iterator[int] | None = None,
     ) -> None:
         self.skeleton = skeleton
-        self.rules = rules
-        self._numbers = itertools.count(1) if numbers is None else numbers
+        self.settings = settings
+        self._new_ids = itertools.count(1) if new_ids is None else new_ids
         self._tracks: list[Track] = []
         self._now_s: float | None = None
-        self.worried = False
+        self.needs_detection = False
         """Whether somebody was lost, or seen much worse than usual, in the last frame: ask the detector."""
 
     def __len__(self) -> int:
@@ -105,14 +105,14 @@ class Tracker:
         for track in self._remembered(timestamp_s):
             lost = track.state == TrackState.LOST
             if lost and (
-                track.only_detected or timestamp_s - track.last_matched_s > self.rules.coast_s
+                track.requires_detection or timestamp_s - track.last_matched_s > self.settings.coast_s
             ):
                 continue
-            box = np.clip(track.box_ahead(timestamp_s), np.float32(-0.5), limit)
+            box = np.clip(track.expected_box(timestamp_s), np.float32(-0.5), limit)
             if (box[2:] - box[:2] >= MIN_BOX_PX).all():
                 boxes.append(box)
                 scores.append(track.box_score)
-                origins.append(Origin.GUESSED if lost else Origin.CARRIED)
+                origins.append(Origin.COASTED if lost else Origin.TRACKED)
         return ExpectedPeople(
             boxes_image=np.array(boxes, np.float32).reshape(-1, 4),
             box_scores=np.array(scores, np.float32),
@@ -143,8 +143,8 @@ class Tracker:
         """
         origins = np.full(len(poses), Origin.DETECTED, np.int64) if origins is None else origins
         self._check(poses, timestamp_s, origins)
-        starts = self._now_s is None or timestamp_s - self._now_s > self.rules.lost_track_buffer_s
-        self._now_s, self.worried = timestamp_s, False
+        starts = self._now_s is None or timestamp_s - self._now_s > self.settings.lost_track_buffer_s
+        self._now_s, self.needs_detection = timestamp_s, False
         self._tracks = self._remembered(timestamp_s)
         colors = np.zeros((len(poses), BINS), np.float32)
         if image is not None:
@@ -160,7 +160,7 @@ class Tracker:
         pairs = self._pairs(seen, kept)
         for track, row in pairs:
             self._carry_on(track, seen, row, detected=row in detected)
-        shown = {row: track for track, row in pairs if track.state == TrackState.FOLLOWED}
+        shown = {row: track for track, row in pairs if track.state == TrackState.TRACKED}
         if detector_ran:
             self._hear_detector(timestamp_s)
         self._lose_and_end({id(track) for track, _ in pairs}, timestamp_s, image)
@@ -168,17 +168,17 @@ class Tracker:
         for row in sorted(kept):
             if row not in taken and origins[row] == Origin.DETECTED:
                 track = self._born(seen, row, first_frame=starts)
-                if track.state == TrackState.FOLLOWED:
+                if track.state == TrackState.TRACKED:
                     shown[row] = track
-        rows = sorted(shown, key=lambda row: shown[row].number)
-        return chosen_rows(poses, rows, [shown[row].number for row in rows])
+        rows = sorted(shown, key=lambda row: shown[row].track_id)
+        return select_people(poses, rows, [shown[row].track_id for row in rows])
 
     def _remembered(self, timestamp_s: float) -> list[Track]:
         """The tracks that are not over by now: after a gap in the film, none."""
         return [
             track
             for track in self._tracks
-            if timestamp_s - track.last_matched_s <= self.rules.lost_track_buffer_s
+            if timestamp_s - track.last_matched_s <= self.settings.lost_track_buffer_s
         ]
 
     def _check(self, poses: Poses, timestamp_s: float, origins: np.ndarray) -> None:
@@ -199,11 +199,11 @@ class Tracker:
 
     def _kept(self, seen: _Seen) -> tuple[list[int], set[int]]:
         """The rows to go on with, good enough and nobody twice, and those of them whom the detector saw."""
-        guessed = seen.origins == Origin.GUESSED
+        guessed = seen.origins == Origin.COASTED
         extents = joint_extents(seen.poses.points_image, seen.poses.scores)
         fit = np.diagonal(geometry.box_iou(seen.poses.boxes_image, extents))
         alike = pairwise_oks(seen.poses.points_image, seen.poses.scores, self.skeleton)
-        floor = np.where(guessed, self.rules.confident_quality, self.rules.minimum_quality)
+        floor = np.where(guessed, self.settings.confident_quality, self.settings.minimum_quality)
         sound = np.isfinite(seen.poses.points_image).all(axis=(1, 2)) & (seen.quality >= floor)
         kept: list[int] = []
         detected: set[int] = set()
@@ -211,7 +211,7 @@ class Tracker:
             if not sound[row]:
                 continue
             same = next(
-                (better for better in kept if alike[row, better] > self.rules.duplicate_oks), None
+                (better for better in kept if alike[row, better] > self.settings.duplicate_oks), None
             )
             if same is None:
                 kept.append(int(row))
@@ -238,9 +238,9 @@ class Tracker:
     ) -> Float32[np.ndarray, "a b"]:
         """How much tracks want poses: their likeness, less for other clothes and for the lost; 0: nobody of theirs."""
         now_s, poses = seen.timestamp_s, seen.poses
-        boxes = np.stack([track.box_ahead(now_s) for track in tracks])
+        boxes = np.stack([track.expected_box(now_s) for track in tracks])
         similarity = pose_similarity(
-            np.stack([track.points_ahead(now_s) for track in tracks]),
+            np.stack([track.expected_points(now_s) for track in tracks]),
             np.stack([track.scores for track in tracks]),
             boxes,
             poses.points_image[rows],
@@ -248,38 +248,38 @@ class Tracker:
             poses.boxes_image[rows],
             self.skeleton,
             position_variance_a=np.array(
-                [track.motion.variance_ahead(now_s - track.seen_s) for track in tracks], np.float32
+                [track.motion.position_variance(now_s - track.last_reliable_s) for track in tracks], np.float32
             ),
         )
-        similarity[similarity < self.rules.minimum_similarity] = 0
+        similarity[similarity < self.settings.minimum_similarity] = 0
         likeness = histogram_similarity(
             np.stack([track.torso_histogram for track in tracks]), seen.colors[rows]
         )
-        preference = similarity * np.exp(-self.rules.appearance_weight * (1 - likeness))
+        preference = similarity * np.exp(-self.settings.appearance_weight * (1 - likeness))
         # Where people overlap, poses slip from one to the other little by little; clothes do not.
         others = np.where(np.eye(len(tracks), dtype=bool), 0, geometry.box_iou(boxes, boxes))
         overlapped = others.max(axis=1, keepdims=True) > _OVERLAPPED_IOU
-        preference[overlapped & (likeness < self.rules.minimum_appearance_similarity)] = 0
+        preference[overlapped & (likeness < self.settings.minimum_appearance_similarity)] = 0
         lost = np.array([track.state == TrackState.LOST for track in tracks])
         if lost.any():
             unseen_s = now_s - np.array([track.last_matched_s for track in tracks])
             handicap = np.where(
                 lost,
-                _LOST_HANDICAP * np.exp(-unseen_s / max(self.rules.lost_track_buffer_s, 1e-6)),
+                _LOST_HANDICAP * np.exp(-unseen_s / max(self.settings.lost_track_buffer_s, 1e-6)),
                 1,
             )
             preference = preference * handicap[:, None]
             undetected = seen.origins[rows] != Origin.DETECTED
-            doubtful = undetected & (seen.quality[rows] < self.rules.confident_quality)
-            only_detected = np.array([track.only_detected for track in tracks])[:, None]
+            doubtful = undetected & (seen.quality[rows] < self.settings.confident_quality)
+            only_detected = np.array([track.requires_detection for track in tracks])[:, None]
             never = only_detected & undetected | doubtful | (preference < _LEAST_OF_LOST)
             preference[lost[:, None] & never] = 0
         return preference.astype(np.float32)
 
     def _carry_on(self, track: Track, seen: _Seen, row: int, *, detected: bool) -> None:
         quality = float(seen.quality[row])
-        if track.state == TrackState.FOLLOWED and quality < _FALLEN * track.quality:
-            self.worried = True
+        if track.state == TrackState.TRACKED and quality < _FALLEN * track.quality:
+            self.needs_detection = True
         track.update(
             seen.poses,
             row,
@@ -289,46 +289,46 @@ class Tracker:
             box_detected=bool(seen.origins[row] == Origin.DETECTED),
             detected=detected,
         )
-        sure = quality >= self.rules.confident_quality or track.detections > 1
+        sure = quality >= self.settings.confident_quality or track.detections > 1
         if track.state == TrackState.LOST:
-            track.state = TrackState.FOLLOWED
+            track.state = TrackState.TRACKED
         elif (
             track.state == TrackState.NEW
-            and track.frames >= self.rules.minimum_consecutive_frames
+            and track.frames >= self.settings.minimum_consecutive_frames
             and sure
         ):
             self._confirm(track)
 
     def _confirm(self, track: Track) -> None:
-        track.state, track.number = TrackState.FOLLOWED, next(self._numbers)
+        track.state, track.track_id = TrackState.TRACKED, next(self._new_ids)
 
     def _hear_detector(self, timestamp_s: float) -> None:
         """Whom the detector has not seen for long is lost until it does, however good the pose."""
         for track in self._tracks:
-            if track.detected_s == timestamp_s:
+            if track.last_detected_s == timestamp_s:
                 continue
-            track.runs_missed += 1
-            patience_s = self.rules.unconfirmed_buffer_s * (
-                3 if track.quality >= self.rules.confident_quality else 1
+            track.missed_detections += 1
+            patience_s = self.settings.unconfirmed_buffer_s * (
+                3 if track.quality >= self.settings.confident_quality else 1
             )
             over = (
-                timestamp_s - track.detected_s > patience_s
-                and track.runs_missed >= _LEAST_RUNS_MISSED
+                timestamp_s - track.last_detected_s > patience_s
+                and track.missed_detections >= _LEAST_RUNS_MISSED
             )
-            if over and track.state == TrackState.FOLLOWED:
-                track.state, track.only_detected = TrackState.LOST, True
+            if over and track.state == TrackState.TRACKED:
+                track.state, track.requires_detection = TrackState.LOST, True
 
     def _lose_and_end(self, seen: set[int], timestamp_s: float, image: Image | None) -> None:
         """Whom the frame does not show is lost; the new are dropped, and the lost who have left the picture."""
         staying = []
         for track in self._tracks:
             unseen = id(track) not in seen
-            if track.state == TrackState.NEW and (unseen or track.runs_missed >= _NEW_RUNS_MISSED):
+            if track.state == TrackState.NEW and (unseen or track.missed_detections >= _NEW_RUNS_MISSED):
                 continue
-            if unseen and track.state == TrackState.FOLLOWED:
-                track.state, self.worried = TrackState.LOST, True
+            if unseen and track.state == TrackState.TRACKED:
+                track.state, self.needs_detection = TrackState.LOST, True
             if track.state == TrackState.LOST:
-                x, y = track.box_ahead(timestamp_s).reshape(2, 2).mean(axis=0)
+                x, y = track.expected_box(timestamp_s).reshape(2, 2).mean(axis=0)
                 if image is not None and not (0 <= x < image.shape[1] and 0 <= y < image.shape[0]):
                     continue
             staying.append(track)
@@ -344,15 +344,15 @@ class Tracker:
             colors=seen.colors[row],
             timestamp_s=seen.timestamp_s,
         )
-        if self.rules.minimum_consecutive_frames == 1 or (
-            first_frame and quality >= self.rules.confident_quality
+        if self.settings.minimum_consecutive_frames == 1 or (
+            first_frame and quality >= self.settings.confident_quality
         ):
             self._confirm(track)
         self._tracks.append(track)
         return track
 
 
-def chosen_rows(poses: Poses, rows: list[int], ids: list[int]) -> Poses:
+def select_people(poses: Poses, rows: list[int], ids: list[int]) -> Poses:
     """Return these people only, with these ids."""
     return dataclasses.replace(
         poses,

@@ -11,14 +11,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from slimpose.poses import NOT_TRACKED, Poses, person_scores
-from slimpose.runtime.tracking.boxes import fitted_box, size_px
-from slimpose.runtime.tracking.motion_model import MotionModel, rigid_motion
+from slimpose.runtime.tracking.boxes import fitted_box, person_size_px
+from slimpose.runtime.tracking.motion_model import MotionModel, fit_shift_scale
 
 
 class TrackState(enum.IntEnum):
     """What a track is: told of, not yet told of, or not seen at present."""
 
-    FOLLOWED = 0
+    TRACKED = 0
     NEW = 1
     LOST = 2
 
@@ -97,7 +97,7 @@ class Track:
             them.
     """
 
-    number: int
+    track_id: int
     state: TrackState
     points_image: Float32[np.ndarray, "joints 2"]
     scores: Float32[np.ndarray, " joints"]
@@ -105,14 +105,14 @@ class Track:
     box_score: float
     torso_histogram: Float32[np.ndarray, " bins"]
     motion: MotionModel
-    seen_s: float
-    detected_s: float
+    last_reliable_s: float
+    last_detected_s: float
     quality: float
     last_matched_s: float
     frames: int = 1
     detections: int = 1
-    runs_missed: int = 0
-    only_detected: bool = False
+    missed_detections: int = 0
+    requires_detection: bool = False
 
     @classmethod
     def start(
@@ -128,24 +128,24 @@ class Track:
             box_image=box,
             box_score=_box_score(poses, row),
             torso_histogram=colors,
-            motion=MotionModel(size_px=size_px(box)),
+            motion=MotionModel(size_px=person_size_px(box)),
             seen_s=timestamp_s,
             last_matched_s=timestamp_s,
             detected_s=timestamp_s,
             quality=quality,
         )
 
-    def shift_ahead(self, timestamp_s: float) -> Float32[np.ndarray, "2"]:
+    def expected_shift(self, timestamp_s: float) -> Float32[np.ndarray, "2"]:
         """Return the shift expected from the last frame that showed the person to this time."""
-        return self.motion.shift_ahead(timestamp_s - self.seen_s)
+        return self.motion.expected_shift(timestamp_s - self.last_reliable_s)
 
-    def points_ahead(self, timestamp_s: float) -> Float32[np.ndarray, "joints 2"]:
+    def expected_points(self, timestamp_s: float) -> Float32[np.ndarray, "joints 2"]:
         """Return where the joints are expected."""
-        return self.points_image + self.shift_ahead(timestamp_s)
+        return self.points_image + self.expected_shift(timestamp_s)
 
-    def box_ahead(self, timestamp_s: float) -> Float32[np.ndarray, "4"]:
+    def expected_box(self, timestamp_s: float) -> Float32[np.ndarray, "4"]:
         """Return where the box is expected."""
-        return self.box_image + np.tile(self.shift_ahead(timestamp_s), 2)
+        return self.box_image + np.tile(self.expected_shift(timestamp_s), 2)
 
     def update(
         self,
@@ -171,7 +171,7 @@ class Track:
         """
         self.frames += 1
         if detected:
-            self.detected_s, self.runs_missed, self.only_detected = timestamp_s, 0, False
+            self.last_detected_s, self.missed_detections, self.requires_detection = timestamp_s, 0, False
             self.detections += 1
         steady = quality >= _STEADY_SHARE * self.quality
         self.quality += (1 - math.exp(-(timestamp_s - self.last_matched_s) / _USUAL_S)) * (
@@ -180,17 +180,17 @@ class Track:
         self.last_matched_s = timestamp_s
         if not steady:
             return
-        elapsed_s = timestamp_s - self.seen_s
+        elapsed_s = timestamp_s - self.last_reliable_s
         points, scores = poses.points_image[row], poses.scores[row]
-        moved = rigid_motion(self.points_image, points, self.scores * scores)
+        moved = fit_shift_scale(self.points_image, points, self.scores * scores)
         if box_detected:
             self.box_image, self.box_score = poses.boxes_image[row], _box_score(poses, row)
         else:
             self.box_image = fitted_box(
-                moved.box(self.box_image), points, scores, elapsed_s=elapsed_s
+                moved.move_box(self.box_image), points, scores, elapsed_s=elapsed_s
             )
-        self.motion.measure(moved, elapsed_s, size_px(self.box_image))
-        self.points_image, self.scores, self.seen_s = points, scores, timestamp_s
+        self.motion.update(moved, elapsed_s, person_size_px(self.box_image))
+        self.points_image, self.scores, self.last_reliable_s = points, scores, timestamp_s
         if colors.any():
             share = 0.1 if self.torso_histogram.any() else 1.0
             self.torso_histogram = (
