@@ -121,7 +121,7 @@ class Capacity:
 def detection_intervals(fps: float) -> list[int]:
     """Return the detection intervals to consider: a new person is detected within a second.
 
-    >>> detection_intervals(10)
+    >>> detection_intervals(10.0)
     [1, 2, 3, 4, 6, 8]
     """
     return [every for every in INTERVALS if every <= max(1.0, fps)]
