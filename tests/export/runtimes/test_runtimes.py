@@ -326,7 +326,7 @@ def test_the_verb_writes_what_the_name_says_and_how_near_it_is(
             ("--out", "a.xml", "--annotations", "a.json"),
             "expected --images, the folder they are in, too",
         ),
-        (("--out", "a.ncnn.param", "--images", "empty"), "empty holds no pictures"),
+        (("--out", "a.ncnn.param", "--images", "empty"), "empty contains no images"),
     ],
 )
 def test_the_verb_refuses_what_cannot_be(
