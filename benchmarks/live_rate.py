@@ -1,13 +1,13 @@
-"""Several sources at once: frames a second of ``slimpose live`` beside what ``slimpose benchmark`` predicts.
+"""Compare the frame rate of ``slimpose live`` with the prediction of ``slimpose benchmark``.
 
     python benchmarks/live_rate.py --sources 3 --people 3
 
-Each source is the video file of the made film that the benchmark goes through (1280x720, Motion
-JPEG, people cut out of photos). The prediction is the benchmark's for one camera: three cameras
-share its frames. ``live`` runs as users run it, in a process of its own, with drawing off and JSON
-lines on; its rate is that between two of its frames, start-up left out. Predicted before and after,
-for a noisy machine. The detector's own boxes count in ``live``, the film's in the prediction, so
-the people looked at are told too. The last line is JSON: figures, processor, versions, commit.
+Each source is a file of the benchmark's synthetic video (1280x720, Motion JPEG, people from
+photos). The prediction is the benchmark's for one camera, whose frame rate the sources share.
+``live`` runs in a process of its own, without drawing and with JSON lines; its rate is measured
+between its frames, without start-up. The prediction is made before and after, because a machine can
+be noisy. ``live`` uses the detector's own boxes, the prediction those of the video, so the numbers
+of people are printed too. The last line is JSON: figures, processor, versions, commit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from slimpose.runtime.session import Session
 
 _FPS = 25
 _ROUNDS = 20
-"""Of the made film in a file: looping costs a reopening each time."""
+"""Repetitions of the video in a file, because looping reopens the file each time."""
 
 
 def main(
@@ -47,62 +47,65 @@ def main(
     seconds: float = 20.0,
     photos: Path | None = None,
 ) -> None:
-    """Measure.
+    """Measure the frame rate.
 
     Args:
-        sources: How many at once.
-        people: In each picture.
+        sources: Number of simultaneous sources.
+        people: Number of people per image.
         threads: CPU threads.
-        seconds: How long each of the three measurements takes.
-        photos: Folder whose people are cut out; a checkout's sample photos by default.
+        seconds: Duration of each of the three measurements.
+        photos: Folder of photos with people; the sample photos of a checkout by default.
     """
     folder = photos or sample_photos_folder()
     if folder is None or sources < 1 or people < 1 or seconds <= 0:
         sys.exit(
-            f"--photos {folder}, --sources {sources}, --people {people}, --seconds {seconds:g}; expected photos, 1.."
+            f"--photos {folder}, --sources {sources}, --people {people}, --seconds {seconds:g}; "
+            "expected photos, 1 or more, 1 or more, more than 0"
         )
     cv2.setNumThreads(threads)
     detector = Session(models.resolve(models.DEFAULT_DETECTOR), threads=threads)
     pose = Session(models.resolve("mnv2"), threads=threads)
-    film = make_video(extract_people(folder, Detector(detector)), people)
+    video = make_video(extract_people(folder, Detector(detector)), people)
 
-    def predicted() -> float:
-        return time_pipeline(pose, detector, film, seconds=seconds).fps
+    def predicted_fps() -> float:
+        return time_pipeline(pose, detector, video, seconds=seconds).fps
 
-    with tempfile.TemporaryDirectory() as made:
-        file = _written(film, Path(made) / "film.avi")
-        before = predicted()
-        arrivals, looked_at = _live([file] * sources, threads=threads, seconds=seconds)
-        after = predicted()
+    with tempfile.TemporaryDirectory() as folder:
+        file = _write_video(video, Path(folder) / "video.avi")
+        before = predicted_fps()
+        arrivals, people_live = _live([file] * sources, threads=threads, seconds=seconds)
+        after = predicted_fps()
     rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
     expected = (before + after) / 2
-    print(f"predicted {before:.1f} and {after:.1f} frames/s, {people} people in each")
-    print(f"live, {sources} sources: {rate:.1f} frames/s together, {looked_at:.2f} people in each")
-    print(f"{rate / expected:.2f} of what was predicted")
+    print(f"predicted {before:.1f} and {after:.1f} frames/s, {people} people per frame")
+    print(
+        f"live, {sources} sources: {rate:.1f} frames/s in all, {people_live:.2f} people per frame"
+    )
+    print(f"{rate / expected:.2f} of the prediction")
     figures = {
         "predicted_fps": [round(before, 2), round(after, 2)],
         "live_fps": round(rate, 2),
-        "people": looked_at,
+        "people": people_live,
     }
     print(json.dumps({**machine.about(), "sources": sources, "threads": threads, **figures}))
 
 
-def _written(film: SyntheticVideo, path: Path) -> Path:
+def _write_video(video: SyntheticVideo, path: Path) -> Path:
     writer = cv2.VideoWriter(
         str(path), cv2.VideoWriter.fourcc(*"MJPG"), _FPS, (SIZE.width, SIZE.height)
     )
-    for number in range(_ROUNDS * len(film.jpegs)):
-        writer.write(cv2.cvtColor(film.frame(number), cv2.COLOR_RGB2BGR))
+    for number in range(_ROUNDS * len(video.jpegs)):
+        writer.write(cv2.cvtColor(video.frame(number), cv2.COLOR_RGB2BGR))
     writer.release()
     return path
 
 
 def _live(files: list[Path], *, threads: int, seconds: float) -> tuple[list[float], float]:
-    """When each frame was done and the mean number of people in one; the first fifth is left out."""
+    """Completion times of the frames and mean number of people, without the first fifth."""
     options = f"--loop --jsonl - --threads {threads} --seconds {1.25 * seconds}"
-    words = ["live", *map(str, files), *options.split()]
+    arguments = ["live", *map(str, files), *options.split()]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from slimpose.cli.main import main; main()", *words],
+        [sys.executable, "-c", "from slimpose.cli.main import main; main()", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -114,7 +117,8 @@ def _live(files: list[Path], *, threads: int, seconds: float) -> tuple[list[floa
         people.append(len(json.loads(line)["people"]))
     if process.wait() or len(arrivals) < 10:
         sys.exit(
-            f"slimpose {' '.join(words)} ended with {process.returncode} after {len(arrivals)} frames"
+            f"slimpose {' '.join(arguments)} ended with {process.returncode} "
+            f"after {len(arrivals)} frames"
         )
     kept = len(arrivals) // 5
     return arrivals[kept:], sum(people[kept:]) / len(people[kept:])

@@ -1,20 +1,20 @@
-"""How well people keep their ids, and how smooth and how late their joints are, on films with known truth.
+"""Evaluate tracking and smoothing on synthetic videos: ids, jitter and lag.
 
     pip install --no-deps trackeval && pip install scipy matplotlib tabulate     # see below
     python benchmarks/tracking.py --annotations person_keypoints.json --images images/
 
-Ids: films of people who cross, overtake, hide behind others and behind a pillar
-(``scene.crossings``). Three trackers on the same poses of the same boxes, in every frame: plain box
-overlap, the same with as long a memory as ours, ours; then the whole ``Follower``, whose detector
-looks at every eighth frame. Once with the detector's boxes, once with true ones (of everybody a
-quarter of whom is to be seen). IDF1, HOTA and id switches are TrackEval's: "box" at box IoU 0.5,
-"pose" at OKS 0.5, where whoever is given a neighbor's pose is not found. People less than a
-quarter of whom is to be seen count neither as missed nor, where they are found, as wrong.
-``trackeval`` asks for opencv-python, which quarrels with the headless one here: hence --no-deps.
+Ids: videos of people who cross, overtake, and pass behind others and behind a pillar
+(``scene.crossings``). Three trackers get the same poses of the same boxes in every frame: plain box
+overlap, the same with the memory of our tracker, and our tracker; then the complete ``Follower``
+with the detector on every eighth frame. All are run with the detector's boxes and with true boxes
+(of people who are at least a quarter visible). IDF1, HOTA and id switches are TrackEval's: "box" at
+box IoU 0.5, "pose" at OKS 0.5, where a person with a neighbor's pose is a miss. People who are less
+than a quarter visible count neither as misses nor as false positives. ``trackeval`` requires
+opencv-python, which conflicts with opencv-python-headless: hence --no-deps.
 
-Jitter: mean length of the second difference of the joints of people who stand, in pixels. Lag: how
-much later the wrists of people who swing are than they should be, by the phase of their swing. Both
-of labeled joints that the net finds within a fifth of the person's size.
+Jitter: mean length of the second difference of the joints of standing people, in pixels. Lag: delay
+of the wrists of swinging people, by the phase of the swing. Both are of labeled joints that the
+network predicts within a fifth of the person's size.
 
 Prints a table and, last, one JSON line.
 """
@@ -31,7 +31,8 @@ import machine
 import numpy as np
 import scene
 import tyro
-from scene import Film, Truth
+from cutouts import read_cutouts
+from scene import SceneVideo, Truth
 
 from slimpose import geometry
 from slimpose.media.frame import Frame
@@ -44,14 +45,14 @@ from slimpose.runtime.tracking.assignment import assign
 from slimpose.runtime.tracking.smoothing import PoseSmoother
 from slimpose.runtime.tracking.tracker import Tracker, select_people
 
-VISIBLE = 0.25
-COCO_AREA = 0.51  # of the box: the mean of COCO's people
+MIN_VISIBLE = 0.25
+COCO_AREA = 0.51  # share of the box area: the mean of COCO's people
 DETECT_EVERY = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Shot:
-    """One frame of a film."""
+class TrueFrame:
+    """One frame of a video with its ground truth."""
 
     time_s: float
     image: np.ndarray
@@ -59,19 +60,19 @@ class Shot:
 
 
 class TrueBoxes(Detector):
-    """Stands in for the detector: the boxes of everybody to be seen in the frame it was last told of."""
+    """A detector that returns the true boxes of the visible people in ``truth``."""
 
-    def __init__(self) -> None:  # no model: the truth is told
+    def __init__(self) -> None:  # no model
         self.truth: Sequence[Truth] = ()
 
-    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG002 (a detector's signature)
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG002
         """Return boxes and scores (1)."""
-        boxes = [truth.box_image for truth in self.truth if truth.visible >= VISIBLE]
+        boxes = [truth.box_image for truth in self.truth if truth.visible >= MIN_VISIBLE]
         return np.array(boxes, np.float32).reshape(-1, 4), np.ones(len(boxes), np.float32)
 
 
 class PlainIou:
-    """The baseline: boxes that overlap the last ones most are the same people; no motion, no poses."""
+    """The baseline: a tracker by the overlap with the last boxes, without motion or poses."""
 
     def __init__(self, *, keep_s: float) -> None:
         self._keep_s = keep_s
@@ -102,58 +103,64 @@ class PlainIou:
         return select_people(poses, list(range(len(poses))), ids)
 
 
-def shoot(film: Film) -> list[Shot]:
-    """Return the frames of a film."""
-    return [Shot(time_s=time_s, image=image, truth=truth) for time_s, image, truth in film.frames()]
+def all_frames(video: SceneVideo) -> list[TrueFrame]:
+    """Return the frames of a video."""
+    return [
+        TrueFrame(time_s=time_s, image=image, truth=truth)
+        for time_s, image, truth in video.frames()
+    ]
 
 
 def pose_all(
-    shots: Sequence[Shot], pipeline: Pipeline, true_boxes: TrueBoxes | None
+    frames: Sequence[TrueFrame], pipeline: Pipeline, true_boxes: TrueBoxes | None
 ) -> list[Poses]:
-    """Return the poses of every frame, each with all its boxes: the detector's, or the true ones."""
+    """Return the poses of every frame, from the detector's boxes or the true ones."""
     results = []
-    for shot in shots:
+    for frame in frames:
         if true_boxes is None:
-            results.append(pipeline(shot.image))
+            results.append(pipeline(frame.image))
         else:
-            true_boxes.truth = shot.truth
-            results.append(pipeline(shot.image, true_boxes(shot.image)[0]))
+            true_boxes.truth = frame.truth
+            results.append(pipeline(frame.image, true_boxes(frame.image)[0]))
     return results
 
 
 def follow_all(
-    shots: Sequence[Shot],
+    frames: Sequence[TrueFrame],
     pipeline: Pipeline,
     true_boxes: TrueBoxes | None,
     *,
     detect_every: int = DETECT_EVERY,
 ) -> list[Poses]:
-    """Return what ``Follower`` says of a film, unsmoothed."""
+    """Return the poses of ``Follower`` in a video, without smoothing."""
     if true_boxes is not None:
         pipeline = Pipeline(estimator=pipeline.estimator, detector=true_boxes)
     follower = Follower(pipeline, detect_every=detect_every, smooth=False)
     results = []
-    for shot in shots:
+    for frame in frames:
         if true_boxes is not None:
-            true_boxes.truth = shot.truth
-        results += follower.step([Frame(camera=0, image=shot.image, timestamp_s=shot.time_s)])
+            true_boxes.truth = frame.truth
+        results += follower.step([Frame(camera=0, image=frame.image, timestamp_s=frame.time_s)])
     return results
 
 
-Runs = Sequence[tuple[Sequence[Shot], Sequence[Poses]]]
+Runs = Sequence[tuple[Sequence[TrueFrame], Sequence[Poses]]]
 
 
 def scores(runs: Runs) -> dict[str, float]:
-    """Return IDF1 (%) by boxes and by poses, and by boxes HOTA, recall, precision (%) and id switches, of all films."""
+    """Return IDF1 (%) by boxes and by poses, and HOTA, recall, precision (%) and id switches.
+
+    All but the second are by boxes; all are over all videos.
+    """
     from trackeval.metrics import CLEAR, HOTA, Identity
 
     quiet = {"PRINT_CONFIG": False}
-    by_box = [_for_trackeval(shots, results, _box_iou) for shots, results in runs]
-    by_pose = [_for_trackeval(shots, results, _oks) for shots, results in runs]
+    by_box = [_for_trackeval(frames, results, _box_iou) for frames, results in runs]
+    by_pose = [_for_trackeval(frames, results, _oks) for frames, results in runs]
 
-    def over(metric: Any, films: list[dict[str, Any]]) -> dict[str, Any]:
+    def over(metric: Any, videos: list[dict[str, Any]]) -> dict[str, Any]:
         return metric.combine_sequences(
-            {str(index): metric.eval_sequence(film) for index, film in enumerate(films)}
+            {str(index): metric.eval_sequence(video) for index, video in enumerate(videos)}
         )
 
     clear = over(CLEAR(quiet), by_box)
@@ -182,33 +189,33 @@ def _oks(truth: Sequence[Truth], poses: Poses) -> np.ndarray:
 
 
 def _for_trackeval(
-    shots: Sequence[Shot],
+    frames: Sequence[TrueFrame],
     results: Sequence[Poses],
-    likeness: Callable[[Sequence[Truth], Poses], np.ndarray],
+    similarity: Callable[[Sequence[Truth], Poses], np.ndarray],
 ) -> dict[str, Any]:
-    """The dictionary that TrackEval's metrics take."""
+    """The input of TrackEval's metrics."""
     people: dict[int, int] = {}
     tracks: dict[int, int] = {}
     gt_ids, tracker_ids, similarities = [], [], []
-    for shot, poses in zip(shots, results, strict=True):
-        alike = likeness(shot.truth, poses)
-        shown = [place for place, person in enumerate(shot.truth) if person.visible >= VISIBLE]
-        hidden = {row for place, row in assign(alike, 0.5) if place not in shown}
+    for frame, poses in zip(frames, results, strict=True):
+        similar = similarity(frame.truth, poses)
+        shown = [place for place, person in enumerate(frame.truth) if person.visible >= MIN_VISIBLE]
+        hidden = {row for place, row in assign(similar, 0.5) if place not in shown}
         rows = [row for row in range(len(poses)) if row not in hidden]
         gt_ids.append(
             np.array(
-                [people.setdefault(shot.truth[place].number, len(people)) for place in shown], int
+                [people.setdefault(frame.truth[place].number, len(people)) for place in shown], int
             )
         )
         tracker_ids.append(
             np.array([tracks.setdefault(int(poses.ids[row]), len(tracks)) for row in rows], int)
         )
-        similarities.append(alike[np.ix_(shown, rows)].astype(np.float64))
+        similarities.append(similar[np.ix_(shown, rows)].astype(np.float64))
     return {
         "gt_ids": gt_ids,
         "tracker_ids": tracker_ids,
         "similarity_scores": similarities,
-        "num_timesteps": len(shots),
+        "num_timesteps": len(frames),
         "num_gt_ids": len(people),
         "num_tracker_ids": len(tracks),
         "num_gt_dets": sum(map(len, gt_ids)),
@@ -217,50 +224,51 @@ def _for_trackeval(
 
 
 def smoothed(
-    shots: Sequence[Shot], results: Sequence[Poses], smoother: PoseSmoother
+    frames: Sequence[TrueFrame], results: Sequence[Poses], smoother: PoseSmoother
 ) -> list[Poses]:
     """Return the results smoothed."""
-    return [smoother(poses, shot.time_s) for shot, poses in zip(shots, results, strict=True)]
+    return [smoother(poses, frame.time_s) for frame, poses in zip(frames, results, strict=True)]
 
 
 def joint_tracks(
-    shots: Sequence[Shot], results: Sequence[Poses], role: str
+    frames: Sequence[TrueFrame], results: Sequence[Poses], role: str
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return, for each person of the role, found and true joints (frames, 17, 2); NaN where there are none."""
+    """Return predicted and true joints (frames, 17, 2) of each person of a role; NaN if missing."""
     found: dict[int, np.ndarray] = {}
     true: dict[int, np.ndarray] = {}
-    for frame, (shot, poses) in enumerate(zip(shots, results, strict=True)):
-        for place, row in assign(_box_iou(shot.truth, poses), 0.5):
-            person = shot.truth[place]
+    for index, (frame, poses) in enumerate(zip(frames, results, strict=True)):
+        for place, row in assign(_box_iou(frame.truth, poses), 0.5):
+            person = frame.truth[place]
             if person.role == role:
                 for tracks in (found, true):
-                    tracks.setdefault(person.number, np.full((len(shots), 17, 2), np.nan))
+                    tracks.setdefault(person.number, np.full((len(frames), 17, 2), np.nan))
                 joints, box = person.joints_image, person.box_image
                 size = np.sqrt((box[2:] - box[:2]).prod())
                 near = np.linalg.norm(joints[:, :2] - poses.points_image[row], axis=1) < 0.2 * size
                 use = near & (joints[:, 2] > 0)
-                found[person.number][frame, use] = poses.points_image[row][use]
-                true[person.number][frame, use] = joints[use, :2]
+                found[person.number][index, use] = poses.points_image[row][use]
+                true[person.number][index, use] = joints[use, :2]
     return [(found[number], true[number]) for number in sorted(found)]
 
 
-def jitter_px(shots: Sequence[Shot], results: Sequence[Poses]) -> float:
+def jitter_px(frames: Sequence[TrueFrame], results: Sequence[Poses]) -> float:
     """Return the mean length of the second difference of standing people's joints, in pixels."""
-    bends = [np.diff(found, n=2, axis=0) for found, _ in joint_tracks(shots, results, "standing")]
+    bends = [np.diff(found, n=2, axis=0) for found, _ in joint_tracks(frames, results, "standing")]
     return float(np.nanmean(np.linalg.norm(np.concatenate(bends, axis=1), axis=2)))
 
 
 def lag_frames(
-    shots: Sequence[Shot], results: Sequence[Poses], *, fps: float, swing_hz: float
+    frames: Sequence[TrueFrame], results: Sequence[Poses], *, fps: float, swing_hz: float
 ) -> float:
-    """Return how many frames the wrists of swinging people are behind the truth, by the phase of the swing."""
+    """Return the delay in frames of swinging people's wrists, by the phase of the swing."""
     lags = []
-    for found, true in joint_tracks(shots, results, "swinging"):
+    for found, true in joint_tracks(frames, results, "swinging"):
         for wrist in (9, 10):
-            seen = np.isfinite(found[:, wrist, 0])
-            if seen.mean() > 2 / 3:
-                turn = 2 * np.pi * swing_hz * np.flatnonzero(seen) / fps
-                behind = _phase(true[seen, wrist, 0], turn) - _phase(found[seen, wrist, 0], turn)
+            is_found = np.isfinite(found[:, wrist, 0])
+            if is_found.mean() > 2 / 3:
+                turn = 2 * np.pi * swing_hz * np.flatnonzero(is_found) / fps
+                true_x, found_x = true[is_found, wrist, 0], found[is_found, wrist, 0]
+                behind = _phase(true_x, turn) - _phase(found_x, turn)
                 lags.append(((behind + np.pi) % (2 * np.pi) - np.pi) / (2 * np.pi * swing_hz) * fps)
     return float(np.mean(lags))
 
@@ -275,23 +283,23 @@ def _phase(x: np.ndarray, turn: np.ndarray) -> float:
 Update = Callable[[Poses, float], Poses]
 
 
-def by_tracker(shots: Sequence[Shot], poses: Sequence[Poses], update: Update) -> list[Poses]:
-    """Return what a tracker makes of the poses of every frame."""
-    return [update(found, shot.time_s) for shot, found in zip(shots, poses, strict=True)]
+def by_tracker(frames: Sequence[TrueFrame], poses: Sequence[Poses], update: Update) -> list[Poses]:
+    """Return the poses of every frame with the ids of a tracker."""
+    return [update(found, frame.time_s) for frame, found in zip(frames, poses, strict=True)]
 
 
-def ours(shots: Sequence[Shot], poses: Sequence[Poses]) -> list[Poses]:
-    """Return what ``Tracker`` makes of them; it sees the pictures, for the colors."""
+def by_our_tracker(frames: Sequence[TrueFrame], poses: Sequence[Poses]) -> list[Poses]:
+    """Return the poses with the ids of ``Tracker``, which also uses the colors of the images."""
     tracker = Tracker(poses[0].skeleton)
     return [
-        tracker.update(found, shot.time_s, image=shot.image)
-        for shot, found in zip(shots, poses, strict=True)
+        tracker.update(found, frame.time_s, image=frame.image)
+        for frame, found in zip(frames, poses, strict=True)
     ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Steadiness:
-    """Jitter of people who stand and lag of wrists that swing, without and with smoothing."""
+class MotionFigures:
+    """Jitter of standing people and lag of swinging wrists, without and with smoothing."""
 
     swing_hz: float
     jitter_px: float
@@ -300,35 +308,35 @@ class Steadiness:
     lag_smoothed_frames: float
 
 
-def steadiness(
-    film: Film, pipeline: Pipeline, *, swing_hz: float, smoother: PoseSmoother
-) -> Steadiness:
-    """Follow a film of ``scene.still_and_swinging`` with true boxes and return how steady the joints are."""
-    shots = shoot(film)
-    raw = follow_all(shots, pipeline, TrueBoxes())
-    smooth = smoothed(shots, raw, smoother)
+def motion_figures(
+    video: SceneVideo, pipeline: Pipeline, *, swing_hz: float, smoother: PoseSmoother
+) -> MotionFigures:
+    """Return jitter and lag in a video of ``scene.still_and_swinging`` with true boxes."""
+    frames = all_frames(video)
+    raw = follow_all(frames, pipeline, TrueBoxes())
+    smooth = smoothed(frames, raw, smoother)
     lags = [
-        lag_frames(shots, results, fps=film.fps, swing_hz=swing_hz) for results in (raw, smooth)
+        lag_frames(frames, results, fps=video.fps, swing_hz=swing_hz) for results in (raw, smooth)
     ]
-    return Steadiness(
+    return MotionFigures(
         swing_hz=swing_hz,
-        jitter_px=jitter_px(shots, raw),
-        jitter_smoothed_px=jitter_px(shots, smooth),
+        jitter_px=jitter_px(frames, raw),
+        jitter_smoothed_px=jitter_px(frames, smooth),
         lag_frames=lags[0],
         lag_smoothed_frames=lags[1],
     )
 
 
 def all_trackers(
-    shots: Sequence[Shot], pipeline: Pipeline, true_boxes: TrueBoxes | None
+    frames: Sequence[TrueFrame], pipeline: Pipeline, true_boxes: TrueBoxes | None
 ) -> dict[str, list[Poses]]:
-    """Return what each tracker makes of a film, by the tracker's name."""
-    poses = pose_all(shots, pipeline, true_boxes)
+    """Return the poses of a video with the ids of each tracker, by the tracker's name."""
+    poses = pose_all(frames, pipeline, true_boxes)
     return {
-        "plain IoU": by_tracker(shots, poses, PlainIou(keep_s=0.2).update),
-        "plain IoU, keeps 3 s": by_tracker(shots, poses, PlainIou(keep_s=3.0).update),
-        "Tracker": ours(shots, poses),
-        f"Follower, 1 in {DETECT_EVERY}": follow_all(shots, pipeline, true_boxes),
+        "plain IoU": by_tracker(frames, poses, PlainIou(keep_s=0.2).update),
+        "plain IoU, keeps 3 s": by_tracker(frames, poses, PlainIou(keep_s=3.0).update),
+        "Tracker": by_our_tracker(frames, poses),
+        f"Follower, 1 in {DETECT_EVERY}": follow_all(frames, pipeline, true_boxes),
     }
 
 
@@ -342,32 +350,31 @@ def main(
     """Measure ids, jitter and lag.
 
     Args:
-        annotations: COCO keypoints of the people to cut out.
-        images: Their pictures.
-        seeds: A film of crossings a seed.
+        annotations: COCO keypoints of people.
+        images: Folder of their images.
+        seeds: Seeds; each gives one video of crossings.
         threads: CPU threads of the models.
-        swings: Swings a second of the people who swing, one film each.
+        swings: Frequencies in Hz of the swinging people; each gives one video.
     """
-    cutouts, backgrounds = scene.read_cast(annotations, images)
+    cutouts, backgrounds = read_cutouts(annotations, images)
     pipeline = load(threads=threads)
-    runs: dict[tuple[str, str], list[tuple[Sequence[Shot], Sequence[Poses]]]] = {}
+    runs: dict[tuple[str, str], list[tuple[Sequence[TrueFrame], Sequence[Poses]]]] = {}
     for seed in seeds:
-        shots = shoot(scene.crossings(cutouts, backgrounds[seed % len(backgrounds)], seed))
+        frames = all_frames(scene.crossings(cutouts, backgrounds[seed % len(backgrounds)], seed))
         nothing = np.zeros((0, 0, 3), np.uint8)
-        blind = [
-            replace(shot, image=nothing) for shot in shots
-        ]  # a film is 200 MB; its truth is enough
+        # The images of a video are 200 MB; the ground truth is enough.
+        truth_only = [replace(frame, image=nothing) for frame in frames]
         for boxes, true_boxes in (("detector", None), ("true", TrueBoxes())):
-            for name, results in all_trackers(shots, pipeline, true_boxes).items():
-                runs.setdefault((boxes, name), []).append((blind, results))
+            for name, results in all_trackers(frames, pipeline, true_boxes).items():
+                runs.setdefault((boxes, name), []).append((truth_only, results))
     ids: dict[str, dict[str, float]] = {}
-    for (boxes, name), films in sorted(runs.items(), key=lambda entry: entry[0][0]):
-        ids[f"{boxes} boxes: {name}"] = scores(films)
+    for (boxes, name), videos in sorted(runs.items(), key=lambda entry: entry[0][0]):
+        ids[f"{boxes} boxes: {name}"] = scores(videos)
         print(f"{boxes + ' boxes':15s} {name:21s} {ids[f'{boxes} boxes: {name}']}", flush=True)
     motion = []
     for swing_hz in swings:
-        film = scene.still_and_swinging(cutouts, backgrounds[0], seeds[0], swing_hz=swing_hz)
-        found = steadiness(film, pipeline, swing_hz=swing_hz, smoother=PoseSmoother())
+        video = scene.still_and_swinging(cutouts, backgrounds[0], seeds[0], swing_hz=swing_hz)
+        found = motion_figures(video, pipeline, swing_hz=swing_hz, smoother=PoseSmoother())
         motion.append({name: round(value, 3) for name, value in asdict(found).items()})
         print(motion[-1], flush=True)
     about = {**machine.about(), "pose": pipeline.estimator.session.info.name, "seeds": seeds}

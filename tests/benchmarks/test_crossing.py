@@ -1,4 +1,4 @@
-"""``benchmarks/crossing.py``: where two lines cross."""
+"""``benchmarks/crossing.py``: the number of people at which two lines cross."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     if not BENCHMARKS.is_dir():
-        pytest.skip("benchmarks are not beside the tests")
-    sys.path.insert(0, str(BENCHMARKS))  # its module about the machine
+        pytest.skip("the benchmarks are not next to the tests")
+    sys.path.insert(0, str(BENCHMARKS))  # for its module ``machine``
     try:
         spec = importlib.util.spec_from_file_location("crossing", BENCHMARKS / "crossing.py")
         assert spec is not None
@@ -30,14 +30,14 @@ def script() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("mine", "other", "expected"),
+    ("first", "second", "expected"),
     [
         ([10, 20, 40], [35, 35, 35], 3.5),
         ([10, 20, 30], [35, 35, 35], None),
         ([40, 50, 60], [35, 35, 35], 1.0),
     ],
 )
-def test_lines_cross_between_the_numbers_measured(
-    script: ModuleType, mine: list[float], other: list[float], expected: float | None
+def test_crossing_is_interpolated_between_measurements(
+    script: ModuleType, first: list[float], second: list[float], expected: float | None
 ) -> None:
-    assert script._crossing((1, 2, 4), np.array(mine), np.array(other)) == expected
+    assert script._crossing((1, 2, 4), np.array(first), np.array(second)) == expected

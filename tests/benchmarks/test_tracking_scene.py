@@ -1,4 +1,4 @@
-"""The films that tracking is measured on, benchmarks/scene.py, and what is promised on them there."""
+"""The synthetic videos of ``benchmarks/scene.py``, and the tracking accuracy on them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def benchmark(name: str) -> ModuleType:
 
 
 def red_people(scene: ModuleType, count: int) -> list:
-    """Cut-outs of red rectangles with a person's joints."""
+    """Red rectangles with a person's joints."""
     width = round(2 * float(HALF_BOX[0]) * HEIGHT_PX)
     joints = np.concatenate(
         [person(width / 2, HEIGHT_PX / 2, height_px=HEIGHT_PX), np.full((17, 1), 2)], axis=1
@@ -51,7 +51,7 @@ def gray(scene: ModuleType) -> np.ndarray:
     return np.full((scene.HEIGHT, scene.WIDTH, 3), 90, np.uint8)
 
 
-def test_a_film_is_a_function_of_its_seed(scene: ModuleType) -> None:
+def test_video_depends_on_its_seed_only(scene: ModuleType) -> None:
     people = red_people(scene, 9)
     first, again, other = (
         [scene.crossings(people, gray(scene), seed).frame(index) for index in (0, 40)]
@@ -64,28 +64,28 @@ def test_a_film_is_a_function_of_its_seed(scene: ModuleType) -> None:
     assert any((a[1] != b[1]).any() for a, b in zip(first, other, strict=True))
 
 
-def test_people_are_where_the_truth_says_and_hidden_where_it_says_so(scene: ModuleType) -> None:
-    film = scene.crossings(red_people(scene, 9), gray(scene), 1)
-    seen_whole = seen_hidden = 0
-    for index in range(0, film.frame_count, 9):
-        _, image, truth = film.frame(index)
-        for person_there in truth:
-            x1, y1, x2, y2 = person_there.box_image.round().astype(int)
+def test_ground_truth_matches_the_image(scene: ModuleType) -> None:
+    video = scene.crossings(red_people(scene, 9), gray(scene), 1)
+    visible = hidden = 0
+    for index in range(0, video.frame_count, 9):
+        _, image, truth = video.frame(index)
+        for shown in truth:
+            x1, y1, x2, y2 = shown.box_image.round().astype(int)
             middle = image[(y1 + y2) // 2, np.clip((x1 + x2) // 2, 0, scene.WIDTH - 1)]
-            if person_there.visible > 0.97:
-                seen_whole += 1
+            if shown.visible > 0.97:
+                visible += 1
                 assert middle[0] > 180
                 assert middle[1] < 80
-            seen_hidden += person_there.visible < 0.5
-    assert seen_whole > 20
-    assert seen_hidden > 5
+            hidden += shown.visible < 0.5
+    assert visible > 20
+    assert hidden > 5
 
 
-def test_behind_the_pillar_nobody_is_to_be_seen(scene: ModuleType) -> None:
+def test_person_behind_the_pillar_is_not_visible(scene: ModuleType) -> None:
     (cutout,) = red_people(scene, 1)
     path = scene.Path2D(times_s=(0.0, 4.0), x=(100.0, 540.0), y=(400.0, 400.0))
     actor = scene.Actor(number=0, cutout=cutout, path=path, role="crossing")
-    film = scene.Film(
+    video = scene.SceneVideo(
         background=gray(scene),
         actors=(actor,),
         pillars=((260, 120, 480),),
@@ -93,18 +93,18 @@ def test_behind_the_pillar_nobody_is_to_be_seen(scene: ModuleType) -> None:
         frame_count=41,
         seed=0,
     )
-    visible = [truth[0].visible for _, _, truth in film.frames()]
+    visible = [truth[0].visible for _, _, truth in video.frames()]
     assert visible[0] == pytest.approx(1, abs=0.02)
     assert visible[20] == 0
     assert visible[40] == pytest.approx(1, abs=0.02)
 
 
-def test_the_wrists_of_a_swinging_person_follow_a_sine(scene: ModuleType) -> None:
-    film = scene.still_and_swinging(red_people(scene, 4), gray(scene), 0, fps=10.0, swing_hz=1.0)
-    frames = [{there.number: there for there in truth} for _, _, truth in film.frames()]
+def test_wrists_of_a_swinging_person_follow_a_sine(scene: ModuleType) -> None:
+    video = scene.still_and_swinging(red_people(scene, 4), gray(scene), 0, fps=10.0, swing_hz=1.0)
+    frames = [{one.number: one for one in truth} for _, _, truth in video.frames()]
     wrist = np.array([people[1].joints_image[9, 0] for people in frames])
     turn = 2 * np.pi * np.arange(len(frames)) / 10
-    amplitude_px = film.actors[1].path.swing_px
+    amplitude_px = video.actors[1].path.swing_px
     np.testing.assert_allclose(wrist - wrist[0], amplitude_px * np.sin(turn), atol=1e-6)
     standing = np.array([people[0].joints_image[:, :2] for people in frames])
     np.testing.assert_array_equal(standing, standing[:1].repeat(len(frames), axis=0))
@@ -113,23 +113,25 @@ def test_the_wrists_of_a_swinging_person_follow_a_sine(scene: ModuleType) -> Non
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.skipif(not DEV.is_dir(), reason="needs the shared data")
-def test_ids_and_smoothing_keep_what_is_promised() -> None:
-    # Two films; benchmarks/tracking.py takes six. IDF1 5 points over plain box overlap, 60 % less
-    # jitter, under half a frame of lag added to a wrist that moves.
+def test_tracking_and_smoothing_reach_their_accuracy() -> None:
+    # Two videos; benchmarks/tracking.py has six. IDF1 5 points above plain box overlap, 60 % less
+    # jitter, less than half a frame of additional lag of a moving wrist.
     pytest.importorskip("trackeval")
     scene, tracking = benchmark("scene"), benchmark("tracking")
     pipeline = tracking.load(threads=1)
-    cutouts, backgrounds = scene.read_cast(DEV / "person_keypoints.json", DEV / "images")
+    cutouts, backgrounds = benchmark("cutouts").read_cutouts(
+        DEV / "person_keypoints.json", DEV / "images"
+    )
     runs: dict[str, list] = {}
     for seed in (0, 1):
-        shots = tracking.shoot(scene.crossings(cutouts, backgrounds[seed], seed))
-        for name, results in tracking.all_trackers(shots, pipeline, None).items():
-            runs.setdefault(name, []).append((shots, results))
-    idf1 = {name: tracking.scores(films)["idf1_box"] for name, films in runs.items()}
+        frames = tracking.all_frames(scene.crossings(cutouts, backgrounds[seed], seed))
+        for name, results in tracking.all_trackers(frames, pipeline, None).items():
+            runs.setdefault(name, []).append((frames, results))
+    idf1 = {name: tracking.scores(videos)["idf1_box"] for name, videos in runs.items()}
     plain = max(idf1["plain IoU"], idf1["plain IoU, keeps 3 s"])
     assert idf1["Tracker"] >= plain + 5
     assert idf1["Follower, 1 in 8"] >= plain + 5
-    film = scene.still_and_swinging(cutouts, backgrounds[0], 0, swing_hz=1.0)
-    found = tracking.steadiness(film, pipeline, swing_hz=1.0, smoother=tracking.Smoother())
+    video = scene.still_and_swinging(cutouts, backgrounds[0], 0, swing_hz=1.0)
+    found = tracking.motion_figures(video, pipeline, swing_hz=1.0, smoother=tracking.PoseSmoother())
     assert found.jitter_smoothed_px <= 0.4 * found.jitter_px
     assert found.lag_smoothed_frames - found.lag_frames < 0.5

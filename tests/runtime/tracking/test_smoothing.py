@@ -109,7 +109,7 @@ def test_uncertain_joint_is_smoothed_more(score: float, spread_px: float) -> Non
 def test_joint_is_smoothed_along_the_axis_of_its_larger_variance() -> None:
     def moved(x: float, y: float, time_s: float, smoother: PoseSmoother) -> np.ndarray:
         poses = poses_of([(x, y)], ids=[1])
-        poses.covariances_image[:] = np.diag(np.float32([15.0**2, 4.5**2]))  # larger along x
+        poses.covariances_image[:] = np.diag([15.0**2, 4.5**2])  # larger along x
         return smoother(poses, time_s).points_image[0, 0]
 
     smoother = PoseSmoother()

@@ -34,8 +34,8 @@ class TrackerSettings:
     weighted by the scores.
 
     Attributes:
-        minimum_consecutive_frames: A new person must be observed in N consecutive frames
-            before it gets an id. Higher values suppress false detections but return people later.
+        minimum_consecutive_frames: A new person gets an id after this many consecutive frames.
+            Higher values suppress false detections but return people later.
         lost_track_buffer_s: The id of a lost person is kept for this long. Higher values keep ids
             longer through occlusions but may give them to other people.
         coast_s: After a loss, the pose model runs at the expected place for this long without a
@@ -49,12 +49,12 @@ class TrackerSettings:
         confident_quality: A pose with at least this quality needs fewer detections: in the first
             frame it gets an id at once, and without a detection it may end an occlusion. Lower
             values return people sooner but also more false ones.
-        unconfirmed_buffer_s: A person whom the detector misses for this long is lost, for three
-            times as long with a confident pose. Higher values bridge more missed detections but
-            keep false tracks longer.
+        unconfirmed_buffer_s: A person missed by the detector for this long is lost; three times as
+            long with confident poses. Higher values bridge more missed detections but keep false
+            tracks longer.
         appearance_weight: Weight of different colors: the similarity of a pose is multiplied by
-            exp(-weight * (1 - histogram similarity)). Higher values tell people in different
-            clothing apart better but are more sensitive to changes of the light.
+            exp(-weight * (1 - histogram similarity)). Higher values separate people in different
+            clothing better but are more sensitive to changes of the light.
         minimum_appearance_similarity: Least histogram similarity where another person's box
             overlaps. Higher values avoid id switches in crossings but lose people in shadow.
     """
