@@ -49,33 +49,20 @@ def pose_similarity(
     if position_variance_a is not None:
         variance = variance + position_variance_a[:, None]
     iou = geometry.box_iou(boxes_a, boxes_b)
-    flip = skeleton.flip_indices
-    direct, mirrored = (
-        _best_half_similarity(
-            points_a, scores_a, points_b[:, order], scores_b[:, order], variance, iou
-        )
-        for order in (np.arange(len(flip)), flip)
-    )
+
+    def best_half_similarity(order: np.ndarray) -> np.ndarray:
+        distance_squared = ((points_a[:, None] - points_b[None, :, order]) ** 2).sum(axis=3)
+        similarity = np.exp(-distance_squared / (2 * variance[:, None]))
+        weight = scores_a[:, None] * scores_b[None, :, order]
+        best_first = np.argsort(-similarity, axis=2)
+        similarity = np.take_along_axis(similarity, best_first, axis=2)
+        weight = np.take_along_axis(weight, best_first, axis=2)
+        before = weight.cumsum(axis=2) - weight
+        half = weight.sum(axis=2, keepdims=True) / 2
+        weight = np.clip(half - before, 0, weight)  # of the best joints, up to half of the weight
+        total = (similarity * weight).sum(axis=2) + _IOU_WEIGHT * iou
+        return total / (weight.sum(axis=2) + _IOU_WEIGHT)
+
+    direct = best_half_similarity(np.arange(points_a.shape[1]))
+    mirrored = best_half_similarity(skeleton.flip_indices)
     return np.maximum(direct, _MIRRORED_FACTOR * mirrored).astype(np.float32)
-
-
-def _best_half_similarity(
-    points_a: Float32[np.ndarray, "a joints 2"],
-    scores_a: Float32[np.ndarray, "a joints"],
-    points_b: Float32[np.ndarray, "b joints 2"],
-    scores_b: Float32[np.ndarray, "b joints"],
-    variance: Float32[np.ndarray, "a joints"],
-    iou: Float32[np.ndarray, "a b"],
-) -> Float32[np.ndarray, "a b"]:
-    distance_squared = ((points_a[:, None] - points_b[None]) ** 2).sum(axis=3)
-    similarity = np.exp(-distance_squared / (2 * variance[:, None]))
-    weight = scores_a[:, None] * scores_b[None]
-    order = np.argsort(-similarity, axis=2)
-    similarity, weight = (
-        np.take_along_axis(values, order, axis=2) for values in (similarity, weight)
-    )
-    before = weight.cumsum(axis=2) - weight
-    half = weight.sum(axis=2, keepdims=True) / 2
-    weight = np.clip(half - before, 0, weight)  # of the best joints, up to half of the weight
-    total = (similarity * weight).sum(axis=2) + _IOU_WEIGHT * iou
-    return total / (weight.sum(axis=2) + _IOU_WEIGHT)
