@@ -43,7 +43,7 @@ from slimpose.runtime.follower import Follower
 from slimpose.runtime.pipeline import Pipeline, load
 from slimpose.runtime.tracking.assignment import assign
 from slimpose.runtime.tracking.smoothing import PoseSmoother
-from slimpose.runtime.tracking.tracker import Tracker, chosen_rows
+from slimpose.runtime.tracking.tracker import Tracker, select_people
 
 MIN_VISIBLE = 0.25
 COCO_AREA = 0.51  # share of the box area: the mean of COCO's people
@@ -100,7 +100,7 @@ class PlainIou:
             if place not in taken and time_s - track[2] <= self._keep_s
         ]
         self._tracks = tracks + kept
-        return chosen_rows(poses, list(range(len(poses))), ids)
+        return select_people(poses, list(range(len(poses))), ids)
 
 
 def all_frames(video: SceneVideo) -> list[TrueFrame]:
@@ -350,7 +350,7 @@ def main(
     """Measure ids, jitter and lag.
 
     Args:
-        annotations: COCO keypoints of the people to cut out.
+        annotations: COCO keypoints of people.
         images: Folder of their images.
         seeds: Seeds; each gives one video of crossings.
         threads: CPU threads of the models.

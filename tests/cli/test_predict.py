@@ -198,8 +198,8 @@ def bad_jpeg() -> bytes:
     [
         ("missing.jpg", None, "no such file or folder"),
         ("empty.jpg", b"", "the file is empty (0 bytes)"),
-        ("half.jpg", bad_jpeg(), "the picture is truncated"),
-        ("notes.jpg", b"hello " * 50, "not a picture OpenCV can decode"),
+        ("half.jpg", bad_jpeg(), "the image is truncated"),
+        ("notes.jpg", b"hello " * 50, "not an image OpenCV can decode"),
         ("notes.txt", b"hello " * 50, "neither an image nor a video"),
         ("notes.mp4", b"hello " * 50, "no frame of a video can be read"),
         ("*.gif", None, "no file matches this pattern"),

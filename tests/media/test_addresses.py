@@ -10,19 +10,19 @@ from slimpose.media.addresses import SourceError, parse, redacted
 
 
 @pytest.mark.parametrize(
-    ("address", "shown"),
+    ("address", "expected"),
     [
         ("rtsp://10.0.0.5:554/stream1", "rtsp://10.0.0.5:554/stream1"),
         ("rtsp://admin:geheim@10.0.0.5/stream1", "rtsp://***@10.0.0.5/stream1"),
-        (
-            "rtsp://admin@10.0.0.5/stream1",
-            "rtsp://***@10.0.0.5/stream1",
-        ),  # a name is half of a login
-        ("http://u:p@ss@host:81/video", "http://***@host:81/video"),  # an @ in the password
-        ("http://u:pa/ss@host/video", "http://***@host/video"),  # what should have been written %2F
+        # The user name is half of a login.
+        ("rtsp://admin@10.0.0.5/stream1", "rtsp://***@10.0.0.5/stream1"),
+        # @ / ? # in the password, which should have been percent-encoded.
+        ("http://u:p@ss@host:81/video", "http://***@host:81/video"),
+        ("http://u:pa/ss@host/video", "http://***@host/video"),
         ("http://u:pa?ss@host/video", "http://***@host/video"),
         ("http://u:pa#ss@host/video", "http://***@host/video"),
-        ("http://host/video?mail=a@b.c", "http://***@b.c"),  # rather too much than too little
+        # Too much rather than too little.
+        ("http://host/video?mail=a@b.c", "http://***@b.c"),
         ("http://[fe80::1]:81/a", "http://[fe80::1]:81/a"),
         ("http://u:p@[fe80::1]:81/a", "http://***@[fe80::1]:81/a"),
         ("http://host/v?token=abc&width=640", "http://host/v?token=***&width=640"),
@@ -37,15 +37,16 @@ from slimpose.media.addresses import SourceError, parse, redacted
         ("RTSP://admin:geheim@host/", "RTSP://***@host/"),
     ],
 )
-def test_no_login_nor_token_is_shown(address: str, shown: str) -> None:
-    assert redacted(address) == shown
-    assert redacted(f"cannot open '{address}', {address}") == f"cannot open '{shown}', {shown}"
+def test_login_and_token_are_hidden(address: str, expected: str) -> None:
+    assert redacted(address) == expected
+    text = f"cannot open '{address}', {address}"
+    assert redacted(text) == f"cannot open '{expected}', {expected}"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no address", "a@b.c", "user:pass@host without a scheme", "C:\\films\\a.mp4"]
+    "text", ["", "no address", "a@b.c", "user:pass@host without a scheme", "C:\\videos\\a.mp4"]
 )
-def test_text_without_an_address_stays_as_it_is(text: str) -> None:
+def test_text_without_an_address_is_unchanged(text: str) -> None:
     assert redacted(text) == text
 
 
@@ -57,39 +58,29 @@ SECRETS = st.text(
 
 
 @given(SECRETS, SECRETS, st.sampled_from(["rtsp", "http", "https"]))
-def test_no_password_gets_through_however_strange(user: str, password: str, scheme: str) -> None:
-    assert (
-        redacted(f"{scheme}://{user}:{password}@camera.local/path")
-        == f"{scheme}://***@camera.local/path"
-    )
+def test_any_password_is_hidden(user: str, password: str, scheme: str) -> None:
+    address = f"{scheme}://{user}:{password}@camera.local/path"
+    assert redacted(address) == f"{scheme}://***@camera.local/path"
 
 
 @given(st.text(st.sampled_from("abcXYZ019._-~%+"), min_size=4).map(lambda text: f"S3{text}"))
-def test_no_token_gets_through(token: str) -> None:
-    for parameter in (
-        "token",
-        "access_token",
-        "password",
-        "pwd",
-        "api-key",
-        "sig",
-        "auth",
-        "session_id",
-    ):
+def test_any_token_is_hidden(token: str) -> None:
+    parameters = "token access_token password pwd api-key sig auth session_id"
+    for parameter in parameters.split():
         assert token not in redacted(f"http://camera.local/v?a=1&{parameter}={token}&b=2")
 
 
-def test_an_address_does_not_show_its_target() -> None:
+def test_target_of_an_address_is_never_printed() -> None:
     address = parse("rtsp://admin:geheim@host/x")
     assert "geheim" not in repr(address)
     assert "geheim" not in str(address)
-    assert "geheim" not in address.safe(
+    assert "geheim" not in address.redact(
         "error at rtsp://admin:geheim@host/x and rtsp://admin:geheim@other/y"
     )
 
 
 @pytest.mark.parametrize(
-    ("word", "kind", "name"),
+    ("source", "kind", "name"),
     [
         ("0", "camera", "camera 0"),
         ("007", "camera", "camera 7"),
@@ -99,15 +90,15 @@ def test_an_address_does_not_show_its_target() -> None:
         (__file__, "file", __file__),
     ],
 )
-def test_a_word_is_a_camera_a_stream_or_a_file(word: str, kind: str, name: str) -> None:
-    assert (parse(word).kind, parse(word).name) == (kind, name)
+def test_source_is_a_camera_a_stream_or_a_file(source: str, kind: str, name: str) -> None:
+    assert (parse(source).kind, parse(source).name) == (kind, name)
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("source", "message"),
     [
-        ("missing.mp4", "missing.mp4: no such file (a camera's number, rtsp://"),
-        ("/", "/: a folder; expected a camera's number, an address or a video file"),
+        ("missing.mp4", "missing.mp4: no such file; expected a camera number, rtsp://"),
+        ("/", "/: a folder; expected a camera number, an address or a video file"),
         (
             "ftp://u:geheim@h/x",
             "ftp://***@h/x: cannot open ftp://; expected rtsp, rtsps, http, https, or a file",
@@ -116,7 +107,7 @@ def test_a_word_is_a_camera_a_stream_or_a_file(word: str, kind: str, name: str) 
         ("-1", "-1: no such file"),
     ],
 )
-def test_what_is_none_of_them_is_told_without_its_password(word: str, message: str) -> None:
+def test_invalid_source_is_rejected_without_its_password(source: str, message: str) -> None:
     with pytest.raises(SourceError, match=re.escape(message)) as error:
-        parse(word)
+        parse(source)
     assert "geheim" not in str(error.value)

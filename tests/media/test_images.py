@@ -61,7 +61,7 @@ def test_exif_rotation_is_applied() -> None:
 def test_truncated_jpeg_is_rejected(progressive: int, share: float) -> None:
     data = encoded(".jpg", noise(), cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
     assert decode_image(data, name="whole").shape == (40, 60, 3)
-    with pytest.raises(ImageError, match=r"half\.jpg: the picture is truncated"):
+    with pytest.raises(ImageError, match=r"half\.jpg: the image is truncated"):
         decode_image(data[: int(share * len(data))], name="half.jpg")
 
 
@@ -90,7 +90,7 @@ def test_complete_photos_are_not_reported_as_truncated(photo: Path) -> None:
 def test_other_truncated_images_are_rejected(suffix: str) -> None:
     data = encoded(suffix, noise())
     with pytest.raises(
-        ImageError, match=r"half: (the picture is truncated|not a picture OpenCV can decode)"
+        ImageError, match=r"half: (the image is truncated|not an image OpenCV can decode)"
     ):
         decode_image(data[: len(data) // 2], name="half")
 
@@ -99,10 +99,10 @@ def test_other_truncated_images_are_rejected(suffix: str) -> None:
     ("data", "message"),
     [
         (b"", r"x: the file is empty \(0 bytes\)"),
-        (b"hello, world\n" * 9, "x: not a picture OpenCV can decode"),
-        (b"\xff\xd8\xff", "x: the picture is truncated"),
-        (b"\x89PNG\r\n\x1a\n", "x: the picture is truncated"),
-        (b"%PDF-1.7", "not a picture"),
+        (b"hello, world\n" * 9, "x: not an image OpenCV can decode"),
+        (b"\xff\xd8\xff", "x: the image is truncated"),
+        (b"\x89PNG\r\n\x1a\n", "x: the image is truncated"),
+        (b"%PDF-1.7", "not an image"),
     ],
 )
 def test_invalid_image_is_rejected_by_name(data: bytes, message: str) -> None:

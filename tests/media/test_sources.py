@@ -140,10 +140,10 @@ def test_file_type_is_recognized_despite_its_suffix(tmp_path: Path, name: str) -
         ("empty.jpg", b"", "the file is empty"),
         ("empty.mp4", b"", "the file is empty"),
         ("notes.mp4", b"hello " * 99, "no frame of a video can be read"),
-        ("notes.jpg", b"hello " * 99, "not a picture OpenCV can decode"),
+        ("notes.jpg", b"hello " * 99, "not an image OpenCV can decode"),
         ("notes.txt", b"hello " * 99, r"neither an image nor a video .*\(its suffix \.txt\)"),
         ("notes", b"hello " * 99, "its suffix is missing"),
-        ("half.bin", encoded(".jpg", noise())[:900], "the picture is truncated"),
+        ("half.bin", encoded(".jpg", noise())[:900], "the image is truncated"),
     ],
 )
 def test_unreadable_file_is_reported_by_name(

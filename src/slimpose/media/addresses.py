@@ -1,4 +1,4 @@
-"""What names a source on the command line, and how it may be shown: never with a password or a token in it."""
+"""Parsing of sources (camera numbers, stream URLs, files) and redaction of their passwords."""
 
 from __future__ import annotations
 
@@ -11,88 +11,102 @@ SCHEMES = ("rtsp", "rtsps", "http", "https")
 HIDDEN = "***"
 
 _SECRET_PARAMETER = re.compile(
-    r"""((?:pass|pas|pwd|psw|user|usr|login|token|key|secret|auth|sig|cred|session|\bsid|jwt|code|hash)[\w.%-]*\s*=)
+    r"""((?:pass|pas|pwd|psw|user|usr|login|token|key|secret|auth
+            |sig|cred|session|\bsid|jwt|code|hash)[\w.%-]*\s*=)
         [^&;\s'"?\#/]*""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""In the path too: some recorders want rtsp://host/user=admin_password=secret_channel=1."""
+"""In the path too: some recorders use rtsp://host/user=admin_password=secret_channel=1."""
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s'\"<>]*)", re.IGNORECASE)
 
 
 class SourceError(ValueError):
-    """An input that cannot be read; the message names it and says why, and holds no password."""
+    """A source cannot be read; the message names it and the reason, without its passwords."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A source that was named.
+    """The address of a source.
 
     Attributes:
-        kind: A camera at this machine, a stream from the network, or a video file.
-        name: How it is shown and written: redacted.
-        target: What opens it, secrets included: never to be shown.
+        kind: A local camera, a network stream, or a video file.
+        name: The redacted address, for messages and output files.
+        target: Number, URL or path to open, with secrets: never print it.
     """
 
     kind: Literal["camera", "network", "file"]
     name: str
     target: str = field(repr=False)
 
-    def safe(self, text: str) -> str:
-        """Return the text without this address's secrets, nor those of any other in it."""
+    def redact(self, text: str) -> str:
+        """Return the text without the secrets of this or any other address."""
         return redacted(text.replace(self.target, self.name) if self.kind == "network" else text)
 
 
-def is_url(word: str) -> bool:
-    """Whether a word is an address with a scheme rather than a file."""
-    return re.match(r"[a-z][a-z0-9+.-]*://", word.strip(), re.IGNORECASE) is not None
+def is_url(text: str) -> bool:
+    """Return whether the text is an address with a scheme rather than a path."""
+    return re.match(r"[a-z][a-z0-9+.-]*://", text.strip(), re.IGNORECASE) is not None
 
 
-def parse(word: str) -> Address:
-    """Return the address that a word on the command line names.
+def parse(source: str) -> Address:
+    """Return the address of a source on the command line.
 
-    A number is a camera, as is a device's path; ``rtsp://``, ``http://`` and the like are network
-    streams; the rest are video files.
+    A number or the path of a device is a camera; ``rtsp://``, ``http://`` and the like are network
+    streams; anything else is a video file.
 
     Raises:
-        SourceError: If it is none of them.
+        SourceError: If it is not one of these.
+
+    >>> parse("rtsp://admin:secret@10.0.0.5/stream1").name
+    'rtsp://***@10.0.0.5/stream1'
     """
-    word = word.strip()
-    if word.isascii() and word.isdecimal():
-        return Address(kind="camera", name=f"camera {int(word)}", target=str(int(word)))
-    if is_url(word):
-        scheme = word.partition("://")[0].lower()
+    source = source.strip()
+    if source.isascii() and source.isdecimal():
+        return Address(kind="camera", name=f"camera {int(source)}", target=str(int(source)))
+    if is_url(source):
+        scheme, _, rest = source.partition("://")
+        scheme = scheme.lower()
         if scheme not in SCHEMES:
             raise SourceError(
-                f"{redacted(word)}: cannot open {scheme}://; expected {', '.join(SCHEMES)}, or a file"
+                f"{redacted(source)}: cannot open {scheme}://; "
+                f"expected {', '.join(SCHEMES)}, or a file"
             )
-        if not re.match(r"[^/?#]", word.partition("://")[2]):
+        if not re.match(r"[^/?#]", rest):
             raise SourceError(
-                f"{redacted(word)}: this address has no host; expected {scheme}://host/path"
+                f"{redacted(source)}: this address has no host; expected {scheme}://host/path"
             )
-        return Address(kind="network", name=redacted(word), target=word)
-    path = Path(word)
+        return Address(kind="network", name=redacted(source), target=source)
+    path = Path(source)
     if path.is_char_device():
-        return Address(kind="camera", name=word, target=word)
+        return Address(kind="camera", name=source, target=source)
     if path.is_dir():
         raise SourceError(
-            f"{word}: a folder; expected a camera's number, an address or a video file"
+            f"{source}: a folder; expected a camera number, an address or a video file"
         )
     if not path.is_file():
         raise SourceError(
-            f"{word}: no such file (a camera's number, rtsp://... or http://... would do too)"
+            f"{source}: no such file; "
+            "expected a camera number, rtsp://..., http://... or a video file"
         )
-    return Address(kind="file", name=word, target=word)
+    return Address(kind="file", name=source, target=source)
 
 
 def redacted(text: str) -> str:
-    """Return the text with ``user:password@`` and the values of secret-looking parameters hidden in every address.
+    """Return the text with the passwords in all addresses replaced by ``***``.
 
-    Where it is not clear what belongs to the password, more is hidden rather than less.
+    Hides ``user:password@`` and the values of parameters that may be secret. If the extent of a
+    password is unclear, more is hidden rather than less.
+
+    >>> redacted("cannot open http://host/video?token=abc&width=640")
+    'cannot open http://host/video?token=***&width=640'
     """
-    return _URL.sub(lambda match: match[1] + _without_secrets(match[2]), text)
+    return _URL.sub(lambda match: match[1] + _redacted_part(match[2]), text)
 
 
-def _without_secrets(rest: str) -> str:
-    """The part of an address behind ``://``; a login may go on to the last @, since passwords have / ? # @ in them."""
+def _redacted_part(rest: str) -> str:
+    """Redact the part of an address after ``://``.
+
+    The login may extend to the last @, since passwords may contain / ? # @.
+    """
     login, at, place = rest.rpartition("@")
     return (f"{HIDDEN}@" if login or at else "") + _SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", place)

@@ -1,4 +1,4 @@
-"""Reading pictures: every kind OpenCV knows, as RGB uint8, turned upright, or one clear error."""
+"""Reading images as RGB uint8, with EXIF rotation applied, and checking image arrays."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """The next marker in coded data, where FF00 is a plain FF and FFD0..FFD7 are restart points."""
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_END_MARKER = 0xD9
 
 
 class ImageError(ValueError):
-    """A picture that cannot be read; the message names it and says why."""
+    """An image cannot be read; the message names the image and the reason."""
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return a folder's pictures, by name; those of its subfolders are not among them.
+    """Return the image files of a folder, sorted by name; subfolders are not searched.
 
     Raises:
         NotADirectoryError: If there is no such folder.
-        ValueError: If it holds none.
+        ValueError: If it has no images.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"no image folder {folder}")
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise ValueError(
-            f"{folder} holds no pictures; expected files like {', '.join(sorted(IMAGE_SUFFIXES)[:4])}"
-        )
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES)[:4])
+        raise ValueError(f"{folder} contains no images; expected files like {suffixes}")
     return files
 
 
 def read_image(path: str | Path) -> Image:
-    """Read a picture as RGB uint8 (height, width, 3).
+    """Read an image file as RGB uint8 (height, width, 3).
 
-    Gray becomes RGB, 16 bits become 8, transparency is dropped, EXIF rotation is applied.
+    Gray images become RGB, 16-bit images become 8-bit, transparency is dropped, and the EXIF
+    rotation is applied.
 
     Raises:
-        ImageError: If there is no such file, or it holds no whole picture that OpenCV can decode.
+        ImageError: If there is no such file, or it is not a complete image that OpenCV can decode.
     """
     if isinstance(path, str) and is_url(path):
         raise ImageError(f"{redacted(path)}: an address, not a file; download it first")
     path = Path(path)
     if not path.is_file():
-        raise ImageError(
-            f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}"
-        )
+        reason = "a folder, not an image" if path.is_dir() else "no such file"
+        raise ImageError(f"{path}: {reason}")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -69,65 +69,65 @@ def read_image(path: str | Path) -> Image:
 
 
 def decode_image(data: bytes, *, name: str) -> Image:
-    """Decode a picture from memory; see ``read_image``.
+    """Decode an image file in memory; see ``read_image``.
+
+    Args:
+        data: The contents of the file.
+        name: Name of the image in error messages.
 
     Raises:
-        ImageError: If the bytes hold no whole picture that OpenCV can decode, or one over
-            MAX_PIXELS.
+        ImageError: If it is not a complete image that OpenCV can decode, or has over MAX_PIXELS.
     """
     if not data:
         raise ImageError(f"{name}: the file is empty (0 bytes)")
-    size, is_whole = _outline(data)
+    size, is_complete = _read_structure(data)
     if size is not None:
         _check_pixels(size, name)
-    if not is_whole:
+    if not is_complete:
         raise ImageError(
-            f"{name}: the picture is truncated: its end marker is missing (an unfinished download or copy?)"
+            f"{name}: the image is truncated: its end marker is missing "
+            "(an unfinished download or copy?)"
         )
     try:
-        bgr = cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR
-        )  # 8 bits, EXIF rotation applied
+        # IMREAD_COLOR: 8 bits, EXIF rotation applied
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ImageError(
-            f"{name}: not a picture OpenCV can decode: {error.err or error}"
-        ) from error
+        raise ImageError(f"{name}: not an image OpenCV can decode: {error.err or error}") from error
     if bgr is None:
         raise ImageError(
-            f"{name}: not a picture OpenCV can decode (damaged, or another kind of file?)"
+            f"{name}: not an image OpenCV can decode (damaged, or another kind of file?)"
         )
     _check_pixels(Size(*bgr.shape[:2]), name)
-    return cv2.cvtColor(
-        bgr, cv2.COLOR_BGR2RGB, dst=bgr
-    )  # in place: a large picture is not held twice
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)  # in place, to save memory
 
 
 def check_image(image: object) -> None:
-    """Raise ImageError unless it is an array: an RGB uint8 image (height, width, 3) with a pixel in it."""
+    """Raise ImageError if this is not an RGB uint8 array (height, width, 3) with pixels.
+
+    The message suggests a conversion for common mistakes.
+    """
     if not isinstance(image, np.ndarray):
-        cause = (
-            ' (from PIL? np.asarray(image.convert("RGB")) makes it one)'
-            if hasattr(image, "convert")
-            else ""
-        )
-        kind = type(image).__name__
+        is_pil = hasattr(image, "convert")
+        cause = ' (from PIL? np.asarray(image.convert("RGB")) converts it)' if is_pil else ""
         raise ImageError(
-            f"the image is a {kind}; expected a NumPy array, RGB uint8 (height, width, 3){cause}"
+            f"the image is a {type(image).__name__}; "
+            f"expected a NumPy array, RGB uint8 (height, width, 3){cause}"
         )
     cause = ""
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
-        cause = " (gray? cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) makes it RGB)"
+        cause = " (gray? cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) converts it to RGB)"
     elif image.ndim == 3 and image.shape[2] == 4:
         cause = " (with transparency? image[:, :, :3] drops it)"
     elif image.ndim == 3 and image.shape[0] == 3:
         cause = " (channels first? image.transpose(1, 2, 0) puts them last)"
     elif image.ndim == 4:
-        cause = " (a batch? give one image at a time)"
+        cause = " (a batch? pass one image at a time)"
     elif image.dtype.kind == "f":
-        cause = " (0..1? (image * 255).astype(np.uint8) makes it bytes)"
+        cause = " (0..1? (image * 255).astype(np.uint8) converts it)"
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ImageError(
-            f"the image is {image.dtype} {image.shape}; expected uint8 (height, width, 3), RGB{cause}"
+            f"the image is {image.dtype} {image.shape}; "
+            f"expected uint8 (height, width, 3), RGB{cause}"
         )
 
 
@@ -140,18 +140,18 @@ def _check_pixels(size: Size, name: str) -> None:
         )
 
 
-def _outline(data: bytes) -> tuple[Size | None, bool]:
-    """The size a JPEG or PNG claims, before any memory is spent on it, and whether its end is there.
+def _read_structure(data: bytes) -> tuple[Size | None, bool]:
+    """The size in the header of a JPEG or PNG, and whether the end marker is present.
 
-    OpenCV 4 fills the missing part of a truncated JPEG with gray and says nothing. Other kinds give
-    (None, True).
+    The size is checked before any memory is allocated for it. OpenCV 4 silently fills the missing
+    part of a truncated JPEG with gray. Other formats return (None, True).
     """
     if data.startswith(_PNG_SIGNATURE):
-        return _png_outline(data)
+        return _read_png_structure(data)
     if data.startswith(_JPEG_SIGNATURE):
         size = None
         for marker, payload in _jpeg_segments(data):
-            if marker == 0xD9:
+            if marker == _JPEG_END_MARKER:
                 return size, True
             if marker in _JPEG_SIZE_MARKERS and len(payload) >= 5:
                 size = Size(*struct.unpack_from(">HH", payload, 1))
@@ -160,11 +160,11 @@ def _outline(data: bytes) -> tuple[Size | None, bool]:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The markers of the outermost picture (not of a thumbnail inside a segment) and what they carry."""
+    """Yield the markers of the main image (not of a thumbnail in a segment) and their payloads."""
     position = 2
     while (match := _JPEG_MARKER.search(data, position)) is not None:
         marker, position = data[match.start() + 1], match.end()
-        if marker == 0xD9 or position + 2 > len(data):
+        if marker == _JPEG_END_MARKER or position + 2 > len(data):
             yield marker, b""
             return
         if marker in (0x01, 0xD8):  # no payload
@@ -174,7 +174,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         position += length
 
 
-def _png_outline(data: bytes) -> tuple[Size | None, bool]:
+def _read_png_structure(data: bytes) -> tuple[Size | None, bool]:
     size, position = None, len(_PNG_SIGNATURE)
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)

@@ -1,8 +1,8 @@
 """Motion JPEG over HTTP, read without FFmpeg.
 
-OpenCV scales what FFmpeg gives to the size that the first picture had (opencv/opencv#27116) and
-says nothing: a camera that changes its resolution would be squeezed. It gives no reason either for
-an address that cannot be opened.
+OpenCV silently scales FFmpeg's frames to the size of the first frame (opencv/opencv#27116): the
+frames of a camera that changes its resolution would be distorted. It also reports no reason if an
+address cannot be opened.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ from slimpose.arrays import Image
 from slimpose.media.addresses import SourceError
 from slimpose.media.images import ImageError, decode_image
 
-_MOST_BYTES = 64_000_000
-_REFUSALS = {
+_MAX_BYTES = 64_000_000
+_HTTP_REASONS = {
     401: "the user or the password is wrong",
-    403: "this is not allowed",
+    403: "access is not allowed",
     404: "nothing is at this path",
 }
 
 
 class MotionJpegStream:
-    """A stream of JPEGs, one after the other."""
+    """An open HTTP response with a sequence of JPEG images."""
 
     def __init__(self, response: http.client.HTTPResponse, boundary: bytes) -> None:
         self._response, self._boundary = response, boundary
 
     def read(self) -> Image | None:
-        """Return the next picture as RGB; None for a damaged one.
+        """Return the next frame as RGB; None if it is damaged.
 
         Raises:
-            SourceError: If the stream ended, or nothing came in time.
+            SourceError: If the stream ended, or no frame arrived in time.
         """
         try:
-            data = self._part()
+            data = self._read_part()
         except TimeoutError as error:
             raise SourceError("no frame arrived in time") from error
         except (OSError, http.client.HTTPException) as error:
             raise SourceError(f"the connection broke: {error}") from error
         try:
-            return decode_image(data, name="picture")
+            return decode_image(data, name="frame")
         except ImageError:
             return None
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._response.close()
 
-    def _part(self) -> bytes:
-        """The bytes of the next part: as many as it says, else those until the next boundary."""
+    def _read_part(self) -> bytes:
+        """Read the body of the next part: by its content length, else up to the next boundary."""
         length, is_inside = -1, False
         while True:
-            line = self._response.readline(_MOST_BYTES)
+            line = self._response.readline(_MAX_BYTES)
             if not line:
                 raise SourceError("the stream ended")
             name, _, value = line.partition(b":")
@@ -73,25 +73,25 @@ class MotionJpegStream:
             elif is_inside and not line.strip():
                 break
         if length >= 0:
-            return self._response.read(min(length, _MOST_BYTES))
+            return self._response.read(min(length, _MAX_BYTES))
         data = b""
-        while len(data) < _MOST_BYTES:
-            line = self._response.readline(_MOST_BYTES)
+        while len(data) < _MAX_BYTES:
+            line = self._response.readline(_MAX_BYTES)
             if not line or self._is_boundary(line):
                 break
             data += line
         return data
 
     def _is_boundary(self, line: bytes) -> bool:
-        """Whatever dashes a camera puts around it."""
+        """Whether a line is the boundary, with any number of dashes around it."""
         return line.strip().strip(b"-") == self._boundary
 
 
 def open_stream(url: str, *, timeout_s: float) -> MotionJpegStream | None:
-    """Open an http:// address; None if what answers sends no motion JPEG.
+    """Open an http:// address; return None if the response is not Motion JPEG.
 
     Raises:
-        SourceError: If it refuses; the message does not name it.
+        SourceError: If the host refuses; the message does not contain the address.
     """
     parts = urlsplit(url)
     passwords = HTTPPasswordMgrWithDefaultRealm()
@@ -105,11 +105,11 @@ def open_stream(url: str, *, timeout_s: float) -> MotionJpegStream | None:
         response = opener.open(place, timeout=timeout_s)
     except HTTPError as error:
         with error:
-            raise SourceError(
-                f"{_REFUSALS.get(error.code, 'the host refuses')} (HTTP {error.code})"
-            ) from None
+            reason = _HTTP_REASONS.get(error.code, "the host refuses")
+            raise SourceError(f"{reason} (HTTP {error.code})") from None
     except (URLError, OSError, http.client.HTTPException, ValueError):
-        return None  # FFmpeg may know better, and our own words for a host that cannot be reached come after that
+        # FFmpeg may be able to open it; if not, stream_reader explains why the host is unreachable.
+        return None
     kind = response.headers.get("Content-Type", "")
     boundary = re.search(r'boundary="?-*([^";]+)', kind)
     if not kind.lower().startswith("multipart/") or boundary is None:

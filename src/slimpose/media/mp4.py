@@ -1,8 +1,10 @@
-"""A fragmented MP4 of MPEG-4 pictures: each picture is a fragment of its own, with its own time.
+"""Fragmented MP4 of MPEG-4 Part 2 frames: one fragment per frame, with its own time.
 
-Such a file only ever grows and has no index, so it can be played up to the last whole picture
-wherever writing ended; pictures need not come at an even rate. Boxes are those of ISO/IEC 14496-12,
-the decoder's header that of 14496-1.
+Such a file only grows and has no index, so it can be played up to the last complete frame wherever
+writing ended. Frames may have any increasing times.
+
+Source:
+    ISO/IEC 14496-12 (boxes), 14496-1 (decoder header).
 """
 
 from __future__ import annotations
@@ -14,49 +16,54 @@ from slimpose.arrays import Size
 
 TIMESCALE_HZ = 90_000
 _TRACK = 1
-_KEY_PICTURE, _OTHER_PICTURE = 0x0200_0000, 0x0101_0000
+_KEY_FRAME_FLAGS, _OTHER_FRAME_FLAGS = 0x0200_0000, 0x0101_0000
 _VOP, _GROUP = b"\x00\x00\x01\xb6", b"\x00\x00\x01\xb3"
 _MATRIX = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x4000_0000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mp4Header:
-    """The start of a file.
+    """The beginning of a file.
 
     Attributes:
         data: Its bytes.
-        duration_at: Where in them the length of the film stands, 8 bytes big endian in units of
-            TIMESCALE_HZ.
+        duration_offset: Offset in ``data`` of the duration of the video: 8 bytes, big endian, in
+            units of 1 / TIMESCALE_HZ.
     """
 
     data: bytes
-    duration_at: int
+    duration_offset: int
 
 
-def head(size: Size, first_picture: bytes) -> Mp4Header:
-    """Return the start of a file whose pictures have this size.
+def header(size: Size, first_frame: bytes) -> Mp4Header:
+    """Return the beginning of a file of frames of this size.
+
+    Args:
+        size: Size of the frames.
+        first_frame: The first encoded frame, which starts with the decoder header.
 
     Raises:
-        ValueError: If the first picture does not begin with the decoder's header.
+        ValueError: If the first frame does not start with the decoder header.
     """
-    ends = [place for mark in (_GROUP, _VOP) if (place := first_picture.find(mark)) > 0]
-    if not ends or not first_picture.startswith(b"\x00\x00\x01"):
+    ends = [offset for code in (_GROUP, _VOP) if (offset := first_frame.find(code)) > 0]
+    if not ends or not first_frame.startswith(b"\x00\x00\x01"):
         raise ValueError(
-            f"a picture starts with {first_picture[:8].hex(' ')}; expected MPEG-4 with its header"
+            f"the first frame starts with {first_frame[:8].hex(' ')}; "
+            "expected MPEG-4 with a decoder header"
         )
     entry = _box(
         b"mp4v",
         bytes(6) + struct.pack(">H16xHH", 1, size.width, size.height),
         struct.pack(">IIIH32xHh", 0x48_0000, 0x48_0000, 0, 1, 24, -1),
-        _decoder(first_picture[: min(ends)]),
+        _decoder_box(first_frame[: min(ends)]),
     )
-    tables = [_box(b"stsd", _counted(1), entry)]
-    tables += [_box(name, _counted(0)) for name in (b"stts", b"stsc")]
-    tables += [_box(b"stsz", bytes(12)), _box(b"stco", _counted(0))]
+    tables = [_box(b"stsd", _entry_count(1), entry)]
+    tables += [_box(name, _entry_count(0)) for name in (b"stts", b"stsc")]
+    tables += [_box(b"stsz", bytes(12)), _box(b"stco", _entry_count(0))]
     media = _box(
         b"minf",
         _box(b"vmhd", struct.pack(">I8x", 1)),
-        _box(b"dinf", _box(b"dref", _counted(1), _box(b"url ", struct.pack(">I", 1)))),
+        _box(b"dinf", _box(b"dref", _entry_count(1), _box(b"url ", struct.pack(">I", 1)))),
         _box(b"stbl", *tables),
     )
     track = _box(
@@ -69,15 +76,14 @@ def head(size: Size, first_picture: bytes) -> Mp4Header:
         ),
         _box(
             b"mdia",
-            _box(
-                b"mdhd", struct.pack(">12xIIHH", TIMESCALE_HZ, 0, 0x55C4, 0)
-            ),  # the language is undetermined
-            _box(b"hdlr", struct.pack(">I4x4s12x", 0, b"vide"), b"pictures\0"),
+            # 0x55C4: undetermined language
+            _box(b"mdhd", struct.pack(">12xIIHH", TIMESCALE_HZ, 0, 0x55C4, 0)),
+            _box(b"hdlr", struct.pack(">I4x4s12x", 0, b"vide"), b"frames\0"),
             media,
         ),
     )
-    length = _box(b"mehd", struct.pack(">I", 1 << 24), bytes(8))
-    whole = _box(
+    duration = _box(b"mehd", struct.pack(">I", 1 << 24), bytes(8))
+    movie = _box(
         b"moov",
         _box(
             b"mvhd",
@@ -86,22 +92,27 @@ def head(size: Size, first_picture: bytes) -> Mp4Header:
             struct.pack(">24xI", _TRACK + 1),
         ),
         track,
-        _box(b"mvex", length, _box(b"trex", struct.pack(">IIIIII", 0, _TRACK, 1, 0, 0, 0))),
+        _box(b"mvex", duration, _box(b"trex", struct.pack(">IIIIII", 0, _TRACK, 1, 0, 0, 0))),
     )
-    data = _box(b"ftyp", b"iso6", struct.pack(">I", 512), b"iso6mp41") + whole
-    return Mp4Header(data=data, duration_at=data.rindex(b"mehd") + 8)
+    data = _box(b"ftyp", b"iso6", struct.pack(">I", 512), b"iso6mp41") + movie
+    return Mp4Header(data=data, duration_offset=data.rindex(b"mehd") + 8)
 
 
-def fragment(number: int, picture: bytes, *, start: int, duration: int) -> bytes:
-    """Return the bytes of one picture, the ``number``-th from 1, times in units of TIMESCALE_HZ.
+def fragment(number: int, frame: bytes, *, start: int, duration: int) -> bytes:
+    """Return the bytes of one frame.
 
-    ``duration`` is what a player shows the last picture for; any other stays until the next one
-    starts.
+    Args:
+        number: Number of the frame, from 1.
+        frame: The encoded frame.
+        start: Time of the frame in units of 1 / TIMESCALE_HZ.
+        duration: Display time in the same units; it counts for the last frame only, any other is
+            displayed until the next one starts.
     """
-    # trun's first field is where the picture's bytes start, counted from the start of moof.
-    flags = _KEY_PICTURE if is_key(picture) else _OTHER_PICTURE
+    flags = _KEY_FRAME_FLAGS if is_key_frame(frame) else _OTHER_FRAME_FLAGS
 
-    def header(offset: int) -> bytes:
+    def movie_fragment(data_offset: int) -> bytes:
+        """The moof box; the data offset in trun counts from its start."""
+        run = struct.pack(">IIiIII", 0x0701, 1, data_offset, duration, len(frame), flags)
         return _box(
             b"moof",
             _box(b"mfhd", struct.pack(">II", 0, number)),
@@ -109,20 +120,17 @@ def fragment(number: int, picture: bytes, *, start: int, duration: int) -> bytes
                 b"traf",
                 _box(b"tfhd", struct.pack(">II", 0x02_0000, _TRACK)),
                 _box(b"tfdt", struct.pack(">IQ", 1 << 24, start)),
-                _box(
-                    b"trun",
-                    struct.pack(">IIiIII", 0x0701, 1, offset, duration, len(picture), flags),
-                ),
+                _box(b"trun", run),
             ),
         )
 
-    return header(len(header(0)) + 8) + _box(b"mdat", picture)
+    return movie_fragment(len(movie_fragment(0)) + 8) + _box(b"mdat", frame)
 
 
-def is_key(picture: bytes) -> bool:
-    """Whether a picture can be decoded without those before it."""
-    place = picture.find(_VOP)
-    return 0 <= place < len(picture) - 4 and picture[place + 4] >> 6 == 0
+def is_key_frame(frame: bytes) -> bool:
+    """Return whether an encoded frame can be decoded without the frames before it."""
+    offset = frame.find(_VOP)
+    return 0 <= offset < len(frame) - 4 and frame[offset + 4] >> 6 == 0
 
 
 def _box(name: bytes, *parts: bytes) -> bytes:
@@ -130,14 +138,14 @@ def _box(name: bytes, *parts: bytes) -> bytes:
     return struct.pack(">I", len(body) + 8) + name + body
 
 
-def _counted(number: int) -> bytes:
-    """Version and flags 0, then a count."""
-    return struct.pack(">II", 0, number)
+def _entry_count(count: int) -> bytes:
+    """Version and flags 0, then the number of entries."""
+    return struct.pack(">II", 0, count)
 
 
-def _decoder(header: bytes) -> bytes:
-    """The esds box: MPEG-4 Visual, and the header that its decoder wants first."""
-    specific = _descriptor(5, header)
+def _decoder_box(decoder_header: bytes) -> bytes:
+    """The esds box: codec MPEG-4 Visual, and the header for its decoder."""
+    specific = _descriptor(5, decoder_header)
     config = _descriptor(4, struct.pack(">BB3sII", 0x20, 0x11, bytes(3), 0, 0) + specific)
     return _box(
         b"esds",
@@ -147,13 +155,6 @@ def _decoder(header: bytes) -> bytes:
 
 
 def _descriptor(tag: int, body: bytes) -> bytes:
-    length = len(body)
-    sizes = bytes(
-        [
-            0x80 | length >> 21 & 0x7F,
-            0x80 | length >> 14 & 0x7F,
-            0x80 | length >> 7 & 0x7F,
-            length & 0x7F,
-        ]
-    )
-    return bytes([tag]) + sizes + body
+    length = len(body)  # 28 bits, 7 per byte
+    size = [0x80 | length >> shift & 0x7F for shift in (21, 14, 7)] + [length & 0x7F]
+    return bytes([tag, *size]) + body

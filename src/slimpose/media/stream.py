@@ -147,7 +147,7 @@ class Stream:
         try:
             while not self._stop.is_set():
                 self._enter("connecting", self._status.problem)
-                reason = self.address.safe(self._read_until_end())
+                reason = self.address.redact(self._read_until_end())
                 reason = reason.removeprefix(f"{self.address.name}: ")
                 if self._stop.is_set():
                     break

@@ -1,4 +1,4 @@
-"""Films of what was seen, as MP4, sound up to the last picture whenever the program dies."""
+"""Writing MP4 videos that stay playable if the program is killed."""
 
 from __future__ import annotations
 
@@ -22,163 +22,177 @@ from slimpose.media.video_reader import silence_opencv_logs
 
 
 class VideoWriter:
-    """An MP4 file that grows picture by picture, each with its own time.
+    """Writes an MP4 file frame by frame, each frame with its own time.
 
-    OpenCV writes no MP4 that survives a kill, and no times of one's own. So its encoder writes into
-    a pipe, and each picture it gives becomes a fragment of the file at once (``formats/mp4.py``).
-    Until ``finish`` the file is called NAME.partial.mp4, and can be played.
+    MP4 files written by OpenCV cannot be played after a kill, and have a constant frame rate. So
+    its encoder writes into a pipe, and each encoded frame becomes a fragment of the file at once
+    (``media/mp4.py``). Until ``finish`` the file is called NAME.partial.mp4 and can be played.
 
-    Pictures keep the first one's size (rounded down to even sides): later ones of another size are
-    fitted in.
+    All frames have the size of the first one, with sides rounded down to even numbers; frames of
+    another size are scaled to fit.
+
+    Args:
+        path: The file.
+        size: Size of the frames.
+        fps: Usual frame rate: the encoder's rate, and the display time of the last frame.
 
     Raises:
-        RuntimeError: If the encoder refuses, or the file cannot be written.
+        RuntimeError: If OpenCV cannot encode the size, or the file cannot be written.
     """
 
-    def __init__(self, target: Path, size: Size, *, fps: float) -> None:
+    def __init__(self, path: Path, size: Size, *, fps: float) -> None:
         silence_opencv_logs()
         self.size = Size(max(2, size.height // 2 * 2), max(2, size.width // 2 * 2))
-        self._file = PartialFile(target)
-        self._times: deque[int] = deque()
+        self._file = PartialFile(path)
+        self._times: deque[int] = deque()  # of the frames in the encoder
         self._first_s: float | None = None
-        self._last = -1
-        self._given = 0
-        self._number = 0
-        self._length_at = 0
-        self._usual = max(1, round(mp4.TIMESCALE_HZ / fps))
+        self._last_time = -1
+        self._frames_received = 0
+        self._frames_written = 0
+        self._duration_offset = 0
+        self._frame_duration = max(1, round(mp4.TIMESCALE_HZ / fps))
         self._failure: RuntimeError | None = None
         try:
-            self._writer, pipe = self._open_encoder(fps)
+            self._encoder, pipe = self._open_encoder(fps)
         except RuntimeError:
             self._file.discard()
             raise
         self._thread = threading.Thread(
-            target=self._pump, args=(pipe,), name=f"film {target.name}", daemon=True
+            target=self._write_encoded, args=(pipe,), name=f"video {path.name}", daemon=True
         )
         self._thread.start()
 
     @property
-    def target(self) -> Path:
-        """The file's name once it is finished."""
+    def path(self) -> Path:
+        """The file's path after ``finish``."""
         return self._file.target
 
     def _open_encoder(self, fps: float) -> tuple[cv2.VideoWriter, BinaryIO]:
         size = (self.size.width, self.size.height)
 
-        def open_writer(place: str) -> cv2.VideoWriter:
+        def open_encoder(address: str) -> cv2.VideoWriter:
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            writer = cv2.VideoWriter(place, cv2.CAP_FFMPEG, fourcc, min(max(fps, 1.0), 240.0), size)
-            if not writer.isOpened():
+            rate = min(max(fps, 1.0), 240.0)
+            encoder = cv2.VideoWriter(address, cv2.CAP_FFMPEG, fourcc, rate, size)
+            if not encoder.isOpened():
                 raise RuntimeError(
-                    f"cannot write {self.target}: OpenCV encodes no film of {size} pixels"
+                    f"cannot write {self.path}: OpenCV cannot encode video of {size} pixels"
                 )
-            return writer
+            return encoder
 
-        return _with_fifo(open_writer) if hasattr(os, "mkfifo") else _with_socket(open_writer)
+        return _with_fifo(open_encoder) if hasattr(os, "mkfifo") else _with_socket(open_encoder)
 
     def write(self, image: Image, timestamp_s: float) -> None:
-        """Add a picture, RGB; times are told from the first one's, and one that does not increase is moved on.
+        """Append a frame.
+
+        Args:
+            image: The frame, RGB.
+            timestamp_s: Its time; the first frame's becomes 0. A time that does not increase is
+                moved to just after the previous one.
 
         Raises:
-            RuntimeError: If what came before could not be written.
+            RuntimeError: If an earlier frame could not be written.
         """
         if self._failure is not None:
             raise self._failure
         self._first_s = timestamp_s if self._first_s is None else self._first_s
-        self._last = max(self._last + 1, round((timestamp_s - self._first_s) * mp4.TIMESCALE_HZ))
-        self._times.append(self._last)
-        self._given += 1
-        whole = Size(image.shape[0] // 2 * 2, image.shape[1] // 2 * 2) == self.size
-        image = (
-            image[: self.size.height, : self.size.width]
-            if whole
-            else resize_to_fit(image, self.size)
-        )
-        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        time = round((timestamp_s - self._first_s) * mp4.TIMESCALE_HZ)
+        self._last_time = max(self._last_time + 1, time)
+        self._times.append(self._last_time)
+        self._frames_received += 1
+        if Size(image.shape[0] // 2 * 2, image.shape[1] // 2 * 2) == self.size:
+            image = image[: self.size.height, : self.size.width]
+        else:
+            image = resize_to_fit(image, self.size)
+        self._encoder.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
     def finish(self) -> None:
-        """Write what is still under way and give the file its name.
+        """Write the remaining frames and rename the file to its final name.
 
         Raises:
-            RuntimeError: If it could not be written.
+            RuntimeError: If they could not be written.
         """
-        self._close()
-        if self._failure is None and self._number != self._given:
+        self._close_encoder()
+        if self._failure is None and self._frames_written != self._frames_received:
             self._failure = RuntimeError(
-                f"cannot write {self.target}: {self._number} of {self._given} pictures arrived"
+                f"cannot write {self.path}: the encoder returned {self._frames_written} of "
+                f"{self._frames_received} frames"
             )
         if self._failure is not None:
             raise self._failure
         self._file.finish()
 
     def close(self) -> None:
-        """Write what is still under way and leave the file under its partial name."""
-        self._close()
+        """Write the remaining frames and leave the file under its partial name."""
+        self._close_encoder()
         self._file.close()
 
     def discard(self) -> None:
         """Remove the file, unless it is finished."""
-        self._close()
+        self._close_encoder()
         self._file.discard()
 
-    def _close(self) -> None:
-        self._writer.release()
+    def _close_encoder(self) -> None:
+        self._encoder.release()
         self._thread.join()
 
-    def _pump(self, pipe: BinaryIO) -> None:
-        """In a thread: encoded pictures from the pipe to the file, to the pipe's end whatever happens."""
+    def _write_encoded(self, pipe: BinaryIO) -> None:
+        """Write encoded frames to the file; runs in a thread.
+
+        Reads to the end of the pipe even after a failure, so that the encoder does not block.
+        """
         with pipe:
-            for picture in _pictures_of_avi(pipe):
+            for frame in _frames_of_avi(pipe):
                 if self._failure is None:
                     try:
-                        self._put(picture)
+                        self._append(frame)
                     except RuntimeError as error:
                         self._failure = error
                     except (ValueError, IndexError) as error:
-                        self._failure = RuntimeError(f"cannot write {self.target}: {error}")
+                        self._failure = RuntimeError(f"cannot write {self.path}: {error}")
 
-    def _put(self, picture: bytes) -> None:
-        if self._number == 0:
-            head = mp4.head(self.size, picture)
-            self._file.append(head.data)
-            self._length_at = head.duration_at
-        self._number += 1
-        start = self._times.popleft()
-        self._file.append(mp4.fragment(self._number, picture, start=start, duration=self._usual))
-        self._file.overwrite(self._length_at, struct.pack(">Q", start + self._usual))
+    def _append(self, frame: bytes) -> None:
+        if self._frames_written == 0:
+            header = mp4.header(self.size, frame)
+            self._file.append(header.data)
+            self._duration_offset = header.duration_offset
+        self._frames_written += 1
+        start, duration = self._times.popleft(), self._frame_duration
+        self._file.append(mp4.fragment(self._frames_written, frame, start=start, duration=duration))
+        self._file.overwrite(self._duration_offset, struct.pack(">Q", start + duration))
 
 
-def _with_fifo(open_writer: Callable[[str], cv2.VideoWriter]) -> tuple[cv2.VideoWriter, BinaryIO]:
-    """A writer into a named pipe, and the pipe's other end."""
+def _with_fifo(open_encoder: Callable[[str], cv2.VideoWriter]) -> tuple[cv2.VideoWriter, BinaryIO]:
+    """Open an encoder that writes into a named pipe; return it and the pipe's other end."""
     with tempfile.TemporaryDirectory(prefix="slimpose-") as folder:
-        path = Path(folder) / "pictures.avi"
+        path = Path(folder) / "frames.avi"
         os.mkfifo(path)
-        handle = os.open(
-            path, os.O_RDONLY | os.O_NONBLOCK
-        )  # else it would wait for the writer here
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # blocking, it would wait for a writer
         try:
-            writer = open_writer(str(path))
+            encoder = open_encoder(str(path))
         except RuntimeError:
             os.close(handle)
             raise
     os.set_blocking(handle, True)
-    return writer, os.fdopen(handle, "rb", buffering=1 << 16)
+    return encoder, os.fdopen(handle, "rb", buffering=1 << 16)
 
 
-def _with_socket(open_writer: Callable[[str], cv2.VideoWriter]) -> tuple[cv2.VideoWriter, BinaryIO]:
-    """The same through a connection within this machine, for systems without named pipes."""
-    with socket.create_server(("127.0.0.1", 0), backlog=1) as listening:
-        writer = open_writer(f"tcp://127.0.0.1:{listening.getsockname()[1]}/pictures.avi")
-        connection, _ = listening.accept()
+def _with_socket(
+    open_encoder: Callable[[str], cv2.VideoWriter],
+) -> tuple[cv2.VideoWriter, BinaryIO]:
+    """The same over a local socket, for systems without named pipes."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
+        encoder = open_encoder(f"tcp://127.0.0.1:{server.getsockname()[1]}/frames.avi")
+        connection, _ = server.accept()
     with connection:  # the file below keeps it open
-        return writer, connection.makefile("rb")
+        return encoder, connection.makefile("rb")
 
 
-def _pictures_of_avi(pipe: BinaryIO) -> Iterator[bytes]:
-    """The pictures of an AVI that comes through a pipe."""
+def _frames_of_avi(pipe: BinaryIO) -> Iterator[bytes]:
+    """Yield the encoded frames of an AVI file read from a pipe."""
     pipe.read(12)  # RIFF, a size, AVI
-    while len(header := pipe.read(8)) == 8:
-        name, length = struct.unpack("<4sI", header)
+    while len(chunk_header := pipe.read(8)) == 8:
+        name, length = struct.unpack("<4sI", chunk_header)
         if name == b"LIST":
             if pipe.read(4) != b"movi":
                 pipe.read(length - 4)

@@ -158,7 +158,7 @@ class Follower:
 
     def _new_camera(self) -> _Camera:
         tracker = Tracker(
-            self._estimator.session.info.skeleton, rules=self._tracking, numbers=self._numbers
+            self._estimator.session.info.skeleton, settings=self._tracking, new_ids=self._numbers
         )
         return _Camera(
             tracker=tracker, smoother=PoseSmoother(self._smoothing) if self._smooth else None
@@ -197,7 +197,7 @@ class Follower:
             has_motion = camera.motion_gate.has_unexplained_motion(
                 frame.image, expected.boxes_image
             )
-            camera.needs_detection |= camera.tracker.worried or has_motion
+            camera.needs_detection |= camera.tracker.needs_detection or has_motion
         return expected
 
     def _schedule_detections(self, frames: Sequence[Frame]) -> list[bool]:
@@ -237,7 +237,7 @@ class Follower:
         pairs = assign(geometry.box_iou(boxes, expected.boxes_image), _SAME_BOX_IOU)
         merged = boxes.copy()
         for row, known in pairs:
-            if expected.origins[known] == Origin.CARRIED:
+            if expected.origins[known] == Origin.TRACKED:
                 merged[row] = (boxes[row] + expected.boxes_image[known]) / 2
         unmatched = np.setdiff1d(
             np.arange(len(expected.boxes_image)), [known for _, known in pairs]

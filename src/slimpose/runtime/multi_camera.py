@@ -140,7 +140,7 @@ class CameraGroup:
 
     def _reporter(self, number: int, source: Address) -> Callable[[str], None]:
         return lambda message: self._notices.append(
-            StreamNotice(camera=number, name=source.name, message=source.safe(message))
+            StreamNotice(camera=number, name=source.name, message=source.redact(message))
         )
 
 

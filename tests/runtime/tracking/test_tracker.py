@@ -1,5 +1,3 @@
-"""Ids of one camera's people: born, confirmed, kept through crossings and losses, ended by time."""
-
 from __future__ import annotations
 
 import itertools
@@ -18,7 +16,7 @@ from slimpose.skeleton import COCO17, Skeleton
 from walkers import person, poses_of
 
 FPS = 10.0
-PICTURE = Size(300, 640)
+IMAGE = Size(300, 640)
 
 
 def ids_of(
@@ -28,35 +26,35 @@ def ids_of(
     fps: float = FPS,
     start_s: float = 0.0,
 ) -> list[list[int]]:
-    """The ids of each frame's people, in the order of ``frames``; 0 for whom the tracker says nothing of."""
-    told = []
+    """The ids of the people in each frame, in the order of ``frames``; 0 for no id."""
+    ids = []
     for index, places in enumerate(frames):
         result = tracker.update(poses_of(places), start_s + index / fps)
-        by_place = {
-            tuple(points[0]): int(number)
-            for points, number in zip(result.points_image, result.ids, strict=True)
+        by_point = {
+            tuple(points[0]): int(track_id)
+            for points, track_id in zip(result.points_image, result.ids, strict=True)
         }
-        told.append([by_place.get(tuple(person(x, y)[0]), 0) for x, y in places])
-    return told
+        ids.append([by_point.get(tuple(person(x, y)[0]), 0) for x, y in places])
+    return ids
 
 
 def walk(x: float, y: float, speed_px: float, frames: int) -> list[tuple[float, float]]:
     return [(x + speed_px * frame, y) for frame in range(frames)]
 
 
-# birth
+# Start and confirmation.
 
 
-def test_whoever_is_there_from_the_first_frame_is_told_of_at_once() -> None:
+def test_people_in_the_first_frame_are_returned_at_once() -> None:
     assert ids_of(Tracker(COCO17), [[(100, 100), (300, 100)]]) == [[1, 2]]
 
 
-def test_whoever_comes_later_is_told_of_in_their_third_frame() -> None:
+def test_later_person_is_returned_in_the_third_frame() -> None:
     frames = [[(100.0, 100.0)], *([[(100.0, 100.0), (400.0, 100.0)]] * 3)]
     assert ids_of(Tracker(COCO17), frames) == [[1], [1, 0], [1, 0], [1, 2]]
 
 
-def test_what_is_seen_only_twice_is_never_told_of() -> None:
+def test_person_in_only_two_frames_is_never_returned() -> None:
     frames = [
         [(100.0, 100.0)],
         [(100.0, 100.0), (400.0, 100.0)],
@@ -68,73 +66,73 @@ def test_what_is_seen_only_twice_is_never_told_of() -> None:
     assert len(tracker) == 1
 
 
-def test_a_pose_of_nobody_starts_no_track() -> None:
+def test_pose_of_low_quality_starts_no_track() -> None:
     tracker = Tracker(COCO17)
     tracker.update(poses_of([(100, 100)], score=0.2), 0.0)
     assert len(tracker) == 0
 
 
-def test_only_the_detector_brings_new_people() -> None:
+def test_only_detections_start_tracks() -> None:
     tracker = Tracker(COCO17)
-    tracker.update(poses_of([(100, 100)]), 0.0, origins=np.array([Origin.CARRIED]))
+    tracker.update(poses_of([(100, 100)]), 0.0, origins=np.array([Origin.TRACKED]))
     assert len(tracker) == 0
 
 
-def test_one_person_seen_twice_is_one_person() -> None:
+def test_duplicate_poses_are_one_person() -> None:
     result = Tracker(COCO17).update(poses_of([(100, 100), (101, 100), (300, 100)]), 0.0)
     np.testing.assert_array_equal(result.ids, [1, 2])
 
 
-# carrying on
+# Association.
 
 
 @pytest.mark.parametrize("fps", [5.0, 12.5, 30.0])
-def test_ids_survive_the_crossing_of_two_walkers(fps: float) -> None:
-    # 70 px a second each: a person of 100 px walks so.
+def test_crossing_walkers_keep_their_ids(fps: float) -> None:
+    # 70 px per second is a walking speed for a person of 100 px.
     frames = round(6 * fps)
     right, left = walk(100, 100, 70 / fps, frames), walk(520, 104, -70 / fps, frames)
-    told = ids_of(Tracker(COCO17), list(zip(right, left, strict=True)), fps=fps)
-    assert told[0] == told[-1] == [1, 2]
+    ids = ids_of(Tracker(COCO17), list(zip(right, left, strict=True)), fps=fps)
+    assert ids[0] == ids[-1] == [1, 2]
 
 
-def test_ids_survive_when_the_hidden_walker_is_not_found_while_they_cross() -> None:
+def test_crossing_walkers_keep_their_ids_if_the_hidden_one_is_not_found() -> None:
     # The one behind is missing while the two are less than half a person's width apart.
     frames = 60
     right, left = walk(100, 100, 7, frames), walk(520, 104, -7, frames)
-    told = ids_of(
+    ids = ids_of(
         Tracker(COCO17),
         [[a, b] if abs(a[0] - b[0]) > 20 else [a] for a, b in zip(right, left, strict=True)],
     )
-    assert told[0] == told[-1] == [1, 2]
+    assert ids[0] == ids[-1] == [1, 2]
 
 
-def test_a_walker_hidden_for_a_second_keeps_the_id_and_walks_on_meanwhile() -> None:
-    way = walk(100, 100, 7, 40)
-    told = ids_of(
+def test_walker_hidden_for_a_second_keeps_the_id() -> None:
+    path = walk(100, 100, 7, 40)
+    ids = ids_of(
         Tracker(COCO17),
-        [[place] if not 15 <= index < 25 else [] for index, place in enumerate(way)],
+        [[place] if not 15 <= index < 25 else [] for index, place in enumerate(path)],
     )
-    assert told[14] == told[25] == told[39] == [1]
+    assert ids[14] == ids[25] == ids[39] == [1]
 
 
-def test_a_walker_is_not_held_back_by_poses_squeezed_onto_what_a_pillar_leaves_of_them() -> None:
-    # From x = 240 on a pillar hides more and more of the walker: poor poses at its edge, then none,
-    # then whole again.
-    tracker, numbers = Tracker(COCO17), []
+def test_walker_passing_behind_a_pillar_keeps_the_id() -> None:
+    # From x = 240 on a pillar hides more and more of the walker: poor poses at its edge that must
+    # not stop the track, then none, then complete ones again.
+    tracker, ids = Tracker(COCO17), []
     for index, (x, y) in enumerate(walk(100, 100, 7, 50)):
         if 240 <= x < 275:
             result = tracker.update(poses_of([(238, y)], score=0.5), index / FPS)
         else:
             result = tracker.update(poses_of([] if 275 <= x < 320 else [(x, y)]), index / FPS)
-        numbers.append(result.ids.tolist())
-    assert numbers[-1] == numbers[0] == [1]
-    assert {tuple(ids) for ids in numbers} == {(1,), ()}
+        ids.append(tuple(result.ids.tolist()))
+    assert ids[-1] == ids[0] == (1,)
+    assert set(ids) == {(1,), ()}
 
 
-def test_where_people_overlap_a_pose_in_other_clothes_is_somebody_else() -> None:
+def test_pose_with_other_colors_does_not_match_where_people_overlap() -> None:
     def after_a_step(color: int) -> list[int]:
         tracker, places = Tracker(COCO17), [(200.0, 100.0), (225.0, 100.0)]
-        image = np.full((*PICTURE, 3), 90, np.uint8)
+        image = np.full((*IMAGE, 3), 90, np.uint8)
         image[50:150, 180:220], image[50:150, 220:245] = (250, 60, 5), (5, 60, 250)
         for index in range(10):
             tracker.update(poses_of(places), index / FPS, image=image)
@@ -146,66 +144,62 @@ def test_where_people_overlap_a_pose_in_other_clothes_is_somebody_else() -> None
     assert after_a_step(100) == [2]
 
 
-def test_after_a_gap_in_the_film_people_are_new() -> None:
+def test_gap_in_the_video_gives_new_ids() -> None:
     tracker = Tracker(COCO17)
     tracker.update(poses_of([(100, 100)]), 0.0)
-    told = [
+    ids = [
         tracker.update(poses_of([(100, 100)]), 60.0 + frame / FPS).ids.tolist()
         for frame in range(3)
     ]
-    assert told == [[2], [2], [2]]
-    assert len(tracker.expected(90.0, PICTURE).origins) == 0
+    assert ids == [[2], [2], [2]]
+    assert len(tracker.expected(90.0, IMAGE).origins) == 0
 
 
-def test_a_pose_that_is_no_number_is_nobody() -> None:
+def test_pose_with_nan_is_dropped() -> None:
     broken = poses_of([(100, 100), (300, 100)])
     broken.points_image[0, 5] = np.nan
     assert len(Tracker(COCO17).update(broken, 0.0)) == 1
 
 
-def test_who_comes_back_is_known_by_the_colors_of_their_clothes() -> None:
-    # Both stand hidden for a second; then they come back where they were, or each where the other
-    # was.
-    def picture(places: Sequence[tuple[float, float]], colors: Sequence[int]) -> np.ndarray:
-        image = np.full((*PICTURE, 3), 90, np.uint8)
+def test_returning_person_is_recognized_by_color() -> None:
+    # Both are hidden for a second; then they return to their places or to each other's.
+    def image_of(places: Sequence[tuple[float, float]], colors: Sequence[int]) -> np.ndarray:
+        image = np.full((*IMAGE, 3), 90, np.uint8)
         for (x, y), color in zip(places, colors, strict=True):
             image[int(y) - 50 : int(y) + 50, int(x) - 20 : int(x) + 20] = (color, 60, 255 - color)
         return image
 
     def last_ids(colors: Sequence[int]) -> list[int]:
-        tracker, before, after = (
-            Tracker(COCO17),
-            [(200.0, 100.0), (260.0, 100.0)],
-            [(209.0, 100.0), (251.0, 100.0)],
-        )
+        tracker = Tracker(COCO17)
+        before, after = [(200.0, 100.0), (260.0, 100.0)], [(209.0, 100.0), (251.0, 100.0)]
         for index in range(10):
-            tracker.update(poses_of(before), index / FPS, image=picture(before, (250, 5)))
+            tracker.update(poses_of(before), index / FPS, image=image_of(before, (250, 5)))
         for index in range(10, 20):
-            tracker.update(poses_of([]), index / FPS, image=picture([], []))
-        result = tracker.update(poses_of(after), 2.0, image=picture(after, colors))
-        return [int(number) for number in result.ids[np.argsort(result.points_image[:, 0, 0])]]
+            tracker.update(poses_of([]), index / FPS, image=image_of([], []))
+        result = tracker.update(poses_of(after), 2.0, image=image_of(after, colors))
+        return result.ids[np.argsort(result.points_image[:, 0, 0])].tolist()
 
     assert last_ids((250, 5)) == [1, 2]
     assert last_ids((5, 250)) == [2, 1]
 
 
-def test_where_people_should_be_follows_their_walk_and_ends_at_the_border() -> None:
+def test_expected_box_follows_the_walk_and_is_clipped_to_the_image() -> None:
     tracker = Tracker(COCO17)
     ids_of(tracker, [[place] for place in walk(100, 100, 7, 20)])
-    there = tracker.expected(2.0, PICTURE)
+    expected = tracker.expected(2.0, IMAGE)
     np.testing.assert_allclose(
-        (there.boxes_image[0, :2] + there.boxes_image[0, 2:]) / 2, [240, 100], atol=2
+        (expected.boxes_image[0, :2] + expected.boxes_image[0, 2:]) / 2, [240, 100], atol=2
     )
-    np.testing.assert_array_equal(there.origins, [Origin.CARRIED])
+    np.testing.assert_array_equal(expected.origins, [Origin.TRACKED])
     assert tracker.expected(2.0, Size(300, 230)).boxes_image[0, 2] == 229.5
 
 
-# loss and end
+# Loss and end.
 
 
 @pytest.mark.parametrize("fps", [4.0, 25.0])
-def test_a_lost_person_is_forgotten_after_a_time_not_after_frames(fps: float) -> None:
-    tracker = Tracker(COCO17, rules=TrackerSettings(lost_track_buffer_s=2.0))
+def test_lost_track_ends_after_a_time_independent_of_the_frame_rate(fps: float) -> None:
+    tracker = Tracker(COCO17, settings=TrackerSettings(lost_track_buffer_s=2.0))
     tracker.update(poses_of([(300, 100)]), 0.0)
     kept = [
         len(tracker)
@@ -215,23 +209,23 @@ def test_a_lost_person_is_forgotten_after_a_time_not_after_frames(fps: float) ->
     assert sum(kept) == pytest.approx(2 * fps, abs=1)
 
 
-def test_whoever_was_forgotten_comes_back_as_somebody_new() -> None:
-    tracker = Tracker(COCO17, rules=TrackerSettings(lost_track_buffer_s=1.0))
-    told = ids_of(tracker, [[(300.0, 100.0)]] * 5 + [[]] * 12 + [[(300.0, 100.0)]] * 3)
-    assert told[0] == [1]
-    assert told[-1] == [2]
+def test_person_returning_after_the_buffer_gets_a_new_id() -> None:
+    tracker = Tracker(COCO17, settings=TrackerSettings(lost_track_buffer_s=1.0))
+    ids = ids_of(tracker, [[(300.0, 100.0)]] * 5 + [[]] * 12 + [[(300.0, 100.0)]] * 3)
+    assert ids[0] == [1]
+    assert ids[-1] == [2]
 
 
-def test_the_lost_are_looked_for_where_they_should_be_for_a_while() -> None:
-    tracker = Tracker(COCO17, rules=TrackerSettings(coast_s=0.5))
+def test_lost_person_is_expected_for_a_while() -> None:
+    tracker = Tracker(COCO17, settings=TrackerSettings(coast_s=0.5))
     tracker.update(poses_of([(300, 100)]), 0.0)
     tracker.update(poses_of([]), 0.1)
-    assert tracker.worried
-    np.testing.assert_array_equal(tracker.expected(0.4, PICTURE).origins, [Origin.GUESSED])
-    assert len(tracker.expected(0.6, PICTURE).origins) == 0
+    assert tracker.needs_detection
+    np.testing.assert_array_equal(tracker.expected(0.4, IMAGE).origins, [Origin.COASTED])
+    assert len(tracker.expected(0.6, IMAGE).origins) == 0
 
 
-def test_a_guess_must_be_a_sure_pose_to_bring_a_lost_person_back() -> None:
+def test_undetected_pose_must_be_confident_to_end_a_loss() -> None:
     def after(score: float, origin: Origin) -> int:
         tracker = Tracker(COCO17)
         tracker.update(poses_of([(300, 100)]), 0.0)
@@ -240,60 +234,58 @@ def test_a_guess_must_be_a_sure_pose_to_bring_a_lost_person_back() -> None:
             tracker.update(poses_of([(300, 100)], score=score), 0.2, origins=np.array([origin]))
         )
 
-    assert after(0.4, Origin.GUESSED) == 0
+    assert after(0.4, Origin.COASTED) == 0
     assert after(0.4, Origin.DETECTED) == 1
-    assert after(0.8, Origin.GUESSED) == 1
+    assert after(0.8, Origin.COASTED) == 1
 
 
-def test_whoever_leaves_the_picture_takes_the_id_along() -> None:
-    # The next one enters at the same border within the time that the lost are kept.
-    tracker, image = Tracker(COCO17), np.zeros((*PICTURE, 3), np.uint8)
-    numbers: set[int] = set()
-    out, into = walk(580, 100, 8, 8), walk(640, 100, -8, 8)
-    for index, places in enumerate(
-        [[place] for place in out] + [[]] * 5 + [[place] for place in into]
-    ):
-        numbers |= set(tracker.update(poses_of(places), index / FPS, image=image).ids.tolist())
-    assert numbers == {1, 2}
+def test_person_entering_where_another_left_gets_a_new_id() -> None:
+    # The second one enters at the same border before the buffer of the first one expires.
+    tracker, image = Tracker(COCO17), np.zeros((*IMAGE, 3), np.uint8)
+    ids: set[int] = set()
+    leaving, entering = walk(580, 100, 8, 8), walk(640, 100, -8, 8)
+    frames = [[place] for place in leaving] + [[]] * 5 + [[place] for place in entering]
+    for index, places in enumerate(frames):
+        ids |= set(tracker.update(poses_of(places), index / FPS, image=image).ids.tolist())
+    assert ids == {1, 2}
 
 
 @pytest.mark.parametrize(("score", "seconds"), [(0.4, 3), (0.8, 9)])
-def test_whom_the_detector_does_not_see_is_lost_in_the_end_a_sure_pose_later(
+def test_track_without_detections_is_lost_later_with_confident_poses(
     score: float, seconds: int
 ) -> None:
     tracker = Tracker(COCO17)
-    sure = poses_of([(300, 100)], score=max(score, 0.8))
-    tracker.update(sure, 0.0)
-    carried = np.array([Origin.CARRIED])
-    followed_s = 0.0
+    tracker.update(poses_of([(300, 100)], score=max(score, 0.8)), 0.0)
+    origins = np.array([Origin.TRACKED])
+    tracked_s = 0.0
     for step in range(1, 200):
         at_s = step / FPS
         result = tracker.update(
-            poses_of([(300, 100)], score=score), at_s, origins=carried, detector_ran=step % 5 == 0
+            poses_of([(300, 100)], score=score), at_s, origins=origins, detector_ran=step % 5 == 0
         )
-        followed_s = at_s if len(result) else followed_s
-    assert followed_s == pytest.approx(seconds, abs=1.2)
+        tracked_s = at_s if len(result) else tracked_s
+    assert tracked_s == pytest.approx(seconds, abs=1.2)
 
 
-def test_a_pose_much_worse_than_usual_worries() -> None:
+def test_pose_much_worse_than_usual_requests_a_detection() -> None:
     tracker = Tracker(COCO17)
     ids_of(tracker, [[(300.0, 100.0)]] * 5)
-    assert not tracker.worried
+    assert not tracker.needs_detection
     tracker.update(poses_of([(300, 100)], score=0.4), 0.5)
-    assert tracker.worried
+    assert tracker.needs_detection
 
 
-# several cameras
+# Several cameras.
 
 
-def test_cameras_that_share_their_numbers_share_no_id() -> None:
-    numbers = itertools.count(1)
-    first, second = Tracker(COCO17, numbers=numbers), Tracker(COCO17, numbers=numbers)
+def test_cameras_with_a_shared_id_source_have_distinct_ids() -> None:
+    new_ids = itertools.count(1)
+    first, second = Tracker(COCO17, new_ids=new_ids), Tracker(COCO17, new_ids=new_ids)
     assert ids_of(first, [[(100, 100)]]) == [[1]]
     assert ids_of(second, [[(100, 100), (300, 100)]]) == [[2, 3]]
 
 
-# properties
+# Properties.
 
 
 @given(
@@ -304,7 +296,7 @@ def test_cameras_that_share_their_numbers_share_no_id() -> None:
     ),
     st.integers(0, 1000),
 )
-def test_ids_of_a_frame_ascend_none_twice_and_belong_to_poses_that_were_given(
+def test_ids_of_a_frame_are_unique_and_ascending_and_poses_unchanged(
     frames: list[list[tuple[int, float]]], seed: int
 ) -> None:
     tracker, rng = Tracker(COCO17), np.random.default_rng(seed)
@@ -312,33 +304,43 @@ def test_ids_of_a_frame_ascend_none_twice_and_belong_to_poses_that_were_given(
         poses = poses_of([(100.0 * x, y) for x, y in places], noise_px=2.0, rng=rng)
         result = tracker.update(poses, index / FPS)
         assert (np.diff(result.ids) > 0).all()
-        given_points = {points.tobytes() for points in poses.points_image}
-        assert all(points.tobytes() in given_points for points in result.points_image)
+        input_points = {points.tobytes() for points in poses.points_image}
+        assert all(points.tobytes() in input_points for points in result.points_image)
 
 
-# errors
+# Errors.
 
 
-def test_time_that_stands_still_is_told() -> None:
+def test_time_that_does_not_increase_is_rejected() -> None:
     tracker = Tracker(COCO17)
     tracker.update(poses_of([]), 1.0)
-    with pytest.raises(ValueError, match=r"the time went from 1 s to 1 s; expected it to advance"):
+    with pytest.raises(ValueError, match=r"the time went from 1 s to 1 s; expected it to increase"):
         tracker.update(poses_of([]), 1.0)
 
 
-def test_another_skeleton_is_told() -> None:
+def test_other_skeleton_is_rejected() -> None:
     other = Skeleton(name="two", joints=("a", "b"), limbs=(), sigmas=(0.1, 0.1), upper_body=())
-    with pytest.raises(ValueError, match="poses are of skeleton 'two'; this tracker's is 'coco17'"):
+    with pytest.raises(
+        ValueError, match="the poses have skeleton 'two'; expected this tracker's 'coco17'"
+    ):
         Tracker(COCO17).update(Poses.empty(other), 0.0)
 
 
-def test_origins_that_do_not_fit_are_told() -> None:
-    with pytest.raises(ValueError, match=r"origins have shape \(1,\); expected \(2,\), one a pose"):
+def test_wrong_number_of_origins_is_rejected() -> None:
+    with pytest.raises(
+        ValueError, match=r"origins have shape \(1,\); expected \(2,\), one per pose"
+    ):
         Tracker(COCO17).update(poses_of([(0, 0), (300, 0)]), 0.0, origins=np.zeros(1, np.int64))
 
 
-def test_rules_that_make_no_sense_are_told() -> None:
-    with pytest.raises(ValueError, match=r"least_quality is 2; expected 0\.\.1"):
+def test_invalid_setting_is_rejected() -> None:
+    with pytest.raises(ValueError, match=r"minimum_quality is 2; expected 0\.\.1"):
         TrackerSettings(minimum_quality=2.0)
-    with pytest.raises(ValueError, match=r"lost_s is -1; expected a finite number, 0 or more"):
+    with pytest.raises(
+        ValueError, match=r"lost_track_buffer_s is -1; expected a finite number, 0 or more"
+    ):
         TrackerSettings(lost_track_buffer_s=-1.0)
+    with pytest.raises(ValueError, match=r"duplicate_oks is 1\.5; expected 0\.\.1"):
+        TrackerSettings(duplicate_oks=1.5)
+    with pytest.raises(ValueError, match=r"minimum_consecutive_frames is 0, minimum_similarity"):
+        TrackerSettings(minimum_consecutive_frames=0)

@@ -1,1 +1,1 @@
-"""People told apart from frame to frame: who is who (association, tracks), where they will be, smooth joints."""
+"""Tracking of people: association of poses with tracks, motion, appearance and smoothing."""

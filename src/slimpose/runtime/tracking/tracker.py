@@ -1,4 +1,4 @@
-"""People of one camera, numbered: born, confirmed, carried on, lost, found again, ended."""
+"""Tracker of one camera: gives ids to poses and predicts boxes for the next frame."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ from slimpose.runtime.tracking.boxes import joint_extents, pairwise_oks, pose_qu
 from slimpose.runtime.tracking.tracks import DEFAULT_TRACKER, Track, TrackerSettings, TrackState
 from slimpose.skeleton import Skeleton
 
-_LEAST_RUNS_MISSED = 4
-"""How often in a row the detector must miss a person before its patience can end."""
-_NEW_RUNS_MISSED = 2
-_OVERLAPPED_IOU = 0.1
-_LOST_HANDICAP = 0.8
-"""What a lost track's likeness counts for against the others', whose place is surer; it fades with time."""
-_LEAST_OF_LOST = 0.2
-"""A lost track would rather stay lost than take a pose that it prefers less than this."""
-_FALLEN = 0.6
-"""A pose worse than this share of the track's usual quality worries."""
+_MIN_MISSED_DETECTIONS = 4
+"""A track is not lost for missing detections before the detector missed it this often in a row."""
+_NEW_MISSED_DETECTIONS = 2
+"""An unconfirmed track is dropped when the detector missed it this often in a row."""
+_OVERLAP_IOU = 0.1
+"""Tracks with boxes of more IoU overlap: the histograms must agree."""
+_LOST_FACTOR = 0.8
+"""Factor on a lost track's similarity, since its position is less certain; it falls with time."""
+_MIN_LOST_SIMILARITY = 0.2
+"""Least weighted similarity of a pose that ends a loss."""
+_QUALITY_DROP = 0.6
+"""A pose under this fraction of the track's usual quality requests the detector."""
 
 
 class Origin(enum.IntEnum):
-    """Why a box was looked at; of two poses of one person a lower one is kept before a guess."""
+    """Source of a pose's box. Of duplicate poses, coasted ones are dropped first."""
 
     DETECTED = 0
-    """The detector gave it in this frame."""
-    CARRIED = 1
-    """Somebody followed should be there."""
-    GUESSED = 2
-    """Somebody lost might be there again."""
+    """A detection in this frame."""
+    TRACKED = 1
+    """The expected box of a tracked person."""
+    COASTED = 2
+    """The expected box of a lost person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExpectedPeople:
-    """Where people should be: boxes (n, 4), the scores they were last detected with (n,), and why (n,)."""
+    """Expected boxes (n, 4), the scores of their last detections (n,) and their origins (n,)."""
 
     boxes_image: Boxes
     box_scores: PersonScores
@@ -56,63 +58,71 @@ class ExpectedPeople:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Seen:
-    """A frame's poses with all that choosing among them needs, a row a pose."""
+class _Observations:
+    """The poses of a frame with the data for the association, a row per pose."""
 
     poses: Poses
     origins: Int64[np.ndarray, " n"]
     quality: Float32[np.ndarray, " n"]
-    colors: Float32[np.ndarray, "n bins"]
+    histograms: Float32[np.ndarray, "n bins"]
     timestamp_s: float
 
 
 class Tracker:
-    """Numbers the people of one camera.
+    """Gives ids to the people of one camera.
 
-    Alone, on the poses of any detector: ``tracker.update(poses, timestamp_s)`` for each frame. With
-    ``expected`` the boxes in between come from the tracks themselves.
+    Works on the poses of any detector: call ``update`` for each frame. To skip the detector in some
+    frames, run the pose model on the boxes from ``expected``.
 
     Args:
-        skeleton: Of all poses.
-        rules: When tracks are born, lost and ended.
-        numbers: Where new people's ids come from; 1, 2, 3, ... by default. Several cameras share
-            one.
+        skeleton: Skeleton of all poses.
+        settings: When tracks are started, lost and ended.
+        new_ids: Source of the ids of new people, default 1, 2, 3, ...; cameras may share one.
+
+    Attributes:
+        needs_detection: Whether the next frame should be detected: in the last one a person was
+            lost or fitted much worse than usual.
+
+    >>> from slimpose.skeleton import COCO17
+    >>> tracker = Tracker(COCO17)
+    >>> tracker.update(Poses.empty(COCO17), timestamp_s=0.0).ids.tolist()
+    []
     """
 
     def __init__(
         self,
         skeleton: Skeleton,
         *,
-        rules: TrackerSettings = DEFAULT_TRACKER,
-        numbers: Iterator[int] | None = None,
+        settings: TrackerSettings = DEFAULT_TRACKER,
+        new_ids: Iterator[int] | None = None,
     ) -> None:
         self.skeleton = skeleton
-        self.rules = rules
-        self._numbers = itertools.count(1) if numbers is None else numbers
+        self.settings = settings
+        self._new_ids = itertools.count(1) if new_ids is None else new_ids
         self._tracks: list[Track] = []
         self._now_s: float | None = None
-        self.worried = False
-        """Whether somebody was lost, or seen much worse than usual, in the last frame: ask the detector."""
+        self.needs_detection = False
 
     def __len__(self) -> int:
-        """How many tracks are kept, the lost and the unconfirmed included."""
+        """Number of tracks, including lost and unconfirmed ones."""
         return len(self._tracks)
 
     def expected(self, timestamp_s: float, size: Size) -> ExpectedPeople:
-        """Return the boxes, cut at the picture's border, where the followed and the just lost should be."""
+        """Return the expected boxes of tracked and recently lost people, clipped to the image."""
         limit = np.array([size.width, size.height] * 2, np.float32) - np.float32(0.5)
         boxes, scores, origins = [], [], []
-        for track in self._remembered(timestamp_s):
+        for track in self._current_tracks(timestamp_s):
             lost = track.state == TrackState.LOST
             if lost and (
-                track.only_detected or timestamp_s - track.last_matched_s > self.rules.coast_s
+                track.requires_detection
+                or timestamp_s - track.last_matched_s > self.settings.coast_s
             ):
                 continue
-            box = np.clip(track.box_ahead(timestamp_s), np.float32(-0.5), limit)
+            box = np.clip(track.expected_box(timestamp_s), np.float32(-0.5), limit)
             if (box[2:] - box[:2] >= MIN_BOX_PX).all():
                 boxes.append(box)
                 scores.append(track.box_score)
-                origins.append(Origin.GUESSED if lost else Origin.CARRIED)
+                origins.append(Origin.COASTED if lost else Origin.TRACKED)
         return ExpectedPeople(
             boxes_image=np.array(boxes, np.float32).reshape(-1, 4),
             box_scores=np.array(scores, np.float32),
@@ -128,57 +138,58 @@ class Tracker:
         origins: Int64[np.ndarray, " n"] | None = None,
         detector_ran: bool = True,
     ) -> Poses:
-        """Return the people of a frame whom the tracker is sure of, with their ids, the lowest first.
+        """Return the confirmed people of a frame with their ids, sorted by id.
 
         Args:
-            poses: Everything found; one person may be in it twice.
-            timestamp_s: The frame's; must be over the last one's.
-            image: The frame; with it colors help to know returning people again.
-            origins: An ``Origin`` a pose; by default the detector gave all.
-            detector_ran: Whether the detector saw this frame.
+            poses: All poses of the frame; duplicates are allowed.
+            timestamp_s: Time of the frame; must be over that of the last frame.
+            image: The frame. With it colors help to recognize people who return.
+            origins: The ``Origin`` of each pose; by default all boxes are detections.
+            detector_ran: Whether the detector ran on this frame.
 
         Raises:
-            ValueError: If the time does not advance, or a pose's skeleton or number of origins is
-                another.
+            ValueError: If the time does not increase, the skeleton is another, or the number of
+                origins is not that of the poses.
         """
         origins = np.full(len(poses), Origin.DETECTED, np.int64) if origins is None else origins
         self._check(poses, timestamp_s, origins)
-        starts = self._now_s is None or timestamp_s - self._now_s > self.rules.lost_track_buffer_s
-        self._now_s, self.worried = timestamp_s, False
-        self._tracks = self._remembered(timestamp_s)
-        colors = np.zeros((len(poses), BINS), np.float32)
+        buffer_s = self.settings.lost_track_buffer_s
+        is_first_frame = self._now_s is None or timestamp_s - self._now_s > buffer_s
+        self._now_s, self.needs_detection = timestamp_s, False
+        self._tracks = self._current_tracks(timestamp_s)
+        histograms = np.zeros((len(poses), BINS), np.float32)
         if image is not None:
-            colors = torso_histograms(image, poses.boxes_image)
-        seen = _Seen(
+            histograms = torso_histograms(image, poses.boxes_image)
+        observed = _Observations(
             poses=poses,
             origins=origins,
             quality=pose_quality(poses.scores),
-            colors=colors,
+            histograms=histograms,
             timestamp_s=timestamp_s,
         )
-        kept, detected = self._kept(seen)
-        pairs = self._pairs(seen, kept)
+        rows, detected = self._without_duplicates(observed)
+        pairs = self._associate(observed, rows)
         for track, row in pairs:
-            self._carry_on(track, seen, row, detected=row in detected)
-        shown = {row: track for track, row in pairs if track.state == TrackState.FOLLOWED}
+            self._update_track(track, observed, row, is_detected=row in detected)
+        confirmed = {row: track for track, row in pairs if track.state == TrackState.TRACKED}
         if detector_ran:
-            self._hear_detector(timestamp_s)
-        self._lose_and_end({id(track) for track, _ in pairs}, timestamp_s, image)
-        taken = {row for _, row in pairs}
-        for row in sorted(kept):
-            if row not in taken and origins[row] == Origin.DETECTED:
-                track = self._born(seen, row, first_frame=starts)
-                if track.state == TrackState.FOLLOWED:
-                    shown[row] = track
-        rows = sorted(shown, key=lambda row: shown[row].number)
-        return chosen_rows(poses, rows, [shown[row].number for row in rows])
+            self._apply_detection(timestamp_s)
+        self._end_unmatched({id(track) for track, _ in pairs}, timestamp_s, image)
+        matched = {row for _, row in pairs}
+        for row in sorted(rows):
+            if row not in matched and origins[row] == Origin.DETECTED:
+                track = self._start(observed, row, is_first_frame=is_first_frame)
+                if track.state == TrackState.TRACKED:
+                    confirmed[row] = track
+        rows = sorted(confirmed, key=lambda row: confirmed[row].track_id)
+        return select_people(poses, rows, [confirmed[row].track_id for row in rows])
 
-    def _remembered(self, timestamp_s: float) -> list[Track]:
-        """The tracks that are not over by now: after a gap in the film, none."""
+    def _current_tracks(self, timestamp_s: float) -> list[Track]:
+        """The tracks whose buffer has not expired; after a gap in the video, none."""
         return [
             track
             for track in self._tracks
-            if timestamp_s - track.last_matched_s <= self.rules.lost_track_buffer_s
+            if timestamp_s - track.last_matched_s <= self.settings.lost_track_buffer_s
         ]
 
     def _check(self, poses: Poses, timestamp_s: float, origins: np.ndarray) -> None:
@@ -186,61 +197,65 @@ class Tracker:
             raise ValueError(f"the time is {timestamp_s}; expected a finite number of seconds")
         if self._now_s is not None and timestamp_s <= self._now_s:
             raise ValueError(
-                f"the time went from {self._now_s:g} s to {timestamp_s:g} s; expected it to advance"
+                f"the time went from {self._now_s:g} s to {timestamp_s:g} s; "
+                "expected it to increase"
             )
         if poses.skeleton.joints != self.skeleton.joints:
             raise ValueError(
-                f"poses are of skeleton {poses.skeleton.name!r}; this tracker's is {self.skeleton.name!r}"
+                f"the poses have skeleton {poses.skeleton.name!r}; "
+                f"expected this tracker's {self.skeleton.name!r}"
             )
         if origins.shape != (len(poses),):
             raise ValueError(
-                f"origins have shape {origins.shape}; expected ({len(poses)},), one a pose"
+                f"origins have shape {origins.shape}; expected ({len(poses)},), one per pose"
             )
 
-    def _kept(self, seen: _Seen) -> tuple[list[int], set[int]]:
-        """The rows to go on with, good enough and nobody twice, and those of them whom the detector saw."""
-        guessed = seen.origins == Origin.GUESSED
-        extents = joint_extents(seen.poses.points_image, seen.poses.scores)
-        fit = np.diagonal(geometry.box_iou(seen.poses.boxes_image, extents))
-        alike = pairwise_oks(seen.poses.points_image, seen.poses.scores, self.skeleton)
-        floor = np.where(guessed, self.rules.confident_quality, self.rules.minimum_quality)
-        sound = np.isfinite(seen.poses.points_image).all(axis=(1, 2)) & (seen.quality >= floor)
+    def _without_duplicates(self, observed: _Observations) -> tuple[list[int], set[int]]:
+        """Drop poor poses and duplicates; return the remaining rows and which were detected.
+
+        A row counts as detected if it or one of its duplicates is a detection.
+        """
+        poses, settings = observed.poses, self.settings
+        coasted = observed.origins == Origin.COASTED
+        extents = joint_extents(poses.points_image, poses.scores)
+        box_fit = np.diagonal(geometry.box_iou(poses.boxes_image, extents))
+        oks = pairwise_oks(poses.points_image, poses.scores, self.skeleton)
+        minimum = np.where(coasted, settings.confident_quality, settings.minimum_quality)
+        valid = np.isfinite(poses.points_image).all(axis=(1, 2)) & (observed.quality >= minimum)
         kept: list[int] = []
         detected: set[int] = set()
-        for row in np.lexsort((-seen.quality * fit, guessed)):
-            if not sound[row]:
+        for row in np.lexsort((-observed.quality * box_fit, coasted)):
+            if not valid[row]:
                 continue
-            same = next(
-                (better for better in kept if alike[row, better] > self.rules.duplicate_oks), None
-            )
-            if same is None:
+            duplicates = (other for other in kept if oks[row, other] > settings.duplicate_oks)
+            duplicate = next(duplicates, None)
+            if duplicate is None:
                 kept.append(int(row))
-            if seen.origins[row] == Origin.DETECTED:
-                detected.add(int(row) if same is None else same)
+            if observed.origins[row] == Origin.DETECTED:
+                detected.add(int(row) if duplicate is None else duplicate)
         return kept, detected
 
-    def _pairs(self, seen: _Seen, kept: list[int]) -> list[tuple[Track, int]]:
-        """Who is who: the known choose together, the lost with a handicap; the new among the poses that are left."""
+    def _associate(self, observed: _Observations, rows: list[int]) -> list[tuple[Track, int]]:
+        """Match tracks and poses: confirmed tracks first, then new tracks with the other poses."""
         pairs: list[tuple[Track, int]] = []
-        free = kept
         for new in (False, True):
             tracks = [track for track in self._tracks if (track.state == TrackState.NEW) == new]
-            if not tracks or not free:
+            if not tracks or not rows:
                 continue
-            found = assign(self._preference(tracks, seen, free), 1e-3)
-            pairs += [(tracks[a], free[b]) for a, b in found]
-            taken = {free[b] for _, b in found}
-            free = [row for row in free if row not in taken]
+            matches = assign(self._weighted_similarity(tracks, observed, rows), 1e-3)
+            pairs += [(tracks[a], rows[b]) for a, b in matches]
+            matched = {rows[b] for _, b in matches}
+            rows = [row for row in rows if row not in matched]
         return pairs
 
-    def _preference(
-        self, tracks: list[Track], seen: _Seen, rows: list[int]
+    def _weighted_similarity(
+        self, tracks: list[Track], observed: _Observations, rows: list[int]
     ) -> Float32[np.ndarray, "a b"]:
-        """How much tracks want poses: their likeness, less for other clothes and for the lost; 0: nobody of theirs."""
-        now_s, poses = seen.timestamp_s, seen.poses
-        boxes = np.stack([track.box_ahead(now_s) for track in tracks])
+        """Similarity of tracks and poses, lower for other colors and lost tracks; 0: no match."""
+        now_s, poses = observed.timestamp_s, observed.poses
+        boxes = np.stack([track.expected_box(now_s) for track in tracks])
         similarity = pose_similarity(
-            np.stack([track.points_ahead(now_s) for track in tracks]),
+            np.stack([track.expected_points(now_s) for track in tracks]),
             np.stack([track.scores for track in tracks]),
             boxes,
             poses.points_image[rows],
@@ -248,112 +263,117 @@ class Tracker:
             poses.boxes_image[rows],
             self.skeleton,
             position_variance_a=np.array(
-                [track.motion.variance_ahead(now_s - track.seen_s) for track in tracks], np.float32
+                [track.position_variance(now_s) for track in tracks], np.float32
             ),
         )
-        similarity[similarity < self.rules.minimum_similarity] = 0
-        likeness = histogram_similarity(
-            np.stack([track.torso_histogram for track in tracks]), seen.colors[rows]
+        similarity[similarity < self.settings.minimum_similarity] = 0
+        appearance = histogram_similarity(
+            np.stack([track.torso_histogram for track in tracks]), observed.histograms[rows]
         )
-        preference = similarity * np.exp(-self.rules.appearance_weight * (1 - likeness))
-        # Where people overlap, poses slip from one to the other little by little; clothes do not.
+        similarity = similarity * np.exp(-self.settings.appearance_weight * (1 - appearance))
+        # Where people overlap, poses drift from one to the other; their clothing does not.
         others = np.where(np.eye(len(tracks), dtype=bool), 0, geometry.box_iou(boxes, boxes))
-        overlapped = others.max(axis=1, keepdims=True) > _OVERLAPPED_IOU
-        preference[overlapped & (likeness < self.rules.minimum_appearance_similarity)] = 0
-        lost = np.array([track.state == TrackState.LOST for track in tracks])
-        if lost.any():
-            unseen_s = now_s - np.array([track.last_matched_s for track in tracks])
-            handicap = np.where(
-                lost,
-                _LOST_HANDICAP * np.exp(-unseen_s / max(self.rules.lost_track_buffer_s, 1e-6)),
-                1,
-            )
-            preference = preference * handicap[:, None]
-            undetected = seen.origins[rows] != Origin.DETECTED
-            doubtful = undetected & (seen.quality[rows] < self.rules.confident_quality)
-            only_detected = np.array([track.only_detected for track in tracks])[:, None]
-            never = only_detected & undetected | doubtful | (preference < _LEAST_OF_LOST)
-            preference[lost[:, None] & never] = 0
-        return preference.astype(np.float32)
+        overlaps = others.max(axis=1, keepdims=True) > _OVERLAP_IOU
+        similarity[overlaps & (appearance < self.settings.minimum_appearance_similarity)] = 0
+        return self._penalize_lost(similarity, tracks, observed, rows).astype(np.float32)
 
-    def _carry_on(self, track: Track, seen: _Seen, row: int, *, detected: bool) -> None:
-        quality = float(seen.quality[row])
-        if track.state == TrackState.FOLLOWED and quality < _FALLEN * track.quality:
-            self.worried = True
+    def _penalize_lost(
+        self, similarity: np.ndarray, tracks: list[Track], observed: _Observations, rows: list[int]
+    ) -> np.ndarray:
+        """Lower the similarity of lost tracks with time; 0 where a pose may not end the loss."""
+        lost = np.array([track.state == TrackState.LOST for track in tracks])
+        if not lost.any():
+            return similarity
+        lost_s = observed.timestamp_s - np.array([track.last_matched_s for track in tracks])
+        decay = np.exp(-lost_s / max(self.settings.lost_track_buffer_s, 1e-6))
+        similarity = similarity * np.where(lost, _LOST_FACTOR * decay, 1)[:, None]
+        undetected = observed.origins[rows] != Origin.DETECTED
+        unconfident = observed.quality[rows] < self.settings.confident_quality
+        required = np.array([track.requires_detection for track in tracks])[:, None]
+        excluded = undetected & (required | unconfident) | (similarity < _MIN_LOST_SIMILARITY)
+        similarity[lost[:, None] & excluded] = 0
+        return similarity
+
+    def _update_track(
+        self, track: Track, observed: _Observations, row: int, *, is_detected: bool
+    ) -> None:
+        quality = float(observed.quality[row])
+        if track.state == TrackState.TRACKED and quality < _QUALITY_DROP * track.quality:
+            self.needs_detection = True
         track.update(
-            seen.poses,
+            observed.poses,
             row,
             quality=quality,
-            colors=seen.colors[row],
-            timestamp_s=seen.timestamp_s,
-            box_detected=bool(seen.origins[row] == Origin.DETECTED),
-            detected=detected,
+            histogram=observed.histograms[row],
+            timestamp_s=observed.timestamp_s,
+            is_box_detected=bool(observed.origins[row] == Origin.DETECTED),
+            is_detected=is_detected,
         )
-        sure = quality >= self.rules.confident_quality or track.detections > 1
         if track.state == TrackState.LOST:
-            track.state = TrackState.FOLLOWED
+            track.state = TrackState.TRACKED
         elif (
             track.state == TrackState.NEW
-            and track.frames >= self.rules.minimum_consecutive_frames
-            and sure
+            and track.frames >= self.settings.minimum_consecutive_frames
+            and (quality >= self.settings.confident_quality or track.detections > 1)
         ):
             self._confirm(track)
 
     def _confirm(self, track: Track) -> None:
-        track.state, track.number = TrackState.FOLLOWED, next(self._numbers)
+        track.state, track.track_id = TrackState.TRACKED, next(self._new_ids)
 
-    def _hear_detector(self, timestamp_s: float) -> None:
-        """Whom the detector has not seen for long is lost until it does, however good the pose."""
+    def _apply_detection(self, timestamp_s: float) -> None:
+        """Lose tracks that the detector has missed for too long, however good their poses are."""
         for track in self._tracks:
-            if track.detected_s == timestamp_s:
+            if track.last_detected_s == timestamp_s:
                 continue
-            track.runs_missed += 1
-            patience_s = self.rules.unconfirmed_buffer_s * (
-                3 if track.quality >= self.rules.confident_quality else 1
-            )
-            over = (
-                timestamp_s - track.detected_s > patience_s
-                and track.runs_missed >= _LEAST_RUNS_MISSED
-            )
-            if over and track.state == TrackState.FOLLOWED:
-                track.state, track.only_detected = TrackState.LOST, True
+            track.missed_detections += 1
+            is_confident = track.quality >= self.settings.confident_quality
+            buffer_s = self.settings.unconfirmed_buffer_s * (3 if is_confident else 1)
+            if (
+                track.state == TrackState.TRACKED
+                and timestamp_s - track.last_detected_s > buffer_s
+                and track.missed_detections >= _MIN_MISSED_DETECTIONS
+            ):
+                track.state, track.requires_detection = TrackState.LOST, True
 
-    def _lose_and_end(self, seen: set[int], timestamp_s: float, image: Image | None) -> None:
-        """Whom the frame does not show is lost; the new are dropped, and the lost who have left the picture."""
-        staying = []
+    def _end_unmatched(self, matched: set[int], timestamp_s: float, image: Image | None) -> None:
+        """Lose unmatched tracks; end unconfirmed ones and lost ones that have left the image."""
+        kept = []
         for track in self._tracks:
-            unseen = id(track) not in seen
-            if track.state == TrackState.NEW and (unseen or track.runs_missed >= _NEW_RUNS_MISSED):
+            is_unmatched = id(track) not in matched
+            if track.state == TrackState.NEW and (
+                is_unmatched or track.missed_detections >= _NEW_MISSED_DETECTIONS
+            ):
                 continue
-            if unseen and track.state == TrackState.FOLLOWED:
-                track.state, self.worried = TrackState.LOST, True
-            if track.state == TrackState.LOST:
-                x, y = track.box_ahead(timestamp_s).reshape(2, 2).mean(axis=0)
-                if image is not None and not (0 <= x < image.shape[1] and 0 <= y < image.shape[0]):
+            if is_unmatched and track.state == TrackState.TRACKED:
+                track.state, self.needs_detection = TrackState.LOST, True
+            if track.state == TrackState.LOST and image is not None:
+                x, y = track.expected_box(timestamp_s).reshape(2, 2).mean(axis=0)
+                if not (0 <= x < image.shape[1] and 0 <= y < image.shape[0]):
                     continue
-            staying.append(track)
-        self._tracks = staying
+            kept.append(track)
+        self._tracks = kept
 
-    def _born(self, seen: _Seen, row: int, *, first_frame: bool) -> Track:
-        """A new track; in the first frame of all, or after a gap, a sure person needs no confirmation."""
-        quality = float(seen.quality[row])
+    def _start(self, observed: _Observations, row: int, *, is_first_frame: bool) -> Track:
+        """Start a track; in the first frame, or after a gap, confident poses are confirmed."""
+        quality = float(observed.quality[row])
         track = Track.start(
-            seen.poses,
+            observed.poses,
             row,
             quality=quality,
-            colors=seen.colors[row],
-            timestamp_s=seen.timestamp_s,
+            histogram=observed.histograms[row],
+            timestamp_s=observed.timestamp_s,
         )
-        if self.rules.minimum_consecutive_frames == 1 or (
-            first_frame and quality >= self.rules.confident_quality
+        if self.settings.minimum_consecutive_frames == 1 or (
+            is_first_frame and quality >= self.settings.confident_quality
         ):
             self._confirm(track)
         self._tracks.append(track)
         return track
 
 
-def chosen_rows(poses: Poses, rows: list[int], ids: list[int]) -> Poses:
-    """Return these people only, with these ids."""
+def select_people(poses: Poses, rows: list[int], ids: list[int]) -> Poses:
+    """Return the people in these rows with these ids."""
     return dataclasses.replace(
         poses,
         points_image=poses.points_image[rows],
