@@ -41,9 +41,9 @@ from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.pipeline import Pipeline, load
-from slimpose.runtime.tracking.assignment import assign
-from slimpose.runtime.tracking.smoothing import PoseSmoother
-from slimpose.runtime.tracking.tracker import Tracker, select_people
+from slimpose.tracking.assignment import assign
+from slimpose.tracking.smoothing import PoseSmoother
+from slimpose.tracking.tracker import Tracker, select_people
 
 MIN_VISIBLE = 0.25
 COCO_AREA = 0.51  # share of the box area: the mean of COCO's people

@@ -1,4 +1,4 @@
-"""What several test files share: one hypothesis profile, small COCO files written on the spot, a folder to train on."""
+"""Shared fixtures: one hypothesis profile and small COCO files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_coco(tmp_path: Path) -> Callable[[Any], Path]:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: sums in one order, and no threads that wait for each other on tiny nets."""
+    """Run PyTorch on one thread: reproducible sums, no waiting threads for tiny networks."""
     import torch
 
     threads = torch.get_num_threads()

@@ -29,6 +29,8 @@ CellAlignment = Literal["centers", "multiples", "corners"]
 """
 BOX_PADDING = 1.25
 """Scale of a person's crop relative to the box (SimpleBaseline's value, widely used since)."""
+MIN_BOX_PX = 4.0
+"""Boxes with a shorter side are dropped: too few pixels for a pose."""
 
 
 def check_boxes(boxes_image: Boxes) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from slimpose.arrays import Size
-from slimpose.runtime.detector import MIN_BOX_PX, Detector
+from slimpose.geometry import MIN_BOX_PX
+from slimpose.runtime.detector import Detector
 from slimpose.runtime.session import Session
 from synthetic_models import CANVAS, dot_image, write_detector_model
 

@@ -10,7 +10,7 @@ CocoDocument = dict[str, Any]
 
 
 def coco_document() -> CocoDocument:
-    """One picture of 64x48 pixels (width x height) with one person whose 17 joints are all visible."""
+    """Return one image of 64x48 pixels (width x height) with one person, all 17 joints visible."""
     keypoints = [value for joint in range(17) for value in (12.0 + joint, 10.0 + joint, 2)]
     return {
         "images": [{"id": 7, "file_name": "street.png", "height": 48, "width": 64}],

@@ -112,9 +112,8 @@ def export(
 def _check_format(out: Path, *, is_onnx: bool, precision: str, heatmaps: bool) -> None:
     """Raise ValueError unless the suffix, precision and outputs fit together."""
     if not (is_onnx or out.suffix.lower() in FILE_SUFFIXES):
-        raise ValueError(
-            f"--out is {out}; expected a name that ends in .onnx, {', '.join(files.ending for files in NATIVE_FILES.values())}"
-        )
+        endings = ", ".join(files.ending for files in NATIVE_FILES.values())
+        raise ValueError(f"--out is {out}; expected a name that ends in .onnx, {endings}")
     if is_onnx and precision != "fp32":
         raise ValueError(
             f"ONNX files are exported in fp32; use slimpose quantize --precision {precision} "

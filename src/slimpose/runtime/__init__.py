@@ -1,1 +1,1 @@
-"""Everything a user's machine runs: images in, poses out, with ONNX Runtime and OpenCV, never PyTorch."""
+"""Models run on images and videos: detector, estimator, pipeline, follower. Never PyTorch."""

@@ -280,6 +280,7 @@ def run_trial(
 
 
 def open_choice(path: Path, threads: int | None, choice: BackendChoice) -> Session:
+    """Open a model file with the chosen backend and precision."""
     return Session(path, threads=threads, backend=choice.backend, precision=choice.precision)
 
 

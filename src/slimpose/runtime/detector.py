@@ -13,8 +13,6 @@ from slimpose.runtime.session import Session
 SCORE_THRESHOLD = 0.3
 NMS_IOU_THRESHOLD = 0.6
 """Written to a detector's file unless its card has others."""
-MIN_BOX_PX = 4.0
-"""Boxes with a shorter side are dropped: too few pixels for a pose."""
 
 
 def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou_threshold: float) -> list[int]:
@@ -51,7 +49,7 @@ def decode_boxes(
     limits = np.array([image.shape[1], image.shape[0]], np.float32) - 0.5
     boxes = np.clip(corners, np.float32(-0.5), limits).reshape(-1, 4).astype(np.float32)
     scores = scores[likely]
-    large = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PX).all(axis=1)
+    large = (boxes[:, 2:] - boxes[:, :2] >= geometry.MIN_BOX_PX).all(axis=1)
     boxes, scores = boxes[large], scores[large]
     kept = box_nms(boxes, scores, iou_threshold=iou_threshold)
     return boxes[kept], scores[kept]

@@ -18,11 +18,11 @@ from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.timing import StageTimes
-from slimpose.runtime.tracking.assignment import assign
-from slimpose.runtime.tracking.motion_gate import MotionGate
-from slimpose.runtime.tracking.smoothing import DEFAULT_ONE_EURO, OneEuroSettings, PoseSmoother
-from slimpose.runtime.tracking.tracker import ExpectedPeople, Origin, Tracker
-from slimpose.runtime.tracking.tracks import DEFAULT_TRACKER, TrackerSettings
+from slimpose.tracking.assignment import assign
+from slimpose.tracking.motion_gate import MotionGate
+from slimpose.tracking.smoothing import DEFAULT_ONE_EURO, OneEuroSettings, PoseSmoother
+from slimpose.tracking.tracker import ExpectedPeople, Origin, Tracker
+from slimpose.tracking.tracks import DEFAULT_TRACKER, TrackerSettings
 
 STAGES = ("detect", "crop", "pose", "track")
 _SAME_BOX_IOU = 0.5

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from slimpose.arrays import Size
 from slimpose.poses import Poses
-from slimpose.runtime.tracking.tracker import Origin, Tracker
-from slimpose.runtime.tracking.tracks import TrackerSettings
 from slimpose.skeleton import COCO17, Skeleton
+from slimpose.tracking.tracker import Origin, Tracker
+from slimpose.tracking.tracks import TrackerSettings
 from walkers import person, poses_of
 
 FPS = 10.0

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from slimpose.poses import Poses
-from slimpose.runtime.tracking.association import pose_similarity
 from slimpose.skeleton import COCO17
+from slimpose.tracking.association import pose_similarity
 from walkers import poses_of
 
 

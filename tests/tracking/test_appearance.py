@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slimpose.runtime.tracking.appearance import BINS, histogram_similarity, torso_histograms
+from slimpose.tracking.appearance import BINS, histogram_similarity, torso_histograms
 from walkers import box
 
 

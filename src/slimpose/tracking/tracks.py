@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from slimpose.poses import NOT_TRACKED, Poses, person_scores
-from slimpose.runtime.tracking.boxes import fitted_box, person_size_px
-from slimpose.runtime.tracking.motion_model import MotionModel, fit_shift_scale
+from slimpose.tracking.boxes import fitted_box, person_size_px
+from slimpose.tracking.motion_model import MotionModel, fit_shift_scale
 
 
 class TrackState(enum.IntEnum):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimpose.runtime.tracking.assignment import assign
+from slimpose.tracking.assignment import assign
 
 
 def matrix(*rows: tuple[float, ...]) -> np.ndarray:

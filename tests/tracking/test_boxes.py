@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from slimpose.runtime.tracking.boxes import fitted_box, joint_extents, pairwise_oks, pose_quality
 from slimpose.skeleton import COCO17
+from slimpose.tracking.boxes import fitted_box, joint_extents, pairwise_oks, pose_quality
 from walkers import HEIGHT_PX, box, person, poses_of
 
 ALL = np.full(17, 0.8, np.float32)

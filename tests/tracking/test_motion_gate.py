@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slimpose.arrays import Size
-from slimpose.runtime.tracking.motion_gate import MotionGate
+from slimpose.tracking.motion_gate import MotionGate
 
 NO_BOXES = np.zeros((0, 4), np.float32)
 SIZES = [Size(240, 320), Size(1080, 1920), Size(45, 60)]

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from slimpose import geometry
-from slimpose.runtime.tracking.boxes import AREA_PER_BOX_AREA
 from slimpose.skeleton import Skeleton
+from slimpose.tracking.boxes import AREA_PER_BOX_AREA
 
 _MIRRORED_FACTOR = 0.9
 """Factor on the similarity of a pose that matches only with left and right swapped."""

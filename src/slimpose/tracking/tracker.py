@@ -14,14 +14,14 @@ from jaxtyping import Float32, Int64
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores, Size
+from slimpose.geometry import MIN_BOX_PX
 from slimpose.poses import Poses
-from slimpose.runtime.detector import MIN_BOX_PX
-from slimpose.runtime.tracking.appearance import BINS, histogram_similarity, torso_histograms
-from slimpose.runtime.tracking.assignment import assign
-from slimpose.runtime.tracking.association import pose_similarity
-from slimpose.runtime.tracking.boxes import joint_extents, pairwise_oks, pose_quality
-from slimpose.runtime.tracking.tracks import DEFAULT_TRACKER, Track, TrackerSettings, TrackState
 from slimpose.skeleton import Skeleton
+from slimpose.tracking.appearance import BINS, histogram_similarity, torso_histograms
+from slimpose.tracking.assignment import assign
+from slimpose.tracking.association import pose_similarity
+from slimpose.tracking.boxes import joint_extents, pairwise_oks, pose_quality
+from slimpose.tracking.tracks import DEFAULT_TRACKER, Track, TrackerSettings, TrackState
 
 _MIN_MISSED_DETECTIONS = 4
 """A track is not lost for missing detections before the detector missed it this often in a row."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimpose.runtime.tracking.motion_model import MotionModel, fit_shift_scale
+from slimpose.tracking.motion_model import MotionModel, fit_shift_scale
 from walkers import box, person
 
 ALL = np.full(17, 0.8, np.float32)

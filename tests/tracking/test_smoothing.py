@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimpose.runtime.tracking.smoothing import OneEuroSettings, PoseSmoother
+from slimpose.tracking.smoothing import OneEuroSettings, PoseSmoother
 from walkers import person, poses_of
 
 
