@@ -92,8 +92,9 @@ class NcnnGraph:
 def companion_paths(path: Path) -> tuple[Path, Path]:
     """Return the paths of weights and metadata that belong to a .ncnn.param file.
 
-    >>> [file.name for file in companion_paths(Path("net.ncnn.param"))]
-    ['net.ncnn.bin', 'net.ncnn.json']
+    >>> weights, metadata = companion_paths(Path("net.ncnn.param"))
+    >>> weights.name, metadata.name
+    ('net.ncnn.bin', 'net.ncnn.json')
     """
     stem = path.name.removesuffix(".param")
     return path.with_name(f"{stem}.bin"), path.with_name(f"{stem}.json")
