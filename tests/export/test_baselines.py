@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from run_main import run_main
 from slimpose.adapters.part_affinity import group_people
 from slimpose.arrays import Size
-from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
 from slimpose.export.torch_model import as_module
 from slimpose.network.baselines.net import BaselineNet, BaselineSpec, PartAffinityNet
@@ -21,6 +21,7 @@ from slimpose.runtime.session import Session
 from slimpose.skeleton import OPENPOSE18
 
 SIZE = Size(64, 64)
+UNTRAINED_OPENPOSE = ("lightweight-openpose", "--untrained", "--size", "64x96")
 
 
 def random_net_with_peaks(name: str) -> LoadedNetwork:
@@ -57,12 +58,8 @@ def test_file_agrees_with_pytorch_and_runs_in_the_runtime(name: str, tmp_path: P
 def test_published_weights_are_exported_with_their_alignment(tmp_path: Path) -> None:
     net = random_net_with_peaks("efficientpose-a").net
     path = tmp_path / "published.safetensors"
-    metadata = {
-        "task": "pose",
-        "net": net.spec.to_json(),
-        "start": "published weights x.pth",
-        "alignment": "multiples",
-    }
+    origin = {"start": "published weights x.pth", "alignment": "multiples"}
+    metadata = {"task": "pose", "net": net.spec.to_json(), **origin}
     save_checkpoint(path, net.state_dict(), metadata)
     out = tmp_path / "published.onnx"
     onnx_export.export(load_network(path), out, name="published", card={})
@@ -92,15 +89,9 @@ def assert_same(session: Session, net: nn.Module) -> None:
     np.testing.assert_allclose(heatmaps, expected, atol=1e-3)
 
 
-def _run(*words: object) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main(["export", *map(str, words)])
-    return int(str(exit_.value.code))
-
-
 def test_bottom_up_file_outputs_heatmaps_and_affinities(tmp_path: Path) -> None:
     out = tmp_path / "openpose.onnx"
-    assert _run("lightweight-openpose", "--untrained", "--size", "64x96", "--out", out) == 0
+    assert run_main("export", *UNTRAINED_OPENPOSE, "--out", out) == 0
     session = Session(out)
     assert (session.info.task, session.info.stride) == ("bottom-up", 8)
     assert session.info.card["start"] == "random weights, untrained"
@@ -117,7 +108,7 @@ def test_bottom_up_file_outputs_heatmaps_and_affinities(tmp_path: Path) -> None:
 
 def test_bottom_up_file_of_another_runtime_is_compared_by_its_maps(tmp_path: Path) -> None:
     out = tmp_path / "openpose.xml"
-    assert _run("lightweight-openpose", "--untrained", "--size", "64x96", "--out", out) == 0
+    assert run_main("export", *UNTRAINED_OPENPOSE, "--out", out) == 0
     images = onnx_export.smooth_noise_images(2, Size(64, 96))
     heatmaps, affinities = Session(out).run(images, ("heatmaps", "affinities"))
     maps = {"heatmaps": heatmaps, "affinities": affinities}
@@ -141,7 +132,7 @@ def test_bottom_up_file_of_another_runtime_is_compared_by_its_maps(tmp_path: Pat
 def test_invalid_weights_and_options_are_rejected(
     words: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run(*words, "--out", tmp_path / "x.onnx") == 2
+    assert run_main("export", *words, "--out", tmp_path / "x.onnx") == 2
     assert message in capsys.readouterr().err
 
 

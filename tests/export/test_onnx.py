@@ -11,11 +11,11 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from slimpose.cli.main import main
+from run_main import run_main
 from slimpose.export import onnx as onnx_export
 from slimpose.export.torch_model import as_module
+from slimpose.network.build import spec_from_json
 from slimpose.network.pose_net import PoseNet
-from slimpose.network.spec import NetSpec
 from slimpose.network.weights import load_network, save_checkpoint
 from tiny_training import SHALLOW as SPEC
 
@@ -62,7 +62,7 @@ def test_metadata_describes_the_model(exported: Path) -> None:
     metadata = session.get_modelmeta().custom_metadata_map
     expected = {"slimpose": "1", "task": "pose", "name": "small", "precision": "fp32"}
     assert {key: metadata[key] for key in expected} == expected
-    assert NetSpec.from_json(metadata["net"]) == SPEC
+    assert spec_from_json(metadata["net"]) == SPEC
     assert len(json.loads(metadata["skeleton"])["joints"]) == 17
     assert json.loads(metadata["card"]) == {"start": "random", "license": "Apache-2.0"}
     assert len(metadata["weights_sha256"]) == 64
@@ -87,7 +87,7 @@ def test_input_file_is_not_overwritten(
 ) -> None:
     file = tmp_path / "weights.safetensors"
     shutil.copy(weights, file)
-    assert run(*verb.split(), file, "--out", file) == 2
+    assert run_main(*verb.split(), file, "--out", file) == 2
     error = capsys.readouterr().err
     assert "--out" in error
     assert "is an input of this call; it would be overwritten" in error
@@ -97,15 +97,9 @@ def test_input_file_is_not_overwritten(
 def test_output_name_with_unknown_suffix_is_rejected(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("export", weights, "--out", tmp_path / "net.safetensors") == 2
+    assert run_main("export", weights, "--out", tmp_path / "net.safetensors") == 2
     assert (
         "expected a name that ends in .onnx, .xml, .tflite, .ncnn.param, .engine"
         in capsys.readouterr().err
     )
     assert not list(tmp_path.iterdir())
-
-
-def run(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(word) for word in words])
-    return int(str(ended.value.code))

@@ -36,10 +36,13 @@ def write_weights(path: Path, *, seed: int, spec: NetSpec = SPEC) -> Path:
     return path
 
 
+def write_runs(folder: Path, count: int) -> list[Path]:
+    seeds = range(1, count + 1)
+    return [write_weights(folder / f"run{seed}" / "best.safetensors", seed=seed) for seed in seeds]
+
+
 def test_every_weight_is_the_mean_over_the_files(tmp_path: Path) -> None:
-    files = [
-        write_weights(tmp_path / f"run{seed}" / "best.safetensors", seed=seed) for seed in (1, 2, 3)
-    ]
+    files = write_runs(tmp_path, 3)
     assert average(files, out=tmp_path / "mean.safetensors") == 0
     mean = load_network(tmp_path / "mean.safetensors")
     parts = [load_network(file).net.state_dict() for file in files]
@@ -49,9 +52,7 @@ def test_every_weight_is_the_mean_over_the_files(tmp_path: Path) -> None:
 
 
 def test_metadata_lists_the_sources_without_their_results(tmp_path: Path) -> None:
-    files = [
-        write_weights(tmp_path / f"run{seed}" / "best.safetensors", seed=seed) for seed in (1, 2)
-    ]
+    files = write_runs(tmp_path, 2)
     average(files, out=tmp_path / "mean.safetensors")
     metadata = read_metadata(tmp_path / "mean.safetensors")
     assert metadata.keys() == {"task", "net", "teacher", "start"}

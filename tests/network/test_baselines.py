@@ -13,8 +13,8 @@ import torch
 from timm.models.hrnet import HighResolutionNet
 from torch import Tensor, nn
 
+from run_main import run_main
 from slimpose.arrays import Size
-from slimpose.cli.main import main
 from slimpose.compare.published_results import ROWS, PublishedRow
 from slimpose.network.baselines.hrnet import Hrnet
 from slimpose.network.baselines.lightweight_openpose import LIMBS, LightweightOpenPose
@@ -104,9 +104,7 @@ def test_cost_verb_accepts_baselines(
     tool: float,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        main(["cost", *words, "--json"])
-    assert exit_.value.code == 0
+    assert run_main("cost", *words, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["params"] / 1e6 == pytest.approx(params_m, abs=0.05)
     assert found["gmac"] == pytest.approx(gmac, rel=0.01)

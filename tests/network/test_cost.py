@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from run_main import run_main
 from slimpose.arrays import Size
-from slimpose.cli.main import main
 from slimpose.network.cost import Cost, cost_for_example, cost_of, cost_of_spec
 from slimpose.network.detector_net import DetectorNet
 from slimpose.network.family import FAMILY, detector_of, family_spec
@@ -21,12 +21,6 @@ from slimpose.network.paper_tables import ROWS, PaperRow
 from slimpose.network.pose_net import PoseNet
 
 BY_ID = {row.id: row for row in ROWS}
-
-
-def _run(*words: str) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main(["cost", *words])
-    return int(str(exit_.value.code))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +216,7 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_verb_prints_one_network_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("b1", "--json") == 0
+    assert run_main("cost", "b1", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
         "name": "b1",
         "size": "256x192",
@@ -233,7 +227,7 @@ def test_verb_prints_one_network_as_json(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_verb_accepts_another_size(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("b1", "--size", "128x96", "--json") == 0
+    assert run_main("cost", "b1", "--size", "128x96", "--json") == 0
     cost = json.loads(capsys.readouterr().out)
     assert (cost["size"], cost["gmac"]) == ("128x96", 0.1399)
 
@@ -241,14 +235,14 @@ def test_verb_accepts_another_size(capsys: pytest.CaptureFixture[str]) -> None:
 def test_verb_counts_the_detector_with_the_same_encoder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert _run("mnv2", "--detector", "--size", "64x96", "--json") == 0
+    assert run_main("cost", "mnv2", "--detector", "--size", "64x96", "--json") == 0
     cost = json.loads(capsys.readouterr().out)
     expected = cost_of_spec(detector_of(family_spec("mnv2"), size=Size(64, 96)))
     assert (cost["name"], cost["params"]) == ("mnv2 detector", expected.params)
 
 
 def test_verb_prints_every_row_of_the_paper_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("--paper", "--json") == 0
+    assert run_main("cost", "--paper", "--json") == 0
     entries = json.loads(capsys.readouterr().out)
     assert [(entry["table"], entry["row"], entry["paper"]) for entry in entries] == [
         (row.table, row.row, row.gflops) for row in ROWS
@@ -259,7 +253,7 @@ def test_verb_prints_every_row_of_the_paper_as_json(capsys: pytest.CaptureFixtur
 
 
 def test_verb_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("mnv2") == 0
+    assert run_main("cost", "mnv2") == 0
     printed = capsys.readouterr().out
     assert all(part in printed for part in ("mnv2", "256x192", "1,878,593", "0.293"))
 
@@ -282,7 +276,7 @@ def test_verb_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_invalid_arguments_end_in_one_line_and_exit_code_two(
     words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run(*words) == 2
+    assert run_main("cost", *words) == 2
     printed = capsys.readouterr()
     assert message in printed.err
     assert printed.out == ""

@@ -36,15 +36,19 @@ def random_net(spec: NetSpec) -> PoseNet:
     return net
 
 
-def test_deeper_network_starts_with_the_parents_outputs() -> None:
-    parent, child = random_net(PARENT), random_net(DEEPER)
-    added = load_into_larger(child, parent.state_dict(), path=Path("parent"))
-    assert len(added) == 9  # 1, 2, 3, 4, 3, 3, 1 blocks become 1, 3, 5, 6, 5, 5, 1
+def assert_same_outputs_then_backpropagate(child: PoseNet, parent: PoseNet) -> None:
     crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         torch.testing.assert_close(child(crops), parent(crops))
     child.train()
     child(crops).square().sum().backward()
+
+
+def test_deeper_network_starts_with_the_parents_outputs() -> None:
+    parent, child = random_net(PARENT), random_net(DEEPER)
+    added = load_into_larger(child, parent.state_dict(), path=Path("parent"))
+    assert len(added) == 9  # 1, 2, 3, 4, 3, 3, 1 blocks become 1, 3, 5, 6, 5, 5, 1
+    assert_same_outputs_then_backpropagate(child, parent)
     norms = [
         module
         for module in child.get_submodule(added[0]).modules()
@@ -60,10 +64,7 @@ def test_network_with_summed_skips_starts_with_the_outputs_of_one_without() -> N
         "decoder.skips.0",
         "decoder.skips.1",
     ]
-    crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
-    with torch.no_grad():
-        torch.testing.assert_close(child(crops), parent(crops))
-    child(crops).square().sum().backward()
+    assert_same_outputs_then_backpropagate(child, parent)
     skips: Any = child.decoder.skips
     assert all(skip.weight.grad.abs().max() > 0 for skip in skips)  # they learn
     mixed = PoseNet(dataclasses.replace(PARENT, skip="concat"))

@@ -22,7 +22,6 @@ from slimpose.network.family import family_spec
 from slimpose.network.narrowing import hidden_layers
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.pruning import prune
-from slimpose.network.spec import NetSpec
 from slimpose.network.weights import load_checkpoint, read_metadata, save_checkpoint
 from slimpose.skeleton import COCO17
 from slimpose.train.recipe import RecipeOptions
@@ -95,7 +94,8 @@ def test_pruned_network_has_the_requested_cost_and_matches_its_spec(
     whole = cost_of(net, NET.size).gmac
     assert 0.63 * whole < cost_of(small, NET.size).gmac <= 0.7 * whole
     assert all(width % 8 == 0 for width in small.spec.inner_widths)
-    again = PoseNet(NetSpec.from_json(small.spec.to_json())).eval()
+    again = net_from_metadata({"net": small.spec.to_json()}).eval()
+    assert isinstance(again, PoseNet)
     again.load_state_dict(small.state_dict())
     torch.testing.assert_close(encoded(again, images), encoded(small, images))
     assert net.spec.inner_widths == ()  # the input network is unchanged
@@ -159,13 +159,8 @@ def test_pruned_file_can_be_trained_and_resumed(
 ) -> None:
     people = write_people(tmp_path)
     whole, small = tmp_path / "whole.safetensors", tmp_path / "small.safetensors"
-    metadata = {
-        "task": "pose",
-        "net": NET.to_json(),
-        "skeleton": COCO17.to_json(),
-        "start": "a test",
-    }
-    save_checkpoint(whole, net.state_dict(), metadata)
+    described = {"net": NET.to_json(), "skeleton": COCO17.to_json()}
+    save_checkpoint(whole, net.state_dict(), {"task": "pose", "start": "a test", **described})
     asked = 0.7 * cost_of_spec(NET).gmac
     prune_verb(whole, gmac=asked, images=tmp_path, annotations=people, out=small)
     assert "GMAC" in capsys.readouterr().out

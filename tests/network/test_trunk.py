@@ -86,44 +86,34 @@ def features(encoder: Encoder, batch: Tensor) -> Tensor:
         return encoder(batch.permute(0, 3, 1, 2).float())[-1]
 
 
-def test_imported_encoder_computes_the_graphs_features(tmp_path: Path) -> None:
-    original, imported = random_encoder(1), Encoder(SMALL).eval()
-    import_trunk(write_graph(folded(original), tmp_path / "trunk.onnx"), imported)
-    torch.testing.assert_close(
-        features(imported, crops(2)), features(original, crops(2)), atol=1e-3, rtol=1e-3
-    )
+HEAD = ("head", np.zeros((5, 7, 3, 3), np.float32), np.zeros(5, np.float32))
 
 
-def test_half_precision_weights_behind_a_cast_are_read(tmp_path: Path) -> None:
-    original, imported = random_encoder(2), Encoder(SMALL).eval()
-    import_trunk(write_graph(folded(original), tmp_path / "trunk.onnx", half=True), imported)
-    expected = features(original, crops(2))
-    torch.testing.assert_close(
-        features(imported, crops(2)), expected, atol=0.02 * float(expected.abs().max()), rtol=0.05
-    )
-
-
-def test_layers_after_the_trunk_are_ignored(tmp_path: Path) -> None:
-    original, imported = random_encoder(3), Encoder(SMALL).eval()
-    head = ("head", np.zeros((5, 7, 3, 3), np.float32), np.zeros(5, np.float32))
-    import_trunk(write_graph([*folded(original), head], tmp_path / "trunk.onnx"), imported)
-    torch.testing.assert_close(
-        features(imported, crops(1)), features(original, crops(1)), atol=1e-3, rtol=1e-3
-    )
-
-
-def test_unfolding_keeps_the_function_in_both_modes(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("half", "after"),
+    [(False, []), (True, []), (False, [HEAD])],
+    ids=["single precision", "half precision behind a cast", "layers after it are ignored"],
+)
+def test_imported_encoder_computes_the_graphs_features(
+    half: bool, after: list[tuple[str, np.ndarray, np.ndarray]], tmp_path: Path
 ) -> None:
+    original, imported = random_encoder(1), Encoder(SMALL).eval()
+    path = write_graph([*folded(original), *after], tmp_path / "trunk.onnx", half=half)
+    import_trunk(path, imported)
+    expected = features(original, crops(2))
+    atol, rtol = (0.02 * float(expected.abs().max()), 0.05) if half else (1e-3, 1e-3)
+    torch.testing.assert_close(features(imported, crops(2)), expected, atol=atol, rtol=rtol)
+
+
+def test_unfolding_keeps_the_function_in_both_modes(tmp_path: Path) -> None:
     original, imported = random_encoder(4), Encoder(SMALL).eval()
     import_trunk(write_graph(folded(original), tmp_path / "trunk.onnx"), imported)
     batch = crops(16)
     before = features(imported, batch)
     spread = float(before.std())
     in_training_before = features(imported.train(), batch)
-    import_trunk(
-        tmp_path / "trunk.onnx", imported
-    )  # that forward pass moved the running statistics
+    # That forward pass moved the running statistics.
+    import_trunk(tmp_path / "trunk.onnx", imported)
     unfold_batch_norm(imported, [batch[:8], batch[8:]])
     assert imported.training  # as before
     torch.testing.assert_close(

@@ -127,24 +127,14 @@ class TensorRt:
             ),
         )
 
-    def _set_shape(
-        self,
-        name: str,
-        minimum: tuple[int, ...],
-        optimum: tuple[int, ...],
-        maximum: tuple[int, ...],
-    ) -> None:
-        self.build["profile"] = {name: [minimum, optimum, maximum]}
+    def _set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
+        self.build["profile"] = {name: list(shapes)}
 
     def _build(self, network: object, config: object) -> bytes | None:
         if len(self.build["profiles"]) != 1:
             return None
-        return (
-            HEADER
-            + json.dumps(self.build["profile"]).encode()
-            + b"\n"
-            + self.build["onnx"].SerializeToString()
-        )
+        profile = json.dumps(self.build["profile"]).encode()
+        return HEADER + profile + b"\n" + self.build["onnx"].SerializeToString()
 
     def Runtime(self, logger: object) -> Any:
         return SimpleNamespace(deserialize_cuda_engine=self._engine)

@@ -37,44 +37,32 @@ def _conv(
     return Sketch((1, channels, *size)).conv(out, channels, kernel, kind=kind, **attributes).model()
 
 
-def _kernel(target: Target, kind: str) -> Pair:
-    return _conv(kind, _parallel(target), (17, 1)), _conv(kind, _parallel(target), (16, 16))
-
-
-def _stride(target: Target, kind: str) -> Pair:
-    def model(stride: int) -> onnx.ModelProto:
-        return _conv(kind, _parallel(target), (9, 9), strides=[stride, stride])
-
-    return model(9), model(8)
-
-
-def _conv_padding(target: Target, kind: str) -> Pair:
-    return (
-        _conv(kind, _parallel(target), (3, 3), pads=[2, 2, 2, 3]),
-        _conv(kind, _parallel(target), (3, 3), pads=[2, 2, 2, 2]),
+def _convs(broken: dict[str, Any], valid: dict[str, Any], **common: Any) -> Case:
+    """Return two convolutions of as many channels as the target computes at once."""
+    return lambda target, kind: (
+        _conv(kind, _parallel(target), **common, **broken),
+        _conv(kind, _parallel(target), **common, **valid),
     )
 
 
 def _dilation(target: Target, kind: str) -> Pair:
-    most = 128 * _parallel(target)
-    return (
-        _conv(kind, most + _parallel(target), dilations=[2, 2], **_narrow(target, kind)),
-        _conv(kind, most, dilations=[2, 2], **_narrow(target, kind)),
-    )
+    return _channels(target, kind, 128 * _parallel(target), dilations=[2, 2])
 
 
-def _narrow(target: Target, kind: str) -> dict[str, Any]:
-    """Return few output channels, if they may differ, so that only one limit is tested."""
-    return {} if kind.startswith("depthwise") else {"out": _parallel(target)}
+def _channels(target: Target, kind: str, most: int, **attributes: Any) -> Pair:
+    """Return convolutions of too many and of ``most`` channels.
+
+    Output channels are few, if they may differ, so that only one limit is tested.
+    """
+    if not kind.startswith("depthwise"):
+        attributes["out"] = _parallel(target)
+    return _conv(kind, most + _parallel(target), **attributes), _conv(kind, most, **attributes)
 
 
 def _bank(target: Target, kind: str) -> Pair:
     """Return the case of the paper's figure 3: 5x5 kernels, 648 channels on B1024."""
     most = int(target.parameters["bank_depth"]) // 25 * _parallel(target)
-    return (
-        _conv(kind, most + _parallel(target), (5, 5), **_narrow(target, kind)),
-        _conv(kind, most, (5, 5), **_narrow(target, kind)),
-    )
+    return _channels(target, kind, most, kernel=(5, 5))
 
 
 def _in_channels(target: Target, kind: str) -> Pair:
@@ -91,43 +79,12 @@ def _out_channels(target: Target, kind: str) -> Pair:
 
 def _depthwise_kernel(target: Target, kind: str) -> Pair:
     most = 256 if _isa1(target) else 16
-    return (
-        _conv(kind, _parallel(target), (most + 1, 1), size=(300, 4)),
-        _conv(kind, _parallel(target), (most, 1), size=(300, 4)),
-    )
+    return _convs({"kernel": (most + 1, 1)}, {"kernel": (most, 1)}, size=(300, 4))(target, kind)
 
 
 def _depthwise_stride(target: Target, kind: str) -> Pair:
     most = 256 if _isa1(target) else 8
-    return (
-        _conv(kind, _parallel(target), strides=[most + 1, 1], size=(600, 4)),
-        _conv(kind, _parallel(target), strides=[most, 1], size=(600, 4)),
-    )
-
-
-def _deconv(
-    target: Target, kind: str, kernel: int, stride: int, pad: int, added: int = 0
-) -> onnx.ModelProto:
-    return _conv(
-        kind,
-        _parallel(target),
-        (kernel, kernel),
-        strides=[stride, stride],
-        pads=[pad] * 4,
-        output_padding=[added, added],
-    )
-
-
-def _deconv_padding(target: Target, kind: str) -> Pair:
-    return _deconv(target, kind, 4, 2, 4), _deconv(target, kind, 4, 2, 3)
-
-
-def _output_padding(target: Target, kind: str) -> Pair:
-    return _deconv(target, kind, 3, 2, 1, added=1), _deconv(target, kind, 4, 2, 1)
-
-
-def _deconv_stride(target: Target, kind: str) -> Pair:
-    return _deconv(target, kind, 2, 3, 0), _deconv(target, kind, 3, 3, 0)
+    return _convs({"strides": [most + 1, 1]}, {"strides": [most, 1]}, size=(600, 4))(target, kind)
 
 
 def _two_maps(
@@ -229,14 +186,12 @@ def _multiple(target: Target, kind: str) -> Pair:
     return model(multiple + 1), model(multiple)
 
 
-def _opset(target: Target, kind: str) -> Pair:
-    del kind
+def _opset(target: Target, _kind: str) -> Pair:
     latest = {"tensorrt-7": 11, "tensorrt-10": 24}[target.name]
     return Sketch(opset=latest + 1).node("Relu").model(), Sketch(opset=latest).node("Relu").model()
 
 
-def _bytes(target: Target, kind: str) -> Pair:
-    del target, kind
+def _bytes(_target: Target, _kind: str) -> Pair:
     first_transposed = Sketch((1, 16, 12, 3), kind=TensorProto.UINT8, opset=11)
     return (
         first_transposed.node("Transpose", perm=[0, 3, 1, 2])
@@ -246,8 +201,7 @@ def _bytes(target: Target, kind: str) -> Pair:
     )
 
 
-def _rank(target: Target, kind: str) -> Pair:
-    del target
+def _rank(_target: Target, kind: str) -> Pair:
     if kind in ("AveragePool", "MaxPool"):
         flat = Sketch((1, 8, 16), opset=11).node(kind, kernel_shape=[2]).model()
         return flat, Sketch(opset=11).node(kind, kernel_shape=[2, 2]).model()
@@ -255,17 +209,14 @@ def _rank(target: Target, kind: str) -> Pair:
     return one_layer(f"{word}-1d"), one_layer(word)
 
 
-def _pool_dilation(target: Target, kind: str) -> Pair:
-    del target
+def _pool_dilation(_target: Target, kind: str) -> Pair:
     return (
         _pool(kind, (2, 2), opset=19, dilations=[2, 2]),
         _pool(kind, (2, 2), opset=19, dilations=[1, 1]),
     )
 
 
-def _axes(target: Target, kind: str) -> Pair:
-    del target
-
+def _axes(_target: Target, kind: str) -> Pair:
     def model(*, constant: bool) -> onnx.ModelProto:
         sketch = Sketch((1, 8, 1, 16))
         axes = (
@@ -283,8 +234,7 @@ def _from_input(
 ) -> Case:
     """Return a model whose parameter is a graph input, and one whose parameter is constant."""
 
-    def case(target: Target, kind: str) -> Pair:
-        del target, kind
+    def case(_target: Target, _kind: str) -> Pair:
         sketch = Sketch(opset=11)
         parameter = sketch.input("parameter", shape)
         others = [sketch.constant([1.0] * 8) for _ in range(place - 1)]
@@ -300,8 +250,7 @@ def _instance_norm() -> onnx.ModelProto:
     ).model()
 
 
-def _slice_axes(target: Target, kind: str) -> Pair:
-    del target, kind
+def _slice_axes(_target: Target, _kind: str) -> Pair:
     sketch = Sketch(opset=11)
     starts, ends = sketch.constant([0], np.int64), sketch.constant([2], np.int64)
     axes = sketch.input("axes", (1,), TensorProto.INT64)
@@ -357,8 +306,7 @@ def _gather(indices: list[Any]) -> onnx.ModelProto:
     return sketch.node("Gather", "*", sketch.constant(indices, np.int64), axis=1).model()
 
 
-def _blocks(target: Target, kind: str) -> Pair:
-    del target
+def _blocks(_target: Target, kind: str) -> Pair:
     operator = "DepthToSpace" if kind.startswith("depth") else "SpaceToDepth"
     broken, valid = (Sketch().node(operator, blocksize=size).model() for size in (1, 2))
     return broken, valid
@@ -372,9 +320,8 @@ def _batch_norm(training: int) -> onnx.ModelProto:
     ).model()
 
 
-def _resize_mode(target: Target, kind: str) -> Pair:
+def _resize_mode(target: Target, _kind: str) -> Pair:
     """TensorRT 7 supports only asymmetric coordinates and opset 11."""
-    del kind
     if target.name == "tensorrt-7":
         valid = {"opset": 11, "coordinate_transformation_mode": "asymmetric"}
         return resize(mode="linear", opset=11), resize(mode="linear", **valid)
@@ -382,9 +329,9 @@ def _resize_mode(target: Target, kind: str) -> Pair:
 
 
 CASES: dict[str, Case] = {
-    "conv-kernel": _kernel,
-    "conv-stride": _stride,
-    "conv-padding": _conv_padding,
+    "conv-kernel": _convs({"kernel": (17, 1)}, {"kernel": (16, 16)}),
+    "conv-stride": _convs({"strides": [9, 9]}, {"strides": [8, 8]}, kernel=(9, 9)),
+    "conv-padding": _convs({"pads": [2, 2, 2, 3]}, {"pads": [2, 2, 2, 2]}, kernel=(3, 3)),
     "conv-dilation": _dilation,
     "weight-bank": _bank,
     "depthwise-bank": _bank,
@@ -392,9 +339,14 @@ CASES: dict[str, Case] = {
     "out-channels": _out_channels,
     "depthwise-kernel": _depthwise_kernel,
     "depthwise-stride": _depthwise_stride,
-    "deconv-padding": _deconv_padding,
-    "deconv-output-padding": _output_padding,
-    "deconv-stride": _deconv_stride,
+    "deconv-padding": _convs({"pads": [4] * 4}, {"pads": [3] * 4}, kernel=(4, 4), strides=[2, 2]),
+    "deconv-output-padding": _convs(
+        {"kernel": (3, 3), "output_padding": [1, 1]},
+        {"kernel": (4, 4)},
+        strides=[2, 2],
+        pads=[1] * 4,
+    ),
+    "deconv-stride": _convs({"kernel": (2, 2)}, {"kernel": (3, 3)}, strides=[3, 3]),
     "add-operands": _operands,
     "add-channels": _map_channels,
     "mul-operands": _operands,

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import tiny_training
+from slimpose.network.build import spec_from_json
 from slimpose.network.encoder import Encoder
 from slimpose.network.pose_net import PoseNet
-from slimpose.network.spec import NetSpec
 from slimpose.network.weights import load_checkpoint, load_into, save_checkpoint
 from slimpose.train.recipe import Recipe
 from slimpose.train.run import BEST, CHECKPOINT, METRICS, Progress, run
@@ -95,7 +95,7 @@ def test_run_leaves_only_its_three_files(uninterrupted: Path) -> None:
 
 def test_best_weights_have_metadata(uninterrupted: Path) -> None:
     best = load_checkpoint(uninterrupted / BEST)
-    assert NetSpec.from_json(best.metadata["net"]) == tiny_recipe().net
+    assert spec_from_json(best.metadata["net"]) == tiny_recipe().net
     assert best.metadata["recipe"] == tiny_recipe().to_json()
     assert "AP" in json.loads(best.metadata["figures"])
     load_into(PoseNet(tiny_training.NET), best.tensors, path=uninterrupted / BEST)

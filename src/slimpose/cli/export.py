@@ -97,9 +97,8 @@ def export(
             source, out, name=name, card=facts, images=crops, heatmaps=heatmaps
         )
     else:
-        drift = runtimes.convert(
-            source, out, name=name, card=facts, precision=precision, images=crops
-        )
+        options = onnx_export.FileOptions(name=name, card=facts, precision=precision, images=crops)
+        drift = runtimes.convert(source, out, options)
     reference = "PyTorch" if is_weights else weights
     compared_on = f"{len(crops)} people" if images is not None else "noise"
     print(

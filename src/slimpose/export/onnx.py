@@ -45,13 +45,28 @@ class ExportDrift:
     maps: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOptions:
+    """How a network is written to a runtime's file.
+
+    Attributes:
+        name: The model's name.
+        card: Facts for the metadata, in addition to those of the weights.
+        precision: One of the format's ``NativeFiles.precisions``.
+        images: uint8 (n, H, W, 3) to compare the file with its source on; INT8 also takes its
+            ranges from them.
+    """
+
+    name: str
+    card: Mapping[str, Any]
+    precision: str
+    images: Crops
+
+
 def to_onnx(loaded: LoadedNetwork, *, name: str, card: Mapping[str, Any]) -> onnx.ModelProto:
     """Return the graph of a network with its decoding and metadata; see ``export`` for the check.
 
-    Args:
-        loaded: The network.
-        name: The model's name.
-        card: Facts for the metadata in addition to those of the weights.
+    The card has facts for the metadata in addition to those of the weights.
     """
     example = torch.zeros(2, *loaded.spec.size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
@@ -111,19 +126,15 @@ def export(
     out: Path,
     *,
     name: str,
-    card: dict[str, Any],
+    card: Mapping[str, Any],
     images: Crops | None = None,
     heatmaps: bool = True,
 ) -> ExportDrift:
     """Export an ONNX file, compare it with PyTorch, and write it if they agree.
 
-    Args:
-        loaded: The network.
-        out: The file to write.
-        name: The model's name.
-        card: Facts for the metadata in addition to those of the weights: data, licenses.
-        images: Crops or images (n, H, W, 3) to compare on; smooth noise by default.
-        heatmaps: Whether a pose model also outputs its heatmaps, which flip tests need.
+    The card has facts for the metadata in addition to those of the weights: data, licenses. The
+    images (n, H, W, 3) to compare on are smooth noise by default. With ``heatmaps``, a pose model
+    also outputs its heatmaps, which flip tests need.
 
     Raises:
         RuntimeError: If the file's results differ from PyTorch's; nothing is written then.
@@ -140,12 +151,10 @@ def export(
     return drift
 
 
-def to_model_file(
-    source: LoadedNetwork | Path, path: Path, *, name: str, card: Mapping[str, Any], images: Crops
-) -> Path:
+def to_model_file(source: LoadedNetwork | Path, path: Path, options: FileOptions) -> Path:
     """Return the path of an ONNX file: ``source`` itself, or ``path`` after exporting to it."""
     if isinstance(source, LoadedNetwork):
-        export(source, path, name=name, card=dict(card), images=images)
+        export(source, path, name=options.name, card=options.card, images=options.images)
         return path
     return source
 
@@ -154,28 +163,21 @@ def compare_outputs(module: nn.Module, model: bytes, images: Crops) -> ExportDri
     """Run a torch module and an ONNX file on the same images; return the largest differences."""
     session = onnxruntime.InferenceSession(model, session_options(), providers=CPU)
     names = [output.name for output in session.get_outputs()]
-    onnx_outputs = dict(
-        zip(
-            names,
-            map(np.asarray, session.run(None, {session.get_inputs()[0].name: images})),
-            strict=True,
-        )
-    )
+    arrays = session.run(None, {session.get_inputs()[0].name: images})
+    exported = dict(zip(names, map(np.asarray, arrays), strict=True))
     with torch.inference_mode():
         outputs = [output.numpy() for output in module(torch.from_numpy(images))]
     tasks = {"points": "pose", "affinities": "bottom-up", "boxes": "detect"}
     task = next(task for output, task in tasks.items() if output in names)
-    return drift_of(dict(zip(output_names(task), outputs, strict=True)), onnx_outputs)
+    return drift_of(dict(zip(output_names(task), outputs, strict=True)), exported)
 
 
 def drift_of(
     reference: Mapping[str, np.ndarray], exported: Mapping[str, np.ndarray]
 ) -> ExportDrift:
-    """Return the largest differences between two models' outputs for the same images.
+    """Return the largest differences between two models' outputs, by name, for the same images.
 
-    Args:
-        reference: Outputs by name; those that ``exported`` lacks are not compared.
-        exported: The exported file's outputs.
+    Outputs that ``exported`` lacks are not compared.
     """
     if "affinities" in exported:
         differences = [np.abs(reference[name] - exported[name]).max() for name in exported]

@@ -54,11 +54,8 @@ def as_module(loaded: LoadedNetwork) -> nn.Module:
 def model_info(loaded: LoadedNetwork, *, name: str, card: Mapping[str, Any]) -> ModelInfo:
     """Return what an exported FP32 file says about itself.
 
-    Args:
-        loaded: The network.
-        name: The model's name.
-        card: Facts in addition to those of the weights; a detector's ``score_threshold`` and
-            ``nms_iou_threshold`` are taken from it.
+    The card has facts in addition to those of the weights; a detector's ``score_threshold`` and
+    ``nms_iou_threshold`` are taken from it.
     """
     metadata, is_detector = loaded.metadata, loaded.task == "detect"
     facts: dict[str, Any] = {

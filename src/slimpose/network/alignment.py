@@ -27,12 +27,9 @@ ALIGNMENTS: tuple[CellAlignment, ...] = get_args(CellAlignment)
 
 
 def align_heatmaps(heatmaps: Tensor, alignment: CellAlignment, *, stride: int) -> Tensor:
-    """Return heatmaps (n, J, h, w) with cells at ``centers``; h and w are at least 4.
+    """Return heatmaps (n, J, h, w) with cells at ``centers`` instead of ``alignment``.
 
-    Args:
-        heatmaps: With cells at ``alignment``.
-        alignment: Where the cells lie.
-        stride: Crop pixels per cell.
+    h and w are at least 4; ``stride`` is crop pixels per cell.
     """
     if alignment == "centers":
         return heatmaps

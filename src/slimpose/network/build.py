@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from slimpose.arrays import Size
 from slimpose.geometry import CellAlignment
@@ -29,11 +30,7 @@ BASELINES: dict[str, Spec] = {
 
 
 def spec_named(name: str, *, size: Size | None = None) -> Spec:
-    """Return the spec of a network of the family or a baseline.
-
-    Args:
-        name: Such as "mnv2" or "hrnet-w32".
-        size: Input size; the network's default if None.
+    """Return the spec of a network of the family or a baseline, at another input size if given.
 
     Raises:
         ValueError: If the name is unknown; lists the known names.
@@ -54,20 +51,22 @@ def spec_from_json(text: str) -> Spec:
         ValueError: If the text does not describe a spec.
     """
     try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
+        fields: dict[str, Any] = json.loads(text)
+        fields["size"] = Size(*fields["size"])
+        if "baseline" in fields:
+            return BaselineSpec(**fields)
+        fields["deconv_widths"] = tuple(fields["deconv_widths"])
+        fields["inner_widths"] = tuple(fields.get("inner_widths", ()))
+        return NetSpec(**fields)
+    except (TypeError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"metadata does not describe a slimpose network: {error}") from error
-    is_baseline = isinstance(fields, dict) and "baseline" in fields
-    return BaselineSpec.from_json(text) if is_baseline else NetSpec.from_json(text)
 
 
 def build(spec: Spec, *, alignment: CellAlignment = "centers") -> Net:
     """Return a network with random weights: a person detector if the spec has no joints.
 
-    Args:
-        spec: The network.
-        alignment: Where the heatmaps' cells lay when the weights were trained; the network's output
-            is at ``centers`` in any case.
+    ``alignment`` is where the heatmaps' cells lay when the weights were trained; the network's
+    output is at ``centers`` in any case.
     """
     if isinstance(spec, BaselineSpec):
         return BaselineNet(spec, alignment)

@@ -62,21 +62,17 @@ class Cost:
 
 
 def cost_of(module: nn.Module, size: Size) -> Cost:
-    """Return the cost of one crop for a network that takes crops (n, height, width, 3).
+    """Return the cost of one crop of ``size`` in pixels for a network that takes (n, H, W, 3).
 
-    Args:
-        module: It is not changed.
-        size: Height and width of the crop in pixels.
+    The module is not changed.
     """
     return cost_for_example(module, _crop(size))
 
 
 def cost_for_example(module: nn.Module, example: Tensor) -> Cost:
-    """Return the cost of one input for any module that takes one tensor.
+    """Return the cost of one input for any module that takes one tensor; it is not changed.
 
-    Args:
-        module: It is not changed.
-        example: Of shape (1, ...); only its shape and type matter.
+    Only the example's shape (1, ...) and type matter.
 
     Raises:
         ValueError: If the example is not a batch of one.
@@ -119,8 +115,8 @@ def _run(module: nn.Module, example: Tensor) -> Cost:
         nonlocal paper_params, macs, paper_macs
         if _is_counted(layer):
             paper_params += sum(parameter.numel() for parameter in layer.parameters())
-        macs += _macs(layer, inputs[0], output)
-        paper_macs += _paper_macs(layer, output)
+        macs += _macs(layer, inputs[0] if isinstance(layer, _TRANSPOSED) else output)
+        paper_macs += _macs(layer, output)
 
     for layer in module.modules():
         if isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)) or _is_counted(layer):
@@ -136,19 +132,9 @@ def _is_counted(layer: nn.Module) -> bool:
     return any(part in name for part in ("Conv", "BatchNorm", "Linear", *_COUNTED_BLOCKS))
 
 
-def _pixels(maps: Tensor) -> int:
-    return maps[0, 0].numel()
-
-
-def _macs(layer: nn.Module, input: Tensor, output: Tensor) -> int:
-    if isinstance(layer, _TRANSPOSED):
-        return layer.weight.numel() * _pixels(input)
-    return _paper_macs(layer, output)
-
-
-def _paper_macs(layer: nn.Module, output: Tensor) -> int:
+def _macs(layer: nn.Module, maps: Tensor) -> int:
     if isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED)):
-        return layer.weight.numel() * _pixels(output)
+        return layer.weight.numel() * maps[0, 0].numel()
     if isinstance(layer, nn.Linear):
-        return output.numel() * layer.in_features
+        return maps.numel() * layer.in_features
     return 0

@@ -10,7 +10,8 @@ from slimpose.network.spec import NetSpec
 _FINEST_SKIP_STRIDE = 8
 
 
-def _conv_norm(convolution: nn.Module, channels: int) -> nn.Sequential:
+def conv_norm(convolution: nn.Module, channels: int) -> nn.Sequential:
+    """Return a convolution followed by batch norm and ReLU."""
     return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
@@ -29,9 +30,7 @@ class Decoder(nn.Module):
         width = coarse_to_fine[0]
         self.head: nn.Module = nn.Identity()
         if spec.head_width:
-            self.head = _conv_norm(
-                nn.Conv2d(width, spec.head_width, 1, bias=False), spec.head_width
-            )
+            self.head = conv_norm(nn.Conv2d(width, spec.head_width, 1, bias=False), spec.head_width)
             width = spec.head_width
         self.skip = spec.skip
         self.deconvolutions = nn.ModuleList()
@@ -40,7 +39,7 @@ class Decoder(nn.Module):
             deconvolution = nn.ConvTranspose2d(
                 width, deconv_width, 4, stride=2, padding=1, bias=False
             )
-            self.deconvolutions.append(_conv_norm(deconvolution, deconv_width))
+            self.deconvolutions.append(conv_norm(deconvolution, deconv_width))
             width = deconv_width
             if (
                 spec.skip != "none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from slimpose.network.decoder import Decoder
+from slimpose.network.decoder import Decoder, conv_norm
 from slimpose.network.encoder import Encoder
 from slimpose.network.spec import NetSpec
 
@@ -50,11 +50,7 @@ class DetectorNet(nn.Module):
         self.decoder = Decoder(spec, self.encoder.channels)
         coarsest, width = self.encoder.channels[-1], self.decoder.channels
         self.context = nn.Sequential(_WideBlock(coarsest, 7), _WideBlock(coarsest, 7))
-        self.mix = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        )
+        self.mix = conv_norm(nn.Conv2d(width, width, 3, padding=1, bias=False), width)
         self.towards_score = _WideBlock(width, 5)
         self.towards_box = _WideBlock(width, 5)
         self.to_logit, self.to_edges = nn.Conv2d(width, 1, 1), nn.Conv2d(width, 4, 1)

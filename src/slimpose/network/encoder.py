@@ -86,13 +86,6 @@ class Encoder(nn.Module):
                 maps.append(features)
         return maps
 
-    def stem_module(self, count: int) -> nn.Module:
-        """Return the stem and the first ``count`` stages as a module, for ``FrozenStem``.
-
-        It takes pixels 0..255 as (n, H, W, 3) and returns what ``FrozenStem.maps_of`` does.
-        """
-        return _StemModule(self, count)
-
     def stages(self, count: int) -> list[nn.Module]:
         """Return the stem and the first ``count`` stages, for freezing; an empty list for 0.
 
@@ -112,12 +105,15 @@ class Encoder(nn.Module):
         ]
 
 
-class _StemModule(nn.Module):
+class StemModule(nn.Module):
+    """The stem and the first ``count`` stages of an encoder as a module, for ``FrozenStem``."""
+
     def __init__(self, encoder: Encoder, count: int) -> None:
         super().__init__()
         self._encoder, self._stages = encoder, encoder.stages(count)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Return what ``FrozenStem.maps_of`` does, from pixels 0..255 as (n, H, W, 3)."""
         encoder = self._encoder
         features = (pixels.permute(0, 3, 1, 2) - encoder.mean_pixel) / encoder.std_pixel
         stem, norm, *stages = self._stages

@@ -14,9 +14,7 @@ from slimpose.network.spec import NetSpec
 class PoseNet(nn.Module):
     """uint8 crops (n, H, W, 3) RGB to heatmaps (n, joints, H/stride, W/stride), peaks near 1.
 
-    Args:
-        spec: The network.
-        alignment: Where the heatmaps' cells lay when the weights were trained.
+    ``alignment`` is where the heatmaps' cells lay when the weights were trained.
     """
 
     def __init__(self, spec: NetSpec, alignment: CellAlignment = "centers") -> None:

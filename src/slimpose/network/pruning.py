@@ -111,10 +111,7 @@ def _sample_values(
 ) -> list[Tensor]:
     """Return the values (samples, channels) of modules at the same random positions per image.
 
-    Args:
-        net: Run on the images.
-        images: uint8 batches (n, H, W, 3).
-        modules: Modules of the network, and whether to sample their input (True) or output.
+    Of each module, the input is sampled if its flag is true, otherwise the output.
     """
     samples: list[list[Tensor]] = [[] for _ in modules]
 
@@ -184,9 +181,7 @@ def _covariance(centered: Tensor) -> Tensor:
 def _removal_order(hidden: Tensor, target: Tensor) -> tuple[list[int], list[float]]:
     """Return the channels in the order of removal, and the squared error per sample after each.
 
-    Args:
-        hidden: (samples, channels).
-        target: (samples, outputs), to be mixed linearly from ``hidden``.
+    The target (samples, outputs) is mixed linearly from the hidden values (samples, channels).
     """
     hidden, target = _center(hidden)[0], _center(target)[0]
     inverse = torch.linalg.inv(_covariance(hidden))

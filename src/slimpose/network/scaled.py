@@ -114,7 +114,8 @@ def stem_channels(spec: NetSpec) -> int:
     design = _design(spec)
     if design.fixed_stem and spec.round_to == 8:
         return design.stem
-    return _rounded(spec, design.stem * (1.0 if design.fixed_stem else spec.width_multiplier))
+    width = 1.0 if design.fixed_stem else spec.width_multiplier
+    return make_divisible(design.stem * width, spec.round_to)
 
 
 def blocks(spec: NetSpec) -> tuple[Block, ...]:
@@ -129,7 +130,8 @@ def blocks(spec: NetSpec) -> tuple[Block, ...]:
     for index, (stage, repeats) in enumerate(zip(design.stages, _repeats(spec), strict=True)):
         if index > _MAPS_AT[spec.encoder_stride]:
             break
-        out = _rounded(spec, stage.channels * spec.width_multiplier)
+        # To the nearest multiple, at most a tenth below, as in both papers' code.
+        out = make_divisible(stage.channels * spec.width_multiplier, spec.round_to)
         for repeat in range(repeats):
             result.append(
                 Block(
@@ -170,7 +172,9 @@ def build(spec: NetSpec, *, out_indices: tuple[int, ...]) -> nn.Module:
         num_features=1280,
         stem_size=stem_channels(spec),
         fix_stem=True,
-        round_chs_fn=lambda channels: _rounded(spec, channels * spec.width_multiplier),
+        round_chs_fn=lambda channels: make_divisible(
+            channels * spec.width_multiplier, spec.round_to
+        ),
         norm_layer=partial(nn.BatchNorm2d, eps=1e-3 if spec.encoder.startswith("tf_") else 1e-5),
         act_layer=nn.ReLU6,
         pad_type="same",
@@ -202,8 +206,3 @@ def _repeats(spec: NetSpec) -> list[int]:
         *(ceil(count * spec.depth_multiplier - 1e-9) for count in repeats[1:-1]),
         repeats[-1],
     ]
-
-
-def _rounded(spec: NetSpec, channels: float) -> int:
-    """Round to the nearest multiple, at most a tenth below, as in both papers' code."""
-    return make_divisible(channels, spec.round_to)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from slimpose.arrays import Size
 from slimpose.tasks import Task
@@ -94,19 +94,3 @@ class NetSpec:
     def to_json(self) -> str:
         """Return the spec as JSON, for a file's metadata."""
         return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> NetSpec:
-        """Parse a spec from ``to_json``.
-
-        Raises:
-            ValueError: If the text does not describe a spec.
-        """
-        try:
-            fields: dict[str, Any] = json.loads(text)
-            fields["size"] = Size(*fields["size"])
-            fields["deconv_widths"] = tuple(fields["deconv_widths"])
-            fields["inner_widths"] = tuple(fields.get("inner_widths", ()))
-            return cls(**fields)
-        except (TypeError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"metadata does not describe a slimpose network: {error}") from error

@@ -107,9 +107,8 @@ def unfold_batch_norm(encoder: Encoder, batches: Iterable[Tensor]) -> None:
     Each norm's mean and variance become those of its convolution's output; its weight and bias
     compensate for them, so that the encoder computes the same function.
 
-    Args:
-        encoder: After ``import_trunk``.
-        batches: uint8 crops (n, H, W, 3), a few hundred in total.
+    The encoder comes from ``import_trunk``; the batches are uint8 crops (n, H, W, 3), a few hundred
+    in total.
     """
     sums: dict[nn.Module, list[Tensor]] = {}
 

@@ -149,12 +149,7 @@ def load_network(path: Path) -> LoadedNetwork:
 
 
 def random_network(spec: Spec, *, task: Task | None = None) -> LoadedNetwork:
-    """Return a network with random weights, for measuring the speed of an untrained network.
-
-    Args:
-        spec: The network.
-        task: "pose", "detect" or "bottom-up"; that of the spec by default.
-    """
+    """Return a network with random weights, for measuring speed; the spec's task by default."""
     task = task or spec.task
     metadata = {"task": task, "net": spec.to_json(), "start": "random weights, untrained"}
     return LoadedNetwork(net=build(spec).eval(), spec=spec, task=task, metadata=metadata, sha256="")

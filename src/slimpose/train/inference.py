@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slimpose.network.encoder import Encoder, FrozenStem
+from slimpose.network.encoder import Encoder, FrozenStem, StemModule
 from slimpose.runtime.backends.base import BackendError
 from slimpose.runtime.backends.openvino import new_core, supported_precisions
 
@@ -94,7 +94,7 @@ def compile_frozen_stem(encoder: Encoder, stages: int) -> FrozenStem | None:
     """
     if not stages or next(encoder.parameters()).device.type != "cpu":
         return None
-    compiled = compile_module(copy.deepcopy(encoder.stem_module(stages)).eval())
+    compiled = compile_module(copy.deepcopy(StemModule(encoder, stages)).eval())
     if compiled is None:
         return None
     stem, _ = compiled

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from quantization_helpers import random_images
-from slimpose.cli.main import main
+from run_main import run_main
 from slimpose.export.quantization.graph import (
     network_of,
     read_float_model,
@@ -29,9 +29,7 @@ def run(folder: Path, out: Path, *options: object, model: Path | None = None) ->
     images = folder / "images"
     words = [model or folder / "small.onnx", "--calibration", images, "--threads", "1"]
     words += ["--annotations", images / "people.json", "--out", out, *options]
-    with pytest.raises(SystemExit) as stopped:
-        main(["quantize", *map(str, words)])
-    return int(stopped.value.code or 0)
+    return run_main("quantize", *words)
 
 
 def test_an_int8_file_stays_within_the_budget_and_records_how_it_was_made(

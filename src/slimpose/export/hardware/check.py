@@ -102,13 +102,10 @@ def check_layers(
     allowed: AbstractSet[str] = frozenset(),
     whole: bool = False,
 ) -> Report:
-    """Check every layer against the rules of a target.
+    """Check all layers of a model, including the one about the file, against a target's rules.
 
-    Args:
-        layers: All layers of a model, including the one about the file.
-        target: The hardware target.
-        allowed: Kinds or ONNX operators, unknown to the target, that are assumed to run on it.
-        whole: Count the layers around the network too.
+    ``allowed`` are kinds or ONNX operators, unknown to the target, that are assumed to run on it.
+    With ``whole``, the layers around the network are counted too.
     """
     verdicts = [check_layer(layer, target, allowed=allowed, whole=whole) for layer in layers]
     return Report(target=target, verdicts=tuple(verdicts))

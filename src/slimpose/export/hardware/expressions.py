@@ -18,25 +18,15 @@ _BINARY: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
-_COMPARE: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.In: lambda value, choices: value in choices,
-    ast.NotIn: lambda value, choices: value not in choices,
-}
-_SYMBOLS = {
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
-    ast.Eq: "==",
-    ast.NotEq: "!=",
-    ast.In: "in",
-    ast.NotIn: "not in",
+_COMPARE: dict[type[ast.AST], tuple[str, Callable[[Any, Any], bool]]] = {
+    ast.Lt: ("<", operator.lt),
+    ast.LtE: ("<=", operator.le),
+    ast.Gt: (">", operator.gt),
+    ast.GtE: (">=", operator.ge),
+    ast.Eq: ("==", operator.eq),
+    ast.NotEq: ("!=", operator.ne),
+    ast.In: ("in", lambda value, choices: value in choices),
+    ast.NotIn: ("not in", lambda value, choices: value not in choices),
 }
 _FUNCTIONS: dict[str, Callable[..., int]] = {
     "ceil_div": lambda value, by: -(-value // by),
@@ -138,7 +128,7 @@ def _explain(tree: ast.expr, facts: Mapping[str, Fact]) -> str:
     values = [_value(side, facts) for side in (tree.left, *tree.comparators)]
     text = str(_format(values[0]))
     for sign, value in zip(tree.ops, values[1:], strict=True):
-        text += f" {_SYMBOLS[type(sign)]} {_format(value)}"
+        text += f" {_COMPARE[type(sign)][0]} {_format(value)}"
     return f"{ast.unparse(tree)}: {text}"
 
 
@@ -149,31 +139,27 @@ def _format(value: object) -> object:
 
 
 def _check(tree: ast.AST, text: str) -> None:
-    children: list[ast.AST]
     match tree:
-        case ast.BoolOp(values=values):
-            children = list(values)
-        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
-            children = [operand]
-        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _BINARY:
-            children = [left, right]
-        case ast.Compare(left=left, ops=signs, comparators=right) if all(
-            type(sign) in _COMPARE for sign in signs
-        ):
-            children = [left, *right]
-        case ast.Tuple(elts=values):
-            children = list(values)
-        case ast.Call(func=ast.Name(id=name), args=values, keywords=[]) if name in _FUNCTIONS:
-            children = list(values)
-        case ast.Constant(value=int() | float() | str()) | ast.Name():
-            children = []
+        case ast.Constant(value=value):
+            allowed = isinstance(value, int | float | str)
+        case ast.UnaryOp(op=sign):
+            allowed = isinstance(sign, ast.Not | ast.USub)
+        case ast.BinOp(op=sign):
+            allowed = type(sign) in _BINARY
+        case ast.Compare(ops=signs):
+            allowed = all(type(sign) in _COMPARE for sign in signs)
+        case ast.Call(func=ast.Name(id=name), keywords=[]):
+            allowed = name in _FUNCTIONS
         case _:
-            raise ValueError(
-                f"{text!r} contains {ast.unparse(tree)!r}; "
-                "expected only arithmetic and comparisons of facts"
-            )
-    for child in children:
-        _check(child, text)
+            allowed = isinstance(tree, ast.BoolOp | ast.Tuple | ast.Name)
+    if not allowed:
+        raise ValueError(
+            f"{text!r} contains {ast.unparse(tree)!r}; "
+            "expected only arithmetic and comparisons of facts"
+        )
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.expr):
+            _check(child, text)
 
 
 def _value(tree: ast.AST, facts: Mapping[str, Fact]) -> Any:
@@ -190,7 +176,7 @@ def _value(tree: ast.AST, facts: Mapping[str, Fact]) -> Any:
             lower = _value(left, facts)
             for sign, side in zip(signs, rest, strict=True):
                 upper = _value(side, facts)
-                if not _COMPARE[type(sign)](lower, upper):
+                if not _COMPARE[type(sign)][1](lower, upper):
                     return False
                 lower = upper
             return True

@@ -64,8 +64,17 @@ DERIVED_KINDS = frozenset(
 )
 """Kinds that depend on parameters, or belong to patterns of several operators."""
 
+Description = tuple[str, dict[str, Fact], int]
+"""Kind, facts and multiply-adds of an operator."""
+_CONSTANT_INPUTS = {
+    **dict.fromkeys(("Slice", "Squeeze", "Unsqueeze"), "constant_axes"),
+    "PRelu": "constant_slope",
+    "InstanceNormalization": "constant_weights",
+}
+"""The fact that tells whether all inputs but the first are constant."""
 
-def describe(graph: OnnxGraph, node: Node) -> tuple[str, dict[str, Fact], int]:
+
+def describe(graph: OnnxGraph, node: Node) -> Description:
     """Return kind, facts and multiply-adds of one operator.
 
     Raises:
@@ -80,7 +89,7 @@ def describe(graph: OnnxGraph, node: Node) -> tuple[str, dict[str, Fact], int]:
         ) from error
 
 
-def _describe(graph: OnnxGraph, node: Node) -> tuple[str, dict[str, Fact], int]:
+def _describe(graph: OnnxGraph, node: Node) -> Description:
     facts = _common(graph, node)
     if node.operator in ("Conv", "ConvTranspose"):
         return _convolution(graph, node, facts)
@@ -139,7 +148,7 @@ def clip_bounds(graph: OnnxGraph, node: Node) -> tuple[float, float] | None:
 
 def scalar(graph: OnnxGraph, name: str) -> float | None:
     """Return the value of a constant of one element, otherwise None."""
-    value = graph.value(name)
+    value = graph.constants.get(name)
     return float(value.reshape(-1)[0]) if value is not None and value.size == 1 else None
 
 
@@ -165,9 +174,7 @@ def _common(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
     return facts
 
 
-def _convolution(
-    graph: OnnxGraph, node: Node, facts: dict[str, Fact]
-) -> tuple[str, dict[str, Fact], int]:
+def _convolution(graph: OnnxGraph, node: Node, facts: dict[str, Fact]) -> Description:
     transposed = node.operator == "ConvTranspose"
     name = "deconv" if transposed else "conv"
     weights, read = graph.shapes.get(node.inputs[1]), graph.shapes.get(node.inputs[0])
@@ -201,8 +208,7 @@ def _convolution(
 
 
 def _window(node: Node, kernel: Shape, read: Shape | None, *, transposed: bool) -> KernelWindow:
-    stride = _pair(node, "strides")
-    dilation = _pair(node, "dilations")
+    stride, dilation = _pair(node, "strides"), _pair(node, "dilations")
     size = (kernel[0], kernel[1])
     auto = _text(node.attributes.get("auto_pad", "NOTSET"))
     pads = Padding(*node.attributes.get("pads", (0, 0, 0, 0)))
@@ -234,9 +240,7 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _matrix(
-    graph: OnnxGraph, node: Node, facts: dict[str, Fact]
-) -> tuple[str, dict[str, Fact], int]:
+def _matrix(graph: OnnxGraph, node: Node, facts: dict[str, Fact]) -> Description:
     weights, written = graph.shapes.get(node.inputs[1]), graph.shapes.get(node.outputs[0])
     constant = node.inputs[1] in graph.constants
     macs = 0
@@ -271,7 +275,7 @@ def _is_spatial_mean(graph: OnnxGraph, node: Node) -> bool:
     axes: Any = node.attributes.get("axes")
     shape = graph.shapes.get(node.inputs[0])
     if axes is None and len(node.inputs) > 1:
-        axes = graph.value(node.inputs[1])
+        axes = graph.constants.get(node.inputs[1])
     if axes is None or shape is None or len(shape) != 4 or not node.attributes.get("keepdims", 1):
         return False
     return sorted(int(axis) % 4 for axis in np.asarray(axes).reshape(-1)) == [2, 3]
@@ -290,9 +294,7 @@ def _constant(graph: OnnxGraph, names: tuple[str, ...]) -> bool:
     return all(not name or name in graph.constants for name in names)
 
 
-def _resize(
-    graph: OnnxGraph, node: Node, facts: dict[str, Fact]
-) -> tuple[str, dict[str, Fact], int]:
+def _resize(graph: OnnxGraph, node: Node, facts: dict[str, Fact]) -> Description:
     mode = _text(node.attributes.get("mode", "nearest"))
     facts |= {
         "mode": mode,
@@ -312,7 +314,7 @@ def _pad(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
     facts["constant_pads"] = _constant(graph, node.inputs[1:])
     amounts = node.attributes.get("pads")
     if amounts is None and len(node.inputs) > 1:
-        amounts = graph.value(node.inputs[1])
+        amounts = graph.constants.get(node.inputs[1])
     if amounts is not None:
         ends = [int(amount) for amount in np.asarray(amounts).reshape(-1)]
         half = len(ends) // 2
@@ -331,11 +333,11 @@ def _pad(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
 def _others(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
     facts: dict[str, Fact] = {}
     attributes = node.attributes
-    if node.operator.startswith("Reduce") or node.operator in ("Squeeze", "Unsqueeze"):
-        facts["constant_axes"] = _constant(graph, node.inputs[1:])
-    elif node.operator == "Slice":
-        facts["constant_axes"] = _constant(graph, node.inputs[1:])
-        steps = graph.value(node.inputs[4]) if len(node.inputs) > 4 else np.ones(1)
+    fact = "constant_axes" if node.operator.startswith("Reduce") else ""
+    if fact := _CONSTANT_INPUTS.get(node.operator, fact):
+        facts[fact] = _constant(graph, node.inputs[1:])
+    if node.operator == "Slice":
+        steps = graph.constants.get(node.inputs[4]) if len(node.inputs) > 4 else np.ones(1)
         if steps is not None:
             facts["unit_steps"] = bool((steps == 1).all())
     elif node.operator == "TopK":
@@ -349,10 +351,6 @@ def _others(graph: OnnxGraph, node: Node) -> dict[str, Fact]:
         }
     elif node.operator == "BatchNormalization":
         facts["training_mode"] = int(attributes.get("training_mode", 0))
-    elif node.operator == "PRelu":
-        facts["constant_slope"] = _constant(graph, node.inputs[1:])
-    elif node.operator == "InstanceNormalization":
-        facts["constant_weights"] = _constant(graph, node.inputs[1:])
     elif (
         node.operator in ("Gather", "GatherElements", "GatherND")
         and (shape := graph.shapes.get(node.inputs[1])) is not None

@@ -55,13 +55,8 @@ def fit(
     Candidates: every encoder design at widths of 0.5 to 1.75 and depths of 0.5 to 2, with ReLU, no
     squeeze-and-excite, no dilation, the paper's decoder (head 40, deconvolutions 32), and channels
     in multiples of what the target computes at once.
-    Order: most inherited from the parent; then most balanced; then nearest to ``gmac``.
-
-    Args:
-        target: The hardware target.
-        gmac: Requested true multiply-adds, in 1e9.
-        parent: The network whose weights training may start from.
-        size: Input size.
+    Order: most inherited from the parent, whose weights training may start from; then most
+    balanced; then nearest to ``gmac``, true multiply-adds in 1e9.
 
     Raises:
         ValueError: If ``gmac`` is not positive.
@@ -73,10 +68,11 @@ def fit(
     distance = {spec: abs(count - gmac * 1e9) for spec, count in macs.items()}
     by_distance = sorted(macs, key=lambda spec: distance[spec])
     near = [spec for spec in by_distance if distance[spec] <= MACS_TOLERANCE * gmac * 1e9]
-    fitting = [spec for spec in near if _fits(spec, target)]
+    fitting = [spec for spec in near if not has_finding(layers_of_spec(spec), target)]
     if not fitting:
-        others = (spec for spec in by_distance[len(near) :] if _fits(spec, target))
-        fitting = list(islice(others, 1))
+        others = by_distance[len(near) :]
+        fits = (spec for spec in others if not has_finding(layers_of_spec(spec), target))
+        fitting = list(islice(fits, 1))
     if not fitting:
         raise RuntimeError(f"none of {len(macs)} networks fits {target.name} at {size}")
     weights = parent_layers(dataclasses.replace(parent, size=size))
@@ -93,10 +89,6 @@ def fit(
         candidates,
         key=lambda found: (-found.inherited, round(found.imbalance, 9), distance[found.spec]),
     )
-
-
-def _fits(spec: NetSpec, target: Target) -> bool:
-    return not has_finding(layers_of_spec(spec), target)
 
 
 def has_finding(layers: list[Layer], target: Target) -> bool:

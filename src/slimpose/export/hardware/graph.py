@@ -41,7 +41,6 @@ class OnnxGraph:
         shapes: Shapes of the tensors, where known.
         types: Element types of the tensors, such as ``float`` and ``uint8``.
         constants: Tensors that do not depend on the inputs; None if the value is not available.
-        inputs: Names of the graph's inputs.
         outputs: Names of the graph's outputs, without transparent operators.
         metadata: Metadata of the file.
         opset: Version of the standard operators.
@@ -51,7 +50,6 @@ class OnnxGraph:
     shapes: dict[str, Shape]
     types: dict[str, str]
     constants: dict[str, np.ndarray | None]
-    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     metadata: Mapping[str, str]
     opset: int
@@ -65,10 +63,6 @@ class OnnxGraph:
             for name in dict.fromkeys(node.inputs):
                 readers.setdefault(name, []).append(node)
         return readers
-
-    def value(self, name: str) -> np.ndarray | None:
-        """Return a constant's value, or None if it is not a constant or not available."""
-        return self.constants.get(name)
 
 
 def read_graph(
@@ -145,7 +139,6 @@ def graph_of(
         shapes=known,
         types={name: kind.lower() for name, kind in types.items() if kind != "UNDEFINED"},
         constants={tensor.name: _array(tensor) for tensor in graph.initializer},
-        inputs=tuple(tensor.name for tensor in graph.input if tensor.name not in initializers),
         outputs=tuple(tensor.name for tensor in graph.output),
         metadata={entry.key: entry.value for entry in model.metadata_props},
         opset=opsets.get("ai.onnx", 0),

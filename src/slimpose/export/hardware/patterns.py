@@ -40,10 +40,8 @@ class _Pattern:
 def layers_of(graph: OnnxGraph, *, until: Sequence[str] = ()) -> list[Layer]:
     """Return the layers; the first is about the file as a whole.
 
-    Args:
-        graph: The model.
-        until: Tensors at which the network ends; what follows is decoding. By default they follow
-            from the metadata of a slimpose file; other files are network as a whole.
+    The network ends at the tensors ``until``; what follows is decoding. By default they follow from
+    the metadata of a slimpose file; other files are network as a whole.
 
     Raises:
         ValueError: If no node computes a tensor of that name.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 from slimpose.export.hardware.check import Finding, LayerVerdict, Report
@@ -14,19 +16,15 @@ _MAX_LISTED = 6
 
 
 def format_report(report: Report, *, name: str, every_layer: bool = False) -> Iterator[str]:
-    """Yield lines of text: the counts, each finding with its layers, and optionally every layer.
+    """Yield lines of text: the counts, and each finding with its layers.
 
-    Args:
-        report: The verdicts.
-        name: Name of the model.
-        every_layer: List the layers that fit too, with the limits they keep.
+    With ``every_layer``, also list the layers that fit, with the limits they keep.
     """
     yield f"{name} on {report.target.name}: {report.target.title}"
     counted, stay = report.counted, sum(verdict.stays for verdict in report.counted)
-    yield (
-        f"{len(counted)} layers: {stay} fit, {len(counted) - stay} leave the accelerator"
-        + _advised(report)
-    )
+    advised = f"; {len(report.advised)} fit but waste capacity" if report.advised else ""
+    leaving = len(counted) - stay
+    yield f"{len(counted)} layers: {stay} fit, {leaving} leave the accelerator{advised}"
     share = report.macs_staying / report.macs if report.macs else 1.0
     yield (
         f"{report.macs / 1e9:.3f} GMAC: {report.macs_staying / 1e9:.3f} on the accelerator, "
@@ -52,6 +50,12 @@ def format_report(report: Report, *, name: str, every_layer: bool = False) -> It
 
 def report_json(report: Report, *, name: str) -> dict[str, Any]:
     """Return the report as JSON; each layer has the rules that it keeps and breaks."""
+    layers = [_layer_json(verdict) for verdict in report.verdicts]
+    return {**summary_json(report, name=name), "layers": layers}
+
+
+def summary_json(report: Report, *, name: str) -> dict[str, Any]:
+    """Return the report as JSON without its layers."""
     return {
         "model": name,
         "target": report.target.name,
@@ -63,7 +67,6 @@ def report_json(report: Report, *, name: str) -> dict[str, Any]:
         "macs": report.macs,
         "macs_on_the_accelerator": report.macs_staying,
         "pieces": _pieces(report.counted),
-        "layers": [_layer_json(verdict) for verdict in report.verdicts],
     }
 
 
@@ -73,22 +76,12 @@ def format_table(
     """Yield a Markdown table with one row per target and one column per model.
 
     A cell has layers on the accelerator/all, GMAC on the accelerator/all, and the number of pieces.
-
-    Args:
-        rows: Name of each target, and its reports in the order of the models.
-        names: Names of the models.
+    A row is the name of a target and its reports, in the order of the models' names.
     """
     yield "| target | " + " | ".join(names) + " |"
     yield "|---" * (len(names) + 1) + "|"
     for target, reports in rows:
         yield f"| {target} | " + " | ".join(_cell(report) for report in reports) + " |"
-
-
-def summary_json(report: Report, *, name: str) -> dict[str, Any]:
-    """Return the report as JSON without its layers."""
-    summary = report_json(report, name=name)
-    del summary["layers"]
-    return summary
 
 
 def format_shape(shape: Shape | None) -> str:
@@ -108,22 +101,13 @@ def summary_of(layer: Layer) -> str:
             if (facts[f"{name}_height"], facts[f"{name}_width"]) != (1, 1):
                 words.append(f"{name} {facts[f'{name}_height']}x{facts[f'{name}_width']}")
     maps = " + ".join(format_shape(shape) for shape in layer.inputs)
-    return ", ".join([" ".join(words), f"{maps} -> {format_shape(layer.output)}"]).removeprefix(
-        ", "
-    )
-
-
-def _advised(report: Report) -> str:
-    return f"; {len(report.advised)} fit but waste capacity" if report.advised else ""
+    shapes = f"{maps} -> {format_shape(layer.output)}"
+    return f"{' '.join(words)}, {shapes}" if words else shapes
 
 
 def _pieces(counted: Iterable[LayerVerdict]) -> int:
     """Count the runs of consecutive layers on the accelerator; each costs a transfer both ways."""
-    pieces, previous = 0, False
-    for verdict in counted:
-        pieces += verdict.stays and not previous
-        previous = verdict.stays
-    return pieces
+    return sum(stays for stays, _ in groupby(verdict.stays for verdict in counted))
 
 
 def _cell(report: Report) -> str:
@@ -205,10 +189,7 @@ def _layer_json(verdict: LayerVerdict) -> dict[str, Any]:
         "macs": layer.macs,
         "counts": verdict.counts,
         "verdict": verdict.status,
-        "breaks": [
-            {"rule": f.rule, "level": f.level, "why": f.why, "fix": f.fix, "source": f.source}
-            for f in verdict.findings
-        ],
+        "breaks": [asdict(finding) for finding in verdict.findings],
         "keeps": [
             {"rule": rule, "numbers": numbers, "source": source}
             for rule, numbers, source in verdict.met

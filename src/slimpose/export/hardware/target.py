@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,9 +22,8 @@ ANY_KIND = "*"
 MODEL_KIND = "model"
 """The kind that rules about the whole file apply to."""
 Level = Literal["leaves", "advice"]
-_KEYS = {"title", "aliases", "family", "extends", "parameters", "sources"} | {
-    *("runs", "refuses", "limits")
-}
+_KEYS = {"title", "aliases", "family", "extends", "parameters", "sources"}
+_KEYS |= {"runs", "refuses", "limits"}
 _RULE_KEYS = {"id", "on", "holds", "because", "fix", "source", "level"}
 
 
@@ -204,17 +204,12 @@ def _rule(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> R
 
 
 def _kinds(entry: Mapping[str, Any], file: Path) -> tuple[str, ...]:
+    kinds = {*KINDS.values(), *DERIVED_KINDS}
     for kind in entry["on"]:
-        if kind not in (
-            ANY_KIND,
-            MODEL_KIND,
-            *KINDS.values(),
-            *DERIVED_KINDS,
-        ) and not onnx.defs.has(kind):
+        if kind not in {ANY_KIND, MODEL_KIND} | kinds and not onnx.defs.has(kind):
             raise ValueError(
                 f"{file.name}: {entry.get('id', 'runs')} applies to {kind!r}, which is neither a "
-                "kind of layer nor an ONNX operator; the kinds are "
-                f"{', '.join(sorted({*KINDS.values(), *DERIVED_KINDS}))}"
+                f"kind of layer nor an ONNX operator; the kinds are {', '.join(sorted(kinds))}"
             )
     return tuple(entry["on"])
 
@@ -230,11 +225,7 @@ def _source(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) ->
 
 
 def _check_unique_ids(document: Mapping[str, Any], file: Path) -> None:
-    ids: Iterable[str] = [
-        entry.get("id", "") for part in ("refuses", "limits") for entry in document.get(part, ())
-    ]
-    known: set[str] = set()
-    for rule_id in ids:
-        if rule_id in known:
+    rules = [*document.get("refuses", ()), *document.get("limits", ())]
+    for rule_id, uses in Counter(rule.get("id", "") for rule in rules).items():
+        if uses > 1:
             raise ValueError(f"{file.name}: rule {rule_id!r} is defined twice")
-        known.add(rule_id)

@@ -65,15 +65,10 @@ class AccuracyBudgetError(RuntimeError):
 def quantize(
     path: Path, request: QuantizationRequest, out: Path, *, log: Log = lambda line: None
 ) -> QuantizationResult:
-    """Write a smaller file that loses at most ``max_ap_loss`` points of AP.
+    """Write a smaller file of an fp32 ONNX file that loses at most ``max_ap_loss`` points of AP.
 
-    The loss is measured on people that the file was not calibrated on.
-
-    Args:
-        path: The fp32 ONNX file.
-        request: How to quantize it.
-        out: The file to write.
-        log: Called with each line of progress.
+    The loss is measured on people that the file was not calibrated on; ``log`` gets each line of
+    progress.
 
     Raises:
         ValueError: If the model or the annotations are not suitable.
@@ -150,16 +145,9 @@ def _read_annotations(request: QuantizationRequest, info: ModelInfo) -> CocoFile
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """Conversions of one model, each measured against the accuracy budget.
+    """Conversions of one float model, each measured against the accuracy budget by ``ap_of``.
 
-    Attributes:
-        request: How to quantize it.
-        model: The float model.
-        parts: Its layers.
-        ap_of: Measures the AP of a file.
-        ap_float: AP of the float model.
-        folder: For temporary files.
-        log: Called with each line of progress.
+    ``folder`` is for temporary files; ``log`` is called with each line of progress.
     """
 
     request: QuantizationRequest
@@ -185,8 +173,7 @@ class _Attempt:
     def int8(self, images: Crops) -> tuple[Candidate, str]:
         """Return the INT8 model with the fewest float layers, and the method that made it.
 
-        Args:
-            images: The model's input for the calibration people.
+        The images are the model's input for the calibration people.
 
         Raises:
             AccuracyBudgetError: If even the most float layers lose too much.
@@ -202,12 +189,12 @@ class _Attempt:
         log(f"{len(parts.layers)} layers to round; ranges from {count} images:")
         chosen = rounding.choose(evaluation, folder=self.folder, log=log, scheme=scheme)
         method = f"{scheme.name}, {chosen.method}" + ", biases corrected" * bool(chosen.biases)
-        search = self._search(model, evaluation, chosen)
+        measures = (self._measure, self.ap_float, log)
+        search = FloatLayerSearch(model, evaluation, chosen, *measures)
         if request.sensitivity:
             search.layers_by_sensitivity()
         if request.fine_tuning_steps and search.loss(0) > request.max_ap_loss:
-            tuned = self._fine_tuned(model, evaluation, chosen)
-            search = self._search(*tuned)
+            search = FloatLayerSearch(*self._fine_tuned(model, evaluation, chosen), *measures)
             method += f", {request.fine_tuning_steps} steps of fine-tuning"
         best, losses = search.fewest(max_loss=request.max_ap_loss)
         if best is None:
@@ -218,18 +205,6 @@ class _Attempt:
         file = self.folder / "candidate.onnx"
         file.write_bytes(candidate.SerializeToString())
         return self.ap_of(file)
-
-    def _search(
-        self, model: onnx.ModelProto, evaluation: Evaluation, chosen: Rounding
-    ) -> FloatLayerSearch:
-        return FloatLayerSearch(
-            model=model,
-            evaluation=evaluation,
-            rounding=chosen,
-            ap_of=self._measure,
-            ap_float=self.ap_float,
-            log=self.log,
-        )
 
     def _fine_tuned(
         self, model: onnx.ModelProto, evaluation: Evaluation, chosen: Rounding

@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from slimpose.arrays import Crops
-from slimpose.export.quantization.graph import Runner, groups_of, with_outputs
+from slimpose.export.quantization.graph import groups_of, tensors_by_image
 
 _PASSES = 20
 _MAX_FACTOR = 1e3
@@ -28,24 +28,15 @@ def channel_peaks(
 ) -> dict[str, np.ndarray]:
     """Return the largest absolute value of each channel between two convolutions, by tensor.
 
-    Args:
-        network: The graph from pixels to maps.
-        images: uint8 (n, H, W, 3); the first _IMAGES are used.
-        threads: CPU threads; the runtime's choice by default.
+    Of a network from pixels to maps, on the first _IMAGES of uint8 images (n, H, W, 3).
     """
     pairs = _pairs(network, {entry.name: entry for entry in network.graph.initializer})
     names = [second.input[0] for _, second, _ in pairs]
-    if not names:
-        return {}
-    runner = Runner(with_outputs(network, names), threads=threads)
-    peaks = [np.zeros(1)] * len(names)
-    for row in range(min(len(images), _IMAGES)):
-        tensors = runner.outputs(images[row : row + 1])
-        peaks = [
-            np.maximum(peak, np.abs(tensor).max(axis=(0, 2, 3)))
-            for peak, tensor in zip(peaks, tensors, strict=True)
-        ]
-    return dict(zip(names, peaks, strict=True))
+    peaks = dict.fromkeys(names, np.zeros(1))
+    for tensors in tensors_by_image(network, names, images[:_IMAGES], threads=threads):
+        for name, tensor in tensors.items():
+            peaks[name] = np.maximum(peaks[name], np.abs(tensor).max(axis=(0, 2, 3)))
+    return peaks
 
 
 def equalize(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray]) -> onnx.ModelProto:
@@ -55,11 +46,7 @@ def equalize(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray]) -> onnx.Mo
     multiplied by, if nothing else reads it and at most a ReLU is between them. ReLU6 would clip
     elsewhere, so that nothing is scaled there. Dead channels, which are always 0 or are not used,
     are set to 0: training leaves them with weights of any size, and a single one would determine
-    the scale of the whole tensor.
-
-    Args:
-        model: The float graph.
-        peaks: Largest absolute value of its channels; see ``channel_peaks``.
+    the scale of the whole tensor. ``peaks`` are those of ``channel_peaks``.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

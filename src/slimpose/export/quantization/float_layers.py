@@ -24,7 +24,7 @@ class Candidate:
     ap: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class FloatLayerSearch:
     """Measures models in which the layers most sensitive to rounding stay in float.
 
@@ -75,8 +75,7 @@ class FloatLayerSearch:
     def fewest(self, *, max_loss: float) -> tuple[Candidate | None, dict[int, float]]:
         """Return the candidate with the fewest float layers, or None, and every loss measured.
 
-        Args:
-            max_loss: The accuracy budget, in points of AP.
+        The loss, in points of AP, is at most ``max_loss``.
         """
         most = int(MAX_FLOAT_SHARE * len(self.evaluation.parts.layers))
         count, losses = fewest_float_layers(self.loss, most=most, max_loss=max_loss)
@@ -102,11 +101,6 @@ def fewest_float_layers(
     0, 1, 2, 4, ... up to ``most`` are tried until one fits; then the interval below it is bisected.
     That finds the smallest where the loss falls with the count; where it does not quite, the one
     found still fits. The count is None if none fits.
-
-    Args:
-        loss_of: Measures a count.
-        most: The largest count.
-        max_loss: The accuracy budget.
 
     >>> fewest_float_layers(lambda count: 10.0 - count, most=8, max_loss=4.0)
     (6, {0: 10.0, 1: 9.0, 2: 8.0, 4: 6.0, 8: 2.0, 6: 4.0, 5: 5.0})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,6 +167,17 @@ class Runner:
         """Return every output, stacked over images."""
         each = [self.outputs(images[row : row + 1]) for row in range(len(images))]
         return [np.concatenate(output) for output in zip(*each, strict=True)]
+
+
+def tensors_by_image(
+    model: onnx.ModelProto, names: Sequence[str], images: Crops, *, threads: int | None
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield these tensors of a graph, by name, for one image after another."""
+    if not names:
+        return
+    runner = Runner(with_outputs(model, names), threads=threads)
+    for row in range(len(images)):
+        yield dict(zip(names, runner.outputs(images[row : row + 1]), strict=True))
 
 
 def relative_error(maps: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:

@@ -25,9 +25,8 @@ from slimpose.arrays import Crops
 from slimpose.export.quantization.graph import (
     PASSTHROUGH_OPS,
     GraphParts,
-    Runner,
     groups_of,
-    with_outputs,
+    tensors_by_image,
 )
 from slimpose.export.quantization.pixel_input import pixel_input, read_pixels, shift_into_bias
 from slimpose.export.quantization.schemes import AFFINE, Scheme, power_of_two, to_levels
@@ -58,14 +57,10 @@ class _ImageReader(CalibrationDataReader):
 def calibrate(network: onnx.ModelProto, images: Crops, *, method: str, folder: Path) -> TensorsData:
     """Return the value range of every tensor over the images.
 
-    ``minmax`` reads all images; the rules that need histograms read the first _HISTOGRAM_IMAGES,
-    because a tensor's histogram takes longer than computing the tensor.
-
-    Args:
-        network: The float graph from pixels to maps.
-        images: uint8 (n, H, W, 3), as the model gets them.
-        method: One of CALIBRATION_METHODS.
-        folder: For temporary files.
+    The network is the float graph from pixels to maps, the images are uint8 (n, H, W, 3), and the
+    method is one of CALIBRATION_METHODS. ``minmax`` reads all images; the rules that need
+    histograms read the first _HISTOGRAM_IMAGES, because a tensor's histogram takes longer than
+    computing the tensor. The folder is for temporary files.
     """
     kind, options = _METHODS[method]
     source = folder / "network.onnx"
@@ -104,11 +99,9 @@ def quantize_graph(
     pixels = pixel_input(copy, parts) if scheme.reads_pixels else None
     if pixels is not None and pixels.stem in layers:
         shift_into_bias(copy, pixels)
-        levels = {
-            "scale": np.array(pixels.scale, np.float32),
-            "zero_point": np.array(pixels.zero_point, np.uint8),
-        }
-        overrides[pixels.normalized] = [levels]
+        scale = np.array(pixels.scale, np.float32)
+        zero_point = np.array(pixels.zero_point, np.uint8)
+        overrides[pixels.normalized] = [{"scale": scale, "zero_point": zero_point}]
     quantizer = QDQQuantizer(
         copy,
         reduce_range=False,
@@ -156,14 +149,8 @@ def bias_corrected(
     """Return new biases by layer, which cancel the mean error of each channel from rounded weights.
 
     A channel's mean output shifts by the sum of its weights' rounding errors, each times the mean
-    of the input channel it multiplies (padding is treated as if it had that mean too).
-
-    Args:
-        model: The float graph.
-        ranges: Range of each tensor; weights do not depend on them.
-        parts: Its layers.
-        inputs_mean: Mean of each channel of each layer's input, by tensor; see ``channel_means``.
-        scheme: How weights are rounded.
+    of the input channel it multiplies (padding is treated as if it had that mean too): see
+    ``channel_means``. Rounded weights do not depend on the ranges.
 
     Source:
         Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
@@ -213,15 +200,11 @@ def channel_means(
 ) -> dict[str, np.ndarray]:
     """Return the mean of each channel of each convolution's input over the images, by tensor."""
     names = list(dict.fromkeys(node.input[0] for node in convolutions(network, layers)))
-    runner = Runner(with_outputs(network, names), threads=threads)
-    total = [np.zeros(1)] * len(names)
-    for row in range(len(images)):
-        tensors = runner.outputs(images[row : row + 1])
-        total = [
-            summed + tensor.mean(axis=(0, 2, 3))
-            for summed, tensor in zip(total, tensors, strict=True)
-        ]
-    return {name: values / len(images) for name, values in zip(names, total, strict=True)}
+    total = dict.fromkeys(names, np.zeros(1))
+    for tensors in tensors_by_image(network, names, images, threads=threads):
+        for name, tensor in tensors.items():
+            total[name] = total[name] + tensor.mean(axis=(0, 2, 3))
+    return {name: values / len(images) for name, values in total.items()}
 
 
 def _round_biases(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
@@ -251,13 +234,8 @@ def _round_maps(model: onnx.ModelProto, scales: Mapping[str, Any], maps: Sequenc
         raw = f"{name}_raw"
         for node in model.graph.node:
             node.output[:] = [raw if output == name else output for output in node.output]
-        _add_pair(
-            model,
-            raw,
-            name,
-            scale=scales[name][0]["scale"],
-            zero_point=scales[name][0]["zero_point"],
-        )
+        (pair,) = scales[name]
+        _add_pair(model, raw, name, scale=pair["scale"], zero_point=pair["zero_point"])
 
 
 def _add_pair(

@@ -105,11 +105,7 @@ def prepare(
 def choose(evaluation: Evaluation, *, folder: Path, log: Log, scheme: Scheme = AFFINE) -> Rounding:
     """Return the rule for ranges, with or without corrected biases, of the smallest error.
 
-    Args:
-        evaluation: The network and its images.
-        folder: For temporary files.
-        log: Called with the error of each rule.
-        scheme: How values become 8 bits.
+    The folder is for temporary files; ``log`` gets the error of each rule.
     """
     network, parts = evaluation.network, evaluation.parts
     tried: list[Rounding] = []

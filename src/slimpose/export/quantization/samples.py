@@ -48,14 +48,11 @@ def split(
 def people_counts(annotations: CocoFile, *, task: Task) -> dict[int, int]:
     """Return the number of people in each image that has any, without crowds."""
     if task == "pose":
-        return {
-            image_id: len(found.scores)
-            for image_id, found in ground_truth_boxes(annotations).items()
-        }
-    grouped = annotations.people_by_image()
+        boxes = ground_truth_boxes(annotations)
+        return {image_id: len(found.scores) for image_id, found in boxes.items()}
     counts = {
         image_id: sum(not person.is_crowd for person in people)
-        for image_id, people in grouped.items()
+        for image_id, people in annotations.people_by_image().items()
     }
     return {image_id: count for image_id, count in counts.items() if count}
 
@@ -67,14 +64,10 @@ def model_inputs(annotations: CocoFile, folder: Path, info: ModelInfo) -> Crops:
         ImageError: If an image is missing or damaged.
     """
     if info.task == "pose":
-        crops = [
-            crop_people(
-                read_image(folder / annotations.images[image_id].file_name),
-                found.boxes_image,
-                info.size,
-            )[0]
-            for image_id, found in ground_truth_boxes(annotations).items()
-        ]
+        crops: list[Crops] = []
+        for image_id, found in ground_truth_boxes(annotations).items():
+            image = read_image(folder / annotations.images[image_id].file_name)
+            crops.append(crop_people(image, found.boxes_image, info.size)[0])
         return np.concatenate(crops)
     images = (read_image(folder / image.file_name) for image in annotations.images.values())
     return np.stack([letterbox(image, info.size)[0] for image in images])

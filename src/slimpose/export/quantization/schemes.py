@@ -45,17 +45,8 @@ class Scheme:
     def options(
         self, model: onnx.ModelProto, ranges: TensorsData, layers: Iterable[onnx.NodeProto]
     ) -> dict[str, Any]:
-        """Return the options of ONNX Runtime's quantizer.
-
-        Args:
-            model: The float graph.
-            ranges: Range of each tensor.
-            layers: The nodes to quantize.
-        """
-        options: dict[str, Any] = {
-            "per_channel": not self.power_of_two,
-            "activation_qType": QuantType.QInt8 if self.symmetric else QuantType.QUInt8,
-        }
+        """Return the options of ONNX Runtime's quantizer for these layers of a float graph."""
+        kind, axis = QuantType.QInt8, self.deconvolution_axis
         extra: dict[str, Any] = {
             "QuantizeBias": self.rounds_biases,
             "AddQDQPairToWeight": self.own_pairs,
@@ -63,13 +54,7 @@ class Scheme:
             "TensorQuantOverrides": _powers_of_two(model, ranges, layers)
             if self.power_of_two
             else {
-                node.input[1]: [
-                    {
-                        "quant_type": QuantType.QInt8,
-                        "axis": self.deconvolution_axis,
-                        "symmetric": True,
-                    }
-                ]
+                node.input[1]: [{"quant_type": kind, "axis": axis, "symmetric": True}]
                 for node in layers
                 if node.op_type == "ConvTranspose"
             },
@@ -79,7 +64,11 @@ class Scheme:
             extra |= {"ActivationSymmetric": True, "WeightSymmetric": True}
             extra["QDQDisableWeightAdjustForInt32Bias"] = True  # keep the scales chosen here
             extra["OpTypesToExcludeOutputQuantization"] = ["Conv", "ConvTranspose", "Add"]
-        return {**options, "extra_options": extra}
+        return {
+            "per_channel": not self.power_of_two,
+            "activation_qType": QuantType.QInt8 if self.symmetric else QuantType.QUInt8,
+            "extra_options": extra,
+        }
 
 
 SCHEMES: Mapping[str, Scheme] = {
@@ -138,13 +127,7 @@ def _powers_of_two(
     for node in layers:
         if len(node.input) > 1 and node.input[1] in constants:
             scales[node.input[1]] = power_of_two(numpy_helper.to_array(constants[node.input[1]]))
+    common = {"quant_type": QuantType.QInt8, "zero_point": np.array(0, np.int8)}
     return {
-        name: [
-            {
-                "quant_type": QuantType.QInt8,
-                "scale": np.array(scale, np.float32),
-                "zero_point": np.array(0, np.int8),
-            }
-        ]
-        for name, scale in scales.items()
+        name: [{**common, "scale": np.array(scale, np.float32)}] for name, scale in scales.items()
     }

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import ExportDrift, check_drift, drift_of
+from slimpose.export.onnx import ExportDrift, FileOptions, check_drift, drift_of
 from slimpose.export.torch_model import TorchModel
 from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.available import FILE_SUFFIXES, NATIVE_FILES
@@ -22,22 +21,14 @@ _BATCH = 16
 def convert(
     source: LoadedNetwork | Path,
     out: Path,
-    *,
-    name: str,
-    card: Mapping[str, object],
-    precision: str,
-    images: Crops,
+    options: FileOptions,
 ) -> ExportDrift:
     """Write a model in the format of the path's suffix, with the files that belong to it.
 
     Args:
         source: The network; for OpenVINO and TensorRT also an ONNX file of slimpose.
         out: FILE.xml, FILE.tflite, FILE.ncnn.param or FILE.engine.
-        name: The model's name.
-        card: Facts for the metadata, in addition to those of the weights.
-        precision: One of the format's ``NativeFiles.precisions``.
-        images: uint8 (n, H, W, 3) to compare the file with its source on; INT8 also takes its
-            ranges from them.
+        options: The file's metadata and precision, and the images of the comparison.
 
     Returns:
         The largest differences from the source on the images.
@@ -47,21 +38,15 @@ def convert(
         ValueError: If the runtime has no such file, or its converter is not installed or fails.
     """
     backend = FILE_SUFFIXES[out.suffix.lower()]
-    _check_source(source, backend, precision)
+    _check_source(source, backend, options.precision)
     exporter = importlib.import_module(f"slimpose.export.runtimes.{NATIVE_FILES[backend].exporter}")
     reference: Model = Session(source) if isinstance(source, Path) else TorchModel(source)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder:
-        files: list[Path] = exporter.write(  # the first one is opened
-            source,
-            Path(folder) / out.name,
-            name=name,
-            card=card,
-            precision=precision,
-            images=images,
-        )
-        session = Session(files[0])
-        drift = drift_of(_outputs_of(reference, images), _outputs_of(session, images))
+        files: list[Path] = exporter.write(source, Path(folder) / out.name, options)
+        session = Session(files[0])  # the one that is opened
+        expected, actual = (_outputs_of(model, options.images) for model in (reference, session))
+        drift = drift_of(expected, actual)
         if session.precision == "fp32":
             check_drift(drift, is_pose=session.info.task == "pose")
         for file in reversed(files):  # the one that is opened comes last

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from slimpose.arrays import Crops
-from slimpose.export.onnx import metadata_for
+from slimpose.export.onnx import FileOptions, metadata_for
 from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.litert import attach_metadata
 
@@ -24,15 +23,7 @@ _INSTALL = "pip install litert-torch, then pip install --upgrade typing-extensio
 new one. So it is not an extra of slimpose: pip would reject it."""
 
 
-def write(
-    source: LoadedNetwork,
-    out: Path,
-    *,
-    name: str,
-    card: Mapping[str, Any],
-    precision: str,
-    images: Crops,
-) -> list[Path]:
+def write(source: LoadedNetwork, out: Path, options: FileOptions) -> list[Path]:
     """Write the file, with a batch size of 1.
 
     Raises:
@@ -43,7 +34,7 @@ def write(
         from ai_edge_quantizer import quantizer  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(f"the converter to .tflite is not installed: {_INSTALL}") from error
-    size = source.spec.size
+    size, precision = source.spec.size, options.precision
     example = torch.zeros(1, *size, 3, dtype=torch.uint8)
     with (
         warnings.catch_warnings(),
@@ -55,12 +46,11 @@ def write(
         if precision == "int8":
             _flatten_biases(out)
         if precision != "fp32":
-            rounded = _quantize(quantizer.Quantizer(str(out)), out, precision, images)
+            rounded = _quantize(quantizer.Quantizer(str(out)), out, precision, options.images)
             out.unlink()
             rounded.export_model(str(out))
-    attach_metadata(
-        out, {**metadata_for(source, name=name, card=dict(card)), "precision": precision}
-    )
+    metadata = metadata_for(source, name=options.name, card=options.card)
+    attach_metadata(out, {**metadata, "precision": precision})
     return [out]
 
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 import json
 import subprocess
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from slimpose.arrays import Crops
-from slimpose.export.onnx import metadata_for
+from slimpose.export.onnx import FileOptions, metadata_for
 from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.ncnn import SUFFIX, companion_paths
 
@@ -34,15 +31,7 @@ class _ChannelsFirst(nn.Module):
         return self.net(pixels.permute(0, 2, 3, 1))
 
 
-def write(
-    source: LoadedNetwork,
-    out: Path,
-    *,
-    name: str,
-    card: Mapping[str, Any],
-    precision: str,
-    images: Crops,  # noqa: ARG001
-) -> list[Path]:
+def write(source: LoadedNetwork, out: Path, options: FileOptions) -> list[Path]:
     """Write the three files; the first returned is the one to open.
 
     Raises:
@@ -68,7 +57,7 @@ def write(
             str(pnnx.EXEC_PATH),
             str(folder / "net.pt"),
             f"inputshape=[1,3,{size.height},{size.width}]",
-            f"fp16={int(precision == 'fp16')}",
+            f"fp16={int(options.precision == 'fp16')}",
             f"ncnnparam={out}",
             f"ncnnbin={weights}",
         ],
@@ -82,9 +71,7 @@ def write(
         raise ValueError(
             f"pnnx could not convert the network (exit code {done.returncode}): {' '.join(last)}"
         )
-    metadata = {
-        **metadata_for(source, name=name, card=dict(card)),
-        "precision": precision,
-    }
+    metadata = metadata_for(source, name=options.name, card=options.card)
+    metadata["precision"] = options.precision
     metadata_file.write_text(json.dumps(metadata), encoding="utf-8")
     return [out, weights, metadata_file]

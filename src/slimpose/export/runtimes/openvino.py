@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from slimpose.arrays import Crops
-from slimpose.export.onnx import to_model_file
+from slimpose.export.onnx import FileOptions, to_model_file
 from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.available import read_metadata
 from slimpose.runtime.backends.openvino import RT_INFO, new_core, read_model
 
 
-def write(
-    source: LoadedNetwork | Path,
-    out: Path,
-    *,
-    name: str,
-    card: Mapping[str, Any],
-    precision: str,
-    images: Crops,
-) -> list[Path]:
+def write(source: LoadedNetwork | Path, out: Path, options: FileOptions) -> list[Path]:
     """Write the file and its weights; the first returned is the one to open."""
     import openvino
 
-    core = new_core()
-    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, images=images)
+    core, precision = new_core(), options.precision
+    graph = to_model_file(source, out.with_suffix(".onnx"), options)
     metadata = dict(read_metadata(graph))
-    if precision != "fp32" and metadata.get("precision") != "fp32":
-        raise ValueError(
-            f"{source} is {metadata.get('precision')}; expected an FP32 file for {precision}"
-        )
     if precision != "fp32":
+        if metadata.get("precision") != "fp32":
+            raise ValueError(
+                f"{source} is {metadata.get('precision')}; expected an FP32 file for {precision}"
+            )
         metadata["precision"] = precision
     model = read_model(core, graph)
     model.set_rt_info(json.dumps(metadata), [RT_INFO])

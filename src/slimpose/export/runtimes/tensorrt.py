@@ -8,7 +8,6 @@ stays in FP32 however the network is quantized, and FP32 is FP32 (no TF32).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from slimpose.arrays import Crops
 from slimpose.export.hardware.check import check_layers
 from slimpose.export.hardware.graph import read_graph
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target
-from slimpose.export.onnx import to_model_file
+from slimpose.export.onnx import FileOptions, to_model_file
 from slimpose.export.quantization.fp16 import to_fp16
 from slimpose.export.quantization.graph import read_float_model, split_graph
 from slimpose.formats.files import write_bytes
@@ -38,15 +36,7 @@ _WORKSPACE = 1 << 30
 """Most bytes that a layer may use besides its tensors; a Jetson Orin Nano has 4 to 8 GB."""
 
 
-def write(
-    source: LoadedNetwork | Path,
-    out: Path,
-    *,
-    name: str,
-    card: Mapping[str, Any],
-    precision: str,
-    images: Crops,
-) -> list[Path]:
+def write(source: LoadedNetwork | Path, out: Path, options: FileOptions) -> list[Path]:
     """Write the engine and its metadata; the first returned is the one to open.
 
     Raises:
@@ -54,8 +44,8 @@ def write(
         ValueError: If TensorRT does not support the file or cannot build the engine, with its
             reasons.
     """
-    graph = to_model_file(source, out.with_suffix(".onnx"), name=name, card=card, images=images)
-    own = file_precision(read_metadata(graph))
+    graph = to_model_file(source, out.with_suffix(".onnx"), options)
+    own, precision = file_precision(read_metadata(graph)), options.precision
     if precision == "fp16" and own == "fp32":
         model, _ = read_float_model(graph)
         graph = out.with_suffix(".fp16.onnx")
@@ -67,15 +57,10 @@ def write(
         raise ValueError(f"{source} is {own}; expected an FP32 file for {precision}")
     check_tensorrt_support(graph)
     trt = import_tensorrt()
-    write_bytes(
-        out,
-        build(trt, graph, batches=BATCHES, timings=cache_folder() / "tensorrt" / "timings.cache"),
-    )
-    metadata = {
-        **read_metadata(graph),
-        "precision": own,
-        "built_with": f"TensorRT {trt.__version__}",
-    }
+    timings = cache_folder() / "tensorrt" / "timings.cache"
+    write_bytes(out, build(trt, graph, timings=timings))
+    built = {"precision": own, "built_with": f"TensorRT {trt.__version__}"}
+    metadata = {**read_metadata(graph), **built}
     metadata_path(out).write_text(json.dumps(metadata), encoding="utf-8")
     return [out, metadata_path(out)]
 
@@ -105,14 +90,11 @@ def check_tensorrt_support(path: Path) -> None:
             )
 
 
-def build(trt: Any, path: Path, *, batches: Sequence[int], timings: Path) -> bytes:
+def build(trt: Any, path: Path, *, timings: Path) -> bytes:
     """Build the engine of an ONNX file for this machine's GPU, which takes minutes.
 
-    Args:
-        trt: TensorRT's Python package.
-        path: The file; its first input's first dimension is the batch.
-        batches: Minimum, optimal and maximum batch size.
-        timings: File of TensorRT's measured times, which make the next build faster; overwritten.
+    The first input's first dimension is the batch. ``timings`` is a file of TensorRT's measured
+    times, which make the next build faster; it is overwritten.
 
     Raises:
         ValueError: If TensorRT cannot parse the file or build the engine.
@@ -134,7 +116,7 @@ def build(trt: Any, path: Path, *, batches: Sequence[int], timings: Path) -> byt
     config.set_timing_cache(cache, False)  # of another GPU or version: TensorRT leaves it unused
     profile = builder.create_optimization_profile()
     source = network.get_input(0)
-    shapes = [(batch, *tuple(source.shape)[1:]) for batch in batches]
+    shapes = [(batch, *tuple(source.shape)[1:]) for batch in BATCHES]
     profile.set_shape(source.name, *shapes)
     config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)

@@ -72,9 +72,7 @@ class _InvertedResidual(nn.Module):
 class EfficientPose(nn.Module):
     """Images (n, 3, H, W), sides multiples of 16, to heatmaps (n, joints, H/4, W/4).
 
-    Args:
-        variant: "a", "b" or "c".
-        joints: Heatmaps.
+    ``variant`` is "a", "b" or "c".
     """
 
     def __init__(self, variant: str, joints: int) -> None:

@@ -86,11 +86,7 @@ class StackedHourglass(nn.Module):
     """Images (n, 3, H, W), sides multiples of 64, to heatmaps (n, joints, H/4, W/4).
 
     The paper supervises every stage's heatmaps; here only the last stage's are returned, so
-    ``slimpose train`` trains without that intermediate supervision.
-
-    Args:
-        stages: Number of hourglasses.
-        joints: Number of heatmaps.
+    ``slimpose train`` trains without that intermediate supervision. A stage is an hourglass.
     """
 
     def __init__(self, stages: int, joints: int) -> None:

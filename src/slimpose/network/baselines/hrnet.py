@@ -104,9 +104,7 @@ class _Module(nn.Module):
 class Hrnet(nn.Module):
     """Images (n, 3, H, W), sides multiples of 32, to heatmaps (n, joints, H/4, W/4).
 
-    Args:
-        width: Channels of the finest branch (32 or 48); each coarser one has twice as many.
-        joints: Number of heatmaps.
+    ``width`` is the channels of the finest branch (32 or 48); each coarser one has twice as many.
     """
 
     def __init__(self, width: int, joints: int) -> None:

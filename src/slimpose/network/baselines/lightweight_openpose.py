@@ -97,11 +97,9 @@ class _Stage(nn.Module):
         super().__init__()
         self.trunk = trunk
         # Nested once more, as the published checkpoint names them.
-        self.heatmaps = nn.Sequential(
-            _biased(_TRUNK_WIDTH, width, 1), nn.Sequential(to_heatmaps(width, joints + 1))
-        )
-        self.pafs = nn.Sequential(
-            _biased(_TRUNK_WIDTH, width, 1), nn.Sequential(to_heatmaps(width, 2 * LIMBS))
+        self.heatmaps, self.pafs = (
+            nn.Sequential(_biased(_TRUNK_WIDTH, width, 1), nn.Sequential(to_heatmaps(width, maps)))
+            for maps in (joints + 1, 2 * LIMBS)
         )
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,18 +65,13 @@ class _Block(nn.Module):
 class Lpn(nn.Module):
     """Images (n, 3, H, W), sides multiples of 16, to heatmaps (n, joints, H/4, W/4).
 
-    Args:
-        depth: 50, 101 or 152.
-        joints: Number of heatmaps.
+    ``depth`` is 50, 101 or 152.
     """
 
     def __init__(self, depth: int, joints: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
-            nn.BatchNorm2d(64),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, stride=2, padding=1),
+            *conv_norm(3, 64, 7, stride=2), nn.MaxPool2d(3, stride=2, padding=1)
         )
         blocks: list[nn.Module] = []
         channels = 64

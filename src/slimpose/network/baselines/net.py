@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +20,6 @@ from slimpose.network.baselines.hrnet import Hrnet
 from slimpose.network.baselines.lightweight_openpose import LightweightOpenPose
 from slimpose.network.baselines.lpn import Lpn
 from slimpose.tasks import Task
-
-"""ImageNet's, RGB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,28 +108,12 @@ class BaselineSpec:
         """Return the spec as JSON, for a file's metadata."""
         return json.dumps(dataclasses.asdict(self))
 
-    @classmethod
-    def from_json(cls, text: str) -> BaselineSpec:
-        """Parse a spec from ``to_json``.
-
-        Raises:
-            ValueError: If the text does not describe a spec.
-        """
-        try:
-            fields: dict[str, Any] = json.loads(text)
-            fields["size"] = Size(*fields["size"])
-            return cls(**fields)
-        except (TypeError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"metadata does not describe a slimpose network: {error}") from error
-
 
 class BaselineNet(nn.Module):
     """uint8 crops (n, H, W, 3) RGB to heatmaps (n, joints, H/stride, W/stride).
 
-    Args:
-        spec: The network.
-        alignment: Where the heatmaps' cells lay when the weights were trained; ``centers`` if
-            slimpose trained them.
+    ``alignment`` is where the heatmaps' cells lay when the weights were trained; ``centers`` if
+    slimpose trained them.
     """
 
     mean_pixel: Tensor
