@@ -69,8 +69,8 @@ _TABLE: tuple[tuple[Any, ...], ...] = (
     ("Lightweight OpenPose", "lightweight-openpose", _WIDE, 4.1, None, 7.7, 42.8, _NO_BOXES),
 )
 _NOTES = {
-    "hourglass-8": "This net, as its paper describes it, counts 25.4 M and 19.2 (20.6 true). 25.1 M "
-    "is the same without the stem's 0.35 M; 14.3 is its cost at 192x192 (14.38), so the step from "
+    "hourglass-8": "This net, as its paper describes it, counts 25.4 M and 19.2 (20.6 true). 25.1 "
+    "M is the same without the stem's 0.35 M; 14.3 is its cost at 192x192 (14.38), so the step from "
     "256 to 192 seems to have been applied twice. CPN's paper, which measured the 66.9 AP, prints "
     "19.48 for 256x192.",
     "efficientpose-c": "It counts 1.46. The same table's 2.0 for 256x256 would be 1.5 here too; A "
