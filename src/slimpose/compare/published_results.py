@@ -45,7 +45,7 @@ class PublishedRow:
 
 _CROP, _SMALL, _LARGE, _WIDE = Size(256, 192), Size(128, 96), Size(384, 288), Size(256, 456)
 _CPN_BOXES, _NO_BOXES = "val2017, CPN's detector boxes", "val2017, bottom-up, no boxes"
-_TABLE: tuple[tuple[Any, ...], ...] = (
+_TABLE: list[tuple[Any, ...]] = [
     # system, net, size, params_m, tool, gmac, ap, and the protocol if it is not the usual one
     ("SimpleBaseline R50", "simplebaseline-r50", _CROP, 34.0, 8.9, 5.43, 70.4),
     ("SimpleBaseline R101", "simplebaseline-r101", _CROP, 53.0, 12.4, 9.06, 71.4),
@@ -67,12 +67,12 @@ _TABLE: tuple[tuple[Any, ...], ...] = (
     ("IKDNet", "", Size(256, 128), None, 3.2, None, 70.3, "test-dev"),
     ("8-stage Hourglass", "hourglass-8", _CROP, 25.1, 14.3, None, 66.9, _CPN_BOXES),
     ("Lightweight OpenPose", "lightweight-openpose", _WIDE, 4.1, None, 7.7, 42.8, _NO_BOXES),
-)
+]
 _NOTES = {
     "hourglass-8": "This net, as its paper describes it, counts 25.4 M and 19.2 (20.6 true). 25.1 "
-    "M is the same without the stem's 0.35 M; 14.3 is its cost at 192x192 (14.38), so the step from "
-    "256 to 192 seems to have been applied twice. CPN's paper, which measured the 66.9 AP, prints "
-    "19.48 for 256x192.",
+    "M is the same without the stem's 0.35 M; 14.3 is its cost at 192x192 (14.38), so the step "
+    "from 256 to 192 seems to have been applied twice. CPN's paper, which measured the 66.9 AP, "
+    "prints 19.48 for 256x192.",
     "efficientpose-c": "It counts 1.46. The same table's 2.0 for 256x256 would be 1.5 here too; A "
     "and B agree in both.",
     "lightweight-openpose": "The paper prints 9 for 368x368 (8.88 here) and measures AP at that "
