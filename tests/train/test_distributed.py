@@ -142,7 +142,7 @@ def start_two(people_folder: Path, out: Path, mode: str) -> list[subprocess.Pope
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    shared = dict(WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", OMP_NUM_THREADS="1")  # noqa: C408
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     program = [sys.executable, two_processes.__file__, str(people_folder), str(out), mode]
     options: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}

@@ -54,8 +54,8 @@ def backend_choices(
 ) -> list[BackendChoice]:
     """Return the ``available`` backends and precisions with which a model file can be measured.
 
-    By default these are all that are installed, else only the given ones. The file's own precision
-    is given by name: "fp32", "int8".
+    ``backends`` and ``precisions``, if any are given, leave out all others. The file's own
+    precision is given by name: "fp32", "int8".
 
     Raises:
         BackendError: If one of ``backends`` is not installed.

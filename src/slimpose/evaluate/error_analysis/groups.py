@@ -55,7 +55,7 @@ PersonValues = Float64[np.ndarray, " people"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Property:
-    """A property of people, its value for those of an image, and its unit in the explanation.
+    """A property of people, with the value of each person of an image; its explanation has the unit.
 
     A range is a group's name, its lower end (included) and its upper end (excluded).
     """
