@@ -55,9 +55,9 @@ PersonValues = Float64[np.ndarray, " people"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Property:
-    """A property of people, with the value of each person of an image; its explanation has the unit.
+    """A property of people; ``value`` returns it for each person of an image.
 
-    A range is a group's name, its lower end (included) and its upper end (excluded).
+    The explanation has its unit. A range is a group's name, its lower end (included) and its upper end (excluded).
     """
 
     name: str
