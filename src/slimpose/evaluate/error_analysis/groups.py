@@ -57,7 +57,8 @@ PersonValues = Float64[np.ndarray, " people"]
 class _Property:
     """A property of people; ``value`` returns it for each person of an image.
 
-    The explanation has its unit. A range is a group's name, its lower end (included) and its upper end (excluded).
+    The explanation has its unit. A range is a group's name, its lower end (included) and its upper
+    end (excluded).
     """
 
     name: str
