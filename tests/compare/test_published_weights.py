@@ -19,6 +19,7 @@ from slimpose.compare.published_weights import (
 )
 
 FILE = Path("pose.pth")
+W32, R50 = "hrnet-w32", "simplebaseline-r50"
 
 
 def in_mmpose(tensors: dict[str, Tensor], head: str) -> dict[str, Tensor]:
@@ -60,34 +61,18 @@ def test_every_published_tensor_is_used_once(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "own", "published"),
     [
-        ("hrnet-w32", "body.conv1.weight", "conv1.weight"),
-        ("hrnet-w32", "body.transition1.0.0.weight", "transition1.0.0.weight"),
-        ("hrnet-w32", "body.transition2.2.0.0.weight", "transition2.2.0.0.weight"),
-        (
-            "hrnet-w32",
-            "body.stage2.0.branches.0.0.conv1.weight",
-            "stage2.0.branches.0.0.conv1.weight",
-        ),
-        (
-            "hrnet-w32",
-            "body.stage2.0.fuse_layers.0.1.0.weight",
-            "stage2.0.fuse_layers.0.1.0.weight",
-        ),
-        (
-            "hrnet-w32",
-            "body.stage4.0.fuse_layers.3.0.2.0.weight",
-            "stage4.0.fuse_layers.3.0.2.0.weight",
-        ),
-        ("hrnet-w32", "body.final_layer.bias", "final_layer.bias"),
-        ("simplebaseline-r50", "encoder.body.conv1.weight", "conv1.weight"),
-        ("simplebaseline-r50", "encoder.body.layer4.2.bn3.running_var", "layer4.2.bn3.running_var"),
-        ("simplebaseline-r50", "decoder.deconvolutions.1.0.weight", "deconv_layers.3.weight"),
-        (
-            "simplebaseline-r50",
-            "decoder.deconvolutions.2.1.running_mean",
-            "deconv_layers.7.running_mean",
-        ),
-        ("simplebaseline-r50", "to_heatmaps.weight", "final_layer.weight"),
+        (W32, "body.conv1.weight", "conv1.weight"),
+        (W32, "body.transition1.0.0.weight", "transition1.0.0.weight"),
+        (W32, "body.transition2.2.0.0.weight", "transition2.2.0.0.weight"),
+        (W32, "body.stage2.0.branches.0.0.conv1.weight", "stage2.0.branches.0.0.conv1.weight"),
+        (W32, "body.stage2.0.fuse_layers.0.1.0.weight", "stage2.0.fuse_layers.0.1.0.weight"),
+        (W32, "body.stage4.0.fuse_layers.3.0.2.0.weight", "stage4.0.fuse_layers.3.0.2.0.weight"),
+        (W32, "body.final_layer.bias", "final_layer.bias"),
+        (R50, "encoder.body.conv1.weight", "conv1.weight"),
+        (R50, "encoder.body.layer4.2.bn3.running_var", "layer4.2.bn3.running_var"),
+        (R50, "decoder.deconvolutions.1.0.weight", "deconv_layers.3.weight"),
+        (R50, "decoder.deconvolutions.2.1.running_mean", "deconv_layers.7.running_mean"),
+        (R50, "to_heatmaps.weight", "final_layer.weight"),
     ],
 )
 def test_layers_have_these_published_names(name: str, own: str, published: str) -> None:

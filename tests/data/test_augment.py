@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from image_files import find_dot
 from slimpose import geometry
 from slimpose.arrays import Image, Size
 from slimpose.data.augment import (
@@ -22,18 +23,9 @@ from slimpose.skeleton import COCO17
 
 CROP = Size(height=96, width=72)
 BOX = np.array([40, 30, 100, 130], np.float32)
-NO_AUGMENTATION = Augmentation(
-    flip=0.0,
-    scale=0.0,
-    rotation_deg=0.0,
-    rotate=0.0,
-    shift=0.0,
-    half_body=0.0,
-    color_jitter=0.0,
-    grayscale=0.0,
-    blur=0.0,
-    random_erase=0.0,
-)
+NO_AUGMENTATION = dataclasses.replace(Augmentation().scaled(0.0), flip=0.0)
+HALF_BODY = dataclasses.replace(NO_AUGMENTATION, half_body=1.0)
+ERASE = Augmentation(random_erase=1.0)
 UPPER = np.isin(COCO17.joints, COCO17.upper_body)
 
 
@@ -111,9 +103,7 @@ def test_flip_maps_the_first_column_to_the_last() -> None:
 
 
 def test_half_body_crop_contains_its_joints() -> None:
-    affine, _ = draw_affine(
-        Augmentation(half_body=1.0, rotate=0.0, scale=0.0, shift=0.0, flip=0.0), 0
-    )
+    affine, _ = draw_affine(HALF_BODY, 0)
     whole, _ = draw_affine(NO_AUGMENTATION, 0)
     assert affine[0, 0] > 1.2 * whole[0, 0]
     inside = geometry.transform_points(affine[None], standing_points()[None])[0]
@@ -124,28 +114,20 @@ def test_half_body_crop_contains_its_joints() -> None:
 def test_half_body_needs_three_labeled_joints() -> None:
     labeled = np.zeros(17, bool)
     labeled[[0, 15]] = True
-    affine, _ = draw_affine(
-        Augmentation(half_body=1.0, rotate=0.0, scale=0.0, shift=0.0, flip=0.0),
-        0,
-        labeled=labeled,
-    )
+    affine, _ = draw_affine(HALF_BODY, 0, labeled=labeled)
     np.testing.assert_allclose(affine, draw_affine(NO_AUGMENTATION, 0)[0], atol=1e-5)
 
 
 def test_grayscale_has_equal_channels() -> None:
-    gray = jitter_color(
-        np.random.default_rng(0),
-        Augmentation(grayscale=1.0, color_jitter=0.0, blur=0.0),
-        noise_image(),
-    )
+    always = dataclasses.replace(NO_AUGMENTATION, grayscale=1.0)
+    gray = jitter_color(np.random.default_rng(0), always, noise_image())
     assert (gray[..., :1] == gray).all()
 
 
 def test_blur_smooths() -> None:
     image = noise_image()
-    blurred = jitter_color(
-        np.random.default_rng(0), Augmentation(grayscale=0.0, color_jitter=0.0, blur=1.0), image
-    )
+    always = dataclasses.replace(NO_AUGMENTATION, blur=1.0)
+    blurred = jitter_color(np.random.default_rng(0), always, image)
     assert blurred.std() < image.std()
 
 
@@ -153,7 +135,7 @@ def test_blur_smooths() -> None:
 def test_erased_area_has_one_color_and_the_input_is_unchanged(seed: int) -> None:
     image = noise_image()
     before = image.copy()
-    erased = random_erase(np.random.default_rng(seed), Augmentation(random_erase=1.0), image)
+    erased = random_erase(np.random.default_rng(seed), ERASE, image)
     np.testing.assert_array_equal(image, before)
     changed = erased[(erased != image).any(axis=2)]
     assert len(changed)
@@ -161,12 +143,6 @@ def test_erased_area_has_one_color_and_the_input_is_unchanged(seed: int) -> None
 
 
 # properties
-
-
-def find_dot(image: Image) -> np.ndarray:
-    weight = image[..., 0].astype(np.float64)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
 
 
 @given(st.integers(0, 10_000), st.integers(40, 99), st.integers(30, 129))
@@ -240,10 +216,8 @@ def test_same_seed_gives_the_same_sample(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_pasted_image_covers_only_the_erased_shape(seed: int) -> None:
     image, white = np.zeros((40, 30, 3), np.uint8), np.full((50, 20, 3), 255, np.uint8)
-    plain = random_erase(np.random.default_rng(seed), Augmentation(random_erase=1.0), image)
-    pasted = random_erase(
-        np.random.default_rng(seed), Augmentation(random_erase=1.0), image, [white]
-    )
+    plain = random_erase(np.random.default_rng(seed), ERASE, image)
+    pasted = random_erase(np.random.default_rng(seed), ERASE, image, [white])
     np.testing.assert_array_equal(pasted.any(axis=2), plain.any(axis=2))
     np.testing.assert_array_equal(image, 0)
 
@@ -251,9 +225,7 @@ def test_pasted_image_covers_only_the_erased_shape(seed: int) -> None:
 def test_half_of_the_erased_areas_are_pasted() -> None:
     image, white = np.zeros((40, 30, 3), np.uint8), np.full((40, 30, 3), 255, np.uint8)
     rng = np.random.default_rng(0)
-    covered = [
-        random_erase(rng, Augmentation(random_erase=1.0), image, [white]) for _ in range(300)
-    ]
+    covered = [random_erase(rng, ERASE, image, [white]) for _ in range(300)]
     assert np.mean(
         [(cover.max() == 255) and cover[cover > 0].min() == 255 for cover in covered]
     ) == pytest.approx(0.5, abs=0.1)

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from slimpose.arrays import Image, Size
+from image_files import find_dot
+from slimpose.arrays import Size
 from slimpose.data.people import TeacherLabels, TrainingPeople, available_memory_bytes, load_people
 from slimpose.formats import coco
 from slimpose.media.images import ImageError
@@ -29,24 +30,11 @@ def write_image(path: Path, size: Size, dot: tuple[int, int] | None, *, radius: 
     cv2.imwrite(str(path), image)
 
 
-def find_dot(image: Image) -> np.ndarray:
-    weight = image[..., 0].astype(np.float64)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
-
-
 def person(
     image_id: int, box: list[float], joint_0: tuple[float, float], **more: object
 ) -> Document:
-    keypoints = [*joint_0, 2, *([0, 0, 0] * 16)]
-    return {
-        "id": 70 + image_id,
-        "image_id": image_id,
-        "category_id": 1,
-        "bbox": box,
-        "keypoints": keypoints,
-        **more,
-    }
+    person = {"id": 70 + image_id, "image_id": image_id, "category_id": 1, "bbox": box}
+    return person | {"keypoints": [*joint_0, 2, *([0, 0, 0] * 16)], **more}
 
 
 def load(
@@ -60,21 +48,12 @@ def load(
     ("size", "box", "dot"),
     [
         (Size(48, 64), [10.0, 8.0, 20.0, 30.0], (22, 20)),  # a small person: not resized
-        (
-            Size(600, 800),
-            [200.0, 100.0, 220.0, 400.0],
-            (310, 280),
-        ),  # a large one: downscaled about eightfold
-        (
-            Size(600, 800),
-            [0.0, 0.0, 300.0, 400.0],
-            (51, 60),
-        ),  # in a corner: the crop ends with the image
-        (
-            Size(601, 801),
-            [500.0, 300.0, 299.0, 299.0],
-            (777, 555),
-        ),  # in the other corner, odd sides
+        # a large one: downscaled about eightfold
+        (Size(600, 800), [200.0, 100.0, 220.0, 400.0], (310, 280)),
+        # in a corner: the crop ends with the image
+        (Size(600, 800), [0.0, 0.0, 300.0, 400.0], (51, 60)),
+        # in the other corner, odd sides
+        (Size(601, 801), [500.0, 300.0, 299.0, 299.0], (777, 555)),
         (Size(300, 300), [-40.0, -30.0, 200.0, 280.0], (33, 44)),  # a box that starts outside
     ],
 )
@@ -130,11 +109,7 @@ def test_crowds_and_unlabeled_people_are_left_out(
     [
         (TeacherLabels(weight=0.5), 0.9, 0.5 * 0.8),  # used: its own score times the weight
         (TeacherLabels(weight=0.0), 0.9, 0.0),  # turned off
-        (
-            TeacherLabels(min_agreement=0.95),
-            0.9,
-            0.0,
-        ),  # it missed too many annotated joints
+        (TeacherLabels(min_agreement=0.95), 0.9, 0.0),  # it missed too many annotated joints
         (TeacherLabels(min_score=0.85), 0.9, 0.0),  # its score is too low
         (TeacherLabels(), float("nan"), 0.0),  # agreement unknown
     ],
@@ -148,16 +123,8 @@ def test_teacher_labels_only_joints_without_annotation(
     weight: float,
 ) -> None:
     write_image(tmp_path / "street.png", Size(48, 64), (20, 20))
-    prediction = [5.0, 6.0, 0.8] * 17
-    document["annotations"] = [
-        person(
-            7,
-            [10.0, 8.0, 20.0, 30.0],
-            (20, 20),
-            teacher_keypoints=prediction,
-            teacher_agreement=agreement,
-        )
-    ]
+    prediction = {"teacher_keypoints": [5.0, 6.0, 0.8] * 17, "teacher_agreement": agreement}
+    document["annotations"] = [person(7, [10.0, 8.0, 20.0, 30.0], (20, 20), **prediction)]
     people = load(document, write_coco, tmp_path, teacher=teacher)
     assert people.weights[0, 0] == 1  # annotated: the teacher is not used
     np.testing.assert_allclose(people.weights[0, 1:], weight, rtol=1e-6)
@@ -171,13 +138,8 @@ def test_progress_is_reported_per_image(
     write_image(tmp_path / "street.png", Size(48, 64), (20, 20))
     calls: list[tuple[int, int]] = []
     annotations = coco.read(write_coco(document), keypoints=True)
-    load_people(
-        annotations,
-        tmp_path,
-        crop_size=CROP,
-        teacher=TeacherLabels(),
-        on_progress=lambda *done: calls.append(done),
-    )
+    options = {"teacher": TeacherLabels(), "on_progress": lambda *done: calls.append(done)}
+    load_people(annotations, tmp_path, crop_size=CROP, **options)
     assert calls == [(1, 1)]
 
 

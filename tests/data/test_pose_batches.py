@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from image_files import find_dot
 from slimpose import geometry, heatmap
-from slimpose.arrays import Image, Size
+from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.order import SampleOrder
 from slimpose.data.people import StoredCrops, TrainingPeople
@@ -15,12 +16,6 @@ from slimpose.data.pose_batches import PoseBatches
 from slimpose.skeleton import COCO17
 
 CROP = Size(height=64, width=48)
-
-
-def find_dot(image: Image) -> np.ndarray:
-    weight = image[..., 0].astype(np.float64)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
 
 
 @pytest.fixture

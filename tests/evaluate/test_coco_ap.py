@@ -39,31 +39,17 @@ def random_people(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             # halves are exact in single precision
             points = np.round(2 * (box[:2] + rng.random((17, 2)) * box[2:])) / 2
             visibility = rng.integers(0, 3, 17) * (rng.random() < 0.85)
-            people.append(
-                {
-                    "id": 10 + len(people),
-                    "image_id": image["id"],
-                    "category_id": 1,
-                    "bbox": box,
-                    "area": float(round(0.6 * height**2 / 2)),
-                    "iscrowd": int(rng.random() < 0.1),
-                    "num_keypoints": int((visibility > 0).sum()),
-                    "keypoints": np.concatenate([points, visibility[:, None]], axis=1)
-                    .ravel()
-                    .tolist(),
-                }
-            )
+            labels = np.concatenate([points, visibility[:, None]], axis=1)
+            of_image = {"image_id": image["id"], "category_id": 1}
+            person = of_image | {"id": 10 + len(people), "bbox": box}
+            person |= {"area": float(round(0.3 * height**2)), "iscrowd": int(rng.random() < 0.1)}
+            person |= {"num_keypoints": int((visibility > 0).sum())}
+            people.append(person | {"keypoints": labels.ravel().tolist()})
             for _ in range(rng.integers(0, 3)):
                 predicted = points + rng.normal(0, 0.15 * rng.random() * height, (17, 2))
                 triples = np.concatenate([predicted.round(3), rng.random((17, 1)).round(3)], axis=1)
-                results.append(
-                    {
-                        "image_id": image["id"],
-                        "category_id": 1,
-                        "keypoints": triples.ravel().tolist(),
-                        "score": float(rng.random()),
-                    }
-                )
+                record = {"keypoints": triples.ravel().tolist(), "score": float(rng.random())}
+                results.append(of_image | record)
     categories = [{"id": 1, "name": "person", "keypoints": list(COCO17.joints), "skeleton": []}]
     return {"info": {}, "images": images, "annotations": people, "categories": categories}, results
 

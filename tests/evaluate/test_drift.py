@@ -91,17 +91,10 @@ def test_models_without_a_common_joint_cannot_be_compared() -> None:
 def scene(tmp_path: Path) -> list[object]:
     """One image with one person; the options that name it."""
     cv2.imwrite(str(tmp_path / "a.png"), dot_image(Size(160, 160), 64, 62))
-    person = {
-        "id": 1,
-        "image_id": 1,
-        "category_id": 1,
-        "bbox": [40, 30, 48, 64],
-        "area": 3072,
-        "iscrowd": 0,
-    }
+    person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [40, 30, 48, 64], "area": 3072}
     document = {
         "images": [{"id": 1, "file_name": "a.png", "height": 160, "width": 160}],
-        "annotations": [person],
+        "annotations": [person | {"iscrowd": 0}],
         "categories": [{"id": 1, "name": "person"}],
     }
     (tmp_path / "people.json").write_text(json.dumps(document))
@@ -141,16 +134,12 @@ def test_invalid_comparison_is_rejected(
     tmp_path: Path, scene: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     pose = write_pose_model(tmp_path / "pose.onnx")
-    two = Skeleton(
-        name="two", joints=("a", "b"), limbs=(("a", "b"),), sigmas=(0.1, 0.1), upper_body=()
-    )
+    two = Skeleton(name="two", joints=("a", "b"), limbs=(), sigmas=(0.1, 0.1), upper_body=())
     other = write_pose_model(tmp_path / "two.onnx", skeleton=two)
+    detector = write_detector_model(tmp_path / "d.onnx")
     cases = [
         ([pose, other, *scene], "expected the same size and joints"),
-        (
-            [pose, write_detector_model(tmp_path / "d.onnx"), *scene],
-            "is a detect model; expected a pose model",
-        ),
+        ([pose, detector, *scene], "is a detect model; expected a pose model"),
         ([pose, "unknown", *scene], "no model is named 'unknown'"),
         ([pose, f"{pose}@abacus", *scene], "abacus"),
         ([pose, pose, *scene, "--max-px", "-1"], "--max-px is -1"),

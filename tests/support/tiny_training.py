@@ -5,10 +5,12 @@ As a program (FOLDER OUT STALL_AT) it is a run that a test can kill.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +18,9 @@ import torch
 
 from slimpose.arrays import Size
 from slimpose.formats import coco
+from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
+from slimpose.network.weights import save_checkpoint
 from slimpose.skeleton import COCO17
 from slimpose.train.distillation import Teacher
 from slimpose.train.pose_task import PoseTask
@@ -74,24 +78,24 @@ def write_people(folder: Path) -> Path:
     return path
 
 
+def save_net(path: Path, net: PoseNet) -> Path:
+    """Write weights of a network like ``NET`` as a run does."""
+    save_checkpoint(path, net.state_dict(), {"net": NET.to_json(), "skeleton": COCO17.to_json()})
+    return path
+
+
 def training_data(folder: Path, *, keypoints: bool = True) -> TrainingData:
     """Return the people of ``write_people``, to train and to validate on."""
     people = coco.read(folder / "people.json", keypoints=keypoints)
     return TrainingData(train=people, train_images=folder, val=people, val_images=folder)
 
 
-def tiny_recipe(*, seed: int = 0) -> Recipe:
-    """Return a run of twelve steps, evaluated (and so saved) after every fourth."""
-    return Recipe(
-        name="tiny",
-        task="pose",
-        net=NET,
-        phases=(Phase(size=Size(32, 32), samples=24), Phase(size=SIZE, samples=24)),
-        batch=4,
-        ema=0.5,
-        sigma_share=1 / 8,
-        evaluations=3,
-        seed=seed,
+def tiny_recipe(**changes: Any) -> Recipe:
+    """Return a run of twelve steps, evaluated (and so saved) after every fourth, with changes."""
+    phases = (Phase(size=Size(32, 32), samples=24), Phase(size=SIZE, samples=24))
+    recipe = Recipe(name="tiny", task="pose", net=NET, phases=phases, batch=4)
+    return dataclasses.replace(
+        recipe, **{"ema": 0.5, "sigma_share": 1 / 8, "evaluations": 3} | changes
     )
 
 

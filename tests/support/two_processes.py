@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import time
@@ -36,9 +35,7 @@ def recipe_of_20_steps() -> Recipe:
     last digit tenfold per step.
     """
     phases = (Phase(size=SIZE, samples=8 * 20),)
-    return dataclasses.replace(
-        tiny_recipe(), batch=8, phases=phases, learning_rate=3e-4, evaluations=2
-    )
+    return tiny_recipe(batch=8, phases=phases, learning_rate=3e-4, evaluations=2)
 
 
 def train(

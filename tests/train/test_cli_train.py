@@ -8,16 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-import tiny_training
 from slimpose.cli import train as command
 from slimpose.cli.main import main
 from slimpose.cli.train import DataOptions
 from slimpose.network.build import net_from_metadata
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.weights import load_checkpoint, save_checkpoint
-from slimpose.skeleton import COCO17
 from slimpose.train import distillation
 from slimpose.train.recipe import Recipe, RecipeOptions
 from slimpose.train.recipes import RECIPES
@@ -25,16 +22,6 @@ from slimpose.train.run import BEST, METRICS
 from tiny_training import tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("teacher") / "best.safetensors"
-    torch.manual_seed(5)
-    net = PoseNet(tiny_training.NET)
-    metadata = {"net": tiny_training.NET.to_json(), "skeleton": COCO17.to_json()}
-    save_checkpoint(path, net.state_dict(), metadata)
-    return path
 
 
 @pytest.fixture
@@ -102,9 +89,7 @@ def test_invalid_distillation_weight_is_rejected(
 def test_distilled_recipe_needs_a_teacher_or_weight_0(
     train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distilled = dataclasses.replace(
-        tiny_recipe(), distillation_weight=0.5, feature_distillation_weight=0.5
-    )
+    distilled = tiny_recipe(distillation_weight=0.5, feature_distillation_weight=0.5)
     monkeypatch.setitem(RECIPES, "tiny", lambda: distilled)
     for weight, share in ((None, "0.5"), (0.7, "0.7")):
         with pytest.raises(

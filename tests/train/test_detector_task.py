@@ -46,24 +46,19 @@ def test_giou_loss_grows_with_distance() -> None:
     assert float(giou_loss(target, target, weights)) == pytest.approx(0, abs=1e-6)
     near, far = target + 5, target + 100
     assert float(giou_loss(near, target, weights)) < float(giou_loss(far, target, weights))
-    assert (
-        float(giou_loss(far, target, weights)) > 1
-    )  # disjoint: the empty part of the enclosing box counts too
+    # Disjoint: the empty part of the enclosing box counts too.
+    assert float(giou_loss(far, target, weights)) > 1
 
 
 # the task
 
 
 def task_recipe(weight: float) -> Recipe:
-    net = dataclasses.replace(
-        detector_of(family_spec("mnv2"), size=Size(64, 64)), width_multiplier=0.35
-    )
-    phases = (Phase(size=Size(64, 64), samples=8),)
-    return Recipe(
-        name="tiny",
+    net = detector_of(family_spec("mnv2"), size=Size(64, 64))
+    return tiny_training.tiny_recipe(
         task="detect",
-        net=net,
-        phases=phases,
+        net=dataclasses.replace(net, width_multiplier=0.35),
+        phases=(Phase(size=Size(64, 64), samples=8),),
         batch=2,
         distillation_weight=weight,
         augmentation=NO_AUGMENTATION,
@@ -107,21 +102,14 @@ def test_distillation_weight_is_the_share_of_the_teacher(data: TrainingData) -> 
     assert of_teacher != pytest.approx(of_labels, rel=0.01)
 
 
+WEIGHT, TEACHER = "and the recipe's distillation_weight", constant_teacher((0, 0, 9, 9))
+
+
 @pytest.mark.parametrize(
     ("weight", "teacher", "unlabeled", "message"),
     [
-        (
-            0.5,
-            None,
-            None,
-            "a teacher is missing, and the recipe's distillation_weight is 0.5; expected both",
-        ),
-        (
-            0.0,
-            constant_teacher((0, 0, 9, 9)),
-            None,
-            "a teacher was given, and the recipe's distillation_weight is 0",
-        ),
+        (0.5, None, None, f"a teacher is missing, {WEIGHT} is 0.5; expected both or neither"),
+        (0.0, TEACHER, None, f"a teacher was given, {WEIGHT} is 0; expected both or neither"),
         (0.0, None, Path("more"), "unlabeled images (more) need a teacher"),
     ],
 )

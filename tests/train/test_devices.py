@@ -30,11 +30,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_default_is_one_process_in_fp32() -> None:
     devices = open_devices()
     assert isinstance(devices, Devices)
-    assert (devices.part(0), devices.is_main, devices.accelerator.mixed_precision) == (
-        WHOLE_BATCH,
-        True,
-        "no",
-    )
+    assert (devices.part(0), devices.is_main) == (WHOLE_BATCH, True)
+    assert devices.accelerator.mixed_precision == "no"
 
 
 def test_parts_of_a_batch_are_the_whole_batch(people_folder: Path) -> None:
@@ -52,19 +49,10 @@ def test_parts_of_a_batch_are_the_whole_batch(people_folder: Path) -> None:
 def test_indivisible_batch_is_rejected(people_folder: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe()
     devices = dataclasses.replace(open_devices(), accumulate=3)
-    with pytest.raises(
-        ValueError, match="batch 4 for 1 processes and 3 parts each; expected a multiple of 3"
-    ):
-        next(
-            run(
-                tiny_task(recipe, people_folder),
-                recipe,
-                tmp_path / "run",
-                resume=False,
-                notes={},
-                devices=devices,
-            )
-        )
+    message = "batch 4 for 1 processes and 3 parts each; expected a multiple of 3"
+    task = tiny_task(recipe, people_folder)
+    with pytest.raises(ValueError, match=message):
+        next(run(task, recipe, tmp_path / "run", resume=False, notes={}, devices=devices))
 
 
 def all_labeled(task: PoseTask, part: Shard) -> Any:

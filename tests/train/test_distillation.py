@@ -24,16 +24,6 @@ from synthetic_models import write_detector_model
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("teacher") / "best.safetensors"
-    torch.manual_seed(5)
-    net = PoseNet(tiny_training.NET)
-    metadata = {"net": tiny_training.NET.to_json(), "skeleton": COCO17.to_json()}
-    save_checkpoint(path, net.state_dict(), metadata)
-    return path
-
-
 def random_crops(count: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3)).astype(np.uint8)
 

@@ -43,14 +43,7 @@ def one_process_run(people_folder: Path, tmp_path_factory: pytest.TempPathFactor
 def two_processes_run(people_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run by two processes, started by torchrun."""
     out = tmp_path_factory.mktemp("two_processes_run") / "run"
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*launch, two_processes.__file__, str(people_folder), str(out)],
         capture_output=True,
@@ -149,24 +142,13 @@ def start_two(people_folder: Path, out: Path, mode: str) -> list[subprocess.Pope
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     program = [sys.executable, two_processes.__file__, str(people_folder), str(out), mode]
+    options: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    environments = ({"RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1"))
     return [
-        subprocess.Popen(
-            program,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=os.environ
-            | shared
-            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-        )
-        for rank in (0, 1)
+        subprocess.Popen(program, env=os.environ | shared | own, **options) for own in environments
     ]
 
 

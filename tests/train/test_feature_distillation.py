@@ -13,8 +13,7 @@ from torch import nn
 import tiny_training
 from slimpose.arrays import Size
 from slimpose.network.pose_net import PoseNet
-from slimpose.network.weights import load_checkpoint, save_checkpoint
-from slimpose.skeleton import COCO17
+from slimpose.network.weights import load_checkpoint
 from slimpose.train import distillation
 from slimpose.train.feature_distillation import feature_loss
 from slimpose.train.pose_task import heatmap_loss
@@ -36,16 +35,11 @@ def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> distillation.Tea
         for seed in range(20):
             crops = np.random.default_rng(seed).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
             net(torch.from_numpy(crops))
-    path = tmp_path / "teacher.safetensors"
-    metadata = {"net": tiny_training.NET.to_json(), "skeleton": COCO17.to_json()}
-    save_checkpoint(path, net.state_dict(), metadata)
-    return distillation.open_teacher(path)
+    return distillation.open_teacher(tiny_training.save_net(tmp_path / "teacher.safetensors", net))
 
 
 def feature_recipe(share: float, **settings: object) -> Recipe:
-    return dataclasses.replace(
-        tiny_recipe(), distillation_weight=0.5, feature_distillation_weight=share, **settings
-    )  # pyright: ignore[reportArgumentType]
+    return tiny_recipe(distillation_weight=0.5, feature_distillation_weight=share, **settings)  # pyright: ignore[reportArgumentType]
 
 
 def teacher_net(teacher: distillation.Teacher) -> PoseNet:

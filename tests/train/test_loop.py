@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from pathlib import Path
 
@@ -17,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_one_batch_is_overfitted(people_folder: Path) -> None:
-    recipe = dataclasses.replace(
-        tiny_recipe(), phases=(Phase(size=tiny_training.SIZE, samples=4 * 120),), learning_rate=4e-3
+    recipe = tiny_recipe(
+        phases=(Phase(size=tiny_training.SIZE, samples=4 * 120),), learning_rate=4e-3
     )
     task = tiny_task(recipe, people_folder)
     batch = task.batch_at(0)
@@ -54,9 +53,7 @@ def test_nan_loss_stops_the_run(people_folder: Path) -> None:
 
 
 def test_weight_decay_and_encoder_rate_apply_to_their_parameters() -> None:
-    recipe = dataclasses.replace(
-        tiny_recipe(), encoder_rate=0.1, learning_rate=1.0, weight_decay=0.5
-    )
+    recipe = tiny_recipe(encoder_rate=0.1, learning_rate=1.0, weight_decay=0.5)
     model = PoseNet(tiny_training.NET)
     groups = make_optimizer(model, recipe).param_groups
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))

@@ -76,7 +76,7 @@ def test_batch_without_labels_costs_nothing() -> None:
 def test_distillation_weight_is_the_share_of_the_teacher(
     people_folder: Path, weight: float
 ) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=weight)
+    recipe = tiny_recipe(distillation_weight=weight)
     task = tiny_task(recipe, people_folder, constant_teacher(0.5))
     batch = task.batch_at(0)
     predicted = torch.zeros(batch.heatmaps.shape)
@@ -94,7 +94,7 @@ def test_distillation_weight_is_the_share_of_the_teacher(
 
 
 def test_unlabeled_joints_are_distilled_by_choice(people_folder: Path) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=1.0)
+    recipe = tiny_recipe(distillation_weight=1.0)
     everything, labeled = (
         tiny_task(
             dataclasses.replace(recipe, distill_unlabeled=unlabeled),
@@ -125,7 +125,7 @@ def test_mirrored_teacher_is_flip_averaged(people_folder: Path) -> None:
         maps[..., :1] = bright[:, None, None, None]
         return maps
 
-    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=1.0)
+    recipe = tiny_recipe(distillation_weight=1.0)
     teacher = Teacher(name="left", runs_on="NumPy", skeleton=COCO17, stride=4, predict=predict)
     plain, mirrored = (
         tiny_task(dataclasses.replace(recipe, mirrored_teacher=is_mirrored), people_folder, teacher)
@@ -141,9 +141,7 @@ def test_mirrored_teacher_is_flip_averaged(people_folder: Path) -> None:
 
 
 def test_keypoint_confidence_of_a_source_scales_its_labels(people_folder: Path) -> None:
-    recipe = dataclasses.replace(
-        tiny_recipe(), distillation_weight=0.5, keypoint_confidence={"": 0.0}
-    )
+    recipe = tiny_recipe(distillation_weight=0.5, keypoint_confidence={"": 0.0})
     trusted = tiny_task(
         dataclasses.replace(recipe, keypoint_confidence={}), people_folder, constant_teacher(0)
     ).batch_at(0)
@@ -165,8 +163,7 @@ def test_phase_selects_cached_or_online_teacher(people_folder: Path) -> None:
         return np.zeros((len(crops), 17, *(side // 4 for side in crops.shape[1:3])), np.float32)
 
     first, second = tiny_recipe().phases
-    recipe = dataclasses.replace(
-        tiny_recipe(),
+    recipe = tiny_recipe(
         distillation_weight=0.5,
         phases=(dataclasses.replace(first, cached_teacher=True), second),
     )
@@ -185,9 +182,7 @@ def test_phase_selects_cached_or_online_teacher(people_folder: Path) -> None:
 
 
 def test_mixup_needs_an_online_teacher(people_folder: Path) -> None:
-    distilled = dataclasses.replace(
-        tiny_recipe(), distillation_weight=0.5, augmentation=Augmentation(mixup=1.0)
-    )
+    distilled = tiny_recipe(distillation_weight=0.5, augmentation=Augmentation(mixup=1.0))
     teacher = constant_teacher(0.5)
     assert not tiny_task(distilled, people_folder, teacher).batch_at(0).weights.any()
     for recipe, present in (
@@ -199,7 +194,7 @@ def test_mixup_needs_an_online_teacher(people_folder: Path) -> None:
 
 
 def test_cached_teacher_is_freed(people_folder: Path) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=0.5)
+    recipe = tiny_recipe(distillation_weight=0.5)
 
     def is_kept(recipe: Recipe) -> bool:
         teacher = constant_teacher(0.5)
@@ -218,9 +213,7 @@ def test_cached_teacher_is_freed(people_folder: Path) -> None:
 
 
 def test_network_with_other_joints_is_rejected(people_folder: Path) -> None:
-    recipe = dataclasses.replace(
-        tiny_recipe(), net=dataclasses.replace(tiny_recipe().net, joints=5)
-    )
+    recipe = tiny_recipe(net=dataclasses.replace(tiny_recipe().net, joints=5))
     with pytest.raises(ValueError, match=re.escape("has 17 joints; the network has 5 heatmaps")):
         PoseTask(recipe, training_data(people_folder))
 
@@ -237,32 +230,30 @@ def test_validation_set_without_people_is_rejected(people_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("weight", "teacher", "message"),
     [
-        (0.5, None, "a teacher is missing, and the recipe's distillation_weight is 0.5"),
+        (0.5, None, "is missing, and the recipe's distillation_weight is 0.5; expected both"),
         (
             0.0,
             constant_teacher(0),
-            "a teacher was given, and the recipe's distillation_weight is 0; expected both",
+            "was given, and the recipe's distillation_weight is 0; expected",
         ),
     ],
 )
 def test_teacher_and_distillation_weight_must_match(
     people_folder: Path, weight: float, teacher: Teacher | None, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        tiny_task(
-            dataclasses.replace(tiny_recipe(), distillation_weight=weight), people_folder, teacher
-        )
+    with pytest.raises(ValueError, match=re.escape(f"a teacher {message}")):
+        tiny_task(tiny_recipe(distillation_weight=weight), people_folder, teacher)
 
 
 def test_teacher_with_other_joints_is_rejected(people_folder: Path) -> None:
     other = Skeleton(name="one", joints=("nose",), limbs=(), sigmas=(0.1,), upper_body=())
-    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=0.5)
+    recipe = tiny_recipe(distillation_weight=0.5)
     with pytest.raises(ValueError, match="the teacher's joints are"):
         tiny_task(recipe, people_folder, constant_teacher(0, skeleton=other))
 
 
 def test_online_teacher_with_another_stride_is_rejected(people_folder: Path) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), distillation_weight=0.5)
+    recipe = tiny_recipe(distillation_weight=0.5)
     coarse = dataclasses.replace(constant_teacher(0), stride=8)
     with pytest.raises(
         ValueError,

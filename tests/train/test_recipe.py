@@ -14,9 +14,7 @@ from tiny_training import SIZE, tiny_recipe
 
 
 def test_learning_rate_warms_up_then_decays() -> None:
-    recipe = dataclasses.replace(
-        tiny_recipe(), phases=(Phase(size=Size(64, 64), samples=400),), warmup_share=0.1
-    )
+    recipe = tiny_recipe(phases=(Phase(size=Size(64, 64), samples=400),), warmup_share=0.1)
     rates = [recipe.rate_at(step) for step in range(recipe.steps)]
     assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
     assert max(rates) == 1
@@ -33,8 +31,7 @@ def test_phases_follow_each_other() -> None:
 
 
 def test_epochs_are_converted_to_samples() -> None:
-    recipe = dataclasses.replace(
-        tiny_recipe(),
+    recipe = tiny_recipe(
         phases=(Phase(size=SIZE, epochs=2.5), Phase(size=SIZE, samples=24, augmentation=0.5)),
     )
     counted = recipe.with_epochs_counted(100)
@@ -53,7 +50,7 @@ def test_shortened_recipe_keeps_a_step_of_every_phase() -> None:
 @pytest.mark.parametrize("weight", [-0.1, 1.5, float("nan")])
 def test_invalid_distillation_weight_is_rejected(weight: float) -> None:
     with pytest.raises(ValueError, match=f"distillation_weight is {weight:g}; expected 0 to 1"):
-        dataclasses.replace(tiny_recipe(), distillation_weight=weight)
+        tiny_recipe(distillation_weight=weight)
     written = json.loads(tiny_recipe().to_json()) | {"distillation_weight": weight}
     with pytest.raises(ValueError, match=f"distillation_weight is {weight:g}; expected 0 to 1"):
         Recipe.from_json(json.dumps(written))

@@ -72,48 +72,42 @@ def test_file_extends_another_file(tmp_path: Path) -> None:
     )
 
 
+BASE = 'extends = "mnv2"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (
-            "distillation_weight = 0.7",
+            "batch = 8",
             r"mine\.toml does not name the recipe it changes; expected for example extends =",
         ),
         (
             'extends = "mnv3"',
             "no recipe is named 'mnv3'; expected FILE.toml, or one of mnv2, teacher",
         ),
+        ('extends = "mnv2', r"mine\.toml is not TOML: .* \(recipe expected\)"),
         (
-            'extends = "mnv2"\ndistilation_weight = 0.7',
-            r"mine\.toml: there is no setting distilation_weight; expected one of name, task, net",
+            BASE + "rate = 7",
+            r"mine\.toml: there is no setting rate; expected one of name, task, net",
         ),
         (
-            'extends = "mnv2"\nnet.head = 4',
+            BASE + "net.head = 4",
             r"there is no setting net\.head; expected one of encoder, head_width",
         ),
+        (BASE + 'ema = "all"', "ema is 'all'; expected a number"),
+        (BASE + "distillation_weight = 2", "distillation_weight is 2; expected 0 to 1"),
+        (BASE + "batch = 8.5", r"batch is 8\.5; expected an integer"),
+        (BASE + "augmentation = 0.5", r"augmentation is 0\.5; expected a table"),
+        (BASE + "seed = true", "seed is True; expected an integer"),
+        (BASE + "ema = 2026-11-28", r"ema is datetime\.date.*; expected a number"),
+        (BASE + "[[phases]]\nsamples = 9", "a phase has no size; expected for example 256x192"),
+        (BASE + '[[phases]]\nsize = "big"', "size 'big' is not HEIGHTxWIDTH"),
         (
-            'extends = "mnv2"\ndistillation_weight = "all"',
-            "distillation_weight is 'all'; expected a number",
+            BASE + '[[phases]]\nsize = "9x9"\nlr = 9',
+            r"there is no setting phases\.lr; expected one of",
         ),
-        ('extends = "mnv2"\ndistillation_weight = 2', "distillation_weight is 2; expected 0 to 1"),
-        ('extends = "mnv2"\nbatch = 8.5', r"batch is 8\.5; expected an integer"),
-        ('extends = "mnv2"\naugmentation = 0.5', r"augmentation is 0\.5; expected a table"),
-        ('extends = "mnv2"\nseed = true', "seed is True; expected an integer"),
-        (
-            'extends = "mnv2"\ndistillation_weight = 2026-11-28',
-            r"distillation_weight is datetime\.date.*; expected a number",
-        ),
-        (
-            'extends = "mnv2"\n[[phases]]\nsamples = 9',
-            "a phase has no size; expected for example 256x192",
-        ),
-        ('extends = "mnv2"\n[[phases]]\nsize = "big"', "size 'big' is not HEIGHTxWIDTH"),
-        (
-            'extends = "mnv2"\n[[phases]]\nsize = "64x64"\nsteps = 9',
-            r"there is no setting phases\.steps; expected one of",
-        ),
-        ('extends = "mnv2"\nphases = [1]', "this does not describe a recipe"),
-        ('extends = "mnv2', r"mine\.toml is not TOML: .* \(recipe expected\)"),
+        (BASE + "phases = [1]", "this does not describe a recipe"),
     ],
 )
 def test_invalid_recipe_file_is_rejected(tmp_path: Path, text: str, message: str) -> None:

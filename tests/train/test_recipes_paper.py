@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from run_main import run_main
 from slimpose.arrays import Size
-from slimpose.cli.main import main
 from slimpose.export import onnx as onnx_export
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.paper_tables import ROWS, PaperRow
@@ -160,12 +160,6 @@ def test_network_is_trained_evaluated_and_exported(
 
 
 # slimpose paper
-
-
-def run_main(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    return int(stopped.value.code or 0)
 
 
 def write_run(folder: Path, recipe: Recipe, *, steps: int, ap: float) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import subprocess
@@ -23,9 +22,18 @@ from tiny_training import tiny_recipe, tiny_task
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def run_all(people_folder: Path, out: Path, *, resume: bool = False, **more: Any) -> list[Progress]:
-    recipe = tiny_recipe()
-    return list(run(tiny_task(recipe, people_folder), recipe, out, resume=resume, notes={}, **more))
+def run_all(
+    people_folder: Path,
+    out: Path,
+    recipe: Recipe | None = None,
+    *,
+    resume: bool = False,
+    notes: dict[str, str] | None = None,
+    stop_after_s: float = float("inf"),
+) -> list[Progress]:
+    recipe, notes = recipe or tiny_recipe(), notes or {}
+    task = tiny_task(recipe, people_folder)
+    return list(run(task, recipe, out, resume=resume, notes=notes, stop_after_s=stop_after_s))
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +128,11 @@ def test_truncated_checkpoint_is_rejected(
 
 
 def test_resuming_with_another_recipe_is_rejected(people_folder: Path, uninterrupted: Path) -> None:
-    other = tiny_recipe(seed=1)
     with pytest.raises(
         ValueError,
         match="was written with another recipe or other options; use the same ones to resume",
     ):
-        next(run(tiny_task(other, people_folder), other, uninterrupted, resume=True, notes={}))
+        run_all(people_folder, uninterrupted, tiny_recipe(seed=1), resume=True)
 
 
 WRITTEN_BY_0_1 = (
@@ -194,7 +201,7 @@ def test_run_is_never_overwritten(people_folder: Path, uninterrupted: Path) -> N
 
 
 def test_frozen_stages_are_compiled_and_unchanged(people_folder: Path, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), frozen_stages=2)
+    recipe = tiny_recipe(frozen_stages=2)
     task = tiny_task(recipe, people_folder)
     encoder = task.model.get_submodule("encoder")
     assert isinstance(encoder, Encoder)
@@ -223,33 +230,19 @@ def test_frozen_stages_are_compiled_and_unchanged(people_folder: Path, tmp_path:
 def test_resuming_with_other_data_is_rejected(
     people_folder: Path, tmp_path: Path, name: str, option: str
 ) -> None:
-    recipe = tiny_recipe()
-    started = run(
-        tiny_task(recipe, people_folder),
-        recipe,
-        tmp_path,
-        resume=False,
-        notes={name: "a.json"},
-        stop_after_s=0,
-    )
-    assert len(list(started)) == 1
+    started = run_all(people_folder, tmp_path, notes={name: "a.json"}, stop_after_s=0)
+    assert len(started) == 1
     for notes, value in (({name: "b.json"}, "b.json"), ({}, "nothing")):
         with pytest.raises(
             ValueError, match=f"started with {option} a.json; got {value}; pass the same {option}"
         ):
-            next(run(tiny_task(recipe, people_folder), recipe, tmp_path, resume=True, notes=notes))
-    resumed = run(
-        tiny_task(recipe, people_folder), recipe, tmp_path, resume=True, notes={name: "a.json"}
-    )
-    assert len(list(resumed)) == recipe.steps - 1
+            run_all(people_folder, tmp_path, resume=True, notes=notes)
+    resumed = run_all(people_folder, tmp_path, resume=True, notes={name: "a.json"})
+    assert len(resumed) == tiny_recipe().steps - 1
 
 
 def test_phase_shorter_than_a_batch_is_rejected(people_folder: Path, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(tiny_recipe(), batch=64)
-    with pytest.raises(
-        ValueError, match="a phase of 24 samples at 32x32 is less than a batch of 64"
-    ):
-        next(
-            run(tiny_task(recipe, people_folder), recipe, tmp_path / "run", resume=False, notes={})
-        )
+    message = "a phase of 24 samples at 32x32 is less than a batch of 64"
+    with pytest.raises(ValueError, match=message):
+        run_all(people_folder, tmp_path / "run", tiny_recipe(batch=64))
     assert not (tmp_path / "run").exists()

@@ -350,8 +350,6 @@ def _analyze(
         figures["boxes"], figures["boxes"]
     )
     flip = "flip test" if figures["flip"] else "no flip test"
-    header = page.PageHeader(
-        model=figures["model"], protocol=f"{boxes}, {flip}, {figures['decoding']} decoding"
-    )
-    page_file = page.write(folder, errors, header, truth, images)
+    protocol = f"{boxes}, {flip}, {figures['decoding']} decoding"
+    page_file = page.write(folder, errors, truth, images, model=figures["model"], protocol=protocol)
     print(findings.short_table(errors), *findings.findings(errors), page_file, sep="\n")

@@ -103,10 +103,9 @@ def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:
 def _steps(metrics: Path) -> int:
     """The number of logged steps; an incomplete line does not count."""
     done = 0
-    with metrics.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                done = int(json.loads(line)["step"]) + 1
-            except (json.JSONDecodeError, KeyError):
-                break
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        try:
+            done = int(json.loads(line)["step"]) + 1
+        except (json.JSONDecodeError, KeyError):
+            break
     return done

@@ -15,20 +15,15 @@ from slimpose.formats.coco import CocoFile
 from slimpose.runtime.session import Model, Session
 from slimpose.runtime.timing import time_interleaved
 
-_BATCH_SIZE = 16
 _FIGURES = ("AP", "AP50", "AP75", "APM", "APL")
 
 
 def time_models(
     files: Mapping[int, Path], *, threads: int, rounds: int, seconds: float
 ) -> dict[int, float]:
-    """Return the median milliseconds per person of each model; the calls are interleaved.
+    """Return the median milliseconds per person of each model file; the calls are interleaved.
 
-    Args:
-        files: The models' files.
-        threads: CPU threads.
-        rounds: Timed calls of each model.
-        seconds: No further round starts after this time.
+    Each is called ``rounds`` times; no further round starts after ``seconds``.
     """
     calls = {str(number): _call(path, threads) for number, path in files.items()}
     times = time_interleaved(calls, rounds=rounds, warm_up=1, seconds=seconds)
@@ -55,11 +50,8 @@ def measure_ap(model: Model, truth: CocoFile, images: Path) -> dict[str, float]:
     if model.info.task == "bottom-up":
         records = image_records(truth, images, BottomUpEstimator(model))
     else:
-        boxes, predict = ground_truth_boxes(truth), predict_points(model)
-        size = model.info.size
-        records = pose_records(
-            truth, images, boxes, predict, crop_size=size, batch_size=_BATCH_SIZE
-        )
+        boxes, predict, size = ground_truth_boxes(truth), predict_points(model), model.info.size
+        records = pose_records(truth, images, boxes, predict, crop_size=size, batch_size=16)
         if not isinstance(model, Session):
             for record in records:
                 record["score"] = float(np.mean(record["keypoints"][2::3]))

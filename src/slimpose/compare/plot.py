@@ -47,12 +47,8 @@ _OURS, _MEASURED, _PUBLISHED = (
 def plot_comparison(rows: Sequence[ComparisonRow], path: Path, *, threads: int) -> None:
     """Draw AP against multiply-adds and against milliseconds, readable in black and white.
 
-    Round markers are published figures.
-
-    Args:
-        rows: What to draw; a row without AP, cost or time is left out of the panel that needs it.
-        path: The SVG or PNG file to write.
-        threads: The number of threads of the times.
+    Round markers are published figures. A row without AP, cost or time is left out of the panel
+    that needs it. The file is SVG or PNG; the times are those with ``threads`` threads.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
@@ -96,11 +92,10 @@ def _draw_key(axes: Any, points: Sequence[tuple[ComparisonRow, float, bool]]) ->
         axes.plot([], [], marker, color="black", markerfacecolor=fill, label=text)
     axes.legend(frameon=False, loc="lower left", fontsize=8, borderaxespad=0)
     axes.set_axis_off()
-    lines = [
+    text = "\n".join(
         f"{number}  {row.system}" + ("" if is_measured else f" {row.size}")
         for number, (row, _, is_measured) in enumerate(points, start=1)
-    ]
-    text = "\n".join(lines)
+    )
     axes.text(0, 1, transform=axes.transAxes, s=text, fontsize=8, va="top", linespacing=1.5)
 
 

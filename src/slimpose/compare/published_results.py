@@ -8,13 +8,14 @@ AP is on COCO val2017 with the boxes of a detector of person AP 56.4 and flip te
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from slimpose.arrays import Size
 
 VAL_DETECTOR_FLIP = "val2017, detector boxes (56.4), flip"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PublishedRow:
     """One row of a paper's table.
 
@@ -34,33 +35,18 @@ class PublishedRow:
     system: str
     net: str
     size: Size
+    params_m: float | None
+    tool: float | None
+    gmac: float | None
     ap: float
-    params_m: float | None = None
-    tool: float | None = None
-    gmac: float | None = None
     protocol: str = VAL_DETECTOR_FLIP
     note: str = ""
 
 
-_CROP, _SMALL, _LARGE = Size(256, 192), Size(128, 96), Size(384, 288)
-
-_HOURGLASS_NOTE = (
-    "This net, as its paper describes it, counts 25.4 M and 19.2 (20.6 true). 25.1 M is the same "
-    "without the stem's 0.35 M; 14.3 is its cost at 192x192 (14.38), so the step from 256 to 192 "
-    "seems to have been applied twice. CPN's paper, which measured the 66.9 AP, prints 19.48 for "
-    "256x192."
-)
-_EFFICIENTPOSE_C_NOTE = (
-    "It counts 1.46. The same table's 2.0 for 256x256 would be 1.5 here too; A and B agree in both."
-)
-_OPENPOSE_NOTE = (
-    "The paper prints 9 for 368x368 (8.88 here) and measures AP at that height; 7.7 is of "
-    "OpenVINO's file."
-)
-_IKDNET_NOTE = "No public code, and its abstract does not describe the network."
-
-_USUAL_PROTOCOL = (
-    # system, net, size, params_m, tool, gmac, ap
+_CROP, _SMALL, _LARGE, _WIDE = Size(256, 192), Size(128, 96), Size(384, 288), Size(256, 456)
+_CPN_BOXES, _NO_BOXES = "val2017, CPN's detector boxes", "val2017, bottom-up, no boxes"
+_TABLE: list[tuple[Any, ...]] = [
+    # system, net, size, params_m, tool, gmac, ap, and the protocol if it is not the usual one
     ("SimpleBaseline R50", "simplebaseline-r50", _CROP, 34.0, 8.9, 5.43, 70.4),
     ("SimpleBaseline R101", "simplebaseline-r101", _CROP, 53.0, 12.4, 9.06, 71.4),
     ("SimpleBaseline R152", "simplebaseline-r152", _CROP, 68.6, 15.7, 12.7, 72.0),
@@ -78,52 +64,23 @@ _USUAL_PROTOCOL = (
     ("EfficientPose-A", "efficientpose-a", _CROP, 1.3, 0.5, 0.41, 66.5),
     ("EfficientPose-B", "efficientpose-b", _CROP, 3.3, 1.1, 1.05, 71.1),
     ("EfficientPose-C", "efficientpose-c", _CROP, 5.0, 1.6, 1.40, 71.3),
-)
-
-ROWS: tuple[PublishedRow, ...] = (
-    *(
-        PublishedRow(
-            system=system,
-            net=net,
-            size=size,
-            params_m=params_m,
-            tool=tool,
-            gmac=gmac,
-            ap=ap,
-            note=_EFFICIENTPOSE_C_NOTE if net == "efficientpose-c" else "",
-        )
-        for system, net, size, params_m, tool, gmac, ap in _USUAL_PROTOCOL
-    ),
-    PublishedRow(
-        system="IKDNet",
-        net="",
-        size=Size(256, 128),
-        tool=3.2,
-        ap=70.3,
-        protocol="test-dev",
-        note=_IKDNET_NOTE,
-    ),
-    PublishedRow(
-        system="8-stage Hourglass",
-        net="hourglass-8",
-        size=_CROP,
-        params_m=25.1,
-        tool=14.3,
-        ap=66.9,
-        protocol="val2017, CPN's detector boxes",
-        note=_HOURGLASS_NOTE,
-    ),
-    PublishedRow(
-        system="Lightweight OpenPose",
-        net="lightweight-openpose",
-        size=Size(256, 456),
-        params_m=4.1,
-        gmac=7.7,
-        ap=42.8,
-        protocol="val2017, bottom-up, no boxes",
-        note=_OPENPOSE_NOTE,
-    ),
-)
+    ("IKDNet", "", Size(256, 128), None, 3.2, None, 70.3, "test-dev"),
+    ("8-stage Hourglass", "hourglass-8", _CROP, 25.1, 14.3, None, 66.9, _CPN_BOXES),
+    ("Lightweight OpenPose", "lightweight-openpose", _WIDE, 4.1, None, 7.7, 42.8, _NO_BOXES),
+]
+_NOTES = {
+    "hourglass-8": "This net, as its paper describes it, counts 25.4 M and 19.2 (20.6 true). 25.1 "
+    "M is the same without the stem's 0.35 M; 14.3 is its cost at 192x192 (14.38), so the step "
+    "from 256 to 192 seems to have been applied twice. CPN's paper, which measured the 66.9 AP, "
+    "prints 19.48 for 256x192.",
+    "efficientpose-c": "It counts 1.46. The same table's 2.0 for 256x256 would be 1.5 here too; A "
+    "and B agree in both.",
+    "lightweight-openpose": "The paper prints 9 for 368x368 (8.88 here) and measures AP at that "
+    "height; 7.7 is of OpenVINO's file.",
+    "": "No public code, and its abstract does not describe the network.",
+}
+"""By network; "" is IKDNet."""
+ROWS = tuple(PublishedRow(*row, note=_NOTES.get(row[1], "")) for row in _TABLE)
 """The systems the paper compares itself with.
 
 The HRNets' GMAC are 0.5 to 0.7 % above ours: their authors counted more than convolutions.

@@ -113,13 +113,9 @@ def convert_weights(
 ) -> dict[str, Tensor]:
     """Return the tensors of a published checkpoint under the names of our network.
 
-    The first layer is changed so that it takes RGB crops normalized as in this project.
-
-    Args:
-        tensors: The checkpoint, from ``read_checkpoint``.
-        name: The network: one of ``PUBLISHED``.
-        path: The file, for errors.
-        color_order: The channel order of its training; by default that of its layout.
+    ``name`` is a network of ``PUBLISHED``; errors name the file ``path``. The first layer is
+    changed so that it takes RGB crops normalized as in this project. ``color_order`` is the channel
+    order of the checkpoint's training; by default that of its layout.
 
     Raises:
         ValueError: If no layout of the network is known, or a tensor is missing, unexpected or of
@@ -199,12 +195,8 @@ def adapt_first_layer(
     )
     mean = next(name for name in tensors if name.endswith("running_mean"))
     order = [0, 1, 2] if color_order == "rgb" else [2, 1, 0]
-    our_mean, our_std = (
-        torch.tensor(values, dtype=torch.float64) for values in IMAGENET_NORMALIZATION
-    )
-    their_mean, their_std = (
-        torch.tensor(values, dtype=torch.float64)[order] for values in normalization
-    )
+    our_mean, our_std = torch.tensor(IMAGENET_NORMALIZATION, dtype=torch.float64)
+    their_mean, their_std = torch.tensor(normalization, dtype=torch.float64)[:, order]
     weight = tensors[first].double()[:, order]
     shift = (our_mean - their_mean) / their_std
     moved = tensors[mean].double() - (weight.sum(dim=(2, 3)) * shift).sum(dim=1)

@@ -50,11 +50,8 @@ def to_markdown(
 ) -> str:
     """Return the comparison as a Markdown table with its footnotes.
 
-    Args:
-        rows: The systems.
-        threads: The numbers of threads that were timed.
-        measured_on: The people of the AP measurement; empty if AP was not measured.
-        machine: The machine of the times.
+    Times are of ``machine``, with each number of ``threads``. ``measured_on`` describes the people
+    of the AP measurement; it is empty if AP was not measured.
     """
     times = [f"ms, {count} thr." for count in threads]
     head = ["system", "input", "runs in", "M params", "GMAC", "tool", *times]

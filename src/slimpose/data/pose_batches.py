@@ -104,11 +104,8 @@ class PoseBatches:
     ) -> _Sample:
         rng = np.random.default_rng(seed)
         people, skeleton = self.people, self.people.skeleton
-        box, points, labels = (
-            people.boxes_stored[person],
-            people.points_stored[person],
-            people.weights[person],
-        )
+        box, points = people.boxes_stored[person], people.points_stored[person]
+        labels = people.weights[person]
         kept, is_kept = self._truncated(rng, augmentation, person)
         to_crop, is_flipped = sample_affine(
             rng,

@@ -36,13 +36,8 @@ def cache_teacher_peaks(
 ) -> Peaks:
     """Return each peak's x, y in the person's stored crop and its height 0..1, highest first.
 
-    Args:
-        people: The training set.
-        rows: The people to compute.
-        predict: The teacher.
-        size: Size of the crops for the teacher.
-        batch: Crops per call.
-        on_progress: Called with the number of people done, and of all.
+    Only the people of ``rows`` are computed, from crops of ``size``, ``batch`` per call of the
+    teacher's ``predict``. ``on_progress`` is called with the number of people done, and of all.
     """
     predict = heatmap.flip_averaged(predict, people.skeleton)
     peaks = [np.zeros((0, len(people.skeleton.joints), PEAKS, 3), np.float32)]
@@ -83,12 +78,8 @@ def draw_peaks(
 ) -> Heatmaps:
     """Return heatmaps (n, J, H/stride, W/stride) with a Gaussian per peak, the maximum of both.
 
-    Args:
-        peaks: Of the crops' people, in their stored crops.
-        to_crop: Each crop's affine from its stored crop.
-        size: Size of the crops.
-        stride: Crop pixels per cell.
-        sigma_px: Standard deviation of the Gaussians in cells.
+    The peaks are in the stored crops, from which ``to_crop`` leads to the crops of ``size``.
+    ``sigma_px`` is the standard deviation of the Gaussians in cells.
     """
     n, joints = peaks.shape[:2]
     points_crop = geometry.transform_points(to_crop, peaks[..., :2].reshape(n, -1, 2))

@@ -35,13 +35,9 @@ def average_precision(
 ) -> dict[str, float]:
     """Return COCO's AP and AR figures as fractions.
 
-    A figure is -1 (COCO's convention) where the file has no person of that size. Without any record
+    Keypoints are compared by OKS, with the sigmas of the file's skeleton, boxes by IoU. A figure is
+    -1 (COCO's convention) where the file has no person of that size. Without any COCO result record
     all figures are 0.
-
-    Args:
-        annotations: The ground truth; the sigmas of its skeleton are used.
-        records: COCO result records.
-        kind: Compare keypoints by OKS, or boxes by IoU.
 
     Raises:
         RuntimeError: If pycocotools is not installed.

@@ -46,16 +46,11 @@ def detected_boxes(
     image_ids: Sequence[int] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, ScoredBoxes]:
-    """Return a detector's boxes by image id.
+    """Return a detector's boxes by image id, of all images by default.
 
-    Args:
-        annotations: Names the images.
-        image_folder: The folder of the images.
-        detect: The detector.
-        canvas: The detector's input size.
-        nms_iou_threshold: Of two boxes that overlap more, the better one is kept.
-        image_ids: Images to process; all by default.
-        on_progress: Called with (images done, all images).
+    ``canvas`` is the detector's input size. Of two boxes that overlap more than
+    ``nms_iou_threshold`` the better one is kept. ``on_progress`` is called with (images done, all
+    images).
 
     Raises:
         ImageError: If an image is missing or broken.

@@ -53,15 +53,11 @@ def compare_models(
     min_score: float = 0.3,
     batch_size: int = 16,
 ) -> PredictionDrift:
-    """Return how far the outputs of model b differ from those of model a.
+    """Return how far the outputs of model b differ from those of model a, the reference.
 
-    Args:
-        a: The reference.
-        b: The model compared with it, of the same input size and joints.
-        crops: uint8 (n, H, W, 3).
-        areas_crop: (n,) area of each person's box in square crop pixels: the scale of the OKS.
-        min_score: Joints that score lower in either model do not count.
-        batch_size: Crops per call.
+    Both get the uint8 crops (n, H, W, 3), ``batch_size`` per call. ``areas_crop`` (n,) is the area
+    of each person's box in square crop pixels: the scale of the OKS. Joints that score lower than
+    ``min_score`` in either model do not count.
 
     Raises:
         ValueError: If the models are not comparable, or no joint counts.

@@ -34,13 +34,7 @@ Decoding = Literal["dark", "quarter"]
 def crop_predictor(
     model: Model, *, flip: bool = False, flip_shift: bool = False, decoding: Decoding = "dark"
 ) -> PredictCrops:
-    """Return a pose model as a function of crops, with the given test-time options.
-
-    Args:
-        model: The model. It must output heatmaps if an option is not the default.
-        flip: Average the heatmaps with those of the mirrored crops.
-        flip_shift: See ``predict_from_heatmaps``.
-        decoding: How a heatmap becomes a point.
+    """Return a pose model as a function of crops, with options as in ``predict_from_heatmaps``.
 
     Raises:
         ValueError: If the options need heatmaps and the model outputs none.
@@ -83,17 +77,14 @@ def predict_from_heatmaps(
 ) -> PredictCrops:
     """Return a function of crops that decodes the heatmaps of a model.
 
-    Args:
-        predict_heatmaps: The model.
-        skeleton: Defines which joints swap places in a mirrored crop.
-        stride: Crop pixels per heatmap cell.
-        flip: Average the heatmaps with those of the mirrored crops.
-        flip_shift: First move the mirrored maps one cell to the right, as the published protocol
-            does. It is for nets whose maps have crop pixel x at cell x / stride: mirrored, such a
-            map comes out 3/4 of a cell (at stride 4) too far left. In this project x is at
-            (x - (stride - 1) / 2) / stride, which mirroring keeps, and the maps of imported
-            checkpoints are converted to that: these need no shift, and lose accuracy by it.
-        decoding: How a map becomes a point.
+    ``stride`` is crop pixels per heatmap cell. ``flip`` averages the heatmaps with those of the
+    mirrored crops, in which joints swap places as the skeleton defines.
+
+    ``flip_shift`` first moves the mirrored maps one cell to the right, as the published protocol
+    does. It is for nets whose maps have crop pixel x at cell x / stride: mirrored, such a map comes
+    out 3/4 of a cell (at stride 4) too far left. In this project x is at (x - (stride - 1) / 2) /
+    stride, which mirroring keeps, and the maps of imported checkpoints are converted to that: these
+    need no shift, and lose accuracy by it.
     """
     if flip:
         predict_heatmaps = heatmap.flip_averaged(predict_heatmaps, skeleton, shift=flip_shift)
@@ -183,16 +174,9 @@ def pose_records(
 ) -> list[dict[str, Any]]:
     """Return a pose model's predictions for the given boxes as COCO keypoint result records.
 
-    Args:
-        annotations: Names the images.
-        image_folder: The folder of the images.
-        boxes: Person boxes by image id.
-        predict: The model.
-        crop_size: The model's input size.
-        nms_oks_threshold: Drop a pose whose OKS to a better pose of the image is higher; None keeps
-            all poses.
-        batch_size: Minimum number of crops per call of the model.
-        on_progress: Called with (people done, all people).
+    Person boxes are by image id. A pose whose OKS to a better pose of the image is higher than
+    ``nms_oks_threshold`` is dropped; None keeps all poses. ``batch_size`` is the minimum number of
+    crops per call of the model. ``on_progress`` is called with (people done, all people).
 
     Raises:
         ImageError: If an image is missing or broken.

@@ -86,13 +86,9 @@ def peer_entry(path: Path, *, name: str, threads: int) -> BenchmarkEntry:
         if path.suffix.lower() != ".onnx":
             raise
         call = _graph_call(path, threads)
+    precision, gmac = "as published", float("nan")
     return BenchmarkEntry(
-        name=name,
-        threads=threads,
-        gmac=float("nan"),
-        precision="as published",
-        call=call,
-        session=None,
+        name=name, threads=threads, gmac=gmac, precision=precision, call=call, session=None
     )
 
 
@@ -189,14 +185,13 @@ def measure_speed(
     """Add the times of all models with one number of threads, which is set for OpenCV, too."""
     cv2.setNumThreads(threads)
     names = settings.names
-    entries = [
-        model_entry(path, choice, name=names[path], threads=threads)
-        for path, choice in settings.pairs
-    ]
+
+    def opened(path: Path, choice: BackendChoice) -> BenchmarkEntry:
+        return model_entry(path, choice, name=names[path], threads=threads)
+
+    entries = [opened(*pair) for pair in settings.pairs]
     detectors = {
-        choice: model_entry(
-            settings.detector, choice, name=names[settings.detector], threads=threads
-        )
+        choice: opened(settings.detector, choice)
         for choice in dict.fromkeys(companion_choice(choice) for _, choice in settings.pairs)
     }
     peers = [peer_entry(path, name=names[path], threads=threads) for path in settings.peers]
@@ -222,16 +217,10 @@ def _time_alone(
         }
         for index, times in time_interleaved(calls, rounds=settings.rounds).items():
             entry = entries[int(index)]
-            rows.append(
-                {
-                    "name": entry.name,
-                    "threads": entry.threads,
-                    "people": people,
-                    "median_ms": round(times.median_ms, 3),
-                    "p95_ms": round(times.p95_ms, 3),
-                    "share_of_peak": share_of_peak(entry, people, times.median_ms, peak),
-                }
-            )
+            row = {"name": entry.name, "threads": entry.threads, "people": people}
+            row |= {"median_ms": round(times.median_ms, 3), "p95_ms": round(times.p95_ms, 3)}
+            row["share_of_peak"] = share_of_peak(entry, people, times.median_ms, peak)
+            rows.append(row)
     return rows
 
 
@@ -257,13 +246,8 @@ def _time_end_to_end(
 ) -> dict[str, Any]:
     assert entry.session is not None
     assert detector.session is not None
-    times = time_pipeline(
-        entry.session,
-        detector.session,
-        video,
-        detect_every=settings.detect_every,
-        seconds=settings.seconds,
-    )
+    options = {"detect_every": settings.detect_every, "seconds": settings.seconds}
+    times = time_pipeline(entry.session, detector.session, video, **options)
     return {
         "name": entry.name,
         "detector": detector.name,
@@ -283,17 +267,11 @@ def measure_memory(settings: BenchmarkSettings, threads: int, people: int) -> li
     rows: list[dict[str, Any]] = []
     for path, choice in settings.pairs:
         memory = memory_mb(path, choice, threads=threads, people=people)
-        if memory is not None:
-            rows.append(
-                {
-                    "name": f"{settings.names[path]} {choice}",
-                    "threads": threads,
-                    "people": people,
-                    "before_mb": round(memory[0], 1),
-                    "peak_mb": round(memory[1], 1),
-                    "file_mb": round(path.stat().st_size / 1e6, 2),
-                }
-            )
+        if memory is None:
+            continue
+        row = {"name": f"{settings.names[path]} {choice}", "threads": threads, "people": people}
+        row |= {"before_mb": round(memory[0], 1), "peak_mb": round(memory[1], 1)}
+        rows.append(row | {"file_mb": round(path.stat().st_size / 1e6, 2)})
     return rows
 
 

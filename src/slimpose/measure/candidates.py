@@ -52,13 +52,10 @@ def backend_choices(
     backends: Sequence[str] = (),
     precisions: Sequence[str] = (),
 ) -> list[BackendChoice]:
-    """Return the backends and precisions with which a model file can be measured.
+    """Return the ``available`` backends and precisions with which a model file can be measured.
 
-    Args:
-        path: The file.
-        available: The backends of this machine.
-        backends: Only these; all that are installed by default.
-        precisions: Only these; all by default. The file's own is given by name: "fp32", "int8".
+    ``backends`` and ``precisions``, if any are given, leave out all others. The file's own
+    precision is given by name: "fp32", "int8".
 
     Raises:
         BackendError: If one of ``backends`` is not installed.

@@ -24,9 +24,7 @@ would be packed in each call, which costs 4 % in INT8.
 def peak_gmac_per_s(threads: int, *, rounds: int = 15) -> dict[str, float]:
     """Return the best multiply-adds per second, in 1e9, of FP32 and INT8 matrix products.
 
-    Args:
-        threads: CPU threads.
-        rounds: Timed products of each kind.
+    Each is computed ``rounds`` times.
     """
     rng = np.random.default_rng(0)
     floats = rng.standard_normal((SIDE, SIDE)).astype(np.float32)
@@ -46,7 +44,6 @@ def peak_gmac_per_s(threads: int, *, rounds: int = 15) -> dict[str, float]:
 def open_product(precision: str, right: np.ndarray, threads: int) -> onnxruntime.InferenceSession:
     """Return a session that multiplies its input "a" by a constant matrix; both SIDE x SIDE."""
     options = session_options(threads)
-    value = onnxruntime.OrtValue.ortvalue_from_numpy(right)
-    options.add_external_initializers(["b"], [value])
+    options.add_external_initializers(["b"], [onnxruntime.OrtValue.ortvalue_from_numpy(right)])
     path = Path(__file__).with_name(f"matmul_{precision}.onnx")
     return onnxruntime.InferenceSession(str(path), options, providers=CPU)

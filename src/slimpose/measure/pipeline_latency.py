@@ -57,18 +57,11 @@ def time_pipeline(
     seconds: float = 3.0,
     clock_s: Callable[[], float] = time.perf_counter,
 ) -> PipelineTimes:
-    """Process a video, once for every camera, and return the times.
+    """Process a video, once for every camera, and return the times of at most ``steps`` steps.
 
-    Args:
-        pose: A pose model.
-        detector: A person detector; it runs, and its boxes are replaced by the video's.
-        video: What all cameras show, each at another frame of it.
-        cameras: Number of cameras.
-        detect_every: See ``Follower``.
-        steps: Maximum number of timed steps.
-        seconds: No further step starts after this time; warm-up (one interval of the detector) is
-            not included.
-        clock_s: Returns the time in seconds.
+    All cameras show the video, each at another frame of it. The detector runs (``detect_every`` as
+    in ``Follower``), and its boxes are replaced by the video's. No further step starts after
+    ``seconds`` by the clock; warm-up (one interval of the detector) is not included.
     """
     known_boxes = GroundTruthDetector(detector)
     estimator = _CountingEstimator(pose)

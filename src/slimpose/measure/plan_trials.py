@@ -61,11 +61,8 @@ def measure_setups(
         pipeline_times: PipelineTimes | None = None
         for path in paths:
             # The file's own precision always, and what is allowed besides.
-            choices = [
-                *choices_for_file(path, None, available),
-                *choices_for_file(path, precision, available),
-            ]
-            for choice in dict.fromkeys(choices):
+            own = choices_for_file(path, None, available)
+            for choice in dict.fromkeys([*own, *choices_for_file(path, precision, available)]):
                 pose = open_choice(path, count, choice)
                 opened: dict[Path, Session] = {}
                 for detector in detectors:
@@ -131,12 +128,10 @@ def quality_of(model: Session) -> float:
     """Return the AP in the model's card, less any loss by quantization; 0 if it has none."""
     figures, quantized = (model.info.card.get(name) for name in ("figures", "quantized"))
     ap = figures.get("AP") if isinstance(figures, dict) else None
-    loss = (
-        quantized["ap_fp32"] - quantized[f"ap_{quantized['precision']}"]
-        if isinstance(quantized, dict)
-        else 0.0
-    )
-    return float(ap) - max(0.0, loss) / 100 if isinstance(ap, int | float) else 0.0
+    loss = 0.0
+    if isinstance(quantized, dict):
+        loss = max(0.0, quantized["ap_fp32"] - quantized[f"ap_{quantized['precision']}"])
+    return float(ap) - loss / 100 if isinstance(ap, int | float) else 0.0
 
 
 def try_plans(
@@ -144,8 +139,7 @@ def try_plans(
 ) -> tuple[Plan | None, list[tuple[Plan, PipelineTimes]]]:
     """Run the first plans on the video until one sustains the load.
 
-    Returns:
-        That plan, or None; and all that were tried, with their times.
+    Return that plan, or None, and all that were tried, with their times.
     """
     trials: list[tuple[Plan, PipelineTimes]] = []
     for plan in plans[:MAX_TRIALS]:

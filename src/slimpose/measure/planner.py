@@ -132,12 +132,7 @@ def find_plans(setups: Sequence[Setup], load: Load, *, headroom: float) -> list[
 
     The better pose model ranks first, then the better detector; then the shorter interval, the
     file's own precision, and the faster setup. Plans with an interval over ``MAX_GOOD_INTERVAL``
-    rank last.
-
-    Args:
-        setups: The measured setups.
-        load: The requested load.
-        headroom: Share of the time that is to stay free.
+    rank last. ``headroom`` is the share of the time that is to stay free.
     """
     candidates = (_shortest_interval_plan(setup, load, headroom) for setup in setups)
     return sorted((plan for plan in candidates if plan is not None), key=_rank)
@@ -186,13 +181,9 @@ def _largest(is_possible: Callable[[int], bool], maximum: int) -> int:
 
 
 def _plan(setup: Setup, load: Load, detect_every: int) -> Plan:
-    step_ms = setup.step_ms(load, detect_every)
-    return Plan(
-        setup=setup,
-        detect_every=detect_every,
-        step_ms=step_ms,
-        utilization=step_ms * load.fps / 1e3,
-    )
+    ms = setup.step_ms(load, detect_every)
+    share = ms * load.fps / 1e3
+    return Plan(setup=setup, detect_every=detect_every, step_ms=ms, utilization=share)
 
 
 def _shortest_interval_plan(setup: Setup, load: Load, headroom: float) -> Plan | None:

@@ -22,7 +22,6 @@ from slimpose.train.inference import open_core
 _MIN_SCORE = 0.05
 SAME_PERSON_IOU = 0.65
 """NMS threshold of YOLOX's authors."""
-_PERSON = 0
 _STRIDES = (8, 16, 32)
 
 
@@ -69,7 +68,7 @@ def open_box_teacher(path: Path) -> BoxTeacher:
     def detect(images: Crops) -> tuple[np.ndarray, np.ndarray]:
         inputs, scale_xy = _letterbox(images, size)
         outputs = np.array(compiled(len(images))(inputs)[0], np.float32)
-        scores = outputs[..., 4] * outputs[..., 5 + _PERSON]
+        scores = outputs[..., 4] * outputs[..., 5]  # of an object, and of class 0: a person
         # In pixel centers an image spans [-0.5, side - 0.5].
         boxes = (decode_yolox(outputs, size) + 0.5) * np.tile(scale_xy, 2) - np.float32(0.5)
         return boxes, scores

@@ -34,12 +34,9 @@ def assign_cells(
     pseudo labels, the teacher's confidence; the others' targets are in proportion. A cell that two
     people claim goes to the one its prediction overlaps more.
 
-    Args:
-        logits: The network's (n, h, w).
-        boxes: Its predictions x1, y1, x2, y2 (n, 4, h, w) in input pixels.
-        person_boxes: Each image's boxes (people, 4) in input pixels.
-        confidences: A teacher's confidence 0..1 in each of them; None for labels.
-        stride: Input pixels per cell.
+    The network's logits are (n, h, w), its boxes (n, 4, h, w); they and each image's
+    ``person_boxes`` (people, 4) are x1, y1, x2, y2 in input pixels, of which a cell has ``stride``
+    per side. ``confidences`` 0..1 are a teacher's in each person; None for labels.
 
     Source:
         Feng et al., "TOOD: Task-aligned One-stage Object Detection", ICCV 2021, equations 1 and 2

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,17 +45,15 @@ def unpack_training(
         raise ValueError(
             f"{path} has no training state; expected a checkpoint.safetensors of slimpose train"
         )
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "adam": {}}
+    groups: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in checkpoint.tensors.items():
         group, _, rest = name.partition(".")
-        groups.setdefault(group, {})[rest] = tensor
+        groups[group][rest] = tensor
     load_into(model, groups["model"], path=path)
     load_into(averaged, groups["ema"], path=path)
-    state: dict[int, dict[str, Any]] = {}
+    state: defaultdict[int, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in groups["adam"].items():
         number, _, moment = name.partition(".")
-        state.setdefault(int(number), {})[moment] = tensor
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
+        state[int(number)][moment] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
     return int(json.loads(checkpoint.metadata["step"]))

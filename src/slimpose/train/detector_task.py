@@ -63,12 +63,8 @@ def giou_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 class DetectorTask:
     """Trains a person detector on whole images; see ``Task``.
 
-    Args:
-        recipe: The run.
-        data: What to train and validate on.
-        unlabeled: Folder of further images, for the teacher to label.
-        teacher: What to distill from.
-        on_progress: Called with the number of images read, and of all.
+    ``unlabeled`` is a folder of further images, for the teacher to label. ``on_progress`` is called
+    with the number of images read, and of all.
 
     Raises:
         ValueError: If there is a teacher and the recipe does not distill, or the reverse; if there

@@ -1,7 +1,7 @@
-"""Devices of a run: one or several, and their precision; built on accelerate.
+r"""Devices of a run: one or several, and their precision; built on accelerate.
 
-    torchrun --standalone --nproc-per-node 4 --no-python -- slimpose train paper-b1 --batch 256
-    --coco COCO --out RUN
+    torchrun --standalone --nproc-per-node 4 --no-python -- slimpose train paper-b1 --batch 256 \
+        --coco COCO --out RUN
 
 runs on four GPUs of one machine (on CPU processes if there is no GPU). On several machines the same
 command runs on each, with ``--nnodes 2 --rdzv-backend c10d --rdzv-endpoint FIRST_MACHINE:29500
@@ -23,7 +23,6 @@ from slimpose.train.processes import Shard, rank, world_size
 from slimpose.train.recipe import Recipe
 
 Precision = Literal["fp32", "bf16", "fp16"]
-_AUTOCAST = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +89,8 @@ def open_devices(
     has_gpu = torch.cuda.is_available()
     if precision == "fp16" and not has_gpu:
         raise ValueError("fp16 needs a GPU, and there is none here; expected fp32, or bf16")
-    accelerator = Accelerator(cpu=not has_gpu, mixed_precision=_AUTOCAST[precision])
+    autocast = "no" if precision == "fp32" else precision
+    accelerator = Accelerator(cpu=not has_gpu, mixed_precision=autocast)
     if has_gpu:
         # A resumed run must repeat what an uninterrupted one does.
         torch.backends.cudnn.deterministic = True

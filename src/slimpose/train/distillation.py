@@ -118,7 +118,10 @@ def _onnx_teacher(path: Path) -> Teacher:
         size = Size(*crops.shape[1:3])
         if size == model_size:
             return session.run(crops, ("heatmaps",))[0]
-        heatmaps = torch.from_numpy(session.run(_resized(crops, model_size), ("heatmaps",))[0])
+        pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+        resized = F.interpolate(pixels, tuple(model_size), mode="bilinear", antialias=True)
+        whole = resized.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        heatmaps = torch.from_numpy(session.run(whole, ("heatmaps",))[0])
         map_size = size.height // stride, size.width // stride
         return F.interpolate(heatmaps, map_size, mode="bilinear", antialias=True).numpy()
 
@@ -129,12 +132,6 @@ def _onnx_teacher(path: Path) -> Teacher:
         stride=stride,
         predict=predict,
     )
-
-
-def _resized(crops: Crops, size: Size) -> Crops:
-    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
-    resized = F.interpolate(pixels, tuple(size), mode="bilinear", antialias=True)
-    return resized.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _torch_teacher(path: Path) -> Teacher:

@@ -67,15 +67,15 @@ def feature_loss(predicted: Sequence[Tensor], target: Sequence[Tensor]) -> Tenso
     Maps that differ in shape between the networks are left out. Predicting each channel's mean
     everywhere costs 1.
     """
-    pairs = [pair for pair in zip(predicted, target, strict=True) if pair[0].shape == pair[1].shape]
-    return torch.stack([_normalized_error(*pair) for pair in pairs]).mean()
-
-
-def _normalized_error(predicted: Tensor, target: Tensor) -> Tensor:
-    mean = all_reduce_mean(target.mean(dim=(0, 2, 3), keepdim=True))
-    variance = all_reduce_mean(((target - mean) ** 2).mean(dim=(0, 2, 3), keepdim=True))
-    least = _MIN_VARIANCE_SHARE * float(variance.mean())
-    return ((predicted - target) ** 2 / variance.clamp_min(least)).mean()
+    errors: list[Tensor] = []
+    for student, teacher in zip(predicted, target, strict=True):
+        if student.shape != teacher.shape:
+            continue
+        mean = all_reduce_mean(teacher.mean(dim=(0, 2, 3), keepdim=True))
+        variance = all_reduce_mean(((teacher - mean) ** 2).mean(dim=(0, 2, 3), keepdim=True))
+        least = _MIN_VARIANCE_SHARE * float(variance.mean())
+        errors.append(((student - teacher) ** 2 / variance.clamp_min(least)).mean())
+    return torch.stack(errors).mean()
 
 
 def _description(net: nn.Module) -> str:

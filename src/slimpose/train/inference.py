@@ -28,17 +28,13 @@ def open_core() -> tuple[Any, dict[str, Any], str]:
         BackendError: If OpenVINO is not installed.
     """
     core = new_core()
-    hint, name = (
-        ("bf16", "OpenVINO BF16")
-        if "bf16" in supported_precisions(core)
-        else ("f32", "OpenVINO FP32")
-    )
+    has_bf16 = "bf16" in supported_precisions(core)
     options = {
-        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return core, options, name
+    return core, options, "OpenVINO BF16" if has_bf16 else "OpenVINO FP32"
 
 
 def compile_module(module: nn.Module) -> tuple[Compiled, str] | None:

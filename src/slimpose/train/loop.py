@@ -81,20 +81,11 @@ def train(
 ) -> Iterator[Step]:
     """Run the recipe's steps from ``start_step`` on, yielding after each.
 
-    With several processes each computes its parts of every batch; gradients are averaged, so all
-    keep the same weights.
-
-    Args:
-        model: Trained in place.
-        averaged: A copy that follows it as an exponential moving average. The decay grows over the
-            first steps, so that the average is usable early.
-        optimizer: Of the model's parameters.
-        recipe: Gives the schedule.
-        batches: The batches from ``start_step`` on; of each batch this process's parts, one after
-            another.
-        loss: The loss of a batch or a part.
-        start_step: Steps already done.
-        devices: What computes; one process in FP32 by default.
+    ``model`` is trained in place; ``averaged``, a copy, follows it as an exponential moving average
+    whose decay grows over the first steps, so that it is usable early. ``batches`` start at
+    ``start_step``: of each batch this process's parts, one after another; ``loss`` is that of a
+    part. With several processes gradients are averaged, so all keep the same weights. By default it
+    is one process in FP32.
 
     Raises:
         FloatingPointError: If the loss is not finite.

@@ -31,11 +31,8 @@ from slimpose.train.task import TrainingData, check_distillation, to_device
 def heatmap_loss(predicted: Tensor, target: Tensor, weights: Tensor, *, sigma_px: float) -> Tensor:
     """Return the weighted squared error per joint in units of a target's energy: zero maps cost 1.
 
-    Args:
-        predicted: (n, J, h, w).
-        target: (n, J, h, w).
-        weights: (n, J), 0 for a joint without a label.
-        sigma_px: The target's standard deviation in cells.
+    Maps are (n, J, h, w), weights (n, J), 0 for a joint without a label; ``sigma_px`` is the
+    target's standard deviation in cells.
     """
     error = ((predicted - target) ** 2).sum(dim=(2, 3)) / (math.pi * sigma_px**2)
     return (error * weights).sum() / all_reduce_mean(weights.sum()).clamp_min(1)
@@ -54,14 +51,10 @@ def heatmap_function(model: nn.Module) -> Callable[[Crops], Heatmaps]:
 class PoseTask:
     """Trains a pose network on crops of single people; see ``Task``.
 
-    Args:
-        recipe: The run.
-        data: What to train and validate on.
-        teacher: What to distill from. Only a teacher that runs on every crop is kept in memory; of
-            a cached one only the peaks are.
-        alignment: Where the heatmaps' cells lay when the weights to start from were trained.
-        cache: File that keeps a cached teacher's peaks.
-        on_progress: Called with the number of images read (or people labeled), and of all.
+    Only a teacher that runs on every crop is kept in memory; of a cached one only the peaks are,
+    and in the file ``cache``. ``alignment`` is where the heatmaps' cells lay when the weights to
+    start from were trained. ``on_progress`` is called with the number of images read (or people
+    labeled), and of all.
 
     Raises:
         ValueError: If network or teacher have other joints than the data, or no person of the
@@ -143,18 +136,14 @@ class PoseTask:
     ) -> Tensor:
         """Return the loss of heatmaps against the labels and, if there are any, the teacher's."""
         recipe = self._recipe
-        weights, labels = (
-            torch.from_numpy(array).to(predicted.device)
-            for array in (batch.weights, batch.heatmaps)
-        )
+        weights = torch.from_numpy(batch.weights).to(predicted.device)
+        labels = torch.from_numpy(batch.heatmaps).to(predicted.device)
         sigma_px = recipe.sigma_share * predicted.shape[2]
         of_labels = heatmap_loss(predicted, labels, weights, sigma_px=sigma_px)
         if teacher_heatmaps is None:
             return of_labels
-        if recipe.distill_unlabeled:
-            weights = torch.ones_like(weights)
-        else:
-            weights = (weights > 0).to(weights.dtype)
+        is_distilled = torch.ones_like(weights) if recipe.distill_unlabeled else weights > 0
+        weights = is_distilled.to(weights.dtype)
         target = torch.from_numpy(teacher_heatmaps).to(predicted.device)
         of_teacher = heatmap_loss(predicted, target, weights, sigma_px=sigma_px)
         share = recipe.distillation_weight

@@ -238,16 +238,14 @@ class Recipe:
                 f"{self.name} with a distillation weight of {share:g} needs a teacher; pass"
                 " --teacher FILE, or --distillation-weight 0 to train without one"
             )
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = {"batch": options.batch or self.batch}
         if options.teacher is None and weight == 0:
             changes |= {"distillation_weight": 0.0, "feature_distillation_weight": 0.0}
         elif options.teacher is not None:
             default = self.distillation_weight or _DEFAULT_DISTILLATION_WEIGHT
-            changes |= {"distillation_weight": default if weight is None else weight}
-        if options.batch:
-            changes |= {"batch": options.batch}
+            changes["distillation_weight"] = default if weight is None else weight
         if options.labeled_only:
-            changes |= {"distill_unlabeled": False}
+            changes["distill_unlabeled"] = False
         recipe = dataclasses.replace(self, **changes)
         return recipe.with_cached_teacher() if options.cached_teacher else recipe
 
@@ -256,11 +254,8 @@ class Recipe:
     ) -> Recipe:
         """Return a copy that fits the data and the weights to start from.
 
-        Args:
-            samples_per_epoch: Converts epochs to samples.
-            length: Factor on the samples of each phase.
-            joints: Of the data; ignored by a detector.
-            start_net: The network of the weights to start from, if they name it.
+        ``length`` is a factor on the samples of each phase, ``joints`` are the data's (a detector
+        ignores them), ``start_net`` is the network of the weights to start from, if they name it.
         """
         recipe = self.with_epochs_counted(samples_per_epoch)
         recipe = recipe.scaled(length) if length != 1.0 else recipe
@@ -271,13 +266,12 @@ class Recipe:
 
     def with_epochs_counted(self, samples_per_epoch: int) -> Recipe:
         """Return a copy with every phase's epochs converted to samples."""
-        phases = tuple(
-            dataclasses.replace(phase, samples=round(phase.epochs * samples_per_epoch), epochs=0.0)
-            if phase.epochs
-            else phase
-            for phase in self.phases
-        )
-        return dataclasses.replace(self, phases=phases)
+
+        def counted(phase: Phase) -> Phase:
+            samples = round(phase.epochs * samples_per_epoch) if phase.epochs else phase.samples
+            return dataclasses.replace(phase, samples=samples, epochs=0.0)
+
+        return dataclasses.replace(self, phases=tuple(map(counted, self.phases)))
 
     def with_cached_teacher(self) -> Recipe:
         """Return a copy whose teacher runs on every person once, before training."""

@@ -78,17 +78,9 @@ def run(
     """Train, yielding progress; evaluate, and save checkpoints and the best averaged weights.
 
     With several processes all do the same, each with its part of the data; only the first writes.
-    A run may be resumed with another number of them.
-
-    Args:
-        task: Model and data.
-        recipe: The run.
-        out: Its folder.
-        resume: Continue from the folder's checkpoint.
-        notes: Further metadata for the weights (data, license, start).
-        devices: What computes; one process in FP32 by default.
-        save_every_s: Seconds between checkpoints.
-        stop_after_s: Seconds after which to stop with a checkpoint, for ``resume``.
+    A run may be resumed, from its folder's checkpoint, with another number of them; by default it
+    is one process in FP32. ``notes`` are further metadata for the weights (data, license, start).
+    After ``stop_after_s`` seconds the run stops with a checkpoint, for ``resume``.
 
     Raises:
         FileExistsError: If the folder contains a run and ``resume`` is off.
@@ -98,7 +90,12 @@ def run(
     check_run_folder(out, resume=resume)
     devices = devices or open_devices()
     devices.check(recipe)
-    _check_phases(recipe)
+    for phase in recipe.phases:
+        if phase.samples < recipe.batch:
+            raise ValueError(
+                f"a phase of {phase.samples} samples at {phase.size} is less than a batch of"
+                f" {recipe.batch}; expected a smaller --batch, or a longer run"
+            )
     out.mkdir(parents=True, exist_ok=True)
     state = _State(task.model, recipe, out, devices, notes)
     if resume:
@@ -182,7 +179,7 @@ class _State:
         """Write the checkpoint, in the first process only."""
         if not self.devices.is_main:
             return
-        metadata = {**self._metadata(), "step": str(self.done), "best": str(self.best)}
+        metadata = self._metadata() | {"step": str(self.done), "best": str(self.best)}
         scaler = self.devices.accelerator.scaler
         if scaler is not None:
             metadata["scaler"] = json.dumps(scaler.state_dict())
@@ -197,19 +194,15 @@ class _State:
         is_final_size = recipe.phase_at(step).size == recipe.phases[-1].size
         if is_final_size and figures["AP"] > self.best:
             self.best = figures["AP"]
-            metadata = {
-                **self._metadata(),
-                "samples": str(self.done * recipe.batch),
-                "figures": json.dumps(figures),
-            }
+            samples = str(self.done * recipe.batch)
+            metadata = self._metadata() | {"samples": samples, "figures": json.dumps(figures)}
             if self.devices.is_main:
                 save_checkpoint(self.out / BEST, self.averaged.state_dict(), metadata)
         return figures
 
     def _metadata(self) -> dict[str, str]:
-        recipe = self.recipe
-        described = {"task": recipe.task, "net": recipe.net.to_json(), "recipe": recipe.to_json()}
-        return {**self.notes, **described}
+        recipe, net = self.recipe, self.recipe.net
+        return {**self.notes, "task": recipe.task, "net": net.to_json(), "recipe": recipe.to_json()}
 
 
 def _steps(task: Task, state: _State) -> Iterator[Step]:
@@ -232,15 +225,6 @@ def _steps(task: Task, state: _State) -> Iterator[Step]:
     )
 
 
-def _check_phases(recipe: Recipe) -> None:
-    for phase in recipe.phases:
-        if phase.samples < recipe.batch:
-            raise ValueError(
-                f"a phase of {phase.samples} samples at {phase.size} is less than a batch of"
-                f" {recipe.batch}; expected a smaller --batch, or a longer run"
-            )
-
-
 def _is_of_recipe(saved: Checkpoint, recipe: Recipe) -> bool:
     """Return whether a checkpoint is of this recipe, even if recipes had fewer settings then."""
     try:
@@ -250,12 +234,13 @@ def _is_of_recipe(saved: Checkpoint, recipe: Recipe) -> bool:
 
 
 def _metrics_line(progress: Progress, recipe: Recipe) -> str:
+    step = progress.step
     record = {
-        "step": progress.step.number,
-        "samples": (progress.step.number + 1) * recipe.batch,
-        "size": str(recipe.phase_at(progress.step.number).size),
-        "loss": progress.step.loss,
-        "learning_rate": progress.step.learning_rate,
+        "step": step.number,
+        "samples": (step.number + 1) * recipe.batch,
+        "size": str(recipe.phase_at(step.number).size),
+        "loss": step.loss,
+        "learning_rate": step.learning_rate,
         "seconds": round(progress.seconds, 2),
     }
     return json.dumps(record | (progress.figures or {})) + "\n"
@@ -263,11 +248,7 @@ def _metrics_line(progress: Progress, recipe: Recipe) -> str:
 
 def _truncate_metrics(path: Path, steps: int) -> None:
     """Drop the lines of steps after the checkpoint, which the resumed run repeats."""
-    if not path.exists():
-        return
-    if steps == 0:
-        path.unlink()
-        return
-    with path.open(encoding="utf-8") as lines:
-        kept = list(islice(lines, steps))
-    write_bytes(path, "".join(kept).encode())
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            kept = "".join(islice(lines, steps))
+        write_bytes(path, kept.encode())

@@ -22,16 +22,10 @@ _BATCH_NORM_SAMPLES = 320
 
 
 def load_start(task: Task, recipe: Recipe, start: str) -> str:
-    """Load the weights to start from into a task's model.
+    """Load the weights to start from into a task's model; return their description, for metadata.
 
-    Args:
-        task: Its model, and the images that a folded trunk needs.
-        recipe: The run.
-        start: "imagenet", a trunk of ``slimpose import-trunk``, or weights of this network or of
-            a part of it.
-
-    Returns:
-        A description of them, for metadata.
+    ``start`` is "imagenet", a trunk of ``slimpose import-trunk``, or weights of this network or of
+    a part of it. A folded trunk also needs the task's images.
 
     Raises:
         ValueError: If the file does not fit the network, or the network has no encoder to load

@@ -46,8 +46,8 @@ def write_page(folder: Path, file: coco.CocoFile, result: ErrorAnalysis) -> str:
     image = np.full((1000, 4000, 3), 90, np.uint8)
     for entry in file.images.values():
         (folder / entry.file_name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    header = page.PageHeader(model="a <b>net</b>", protocol="ground-truth boxes, no flip test")
-    return page.write(folder / "page", result, header, file, folder).read_text(encoding="utf-8")
+    named = {"model": "a <b>net</b>", "protocol": "ground-truth boxes, no flip test"}
+    return page.write(folder / "page", result, file, folder, **named).read_text(encoding="utf-8")
 
 
 def test_page_is_self_contained_and_names_are_escaped(tmp_path: Path) -> None:

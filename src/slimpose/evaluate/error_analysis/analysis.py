@@ -127,30 +127,21 @@ class ErrorAnalysis:
 
     def to_json(self) -> dict[str, Any]:
         """Return the analysis as a JSON document; a figure that was not measured is null."""
-        document = {
-            name: _plain(getattr(self, name))
-            for name in ("precision", "poses", "labeled", "kinds", "oracles", "joints", "groupings")
-        }
         fields = ("image_id", "person_id", "oks", "joints_lost", "is_matched")
-        return document | {
-            "worst": [{name: getattr(one, name) for name in fields} for one in self.worst]
+        return {
+            "precision": dataclasses.asdict(self.precision),
+            "poses": self.poses,
+            "labeled": self.labeled,
+            "kinds": self.kinds,
+            "oracles": [dataclasses.asdict(one) for one in self.oracles],
+            "joints": [dataclasses.asdict(one) for one in self.joints],
+            "groupings": [dataclasses.asdict(one) for one in self.groupings],
+            "worst": [{name: getattr(one, name) for name in fields} for one in self.worst],
         }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return value
 
 
 def analyze(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> ErrorAnalysis:
-    """Analyze where COCO keypoint results lose AP.
-
-    Args:
-        annotations: The ground truth, with keypoints.
-        records: COCO keypoint result records of its images.
+    """Analyze where COCO keypoint result records lose AP against annotations with keypoints.
 
     Raises:
         ValueError: If no person of the file has a labeled joint.

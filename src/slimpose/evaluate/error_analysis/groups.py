@@ -55,23 +55,16 @@ PersonValues = Float64[np.ndarray, " people"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Property:
-    """A property of people and its ranges.
+    """A property of people; ``value`` returns it for each person of an image.
 
-    Attributes:
-        name: Heading of the grouping.
-        explanation: What is measured, and in which unit.
-        ranges: Name, lower end (included) and upper end (excluded) of each group.
-        value: The property of the people of an image.
+    The explanation has its unit. A range is a group's name, its lower end (included) and its upper
+    end (excluded).
     """
 
     name: str
     explanation: str
     ranges: Sequence[tuple[str, float, float]]
     value: Callable[[ImagePoses], PersonValues]
-
-
-def _root_area(image: ImagePoses) -> PersonValues:
-    return np.sqrt(np.maximum(image.areas, 0))
 
 
 def _crowding(image: ImagePoses) -> PersonValues:
@@ -94,10 +87,6 @@ def _is_truncated(image: ImagePoses) -> PersonValues:
     return np.logical_or(is_near[:, 0], is_near[:, 1]).astype(np.float64)
 
 
-def _labeled_share(image: ImagePoses) -> PersonValues:
-    return image.labeled.astype(np.float64).mean(axis=1)
-
-
 _COCO_AREAS = (
     ("small (under 32²)", 0.0, 32.0**2),
     ("medium (32² to 96²)", 32.0**2, 96.0**2),
@@ -113,7 +102,7 @@ _PROPERTIES = (
             *((f"{low:g} to {high:g}", low, high) for low, high in pairwise(_SIZES_PX)),
             (f"{_SIZES_PX[-1]:g} and more", _SIZES_PX[-1], 1e5),
         ],
-        value=_root_area,
+        value=lambda image: np.sqrt(np.maximum(image.areas, 0)),
     ),
     _Property(
         name="Crowding",
@@ -150,7 +139,7 @@ _PROPERTIES = (
         explanation="Share of the skeleton's joints that are labeled: low for partly visible "
         "people and for people too unclear to annotate.",
         ranges=[("up to a third", 0.0, 0.34), ("to two thirds", 0.34, 0.67), ("more", 0.67, 2.0)],
-        value=_labeled_share,
+        value=lambda image: image.labeled.astype(np.float64).mean(axis=1),
     ),
 )
 

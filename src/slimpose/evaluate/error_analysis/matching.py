@@ -63,9 +63,7 @@ class ImagePoses:
 def poses_by_image(annotations: CocoFile, records: Sequence[dict[str, Any]]) -> list[ImagePoses]:
     """Return the annotated and the predicted poses of every image, by ascending image id as COCO.
 
-    Args:
-        annotations: The ground truth, with keypoints.
-        records: COCO keypoint result records.
+    The annotations have keypoints; the predictions are COCO keypoint result records.
     """
     predicted: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in annotations.images}
     for record in records:

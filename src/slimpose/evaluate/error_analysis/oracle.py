@@ -8,7 +8,7 @@ here it is moved to its true position, so that the gain is an upper bound.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,13 +142,7 @@ def oracles(
 ) -> list[Oracle]:
     """Return the AP with each kind of error fixed, each kind alone, by the same greedy evaluation.
 
-    Inversions are left out for a skeleton without left and right.
-
-    Args:
-        images: The images.
-        diagnoses: Their diagnoses.
-        skeleton: The skeleton.
-        now: AP without any fix.
+    Inversions are left out for a skeleton without left and right. ``now`` is AP without any fix.
     """
     has_sides = bool((skeleton.flip_indices != np.arange(len(skeleton.joints))).any())
     wrong = [kind for kind in (JITTER, INVERSION, SWAP, MISS) if has_sides or kind != INVERSION]
@@ -160,25 +154,24 @@ def oracles(
     wrong_hidden = [
         one & (image.visibility == 1) for one, image in zip(all_wrong, images, strict=True)
     ]
-    joint_fixes = [
-        (KINDS[kind], [one.kinds == kind for one in diagnoses], joints) for kind in wrong
-    ]
-    joint_fixes += [("all of these", all_wrong, joints), ("hidden joints", wrong_hidden, hidden)]
-    result: list[Oracle] = []
-    for name, chosen, total in joint_fixes:
-        count = sum(int(one.sum()) for one in chosen)
-        fixed = map(fix_errors, images, diagnoses, chosen)
-        result.append(_oracle(name, count, total, fixed, skeleton, now))
+    chosen = [(KINDS[kind], joints, [one.kinds == kind for one in diagnoses]) for kind in wrong]
+    chosen += [("all of these", joints, all_wrong), ("hidden joints", hidden, wrong_hidden)]
     not_found = sum(int(one.sum()) for one in map(_not_found, images, diagnoses))
     false_positives = sum(int(one.is_false_positive.sum()) for one in diagnoses)
-    pose_fixes: list[tuple[str, Callable[[ImagePoses, Diagnosis], ImagePoses], int, int]] = [
-        (FALSE_NEGATIVES, _add_true_poses, not_found, people),
-        (FALSE_POSITIVES, _drop_false_positives, false_positives, poses),
-        (SCORING, _score_by_oks, poses, poses),
+    fixes = [
+        (name, sum(int(one.sum()) for one in mask), total, map(fix_errors, images, diagnoses, mask))
+        for name, total, mask in chosen
     ]
-    for name, fix, count, total in pose_fixes:
-        fixed = map(fix, images, diagnoses)
-        result.append(_oracle(name, count, total, fixed, skeleton, now))
+    fixes += [
+        (FALSE_NEGATIVES, not_found, people, map(_add_true_poses, images, diagnoses)),
+        (FALSE_POSITIVES, false_positives, poses, map(_drop_false_positives, images, diagnoses)),
+        (SCORING, poses, poses, map(_score_by_oks, images, diagnoses)),
+    ]
+    result: list[Oracle] = []
+    for name, count, total, fixed in fixes:
+        precision = overall_precision(list(fixed), skeleton)
+        ap = now if precision is None else precision.ap
+        result.append(Oracle(name=name, count=count, total=total, fixed_ap=ap, gain=ap - now))
     return result
 
 
@@ -196,14 +189,6 @@ def joint_gains(
         precision = overall_precision(fixed, skeleton)
         gains.append(0.0 if precision is None else precision.ap - now)
     return gains
-
-
-def _oracle(
-    name: str, count: int, total: int, fixed: Iterable[ImagePoses], skeleton: Skeleton, now: float
-) -> Oracle:
-    precision = overall_precision(list(fixed), skeleton)
-    fixed_ap = now if precision is None else precision.ap
-    return Oracle(name=name, count=count, total=total, fixed_ap=fixed_ap, gain=fixed_ap - now)
 
 
 def overall_precision(images: Sequence[ImagePoses], skeleton: Skeleton) -> AveragePrecision | None:

