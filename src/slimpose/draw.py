@@ -62,13 +62,8 @@ def draw_poses(
                     draw_line(canvas, points[a], points[b], color, stroke)
             for joint in np.flatnonzero(shown):
                 color = _OUTLINE_COLOR if outline else _lighten(sides[joint] or CENTER)
-                radius = 0.75 * width + 0.5
-                draw_dot(
-                    canvas,
-                    points[joint],
-                    color,
-                    radius + _outline_px(width) / 2 if outline else radius,
-                )
+                radius = 0.75 * width + 0.5 + (_outline_px(width) / 2 if outline else 0.0)
+                draw_dot(canvas, points[joint], color, radius)
     return canvas
 
 
@@ -132,11 +127,8 @@ def _draw_text(
     canvas: Image, text: str, position: tuple[int, int], scale: float, color: RGB
 ) -> None:
     """Text on a dark background, shortened in the middle to fit; OpenCV's font has only ASCII."""
-    text, font, stroke = (
-        text.encode("ascii", "replace").decode(),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        max(1, round(2 * scale)),
-    )
+    text = text.encode("ascii", "replace").decode()
+    font, stroke = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(2 * scale))
     shown, available_px = text, canvas.shape[1] - 2 * position[0]
     while shown and cv2.getTextSize(shown, font, scale, stroke)[0][0] > available_px:
         kept = (len(shown) - 5) // 2
@@ -214,10 +206,7 @@ def _draw_box(
 ) -> None:
     track = int(poses.ids[person])
     color = track_color(track)
-    low, high = (
-        _to_fixed_point(poses.boxes_image[person, :2]),
-        _to_fixed_point(poses.boxes_image[person, 2:]),
-    )
+    low, high = map(_to_fixed_point, poses.boxes_image[person].reshape(2, 2))
     thickness = max(1, round(width / 2))
     if with_box:
         cv2.rectangle(canvas, low, high, _OUTLINE_COLOR, thickness + 2, cv2.LINE_AA, _FRACTION_BITS)

@@ -43,7 +43,10 @@ def cost(
                 "--paper prints every row of the paper at its own size; "
                 "expected no NAME, --size, --detector"
             )
-        entries = _paper_entries()
+        entries = [
+            {"table": row.table, "row": row.row, **_cost_entry(row.spec), "paper": row.gflops}
+            for row in ROWS
+        ]
     elif name is None:
         raise ValueError("got neither NAME nor --paper; expected for example: slimpose cost b1")
     else:
@@ -62,13 +65,6 @@ def _entry(name: str, size: Size | None, *, detector: bool) -> _Entry:
     else:
         spec = spec_named(name, size=size)
     return {"name": name, "size": str(spec.size), **_cost_entry(spec)}
-
-
-def _paper_entries() -> list[_Entry]:
-    return [
-        {"table": row.table, "row": row.row, **_cost_entry(row.spec), "paper": row.gflops}
-        for row in ROWS
-    ]
 
 
 def _cost_entry(spec: Spec) -> _Entry:

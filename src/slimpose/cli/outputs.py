@@ -155,7 +155,7 @@ def _json_lines(result: FrameResult) -> Iterator[bytes]:
     )
 
 
-class _FileWriter(RecordWriter):
+class _FileWriter(PartialFile, RecordWriter):
     """A file of records in one format."""
 
     def __init__(
@@ -167,15 +167,12 @@ class _FileWriter(RecordWriter):
         between: bytes = b"",
         tail: bytes = b"",
     ) -> None:
-        self.path = str(path)
-        self._encode = encode
-        file = self._file = PartialFile(path, head=head, between=between, tail=tail)
-        self.position, self.truncate = file.position, file.truncate
-        self.finish, self.close, self.discard = file.finish, file.close, file.discard
+        super().__init__(path, head=head, between=between, tail=tail)
+        self.path, self._encode = str(path), encode
 
     def write(self, result: FrameResult) -> None:
         for record in self._encode(result):
-            self._file.append(record)
+            self.append(record)
 
 
 class _StdoutWriter(RecordWriter):

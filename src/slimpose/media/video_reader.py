@@ -43,13 +43,10 @@ def silence_opencv_logs(*, hide_urls: bool = False) -> None:
     Effective for whatever a process opens first. ``hide_urls`` overrides the user's environment
     variables for OpenCV's log too: the log lines of FFmpeg hold whole addresses with passwords.
     """
-    settings = {"OPENCV_FFMPEG_LOGLEVEL": "-8"}
     if hide_urls:
-        os.environ.update(settings)
+        os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
         os.environ.pop("OPENCV_FFMPEG_DEBUG", None)
-    else:
-        for name, value in settings.items():
-            os.environ.setdefault(name, value)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Otherwise one lock is held while a stream is opened, and a dead camera blocks the others.
     os.environ.setdefault("OPENCV_FFMPEG_IS_THREAD_SAFE", "1")
     # cv2.utils.logging in OpenCV 4, cv2 itself since 5
