@@ -45,7 +45,8 @@ def draw_poses(
         ids: Whether to write the track ids of tracked people, each in its track's color.
     """
     canvas = np.ascontiguousarray(image).copy()
-    sides = [_side_color(joint) for joint in poses.skeleton.joints]
+    by_side = {"left": LEFT, "right": RIGHT}
+    sides = [by_side.get(joint.partition("_")[0]) for joint in poses.skeleton.joints]
     max_width_px = max(1.0, min(image.shape[:2]) / 60)
     for person in np.argsort(poses.person_scores, kind="stable"):
         points = poses.points_image[person]
@@ -139,11 +140,6 @@ def _draw_text(
         corners = (x - 3, y - height - 3), (x + width + 3, y + baseline)
         cv2.rectangle(canvas, *corners, _OUTLINE_COLOR, cv2.FILLED)
         cv2.putText(canvas, shown, position, font, scale, color, stroke, cv2.LINE_AA)
-
-
-def _side_color(joint: str) -> RGB | None:
-    side = joint.partition("_")[0]
-    return {"left": LEFT, "right": RIGHT}.get(side)
 
 
 def _limb_color(a: RGB | None, b: RGB | None) -> RGB:

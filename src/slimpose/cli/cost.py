@@ -44,7 +44,7 @@ def cost(
                 "expected no NAME, --size, --detector"
             )
         entries = [
-            {"table": row.table, "row": row.row, **_cost_entry(row.spec), "paper": row.gflops}
+            {"table": row.table, "row": row.row, **cost_entry(row.spec), "paper": row.gflops}
             for row in ROWS
         ]
     elif name is None:
@@ -64,10 +64,11 @@ def _entry(name: str, size: Size | None, *, detector: bool) -> _Entry:
         name = f"{name} detector"
     else:
         spec = spec_named(name, size=size)
-    return {"name": name, "size": str(spec.size), **_cost_entry(spec)}
+    return {"name": name, "size": str(spec.size), **cost_entry(spec)}
 
 
-def _cost_entry(spec: Spec) -> _Entry:
+def cost_entry(spec: Spec) -> _Entry:
+    """Return what a network costs, as the JSON outputs of cost and fit have it."""
     cost = cost_of_spec(spec)
     return {
         "params": cost.params,

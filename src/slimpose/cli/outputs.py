@@ -11,7 +11,7 @@ from rich.console import Console
 
 from slimpose.cli.options import STANDARD_OUTPUT, OutputOptions
 from slimpose.cli.output_paths import redirect_closed_stdout
-from slimpose.formats import csv, json_lines, openpose, results
+from slimpose.formats import csv, openpose, results
 from slimpose.formats.files import write_json
 from slimpose.formats.openpose import Order
 from slimpose.formats.partial_file import PartialFile
@@ -146,7 +146,7 @@ def _csv_rows(result: FrameResult) -> Iterator[bytes]:
 
 
 def _json_lines(result: FrameResult) -> Iterator[bytes]:
-    yield json_lines.json_line(
+    yield results.json_line(
         result.poses,
         source=result.source,
         camera=result.camera,

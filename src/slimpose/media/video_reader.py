@@ -73,13 +73,8 @@ def to_rgb(bgr: np.ndarray) -> Image:
 def open_video(path: Path, head: bytes, *, reason: str) -> Media:
     """Open a video file and decode its first frame: OpenCV also opens many files that are no video.
 
-    Iterating over the frames raises TruncatedVideoError after the last good frame if frames that
-    the header states are missing, DamagedFrameError if some in between could not be decoded.
-
-    Args:
-        path: The file.
-        head: Its first bytes, 4096 or so.
-        reason: Error text where the file itself gives no better one.
+    ``head`` is its first bytes, 4096 or so; ``reason`` is the error text where the file itself
+    gives no better one. ``Media.frames`` says which errors iterating over the frames raises.
 
     Raises:
         SourceError: If no frame can be decoded.
