@@ -1,4 +1,4 @@
-"""What several test files share: one hypothesis profile, small COCO files written on the spot, a folder to train on."""
+"""Shared by all tests: the hypothesis profile, small COCO files and models, a folder to train on."""
 
 from __future__ import annotations
 
@@ -47,10 +47,26 @@ def write_coco(tmp_path: Path) -> Callable[[Any], Path]:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: sums in one order, and no threads that wait for each other on tiny nets."""
+    """PyTorch on one thread: sums in one order, no threads that wait for each other on tiny nets."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def pose(tmp_path: Path) -> Path:
+    """The file of a synthetic pose model."""
+    from synthetic_models import write_pose_model
+
+    return write_pose_model(tmp_path / "pose.onnx")
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    """The file of a synthetic detector."""
+    from synthetic_models import write_detector_model
+
+    return write_detector_model(tmp_path / "detector.onnx")

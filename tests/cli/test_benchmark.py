@@ -16,17 +16,6 @@ from foreign_models import write_relu
 from run_cli import Capture
 from run_main import run_main
 from slimpose.runtime.timing import CallTimes, time_interleaved
-from synthetic_models import write_detector_model, write_pose_model
-
-
-@pytest.fixture
-def pose(tmp_path: Path) -> Path:
-    return write_pose_model(tmp_path / "pose.onnx")
-
-
-@pytest.fixture
-def detector(tmp_path: Path) -> Path:
-    return write_detector_model(tmp_path / "detector.onnx")
 
 
 def test_last_line_has_all_measurements(

@@ -50,16 +50,6 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.fixture
-def pose(tmp_path: Path) -> Path:
-    return write_pose_model(tmp_path / "pose.onnx")
-
-
-@pytest.fixture
-def detector(tmp_path: Path) -> Path:
-    return write_detector_model(tmp_path / "detector.onnx")
-
-
 def run(model: Path | str, annotations: Path, *options: object) -> int:
     """Evaluate on the images next to the annotations."""
     images = annotations.parent

@@ -107,11 +107,6 @@ def new_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewMachine:
     return partial(Machine, tmp_path, monkeypatch)
 
 
-@pytest.fixture
-def pose(tmp_path: Path) -> Path:
-    return write_pose_model(tmp_path / "pose.onnx")
-
-
 @pytest.mark.parametrize(
     ("own", "precision", "expected"),
     [

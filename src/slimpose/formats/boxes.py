@@ -154,11 +154,8 @@ def _from_records(path: Path, records: list[Any]) -> BoxFile:
 def _row(record: Mapping[str, Any]) -> list[float]:
     """A record's box as x1, y1, x2, y2, score."""
     bbox = record["bbox"]
-    if (
-        not isinstance(bbox, list)
-        or len(bbox) != 4
-        or not all(isinstance(value, int | float) for value in bbox)
-    ):
+    is_four = isinstance(bbox, list) and len(bbox) == 4
+    if not is_four or not all(isinstance(value, int | float) for value in bbox):
         raise ValueError(f"bbox is {bbox}; expected 4 numbers x, y, width, height")
     x, y, width, height = map(float, bbox)
     if not np.isfinite([x, y, x + width, y + height]).all():
