@@ -1,4 +1,4 @@
-"""Shared by all tests: the hypothesis profile, small COCO files and models, a folder to train on."""
+"""Shared by tests: the hypothesis profile, small COCO files and models, a folder to train on."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_coco(tmp_path: Path) -> Callable[[Any], Path]:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: sums in one order, no threads that wait for each other on tiny nets."""
+    """One PyTorch thread: sums in one order, no threads that wait for each other on tiny nets."""
     import torch
 
     threads = torch.get_num_threads()
