@@ -1,4 +1,4 @@
-"""Shared fixtures: one hypothesis profile and small COCO files."""
+"""Shared fixtures: the hypothesis profile, small COCO files and models."""
 
 from __future__ import annotations
 
@@ -54,3 +54,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def pose(tmp_path: Path) -> Path:
+    """The file of a synthetic pose model."""
+    from synthetic_models import write_pose_model
+
+    return write_pose_model(tmp_path / "pose.onnx")
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    """The file of a synthetic detector."""
+    from synthetic_models import write_detector_model
+
+    return write_detector_model(tmp_path / "detector.onnx")

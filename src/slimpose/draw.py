@@ -45,7 +45,8 @@ def draw_poses(
         ids: Whether to write the track ids of tracked people, each in its track's color.
     """
     canvas = np.ascontiguousarray(image).copy()
-    sides = [_side_color(joint) for joint in poses.skeleton.joints]
+    by_side = {"left": LEFT, "right": RIGHT}
+    sides = [by_side.get(joint.partition("_")[0]) for joint in poses.skeleton.joints]
     max_width_px = max(1.0, min(image.shape[:2]) / 60)
     for person in np.argsort(poses.person_scores, kind="stable"):
         points = poses.points_image[person]
@@ -62,13 +63,8 @@ def draw_poses(
                     draw_line(canvas, points[a], points[b], color, stroke)
             for joint in np.flatnonzero(shown):
                 color = _OUTLINE_COLOR if outline else _lighten(sides[joint] or CENTER)
-                radius = 0.75 * width + 0.5
-                draw_dot(
-                    canvas,
-                    points[joint],
-                    color,
-                    radius + _outline_px(width) / 2 if outline else radius,
-                )
+                radius = 0.75 * width + 0.5 + (_outline_px(width) / 2 if outline else 0.0)
+                draw_dot(canvas, points[joint], color, radius)
     return canvas
 
 
@@ -132,11 +128,8 @@ def _draw_text(
     canvas: Image, text: str, position: tuple[int, int], scale: float, color: RGB
 ) -> None:
     """Text on a dark background, shortened in the middle to fit; OpenCV's font has only ASCII."""
-    text, font, stroke = (
-        text.encode("ascii", "replace").decode(),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        max(1, round(2 * scale)),
-    )
+    text = text.encode("ascii", "replace").decode()
+    font, stroke = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(2 * scale))
     shown, available_px = text, canvas.shape[1] - 2 * position[0]
     while shown and cv2.getTextSize(shown, font, scale, stroke)[0][0] > available_px:
         kept = (len(shown) - 5) // 2
@@ -147,11 +140,6 @@ def _draw_text(
         corners = (x - 3, y - height - 3), (x + width + 3, y + baseline)
         cv2.rectangle(canvas, *corners, _OUTLINE_COLOR, cv2.FILLED)
         cv2.putText(canvas, shown, position, font, scale, color, stroke, cv2.LINE_AA)
-
-
-def _side_color(joint: str) -> RGB | None:
-    side = joint.partition("_")[0]
-    return {"left": LEFT, "right": RIGHT}.get(side)
 
 
 def _limb_color(a: RGB | None, b: RGB | None) -> RGB:
@@ -214,10 +202,7 @@ def _draw_box(
 ) -> None:
     track = int(poses.ids[person])
     color = track_color(track)
-    low, high = (
-        _to_fixed_point(poses.boxes_image[person, :2]),
-        _to_fixed_point(poses.boxes_image[person, 2:]),
-    )
+    low, high = map(_to_fixed_point, poses.boxes_image[person].reshape(2, 2))
     thickness = max(1, round(width / 2))
     if with_box:
         cv2.rectangle(canvas, low, high, _OUTLINE_COLOR, thickness + 2, cv2.LINE_AA, _FRACTION_BITS)

@@ -89,20 +89,23 @@ class Skeleton:
         return np.array(self.sigmas, np.float32)
 
 
+_COCO_UPPER_BODY = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+)
 COCO17 = Skeleton(
     name="coco17",
     joints=(
-        "nose",
-        "left_eye",
-        "right_eye",
-        "left_ear",
-        "right_ear",
-        "left_shoulder",
-        "right_shoulder",
-        "left_elbow",
-        "right_elbow",
-        "left_wrist",
-        "right_wrist",
+        *_COCO_UPPER_BODY,
         "left_hip",
         "right_hip",
         "left_knee",
@@ -150,19 +153,7 @@ COCO17 = Skeleton(
         0.089,
         0.089,
     ),
-    upper_body=(
-        "nose",
-        "left_eye",
-        "right_eye",
-        "left_ear",
-        "right_ear",
-        "left_shoulder",
-        "right_shoulder",
-        "left_elbow",
-        "right_elbow",
-        "left_wrist",
-        "right_wrist",
-    ),
+    upper_body=_COCO_UPPER_BODY,
 )
 """The 17 COCO keypoints (Lin et al., "Microsoft COCO", ECCV 2014), sigmas from pycocotools."""
 

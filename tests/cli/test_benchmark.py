@@ -13,23 +13,13 @@ from typing import Any
 import pytest
 
 from foreign_models import write_relu
+from run_cli import Capture
 from run_main import run_main
 from slimpose.runtime.timing import CallTimes, time_interleaved
-from synthetic_models import write_detector_model, write_pose_model
-
-
-@pytest.fixture
-def pose(tmp_path: Path) -> Path:
-    return write_pose_model(tmp_path / "pose.onnx")
-
-
-@pytest.fixture
-def detector(tmp_path: Path) -> Path:
-    return write_detector_model(tmp_path / "detector.onnx")
 
 
 def test_last_line_has_all_measurements(
-    pose: Path, detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pose: Path, detector: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     models = "--model", pose, "--detector", detector, "--peers", write_relu(tmp_path / "raw.onnx")
     options = "--quick", "--people", "1", "2", "--threads", "1", "--backend", "onnxruntime"
@@ -55,7 +45,7 @@ def test_files_of_one_name_are_both_timed_for_the_requested_rounds(
     pose: Path,
     detector: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     twin = tmp_path / "twin" / pose.name
@@ -100,7 +90,7 @@ def test_files_of_one_name_are_both_timed_for_the_requested_rounds(
 def test_invalid_options_are_rejected(
     pose: Path,
     detector: Path,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
     options: tuple[str, ...],
     message: str,
 ) -> None:

@@ -26,11 +26,12 @@ SHARED = Path(__file__).parents[3] / "shared" / "data" / "demo"
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Path:
-    """Annotations of two images, one without people.
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Annotations of two images in the working folder, one without people.
 
     The keypoints are where the synthetic pose model predicts them.
     """
+    monkeypatch.chdir(tmp_path)
     cv2.imwrite(str(tmp_path / "a.png"), dot_image(Size(160, 160), *DOT))
     cv2.imwrite(str(tmp_path / "b.png"), np.full((160, 160, 3), 20, np.uint8))
     keypoints = [value for joint in range(17) for value in (DOT[0] + joint / 4 / 0.8, DOT[1], 2)]
@@ -61,15 +62,14 @@ def figures_of(model: Path | str, annotations: Path, *options: object) -> dict[s
     return json.loads(out.read_text())
 
 
-def write_boxes(path: Path, *boxes: dict[str, Any]) -> Path:
-    path.write_text(
-        json.dumps([{"category_id": 1, "bbox": BOX, "score": 0.5} | box for box in boxes])
-    )
-    return path
+def write_boxes(*boxes: dict[str, Any], name: str = "boxes.json") -> Path:
+    records = [{"category_id": 1, "bbox": BOX, "score": 0.5} | box for box in boxes]
+    Path(name).write_text(json.dumps(records))
+    return Path(name)
 
 
-def test_perfect_model_has_ap_1_and_the_protocol_is_written(scene: Path, tmp_path: Path) -> None:
-    figures = figures_of(write_pose_model(tmp_path / "pose.onnx"), scene, "--boxes", "gt")
+def test_perfect_model_has_ap_1_and_the_protocol_is_written(scene: Path, pose: Path) -> None:
+    figures = figures_of(pose, scene, "--boxes", "gt")
     assert figures["AP"] == pytest.approx(1.0)
     assert {name: figures[name] for name in ("boxes", "flip", "images", "people", "model")} == {
         "boxes": "gt",
@@ -81,29 +81,26 @@ def test_perfect_model_has_ap_1_and_the_protocol_is_written(scene: Path, tmp_pat
     assert figures["ms_per_person"] > 0
 
 
-def test_boxes_of_a_file_define_the_crops(scene: Path, tmp_path: Path) -> None:
-    boxes = write_boxes(tmp_path / "boxes.json", {"image_id": 1, "bbox": [100, 100, 48, 64]})
-    figures = figures_of(write_pose_model(tmp_path / "pose.onnx"), scene, "--boxes", boxes)
+def test_boxes_of_a_file_define_the_crops(scene: Path, pose: Path) -> None:
+    boxes = write_boxes({"image_id": 1, "bbox": [100, 100, 48, 64]})
+    figures = figures_of(pose, scene, "--boxes", boxes)
     assert figures["AP"] == pytest.approx(0.0)  # the dot is not in that crop
     assert figures["boxes"] == "boxes.json"
 
 
-def test_detector_gets_box_ap_recall_and_false_positives(scene: Path, tmp_path: Path) -> None:
-    model = write_detector_model(tmp_path / "detector.onnx")
-    figures = figures_of(model, scene)
+def test_detector_gets_box_ap_recall_and_false_positives(scene: Path, detector: Path) -> None:
+    figures = figures_of(detector, scene)
     # 32x48 px on the 0.6 canvas: 53x80 about the dot, IoU 0.72
     assert figures["AP50"] == pytest.approx(1.0)
     assert figures["recall_tall"] == 0  # no person is taller than 96 px
     assert figures["false_per_image"] == 0
     assert figures["score_threshold"] == pytest.approx(0.3)
-    figures = figures_of(model, scene, "--box-threshold", 0.0)
+    figures = figures_of(detector, scene, "--box-threshold", 0.0)
     assert figures["score_threshold"] == 0
     assert figures["false_per_image"] == 0.5  # the low-scoring box, in one of two images
 
 
-def test_pose_model_uses_the_boxes_of_the_detector(scene: Path, tmp_path: Path) -> None:
-    pose = write_pose_model(tmp_path / "pose.onnx")
-    detector = write_detector_model(tmp_path / "detector.onnx")
+def test_pose_model_uses_the_boxes_of_the_detector(scene: Path, pose: Path, detector: Path) -> None:
     figures = figures_of(pose, scene, "--boxes", "detector", "--detector", detector)
     assert figures["boxes"] == "detector"
     assert figures["AP50"] > 0.9
@@ -111,17 +108,15 @@ def test_pose_model_uses_the_boxes_of_the_detector(scene: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(("threshold", "people"), [(0.05, 2), (0.0, 3), (0.5, 1), (0.95, 0)])
 def test_boxes_below_the_threshold_are_ignored(
-    scene: Path, tmp_path: Path, threshold: float, people: int
+    scene: Path, pose: Path, threshold: float, people: int
 ) -> None:
     boxes = write_boxes(
-        tmp_path / "boxes.json",
         {"image_id": 1, "score": 0.9},
         {"image_id": 1, "bbox": [90, 90, 48, 64], "score": 0.3},
         {"image_id": 2, "score": 0.04},
         {"image_id": 2, "category_id": 18, "score": 0.99},  # a dog
     )
-    model = write_pose_model(tmp_path / "pose.onnx")
-    figures = figures_of(model, scene, "--boxes", boxes, "--box-threshold", threshold)
+    figures = figures_of(pose, scene, "--boxes", boxes, "--box-threshold", threshold)
     assert figures["people"] == people
     assert figures["AP"] == pytest.approx(1.0 if people else 0.0)
 
@@ -140,12 +135,11 @@ def image_list(scene: Path) -> Path:
 
 
 def test_results_are_written_for_images_without_annotations(
-    scene: Path, tmp_path: Path, capsys: Any
+    scene: Path, pose: Path, capsys: Any
 ) -> None:
-    model, results = write_pose_model(tmp_path / "pose.onnx"), tmp_path / "results.json"
-    boxes = write_boxes(tmp_path / "boxes.json", {"image_id": 1, "score": 0.5})
-    figures = figures_of(model, image_list(scene), "--boxes", boxes, "--results", results)
-    (record,) = json.loads(results.read_text())
+    boxes = write_boxes({"image_id": 1, "score": 0.5})
+    figures = figures_of(pose, image_list(scene), "--boxes", boxes, "--results", "results.json")
+    (record,) = json.loads(Path("results.json").read_text())
     assert record.keys() == {"image_id", "category_id", "keypoints", "score"}
     assert (record["image_id"], record["category_id"], len(record["keypoints"])) == (1, 1, 51)
     np.testing.assert_allclose(record["keypoints"][:2], DOT, atol=1)
@@ -155,39 +149,34 @@ def test_results_are_written_for_images_without_annotations(
     assert "AP" not in capsys.readouterr().out
 
 
-def test_written_results_have_the_printed_ap(scene: Path, tmp_path: Path) -> None:
-    model, results = write_pose_model(tmp_path / "pose.onnx"), tmp_path / "results.json"
-    figures = figures_of(model, scene, "--results", results)
-    truth = coco.read(scene, keypoints=True)
-    again = average_precision(truth, json.loads(results.read_text()), kind="keypoints")
+def test_written_results_have_the_printed_ap(scene: Path, pose: Path) -> None:
+    figures = figures_of(pose, scene, "--results", "results.json")
+    results = json.loads(Path("results.json").read_text())
+    again = average_precision(coco.read(scene, keypoints=True), results, kind="keypoints")
     assert again == {name: figures[name] for name in again}
 
 
 @pytest.mark.parametrize("options", [(), ("--results", "results.json"), ("--boxes", "boxes.json")])
 def test_image_list_needs_boxes_and_results(
-    scene: Path,
-    tmp_path: Path,
-    options: tuple[str, ...],
-    capsys: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    scene: Path, pose: Path, options: tuple[str, ...], capsys: Any
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_boxes(tmp_path / "boxes.json", {"image_id": 1})
-    model = write_pose_model(tmp_path / "pose.onnx")
-    assert run(model, image_list(scene), *options) == 2
+    write_boxes({"image_id": 1})
+    assert run(pose, image_list(scene), *options) == 2
     assert "has no annotations to compare with; expected --boxes FILE" in capsys.readouterr().err
-    assert not (tmp_path / "results.json").exists()
+    assert not Path("results.json").exists()
 
 
 # error analysis
 
 
-def test_analysis_is_written_and_printed(scene: Path, tmp_path: Path, capsys: Any) -> None:
+def test_analysis_is_written_and_printed(
+    scene: Path, pose: Path, tmp_path: Path, capsys: Any
+) -> None:
     document = json.loads(scene.read_text())
     document["annotations"][0]["keypoints"][0] += 30  # the nose is off
     scene.write_text(json.dumps(document))
     out = tmp_path / "new" / "page"
-    assert run(write_pose_model(tmp_path / "pose.onnx"), scene, "--analyze", out) == 0
+    assert run(pose, scene, "--analyze", out) == 0
     printed = capsys.readouterr().out
     assert "fixed" in printed
     assert str(out / "index.html") in printed.replace("\n", "")
@@ -244,35 +233,26 @@ def test_invalid_analysis_is_rejected_before_the_evaluation(
     ],
 )
 def test_invalid_options_are_rejected(
-    scene: Path,
-    tmp_path: Path,
-    options: str,
-    message: str,
-    capsys: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    scene: Path, pose: Path, options: str, message: str, capsys: Any
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_boxes(tmp_path / "other.json", {"image_id": 5, "bbox": [0, 0, 9, 9]})
-    model = write_pose_model(tmp_path / "pose.onnx")
-    assert run(model, Path(scene.name), "--json", "out.json", *options.split()) == 2
+    write_boxes({"image_id": 5, "bbox": [0, 0, 9, 9]}, name="other.json")
+    assert run(pose, Path(scene.name), "--json", "out.json", *options.split()) == 2
     assert message in capsys.readouterr().err
-    assert not (tmp_path / "out.json").exists()
+    assert not Path("out.json").exists()
 
 
+@pytest.mark.usefixtures("pose", "detector")
 @pytest.mark.parametrize(
     "boxes", ["", "--boxes detector --detector detector.onnx", "--boxes boxes.json"]
 )
 def test_missing_image_is_reported_before_any_is_read(
-    scene: Path, tmp_path: Path, boxes: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+    scene: Path, boxes: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_pose_model(tmp_path / "pose.onnx")
-    write_detector_model(tmp_path / "detector.onnx")
-    write_boxes(tmp_path / "boxes.json", {"image_id": 2})
+    write_boxes({"image_id": 2})
     document = json.loads(scene.read_text())
     document["annotations"].append(document["annotations"][0] | {"id": 2, "image_id": 2})
     scene.write_text(json.dumps(document))
-    (tmp_path / "b.png").unlink()
+    Path("b.png").unlink()
     command = f"evaluate pose.onnx --annotations {scene.name} {boxes} --results out.json --images"
     read: list[Path] = []
     monkeypatch.setattr("slimpose.evaluate.pose.read_image", read.append)
@@ -284,9 +264,9 @@ def test_missing_image_is_reported_before_any_is_read(
     assert not read
 
 
-def test_file_without_labeled_people_is_rejected(scene: Path, tmp_path: Path, capsys: Any) -> None:
+def test_file_without_labeled_people_is_rejected(scene: Path, pose: Path, capsys: Any) -> None:
     scene.write_text(json.dumps(json.loads(scene.read_text()) | {"annotations": []}))
-    assert run(write_pose_model(tmp_path / "pose.onnx"), scene) == 2
+    assert run(pose, scene) == 2
     message = "truth.json: no person has a labeled joint; expected people to evaluate"
     assert message in capsys.readouterr().err
 
@@ -302,41 +282,25 @@ def test_file_without_labeled_people_is_rejected(scene: Path, tmp_path: Path, ca
     ],
 )
 def test_detector_takes_no_options_of_pose_models(
-    scene: Path,
-    tmp_path: Path,
-    options: str,
-    named: str,
-    capsys: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    scene: Path, detector: Path, options: str, named: str, capsys: Any
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    model = write_detector_model(tmp_path / "model.onnx")
-    assert run(model, Path(scene.name), "--json", "out.json", *options.split()) == 2
+    assert run(detector, Path(scene.name), "--json", "out.json", *options.split()) == 2
     message = f"{named}: only for pose models; synthetic-detect is a person detector"
     assert message in capsys.readouterr().err
-    assert not (tmp_path / "out.json").exists()
+    assert not Path("out.json").exists()
 
 
+@pytest.mark.usefixtures("pose", "detector")
 @pytest.mark.parametrize("option", ["--json", "--results"])
 @pytest.mark.parametrize("name", ["truth.json", "boxes.json", "pose.onnx", "detector.onnx"])
-def test_input_files_are_not_overwritten(
-    scene: Path,
-    tmp_path: Path,
-    option: str,
-    name: str,
-    capsys: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_pose_model(tmp_path / "pose.onnx")
-    write_detector_model(tmp_path / "detector.onnx")
-    write_boxes(tmp_path / "boxes.json", {"image_id": 1})
+def test_input_files_are_not_overwritten(scene: Path, option: str, name: str, capsys: Any) -> None:
+    write_boxes({"image_id": 1})
     boxes = "detector --detector detector.onnx" if name == "detector.onnx" else "boxes.json"
-    before = (tmp_path / name).read_bytes()
-    options = [*f"--boxes {boxes}".split(), option, tmp_path / name]
+    before = Path(name).read_bytes()
+    options = [*f"--boxes {boxes}".split(), option, Path(name).absolute()]
     assert run("pose.onnx", Path(scene.name), *options) == 2
     assert "is an input of this call; it would be overwritten" in capsys.readouterr().err
-    assert (tmp_path / name).read_bytes() == before
+    assert Path(name).read_bytes() == before
 
 
 @pytest.mark.shared

@@ -14,6 +14,8 @@ import pytest
 
 from fake_camera import FakeCamera, fake_camera
 from run_cli import (
+    TEXT_OUTPUTS,
+    Capture,
     all_files,
     csv_rows,
     frames_in,
@@ -36,9 +38,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
     return in_work_folder("live", tmp_path, monkeypatch)
 
 
-def test_videos_are_processed_frame_by_frame_to_their_end(
-    live: Live, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_videos_are_processed_frame_by_frame_to_their_end(live: Live, capsys: Capture) -> None:
     write_walk(Path("a.avi"), 20)
     write_walk(Path("b.avi"), 12)
     assert (
@@ -62,7 +62,7 @@ def test_videos_are_processed_frame_by_frame_to_their_end(
     assert all_files() == ["a.avi", "b.avi", "p.json", "p.jsonl"]
 
 
-def test_all_outputs_at_once(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_outputs_at_once(live: Live, capsys: Capture) -> None:
     write_walk(Path("a.avi"), 10)
     write_walk(Path("b.avi"), 10)
     written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "-", "--openpose", "op"]
@@ -87,9 +87,7 @@ def test_all_outputs_at_once(live: Live, capsys: pytest.CaptureFixture[str]) -> 
     assert frame.shape == (360, 2 * 640, 3)
 
 
-def test_network_camera_is_processed_until_the_time_limit(
-    live: Live, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_network_camera_is_processed_until_the_time_limit(live: Live, capfd: Capture) -> None:
     with fake_camera(FakeCamera(login="admin:hunter2")) as camera:
         url = camera.url.replace("//", "//admin:hunter2@") + "?token=hunter2"
         shown = camera.url.replace("//", "//***@") + "?token=***"
@@ -106,9 +104,7 @@ def test_network_camera_is_processed_until_the_time_limit(
         assert b"hunter2" not in Path(path).read_bytes()
 
 
-def test_dead_source_is_reported_and_the_others_continue(
-    live: Live, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_dead_source_is_reported_and_the_others_continue(live: Live, capfd: Capture) -> None:
     write_walk(Path("a.avi"), 40)
     Path("notes.avi").write_text("hello " * 99)
     with fake_camera(FakeCamera(is_up=False)) as camera:
@@ -128,7 +124,7 @@ def test_dead_source_is_reported_and_the_others_continue(
     assert frame[:360, 640:].any()  # the tiles of dead sources show the reason
 
 
-def test_number_of_frames_can_be_limited(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+def test_number_of_frames_can_be_limited(live: Live, capsys: Capture) -> None:
     write_walk(Path("a.avi"), 10)
     assert live("a.avi", "--loop", "--frames", "25") == 0
     assert "25 frames of 1 source" in capsys.readouterr().out
@@ -162,7 +158,7 @@ def test_number_of_frames_can_be_limited(live: Live, capsys: pytest.CaptureFixtu
     ],
 )
 def test_invalid_arguments_are_rejected_before_anything_starts(
-    live: Live, capfd: pytest.CaptureFixture[str], args: list[str], message: str
+    live: Live, capfd: Capture, args: list[str], message: str
 ) -> None:
     write_walk(Path("a.avi"), 2)
     shutil.copy("a.avi", "camera-1.mp4")
@@ -174,7 +170,7 @@ def test_invalid_arguments_are_rejected_before_anything_starts(
     assert Path("a.avi").read_bytes() == Path("camera-1.mp4").read_bytes()
 
 
-def test_address_in_place_of_a_command_is_redacted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_address_in_place_of_a_command_is_redacted(capsys: Capture) -> None:
     with pytest.raises(SystemExit):
         main(["rtsp://u:hunter2@host/x"])
     assert "unknown command 'rtsp://***@host/x'" in capsys.readouterr().err
@@ -192,13 +188,14 @@ def test_interrupted_run_ends_soon_with_complete_files(
 
     options = write_models(tmp_path / "models")
     write_walk(tmp_path / "a.avi", 50)
-    written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "p.jsonl", "--openpose", "op"]
     videos = ["--out", "videos", "--mosaic", "all.mp4"]
     with fake_camera() as camera, socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(8)
         sources = ["a.avi", camera.url, f"rtsp://u:hunter2@127.0.0.1:{silent.getsockname()[1]}/x"]
-        process = start("live", *sources, "--loop", *options, *written, *videos, folder=tmp_path)
+        process = start(
+            "live", *sources, "--loop", *options, *TEXT_OUTPUTS, *videos, folder=tmp_path
+        )
         lines = tmp_path / "p.partial.jsonl"
         wait_until(lambda: lines.is_file() and lines.read_bytes().count(b"\n") > 60, process)
         process.send_signal(number)
@@ -224,11 +221,10 @@ def test_interrupted_run_ends_soon_with_complete_files(
 def test_files_of_a_killed_run_are_readable_up_to_the_last_records(tmp_path: Path) -> None:
     options = write_models(tmp_path / "models")
     write_walk(tmp_path / "a.avi", 50)
-    written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "p.jsonl", "--openpose", "op"]
     videos = ["--out", "videos", "--mosaic", "all.mp4"]
     with fake_camera() as camera:
         process = start(
-            "live", "a.avi", camera.url, "--loop", *options, *written, *videos, folder=tmp_path
+            "live", "a.avi", camera.url, "--loop", *options, *TEXT_OUTPUTS, *videos, folder=tmp_path
         )
         lines = tmp_path / "p.partial.jsonl"
         wait_until(lambda: lines.is_file() and lines.read_bytes().count(b"\n") > 80, process)

@@ -9,21 +9,18 @@ import sys
 import pytest
 
 import slimpose
-from slimpose.cli.main import COMMANDS, main
+from run_cli import Capture
+from run_main import run_main
+from slimpose.cli.main import COMMANDS
 
 
-def _run(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> tuple[int | str | None, str, str]:
-    with pytest.raises(SystemExit) as exited:
-        main(arguments)
+def _run(arguments: list[str], capsys: Capture) -> tuple[int, str, str]:
+    code = run_main(*arguments)
     output = capsys.readouterr()
-    return exited.value.code, output.out, output.err
+    return code, output.out, output.err
 
 
-def test_help_lists_every_command_and_succeeds_only_on_request(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_help_lists_every_command_and_succeeds_only_on_request(capsys: Capture) -> None:
     code, out, _ = _run(["--help"], capsys)
     assert code == 0
     assert all(f"  {command} " in out for command in COMMANDS)
@@ -31,7 +28,7 @@ def test_help_lists_every_command_and_succeeds_only_on_request(
     assert _run(["--version"], capsys) == (0, f"slimpose {slimpose.__version__}\n", "")
 
 
-def test_unknown_commands_and_options_are_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_commands_and_options_are_bad_input(capsys: Capture) -> None:
     code, out, err = _run(["predcit"], capsys)
     assert (code, out) == (2, "")
     assert "unknown command 'predcit'; expected one of predict," in err

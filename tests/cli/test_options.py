@@ -25,5 +25,5 @@ def test_invalid_options_are_rejected(options: Callable[[], object], message: st
 
 def test_output_paths_are_listed_by_option() -> None:
     options = OutputOptions(json=Path("a.json"), jsonl="-", openpose=Path("folder"))
-    assert options.files() == {"--json": Path("a.json")}
+    assert options.files() == {"--json": Path("a.json"), "--csv": None, "--jsonl": None}
     assert options.folders() == {"--openpose": Path("folder")}

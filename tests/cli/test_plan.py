@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from run_cli import Capture
 from run_main import run_main
 from slimpose.cli.plan import command_of
 from slimpose.measure.planner import Plan, Setup
@@ -63,9 +64,7 @@ def options(tmp_path: Path) -> list[str]:
     return ["--model", str(pose), *fixed, "--detector", str(detector)]
 
 
-def test_light_load_is_planned_and_tested(
-    options: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_light_load_is_planned_and_tested(options: list[str], capsys: Capture) -> None:
     load = ["--people", "2", "--cameras", "2", "--fps", "1", "--seconds", "0.3"]
     assert run_main("plan", *options, *load, "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -76,7 +75,7 @@ def test_light_load_is_planned_and_tested(
 
 
 def test_capacity_is_reported_if_the_load_is_not_sustained(
-    options: list[str], capsys: pytest.CaptureFixture[str]
+    options: list[str], capsys: Capture
 ) -> None:
     load = ["--people", "10", "--cameras", "2", "--fps", "1000", "--seconds", "0.2"]
     assert run_main("plan", *options, *load) == 1
@@ -90,7 +89,7 @@ def test_detector_that_a_backend_rejects_is_left_out(
     options: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
 ) -> None:
     class RejectingSession(Session):
         def __init__(self, path: Path, **options: Any) -> None:
@@ -127,7 +126,7 @@ def test_detector_that_a_backend_rejects_is_left_out(
     ],
 )
 def test_invalid_options_are_rejected(
-    options: list[str], capsys: pytest.CaptureFixture[str], changed: list[str], message: str
+    options: list[str], capsys: Capture, changed: list[str], message: str
 ) -> None:
     kept = [word for word in options if word not in ("--backend", "onnxruntime")]
     given = kept if "--backend" in changed else options

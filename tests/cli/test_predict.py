@@ -11,9 +11,18 @@ import numpy as np
 import pytest
 
 import slimpose
-from run_cli import all_files, in_work_folder, json_records, write_walk
+from run_cli import (
+    TEXT_OUTPUTS,
+    Capture,
+    all_files,
+    csv_rows,
+    in_work_folder,
+    json_lines,
+    json_records,
+    write_walk,
+)
+from run_main import run_main
 from slimpose.arrays import Size
-from slimpose.cli.main import main
 from slimpose.media.images import read_image
 from synthetic_models import dot_image
 
@@ -43,9 +52,7 @@ def records_of(path: str = "poses.json") -> list[dict[str, Any]]:
     return json_records(Path(path))
 
 
-def test_images_are_drawn_written_and_summarized(
-    predict: Predict, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_images_are_drawn_written_and_summarized(predict: Predict, capsys: Capture) -> None:
     assert predict(PHOTOS, "--json", "poses.json") == 0
     photos = sorted(photo.name for photo in PHOTOS.glob("*.jpg"))
     assert all_files("out") == photos
@@ -83,9 +90,8 @@ def test_records_are_in_the_order_of_the_inputs(predict: Predict) -> None:
 
 def test_file_named_twice_is_processed_once(predict: Predict) -> None:
     write_dot("folder/a.png")
-    assert (
-        predict("folder/a.png", "folder", "./folder/../folder/a.png", "--json", "poses.json") == 0
-    )
+    sources = ["folder/a.png", "folder", "./folder/../folder/a.png"]
+    assert predict(*sources, "--json", "poses.json") == 0
     assert len(records_of()) == 1
 
 
@@ -128,18 +134,13 @@ def test_other_images_of_the_user_are_never_overwritten(predict: Predict) -> Non
 def test_name_that_is_not_utf8_is_written_escaped(predict: Predict) -> None:
     write_dot("a.png").rename(os.fsdecode(b"bad\xff.png"))
     write_dot("z.png")
-    written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "p.jsonl", "--openpose", "op"]
-    assert predict(os.fsdecode(b"bad\xff.png"), "z.png", *written) == 0
+    assert predict(os.fsdecode(b"bad\xff.png"), "z.png", *TEXT_OUTPUTS) == 0
     name = os.fsdecode(b"bad\xff.png")
     assert [record["file_name"] for record in records_of("p.json")] == [name, "z.png"]
-    assert [json.loads(line)["source"] for line in Path("p.jsonl").read_text().splitlines()] == [
-        name,
-        "z.png",
-    ]
-    sources = [
-        row.partition(",")[0] for row in Path("p.csv").read_text(encoding="utf-8").splitlines()
-    ]
-    assert list(dict.fromkeys(sources)) == ["source", r"bad\udcff.png", "z.png"]
+    lines = json_lines(Path("p.jsonl").read_text())
+    assert [line["source"] for line in lines] == [name, "z.png"]
+    sources = [row["source"] for row in csv_rows(Path("p.csv"))]
+    assert list(dict.fromkeys(sources)) == [r"bad\udcff.png", "z.png"]
     assert len(all_files("op")) == 2
     assert predict(name, "--no-draw", "--boxes", "p.json") == 0  # still found by its name
 
@@ -174,9 +175,7 @@ def test_video_is_drawn_as_a_video_with_numbered_frames(predict: Predict) -> Non
     assert [record["frame"] for record in records_of()] == list(range(6))
 
 
-def test_truncated_video_is_reported_and_its_frames_kept(
-    predict: Predict, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_truncated_video_is_reported_and_its_frames_kept(predict: Predict, capsys: Capture) -> None:
     path = write_dot_video("half.avi", 40, codec="MJPG")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert predict("half.avi", "--json", "poses.json", "--no-track") == 2
@@ -206,7 +205,7 @@ def bad_jpeg() -> bytes:
     ],
 )
 def test_bad_input_is_reported_in_one_line_and_the_others_are_processed(
-    predict: Predict, capfd: pytest.CaptureFixture[str], name: str, data: bytes | None, message: str
+    predict: Predict, capfd: Capture, name: str, data: bytes | None, message: str
 ) -> None:
     write_dot("a.png")
     write_dot("z.png")
@@ -221,17 +220,13 @@ def test_bad_input_is_reported_in_one_line_and_the_others_are_processed(
     assert lines[1:] == ["slimpose: 1 of 3 inputs failed:", f"  {name}"]
 
 
-def test_folder_without_images_is_reported(
-    predict: Predict, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folder_without_images_is_reported(predict: Predict, capsys: Capture) -> None:
     Path("bare").mkdir()
     assert predict("bare") == 2
     assert "bare: no image or video in this folder" in capsys.readouterr().err
 
 
-def test_without_inputs_no_file_is_opened_or_created(
-    predict: Predict, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_inputs_no_file_is_opened_or_created(predict: Predict, capsys: Capture) -> None:
     assert predict("missing.jpg", "--json", "poses.json", "--model", "missing.onnx") == 2
     assert not any(Path().iterdir())
     assert capsys.readouterr().err == "slimpose: missing.jpg: no such file or folder\n"
@@ -276,6 +271,10 @@ def test_image_of_100_megapixels_is_processed(predict: Predict) -> None:
 # Boxes from a file.
 
 
+def write_boxes(document: object) -> None:
+    Path("boxes.json").write_text(json.dumps(document))
+
+
 def results_list(**changes: object) -> list[dict[str, object]]:
     return [{"file_name": "a.png", "bbox": [30, 20, 40, 40], "score": 0.5, **changes}]
 
@@ -294,17 +293,15 @@ def annotation_file() -> dict[str, object]:
     "document", [results_list(), annotation_file()], ids=["results", "annotations"]
 )
 def test_given_boxes_replace_the_detector(
-    predict: Predict, capsys: pytest.CaptureFixture[str], document: object
+    predict: Predict, capsys: Capture, document: object
 ) -> None:
     write_dot("a.png")
     write_dot("b.png")
-    Path("boxes.json").write_text(json.dumps(document))
+    write_boxes(document)
     assert predict("a.png", "b.png", "--boxes", "boxes.json", "--json", "poses.json") == 0
     (record,) = records_of()  # no people in b.png: the file has no box for it
-    assert (
-        capsys.readouterr().err
-        == "slimpose: boxes.json does not mention 1 of 2 inputs; they get no people\n"
-    )
+    missing = "slimpose: boxes.json does not mention 1 of 2 inputs; they get no people\n"
+    assert capsys.readouterr().err == missing
     assert record["file_name"] == "a.png"
     assert record["bbox"] == [30, 20, 40, 40]
     assert record["score"] == (0.5 if isinstance(document, list) else 1.0)
@@ -312,9 +309,7 @@ def test_given_boxes_replace_the_detector(
 
 def test_boxes_by_coco_image_id_apply_to_numbered_files(predict: Predict) -> None:
     write_dot("000000000139.png")
-    Path("boxes.json").write_text(
-        json.dumps([{"image_id": 139, "bbox": [30, 20, 40, 40], "category_id": 1}])
-    )
+    write_boxes([{"image_id": 139, "bbox": [30, 20, 40, 40], "category_id": 1}])
     assert predict("000000000139.png", "--boxes", "boxes.json", "--json", "poses.json") == 0
     assert len(records_of()) == 1
 
@@ -331,12 +326,8 @@ def test_results_of_a_video_can_be_used_as_boxes(predict: Predict) -> None:
 
 def test_boxes_apply_to_the_file_in_the_same_folder(predict: Predict) -> None:
     write_dot("one/a.png")
-    Path("boxes.json").write_text(
-        json.dumps(
-            results_list(file_name="two/a.png")
-            + results_list(file_name="one/a.png", bbox=[35, 25, 30, 30])
-        )
-    )
+    matching = results_list(file_name="one/a.png", bbox=[35, 25, 30, 30])
+    write_boxes(results_list(file_name="two/a.png") + matching)
     assert predict("one/a.png", "--boxes", "boxes.json", "--json", "poses.json") == 0
     assert [record["bbox"] for record in records_of()] == [[35, 25, 30, 30]]
 
@@ -350,13 +341,11 @@ def test_boxes_apply_to_the_file_in_the_same_folder(predict: Predict) -> None:
     ],
 )
 def test_invalid_box_fails_its_image_only(
-    predict: Predict, capsys: pytest.CaptureFixture[str], bbox: list[float], message: str
+    predict: Predict, capsys: Capture, bbox: list[float], message: str
 ) -> None:
     write_dot("a.png")
     write_dot("b.png")
-    Path("boxes.json").write_text(
-        json.dumps(results_list(bbox=bbox) + results_list(file_name="b.png"))
-    )
+    write_boxes(results_list(bbox=bbox) + results_list(file_name="b.png"))
     assert predict("a.png", "b.png", "--boxes", "boxes.json", "--json", "poses.json") == 2
     assert message in capsys.readouterr().err
     assert [record["file_name"] for record in records_of()] == ["b.png"]
@@ -365,10 +354,8 @@ def test_invalid_box_fails_its_image_only(
 
 def test_invalid_box_in_a_video_removes_its_outputs(predict: Predict) -> None:
     write_dot_video("walk.mp4", 4)
-    boxes = results_list(file_name="walk.mp4") + results_list(
-        file_name="walk.mp4", frame=2, bbox=[300, 0, 9, 9]
-    )
-    Path("boxes.json").write_text(json.dumps(boxes))
+    outside = results_list(file_name="walk.mp4", frame=2, bbox=[300, 0, 9, 9])
+    write_boxes(results_list(file_name="walk.mp4") + outside)
     assert predict("walk.mp4", "--boxes", "boxes.json", "--json", "poses.json") == 2
     assert all_files() == ["boxes.json", "walk.mp4"]
 
@@ -403,7 +390,7 @@ def test_invalid_box_in_a_video_removes_its_outputs(predict: Predict) -> None:
     ],
 )
 def test_invalid_box_file_is_rejected(
-    predict: Predict, capsys: pytest.CaptureFixture[str], content: str, message: str
+    predict: Predict, capsys: Capture, content: str, message: str
 ) -> None:
     write_dot("a.png")
     Path("boxes.json").write_text(content)
@@ -446,7 +433,7 @@ def test_invalid_box_file_is_rejected(
     ],
 )
 def test_invalid_options_are_rejected_before_anything_is_written(
-    predict: Predict, capsys: pytest.CaptureFixture[str], args: list[str], code: int, message: str
+    predict: Predict, capsys: Capture, args: list[str], code: int, message: str
 ) -> None:
     before = write_dot("a.png").read_bytes()
     assert predict(*args) == code
@@ -455,9 +442,7 @@ def test_invalid_options_are_rejected_before_anything_is_written(
     assert Path("a.png").read_bytes() == before
 
 
-def test_unwritable_image_gives_exit_code_1(
-    predict: Predict, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unwritable_image_gives_exit_code_1(predict: Predict, capsys: Capture) -> None:
     write_dot("a.png")
     Path("out/a.png").mkdir(parents=True)
     assert predict("a.png", "--json", "poses.json") == 1
@@ -481,9 +466,7 @@ def test_shipped_models_find_people_in_a_photo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as exited:
-        main(["predict", str(PHOTOS / "000000252219.jpg"), "--json", "poses.json"])
-    assert exited.value.code == 0
+    assert run_main("predict", str(PHOTOS / "000000252219.jpg"), "--json", "poses.json") == 0
     assert len(records_of()) >= 2  # there are three
     assert Path("out/000000252219.jpg").is_file()
 

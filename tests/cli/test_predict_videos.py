@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from run_cli import (
+    TEXT_OUTPUTS,
+    Capture,
     all_files,
     csv_rows,
     frames_in,
@@ -80,7 +82,7 @@ def test_smoothing_can_be_turned_off(predict: Predict) -> None:
 
 @pytest.mark.parametrize(("every", "low", "high"), [("1", 24, 24), ("6", 4, 15)])
 def test_detector_runs_on_every_nth_frame_and_when_needed(
-    predict: Predict, capsys: pytest.CaptureFixture[str], every: str, low: int, high: int
+    predict: Predict, capsys: Capture, every: str, low: int, high: int
 ) -> None:
     write_walk(Path("walk.avi"), 24)
     assert predict("walk.avi", "--no-draw", "--detect-every", every) == 0
@@ -89,9 +91,7 @@ def test_detector_runs_on_every_nth_frame_and_when_needed(
     assert low <= int(match[1]) <= high
 
 
-def test_detection_interval_of_0_is_rejected(
-    predict: Predict, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_detection_interval_of_0_is_rejected(predict: Predict, capsys: Capture) -> None:
     assert predict("walk.avi", "--detect-every", "0") == 2
     assert "--detect-every is 0; expected 1 or more" in capsys.readouterr().err
 
@@ -123,9 +123,7 @@ def test_all_outputs_agree(predict: Predict) -> None:
     assert {row["source"] for row in rows} == {"walk.avi"}
 
 
-def test_json_lines_are_the_only_standard_output(
-    predict: Predict, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_lines_are_the_only_standard_output(predict: Predict, capsys: Capture) -> None:
     write_walk(Path("walk.avi"), 5)
     assert predict("walk.avi", "--jsonl", "-", "--profile") == 0
     output = capsys.readouterr()
@@ -177,8 +175,7 @@ def test_failed_video_is_removed_from_all_outputs(predict: Predict) -> None:
     ]
     boxes += [{"file_name": "a.avi", "frame": 2, "bbox": [300, 0, 9, 9]}]
     Path("boxes.json").write_text(json.dumps(boxes))
-    written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "p.jsonl", "--openpose", "op"]
-    assert predict("a.avi", "b.avi", "--boxes", "boxes.json", *written) == 2
+    assert predict("a.avi", "b.avi", "--boxes", "boxes.json", *TEXT_OUTPUTS) == 2
     assert {record["file_name"] for record in json_records(Path("p.json"))} == {"b.avi"}
     assert {row["source"] for row in csv_rows(Path("p.csv"))} == {"b.avi"}
     assert [line["source"] for line in json_lines(Path("p.jsonl").read_text())] == ["b.avi"] * 4
@@ -187,7 +184,7 @@ def test_failed_video_is_removed_from_all_outputs(predict: Predict) -> None:
 
 
 def test_damaged_frame_is_reported_and_the_rest_is_processed(
-    predict: Predict, capsys: pytest.CaptureFixture[str]
+    predict: Predict, capsys: Capture
 ) -> None:
     path = write_walk(Path("walk.avi"), 12)
     data = path.read_bytes()
@@ -219,7 +216,7 @@ def test_damaged_frame_is_reported_and_the_rest_is_processed(
     ],
 )
 def test_invalid_arguments_are_rejected(
-    predict: Predict, capsys: pytest.CaptureFixture[str], args: list[str], message: str
+    predict: Predict, capsys: Capture, args: list[str], message: str
 ) -> None:
     write_walk(Path("walk.avi"), 2)
     assert predict(*args) == 2
@@ -234,8 +231,7 @@ def test_files_of_a_killed_run_are_readable_up_to_the_last_records(
 ) -> None:
     options = write_models(tmp_path / "models")
     write_walk(tmp_path / "walk.avi", 5000)
-    written = ["--json", "p.json", "--csv", "p.csv", "--jsonl", "p.jsonl", "--openpose", "op"]
-    process = start("predict", "walk.avi", *options, *written, folder=tmp_path)
+    process = start("predict", "walk.avi", *options, *TEXT_OUTPUTS, folder=tmp_path)
     lines = tmp_path / "p.partial.jsonl"
     wait_until(lambda: lines.is_file() and lines.read_bytes().count(b"\n") > 60, process)
     process.send_signal(number)

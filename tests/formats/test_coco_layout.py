@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from run_cli import json_lines
+from run_main import run_main
 from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
 
@@ -123,28 +124,14 @@ def command(tmp_path: Path) -> list[str]:
         folder.mkdir()
         tiny_training.write_people(folder)
         (folder / "people.json").rename(root / "annotations" / f"person_keypoints_{split}2017.json")
-    run = tmp_path / "run"
-    return (
-        f"train paper-r18-16 --coco {root} --start random --out {run} --batch 2 --threads 1".split()
-    )
-
-
-def run(*arguments: str) -> int:
-    from slimpose.cli.main import main
-
-    with pytest.raises(SystemExit) as stopped:
-        main(list(arguments))
-    return int(stopped.value.code or 0)
+    options = f"--start random --out {tmp_path / 'run'} --batch 2 --threads 1"
+    return f"train paper-r18-16 --coco {root} {options}".split()
 
 
 def test_paper_recipe_trains_on_a_coco_folder(command: list[str], tmp_path: Path) -> None:
-    steps = 2
-    assert (
-        run(*command, "--length", str(2 * steps / (140 * 6))) == 0
-    )  # 140 epochs of 6 people, two a step
-    records = [
-        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    ]
+    length = 2 * 2 / (140 * 6)  # two steps of two people, of 140 epochs of 6 people
+    assert run_main(*command, "--length", length) == 0
+    records = json_lines((tmp_path / "run" / "metrics.jsonl").read_text())
     assert [(record["step"], record["samples"]) for record in records] == [(0, 2), (1, 4)]
     from slimpose.network.weights import read_metadata
     from slimpose.train.run import BEST
@@ -179,13 +166,13 @@ def test_conflicting_options_are_rejected(
         pytest.skip("this machine can compute in FP16")
     if "--start" in options:
         command = [word for word in command if word not in ("--start", "random")]
-    assert run(*command, *options) == 2
+    assert run_main(*command, *options) == 2
     assert message in capsys.readouterr().err
 
 
 def test_coco_folder_or_separate_files_are_required(command: list[str], capsys: Any) -> None:
     at = command.index("--coco")
-    assert run(*command[:at], *command[at + 2 :], "--train", "a.json", "--images", "b") == 2
+    assert run_main(*command[:at], *command[at + 2 :], "--train", "a.json", "--images", "b") == 2
     expected = (
         "--val, --val-images missing; "
         "expected --coco FOLDER, or --train, --images, --val, --val-images"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slimpose.formats import csv as csv_format
-from slimpose.formats import json_lines, openpose, results
+from slimpose.formats import openpose, results
 from slimpose.poses import Poses
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -44,7 +44,7 @@ def test_record_has_a_track_id_if_tracked() -> None:
 
 def test_json_line_is_written_without_people_too() -> None:
     def document(poses: Poses) -> dict[str, Any]:
-        line = json_lines.json_line(poses, source="a", camera=1, frame=3, timestamp_s=0.12)
+        line = results.json_line(poses, source="a", camera=1, frame=3, timestamp_s=0.12)
         assert line.endswith(b"\n")
         assert line.count(b"\n") == 1
         return json.loads(line)

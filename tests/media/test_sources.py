@@ -31,6 +31,14 @@ def write_video(path: Path, frames: int, *, codec: str = "mp4v", fps: float = 12
     return path
 
 
+def frames_before_error(path: Path, error: type[Exception], message: str) -> list[Frame]:
+    """Read a video that ends with an error; return the frames before it."""
+    frames: list[Frame] = []
+    with pytest.raises(error, match=message):
+        frames.extend(open_media(path).frames)
+    return frames
+
+
 # Paths and patterns.
 
 
@@ -111,17 +119,9 @@ def test_gif_of_one_frame_is_an_image(tmp_path: Path) -> None:
 def test_truncated_video_returns_its_good_frames_first(tmp_path: Path) -> None:
     path = write_video(tmp_path / "half.avi", 40, codec="MJPG")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    read: list[int] = []
-
-    def read_all() -> None:
-        for frame in open_media(path).frames:
-            read.append(frame.index)
-
-    with pytest.raises(
-        TruncatedVideoError, match=r"half\.avi: the video ends after \d+ of 40 frames"
-    ):
-        read_all()
-    assert read == list(range(len(read)))
+    message = r"half\.avi: the video ends after \d+ of 40 frames"
+    read = frames_before_error(path, TruncatedVideoError, message)
+    assert [frame.index for frame in read] == list(range(len(read)))
     assert 5 < len(read) < 38
 
 
@@ -223,24 +223,13 @@ def damage(path: Path, numbers: list[int]) -> None:
 def test_damaged_frames_are_skipped_and_reported_and_the_others_keep_their_numbers(
     tmp_path: Path, damaged: list[int]
 ) -> None:
-    path = tmp_path / "walk.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
-    for index in range(21):
-        writer.write(np.full((48, 64, 3), 10 * index, np.uint8))
-    writer.release()
+    path = write_video(tmp_path / "walk.avi", 21, codec="MJPG", fps=10.0)
     damage(path, damaged)
-    read: list[Frame] = []
-
-    def read_all() -> None:
-        for frame in open_media(path).frames:
-            read.append(frame)
-
     message = (
         rf"{len(damaged)} damaged frames? could not be decoded "
         rf"\(the first is frame {damaged[0]}\); the rest is kept"
     )
-    with pytest.raises(DamagedFrameError, match=message):
-        read_all()
+    read = frames_before_error(path, DamagedFrameError, message)
     numbers = [number for number in range(21) if number not in damaged]
     assert [frame.index for frame in read] == numbers
     np.testing.assert_allclose(

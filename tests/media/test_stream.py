@@ -11,7 +11,7 @@ import pytest
 
 from fake_camera import FakeCamera, fake_camera, walking_dot
 from image_files import encoded
-from run_cli import write_walk
+from run_cli import DEADLINE_S, wait_until, write_walk
 from slimpose.arrays import Size
 from slimpose.media.addresses import SourceError
 from slimpose.media.frame import Frame
@@ -24,8 +24,6 @@ from slimpose.skeleton import COCO17
 SHORT = StreamTimeouts(
     open_s=2.0, read_s=1.0, first_retry_s=0.05, longest_retry_s=0.2, steady_s=0.2, black_s=0.3
 )
-DEADLINE_S = 30.0
-"""Time limit of what takes a fraction of a second on an idle machine."""
 
 
 @pytest.fixture
@@ -68,12 +66,8 @@ def test_network_stream_returns_newest_frames_with_arrival_times(camera: FakeCam
     with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         frames = take_until(cameras, lambda frames: len(frames) >= 10)
         (status,) = cameras.statuses()
-    assert (status.state, status.size, status.damaged, status.connections) == (
-        "live",
-        Size(96, 96),
-        0,
-        1,
-    )
+    assert (status.state, status.size) == ("live", Size(96, 96))
+    assert (status.damaged, status.connections) == (0, 1)
     assert [frame.is_new_view for frame in frames] == [True] + [False] * 9
     times_s = [frame.timestamp_s for frame in frames]
     assert times_s == sorted(set(times_s))
@@ -84,9 +78,7 @@ def test_network_stream_returns_newest_frames_with_arrival_times(camera: FakeCam
 def test_frames_not_taken_in_time_are_dropped_and_counted(camera: FakeCamera) -> None:
     with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         first = take_until(cameras, lambda frames: len(frames) == 1)[0]
-        deadline_s = time.monotonic() + DEADLINE_S
-        while cameras.statuses()[0].received < first.index + 10 and time.monotonic() < deadline_s:
-            time.sleep(0.05)
+        wait_until(lambda: cameras.statuses()[0].received >= first.index + 10)
         (late,) = cameras.take(0.0)
         (status,) = cameras.statuses()
     assert late.index >= first.index + 9
@@ -131,9 +123,7 @@ def test_retry_interval_doubles_up_to_its_limit(
     monkeypatch.setattr(threading.Event, "wait", short_wait)
     timeouts = StreamTimeouts(open_s=2.0, read_s=1.0, first_retry_s=0.5, longest_retry_s=5.0)
     with CameraGroup(camera.url, timeouts=timeouts) as cameras:
-        deadline_s = time.monotonic() + DEADLINE_S
-        while len(waits_s) < 7 and time.monotonic() < deadline_s:
-            cameras.take(0.05)
+        wait_until(lambda: cameras.take(0.05) is not None and len(waits_s) >= 7)
     assert waits_s[:7] == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
 
 
@@ -162,12 +152,9 @@ def test_first_frame_taken_after_a_change_is_a_new_view_despite_dropped_frames(
     with CameraGroup(camera.url, timeouts=SHORT) as cameras:
         take_until(cameras, lambda frames: len(frames) >= 3)
         camera.frame = lambda number: walking_dot(number, size=Size(120, 160))
-        deadline_s = time.monotonic() + DEADLINE_S
-        while cameras.statuses()[0].size != Size(120, 160) and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        wait_until(lambda: cameras.statuses()[0].size == Size(120, 160))
         received = cameras.statuses()[0].received
-        while cameras.statuses()[0].received < received + 5 and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        wait_until(lambda: cameras.statuses()[0].received >= received + 5)
         assert [frame.is_new_view for frame in cameras.take(0.0)] == [True]
 
 
@@ -276,10 +263,8 @@ def test_opencv_and_ffmpeg_print_nothing(
 
 def test_missing_camera_is_reported() -> None:
     with CameraGroup("99", timeouts=SHORT) as cameras:
-        take_until_notice(
-            cameras,
-            "there is no such camera (/dev/video99), or another program uses it; trying again",
-        )
+        reason = "there is no such camera (/dev/video99), or another program uses it"
+        take_until_notice(cameras, f"{reason}; trying again")
 
 
 @pytest.mark.parametrize(
@@ -424,12 +409,8 @@ def test_no_thread_or_file_descriptor_is_left_open(camera: FakeCamera, tmp_path:
         with CameraGroup(camera.url, video, "99", loop=True, timeouts=SHORT) as cameras:
             take_until(cameras, lambda frames: {frame.camera for frame in frames} == {0, 1})
             cameras.close(timeout_s=DEADLINE_S)
-        deadline_s = time.monotonic() + DEADLINE_S
-        while any(
-            "process_request" in thread.name for thread in threading.enumerate()
-        ):  # threads of the fake camera
-            assert time.monotonic() < deadline_s
-            time.sleep(0.05)
+        served = "process_request"  # in the names of the fake camera's threads
+        wait_until(lambda: not any(served in thread.name for thread in threading.enumerate()))
         return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
 
     first = open_and_close()

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,12 @@ class Machine:
         return choose_backend(path, open_model=self.open_model, **(options | changes))
 
 
+NewMachine = Callable[[dict[BackendChoice, float | None]], Machine]
+
+
 @pytest.fixture
-def pose(tmp_path: Path) -> Path:
-    return write_pose_model(tmp_path / "pose.onnx")
+def new_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewMachine:
+    return partial(Machine, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -149,12 +153,11 @@ def test_unavailable_precision_reports_what_to_install() -> None:
 )
 def test_default_backend_is_chosen_unless_another_is_clearly_faster(
     pose: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    new_machine: NewMachine,
     ms: dict[BackendChoice, float | None],
     expected: BackendChoice,
 ) -> None:
-    result = Machine(tmp_path, monkeypatch, ms).choose(pose)
+    result = new_machine(ms).choose(pose)
     assert result.choice == expected
     assert not result.is_cached
     assert result.median_ms == {
@@ -165,18 +168,14 @@ def test_default_backend_is_chosen_unless_another_is_clearly_faster(
     }
 
 
-def test_trial_lasts_as_long_as_requested(
-    pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine = Machine(tmp_path, monkeypatch, {ORT: 100.0, OPENVINO: 50.0})
+def test_trial_lasts_as_long_as_requested(pose: Path, new_machine: NewMachine) -> None:
+    machine = new_machine({ORT: 100.0, OPENVINO: 50.0})
     machine.choose(pose, seconds=1.0)
     assert 1.0 <= machine.clock.now_s < 1.5
 
 
-def test_all_reasons_are_reported_if_nothing_runs(
-    pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine = Machine(tmp_path, monkeypatch, {ORT: None, OPENVINO: None})
+def test_all_reasons_are_reported_if_nothing_runs(pose: Path, new_machine: NewMachine) -> None:
+    machine = new_machine({ORT: None, OPENVINO: None})
     with pytest.raises(
         RuntimeError, match=r"nothing here can run .*pose\.onnx: the driver is gone; the driver"
     ):
@@ -184,9 +183,9 @@ def test_all_reasons_are_reported_if_nothing_runs(
 
 
 def test_result_is_cached_by_weights_threads_precision_and_versions(
-    pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pose: Path, tmp_path: Path, new_machine: NewMachine
 ) -> None:
-    machine = Machine(tmp_path, monkeypatch, {ORT: 10.0, OPENVINO: 5.0, BF16: 3.0})
+    machine = new_machine({ORT: 10.0, OPENVINO: 5.0, BF16: 3.0})
     machine.cache = tmp_path / "deep" / "c.json"
     assert not machine.choose(pose).is_cached
     opened = machine.opened
@@ -216,9 +215,9 @@ def test_result_is_cached_by_weights_threads_precision_and_versions(
     ],
 )
 def test_broken_cache_is_ignored_and_replaced(
-    pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+    pose: Path, new_machine: NewMachine, content: str
 ) -> None:
-    machine = Machine(tmp_path, monkeypatch, {ORT: 10.0, OPENVINO: 5.0})
+    machine = new_machine({ORT: 10.0, OPENVINO: 5.0})
     machine.choose(pose)
     (key,) = json.loads(machine.cache.read_text())
     machine.cache.write_text(content.replace("KEY", key))
@@ -232,10 +231,10 @@ def test_broken_cache_is_ignored_and_replaced(
 
 
 def test_cache_that_cannot_be_written_is_ignored(
-    pose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pose: Path, tmp_path: Path, new_machine: NewMachine
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
-    machine = Machine(tmp_path, monkeypatch, {ORT: 10.0, OPENVINO: 5.0})
+    machine = new_machine({ORT: 10.0, OPENVINO: 5.0})
     assert machine.choose(pose, cache=tmp_path / "file" / "c.json").choice == OPENVINO
 
 

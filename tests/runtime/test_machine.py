@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from run_cli import Capture
+from run_main import run_main
 from slimpose.cli.doctor import describe_machine, explain_choice
-from slimpose.cli.main import main
 from slimpose.runtime import auto_backend
 from slimpose.runtime.auto_backend import BackendChoice, TrialResult
 from slimpose.runtime.machine import peak_memory_bytes, read_machine
@@ -160,12 +161,9 @@ def short_trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short_trial")
-def test_doctor_reports_machine_backends_and_choice(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_reports_machine_backends_and_choice(tmp_path: Path, capsys: Capture) -> None:
     pose = str(write_pose_model(tmp_path / "pose.onnx"))
-    with pytest.raises(SystemExit, match="0"):
-        main(["doctor", "--model", pose, "--threads", "1", "--json"])
+    assert run_main("doctor", "--model", pose, "--threads", "1", "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["machine"]["threads"] >= 1
     names = [backend["name"] for backend in report["backends"]]
@@ -181,21 +179,16 @@ def test_doctor_reports_machine_backends_and_choice(
     for backend in report["backends"]:
         assert bool(backend["version"]) != bool(backend["install"])
     assert report["choices"]["own"]["choice"]["precision"] is None
-    with pytest.raises(SystemExit, match="0"):
-        main(["doctor", "--model", pose, "--threads", "1"])
+    assert run_main("doctor", "--model", pose, "--threads", "1") == 0
     text = capsys.readouterr().out
     assert "processor: " in text
     assert "in its own precision" in text
 
 
 @pytest.mark.usefixtures("short_trial")
-def test_doctor_without_trial_makes_no_choice(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_without_trial_makes_no_choice(tmp_path: Path, capsys: Capture) -> None:
     pose = str(write_pose_model(tmp_path / "pose.onnx"))
-    with pytest.raises(SystemExit, match="0"):
-        main(["doctor", "--model", pose, "--no-try-backends", "--json"])
+    assert run_main("doctor", "--model", pose, "--no-try-backends", "--json") == 0
     assert json.loads(capsys.readouterr().out)["choices"] == {}
-    with pytest.raises(SystemExit, match="2"):
-        main(["doctor", "--precision", "fp7"])
+    assert run_main("doctor", "--precision", "fp7") == 2
     assert "no precision is named 'fp7'" in capsys.readouterr().err

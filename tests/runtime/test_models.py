@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import slimpose
-from run_cli import start
-from slimpose.cli.main import main
+from run_cli import Capture, start
+from run_main import run_main
 from slimpose.runtime import models
 from synthetic_models import CARD, write_detector_model, write_pose_model
 
@@ -64,12 +64,8 @@ def test_load_opens_the_shipped_models_by_default() -> None:
     assert len(slimpose.load(threads=1)(np.zeros((40, 40, 3), np.uint8))) == 0
 
 
-def test_json_list_has_the_metadata_of_each_file(
-    weights: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["models", "--json"])
-    assert ended.value.code == 0
+def test_json_list_has_the_metadata_of_each_file(weights: Path, capsys: Capture) -> None:
+    assert run_main("models", "--json") == 0
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert set(entries) == {"mnv2", "detector"}
     assert entries["mnv2"]["task"] == "pose"
@@ -81,10 +77,8 @@ def test_json_list_has_the_metadata_of_each_file(
 
 
 @pytest.mark.usefixtures("weights")
-def test_printed_list_shows_the_cards(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["models"])
-    assert ended.value.code == 0
+def test_printed_list_shows_the_cards(capsys: Capture) -> None:
+    assert run_main("models") == 0
     text = capsys.readouterr().out
     assert "mnv2" in text
     assert "license: Apache-2.0" in text

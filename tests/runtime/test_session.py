@@ -21,16 +21,6 @@ from synthetic_models import (
 )
 
 
-@pytest.fixture
-def pose(tmp_path: Path) -> Path:
-    return write_pose_model(tmp_path / "pose.onnx")
-
-
-@pytest.fixture
-def detector(tmp_path: Path) -> Path:
-    return write_detector_model(tmp_path / "detector.onnx")
-
-
 def test_session_has_the_metadata_of_its_file(pose: Path, detector: Path) -> None:
     info = Session(pose, threads=1).info
     assert (info.name, info.task, info.size, info.precision) == (

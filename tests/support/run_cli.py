@@ -19,6 +19,8 @@ from slimpose.cli.main import main
 from slimpose.runtime import models
 from synthetic_models import dot_image, write_detector_model, write_pose_model
 
+Capture = pytest.CaptureFixture[str]
+TEXT_OUTPUTS = ("--json", "p.json", "--csv", "p.csv", "--jsonl", "p.jsonl", "--openpose", "op")
 DEADLINE_S = 60.0
 """Time limit of what takes a second on an idle machine."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.adapters.base import OUTPUTS, model_info, select_outputs
-from slimpose.arrays import Image, Size
+from slimpose.arrays import Size
 from slimpose.runtime.onnx_file import INPUT_TYPES, open_onnx_file
 from slimpose.runtime.session import check_request
 from slimpose.skeleton import COCO17
@@ -59,12 +59,16 @@ class _Graph:
                 f"expected MoveNet {expected}"
             )
         self._input, self._type = inputs[0].name, INPUT_TYPES[inputs[0].type]
-        self._output, self.size = outputs[0], size
+        self._output, self._output_shape, self.size = outputs[0], output_shape, size
 
-    def __call__(self, image: Image) -> np.ndarray:
-        batch = image[None].astype(self._type)
-        (result,) = self._session.run([self._output], {self._input: batch})
-        return np.asarray(result)
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """Return the output (n, *output_shape) of a batch of images, with one call per image."""
+        results = np.zeros((len(batch), *self._output_shape), np.float32)
+        for row, image in enumerate(batch):
+            feed = {self._input: image[None].astype(self._type)}
+            (result,) = self._session.run([self._output], feed)
+            results[row] = np.asarray(result).reshape(self._output_shape)
+        return results
 
 
 class MoveNet:
@@ -97,9 +101,7 @@ class MoveNet:
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return outputs of a batch, with one call per crop; see ``Session.run``."""
         check_request(self.info, batch, outputs, self.outputs)
-        found = np.zeros((len(batch), *_SINGLE_SHAPE), np.float32)
-        for row, crop in enumerate(batch):
-            found[row] = self._graph(crop).reshape(_SINGLE_SHAPE)
+        found = self._graph(batch)
         return select_outputs(self.info, _points(found, self.info.size), found[:, :, 2], outputs)
 
 
@@ -140,9 +142,7 @@ class MultiPose:
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return outputs of a batch, with one call per image; see ``Session.run``."""
         check_request(self.info, batch, outputs, self.outputs)
-        people = np.zeros((len(batch), *_MULTI_SHAPE), np.float32)
-        for row, image in enumerate(batch):
-            people[row] = self._graph(image)[0]
+        people = self._graph(batch)
         joints = people[..., :51].reshape(len(batch), 6, 17, 3)
         is_person = people[..., 55] >= _MIN_PERSON_SCORE
         results = {

@@ -17,7 +17,7 @@ from slimpose.adapters.open_model import open_pose_model
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare.measure import measure_ap, time_models
 from slimpose.compare.plot import plot_comparison
-from slimpose.compare.report import ComparisonRow, to_markdown
+from slimpose.compare.report import to_markdown
 from slimpose.compare.systems import complete_row, model_file, rows_of_names
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.formats import coco
@@ -76,7 +76,14 @@ def compare(
         for number, path in files.items():
             if rows[number].weights:
                 console.print(f"measuring {rows[number].system}")
-                _measure(rows[number], path, truth, images, threads=max(threads))
+                model = open_pose_model(path, threads=max(threads))
+                rows[number].measured = measure_ap(model, truth, images)
+                if model.info.task == "bottom-up":
+                    rows[
+                        number
+                    ].note = (
+                        "It gets whole images, no boxes: its time is per image, its AP end to end."
+                    )
     measured_on, cpu = _people(truth), read_machine().cpu
     table = to_markdown(rows, threads=timed_threads, measured_on=measured_on, machine=cpu)
     print(table)
@@ -110,15 +117,6 @@ def _check(
             f"--rounds {rounds}, --seconds {seconds:g}, --threads {threads}; "
             "expected 0 or more, more than 0, 1 or more"
         )
-
-
-def _measure(
-    row: ComparisonRow, path: Path, truth: coco.CocoFile, images: Path, *, threads: int
-) -> None:
-    model = open_pose_model(path, threads=threads)
-    row.measured = measure_ap(model, truth, images)
-    if model.info.task == "bottom-up":
-        row.note = "It gets whole images, no boxes: its time is per image, its AP end to end."
 
 
 def _people(truth: coco.CocoFile | None) -> str:

@@ -43,7 +43,10 @@ def cost(
                 "--paper prints every row of the paper at its own size; "
                 "expected no NAME, --size, --detector"
             )
-        entries = _paper_entries()
+        entries = [
+            {"table": row.table, "row": row.row, **cost_entry(row.spec), "paper": row.gflops}
+            for row in ROWS
+        ]
     elif name is None:
         raise ValueError("got neither NAME nor --paper; expected for example: slimpose cost b1")
     else:
@@ -61,17 +64,11 @@ def _entry(name: str, size: Size | None, *, detector: bool) -> _Entry:
         name = f"{name} detector"
     else:
         spec = spec_named(name, size=size)
-    return {"name": name, "size": str(spec.size), **_cost_entry(spec)}
+    return {"name": name, "size": str(spec.size), **cost_entry(spec)}
 
 
-def _paper_entries() -> list[_Entry]:
-    return [
-        {"table": row.table, "row": row.row, **_cost_entry(row.spec), "paper": row.gflops}
-        for row in ROWS
-    ]
-
-
-def _cost_entry(spec: Spec) -> _Entry:
+def cost_entry(spec: Spec) -> _Entry:
+    """Return what a network costs, as the JSON outputs of cost and fit have it."""
     cost = cost_of_spec(spec)
     return {
         "params": cost.params,

@@ -7,7 +7,7 @@ import json as json_format
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -63,7 +63,14 @@ def doctor(
     results: dict[str, TrialResult] = {}
     error = ""
     if try_backends:
-        results, error = _run_trials(path, threads, precision, available, refresh=refresh)
+        choose = partial(
+            choose_backend, path, threads=threads, available=available, refresh=refresh
+        )
+        results["own"] = choose()
+        try:
+            results["requested"] = choose(precision=precision)
+        except BackendError as failure:
+            error = str(failure)
     if json:
         document = {
             "slimpose": slimpose.__version__,
@@ -101,25 +108,6 @@ def wide_console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, 130)
     return console
-
-
-def _run_trials(
-    path: Path,
-    threads: int | None,
-    precision: str,
-    available: Mapping[str, BackendStatus],
-    *,
-    refresh: bool,
-) -> tuple[dict[str, TrialResult], str]:
-    """Return the fastest backend in the "own" and the "requested" precision, or an error."""
-    own = choose_backend(path, threads=threads, available=available, refresh=refresh)
-    try:
-        requested = choose_backend(
-            path, threads=threads, precision=precision, available=available, refresh=refresh
-        )
-    except BackendError as error:
-        return {"own": own}, str(error)
-    return {"own": own, "requested": requested}, ""
 
 
 def _version(package: str) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from slimpose.cli.options import RuntimeOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
@@ -27,7 +28,6 @@ from slimpose.formats import coco
 from slimpose.formats.files import write_json
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import open_session
-from slimpose.runtime.machine import check_threads
 from slimpose.runtime.session import Model, Session
 from slimpose.runtime.timing import Durations
 
@@ -40,57 +40,6 @@ POSE_NMS_OKS = 0.9
 
 Figures = dict[str, Any]
 Records = list[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeOptions:
-    """How models are run.
-
-    Attributes:
-        threads: CPU threads; the choice of the backend by default.
-        backend: Runtime for the models: onnxruntime, openvino, tensorrt or cuda; auto selects the
-            fastest available one in a short benchmark and remembers it.
-        precision: Precision of the computation: bf16 or fp16 where slimpose doctor lists it; any
-            lets --backend auto choose; by default the precision of the model files.
-
-    Raises:
-        ValueError: If the number of threads is not positive.
-    """
-
-    threads: int | None = None
-    backend: str = "onnxruntime"
-    precision: str | None = None
-
-    def __post_init__(self) -> None:
-        check_threads(self.threads)
-
-    def open_model(self, model: str) -> Model:
-        """Open a shipped model, an ONNX file, or training weights, which PyTorch runs.
-
-        Raises:
-            ValueError: If weights are to be run by another backend or in another precision than
-                PyTorch's FP32.
-        """
-        if not model.endswith(".safetensors"):
-            return open_session(
-                models.resolve(model),
-                threads=self.threads,
-                backend=self.backend,
-                precision=self.precision,
-            )
-        if (self.backend, self.precision) not in (("onnxruntime", None), ("onnxruntime", "fp32")):
-            raise ValueError(
-                f"{model} holds weights, which PyTorch runs in FP32; --backend and --precision are "
-                "for ONNX files"
-            )
-        import torch
-
-        from slimpose.export.torch_model import TorchModel
-        from slimpose.network.weights import load_network
-
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        return TorchModel(load_network(Path(model)), name=model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +140,7 @@ def evaluate(
         {"--analyze": pose.analyze},
         [annotations, *map(Path, (model, pose.boxes, pose.detector))],
     )
-    loaded = runtime.open_model(model)
+    loaded = open_model(model, runtime)
     truth = None
     if loaded.info.task == "detect":
         if pose.given():
@@ -219,6 +168,30 @@ def evaluate(
     if pose.analyze is not None and truth is not None:
         _analyze(pose.analyze, truth.file, records, figures, images)
     return 0
+
+
+def open_model(model: str, runtime: RuntimeOptions) -> Model:
+    """Open a shipped model, an ONNX file, or training weights, which PyTorch runs.
+
+    Raises:
+        ValueError: If weights are to be run by another backend or in another precision than
+            PyTorch's FP32.
+    """
+    if not model.endswith(".safetensors"):
+        return open_session(models.resolve(model), **dataclasses.asdict(runtime))
+    if runtime.backend != "onnxruntime" or runtime.precision not in (None, "fp32"):
+        raise ValueError(
+            f"{model} holds weights, which PyTorch runs in FP32; --backend and --precision are "
+            "for ONNX files"
+        )
+    import torch
+
+    from slimpose.export.torch_model import TorchModel
+    from slimpose.network.weights import load_network
+
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    return TorchModel(load_network(Path(model)), name=model)
 
 
 def evaluate_detector(
@@ -317,7 +290,7 @@ def _boxes(
         return boxes
     if options.boxes == "detector":
         truth.check_images(images)
-        detector = runtime.open_model(options.detector)
+        detector = open_model(options.detector, runtime)
         if detector.info.task != "detect":
             raise ValueError(
                 f"{options.detector} is a {detector.info.task} model; expected a person detector"

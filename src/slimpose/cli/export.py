@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from slimpose.arrays import Crops, Size
+from slimpose.arrays import Size
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
 from slimpose.export import onnx as onnx_export
@@ -82,7 +82,13 @@ def export(
             "or --out FILE.xml for OpenVINO without --name and --card"
         )
     facts = _read_card(card)
-    source = _open_source(weights, is_weights=is_weights, untrained=untrained, size=size)
+    source: LoadedNetwork | Path
+    if untrained:
+        source = random_network(
+            spec_named(weights, size=None if size is None else Size.parse(size))
+        )
+    else:
+        source = load_network(Path(weights)) if is_weights else resolve(weights)
     task, input_size = _task_and_size(source)
     if images is None:
         crops = onnx_export.smooth_noise_images(_NOISE_IMAGES, input_size)
@@ -90,7 +96,8 @@ def export(
         people = _CALIBRATION_PEOPLE if precision == "int8" else _COMPARED_IMAGES
         crops, _ = sample_crops(images, annotations, size=input_size, people=people)
     else:
-        crops = _letterboxed(images, input_size)
+        files = image_files(images)[:_COMPARED_IMAGES]
+        crops = np.stack([letterbox(read_image(file), input_size)[0] for file in files])
     name = name or out.name.removesuffix(NCNN_SUFFIX).removesuffix(out.suffix)
     if is_onnx and isinstance(source, LoadedNetwork):
         drift = onnx_export.export(
@@ -131,16 +138,6 @@ def _read_card(card: Path | None) -> dict[str, Any]:
     return facts
 
 
-def _open_source(
-    weights: str, *, is_weights: bool, untrained: bool, size: str | None
-) -> LoadedNetwork | Path:
-    if untrained:
-        return random_network(
-            spec_named(weights, size=Size.parse(size) if size is not None else None)
-        )
-    return load_network(Path(weights)) if is_weights else resolve(weights)
-
-
 def _task_and_size(source: LoadedNetwork | Path) -> tuple[str, Size]:
     if isinstance(source, LoadedNetwork):
         return source.task, source.spec.size
@@ -153,8 +150,3 @@ def _megabytes(out: Path) -> float:
     weights = {".xml": out.with_suffix(".bin"), ".param": ncnn_files(out)[0]}
     files = [out, weights.get(out.suffix.lower())]
     return sum(file.stat().st_size for file in files if file is not None) / 1e6
-
-
-def _letterboxed(folder: Path, size: Size) -> Crops:
-    files = image_files(folder)[:_COMPARED_IMAGES]
-    return np.stack([letterbox(read_image(file), size)[0] for file in files])

@@ -6,6 +6,7 @@ from json import dumps, loads
 from typing import Any
 
 from slimpose.arrays import Size
+from slimpose.cli.cost import cost_entry
 from slimpose.export import onnx
 from slimpose.export.hardware import report_text
 from slimpose.export.hardware.check import Report, check_layers
@@ -96,13 +97,10 @@ def _describe(spec: NetSpec) -> str:
 def _entry(
     best: Candidate, report: Report, *, parent: str, others: list[Candidate]
 ) -> dict[str, Any]:
-    cost = cost_of_spec(best.spec)
     return {
         "name": _name(best.spec),
         "net": loads(best.spec.to_json()),
-        "gmac": round(cost.gmac, 4),
-        "tool": round(cost.paper_gflops, 4),
-        "params": cost.params,
+        **cost_entry(best.spec),
         "parent": parent,
         "inherited": round(best.inherited, 4),
         "verdict": report_text.summary_json(report, name=_name(best.spec) or "the network"),

@@ -21,18 +21,36 @@ STANDARD_OUTPUT = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
+class RuntimeOptions:
+    """How models are run.
+
+    Attributes:
+        threads: CPU threads for the models; chosen by the backend by default.
+        backend: Runtime for the models: onnxruntime, openvino, tensorrt or cuda; auto selects the
+            fastest available one in a short benchmark and remembers it.
+        precision: Precision of the computation: bf16 or fp16 where slimpose doctor lists it; any
+            lets --backend auto choose; by default the precision of the model files.
+
+    Raises:
+        ValueError: If the number of threads is not positive.
+    """
+
+    threads: int | None = None
+    backend: str = "onnxruntime"
+    precision: str | None = None
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions(RuntimeOptions):
     """Models and how they run.
 
     Attributes:
         model: Pose model: a shipped model's name (see slimpose models) or a file written by
             slimpose export.
         detector: Person detector: a shipped model's name or a file.
-        threads: CPU threads for the models; chosen by the backend by default.
-        backend: Runtime for the models: onnxruntime, openvino, tensorrt or cuda; auto selects the
-            fastest available one in a short benchmark and remembers it.
-        precision: Precision of the computation: bf16 or fp16 where slimpose doctor lists it; any
-            lets --backend auto choose; by default the precision of the model files.
         score_threshold: Minimum score 0..1 of a person box; by default the detector's own.
 
     Raises:
@@ -41,13 +59,10 @@ class ModelOptions:
 
     model: str = models.DEFAULT_POSE
     detector: str = models.DEFAULT_DETECTOR
-    threads: int | None = None
-    backend: str = "onnxruntime"
-    precision: str | None = None
     score_threshold: float | None = None
 
     def __post_init__(self) -> None:
-        check_threads(self.threads)
+        RuntimeOptions.__post_init__(self)  # super() does not work in a class with slots
         score = self.score_threshold
         if score is not None and not 0 <= score <= 1:
             raise ValueError(f"--score-threshold is {score:g}; expected a number 0..1")
@@ -129,11 +144,10 @@ class OutputOptions:
             if str(path) == STANDARD_OUTPUT:
                 raise ValueError(f"{option} is -; expected a file (--jsonl - is standard output)")
 
-    def files(self) -> dict[str, Path]:
-        """Return the files to write, by the option that names them."""
+    def files(self) -> dict[str, Path | None]:
+        """Return the files to write, by the option that names them; None where it is not used."""
         jsonl = Path(self.jsonl) if self.jsonl not in (None, STANDARD_OUTPUT) else None
-        named = {"--json": self.json, "--csv": self.csv, "--jsonl": jsonl}
-        return {option: path for option, path in named.items() if path is not None}
+        return {"--json": self.json, "--csv": self.csv, "--jsonl": jsonl}
 
     def folders(self) -> dict[str, Path]:
         """Return the folders to write into, by the option that names them."""

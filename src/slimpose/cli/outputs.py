@@ -11,7 +11,7 @@ from rich.console import Console
 
 from slimpose.cli.options import STANDARD_OUTPUT, OutputOptions
 from slimpose.cli.output_paths import redirect_closed_stdout
-from slimpose.formats import csv, json_lines, openpose, results
+from slimpose.formats import csv, openpose, results
 from slimpose.formats.files import write_json
 from slimpose.formats.openpose import Order
 from slimpose.formats.partial_file import PartialFile
@@ -146,7 +146,7 @@ def _csv_rows(result: FrameResult) -> Iterator[bytes]:
 
 
 def _json_lines(result: FrameResult) -> Iterator[bytes]:
-    yield json_lines.json_line(
+    yield results.json_line(
         result.poses,
         source=result.source,
         camera=result.camera,
@@ -155,7 +155,7 @@ def _json_lines(result: FrameResult) -> Iterator[bytes]:
     )
 
 
-class _FileWriter(RecordWriter):
+class _FileWriter(PartialFile, RecordWriter):
     """A file of records in one format."""
 
     def __init__(
@@ -167,15 +167,12 @@ class _FileWriter(RecordWriter):
         between: bytes = b"",
         tail: bytes = b"",
     ) -> None:
-        self.path = str(path)
-        self._encode = encode
-        file = self._file = PartialFile(path, head=head, between=between, tail=tail)
-        self.position, self.truncate = file.position, file.truncate
-        self.finish, self.close, self.discard = file.finish, file.close, file.discard
+        super().__init__(path, head=head, between=between, tail=tail)
+        self.path, self._encode = str(path), encode
 
     def write(self, result: FrameResult) -> None:
         for record in self._encode(result):
-            self._file.append(record)
+            self.append(record)
 
 
 class _StdoutWriter(RecordWriter):

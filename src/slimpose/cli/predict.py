@@ -197,31 +197,27 @@ class _Counts:
         return self.images + self.videos
 
 
+@dataclass(frozen=True, slots=True)
 class _FrameEstimator:
     """Estimates the poses of frames: tracked in videos, frame by frame in images or given boxes."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        tracking: TrackingOptions,
-        box_file: BoxFile | None,
-        min_box_score: float,
-    ) -> None:
-        self._pipeline, self._tracking = pipeline, tracking
-        self._box_file, self._min_box_score = box_file, min_box_score
-        self.stages = StageTimes()
+    pipeline: Pipeline
+    tracking: TrackingOptions
+    box_file: BoxFile | None
+    min_box_score: float
+    stages: StageTimes = field(default_factory=StageTimes)
 
     def new_follower(self, media: Media) -> Follower | None:
         """Return a follower for a video; None for an image, or with given boxes."""
-        if not media.is_video or self._box_file is not None:
+        if not media.is_video or self.box_file is not None:
             return None
-        return self._tracking.follower(self._pipeline)
+        return self.tracking.follower(self.pipeline)
 
     def estimate(self, media: Media, frame: Frame, follower: Follower | None) -> Poses:
         """Return the poses of a frame."""
         if follower is None:
             boxes = self._boxes(media.path, frame)
-            poses, stages_ms = self._pipeline.timed(frame.image, *boxes)
+            poses, stages_ms = self.pipeline.timed(frame.image, *boxes)
         else:
             (poses,) = follower.step([frame])
             stages_ms = follower.last_ms
@@ -230,14 +226,14 @@ class _FrameEstimator:
 
     def _boxes(self, file: Path, frame: Frame) -> tuple[()] | tuple[Boxes, PersonScores]:
         """The frame's boxes and scores in the box file, checked; nothing without such a file."""
-        if self._box_file is None:
+        if self.box_file is None:
             return ()
         try:
-            boxes, scores = self._box_file.lookup(file, frame.index)
+            boxes, scores = self.box_file.lookup(file, frame.index)
             geometry.check_boxes_in_image(boxes, frame.image)
         except ValueError as error:
             raise SourceError(f"{file}: {error}") from error
-        keep = scores >= self._min_box_score
+        keep = scores >= self.min_box_score
         return boxes[keep], scores[keep]
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import torch
 import tyro
@@ -40,6 +40,8 @@ from slimpose.train.run import CHECKPOINT, check_run_folder, run
 from slimpose.train.run import Progress as RunProgress
 from slimpose.train.start import IMAGENET, RANDOM, load_start
 from slimpose.train.task import Task, TrainingData
+
+_Teacher = TypeVar("_Teacher", Teacher, BoxTeacher)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +164,12 @@ def train(
         task, teacher_name = _open_task(
             plan,
             options,
-            _training_data(files, people, plan),
+            TrainingData(
+                train=people,
+                train_images=files.train_images,
+                val=coco.read(files.val, keypoints=plan.task == "pose"),
+                val_images=files.val_images,
+            ),
             alignment=alignment_from_metadata(start_metadata),
             cache=out / TEACHER_CACHE,
             bar=bar,
@@ -217,15 +224,6 @@ def _samples_per_epoch(plan: Recipe, people: coco.CocoFile) -> int:
     return round(sum(plan.source_repeats.get(source, 1.0) for source in sources))
 
 
-def _training_data(files: CocoLayout, people: coco.CocoFile, plan: Recipe) -> TrainingData:
-    return TrainingData(
-        train=people,
-        train_images=files.train_images,
-        val=coco.read(files.val, keypoints=plan.task == "pose"),
-        val_images=files.val_images,
-    )
-
-
 def _open_task(
     plan: Recipe,
     options: RecipeOptions,
@@ -241,14 +239,13 @@ def _open_task(
     A cached teacher's memory is freed on return: the task keeps its peaks only.
     """
 
-    def report(teacher: Teacher | BoxTeacher) -> None:
+    def report(teacher: _Teacher) -> _Teacher:
         if not bar.disable:
             bar.console.print(f"teacher: {teacher.name} on {teacher.runs_on}")
+        return teacher
 
     if plan.task == "pose":
-        teacher = open_teacher(options.teacher) if options.teacher else None
-        if teacher:
-            report(teacher)
+        teacher = report(open_teacher(options.teacher)) if options.teacher else None
         task = PoseTask(
             plan,
             data,
@@ -257,14 +254,12 @@ def _open_task(
             cache=cache,
             on_progress=on_progress,
         )
-        return task, teacher.name if teacher else None
-    box_teacher = open_box_teacher(options.teacher) if options.teacher else None
-    if box_teacher:
-        report(box_teacher)
-    task = DetectorTask(
-        plan, data, unlabeled=options.unlabeled, teacher=box_teacher, on_progress=on_progress
-    )
-    return task, box_teacher.name if box_teacher else None
+    else:
+        teacher = report(open_box_teacher(options.teacher)) if options.teacher else None
+        task = DetectorTask(
+            plan, data, unlabeled=options.unlabeled, teacher=teacher, on_progress=on_progress
+        )
+    return task, teacher.name if teacher else None
 
 
 def _notes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -153,11 +154,8 @@ def _from_records(path: Path, records: list[Any]) -> BoxFile:
 def _row(record: Mapping[str, Any]) -> list[float]:
     """A record's box as x1, y1, x2, y2, score."""
     bbox = record["bbox"]
-    if (
-        not isinstance(bbox, list)
-        or len(bbox) != 4
-        or not all(isinstance(value, int | float) for value in bbox)
-    ):
+    is_four = isinstance(bbox, list) and len(bbox) == 4
+    if not is_four or not all(isinstance(value, int | float) for value in bbox):
         raise ValueError(f"bbox is {bbox}; expected 4 numbers x, y, width, height")
     x, y, width, height = map(float, bbox)
     if not np.isfinite([x, y, x + width, y + height]).all():
@@ -170,9 +168,5 @@ def _row(record: Mapping[str, Any]) -> list[float]:
 
 def _shared_suffix_length(one: Sequence[str], other: Sequence[str]) -> int:
     """How many path parts two paths share, counted from the end."""
-    count = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -92,11 +92,7 @@ class CocoFile:
 
 
 def read(path: Path, *, keypoints: bool) -> CocoFile:
-    """Read a COCO annotation file of people.
-
-    Args:
-        path: The JSON file.
-        keypoints: Whether each person needs keypoints (otherwise a box is enough).
+    """Read a COCO annotation file of people, each with keypoints or (otherwise) at least a box.
 
     Raises:
         ValueError: If the file or an entry is not valid COCO; the message names file and entry.
@@ -107,19 +103,31 @@ def read(path: Path, *, keypoints: bool) -> CocoFile:
 
 def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
     """Validate a JSON document that was read from ``path``; see ``read``."""
-    if (
-        not isinstance(document, dict)
-        or not {"images", "annotations", "categories"} <= document.keys()
-    ):
-        got = (
-            sorted(document)[:8]
-            if isinstance(document, dict)
-            else f"a JSON {type(document).__name__}"
-        )
+    is_object = isinstance(document, dict)
+    if not is_object or not {"images", "annotations", "categories"} <= document.keys():
+        got = sorted(document)[:8] if is_object else f"a JSON {type(document).__name__}"
         raise ValueError(
             f"{path} is not a COCO annotation file: expected images, annotations, categories; "
             f"got {got} (is it a results file?)"
         )
+    kind = "keypoints file" if keypoints else "instances file"
+    return _parse(document, path, keypoints=keypoints, kind=kind)
+
+
+def parse_images(document: Any, path: Path) -> CocoFile:
+    """Validate a COCO image list without annotations, such as image_info_test-dev2017.json.
+
+    The result has no people.
+
+    Raises:
+        ValueError: If it is not a valid image list.
+    """
+    if not isinstance(document, dict) or not {"images", "categories"} <= document.keys():
+        raise ValueError(f"{path} is not a COCO image list: expected images and categories")
+    return _parse({**document, "annotations": []}, path, keypoints=False, kind="image list")
+
+
+def _parse(document: dict[str, Any], path: Path, *, keypoints: bool, kind: str) -> CocoFile:
     try:
         category = _person_category(document["categories"])
         category_id = int(category["id"])
@@ -133,7 +141,7 @@ def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
             )
     except KeyError as error:
         raise ValueError(
-            f"{path}: an entry lacks the field {error}; is it a COCO {_kind(keypoints)} file?"
+            f"{path}: an entry lacks the field {error}; is it a COCO {kind}?"
         ) from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
@@ -150,30 +158,6 @@ def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
     )
 
 
-def parse_images(document: Any, path: Path) -> CocoFile:
-    """Validate a COCO image list without annotations, such as image_info_test-dev2017.json.
-
-    The result has no people.
-
-    Raises:
-        ValueError: If it is not a valid image list.
-    """
-    if not isinstance(document, dict) or not {"images", "categories"} <= document.keys():
-        raise ValueError(f"{path} is not a COCO image list: expected images and categories")
-    try:
-        category = _person_category(document["categories"])
-        images = {int(entry["id"]): _image(entry) for entry in document["images"]}
-        category_id = int(category["id"])
-    except KeyError as error:
-        raise ValueError(
-            f"{path}: an entry lacks the field {error}; is it a COCO image list?"
-        ) from error
-    except (TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    _check_unique(path, "image", [int(entry["id"]) for entry in document["images"]])
-    return CocoFile(path=path, images=images, people=(), skeleton=COCO17, category_id=category_id)
-
-
 def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
     known: set[int] = set()
     for number in ids:
@@ -182,10 +166,6 @@ def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
                 f"{path}: {kind} id {number} is duplicated; expected unique ids (two files joined?)"
             )
         known.add(number)
-
-
-def _kind(keypoints: bool) -> str:
-    return "keypoints" if keypoints else "instances"
 
 
 def _person_category(categories: list[dict[str, Any]]) -> dict[str, Any]:

@@ -38,24 +38,12 @@ def rows(poses: Poses, *, source: str, camera: int, frame: int, timestamp_s: flo
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for person, track in enumerate(poses.ids):
-        prefix = (
-            source,
-            camera,
-            frame,
-            f"{timestamp_s:.6f}",
-            person,
-            int(track) if track != NOT_TRACKED else "",
-        )
+        track_id = int(track) if track != NOT_TRACKED else ""
+        prefix = (source, camera, frame, f"{timestamp_s:.6f}", person, track_id)
         for row, joint in enumerate(poses.skeleton.joints):
             x, y = poses.points_image[person, row]
             (xx, xy), (_, yy) = poses.covariances_image[person, row]
-            numbers = (
-                f"{x:.3f}",
-                f"{y:.3f}",
-                f"{poses.scores[person, row]:.4f}",
-                f"{xx:.3f}",
-                f"{yy:.3f}",
-                f"{xy:.3f}",
-            )
-            writer.writerow((*prefix, joint, *numbers))
+            variances = (f"{value:.3f}" for value in (xx, yy, xy))
+            score = f"{poses.scores[person, row]:.4f}"
+            writer.writerow((*prefix, joint, f"{x:.3f}", f"{y:.3f}", score, *variances))
     return text.getvalue().encode(errors="backslashreplace")

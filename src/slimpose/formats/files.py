@@ -64,11 +64,7 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def read_json(path: Path, *, kind: str) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: The file.
-        kind: What it is expected to be, for the error messages.
+    """Read a JSON file; ``kind`` is what it is expected to be, for the error messages.
 
     Raises:
         FileNotFoundError: If there is no such file.

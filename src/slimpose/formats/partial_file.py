@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 from slimpose.formats.files import resolve_output
 
 
-def partial_names(target: Path) -> Iterator[Path]:
-    """Yield possible names during writing: poses.partial.json, poses.partial-2.json, ..."""
-    for number in count(1):
-        yield target.with_name(
-            f"{target.stem}.partial{f'-{number}' if number > 1 else ''}{target.suffix}"
-        )
-
-
 def open_partial(target: Path) -> tuple[int, Path]:
     """Create a partial file for the target; return its descriptor and path.
 
-    The first free name is used, so that files of killed runs are kept.
+    The first free name of poses.partial.json, poses.partial-2.json, ... is used, so that files of
+    killed runs are kept.
 
     Raises:
         RuntimeError: If the folder cannot be created or written to.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for path in partial_names(target):
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        for number in count(1):
+            partial = f".partial-{number}" if number > 1 else ".partial"
+            path = target.with_name(f"{target.stem}{partial}{target.suffix}")
             try:
-                return os.open(
-                    path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644
-                ), path
+                return os.open(path, flags, 0o644), path
             except FileExistsError:
                 continue
     except OSError as error:

@@ -1,7 +1,12 @@
-"""COCO keypoint results (``--json``) with file name, frame and, in videos, track id."""
+"""COCO keypoint results (``--json``), and JSON lines (``--jsonl``).
+
+COCO results have file name, frame and, in videos, track id. JSON lines, one per frame, are for
+pipes and for files that other programs follow.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +35,9 @@ def records(
     ``bbox`` is x, y, width, height; ``keypoints`` is x, y, score per joint. COCO's own tools need
     ``image_id``. Tracked people have a ``track_id`` too.
     """
-    image = (
-        {"file_name": file_name}
-        if image_id is None
-        else {"file_name": file_name, "image_id": image_id}
-    )
+    image: dict[str, Any] = {"file_name": file_name}
+    if image_id is not None:
+        image["image_id"] = image_id
     result: list[dict[str, Any]] = []
     for person, track in zip(people_as_json(poses), poses.ids, strict=True):
         record = {**image, "frame": frame, "category_id": PERSON_CATEGORY, **person}
@@ -42,6 +45,27 @@ def records(
             record["track_id"] = int(track)
         result.append(record)
     return result
+
+
+def json_line(poses: Poses, *, source: str, camera: int, frame: int, timestamp_s: float) -> bytes:
+    """Return one frame, with or without people, as one line of JSON.
+
+    Its keys are source, camera (0-based), frame, timestamp_s and people: for each, track_id (null
+    without tracking), bbox (x, y, width, height), keypoints (x, y, score per joint) and score; in
+    image pixels.
+    """
+    people = [
+        {"track_id": int(track) if track != NOT_TRACKED else None, **person}
+        for person, track in zip(people_as_json(poses), poses.ids, strict=True)
+    ]
+    document = {
+        "source": source,
+        "camera": camera,
+        "frame": frame,
+        "timestamp_s": round(timestamp_s, 6),
+        "people": people,
+    }
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
 def people_as_json(poses: Poses) -> list[dict[str, Any]]:

@@ -84,7 +84,9 @@ def open_media(path: Path) -> Media:
     if size_bytes == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
     reason = "no frame of a video can be read (damaged, truncated, or not a video?)"
-    if suffix not in VIDEO_SUFFIXES or (suffix == ".gif" and _is_still_gif(path)):
+    # A GIF is always a video in OpenCV 4.10, which reads no GIFs as images.
+    is_still_gif = suffix == ".gif" and cv2.haveImageReader(str(path)) and has_single_frame(path)
+    if suffix not in VIDEO_SUFFIXES or is_still_gif:
         if suffix in IMAGE_SUFFIXES or cv2.haveImageReader(str(path)):
             return _open_image(path)
         reason = (
@@ -92,11 +94,6 @@ def open_media(path: Path) -> Media:
             f"(its suffix {suffix or 'is missing'})"
         )
     return open_video(path, head, reason=reason)
-
-
-def _is_still_gif(path: Path) -> bool:
-    """Whether a GIF has one frame; always False in OpenCV 4.10, which reads no GIFs as images."""
-    return cv2.haveImageReader(str(path)) and has_single_frame(path)
 
 
 def _open_image(path: Path) -> Media:

@@ -247,9 +247,10 @@ class Stream:
             if self._stop.is_set():
                 return
             before, status.size = status.size, size
-            if before not in (None, size):
+            if before is not None and before != size:
                 self._view += 1
-                message = f"its frame size changed from {_text(before)} to {_text(size)} pixels"
+                old, new = (f"{it.width}x{it.height}" for it in (before, size))
+                message = f"its frame size changed from {old} to {new} pixels"
             status.dropped += self._newest is not None
             self._newest = dataclasses.replace(
                 frame, camera=self._camera, index=status.received, arrival_s=time.monotonic()
@@ -259,7 +260,3 @@ class Stream:
             self._changed.notify_all()
         if message:
             self._report(message)
-
-
-def _text(size: Size | None) -> str:
-    return "" if size is None else f"{size.width}x{size.height}"

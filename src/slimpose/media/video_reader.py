@@ -43,13 +43,10 @@ def silence_opencv_logs(*, hide_urls: bool = False) -> None:
     Effective for whatever a process opens first. ``hide_urls`` overrides the user's environment
     variables for OpenCV's log too: the log lines of FFmpeg hold whole addresses with passwords.
     """
-    settings = {"OPENCV_FFMPEG_LOGLEVEL": "-8"}
     if hide_urls:
-        os.environ.update(settings)
+        os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
         os.environ.pop("OPENCV_FFMPEG_DEBUG", None)
-    else:
-        for name, value in settings.items():
-            os.environ.setdefault(name, value)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Otherwise one lock is held while a stream is opened, and a dead camera blocks the others.
     os.environ.setdefault("OPENCV_FFMPEG_IS_THREAD_SAFE", "1")
     # cv2.utils.logging in OpenCV 4, cv2 itself since 5
@@ -76,13 +73,8 @@ def to_rgb(bgr: np.ndarray) -> Image:
 def open_video(path: Path, head: bytes, *, reason: str) -> Media:
     """Open a video file and decode its first frame: OpenCV also opens many files that are no video.
 
-    Iterating over the frames raises TruncatedVideoError after the last good frame if frames that
-    the header states are missing, DamagedFrameError if some in between could not be decoded.
-
-    Args:
-        path: The file.
-        head: Its first bytes, 4096 or so.
-        reason: Error text where the file itself gives no better one.
+    ``head`` is its first bytes, 4096 or so; ``reason`` is the error text where the file itself
+    gives no better one. ``Media.frames`` says which errors iterating over the frames raises.
 
     Raises:
         SourceError: If no frame can be decoded.

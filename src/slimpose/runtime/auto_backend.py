@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -334,12 +334,8 @@ def _write_cache(cache: Path, key: str, result: TrialResult) -> None:
     """Rewrite the cache with the newest result last; errors are ignored."""
     entries = {name: entry for name, entry in _read_cache(cache).items() if name != key}
     kept = dict(list(entries.items())[-(_MAX_CACHED - 1) :])
-    kept[key] = {
-        "backend": result.choice.backend,
-        "precision": result.choice.precision,
-        "median_ms": dict(result.median_ms),
-        "failed": dict(result.failed),
-    }
+    timed = {"median_ms": dict(result.median_ms), "failed": dict(result.failed)}
+    kept[key] = asdict(result.choice) | timed
     try:
         write_json(cache, kept)
     except (OSError, ValueError):

@@ -129,7 +129,8 @@ class Follower:
         is_detected = self._schedule_detections(frames)
         boxes: list[tuple[ImageBoxes, np.ndarray]] = []
         for frame, people, detect in zip(frames, expected, is_detected, strict=True):
-            boxes.append(self._detect(frame, people) if detect else _known_boxes(frame, people))
+            known = (frame.image, people.boxes_image, people.box_scores), people.origins
+            boxes.append(self._detect(frame, people) if detect else known)
         times.lap("detect")
         crops = self._estimator.crop([image_boxes for image_boxes, _ in boxes])
         times.lap("crop")
@@ -265,8 +266,3 @@ class Follower:
             expected = camera.tracker.expected(frame.timestamp_s, Size(*frame.image.shape[:2]))
             camera.motion_gate.detector_ran(frame.image, expected.boxes_image, frame.timestamp_s)
         return tracked if camera.smoother is None else camera.smoother(tracked, frame.timestamp_s)
-
-
-def _known_boxes(frame: Frame, expected: ExpectedPeople) -> tuple[ImageBoxes, np.ndarray]:
-    """The boxes of a frame without a detection, with their origins."""
-    return (frame.image, expected.boxes_image, expected.box_scores), expected.origins

@@ -160,11 +160,7 @@ def models_of_task(task: Task, paths: Iterable[Path]) -> list[Path]:
 
 
 def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
-    """Parse a model file's metadata.
-
-    Args:
-        path: The file, for error messages.
-        metadata: Its metadata, keys and values as text.
+    """Parse the metadata, keys and values as text, of a model file that error messages name.
 
     Raises:
         ValueError: If it is not the metadata of a slimpose model of this format.

@@ -30,11 +30,10 @@ from small_nets import SIZE, small_net
 def nvidia(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TensorRt:
     cuda = Cuda()
     fake = TensorRt(cuda)
-    bindings = ModuleType("cuda.bindings")
-    bindings.runtime = cuda  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, "tensorrt", fake)  # pyright: ignore[reportArgumentType]
     monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
-    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", ModuleType("cuda.bindings"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda)  # pyright: ignore[reportArgumentType]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return fake
 

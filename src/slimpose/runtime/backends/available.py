@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from slimpose.runtime.backends.base import BackendError, BackendSpec, Graph, NativeFiles
 from slimpose.runtime.backends.litert import LITERT
@@ -109,25 +110,21 @@ class BackendStatus:
     """
 
     name: str
-    version: str
-    precisions: tuple[str, ...]
-    providers: tuple[str, ...]
-    install: str
+    version: str = ""
+    precisions: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    install: str = ""
     runs_int8: bool = True
 
 
 def backends() -> dict[str, BackendStatus]:
     """Return the status of every backend by name, installed or not."""
-    return {name: _status(spec) for name, spec in SPECS.items()}
-
-
-def _status(spec: BackendSpec) -> BackendStatus:
-    found = spec.detect()
-    if found is None:
-        return BackendStatus(
-            name=spec.name, version="", precisions=(), providers=(), install=spec.install
-        )
-    return BackendStatus(name=spec.name, install="", **found._asdict())
+    statuses: dict[str, BackendStatus] = {}
+    for name, spec in SPECS.items():
+        found = spec.detect()
+        facts: dict[str, Any] = {"install": spec.install} if found is None else found._asdict()
+        statuses[name] = BackendStatus(name=name, **facts)
+    return statuses
 
 
 def installed_versions(statuses: Mapping[str, BackendStatus]) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -103,11 +104,7 @@ def detect_package(package: str, device: str) -> Installation | None:
 
 
 def metadata_from_json(text: str | bytes, where: str) -> dict[str, str]:
-    """Return a model's metadata, stored as one JSON object.
-
-    Args:
-        text: The JSON.
-        where: What holds it, for the message.
+    """Return a model's metadata, stored as one JSON object; ``where`` is for the error message.
 
     Raises:
         ValueError: If it is not a JSON object.
@@ -182,15 +179,28 @@ def resolve_precision(
     return requested if file_precision == "fp32" else f"{file_precision}+{requested}"
 
 
-def check_file_precision(backend: str, *, file_precision: str, requested: str | None) -> str:
+def check_file_precision(backend: str, metadata: Mapping[str, str], requested: str | None) -> str:
     """Return the precision of a file that a backend only computes as it was written.
 
     Raises:
         BackendError: If another one is requested.
     """
-    if requested in (None, file_precision):
-        return file_precision
+    own = file_precision(metadata)
+    if requested in (None, own):
+        return own
     raise BackendError(
-        f"the file is {file_precision}, and {backend} computes it as it was written; expected "
-        f"--precision {file_precision} or none, or a file that slimpose export wrote in {requested}"
+        f"the file is {own}, and {backend} computes it as it was written; expected "
+        f"--precision {own} or none, or a file that slimpose export wrote in {requested}"
     )
+
+
+def import_package(module: str, *, missing: str) -> Any:
+    """Return the module of a backend's optional package.
+
+    Raises:
+        BackendError: If it is not installed; ``missing`` is the message.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise BackendError(missing) from error

@@ -19,12 +19,11 @@ import numpy as np
 
 from slimpose.runtime.backends import heatmap_decoding
 from slimpose.runtime.backends.base import (
-    BackendError,
     BackendSpec,
     NativeFiles,
     check_file_precision,
     detect_package,
-    file_precision,
+    import_package,
     metadata_from_json,
 )
 
@@ -48,9 +47,7 @@ class LiteRtGraph:
                 "of slimpose export"
             )
         height, width, stride = heatmap_decoding.input_shape(self.metadata, path)
-        self.precision = check_file_precision(
-            "LiteRT", file_precision=file_precision(self.metadata), requested=precision
-        )
+        self.precision = check_file_precision("LiteRT", self.metadata, precision)
         self._interpreter = open_interpreter(path, threads=threads)
         (source,) = self._interpreter.get_input_details()
         (result,) = self._interpreter.get_output_details()
@@ -91,15 +88,10 @@ def open_interpreter(path: Path, *, threads: int | None) -> Any:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no model file {path}")
+    missing = f"{path} is a .tflite file, which needs a package that is not installed: "
+    package = import_package("ai_edge_litert.interpreter", missing=f"{missing}{LITERT.install}")
     try:
-        from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise BackendError(
-            f"{path} is a .tflite file, which needs a package that is not installed: "
-            f"{LITERT.install}"
-        ) from error
-    try:
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter = package.Interpreter(model_path=str(path), num_threads=threads)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(

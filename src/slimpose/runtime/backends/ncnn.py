@@ -10,18 +10,16 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from slimpose.runtime.backends import heatmap_decoding
 from slimpose.runtime.backends.base import (
-    BackendError,
     BackendSpec,
     NativeFiles,
     check_file_precision,
     detect_package,
-    file_precision,
+    import_package,
     sidecar_metadata,
 )
 
@@ -43,10 +41,8 @@ class NcnnGraph:
         weights, _ = companion_paths(path)
         self.metadata: Mapping[str, str] = ncnn_metadata(path)
         self._height, self._width, self._stride = heatmap_decoding.input_shape(self.metadata, path)
-        self.precision = check_file_precision(
-            "NCNN", file_precision=file_precision(self.metadata), requested=precision
-        )
-        self._ncnn = _import_ncnn()
+        self.precision = check_file_precision("NCNN", self.metadata, precision)
+        self._ncnn = import_package("ncnn", missing=f"NCNN is not installed: {NCNN.install}")
         self._net = self._ncnn.Net()
         if threads:
             self._net.opt.num_threads = threads
@@ -109,14 +105,6 @@ def ncnn_metadata(path: Path) -> dict[str, str]:
     """
     weights, metadata_file = companion_paths(path)
     return sidecar_metadata(metadata_file, path, weights, what="an NCNN model")
-
-
-def _import_ncnn() -> Any:
-    try:
-        import ncnn  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise BackendError(f"NCNN is not installed: {NCNN.install}") from error
-    return ncnn
 
 
 NCNN = BackendSpec(

@@ -35,26 +35,29 @@ class OnnxRuntimeGraph:
 
     def __init__(self, path: Path, *, threads: int | None, precision: str | None) -> None:
         self._session = open_onnx_file(path, threads=threads)
-        self.metadata: Mapping[str, str] = file_metadata(self._session)
-        self.inputs, self.outputs = io_names(self._session)
+        self._describe(self._session, "onnxruntime", precision, supported=())
+
+    def _describe(
+        self,
+        session: onnxruntime.InferenceSession,
+        backend: str,
+        precision: str | None,
+        *,
+        supported: Sequence[str],
+    ) -> None:
+        """Read metadata, inputs and outputs from a session of the file; check the precision."""
+        self.metadata: Mapping[str, str] = file_metadata(session)
+        self.inputs, self.outputs = io_names(session)
+        own = file_precision(self.metadata)
         self.precision = resolve_precision(
-            "onnxruntime",
-            file_precision=file_precision(self.metadata),
-            requested=precision,
-            supported=(),
+            backend, file_precision=own, requested=precision, supported=supported
         )
         self._input = self.inputs[0][0]
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a batch."""
-        return run_session(self._session, self._input, batch, outputs)
-
-
-def run_session(
-    session: onnxruntime.InferenceSession, name: str, batch: np.ndarray, outputs: Sequence[str]
-) -> list[np.ndarray]:
-    """Return the named outputs of a session whose only input, ``name``, is the batch."""
-    return [np.asarray(result) for result in session.run(list(outputs), {name: batch})]
+        results = self._session.run(list(outputs), {self._input: batch})
+        return [np.asarray(result) for result in results]
 
 
 def _detect() -> Installation:

@@ -10,24 +10,17 @@ FP32 (no TF32).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
 
-from slimpose.runtime.backends.base import (
-    BackendError,
-    BackendSpec,
-    Installation,
-    file_precision,
-    resolve_precision,
-)
-from slimpose.runtime.backends.onnxruntime import run_session
+from slimpose.runtime.backends.base import BackendError, BackendSpec, Installation
+from slimpose.runtime.backends.onnxruntime import OnnxRuntimeGraph
 from slimpose.runtime.cache import cache_folder
-from slimpose.runtime.onnx_file import Provider, file_metadata, io_names, open_onnx_file
+from slimpose.runtime.onnx_file import Provider, open_onnx_file
 
 PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _PRECISIONS = {"tensorrt": ("fp32", "fp16"), "cuda": ("fp32",)}
@@ -39,7 +32,7 @@ MAX_BATCH = 64
 OPTIMAL_BATCH = 8
 
 
-class OnnxRuntimeGpuGraph:
+class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
     """An ONNX file on an NVIDIA device: a ``Graph``.
 
     Raises:
@@ -59,18 +52,10 @@ class OnnxRuntimeGpuGraph:
                 f"{_INSTALL[backend]} (needs an NVIDIA device and its driver)"
             )
         unoptimized = open_onnx_file(path, optimize=False)
-        self.metadata: Mapping[str, str] = file_metadata(unoptimized)
-        self.inputs, self.outputs = io_names(unoptimized)
-        self.precision = resolve_precision(
-            backend,
-            file_precision=file_precision(self.metadata),
-            requested=precision,
-            supported=_PRECISIONS[backend],
-        )
-        crops = unoptimized.get_inputs()[0]
-        self._input = crops.name
+        self._describe(unoptimized, backend, precision, supported=_PRECISIONS[backend])
+        shape = unoptimized.get_inputs()[0].shape[1:]
         providers = provider_options(
-            backend, path, input_name=crops.name, shape=crops.shape[1:], precision=self.precision
+            backend, path, input_name=self._input, shape=shape, precision=self.precision
         )
         self._session = open_onnx_file(path, threads=threads, providers=providers)
         # When a provider cannot be loaded, ONNX Runtime takes the next one and only logs it.
@@ -80,10 +65,6 @@ class OnnxRuntimeGpuGraph:
                 "place; expected an NVIDIA device, its driver, and the CUDA and TensorRT libraries "
                 "that this version of onnxruntime-gpu was built for"
             )
-
-    def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a batch."""
-        return run_session(self._session, self._input, batch, outputs)
 
 
 def provider_options(

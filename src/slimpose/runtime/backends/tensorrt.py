@@ -20,7 +20,7 @@ from slimpose.runtime.backends.base import (
     NativeFiles,
     check_file_precision,
     detect_package,
-    file_precision,
+    import_package,
     sidecar_metadata,
 )
 
@@ -50,10 +50,12 @@ class TensorRtEngine:
         precision: str | None,
     ) -> None:
         self.metadata: Mapping[str, str] = engine_metadata(path)
-        own = file_precision(self.metadata)
-        self.precision = check_file_precision("TensorRT", file_precision=own, requested=precision)
+        self.precision = check_file_precision("TensorRT", self.metadata, precision)
         self._trt = import_tensorrt()
-        self._cuda = _import_cuda()
+        self._cuda = import_package(
+            "cuda.bindings.runtime",
+            missing=f"cuda-python is not installed: {TENSORRT_ENGINE.install}",
+        )
         logger = self._trt.Logger(self._trt.Logger.ERROR)
         self._runtime = self._trt.Runtime(logger)
         engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -176,12 +178,8 @@ def import_tensorrt() -> Any:
     Raises:
         BackendError: If it is not installed, or too old.
     """
-    try:
-        import tensorrt  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise BackendError(
-            f"TensorRT's Python package is not installed: {TENSORRT_ENGINE.install}"
-        ) from error
+    missing = f"TensorRT's Python package is not installed: {TENSORRT_ENGINE.install}"
+    tensorrt = import_package("tensorrt", missing=missing)
     if int(tensorrt.__version__.partition(".")[0]) < MIN_VERSION:
         raise BackendError(
             f"TensorRT is {tensorrt.__version__}; expected {MIN_VERSION} or newer, which keeps "
@@ -189,14 +187,6 @@ def import_tensorrt() -> Any:
             "--backend tensorrt, through onnxruntime-gpu"
         )
     return tensorrt
-
-
-def _import_cuda() -> Any:
-    try:
-        from cuda.bindings import runtime  # pyright: ignore
-    except ImportError as error:
-        raise BackendError(f"cuda-python is not installed: {TENSORRT_ENGINE.install}") from error
-    return runtime
 
 
 TENSORRT_ENGINE = BackendSpec(
