@@ -234,7 +234,7 @@ def test_export_writes_the_format_of_the_suffix_and_reports_the_drift(
             ("--out", "a.xml", "--annotations", "a.json"),
             "--annotations needs --images, the folder of the annotated images",
         ),
-        (("--out", "a.ncnn.param", "--images", "empty"), "empty holds no pictures"),
+        (("--out", "a.ncnn.param", "--images", "empty"), "empty contains no images"),
     ],
 )
 def test_export_rejects_invalid_options(

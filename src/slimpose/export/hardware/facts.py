@@ -71,7 +71,7 @@ _CONSTANT_INPUTS = {
     "PRelu": "constant_slope",
     "InstanceNormalization": "constant_weights",
 }
-"""The fact that tells whether all inputs but the first are constant."""
+"""Whether all inputs but the first are constant: the name of that fact."""
 
 
 def describe(graph: OnnxGraph, node: Node) -> Description:
