@@ -9,7 +9,8 @@ ROOT = Path(__file__).parents[1]
 REPLACED = re.compile(
     r"\b(so-manieth|told|tells?|telling|nobody|somebody|everybody|pictures?|films?|beside|puts_of|"
     r"look(s|ed|ing)? at|quieten\w*|mend(ed|s|ing|ings)?|promise[sd]?|contenders?|cast_of|anew|"
-    r"whom|to be had|hand(ed|s)? over|worried|sameness|likeness|clothes|halved|taken? apart|taught|"
+    r"whom|to be had|hand(ed|s)? over|worried|sameness|likeness|clothes|halved|nought|"
+    r"taken? apart|taught|"
     r"whole way|at hand|imitat(e|es|ed|ion|ing)|learnt|colour\w*|grey\w*|centre\w*|licence\w*|"
     r"behaviour\w*|neighbour\w*|labelled|normalis\w*|quantis\w*|equalis\w*|analyse[sd]?)\b",
     re.IGNORECASE,

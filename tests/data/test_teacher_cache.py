@@ -28,6 +28,17 @@ def image_with(dot: np.ndarray) -> Image:
     return image
 
 
+def batches_of(people: TrainingPeople, peaks: np.ndarray, *, seed: int) -> PoseBatches:
+    return PoseBatches(
+        people=people,
+        order=SampleOrder(np.ones(4), seed=0),
+        stride=4,
+        sigma_share=1 / 32,
+        seed=seed,
+        cached_peaks=peaks,
+    )
+
+
 @pytest.fixture(scope="module")
 def people() -> TrainingPeople:
     return TrainingPeople(
@@ -109,14 +120,7 @@ def test_drawn_peak_follows_the_joint_through_augmentation(
 ) -> None:
     peaks = np.zeros((4, 17, 2, 3), np.float32)
     peaks[:, :, 0, :2], peaks[:, :, 0, 2] = people.points_stored, 0.7
-    batches = PoseBatches(
-        people=people,
-        order=SampleOrder(np.ones(4), seed=0),
-        stride=4,
-        sigma_share=1 / 32,
-        seed=3,
-        cached_peaks=peaks,
-    )
+    batches = batches_of(people, peaks, seed=3)
     batch = batches.batch(position, 1, SIZE, Augmentation())
     assert batch.teacher_heatmaps is not None
     np.testing.assert_allclose(batch.teacher_heatmaps, 0.7 * batch.heatmaps, atol=1e-5)
@@ -131,14 +135,7 @@ def test_peaks_outside_a_truncated_image_are_dropped(people: TrainingPeople) -> 
         weights=np.zeros((4, 17), np.float32),
     )
     labeled.points_stored[:], labeled.weights[:, :5] = (45, 70), 1
-    batches = PoseBatches(
-        people=labeled,
-        order=SampleOrder(np.ones(4), seed=0),
-        stride=4,
-        sigma_share=1 / 32,
-        seed=0,
-        cached_peaks=peaks,
-    )
+    batches = batches_of(labeled, peaks, seed=0)
     plain = Augmentation().scaled(0.0)
     whole, truncated = (
         batches.batch(

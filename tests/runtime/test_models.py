@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import slimpose
+from imports import imported_by
 from run_cli import Capture, start
 from run_main import run_main
 from slimpose.runtime import models
@@ -94,15 +93,7 @@ def test_closed_stdout_ends_the_program_silently(tmp_path: Path) -> None:
 
 
 def test_importing_slimpose_loads_no_large_package() -> None:
-    program = (
-        "import sys, slimpose\n"
-        "large = {'torch', 'cv2', 'onnxruntime', 'tyro', 'rich'} & sys.modules.keys()\n"
-        "raise SystemExit(f'imported {large}' if large else 0)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    assert not imported_by("import slimpose", "torch", "cv2", "onnxruntime", "tyro", "rich")
 
 
 def test_shipped_models_find_the_skier() -> None:

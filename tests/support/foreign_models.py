@@ -49,9 +49,9 @@ def write_constant(path: Path, image: tuple[int, list[Any]], **outputs: np.ndarr
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "inner"], ["mean"], keepdims=0),
-        helper.make_node("Mul", ["mean", "nought"], ["zero"]),
+        helper.make_node("Mul", ["mean", "factor"], ["zero"]),
     ]
-    constants = {"inner": np.array([1, 2, 3], np.int64), "nought": np.array(0, np.float32)}
+    constants = {"inner": np.array([1, 2, 3], np.int64), "factor": np.array(0, np.float32)}
     shapes: dict[str, list[Any]] = {}
     for name, value in outputs.items():
         constants[f"{name}_value"] = value
