@@ -6,6 +6,7 @@ Exit code 2 is invalid input, 1 any other failure.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
