@@ -5,16 +5,15 @@ Exit code 2 is invalid input, 1 any other failure.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import tyro
-from rich.console import Console
 
-from slimpose.cli.output_paths import redirect_closed_stdout
+from slimpose.cli.standard_streams import forgiving_streams
 from slimpose.media.addresses import redacted
 
 COMMANDS = {
@@ -45,32 +44,41 @@ EXTRAS = {"pycocotools": "eval", "supervision": "supervision", "matplotlib": "pl
 
 BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
+_STREAM_END_S = 1.0
+"""How long to wait for the threads of streams that are inside OpenCV."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``slimpose COMMAND ...`` and exit; ``arguments`` default to those of the process."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with forgiving_streams() as output:
+        code = _exit_code(list(sys.argv[1:] if arguments is None else arguments))
+        output.flush()
+        if output.error is not None and not isinstance(output.error, BrokenPipeError):
+            reason = output.error.strerror or output.error
+            _report(f"standard output cannot be written ({reason}); the files are complete")
+        code = code or int(output.error is not None)
+    _leave_hanging_streams(code)
+    raise SystemExit(code)
+
+
+def _exit_code(arguments: Sequence[str]) -> int:
+    """Run a command line; report what fails; return the exit code."""
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
+        return _run(arguments)
     except BAD_INPUT as error:
-        _fail(str(error), code=2)
+        return _report(str(error), code=2)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("slimpose"):
             raise
         extra = _extra_of((error.name or "").partition(".")[0])
-        _fail(
+        return _report(
             f"slimpose {arguments[0]} needs {error.name}, which is not installed: "
-            f"pip install 'slimpose[{extra}]'",
-            code=1,
+            f"pip install 'slimpose[{extra}]'"
         )
-    except BrokenPipeError:  # the reader (head, less) has gone: there is no one to report to
-        redirect_closed_stdout()
-        code = 1
     except (RuntimeError, OSError, FloatingPointError) as error:
-        _fail(str(error), code=1)
+        return _report(str(error))
     except KeyboardInterrupt:
-        _fail("interrupted", code=130)
-    raise SystemExit(code)
+        return _report("interrupted", code=130)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -114,7 +122,25 @@ def _usage() -> str:
     return "\n".join([head, "", *lines])
 
 
-def _fail(message: str, *, code: int) -> NoReturn:
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"slimpose: {message}")
-    raise SystemExit(code)
+def _leave_hanging_streams(code: int) -> None:
+    """Arrange a hard exit at the end if the thread of a stream hangs inside OpenCV.
+
+    Such a thread cannot be ended, and would abort the process at its end.
+    """
+    stream = sys.modules.get("slimpose.media.stream")
+    if stream is None or stream.end_all_streams(_STREAM_END_S):
+        return
+
+    def leave() -> None:
+        if not stream.end_all_streams(0.0):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    atexit.register(leave)
+
+
+def _report(message: str, *, code: int = 1) -> int:
+    """Print an error; return the exit code."""
+    print(f"slimpose: {message}", file=sys.stderr)
+    return code
