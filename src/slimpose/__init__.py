@@ -50,7 +50,7 @@ _LAZY = {
 
 
 def _turn_off_telemetry() -> None:
-    """Keep dependencies from sending and writing what nobody asked for; before they are imported.
+    """Keep dependencies from sending and writing what the user did not request.
 
     ONNX Runtime (1.29 and newer) writes a device id into the cache folder and sends events to its
     maker. OpenVINO sends an event and writes a client id when it is imported, through

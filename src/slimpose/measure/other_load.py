@@ -22,7 +22,7 @@ class OtherLoad:
         self._started_s, self._others_s = time.monotonic(), self._others()
 
     def processors(self) -> float | None:
-        """Return their mean number; None where the system does not tell."""
+        """Return their mean number; None where it is unknown."""
         seconds, others_s = time.monotonic() - self._started_s, self._others()
         if others_s is None or self._others_s is None or seconds <= 0:
             return None
