@@ -10,11 +10,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-
-import tyro
+from types import ModuleType
 
 from slimpose.cli.standard_streams import forgiving_streams
 from slimpose.media.addresses import redacted
+from slimpose.runtime.installation import install_extra, missing_base_module
 
 COMMANDS = {
     "predict": "find all people in images and videos; draw and write their poses",
@@ -39,8 +39,16 @@ COMMANDS = {
     "verify": "measure how much the outputs of two models differ on the same people",
 }
 
-EXTRAS = {"pycocotools": "eval", "supervision": "supervision", "matplotlib": "plot"}
-"""The extra of the package that installs a module; ``BackendSpec.extras`` has more."""
+EXTRAS = {
+    "pycocotools": "eval",
+    "supervision": "supervision",
+    "matplotlib": "plot",
+    **dict.fromkeys(
+        ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
+    ),
+    "tomli": "train",
+}
+"""The extra of slimpose that installs a module; ``BackendSpec.extras`` has more."""
 
 BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
@@ -67,14 +75,15 @@ def _exit_code(arguments: Sequence[str]) -> int:
         return _run(arguments)
     except BAD_INPUT as error:
         return _report(str(error), code=2)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("slimpose"):
+    except ImportError as error:
+        if (error.name or "slimpose").startswith("slimpose"):
             raise
-        extra = _extra_of((error.name or "").partition(".")[0])
-        return _report(
-            f"slimpose {arguments[0]} needs {error.name}, which is not installed: "
-            f"pip install 'slimpose[{extra}]'"
-        )
+        return _report(_describe_import_error(arguments[0], error))
+    except AttributeError as error:  # a package whose files are gone, but for its folder
+        broken = getattr(error.obj, "__name__", "") if _is_empty_module(error.obj) else ""
+        if message := missing_base_module(broken, "it is empty"):
+            return _report(message)
+        raise
     except (RuntimeError, OSError, FloatingPointError) as error:
         return _report(str(error))
     except KeyboardInterrupt:
@@ -95,6 +104,8 @@ def _run(arguments: Sequence[str]) -> int:
         raise ValueError(
             f"unknown command {redacted(arguments[0])!r}; expected one of {', '.join(COMMANDS)}"
         )
+    import tyro  # here, because a missing package is reported in one line
+
     name = arguments[0].replace("-", "_")
     command = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
     try:
@@ -103,16 +114,29 @@ def _run(arguments: Sequence[str]) -> int:
         return exit_request.code if isinstance(exit_request.code, int) else 0
 
 
+def _describe_import_error(command: str, error: ImportError) -> str:
+    module = (error.name or "").partition(".")[0]
+    if message := missing_base_module(module, str(error).partition("\n")[0]):
+        return message
+    if not isinstance(error, ModuleNotFoundError):
+        return f"{module} cannot be imported: {error}"
+    extra = _extra_of(module)
+    how = install_extra(extra) if extra else f"pip install {module}"
+    return f"slimpose {command} needs {error.name}, which is not installed: {how}"
+
+
+def _is_empty_module(candidate: object) -> bool:
+    return isinstance(candidate, ModuleType) and getattr(candidate, "__file__", None) is None
+
+
 def _extra_of(module: str) -> str:
-    """Return the extra of the package that installs a third-party module."""
-    try:
-        from slimpose.runtime.backends.available import SPECS
-    except ModuleNotFoundError:  # ONNX Runtime itself
-        return "train"
+    """Return the extra of slimpose that installs a third-party module; "" if none does."""
+    from slimpose.runtime.backends.available import SPECS
+
     extras = dict(EXTRAS)
     for spec in SPECS.values():
         extras.update(spec.extras)
-    return extras.get(module, "train")
+    return extras.get(module, "")
 
 
 def _usage() -> str:
