@@ -13,11 +13,13 @@ from typing import Annotated
 import tyro
 from rich.live import Live
 
+from slimpose.cli.drawing import PoseDrawing
 from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters, plain_console
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
+from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
 from slimpose.media.video_reader import silence_opencv_logs
@@ -37,6 +39,7 @@ def live(
     outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
     out: Path | None = None,
     mosaic: Path | None = None,
+    joint_threshold: float = DRAWN_JOINT_SCORE,
     realtime: bool = False,
     loop: bool = False,
     seconds: float | None = None,
@@ -60,6 +63,7 @@ def live(
         out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
             names.
         mosaic: File for a drawn video of all cameras side by side.
+        joint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         realtime: Play video files in real time, like cameras: frames may be dropped.
         loop: Start video files again at their end.
         seconds: Stop after this many seconds.
@@ -69,6 +73,7 @@ def live(
     for option, bound in (("--seconds", seconds), ("--frames", frames)):
         if bound is not None and bound <= 0:
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
+    drawing = PoseDrawing(joint_threshold, is_used=out is not None or mosaic is not None)
     inputs = [addresses.parse(source) for source in sources]
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
     cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
@@ -79,6 +84,7 @@ def live(
         mosaic,
         names=[address.name for address in inputs],
         use_clock=realtime or any(address.kind != "file" for address in inputs),
+        drawing=drawing,
     )
     stats = LiveStats(len(inputs))
     records = RecordWriters(outputs)
@@ -93,6 +99,8 @@ def live(
     statuses = cameras.statuses()
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     for line in stats.summary(statuses, detections=follower.detections):
+        console.print(line)
+    for line in drawing.notes():
         console.print(line)
     if paths := [*videos.paths, *records.paths]:
         console.print(f"written: {', '.join(paths)}")
