@@ -38,14 +38,14 @@ def evaluate(tmp_path: Path, document: CocoDocument) -> list[str]:
 
 
 def run(
-    arguments: list[str], folder: Path, *, before: str = "", encoding: str = "utf-8", stdout: object
+    arguments: list[str], folder: Path, *, before: str = "", encoding: str = "utf-8", stdout: int
 ) -> tuple[int, str]:
     program = f"{before}\nfrom slimpose.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
-        stdout=stdout,  # pyright: ignore[reportArgumentType]
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         encoding=encoding,
