@@ -1,6 +1,6 @@
 """Nothing is sent, and nothing is written but outputs and our own cache folder.
 
-The first tests look at what is left; the last, with strace (apt install strace), at the system
+The first tests check what is left; the last, with strace (apt install strace), the system
 calls of whole commands.
 """
 

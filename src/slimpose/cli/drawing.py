@@ -88,7 +88,7 @@ class DrawingFolder:
 
 
 class PoseDrawing:
-    """Draws results, and counts the people of whom no keypoint scores enough to be drawn.
+    """Draws results, and counts the people without a keypoint that scores enough.
 
     Args:
         joint_threshold: Keypoints that score less are not drawn.
