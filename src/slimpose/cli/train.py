@@ -312,6 +312,6 @@ def _show_progress(steps: Iterable[RunProgress], plan: Recipe, bar: Progress) ->
             rate = plan.batch * (done - first) / (now_s - started_s)
             left_minutes = plan.batch * (plan.steps - done) / rate / 60
             bar.console.print(
-                f"samples {done * plan.batch} of {plan.steps * plan.batch}: {note}, "
+                f"samples {done * plan.batch} of {plan.steps * plan.batch}: {note.rstrip()}, "
                 f"{rate:.1f} samples/s, {left_minutes:.0f} min left"
             )
