@@ -143,7 +143,8 @@ class CocoFile:
 def read(path: Path, *, keypoints: bool, areas: bool = True) -> CocoFile:
     """Read a COCO annotation file of people, each with keypoints or (otherwise) at least a box.
 
-    ``areas`` of people are needed to measure AP, not to train. A DataWarning is issued for what is unusual: areas that are missing, boxes that are empty.
+    ``areas`` of people are needed to measure AP, not to train. A DataWarning is issued for what is
+    unusual: areas that are missing, boxes that are empty.
 
     Raises:
         ValueError: If the file or an entry is not valid COCO; the message names file and entry.
@@ -333,6 +334,10 @@ def _person(entry: Fields, joints: tuple[str, ...], *, areas: bool) -> CocoPerso
         raise fields.fail(entry.what("bbox"), entry.values["bbox"], "numbers of an image's pixels")
     area = entry.number("area", low=0.0) if areas and entry.has("area") else 0.0
     has_agreement = joints and entry.has("teacher_agreement")
+    # nan, as Python writes it, is an unknown agreement.
+    has_agreement = (
+        has_agreement and entry.values["teacher_agreement"] == entry.values["teacher_agreement"]
+    )
     return CocoPerson(
         id=entry.integer("id"),
         image_id=entry.integer("image_id"),
