@@ -45,7 +45,10 @@ def test_flag_may_be_written_as_text(value: object) -> None:
         (lambda: fields.numbers([1e39], "x", count=1, expected="x"), "x is [1e+39]; expected 1"),
         (lambda: fields.numbers([10**400], "x", count=1, expected="x"), "expected 1 finite"),
         (lambda: fields.table([], "people.json"), "people.json is []; expected an object"),
-        (lambda: Fields({"a": 1}, "image 7").get("id"), "image 7 has no id; it has ['a']"),
+        (
+            lambda: Fields({"a": 1}, "image 7").get("id"),
+            "image 7 has no id; expected it among its fields, ['a']",
+        ),
         (lambda: fields.from_json("{", "net"), "net is '{'; expected JSON"),
         (lambda: fields.from_json("[" * 100_000, "net"), "expected JSON"),
     ],
@@ -74,7 +77,7 @@ def test_settings_are_built_from_an_object() -> None:
     ("value", "message"),
     [
         (None, "net is None; expected an object"),
-        ({}, "net has no size; it has []"),
+        ({}, "net has no size; expected it among its fields, []"),
         ({"size": 1, "color": 2}, "net has the unknown setting 'color'; expected one of size"),
     ],
 )

@@ -159,7 +159,9 @@ def build(cls: type[_Settings], value: object, what: str) -> _Settings:
     for name, field in known.items():
         defaults = (field.default, field.default_factory)
         if name not in values and all(one is dataclasses.MISSING for one in defaults):
-            raise ValueError(f"{what} has no {name}; it has {quoted(list(values))}")
+            raise ValueError(
+                f"{what} has no {name}; expected it among its fields, {quoted(list(values))}"
+            )
     return cls(**values)
 
 
@@ -212,7 +214,9 @@ class Fields:
             return self.values[name]
         except KeyError:
             got = quoted(list(self.values))
-            raise ValueError(f"{self.where} has no {name}; it has {got}") from None
+            raise ValueError(
+                f"{self.where} has no {name}; expected it among its fields, {got}"
+            ) from None
 
     def what(self, name: str) -> str:
         """Return the place of a field in a file."""

@@ -19,6 +19,7 @@ from slimpose.formats.files import read_json
 from slimpose.formats.results import PERSON_CATEGORY, image_number
 
 _Rows = list[list[float]]
+_MAX_PX = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -220,7 +221,7 @@ def _row(record: Fields) -> list[float]:
     """A record's box as x1, y1, x2, y2, score."""
     record.numbers("bbox", count=4, expected="x, y, width, height")
     x, y, width, height = map(float, record.values["bbox"])
-    if not (width > 0 and height > 0 and np.isfinite([x + width, y + height]).all()):
+    if not (width > 0 and height > 0 and max(abs(x), abs(y), width, height) < _MAX_PX):
         raise fields.fail(
             record.what("bbox"),
             record.values["bbox"],

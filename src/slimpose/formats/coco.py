@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -187,7 +187,7 @@ def _parse(document: Fields, path: Path, *, keypoints: bool, areas: bool = True)
     category_ids = [entry.integer("category_id") for entry in annotations]
     categories = read_categories(document.items("categories"), Counter(category_ids), str(path))
     category = people_category(categories, str(path), keypoints=keypoints)
-    skeleton = read_skeleton(category) if keypoints else COCO17
+    skeleton = _skeleton(category.entry.values, str(path)) if keypoints else COCO17
     of_people = [
         entry
         for entry, number in zip(annotations, category_ids, strict=True)
@@ -201,7 +201,7 @@ def _parse(document: Fields, path: Path, *, keypoints: bool, areas: bool = True)
         if person.image_id not in images:
             raise ValueError(
                 f"{path}: annotation {person.id} names image {person.image_id}, "
-                "which is not in images"
+                f"which is not in images; expected one of its {len(images)} ids"
             )
     _check_boxes(path, people)
     with_boxes_area = [
@@ -224,6 +224,11 @@ def _parse(document: Fields, path: Path, *, keypoints: bool, areas: bool = True)
 def _annotation(value: object, index: int, path: Path) -> Fields:
     entry = fields.table(value, f"{path}: annotations[{index}]")
     return Fields(entry.values, f"{path}: annotation {entry.integer('id')}")
+
+
+def _skeleton(category: Mapping[str, Any], where: str = "") -> Skeleton:
+    place = f"category {quoted(category.get('name'))}"
+    return read_skeleton(Fields(category, f"{where}: {place}" if where else place))
 
 
 def _read_images(document: Fields) -> dict[int, CocoImage]:

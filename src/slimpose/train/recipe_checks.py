@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from slimpose import fields
@@ -87,6 +86,6 @@ def _check_drops(drops: tuple[float, ...]) -> None:
             raise fields.fail("drops", list(drops), expected)
 
 
-def _check_factors(factors: Mapping[str, float], name: str) -> None:
-    for source, factor in factors.items():
+def _check_factors(factors: object, name: str) -> None:
+    for source, factor in fields.table(factors, name).values.items():
         fields.number(factor, f"{name}[{quoted(source)}]", low=0, high=1e6)
