@@ -73,8 +73,6 @@ def test_entry_belongs_to_the_file_in_its_folder(tmp_path: Path) -> None:
     [
         ([3], "record 0 is 3; expected an object with bbox, and file_name or image_id"),
         (record(bbox=None), "record 0: bbox is None; expected 4 finite numbers: x, y, width"),
-        (record(bbox=[0, 0, 0, 9]), "record 0: bbox is [0, 0, 0, 9]; expected x, y, width, height"),
-        (record(bbox=[9, 9, -3, 4]), "with a width and a height above 0"),
         (record(bbox=[3e38, 0, 3e38, 1]), "bbox is [3e+38, 0, 3e+38, 1]; expected"),
         (record(score=2), "record 0: score is 2; expected a finite number 0..1"),
         (record(score="high"), "record 0: score is 'high'; expected"),

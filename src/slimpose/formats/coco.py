@@ -203,7 +203,7 @@ def _parse(document: Fields, path: Path, *, keypoints: bool, areas: bool = True)
                 f"{path}: annotation {person.id} names image {person.image_id}, "
                 f"which is not in images; expected one of its {len(images)} ids"
             )
-    _check_boxes(path, people)
+    _check_boxes(path, people, images)
     with_boxes_area = [
         person
         for person, entry in zip(people, of_people, strict=True)
@@ -259,8 +259,8 @@ def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
         known.add(number)
 
 
-def _check_boxes(path: Path, people: tuple[CocoPerson, ...]) -> None:
-    """Raise ValueError if people to find have no box; warn of other empty boxes."""
+def _check_boxes(path: Path, people: tuple[CocoPerson, ...], images: dict[int, CocoImage]) -> None:
+    """Raise ValueError if people to find have no box in the image; warn of other empty boxes."""
     empty = [person for person in people if not person.has_box and not person.is_crowd]
     labeled = [person for person in empty if person.is_labeled]
     if labeled:
@@ -270,10 +270,19 @@ def _check_boxes(path: Path, people: tuple[CocoPerson, ...]) -> None:
             f"annotation {labeled[0].id}: x={x1:g} y={y1:g} width={x2 - x1:g} height={y2 - y1:g}; "
             "expected a width and a height above 0"
         )
+    for person in people:
+        image = images[person.image_id]
+        (x1, y1, x2, y2), is_to_find = person.box_image, person.is_labeled and not person.is_crowd
+        if is_to_find and (x1 >= image.width or y1 >= image.height or x2 <= 0 or y2 <= 0):
+            raise ValueError(
+                f"{path}: annotation {person.id}: box lies outside the image: x1={x1:g} y1={y1:g} "
+                f"x2={x2:g} y2={y2:g}, the image is {image.width} wide and {image.height} high; "
+                "expected some overlap"
+            )
     if empty and empty[0].keypoints is None:
         warnings.warn(
-            f"{path}: the bbox of {len(empty)} of {len(people)} people has no area; they are left "
-            f"out (annotation {empty[0].id} is the first)",
+            f"{path}: the bbox of {len(empty)} of {len(people)} people has no area: they cannot be "
+            f"used (annotation {empty[0].id} is the first)",
             DataWarning,
             stacklevel=2,
         )
