@@ -100,21 +100,25 @@ def numbers(value: object, what: str, *, count: int, expected: str) -> Float32[n
     Raises:
         ValueError: If it is none; a list of another length is described by its length.
     """
+    array = _numeric_array(value) if isinstance(value, list) and len(value) == count else None
+    if array is not None and np.isfinite(array).all():
+        return array
     expected = f"{count} finite numbers: {expected}"
     if isinstance(value, list) and len(value) != count:
         raise ValueError(f"{what} is {quoted(value)}, {len(value)} values; expected {expected}")
-    if not isinstance(value, list) or not all(
-        isinstance(one, int | float) and not isinstance(one, bool) for one in value
-    ):
-        raise fail(what, value, expected)
+    raise fail(what, value, expected)
+
+
+def _numeric_array(value: list[Any]) -> Float32[np.ndarray, " n"] | None:
+    """Return a list of numbers as an array, infinite where too large; None if it is not one."""
+    try:
+        array = np.array(value)
+    except (ValueError, OverflowError):  # lists of several lengths
+        return None
+    if array.dtype.kind not in "iuf" or array.ndim != 1:
+        return None
     with np.errstate(over="ignore"):
-        try:
-            array = np.array(value, np.float32)
-        except OverflowError:
-            array = np.array([np.inf])
-    if not np.isfinite(array).all():
-        raise fail(what, value, expected)
-    return array
+        return array.astype(np.float32)
 
 
 def table(value: object, what: str, expected: str = "an object with named fields") -> Fields:
