@@ -78,7 +78,7 @@ class BoxFile:
         Raises:
             ValueError: If no file has an entry, or several files have one and the same.
         """
-        self._assign(files)
+        self.assign(files)
         count = sum(
             not self._names(file) and image_number(file) not in self.by_image_id for file in files
         )
@@ -102,8 +102,10 @@ class BoxFile:
                 "(resized after labeling, or labeled before its EXIF rotation was applied?)"
             )
 
-    def _assign(self, files: Sequence[Path]) -> None:
-        """Give each entry to the file that shares the most folders with it.
+    def assign(self, files: Sequence[Path], *, by_number: bool = True) -> None:
+        """Give each entry to the one of all files that shares the most folders with it.
+
+        ``by_number`` also compares image ids with the numbers in the files' names.
 
         Raises:
             ValueError: If several files match an entry equally well.
@@ -111,10 +113,10 @@ class BoxFile:
         candidates: dict[str | int, list[tuple[int, Path]]] = {}
         for file in files:
             names, count = self._best_names(file)
-            number = image_number(file)
+            number = image_number(file) if by_number else None
             for name in names:
                 candidates.setdefault(name, []).append((count, file))
-            if not names and number in self.by_image_id:
+            if number is not None and not names and number in self.by_image_id:
                 candidates.setdefault(number, []).append((0, file))
         for entry, matching in candidates.items():
             longest = max(count for count, _ in matching)
