@@ -20,6 +20,7 @@ from slimpose.messages import quoted
 _LARGEST = 2**53
 """Larger integers are not exact in other JSON readers, nor as floats."""
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,16}\s*")
+_KINDS = ((dict, "an object"), (list, "a list"), (str, "a text"), (object, "a number"))
 _FLAGS = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
 
 
@@ -119,6 +120,13 @@ def _numeric_array(value: list[Any]) -> Float32[np.ndarray, " n"] | None:
         return None
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
+
+
+def json_kind(value: object) -> str:
+    """Return what JSON calls a value: an object, a list, a text, a number, true, null."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return next(name for kind, name in _KINDS if isinstance(value, kind))
 
 
 def table(value: object, what: str, expected: str = "an object with named fields") -> Fields:

@@ -13,7 +13,7 @@ import numpy as np
 
 from slimpose import fields
 from slimpose.arrays import Boxes, PersonScores, Size
-from slimpose.fields import Fields
+from slimpose.fields import Fields, json_kind
 from slimpose.formats import coco
 from slimpose.formats.files import read_json
 from slimpose.formats.results import PERSON_CATEGORY, image_number
@@ -163,8 +163,7 @@ def read(path: Path) -> BoxFile:
     if isinstance(document, list):
         return _from_records(path, document)
     raise ValueError(
-        f"{path} is a JSON {type(document).__name__}; "
-        "expected a COCO annotation file or a list of results"
+        f"{path} is {json_kind(document)}; expected a COCO annotation file or a list of results"
     )
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from slimpose import fields
 from slimpose.arrays import Size
-from slimpose.fields import Fields
+from slimpose.fields import Fields, json_kind
 from slimpose.formats.coco_category import people_category, read_categories, read_skeleton
 from slimpose.formats.coco_checks import check_areas, check_boxes, check_unique
 from slimpose.formats.files import read_json
@@ -158,7 +158,7 @@ def parse(document: Any, path: Path, *, keypoints: bool, areas: bool = True) -> 
     """Validate a JSON document that was read from ``path``; see ``read``."""
     is_object = isinstance(document, dict)
     if not is_object or not {"images", "annotations", "categories"} <= document.keys():
-        got = quoted(sorted(document)) if is_object else f"a JSON {type(document).__name__}"
+        got = quoted(sorted(document)) if is_object else json_kind(document)
         raise ValueError(
             f"{path} is not a COCO annotation file: expected images, annotations, categories; "
             f"got {got} (is it a results file?)"

@@ -334,7 +334,7 @@ def _merged(
         if type(value) is not kind and (type(value), kind) != (int, float):
             raise fields.fail(path, value, _KINDS[kind])
         if kind is float and isinstance(value, int):
-            value = float(value)
+            value = fields.number(value, path)
         merged[name] = _merged(settings[name], value, name) if isinstance(value, dict) else value
     return merged
 
