@@ -162,7 +162,7 @@ def build(cls: type[_Settings], value: object, what: str) -> _Settings:
         ValueError: If a field is unknown or missing, or the dataclass rejects the values.
     """
     known = {field.name: field for field in dataclasses.fields(cast("Any", cls))}
-    values = table(value, what).values
+    values = dict(table(value, what).values)
     if unknown := [name for name in values if name not in known]:
         raise ValueError(
             f"{what} has the unknown setting {quoted(unknown[0])}; expected one of "
@@ -174,6 +174,10 @@ def build(cls: type[_Settings], value: object, what: str) -> _Settings:
             raise ValueError(
                 f"{what} has no {name}; expected it among its fields, {quoted(list(values))}"
             )
+        if name in values:
+            _check_plain(field, values[name], f"{what}.{name}", (-math.inf, math.inf))
+            if field.type in ("float", float):
+                values[name] = float(values[name])
     return cls(**values)
 
 
@@ -184,22 +188,31 @@ def check_settings(settings: object, limits: Mapping[str, tuple[float, float]], 
         ValueError: If a value is of another type, not finite or out of its limits.
     """
     for field in dataclasses.fields(cast("Any", settings)):
-        value, place = getattr(settings, field.name), f"{what}{field.name}"
-        low, high = limits.get(field.name, (-math.inf, math.inf))
-        is_right, expected = True, ""
-        if field.type in ("int", int):
-            is_right = type(value) is int and low <= value <= high
-            expected = f"an integer{_range(low, high)}"
-        elif field.type in ("float", float):
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            is_right = is_number and low <= value <= high and _is_finite(value)
-            expected = f"a finite number{_range(low, high)}"
-        elif field.type in ("bool", bool):
-            is_right, expected = isinstance(value, bool), "true or false"
-        elif field.type in ("str", str):
-            is_right, expected = isinstance(value, str), "text"
-        if not is_right:
-            raise fail(place, value, expected)
+        value = getattr(settings, field.name)
+        _check_plain(
+            field, value, f"{what}{field.name}", limits.get(field.name, (-math.inf, math.inf))
+        )
+
+
+def _check_plain(
+    field: dataclasses.Field[Any], value: object, place: str, limits: tuple[float, float]
+) -> None:
+    """Check the value of a field that is an int, float, bool or str; others pass."""
+    low, high = limits
+    is_right, expected = True, ""
+    if field.type in ("int", int):
+        is_right = type(value) is int and low <= value <= high
+        expected = f"an integer{_range(low, high)}"
+    elif field.type in ("float", float):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_right = is_number and low <= value <= high and _is_finite(value)
+        expected = f"a finite number{_range(low, high)}"
+    elif field.type in ("bool", bool):
+        is_right, expected = isinstance(value, bool), "true or false"
+    elif field.type in ("str", str):
+        is_right, expected = isinstance(value, str), "text"
+    if not is_right:
+        raise fail(place, value, expected)
 
 
 class Fields:
