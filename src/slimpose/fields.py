@@ -195,7 +195,7 @@ def check_settings(settings: object, limits: Mapping[str, tuple[float, float]], 
 
 
 def _check_plain(
-    field: dataclasses.Field[Any], value: object, place: str, limits: tuple[float, float]
+    field: dataclasses.Field[Any], value: Any, place: str, limits: tuple[float, float]
 ) -> None:
     """Check the value of a field that is an int, float, bool or str; others pass."""
     low, high = limits
