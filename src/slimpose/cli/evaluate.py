@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from slimpose.cli.options import RuntimeOptions
 from slimpose.cli.output_paths import check_output_paths
@@ -26,6 +27,7 @@ from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.evaluate.error_analysis import analysis, findings, page
 from slimpose.formats import coco
 from slimpose.formats.files import write_json
+from slimpose.messages import printable
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.session import Model, Session
@@ -217,6 +219,7 @@ def evaluate_detector(
     threshold = loaded.info.score_threshold if threshold is None else threshold
     figures: Figures = {
         **detector_evaluation.detector_figures(truth, found, threshold=threshold),
+        **_area_note(truth),
         "model": loaded.info.name,
         "ms_per_image": durations.mean_ms,
     }
@@ -249,6 +252,7 @@ def evaluate_pose(
     accuracy = pose_evaluation.pose_ap(truth.file, records) if truth.is_labeled else {}
     figures: Figures = {
         **accuracy,
+        **_area_note(truth.file),
         "boxes": options.boxes if options.boxes in ("gt", "detector") else Path(options.boxes).name,
         "images": len(truth.file.images),
         "people": people,
@@ -259,6 +263,12 @@ def evaluate_pose(
         "decoding": options.decoding,
     }
     return figures, records
+
+
+def _area_note(truth: coco.CocoFile) -> Figures:
+    """Return how many people were measured with the areas of their boxes, if some were."""
+    count = truth.people_without_area
+    return {"people_without_area": count} if count else {}
 
 
 def _ground_truth(
@@ -313,7 +323,8 @@ def _boxes(
 def _print_figures(figures: Figures) -> None:
     table = Table("figure", "value")
     for name, value in figures.items():
-        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
+        table.add_row(name, Text(printable(shown)))
     Console(markup=False).print(table)
 
 

@@ -9,11 +9,15 @@ import atexit
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from slimpose.cli.standard_streams import forgiving_streams
 from slimpose.media.addresses import redacted
+from slimpose.messages import DataWarning, printable
 from slimpose.runtime.installation import install_extra, missing_base_module
 
 COMMANDS = {
@@ -59,7 +63,8 @@ _STREAM_END_S = 1.0
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``slimpose COMMAND ...`` and exit; ``arguments`` default to those of the process."""
     with forgiving_streams() as output:
-        code = _exit_code(list(sys.argv[1:] if arguments is None else arguments))
+        with _data_warnings_as_lines():
+            code = _exit_code(list(sys.argv[1:] if arguments is None else arguments))
         output.flush()
         if output.error is not None and not isinstance(output.error, BrokenPipeError):
             reason = output.error.strerror or output.error
@@ -166,5 +171,22 @@ def _leave_hanging_streams(code: int) -> None:
 
 def _report(message: str, *, code: int = 1) -> int:
     """Print an error; return the exit code."""
-    print(f"slimpose: {message}", file=sys.stderr)
+    print(f"slimpose: {printable(message)}", file=sys.stderr)
     return code
+
+
+@contextmanager
+def _data_warnings_as_lines() -> Iterator[None]:
+    """Print each DataWarning once, as one line; other warnings as before."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if issubclass(category, DataWarning):
+            print(f"slimpose: warning: {printable(str(message))}", file=sys.stderr)
+        else:
+            before(message, category, *place, **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", DataWarning)
+        warnings.showwarning = show
+        yield
