@@ -21,7 +21,8 @@ from urllib.request import (
 
 from slimpose.arrays import Image
 from slimpose.media.addresses import SourceError
-from slimpose.media.images import ImageError, decode_image
+from slimpose.media.image_formats import read_structure
+from slimpose.media.images import ImageError, decode_single
 
 _MAX_BYTES = 64_000_000
 _HTTP_REASONS = {
@@ -50,7 +51,7 @@ class MotionJpegStream:
         except (OSError, http.client.HTTPException) as error:
             raise SourceError(f"the connection broke: {error}") from error
         try:
-            return decode_image(data, name="frame")
+            return decode_single(data, read_structure(data), name="frame")
         except ImageError:
             return None
 

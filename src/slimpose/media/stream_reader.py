@@ -18,9 +18,10 @@ from slimpose.arrays import Image
 from slimpose.media import mjpeg
 from slimpose.media.addresses import Address, SourceError
 from slimpose.media.frame import Frame
+from slimpose.media.images import to_rgb
 from slimpose.media.mjpeg import MotionJpegStream
 from slimpose.media.sources import open_media
-from slimpose.media.video_reader import MAX_READ_FAILURES, read_bgr, silence_opencv_logs, to_rgb
+from slimpose.media.video_reader import MAX_READ_FAILURES, read_bgr, silence_opencv_logs
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _EPOCH_S = time.time() - time.monotonic()
