@@ -16,10 +16,11 @@ from typing import Annotated
 import tyro
 from rich.live import Live
 
+from slimpose.cli.console import plain_console
 from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.cli.outputs import RecordWriters, plain_console
+from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
 from slimpose.media import addresses
 from slimpose.media.addresses import Address

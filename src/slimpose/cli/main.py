@@ -6,13 +6,14 @@ Exit code 2 is invalid input, 1 any other failure.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import tyro
-from rich.console import Console
 
+from slimpose.cli.console import plain_console
 from slimpose.cli.output_paths import redirect_closed_stdout
 from slimpose.media.addresses import redacted
 
@@ -48,6 +49,7 @@ BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError,
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``slimpose COMMAND ...`` and exit; ``arguments`` default to those of the process."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.getLogger("slimpose").handlers = [_LogLines()]
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -114,6 +116,16 @@ def _usage() -> str:
 
 
 def _fail(message: str, *, code: int) -> NoReturn:
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"slimpose: {message}")
+    _print_line(message)
     raise SystemExit(code)
+
+
+def _print_line(message: str) -> None:
+    plain_console(stderr=True).print(f"slimpose: {message}")
+
+
+class _LogLines(logging.Handler):
+    """Prints the package's warnings like its errors, to what is standard error at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _print_line(record.getMessage())

@@ -7,20 +7,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from rich.console import Console
-
 from slimpose.cli.options import STANDARD_OUTPUT, OutputOptions
 from slimpose.cli.output_paths import redirect_closed_stdout
 from slimpose.formats import csv, openpose, results
 from slimpose.formats.files import write_json
 from slimpose.formats.openpose import Order
 from slimpose.formats.partial_file import PartialFile
+from slimpose.media.addresses import plain_reason
 from slimpose.runtime.frame_result import FrameResult
-
-
-def plain_console(*, stderr: bool) -> Console:
-    """Return a console that prints lines as they are."""
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False)
 
 
 class RecordWriter:
@@ -207,8 +201,10 @@ class _OpenPoseWriter(RecordWriter):
         file = self._folder / openpose.file_name(result.stem, result.frame_index)
         try:
             write_json(file, openpose.document(result.poses, self._order))
-        except (ValueError, OSError) as error:
-            raise RuntimeError(f"cannot write {file}: {error}") from error
+        except ValueError as error:  # it names the path
+            raise RuntimeError(str(error)) from error
+        except OSError as error:
+            raise RuntimeError(f"cannot write {file}: {plain_reason(error)}") from error
         if self._files_since_position is not None:
             self._files_since_position.append(file)
 

@@ -20,15 +20,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores
+from slimpose.cli.console import plain_console
 from slimpose.cli.drawing import DrawingFolder, draw_result
 from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.cli.outputs import RecordWriters, plain_console
+from slimpose.cli.outputs import RecordWriters
 from slimpose.formats import boxes as box_files
+from slimpose.formats import openpose
 from slimpose.formats.boxes import BoxFile
+from slimpose.formats.files import shorten
 from slimpose.formats.results import image_number
-from slimpose.media.addresses import SourceError, redacted
+from slimpose.media.addresses import SourceError, plain_reason, redacted
 from slimpose.media.frame import Frame, Media
 from slimpose.media.images import ImageError
 from slimpose.media.sources import expand, open_media
@@ -109,7 +112,8 @@ def predict(
     )
     run.process_all(files)
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
-    _print_summary(console, run, pipeline, threads=models.threads)
+    if run.counts.inputs:
+        _print_summary(console, run, pipeline, threads=models.threads)
     paths = [*([str(out)] if draw else []), *run.records.paths]
     if run.counts.inputs and paths:
         console.print(f"written: {', '.join(paths)}")
@@ -131,7 +135,7 @@ class _Failures:
 
     def add(self, name: str, error: Exception) -> None:
         """Report why an input failed, and remember it."""
-        reason = str(error)
+        reason = plain_reason(error)
         self.console.print(
             f"slimpose: {reason if reason.startswith(name) else f'{name}: {reason}'}"
         )
@@ -172,8 +176,10 @@ def _name_inputs(files: Sequence[Path]) -> list[_Input]:
     occurrences = Counter(file.name for file in files)
     stems: set[str] = set()
     inputs: list[_Input] = []
+    longest_ending = f"-{len(files)}{openpose.file_name('', 0)}"
     for file in files:
-        numbered = (file.stem if n == 1 else f"{file.stem}-{n}" for n in count(1))
+        start = shorten(file.stem, longest_ending)
+        numbered = (start if n == 1 else f"{start}-{n}" for n in count(1))
         stem = next(stem for stem in numbered if stem.lower() not in stems)
         stems.add(stem.lower())
         source = file.name if occurrences[file.name] == 1 else file.as_posix()
@@ -308,7 +314,8 @@ class _Run:
     def _process_frames(self, media: Media, item: _Input, progress: _ProgressBar) -> None:
         """Estimate, write and draw the poses of every frame."""
         follower = self.estimator.new_follower(media)
-        image_id = None if media.is_video else image_number(media.path)
+        is_one_image = not media.is_video and media.frame_count == 1
+        image_id = image_number(media.path) if is_one_image else None
         with self.drawings.writer(media) if self.drawings else nullcontext() as write_drawn:
             for frame in self._read_frames(media):
                 result = FrameResult(
@@ -385,7 +392,7 @@ def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: 
     models = f"{detector.session.info.name if detector else 'given boxes'} + {session.info.name}"
     cpu = f"{threads or f'automatic (of {os.cpu_count()})'} CPU threads"
     backend = f", {session.backend} {session.precision}" if isinstance(session, Session) else ""
-    console.print(f"{inputs or 'nothing'}, {people}; {models}, {cpu}{backend}")
+    console.print(f"{inputs}, {people}; {models}, {cpu}{backend}")
     if counts.frames:
         console.print(f"median ms per frame: {run.stages.medians()}")
     if counts.detections:

@@ -10,6 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_RANDOM_LETTERS = "xxxxxxxx"
+"""As many as ``mkstemp`` inserts."""
+
+MAX_NAME_BYTES = 255
+"""Of a file name on Linux, macOS and Windows."""
+
+
+def shorten(stem: str, ending: str) -> str:
+    """Return the beginning of a file's name that leaves room for an ending of the name."""
+    room = MAX_NAME_BYTES - len(os.fsencode(ending))
+    data = os.fsencode(stem)
+    return stem if len(data) <= room else data[: max(1, room)].decode(errors="ignore")
+
 
 def resolve_output(path: Path) -> Path:
     """Return the path that writing to ``path`` creates or replaces: a link is followed.
@@ -37,17 +50,19 @@ def replace_when_done(path: Path) -> Iterator[Path]:
     path = resolve_output(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
-        )
+        prefix = shorten(f".{path.stem}", f".{_RANDOM_LETTERS}{path.suffix}")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{prefix}.", suffix=path.suffix)
     except OSError as error:
         raise ValueError(f"cannot write to {path.parent}: {error.strerror or error}") from error
     os.close(handle)
     partial = Path(name)
     try:
         yield partial
-        partial.chmod(0o644)
-        partial.replace(path)
+        try:
+            partial.chmod(0o644)
+            partial.replace(path)
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
 

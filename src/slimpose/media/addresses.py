@@ -24,6 +24,14 @@ class SourceError(ValueError):
     """A source cannot be read; the message names it and the reason, without its passwords."""
 
 
+def plain_reason(error: Exception) -> str:
+    """Return what an error says, without Python's number of a system error or OpenCV's place."""
+    text = getattr(error, "strerror", None) or getattr(error, "err", None) or str(error)
+    if not text and isinstance(error, MemoryError):
+        text = "it does not fit into memory"
+    return str(text) or type(error).__name__
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
     """The address of a source.

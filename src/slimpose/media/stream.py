@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import cv2
 
 from slimpose.arrays import Image, Size
-from slimpose.media.addresses import Address, SourceError
-from slimpose.media.frame import Frame
+from slimpose.media.addresses import Address, SourceError, plain_reason
+from slimpose.media.frame import SQUARE, Frame
 from slimpose.media.images import ImageError
 from slimpose.media.stream_reader import DEFAULT_TIMEOUTS, StreamTimeouts, VideoPlayer, read_live
 from slimpose.media.video_reader import UnreadFramesError
@@ -40,6 +41,7 @@ class StreamStatus:
         size: Size of its frames; None before the first.
         fps: Frame rate in a file's header; 0 for other sources.
         decode_ms: CPU time spent reading and decoding so far.
+        pixel_aspect: Width of a pixel of its frames relative to its height.
     """
 
     name: str
@@ -52,6 +54,7 @@ class StreamStatus:
     size: Size | None = None
     fps: float = 0.0
     decode_ms: float = 0.0
+    pixel_aspect: Fraction = SQUARE
 
     @property
     def text(self) -> str:
@@ -202,7 +205,7 @@ class Stream:
         except (SourceError, ImageError) as error:
             return str(error)
         except (cv2.error, OSError, MemoryError, RuntimeError) as error:
-            return f"it cannot be read: {error or type(error).__name__}"
+            return f"it cannot be read: {plain_reason(error)}"
         return ""
 
     def _update_state(self, frame: Frame) -> None:
@@ -251,6 +254,7 @@ class Stream:
                 self._view += 1
                 old, new = (f"{it.width}x{it.height}" for it in (before, size))
                 message = f"its frame size changed from {old} to {new} pixels"
+            status.pixel_aspect = frame.pixel_aspect
             status.dropped += self._newest is not None
             self._newest = dataclasses.replace(
                 frame, camera=self._camera, index=status.received, arrival_s=time.monotonic()

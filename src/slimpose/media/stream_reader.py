@@ -89,7 +89,12 @@ class VideoPlayer:
             early_s = timestamp_s - clock_s() if self._realtime else 0.0
             if stop.wait(early_s) if early_s > 0 else stop.is_set():
                 return
-            yield dataclasses.replace(frame, timestamp_s=timestamp_s, decode_ms=decode_ms)
+            yield dataclasses.replace(
+                frame,
+                timestamp_s=timestamp_s,
+                decode_ms=decode_ms,
+                pixel_aspect=media.pixel_aspect,
+            )
             cpu_s = time.thread_time()
 
 
