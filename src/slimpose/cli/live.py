@@ -57,7 +57,8 @@ def live(
 
     Args:
         sources: Camera numbers (0), rtsp:// or http:// addresses, and video files (every frame is
-            processed).
+            processed). env:NAME is the address in an environment variable, @FILE stands for those
+            in a text file, one a line: other users see the command line, with its passwords.
         models: Models and how they run.
         tracking: How people are tracked.
         outputs: Text outputs.
@@ -73,7 +74,7 @@ def live(
     for option, bound in (("--seconds", seconds), ("--frames", frames)):
         if bound is not None and bound <= 0:
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
-    inputs = [addresses.parse(source) for source in sources]
+    inputs = addresses.parse_all(sources)
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
     cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
     _check_outputs(inputs, outputs, out=out, mosaic=mosaic)

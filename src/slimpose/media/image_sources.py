@@ -144,7 +144,7 @@ def _open_animation(path: Path, data: bytes, structure: ImageStructure) -> Media
     check_pixels(Size(*first.shape[:2]), str(path))
     at_once = max(2, _CHUNK_PIXELS // (first.shape[0] * first.shape[1]))
 
-    def items() -> Iterator[_Item]:
+    def all_items() -> Iterator[_Item]:
         time_ms = 0.0
         for start in count(0, at_once):
             part = _animation_part(path, data, start, at_once)
@@ -156,7 +156,7 @@ def _open_animation(path: Path, data: bytes, structure: ImageStructure) -> Media
                 return
 
     fps = 1e3 / duration_ms
-    return _media(path, items(), frame_count=structure.count, kind="animation", fps=fps)
+    return _media(path, all_items(), frame_count=structure.count, kind="animation", fps=fps)
 
 
 def _animation_part(path: Path, data: bytes, start: int, length: int) -> list[tuple[Image, float]]:

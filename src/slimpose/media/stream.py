@@ -100,6 +100,7 @@ class Stream:
         self._newest_view = 0
         self._status = StreamStatus(name=address.name)
         self._is_black = False
+        self._noted: set[str] = set()
         self._view, self._taken_view = 0, -1
         self._bright_s = self._black_checked_s = self._live_since_s = 0.0
         self._lost_s: float | None = None
@@ -170,13 +171,20 @@ class Stream:
                 self._lost_s = now_s if self._lost_s is None else self._lost_s
                 self._enter("waiting", reason)
                 if reason != reported:
-                    self._report(f"{reason}; trying again")
+                    until = "" if self._status.connections else " until it opens (Ctrl-C ends)"
+                    self._report(f"{reason}; trying again{until}")
                     reported = reason
                 self._stop.wait(retry_s)
                 retry_s = min(2 * retry_s, self._timeouts.longest_retry_s)
             problem = self._status.problem
         finally:
             self._enter("ended", problem)
+
+    def _report_once(self, message: str) -> None:
+        """Report a note that holds for every connection."""
+        if message not in self._noted:
+            self._noted.add(message)
+            self._report(message)
 
     def _enter(self, state: StreamState, problem: str) -> None:
         with self._changed:
@@ -190,7 +198,7 @@ class Stream:
         source = (
             self._file.play(self._stop)
             if self._file
-            else read_live(self.address, self._timeouts, self._stop)
+            else read_live(self.address, self._timeouts, self._stop, report=self._report_once)
         )
         try:
             with closing(source):

@@ -23,7 +23,6 @@ from slimpose.media import mp4
 from slimpose.media.frame import SQUARE
 from slimpose.media.video_reader import silence_opencv_logs
 
-
 MAX_SIDE = 8190
 """Of a frame in pixels: MPEG-4 Part 2 has 13 bits for it, and sides are even."""
 _log = logging.getLogger("slimpose")
