@@ -64,7 +64,7 @@ class MotionJpegStream:
         except TimeoutError as error:
             raise SourceError("no frame arrived in time") from error
         except (OSError, http.client.HTTPException) as error:
-            reason = f": {error.strerror}" if getattr(error, "strerror", None) else ""
+            reason = f": {error.strerror}" if isinstance(error, OSError) else ""
             raise SourceError(f"the connection broke{reason}") from error
         try:
             return decode_single(data, read_structure(data), name="frame")

@@ -77,6 +77,34 @@ def empty_track_problem(path: Path) -> str:
     )
 
 
+def may_be_cut_off(path: Path) -> bool:
+    """Return whether fewer frames than counted mean that the file's end is missing.
+
+    Matroska and transport streams state no number of frames: it follows from their duration, which
+    may be that of longer sound.
+    """
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if re.match(rb"\0\0\x01\xba|(\x47.{187}){3}|(.{4}\x47.{187}){3}", head, re.DOTALL):
+        return False
+    if not head.startswith(b"\x1a\x45\xdf\xa3"):
+        return True
+    length, position = _ebml_size(head, 4)
+    position += length
+    if head[position : position + 4] != b"\x18\x53\x80\x67":  # the segment, which holds the rest
+        return True
+    length, position = _ebml_size(head, position + 4)
+    return position + length > path.stat().st_size
+
+
+def _ebml_size(data: bytes, position: int) -> tuple[int, int]:
+    """The length of an element of Matroska, and where its body starts."""
+    first = data[position] if position < len(data) else 0x80
+    count = 9 - first.bit_length()
+    value = int.from_bytes(data[position : position + count], "big") & ((1 << 7 * count) - 1)
+    return value, position + count
+
+
 def _mp4_index(file: BinaryIO) -> bytes:
     """The moov box; empty if there is none, as in a recording that was cut off."""
     position = 0

@@ -19,6 +19,7 @@ from slimpose.media.video_containers import (
     NO_VIDEO_TRACK,
     empty_track_problem,
     is_text,
+    may_be_cut_off,
     track_problem,
 )
 
@@ -203,7 +204,8 @@ def _read_frames(
         capture.release()
     # Containers round their counts; some know only their duration, at a frame rate that varies.
     tolerance = max(2, 0.02 * frame_count)
-    if frame_count - index > tolerance and frame_count - 1 - fps * time_s > tolerance:
+    is_short = frame_count - index > tolerance and frame_count - 1 - fps * time_s > tolerance
+    if is_short and may_be_cut_off(path):
         raise TruncatedVideoError(
             f"{path}: the video ends after {index} of {frame_count} frames "
             "(an unfinished recording or download?); those are kept"
