@@ -235,7 +235,7 @@ def test_damaged_image_is_reported_by_name_without_its_decoders_line(
     write_dot("a.png")
     assert predict("bad.jpg", "a.png") == 2
     (line, *_) = capfd.readouterr().err.splitlines()
-    assert line.startswith("slimpose: bad.jpg: the image is damaged: Corrupt JPEG data")
+    assert line.startswith("slimpose: bad.jpg: the image is damaged: ")
 
 
 def test_pages_are_drawn_and_written_one_by_one(predict: Predict) -> None:

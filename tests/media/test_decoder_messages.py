@@ -23,7 +23,7 @@ PADDED = GOOD[:-2] + bytes(5) + GOOD[-2:]
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux only")
 class TestLines:
     def test_damaged_jpeg_is_rejected_with_its_decoders_reason(self, capfd: Capture) -> None:
-        with pytest.raises(ImageError, match=r"^street\.jpg: the image is damaged: Corrupt JPEG"):
+        with pytest.raises(ImageError, match=r"^street\.jpg: the image is damaged: premature end"):
             decode_image(DAMAGED, name="street.jpg")
         assert capfd.readouterr().err == ""
 
@@ -35,7 +35,7 @@ class TestLines:
         png = encoded(".png", noise())
         half = len(png) // 2
         png = png[:half] + bytes(9) + png[half + 9 :]
-        with pytest.raises(ImageError, match=r"^a\.png: not an image OpenCV can decode \(libpng"):
+        with pytest.raises(ImageError, match=r"^a\.png: not an image OpenCV can decode \("):
             decode_image(png, name="a.png")
         assert capfd.readouterr().err == ""
 

@@ -163,14 +163,15 @@ def _animation_part(path: Path, data: bytes, start: int, length: int) -> list[tu
     """Decode images of an animation, each with its duration in milliseconds; none after its end."""
     buffer = np.frombuffer(data, np.uint8)
     try:
-        (is_read, animation), messages = with_messages(
+        (is_read, animation), _ = with_messages(
             lambda: cv2.imdecodeanimation(buffer, start=start, count=length)
         )
     except cv2.error as error:
         raise ImageError(f"{path}: not an image OpenCV can decode: {error.err or error}") from error
     if not is_read and start == 0:
-        cause = messages or "damaged or truncated?"
-        raise ImageError(f"{path}: no image of the animation can be decoded ({cause})")
+        raise ImageError(
+            f"{path}: no image of the animation can be decoded (damaged or truncated?)"
+        )
     if not is_read:
         return []
     return [

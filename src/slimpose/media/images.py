@@ -25,7 +25,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 """The usual ones, for messages; files are recognized by their contents."""
 
-_DAMAGE = re.compile(r"Premature end|premature end|bad (Huffman|arithmetic)|instead of RST|error")
+_DAMAGE = re.compile(r"[Pp]remature end|bad (Huffman|arithmetic)|instead of RST|error")
+_DECODER = re.compile(r"libpng (error|warning): |Corrupt JPEG data: |Warning: | of JPEG file")
 _VALUE_RANGES = (255, 1023, 4095, 16383, 65535)
 _KINDS = {
     "animation": "an animation of several images",
@@ -161,13 +162,18 @@ def decode_single(data: bytes, structure: ImageStructure, *, name: str, page: in
     except cv2.error as error:
         raise ImageError(f"{name}: not an image OpenCV can decode: {error.err or error}") from error
     if pixels is None:
-        cause = messages or "damaged, or another kind of file?"
+        cause = _findings(messages) or "damaged, or another kind of file?"
         raise ImageError(f"{name}: not an image OpenCV can decode ({cause})")
     if _DAMAGE.search(messages):
-        raise ImageError(f"{name}: the image is damaged: {messages}")
+        raise ImageError(f"{name}: the image is damaged: {_findings(messages)}")
     check_pixels(Size(*pixels.shape[:2]), name)
     image = to_rgb(to_8_bit(pixels, name=name, max_value=structure.max_value))
     return turned(image, *orientation) if orientation is not None else image
+
+
+def _findings(messages: str) -> str:
+    """What decoders found, without their names."""
+    return _DECODER.sub("", messages)
 
 
 def to_rgb(pixels: np.ndarray) -> Image:
