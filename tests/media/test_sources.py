@@ -61,14 +61,14 @@ def test_folder_is_searched_by_contents_and_says_what_it_passes_over(
     for name in readable:
         (tmp_path / name).write_bytes(image)
     for name, codec in (("f.m2ts.ts", "mp4v"), ("g.avi", "MJPG"), ("h.mkv", "mp4v")):
-        write_video(tmp_path / name, 12, codec=codec).rename(tmp_path / f"{name[0]}.film")
+        write_video(tmp_path / name, 12, codec=codec).rename(tmp_path / f"{name[0]}.video")
     for name in ("notes.txt", "labels.json", ".hidden"):
         (tmp_path / name).write_text("hello")
     (tmp_path / "song.bin").write_bytes(b"ID3" + bytes(900))
     (tmp_path / "phone.HEIC").write_bytes(struct.pack(">I", 24) + b"ftypheic" + bytes(90))
     (tmp_path / "more").mkdir()
     names = [file.name for file in expand(str(tmp_path))]
-    assert names == sorted([*readable, "f.film", "g.film", "h.film"])
+    assert names == sorted([*readable, "f.video", "g.video", "h.video"])
     assert [len(list(open_media(tmp_path / name).frames)) for name in names] == [1] * 5 + [12] * 3
     assert caplog.messages == [
         f"{tmp_path}: 4 of 12 files are passed over, OpenCV cannot read them: "
@@ -351,9 +351,9 @@ def mp4_with(tmp_path: Path, *, handler: bytes) -> bytes:
 
 
 def song_with_cover() -> bytes:
-    """Return MP3 of silence whose tag holds a picture, which FFmpeg returns as a video."""
-    picture = b"\0image/jpeg\0\x03\0" + encoded(".jpg", noise())
-    frame = b"APIC" + struct.pack(">IH", len(picture), 0) + picture
+    """Return MP3 of silence whose tag holds an image, which FFmpeg returns as a video."""
+    cover = b"\0image/jpeg\0\x03\0" + encoded(".jpg", noise())
+    frame = b"APIC" + struct.pack(">IH", len(cover), 0) + cover
     length = bytes(len(frame) >> shift & 0x7F for shift in (21, 14, 7, 0))
     silence = (b"\xff\xfb\x90\0" + bytes(413)) * 40
     return b"ID3\x03\0\0" + length + frame + silence

@@ -41,7 +41,7 @@ class FakeCamera:
         is_silent: Whether it keeps connections open and sends nothing.
         login: If set, this "user:password" is required.
         is_trickling: Whether it sends a byte of a frame now and then and never completes it.
-        is_encrypted: Whether it speaks HTTPS, with a certificate that nobody signed.
+        is_encrypted: Whether it speaks HTTPS, with a self-signed certificate.
         sends_lengths: Whether it sends the length of each JPEG before it.
         transport_stream: If set, these bytes are sent repeatedly instead of JPEGs.
         requests: Number of requests so far.

@@ -109,7 +109,7 @@ def open_stream(
 ) -> MotionJpegStream | None:
     """Open an http:// or https:// address; return None if the response is not Motion JPEG.
 
-    Cameras mostly have certificates that nobody signed: those are accepted and reported.
+    Cameras mostly have self-signed certificates: those are accepted and reported.
 
     Raises:
         SourceError: If the host refuses; the message does not contain the address.

@@ -46,7 +46,7 @@ def is_text(head: bytes) -> bool:
 def track_problem(path: Path) -> str:
     """Return what is wrong with the tracks of a file by its header; empty if nothing or unknown.
 
-    FFmpeg returns the cover picture of a song as a video of one frame.
+    FFmpeg returns the cover image of a song as a video of one frame.
     """
     with path.open("rb") as file:
         head = file.read(_MAX_HEADER_BYTES)
