@@ -66,7 +66,7 @@ class TestLines:
         assert capfd.readouterr().err == "from the child\n"
 
 
-def test_damage_is_told_apart_in_several_threads() -> None:
+def test_damage_is_found_in_several_threads() -> None:
     files = [(GOOD, True), (DAMAGED, False), (PADDED, True)] * 30
 
     def is_good(file: tuple[bytes, bool]) -> bool:

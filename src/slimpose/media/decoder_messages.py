@@ -1,4 +1,4 @@
-"""The lines that image decoders print to standard error, caught and told apart by image.
+"""The lines that image decoders print to standard error, caught and assigned to their images.
 
 libjpeg and libpng print their findings without the name of a file, and OpenCV hands out no other
 sign of them: a JPEG with damaged data is returned with its rest in gray. While an image is decoded
