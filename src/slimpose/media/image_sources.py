@@ -45,7 +45,7 @@ _Item = tuple[Callable[[], Image], float]
 def open_image(path: Path) -> Media:
     """Open a file that is an image by its first bytes or its suffix.
 
-    The pages of a TIFF or of a multi-image JPEG (MPO) are images, each on its own. Animated WebP and
+    The pages of a TIFF or of an MPO (JPEGs) are images, each on its own. Animated WebP and
     AVIF and raw Motion JPEG are videos, as are animated GIF and PNG, which FFmpeg reads.
 
     Raises:
