@@ -220,6 +220,70 @@ def test_bad_input_is_reported_in_one_line_and_the_others_are_processed(
     assert lines[1:] == ["slimpose: 1 of 3 inputs failed:", f"  {name}"]
 
 
+def test_only_an_unreadable_input_gives_one_line(predict: Predict, capfd: Capture) -> None:
+    Path("half.jpg").write_bytes(bad_jpeg())
+    assert predict("half.jpg") == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_damaged_image_is_reported_by_name_without_its_decoders_line(
+    predict: Predict, capfd: Capture
+) -> None:
+    data = (PHOTOS / "000000544444.jpg").read_bytes()
+    Path("bad.jpg").write_bytes(data[:30_000] + bytes(60) + data[30_060:])
+    write_dot("a.png")
+    assert predict("bad.jpg", "a.png") == 2
+    (line, *_) = capfd.readouterr().err.splitlines()
+    assert line.startswith("slimpose: bad.jpg: the image is damaged: ")
+
+
+def test_pages_are_drawn_and_written_one_by_one(predict: Predict) -> None:
+    pages = [dot_image(Size(96, 96), 50, 40 + 4 * number) for number in range(3)]
+    assert cv2.imwritemulti("000000000139.tif", pages)
+    assert predict("000000000139.tif", "--json", "poses.json", "--openpose", "op") == 0
+    assert all_files("out") == [f"000000000139.page-{number}.png" for number in (1, 2, 3)]
+    records = records_of()
+    assert [record["frame"] for record in records] == [0, 1, 2]
+    assert not any("track_id" in record or "image_id" in record for record in records)
+    assert len(all_files("op")) == 3
+
+
+LONG = "é" * 125  # of 255 bytes that a name may have
+
+
+def test_longest_names_lose_no_output(predict: Predict) -> None:
+    names = [f"{LONG}.mp4", f"{LONG}.ts", f"{LONG}.png"]
+    write_dot_video("walk.mp4", 3).rename(names[0])
+    write_dot_video("walk.ts", 3).rename(names[1])
+    write_dot(names[2])
+    assert predict(*names, "--json", f"{'j' * 250}.json", "--openpose", "op") == 0
+    assert [record["file_name"] for record in records_of(f"{'j' * 250}.json")] == [
+        *[names[0]] * 3,
+        *[names[1]] * 3,
+        names[2],
+    ]
+    assert len(all_files("out")) == 3
+    assert len(all_files("op")) == 7
+
+
+def test_folder_in_place_of_a_drawing_is_reported_by_its_name(
+    predict: Predict, capsys: Capture
+) -> None:
+    write_dot("a.png")
+    Path("out/a.png").mkdir(parents=True)
+    assert predict("a.png", "--json", "poses.json") == 1
+    assert capsys.readouterr().err == "slimpose: a.png: cannot write out/a.png: it is a folder\n"
+    assert all_files() == ["a.png"]
+
+
+def test_control_characters_of_names_are_escaped(predict: Predict, capsys: Capture) -> None:
+    Path("a\x1b[31m\n:smile:.jpg").write_bytes(b"no image")
+    assert predict("a\x1b[31m\n:smile:.jpg") == 2
+    line = r"slimpose: a\x1b[31m\n:smile:.jpg: not an image OpenCV can decode"
+    assert capsys.readouterr().err.startswith(line)
+
+
 def test_folder_without_images_is_reported(predict: Predict, capsys: Capture) -> None:
     Path("bare").mkdir()
     assert predict("bare") == 2

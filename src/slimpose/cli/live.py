@@ -13,11 +13,12 @@ from typing import Annotated
 import tyro
 from rich.live import Live
 
+from slimpose.cli.console import plain_console
 from slimpose.cli.drawing import PoseDrawing
 from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.cli.outputs import RecordWriters, plain_console
+from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
 from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.media import addresses
@@ -56,7 +57,8 @@ def live(
 
     Args:
         sources: Camera numbers (0), rtsp:// or http:// addresses, and video files (every frame is
-            processed).
+            processed). env:NAME is the address in an environment variable, @FILE stands for those
+            in a text file, one a line: other users see the command line, with its passwords.
         models: Models and how they run.
         tracking: How people are tracked.
         outputs: Text outputs.
@@ -74,7 +76,7 @@ def live(
         if bound is not None and bound <= 0:
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
     drawing = PoseDrawing(joint_threshold, is_used=out is not None or mosaic is not None)
-    inputs = [addresses.parse(source) for source in sources]
+    inputs = addresses.parse_all(sources)
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
     cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
     _check_outputs(inputs, outputs, out=out, mosaic=mosaic)

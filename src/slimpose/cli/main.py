@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -63,7 +64,7 @@ _STREAM_END_S = 1.0
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``slimpose COMMAND ...`` and exit; ``arguments`` default to those of the process."""
     with forgiving_streams() as output:
-        with _data_warnings_as_lines():
+        with _warnings_as_lines():
             code = _exit_code(list(sys.argv[1:] if arguments is None else arguments))
         output.flush()
         if output.error is not None and not isinstance(output.error, BrokenPipeError):
@@ -176,17 +177,29 @@ def _report(message: str, *, code: int = 1) -> int:
 
 
 @contextmanager
-def _data_warnings_as_lines() -> Iterator[None]:
-    """Print each DataWarning once, as one line; other warnings as before."""
-    before = warnings.showwarning
+def _warnings_as_lines() -> Iterator[None]:
+    """Print each DataWarning once, and each warning of the package's log, as one line."""
+    log, show_before = logging.getLogger("slimpose"), warnings.showwarning
+    handlers_before = log.handlers
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
         if issubclass(category, DataWarning):
-            print(f"slimpose: warning: {printable(str(message))}", file=sys.stderr)
+            _report(f"warning: {message}")
         else:
-            before(message, category, *place, **options)
+            show_before(message, category, *place, **options)
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", DataWarning)
         warnings.showwarning = show
-        yield
+        log.handlers = [_LogLines()]
+        try:
+            yield
+        finally:
+            log.handlers = handlers_before
+
+
+class _LogLines(logging.Handler):
+    """Prints records of the log to what is standard error at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _report(record.getMessage())

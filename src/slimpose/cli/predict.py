@@ -20,16 +20,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores, Size
+from slimpose.cli.console import plain_console
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
 from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.cli.outputs import RecordWriters, plain_console
+from slimpose.cli.outputs import RecordWriters
 from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
 from slimpose.formats.results import unique_image_numbers
-from slimpose.media.addresses import SourceError, redacted
+from slimpose.media.addresses import SourceError, plain_reason, redacted
 from slimpose.media.frame import Frame, Media
 from slimpose.media.images import ImageError
 from slimpose.media.sources import expand, open_media
@@ -116,7 +117,8 @@ def predict(
     )
     run.process_all(files)
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
-    _print_summary(console, run, pipeline, threads=models.threads)
+    if run.counts.inputs:
+        _print_summary(console, run, pipeline, threads=models.threads)
     for line in drawing.notes():
         console.print(line)
     paths = [*([str(out)] if draw else []), *run.records.paths]
@@ -140,7 +142,7 @@ class _Failures:
 
     def add(self, name: str, error: Exception) -> None:
         """Report why an input failed, and remember it."""
-        reason = str(error)
+        reason = plain_reason(error)
         line = reason if reason.startswith(name) else f"{name}: {reason}"
         self.console.print(f"slimpose: {line}")
         self.names.append(name)
@@ -322,7 +324,8 @@ class _Run:
     def _process_frames(self, media: Media, item: _Input, progress: _ProgressBar) -> None:
         """Estimate, write and draw the poses of every frame."""
         follower = self.estimator.new_follower(media)
-        image_id = None if media.is_video else item.image_id
+        is_one_image = not media.is_video and media.frame_count == 1
+        image_id = item.image_id if is_one_image else None
         with self.drawings.writer(media) if self.drawings else nullcontext() as write_drawn:
             for frame in self._read_frames(media):
                 result = FrameResult(
@@ -399,7 +402,7 @@ def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: 
     models = f"{detector.session.info.name if detector else 'given boxes'} + {session.info.name}"
     cpu = f"{threads or f'automatic (of {os.cpu_count()})'} CPU threads"
     backend = f", {session.backend} {session.precision}" if isinstance(session, Session) else ""
-    console.print(f"{inputs or 'nothing'}, {people}; {models}, {cpu}{backend}")
+    console.print(f"{inputs}, {people}; {models}, {cpu}{backend}")
     if counts.frames:
         console.print(f"median ms per frame: {run.stages.medians()}")
     if counts.detections:

@@ -69,10 +69,12 @@ class VideoOutputs:
             self._newest[result.camera] = drawn
             if self._folder is not None:
                 if result.camera not in self._cameras:
+                    status = statuses[result.camera]
                     self._cameras[result.camera] = VideoWriter(
                         camera_video_path(self._folder, result.camera),
                         Size(*drawn.shape[:2]),
-                        fps=statuses[result.camera].fps or DEFAULT_FPS,
+                        fps=status.fps or DEFAULT_FPS,
+                        pixel_aspect=status.pixel_aspect,
                     )
                 self._cameras[result.camera].write(drawn, result.timestamp_s)
         if self._mosaic_file is not None:
@@ -91,6 +93,7 @@ class VideoOutputs:
                 image=image,
                 name=f"{number} {name}",
                 problem=status.problem if status.state == "live" else status.text,
+                pixel_aspect=status.pixel_aspect,
             )
             for number, (image, name, status) in enumerate(
                 zip(self._newest, self._names, statuses, strict=True)

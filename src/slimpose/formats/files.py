@@ -46,7 +46,10 @@ def replace_when_done(path: Path) -> Iterator[Path]:
             raise ValueError(f"cannot write to {path.parent}: {error.strerror or error}") from error
         partial = folder / path.name
         yield partial
-        partial.replace(path)
+        try:
+            partial.replace(path)
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def fitting_name(stem: str, ending: str) -> str:
