@@ -68,7 +68,7 @@ def benchmark(
         backend: Only these backends; all installed ones by default.
         precision: Only these precisions (fp32, bf16, int8, ...); all available ones by default.
         photos: Folder of photos with the people for the synthetic videos; by default the sample
-            photos, or a drawn person if they are not installed.
+            photos.
         detect_every: Run the detector at least on every N-th frame of a video.
         rounds: Timed calls of each model; 50 by default.
         seconds: Duration of each video; 4 by default.

@@ -9,7 +9,6 @@ from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from rich.console import Console
 
 import slimpose
@@ -18,7 +17,6 @@ from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare.measure import measure_ap, time_models
 from slimpose.compare.plot import plot_comparison
 from slimpose.compare.report import to_markdown
-from slimpose.compare.systems import complete_row, model_file, rows_of_names
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.formats import coco
 from slimpose.formats.files import write_bytes, write_json
@@ -26,13 +24,11 @@ from slimpose.runtime.machine import read_machine
 
 
 def compare(
-    names: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAMES ...]")
-    ] = (),
+    names: Annotated[tuple[str, ...], "NAME"],
     /,
     annotations: Path | None = None,
     images: Path | None = None,
-    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    out: Path | None = None,
     threads: tuple[int, ...] = (1, 2),
     rounds: int = 40,
     seconds: float = 120.0,
@@ -51,10 +47,12 @@ def compare(
         rounds: Timed calls of each model at each number of threads; 0 leaves the times out.
         seconds: Time limit for each number of threads: no further round starts after it.
     """
-    _check(names, annotations, images, threads, rounds, seconds)
+    _check(annotations, images, threads, rounds, seconds)
     if out is not None:
         check_output_paths({}, {"--out": out}, [])
         importlib.import_module("matplotlib")  # fails now and not after minutes of work
+    from slimpose.compare.systems import complete_row, model_file, rows_of_names
+
     truth = None if annotations is None else coco.read(annotations, keypoints=True)
     if truth is not None and images is not None:
         truth.check_images(images)
@@ -98,18 +96,12 @@ def compare(
 
 
 def _check(
-    names: Sequence[str],
     annotations: Path | None,
     images: Path | None,
     threads: Sequence[int],
     rounds: int,
     seconds: float,
 ) -> None:
-    if not names:
-        raise ValueError(
-            "expected NAMES of models, networks or files, or all (everything available, many "
-            "minutes)"
-        )
     if (annotations is None) != (images is None):
         raise ValueError("--annotations and --images go together: expected both, or neither")
     if rounds < 0 or seconds <= 0 or not threads or min(threads) < 1:

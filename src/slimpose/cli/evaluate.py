@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -69,7 +68,7 @@ class PoseOptions:
     flip: bool = False
     flip_shift: bool = False
     decoding: pose_evaluation.Decoding = "dark"
-    analyze: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    analyze: Path | None = None
 
     def __post_init__(self) -> None:
         if self.flip_shift and not self.flip:
@@ -105,14 +104,14 @@ class PoseOptions:
 
 
 def evaluate(
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    model: str,
     /,
     annotations: Path,
     images: Path,
-    pose: Annotated[PoseOptions, tyro.conf.arg(name="")],
-    runtime: Annotated[RuntimeOptions, tyro.conf.arg(name="")],
+    pose: PoseOptions,
+    runtime: RuntimeOptions,
     box_threshold: float | None = None,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json_file: Annotated[Path | None, "--json"] = None,
     results: Path | None = None,
 ) -> int:
     """Measure a model's accuracy: keypoint AP of a pose model, person-box AP of a detector.

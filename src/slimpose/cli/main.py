@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-import tyro
 from rich.console import Console
 
+from slimpose.cli.arguments import run
 from slimpose.cli.output_paths import redirect_closed_stdout
 from slimpose.media.addresses import redacted
 
@@ -88,10 +88,7 @@ def _run(arguments: Sequence[str]) -> int:
         )
     name = arguments[0].replace("-", "_")
     command = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
-    try:
-        return tyro.cli(command, args=arguments[1:], prog=f"slimpose {arguments[0]}") or 0
-    except SystemExit as exit_request:  # tyro has printed the help, or what is wrong with an option
-        return exit_request.code if isinstance(exit_request.code, int) else 0
+    return run(command, arguments[1:], prog=f"slimpose {arguments[0]}")
 
 
 def _extra_of(module: str) -> str:

@@ -14,7 +14,6 @@ from time import perf_counter
 from typing import Annotated
 
 import cv2
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -43,12 +42,12 @@ from slimpose.runtime.timing import StageTimes
 
 
 def predict(
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
+    sources: Annotated[tuple[str, ...], "SOURCE"],
     /,
     *,
-    models: Annotated[ModelOptions, tyro.conf.arg(name="")],
-    tracking: Annotated[TrackingOptions, tyro.conf.arg(name="")],
-    outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
+    models: ModelOptions,
+    tracking: TrackingOptions,
+    outputs: OutputOptions,
     out: Path = Path("out"),
     draw: bool = True,
     boxes: Path | None = None,
@@ -75,10 +74,6 @@ def predict(
             of results. People are not tracked then; inputs that it does not mention have no people.
         profile: Print the time of every stage at the end.
     """
-    if not sources:
-        raise ValueError(
-            "no input; expected images, videos or folders: slimpose predict street.jpg"
-        )
     silence_opencv_logs()  # a broken file gets our one line, not ten of the decoder
     if boxes is not None and models.detector != DEFAULT_DETECTOR:
         raise ValueError(

@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.export.quantization.request import QuantizationRequest
@@ -16,11 +14,11 @@ from slimpose.runtime.models import resolve
 
 
 def quantize(
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    model: str,
     /,
-    request: Annotated[QuantizationRequest, tyro.conf.arg(name="")],
+    request: QuantizationRequest,
     out: Path,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json_file: Annotated[Path | None, "--json"] = None,
 ) -> int:
     """Write a smaller, faster file of a model, if its measured accuracy stays within a budget.
 
