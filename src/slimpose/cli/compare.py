@@ -13,6 +13,7 @@ from rich.console import Console
 
 import slimpose
 from slimpose.adapters.open_model import open_pose_model
+from slimpose.cli.counted import counted
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare.measure import measure_ap, time_models
 from slimpose.compare.plot import plot_comparison
@@ -66,7 +67,7 @@ def compare(
             complete_row(row, files[number])
     timed_threads = threads if rounds else ()
     for count in timed_threads:
-        console.print(f"timing with {count} thread{'s' * (count > 1)}")
+        console.print(f"timing with {counted(count, 'thread')}")
         times = time_models(files, threads=count, rounds=rounds, seconds=seconds)
         for number, ms in times.items():
             rows[number].ms[count] = ms
@@ -115,4 +116,5 @@ def _people(truth: coco.CocoFile | None) -> str:
     if truth is None:
         return ""
     people = sum(len(found.scores) for found in ground_truth_boxes(truth).values())
-    return f"{people} people in {len(truth.images)} images of {truth.path.name}"
+    images = counted(len(truth.images), "image")
+    return f"{counted(people, 'person')} in {images} of {truth.path.name}"

@@ -309,8 +309,17 @@ def _boxes(
 def _print_figures(figures: Figures) -> None:
     table = Table("figure", "value")
     for name, value in figures.items():
-        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+        table.add_row(name, _shown(value))
     Console().print(table)
+
+
+def _shown(value: object) -> str:
+    """Return a figure for a person; -1 is COCO's mark of an AP without anything to measure."""
+    if value is None:
+        return "automatic"
+    if value == -1:
+        return "nothing to measure"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _analyze(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from slimpose.arrays import Size
+from slimpose.cli.counted import counted
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
 from slimpose.formats.files import read_json
@@ -102,7 +103,7 @@ def export(
         options = onnx_export.FileOptions(name=name, card=facts, precision=precision, images=crops)
         drift = runtimes.convert(source, out, options)
     reference = "PyTorch" if is_weights else weights
-    compared_on = f"{len(crops)} people" if images is not None else "noise"
+    compared_on = counted(len(crops), "person") if images is not None else "noise"
     print(
         f"{out}: {_megabytes(out):.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} "
         f"of {reference} on {compared_on}"

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores
+from slimpose.cli.counted import counted
 from slimpose.cli.drawing import DrawingFolder, draw_result
 from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
@@ -370,18 +371,16 @@ def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: 
     """Print what was processed, by which models, and how fast."""
     counts = run.counts
     kinds = ((counts.images, "image"), (counts.videos, "video"))
-    inputs = " and ".join(
-        f"{number} {kind}{'s' * (number != 1)}" for number, kind in kinds if number
-    )
-    inputs += f" ({counts.frames} frames)" if counts.videos else ""
-    one, many = ("pose", "poses") if counts.videos else ("person", "people")
-    people = f"{counts.poses} {one if counts.poses == 1 else many}"
+    inputs = " and ".join(counted(number, kind) for number, kind in kinds if number)
+    inputs += f" ({counted(counts.frames, 'frame')})" if counts.videos else ""
+    people = counted(counts.poses, "pose" if counts.videos else "person")
     session, detector = pipeline.estimator.session, pipeline.detector
     models = f"{detector.session.info.name if detector else 'given boxes'} + {session.info.name}"
-    cpu = f"{threads or f'automatic (of {os.cpu_count()})'} CPU threads"
+    automatic = f"automatic (of {os.cpu_count()}) CPU threads"
+    cpu = counted(threads, "CPU thread") if threads else automatic
     backend = f", {session.backend} {session.precision}" if isinstance(session, Session) else ""
     console.print(f"{inputs or 'nothing'}, {people}; {models}, {cpu}{backend}")
     if counts.frames:
         console.print(f"median ms per frame: {run.stages.medians()}")
     if counts.detections:
-        console.print(f"the detector ran on {counts.detections} frames of videos")
+        console.print(f"the detector ran on {counted(counts.detections, 'frame')} of videos")

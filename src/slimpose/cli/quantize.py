@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+from slimpose.cli.counted import counted
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.export.quantization.request import QuantizationRequest
@@ -44,7 +45,7 @@ def quantize(
         print(f"  float: {layer}")
     line = (
         f"{out}: AP {result.ap_float:.2f} -> {result.ap:.2f} ({result.loss:+.2f} lost, "
-        f"{request.max_ap_loss:g} allowed) on {result.measured_people} people; "
+        f"{request.max_ap_loss:g} allowed) on {counted(result.measured_people, 'person')}; "
         f"{result.bytes_float / 1e6:.1f} -> {result.bytes_made / 1e6:.1f} MB"
     )
     if request.precision == "int8":

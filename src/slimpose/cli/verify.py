@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+from slimpose.cli.counted import counted
 from slimpose.cli.sample_crops import sample_crops
 from slimpose.evaluate.drift import PredictionDrift, compare_models, exceeded_limits
 from slimpose.measure.synthetic_video import sample_photos_folder
@@ -78,8 +79,8 @@ def verify(
 
 def _report(drift: PredictionDrift, a: str, b: str, min_score: float) -> list[str]:
     lines = [
-        f"{b} compared with {a}: {drift.people} people, {drift.joints} joints over {min_score:g} "
-        "in both",
+        f"{b} compared with {a}: {counted(drift.people, 'person')}, "
+        f"{counted(drift.joints, 'joint')} over {min_score:g} in both",
         f"  points    mean {drift.mean_px:.3f}  p95 {drift.p95_px:.3f}  max {drift.max_px:.3f} "
         "crop pixels",
         f"  scores    mean {drift.score_mean:.4f}  max {drift.score_max:.4f}",
