@@ -29,8 +29,7 @@ check: .venv/installed
 	$(FULL)/slimpose verify mnv2 mnv2-int8 --max-p95-px 3
 	-$(FULL)/slimpose verify mnv2 mnv2@openvino:bf16  # not every processor supports it
 
-# The help texts of the commands come from .venv, the API reference from the source files.
-docs: .venv/installed .venv-docs/installed
+docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(DOCS)/mkdocs build --strict
 	@echo "Open $(CURDIR)/site/index.html"
 

@@ -148,7 +148,7 @@ def test_widths_that_do_not_fit_the_encoder_are_rejected(
         Encoder(dataclasses.replace(NET, inner_widths=widths))
 
 
-# the verb, and training from its output
+# the command, and training from its output
 
 
 def test_pruned_file_can_be_trained_and_resumed(

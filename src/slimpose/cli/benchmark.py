@@ -182,8 +182,8 @@ def _print_results(
     for row in results.memory:
         console.print(
             f"memory: {row['name']}, {counted(row['people'], 'person')}: "
-            f"peak {row['peak_mb']:.0f} MB ({row['before_mb']:.0f} before the model is opened); the file has "
-            f"{row['file_mb']:.1f} MB"
+            f"peak {row['peak_mb']:.0f} MB ({row['before_mb']:.0f} before the model is opened); "
+            f"the file has {row['file_mb']:.1f} MB"
         )
 
 

@@ -205,7 +205,8 @@ def _print_result(console: Console, result: _Result, headroom: float) -> None:
     fps = f"{load.fps:g}"
     console.print(f"  {people}, {cameras}: {capacity.fps:.1f} frames per second")
     console.print(
-        f"  {cameras}, {fps} frames per second: at most {counted(capacity.people, 'person')} in each"
+        f"  {cameras}, {fps} frames per second: at most {counted(capacity.people, 'person')} "
+        "in each"
     )
     console.print(
         f"  {people}, {fps} frames per second: at most {counted(capacity.cameras, 'camera')}"
