@@ -40,10 +40,10 @@ def compare(
         names: Shipped models, networks of slimpose cost, or model files (.onnx, .tflite:
             slimpose's, MoveNet, BlazePose, SimCC, heatmaps; .pb: tf-pose; .safetensors: weights,
             for example from import-weights), in the order of the table; or all: the shipped pose
-            models, the paper's network and every system the paper compares it with.
+            models, the paper's network and every system it is compared with there (many minutes).
         annotations: COCO annotation file to measure AP on, for systems that have weights.
         images: Folder of its images.
-        out: Folder for compare.md, compare.json and compare.svg (needs matplotlib).
+        out: Folder for compare.md, compare.json and compare.svg (needs the extra plot).
         threads: Numbers of threads to time with; the plot shows the first.
         rounds: Timed calls of each model at each number of threads; 0 leaves the times out.
         seconds: Time limit for each number of threads: no further round starts after it.
