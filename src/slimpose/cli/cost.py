@@ -5,10 +5,10 @@ from __future__ import annotations
 from json import dumps
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from slimpose.arrays import Size
+from slimpose.cli.doctor import wide_console
 from slimpose.network.family import DETECTOR_SIZE, detector_of, family_spec
 from slimpose.network.paper_tables import ROWS
 
@@ -54,7 +54,7 @@ def cost(
     if json:
         print(dumps(entries if paper else entries[0], indent=1))
     else:
-        Console().print(_table(entries))
+        wide_console().print(_table(entries))
     return 0
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from slimpose.cli.doctor import wide_console
 from slimpose.cli.options import RuntimeOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
@@ -310,7 +310,7 @@ def _print_figures(figures: Figures) -> None:
     table = Table("figure", "value")
     for name, value in figures.items():
         table.add_row(name, _shown(value))
-    Console().print(table)
+    wide_console().print(table)
 
 
 def _shown(value: object) -> str:

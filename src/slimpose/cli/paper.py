@@ -6,9 +6,9 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
+from slimpose.cli.doctor import wide_console
 from slimpose.network.family import family_spec
 from slimpose.network.paper_tables import ROWS
 
@@ -47,7 +47,7 @@ def paper(runs: Path, json: bool = False) -> int:
     if json:
         print(dumps(entries, indent=1))
         return 0
-    console = Console()
+    console = wide_console()
     console.print(_table(entries))
     for run in ours:
         if not run.is_finished:
