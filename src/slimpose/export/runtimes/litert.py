@@ -18,7 +18,7 @@ from slimpose.runtime.backends.litert import attach_metadata
 
 _BIAS = 3
 """A TRANSPOSE_CONV's inputs: shape, weights, input, bias."""
-_INSTALL = 'pip install "slimpose[litert-export]"'
+_INSTALL = "pip install litert-torch"
 
 
 def write(source: LoadedNetwork, out: Path, options: FileOptions) -> list[Path]:
