@@ -1,4 +1,4 @@
-"""Missing packages: base dependencies and extras are told apart, and each command works."""
+"""Missing packages: base dependencies and extras are distinguished, and each command works."""
 
 from __future__ import annotations
 
