@@ -13,7 +13,7 @@ import cv2
 from slimpose.arrays import Image, Size
 from slimpose.cli.output_paths import file_identities
 from slimpose.draw import draw_poses
-from slimpose.formats.files import write_bytes
+from slimpose.formats.files import fitting_name, write_bytes
 from slimpose.media.frame import Media
 from slimpose.media.video_writer import VideoWriter
 from slimpose.poses import NOT_TRACKED
@@ -76,9 +76,10 @@ class DrawingFolder:
     def _unused_path(self, media: Media) -> Path:
         suffix = ".jpg" if media.path.suffix.lower() in _LOSSY_SUFFIXES else ".png"
         suffix = ".mp4" if media.is_video else suffix
-        stem = f"{media.path.stem}.pose" if self._holds_inputs else media.path.stem
+        mark = ".pose" if self._holds_inputs else ""
         for number in count(1):
-            path = self.folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
+            ending = f"{mark}{f'-{number}' if number > 1 else ''}{suffix}"
+            path = self.folder / fitting_name(media.path.stem, ending)
             must_keep = (number > 1 or self._holds_inputs) and os.path.lexists(path)
             if path.name.lower() not in self._used_names and not must_keep:
                 self._used_names.add(path.name.lower())

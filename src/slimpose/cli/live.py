@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -101,9 +98,7 @@ def live(
     if profile:
         console.print(stage_table(stats.stages, stats.seconds))
         console.print(stats.decode_line(statuses))
-    code = 2 if any(status.received == 0 for status in statuses) else 0
-    _exit_despite_hanging_readers(cameras, code)
-    return code
+    return 2 if any(status.received == 0 for status in statuses) else 0
 
 
 def _check_outputs(
@@ -219,19 +214,3 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _exit_despite_hanging_readers(cameras: CameraGroup, code: int) -> None:
-    """Arrange a hard exit at the end if a reader thread hangs inside OpenCV.
-
-    Such a thread cannot be ended, and would crash when the interpreter is torn down around it.
-    """
-
-    def leave() -> None:
-        if not cameras.close(timeout_s=0.0):
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-
-    if not cameras.close(timeout_s=0.0):
-        atexit.register(leave)
