@@ -404,7 +404,7 @@ def test_invalid_box_file_is_rejected(
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        ([], 2, "no input; expected images, videos or folders"),
+        ([], 2, "missing SOURCE ..."),
         (
             ["a.png", "--model", "mnv9"],
             2,
