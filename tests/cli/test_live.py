@@ -133,7 +133,7 @@ def test_number_of_frames_can_be_limited(live: Live, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "no source; expected camera numbers, addresses or video files"),
+        ([], "missing SOURCE ..."),
         (["missing.mp4"], "missing.mp4: no such file"),
         (["0", "0"], "a camera is named twice"),
         (["a.avi", "--seconds", "0"], "--seconds is 0; expected a number over 0"),

@@ -62,7 +62,7 @@ def test_images_are_drawn_written_and_summarized(predict: Predict, capsys: Captu
     assert {record["file_name"] for record in records} <= set(photos)
     summary = capsys.readouterr().out
     assert f"5 images, {len(records)} people" in summary
-    assert "synthetic-detect + synthetic-pose, 1 CPU threads" in summary
+    assert "synthetic-detect + synthetic-pose, 1 CPU thread" in summary
     assert "median ms per frame: read " in summary
     for stage in ("detect", "pose", "draw and write"):
         assert f", {stage} " in summary
@@ -487,7 +487,7 @@ def test_invalid_box_file_is_rejected(
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        ([], 2, "no input; expected images, videos or folders"),
+        ([], 2, "missing SOURCE ..."),
         (
             ["a.png", "--model", "mnv9"],
             2,

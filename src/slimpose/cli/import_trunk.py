@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.network.encoder import Encoder
 from slimpose.network.family import family_spec
-from slimpose.network.trunk import import_trunk as load_trunk
-from slimpose.network.weights import save_checkpoint
 
 
 def import_trunk(
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+    file: Path,
     /,
     out: Path,
     net: str = "mnv2",
@@ -31,6 +25,10 @@ def import_trunk(
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
     check_output_paths({"--out": out}, {}, [file])
+    from slimpose.network.encoder import Encoder
+    from slimpose.network.trunk import import_trunk as load_trunk
+    from slimpose.network.weights import save_checkpoint
+
     spec = family_spec(net)
     encoder = Encoder(spec)
     load_trunk(file, encoder)

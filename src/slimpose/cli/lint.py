@@ -7,8 +7,6 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from slimpose.runtime.models import shipped
 
 if TYPE_CHECKING:
@@ -18,12 +16,12 @@ TABLE_MODELS = ("b1", "lite1", "mnv2", "dpu", "dpu-b2304")
 
 
 def lint(
-    models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = (),
+    models: Annotated[tuple[str, ...], "MODEL"] = (),
     /,
     target: str | None = None,
     json: bool = False,
-    listed: Annotated[bool, tyro.conf.arg(name="list")] = False,
-    every_layer: Annotated[bool, tyro.conf.arg(name="all")] = False,
+    listed: Annotated[bool, "--list"] = False,
+    every_layer: Annotated[bool, "--all"] = False,
     batch: int | None = None,
     shape: tuple[str, ...] = (),
     allow: tuple[str, ...] = (),

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from rich.live import Live
 
 from slimpose.cli.console import plain_console
@@ -32,12 +31,12 @@ _LOG_LINE_S = 60.0
 
 
 def live(
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
+    sources: Annotated[tuple[str, ...], "SOURCE"],
     /,
     *,
-    models: Annotated[ModelOptions, tyro.conf.arg(name="")],
-    tracking: Annotated[TrackingOptions, tyro.conf.arg(name="")],
-    outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
+    models: ModelOptions,
+    tracking: TrackingOptions,
+    outputs: OutputOptions,
     out: Path | None = None,
     mosaic: Path | None = None,
     joint_threshold: float = DRAWN_JOINT_SCORE,

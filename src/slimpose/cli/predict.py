@@ -14,13 +14,13 @@ from time import perf_counter
 from typing import Annotated
 
 import cv2
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores, Size
 from slimpose.cli.console import plain_console
+from slimpose.cli.counted import counted
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
 from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
@@ -46,12 +46,12 @@ from slimpose.runtime.timing import StageTimes
 
 
 def predict(
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
+    sources: Annotated[tuple[str, ...], "SOURCE"],
     /,
     *,
-    models: Annotated[ModelOptions, tyro.conf.arg(name="")],
-    tracking: Annotated[TrackingOptions, tyro.conf.arg(name="")],
-    outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
+    models: ModelOptions,
+    tracking: TrackingOptions,
+    outputs: OutputOptions,
     out: Path = Path("out"),
     draw: bool = True,
     joint_threshold: float = DRAWN_JOINT_SCORE,
@@ -80,10 +80,6 @@ def predict(
             of results. People are not tracked then; inputs that it does not mention have no people.
         profile: Print the time of every stage at the end.
     """
-    if not sources:
-        raise ValueError(
-            "no input; expected images, videos or folders: slimpose predict street.jpg"
-        )
     drawing = PoseDrawing(joint_threshold, is_used=draw)
     silence_opencv_logs()  # a broken file gets our one line, not ten of the decoder
     if boxes is not None and models.detector != DEFAULT_DETECTOR:
@@ -392,18 +388,16 @@ def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: 
     """Print what was processed, by which models, and how fast."""
     counts = run.counts
     kinds = ((counts.images, "image"), (counts.videos, "video"))
-    inputs = " and ".join(
-        f"{number} {kind}{'s' * (number != 1)}" for number, kind in kinds if number
-    )
-    inputs += f" ({counts.frames} frames)" if counts.videos else ""
-    one, many = ("pose", "poses") if counts.videos else ("person", "people")
-    people = f"{counts.poses} {one if counts.poses == 1 else many}"
+    inputs = " and ".join(counted(number, kind) for number, kind in kinds if number)
+    inputs += f" ({counted(counts.frames, 'frame')})" if counts.videos else ""
+    people = counted(counts.poses, "pose" if counts.videos else "person")
     session, detector = pipeline.estimator.session, pipeline.detector
     models = f"{detector.session.info.name if detector else 'given boxes'} + {session.info.name}"
-    cpu = f"{threads or f'automatic (of {os.cpu_count()})'} CPU threads"
+    automatic = f"automatic (of {os.cpu_count()}) CPU threads"
+    cpu = counted(threads, "CPU thread") if threads else automatic
     backend = f", {session.backend} {session.precision}" if isinstance(session, Session) else ""
     console.print(f"{inputs}, {people}; {models}, {cpu}{backend}")
     if counts.frames:
         console.print(f"median ms per frame: {run.stages.medians()}")
     if counts.detections:
-        console.print(f"the detector ran on {counts.detections} frames of videos")
+        console.print(f"the detector ran on {counted(counts.detections, 'frame')} of videos")

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.progress import Progress
 
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
-from slimpose.network import pruning
-from slimpose.network.cost import cost_of_spec
-from slimpose.network.pose_net import PoseNet
-from slimpose.network.weights import load_network, save_checkpoint
 
 _BATCH = 16
 
 
 def prune(
-    weights: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")],
+    weights: Path,
     /,
     gmac: float,
-    images: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    images: Path,
     out: Path,
     annotations: Path | None = None,
     people: int = 256,
@@ -45,6 +39,11 @@ def prune(
     if people < 1:
         raise ValueError(f"--people is {people}; expected 1 or more, such as 256")
     check_output_paths({"--out": out}, {}, [weights, annotations])
+    from slimpose.network import pruning
+    from slimpose.network.cost import cost_of_spec
+    from slimpose.network.pose_net import PoseNet
+    from slimpose.network.weights import load_network, save_checkpoint
+
     loaded = load_network(weights)
     net = loaded.net
     if not isinstance(net, PoseNet):
