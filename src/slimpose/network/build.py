@@ -13,11 +13,15 @@ from slimpose.network.baselines.net import ARCHITECTURES, BaselineNet, BaselineS
 from slimpose.network.baselines.simple_baseline import simple_baseline
 from slimpose.network.detector_net import DetectorNet
 from slimpose.network.family import FAMILY
+from slimpose.network.high_resolution import HR, HighResolutionNet, HighResolutionSpec
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.spec import NetSpec
 
-Spec = NetSpec | BaselineSpec
-Net = PoseNet | DetectorNet | BaselineNet
+Spec = NetSpec | HighResolutionSpec | BaselineSpec
+Net = PoseNet | HighResolutionNet | DetectorNet | BaselineNet
+
+_TUPLES = ("deconv_widths", "inner_widths", "widths", "modules")
+"""Fields of specs that JSON stores as lists."""
 
 BASELINES: dict[str, Spec] = {
     **{f"simplebaseline-r{depth}": simple_baseline(depth) for depth in (50, 101, 152)},
@@ -38,7 +42,7 @@ def spec_named(name: str, *, size: Size | None = None) -> Spec:
     >>> spec_named("mnv2", size=Size(128, 96)).heatmap_size
     Size(height=32, width=24)
     """
-    known = {**FAMILY, **BASELINES}
+    known: dict[str, Spec] = {**FAMILY, "hr": HR, **BASELINES}
     if name not in known:
         raise ValueError(f"no network is named {name!r}; expected one of {', '.join(known)}")
     return known[name].at(size) if size else known[name]
@@ -55,8 +59,9 @@ def spec_from_json(text: str) -> Spec:
         fields["size"] = Size(*fields["size"])
         if "baseline" in fields:
             return BaselineSpec(**fields)
-        fields["deconv_widths"] = tuple(fields["deconv_widths"])
-        fields["inner_widths"] = tuple(fields.get("inner_widths", ()))
+        fields |= {name: tuple(fields[name]) for name in _TUPLES if name in fields}
+        if "architecture" in fields:
+            return HighResolutionSpec(**fields)
         return NetSpec(**fields)
     except (TypeError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"metadata does not describe a slimpose network: {error}") from error
@@ -70,6 +75,8 @@ def build(spec: Spec, *, alignment: CellAlignment = "centers") -> Net:
     """
     if isinstance(spec, BaselineSpec):
         return BaselineNet(spec, alignment)
+    if isinstance(spec, HighResolutionSpec):
+        return HighResolutionNet(spec, alignment)
     return PoseNet(spec, alignment) if spec.joints else DetectorNet(spec)
 
 

@@ -1,0 +1,327 @@
+"""Read PP-TinyPose's published ONNX graph into the high-resolution network, exactly.
+
+The graph is followed from its input as the network's forward pass goes. Where several convolutions
+of the same shape read the same map, the right one is the one whose output reaches the expected
+addition. The graph's shuffles, splits and concatenations become an order of channels, its doubled
+sums a power of two in the weights, so the function stays equal but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slimpose.network.high_resolution import (
+    Exchange,
+    GatedUnit,
+    HighResolutionNet,
+    HighResolutionSpec,
+)
+
+TINYPOSE = HighResolutionSpec(inner_widths=(20, 40, 80, 160))
+"""PP-TinyPose's network: a unit works on half of its branch's channels."""
+_SHUFFLE = ("Reshape", "Transpose", "Reshape")
+
+
+@dataclass(frozen=True, slots=True)
+class _Map:
+    """A tensor of the graph in this network: its channel k is ours ``order[k]``, times ``scale``."""
+
+    tensor: str
+    order: Tensor
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """Weights and bias of a convolution of the graph."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class _Graph:
+    """An ONNX graph's nodes by the tensors that they read."""
+
+    def __init__(self, path: Path) -> None:
+        import onnx
+        from onnx import numpy_helper
+
+        try:
+            graph = onnx.load(str(path)).graph
+        except Exception as error:
+            raise ValueError(f"{path} is not an ONNX file: {str(error).splitlines()[0]}") from error
+        self.path = path
+        self.inputs = [value.name for value in graph.input]
+        self.outputs = [value.name for value in graph.output]
+        self.constants: dict[str, np.ndarray] = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
+        }
+        self._readers: dict[str, list[Any]] = {}
+        for node in graph.node:
+            for tensor in node.input:
+                self._readers.setdefault(tensor, []).append(node)
+
+    def readers(self, tensor: str, operator: str) -> list[Any]:
+        """Return the nodes of an operator that read a tensor."""
+        return [node for node in self._readers.get(tensor, []) if node.op_type == operator]
+
+    def after(self, tensor: str, operator: str, *others: str) -> str:
+        """Return the output of the only operator that reads a tensor, and these others, in order.
+
+        Raises:
+            ValueError: If there is no such node or several.
+        """
+        expected = [tensor, *others]
+        nodes = {
+            node.output[0]: node
+            for node in self.readers(tensor, operator)
+            if not others or sorted(node.input) == sorted(expected)
+        }
+        if len(nodes) != 1:
+            raise ValueError(
+                f"{self.path} is not PP-TinyPose's graph: {len(nodes)} {operator} nodes read "
+                f"{' and '.join(expected)}; expected 1"
+            )
+        return next(iter(nodes))
+
+    def convolutions(self, tensor: str, like: nn.Conv2d, shape: Sequence[int]) -> Iterator[Any]:
+        """Yield weights and output of the convolutions of a tensor with that shape and stride."""
+        for node in self.readers(tensor, "Conv"):
+            weight = self.constants.get(node.input[1])
+            attributes = {attribute.name: attribute for attribute in node.attribute}
+            if weight is None or weight.shape != tuple(shape):
+                continue
+            if tuple(attributes["strides"].ints) != like.stride:
+                continue
+            for added in self.readers(node.output[0], "Add"):
+                bias = self.constants.get(added.input[1])
+                if bias is not None:
+                    yield (
+                        _Weights(
+                            torch.from_numpy(weight.astype(np.float32)),
+                            torch.from_numpy(bias.astype(np.float32).reshape(-1)),
+                        ),
+                        added.output[0],
+                    )
+
+
+def import_tinypose(path: Path, net: HighResolutionNet) -> None:
+    """Load PP-TinyPose's weights from its ONNX graph into a network of ``TINYPOSE``'s widths.
+
+    The network must have been built with the alignment ``multiples``, which is the graph's.
+
+    Raises:
+        ValueError: If the file is not that graph; with the first place that differs.
+    """
+    with torch.no_grad():
+        _Import(_Graph(path)).network(net)
+
+
+class _Import:
+    """Copies a graph's weights part by part; each method returns the maps after its part."""
+
+    def __init__(self, graph: _Graph) -> None:
+        self._graph = graph
+
+    def network(self, net: HighResolutionNet) -> None:
+        graph = self._graph
+        stem = self._stem(net, graph.inputs[0])
+        maps = [self._sequence(net.starts[0], stem), self._sequence(net.starts[1], stem)]
+        for number, stage in enumerate(net.stages):
+            if number:
+                maps.append(self._sequence(net.starts[number + 1], maps[-1]))
+            for exchange in stage:  # pyright: ignore[reportGeneralTypeIssues]
+                maps = self._exchange(exchange, maps)
+        merged = maps[-1]
+        for layers, finer in zip(list(net.head)[:-1], maps[-2::-1], strict=True):
+            enlarged = self._sequence(layers, merged, into=finer)
+            resized = graph.after(enlarged.tensor, "Resize")
+            added = graph.after(resized, "Add", finer.tensor)
+            merged = _Map(added, finer.order, finer.scale)
+        merged = self._sequence(net.head[-1], merged)
+        last = self._sequence(nn.Sequential(net.to_heatmaps), merged)
+        if last.tensor not in graph.outputs:
+            raise ValueError(
+                f"{graph.path} goes on after {last.tensor}; expected heatmaps as its output"
+            )
+
+    def _stem(self, net: HighResolutionNet, tensor: str) -> _Map:
+        stem, graph = net.stem, self._graph
+        first = self._sequence(
+            nn.Sequential(stem.first, nn.ReLU()), _Map(tensor, torch.arange(3))
+        )
+        left, right = self._halves(first)
+        half = stem.first.out_channels // 2
+        right = _Map(right.tensor, right.order - half)  # the network's right path counts from 0
+        left, right = self._sequence(stem.left, left), self._sequence(stem.right, right)
+        order = torch.stack([left.order, right.order + half], dim=1).flatten()
+        return _Map(self._shuffled(left.tensor, right.tensor), order)
+
+    def _halves(self, source: _Map) -> tuple[_Map, _Map]:
+        (split,) = self._graph.readers(source.tensor, "Split")
+        half = len(source.order) // 2
+        return (
+            _Map(split.output[0], source.order[:half], source.scale),
+            _Map(split.output[1], source.order[half:], source.scale),
+        )
+
+    def _shuffled(self, left: str, right: str) -> str:
+        tensor = self._graph.after(left, "Concat", right)
+        for operator in _SHUFFLE:
+            tensor = self._graph.after(tensor, operator)
+        return tensor
+
+    def _unit(self, unit: GatedUnit, source: _Map) -> _Map:
+        passed, changed = self._halves(source)
+        half = len(passed.order)
+        template = nn.Sequential(
+            nn.Conv2d(half, half, 1),
+            nn.ReLU(),
+            nn.Conv2d(half, half, 3, padding=1, groups=half),
+            nn.Conv2d(half, half, 1),
+            nn.ReLU(),
+        )
+        plain = _Map(changed.tensor, torch.arange(half))
+        result = self._sequence(template, plain)
+        expand, depthwise, mix = (layer for layer in template if isinstance(layer, nn.Conv2d))
+        unit.expand.weight.zero_()
+        unit.expand.weight[:, changed.order] = expand.weight * source.scale
+        unit.expand.bias.copy_(expand.bias)  # pyright: ignore[reportOptionalMemberAccess, reportArgumentType]
+        unit.depthwise.load_state_dict(depthwise.state_dict())
+        for parameter in (*unit.mix.parameters(), unit.gate.weight):
+            parameter.zero_()
+        unit.mix.weight[changed.order] = mix.weight / source.scale
+        unit.mix.bias[changed.order] = mix.bias / source.scale  # pyright: ignore[reportOptionalSubscript, reportOptionalOperand]
+        unit.gate.weight[passed.order] = 1.0
+        order = torch.stack([passed.order, changed.order], dim=1).flatten()
+        return _Map(self._shuffled(passed.tensor, result.tensor), order, source.scale)
+
+    def _exchange(self, exchange: Exchange, maps: list[_Map]) -> list[_Map]:
+        graph = self._graph
+        for index, branch in enumerate(exchange.branches):
+            for unit in branch:  # pyright: ignore[reportGeneralTypeIssues]
+                maps[index] = self._unit(unit, maps[index])
+        # The graph doubles what branch 0 adds: stored are sums of half the value.
+        doubled = _Map(
+            graph.after(maps[0].tensor, "Add", maps[0].tensor), maps[0].order, 2 * maps[0].scale
+        )
+        sums = [self._row(exchange.rows[0], doubled, maps)]
+        for target in range(1, len(maps)):
+            row = exchange.rows[target]
+            reduced = self._sequence(
+                row["0"],  # pyright: ignore[reportIndexIssue]
+                sums[0],
+                into=maps[target],
+                factor=2.0,
+                accepts=lambda tensor: any(
+                    list(node.input) == [tensor, tensor] for node in graph.readers(tensor, "Add")
+                ),
+            )
+            twice = graph.after(reduced.tensor, "Add", reduced.tensor)
+            start = _Map(twice, maps[target].order, maps[target].scale)
+            sums.append(self._row(row, start, maps))
+        return [_Map(graph.after(s.tensor, "Relu"), s.order, s.scale) for s in sums]
+
+    def _row(self, row: nn.Module, total: _Map, maps: list[_Map]) -> _Map:
+        """Add all branches but the finest to a sum, in the graph's order."""
+        graph = self._graph
+        for source, features in enumerate(maps[1:], start=1):
+            layers = dict(row.named_children()).get(str(source))
+            added = features.tensor
+            if layers is not None:
+                is_coarser = isinstance(layers, nn.Conv2d)
+                reached = total.tensor
+
+                def accepts(
+                    tensor: str, reached: str = reached, is_coarser: bool = is_coarser
+                ) -> bool:
+                    outputs = [tensor]
+                    if is_coarser:
+                        outputs = [n.output[0] for n in graph.readers(tensor, "Resize")]
+                    return any(
+                        reached in node.input
+                        for output in outputs
+                        for node in graph.readers(output, "Add")
+                    )
+
+                chain = nn.Sequential(layers) if is_coarser else layers
+                added = self._sequence(chain, features, into=total, accepts=accepts).tensor
+                added = graph.after(added, "Resize") if is_coarser else added
+            total = _Map(graph.after(total.tensor, "Add", added), total.order, total.scale)
+        return total
+
+    def _sequence(
+        self,
+        layers: nn.Module,
+        source: _Map,
+        *,
+        into: _Map | None = None,
+        factor: float = 1.0,
+        accepts: Callable[[str], bool] = lambda tensor: True,
+    ) -> _Map:
+        """Copy a sequence of convolutions and ReLUs that reads a map; return the map after it.
+
+        The result has the channel order and scale of ``into``, by default the graph's own, and
+        ``factor`` times the graph's value. Of several paths of these shapes, the one whose end is
+        accepted is taken.
+        """
+        chain = [
+            layer for layer in layers.modules() if isinstance(layer, (nn.Conv2d, nn.ReLU))
+        ]
+        paths = [path for path in self._paths(chain, source.tensor) if accepts(path[1])]
+        if len(paths) != 1:
+            shapes = [tuple(c.weight.shape) for c in chain if isinstance(c, nn.Conv2d)]
+            raise ValueError(
+                f"{self._graph.path} is not PP-TinyPose's graph: {len(paths)} paths of convolutions"
+                f" {shapes} after {source.tensor}; expected 1"
+            )
+        weights, end = paths[0]
+        convolutions = [layer for layer in chain if isinstance(layer, nn.Conv2d)]
+        for number, (layer, graph_weights) in enumerate(zip(convolutions, weights, strict=True)):
+            is_last = number == len(convolutions) - 1
+            source = _copy(layer, graph_weights, source, into if is_last else None)
+            if is_last and factor != 1.0:
+                layer.weight.mul_(factor)
+                layer.bias.mul_(factor)  # pyright: ignore[reportOptionalMemberAccess]
+        return _Map(end, source.order, source.scale)
+
+    def _paths(
+        self, chain: Sequence[nn.Module], tensor: str
+    ) -> Iterator[tuple[list[_Weights], str]]:
+        """Yield the weights and the end of each path through the graph that fits the layers."""
+        if not chain:
+            yield [], tensor
+        elif isinstance(chain[0], nn.Conv2d):
+            layer = chain[0]
+            for weights, output in self._graph.convolutions(tensor, layer, layer.weight.shape):
+                for rest, end in self._paths(chain[1:], output):
+                    yield [weights, *rest], end
+        else:
+            for node in self._graph.readers(tensor, "Relu"):
+                yield from self._paths(chain[1:], node.output[0])
+
+
+def _copy(layer: nn.Conv2d, weights: _Weights, source: _Map, into: _Map | None) -> _Map:
+    """Copy a convolution's weights for the stored order and scale of its input and output."""
+    weight, bias = weights.weight, weights.bias
+    if layer.groups > 1:
+        target = source
+        stored = torch.empty_like(weight)
+        stored[source.order] = weight
+    else:
+        target = into or _Map(source.tensor, torch.arange(len(weight)))
+        stored = torch.empty_like(weight)
+        rows = torch.empty_like(weight)
+        rows[target.order] = weight * (source.scale / target.scale)
+        stored[:, source.order] = rows
+    layer.weight.copy_(stored)
+    assert layer.bias is not None
+    layer.bias[target.order] = bias / target.scale
+    return target
