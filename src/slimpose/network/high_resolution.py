@@ -10,6 +10,7 @@ Source:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ class GatedUnit(nn.Module):
         nn.init.ones_(self.gate.weight)
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Return maps (n, width, h, w) for such maps."""
         hidden = self.depthwise(torch.relu(self.expand(maps)))
         return torch.relu(self.mix(hidden) + self.gate(maps))
 
@@ -148,6 +150,7 @@ class Stem(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return maps (n, width, H/4, W/4) of normalized images (n, 3, H, W)."""
         left, right = torch.relu(self.first(images)).chunk(2, dim=1)
         return torch.cat([self.left(left), self.right(right)], dim=1)
 
@@ -179,6 +182,7 @@ class Exchange(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return the branches' new maps, finest first."""
         maps = [branch(features) for branch, features in zip(self.branches, maps, strict=True)]
         sums: list[Tensor] = []
         for target, row in enumerate(self.rows):
@@ -220,7 +224,7 @@ class HighResolutionNet(nn.Module):
                 separable(spec.stem_width, widths[1], stride=2),
                 *(
                     separable(finer, coarser, stride=2)
-                    for finer, coarser in zip(widths[1:-1], widths[2:], strict=True)
+                    for finer, coarser in itertools.pairwise(widths[1:])
                 ),
             ]
         )

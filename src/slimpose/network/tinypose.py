@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from slimpose.geometry import CellAlignment
 from slimpose.network.high_resolution import (
     Exchange,
     GatedUnit,
@@ -26,12 +27,14 @@ from slimpose.network.high_resolution import (
 
 TINYPOSE = HighResolutionSpec(inner_widths=(20, 40, 80, 160))
 """PP-TinyPose's network: a unit works on half of its branch's channels."""
+ALIGNMENT: CellAlignment = "multiples"
+"""Of PP-TinyPose's heatmaps; a network to import into is built with it."""
 _SHUFFLE = ("Reshape", "Transpose", "Reshape")
 
 
 @dataclass(frozen=True, slots=True)
 class _Map:
-    """A tensor of the graph in this network: its channel k is ours ``order[k]``, times ``scale``."""
+    """A tensor of the graph; its channel k is this network's ``order[k]`` times ``scale``."""
 
     tensor: str
     order: Tensor
@@ -115,7 +118,7 @@ class _Graph:
 def import_tinypose(path: Path, net: HighResolutionNet) -> None:
     """Load PP-TinyPose's weights from its ONNX graph into a network of ``TINYPOSE``'s widths.
 
-    The network must have been built with the alignment ``multiples``, which is the graph's.
+    The network must have been built with ``ALIGNMENT``.
 
     Raises:
         ValueError: If the file is not that graph; with the first place that differs.
@@ -153,10 +156,8 @@ class _Import:
             )
 
     def _stem(self, net: HighResolutionNet, tensor: str) -> _Map:
-        stem, graph = net.stem, self._graph
-        first = self._sequence(
-            nn.Sequential(stem.first, nn.ReLU()), _Map(tensor, torch.arange(3))
-        )
+        stem = net.stem
+        first = self._sequence(nn.Sequential(stem.first, nn.ReLU()), _Map(tensor, torch.arange(3)))
         left, right = self._halves(first)
         half = stem.first.out_channels // 2
         right = _Map(right.tensor, right.order - half)  # the network's right path counts from 0
@@ -272,9 +273,7 @@ class _Import:
         ``factor`` times the graph's value. Of several paths of these shapes, the one whose end is
         accepted is taken.
         """
-        chain = [
-            layer for layer in layers.modules() if isinstance(layer, (nn.Conv2d, nn.ReLU))
-        ]
+        chain = [layer for layer in layers.modules() if isinstance(layer, (nn.Conv2d, nn.ReLU))]
         paths = [path for path in self._paths(chain, source.tensor) if accepts(path[1])]
         if len(paths) != 1:
             shapes = [tuple(c.weight.shape) for c in chain if isinstance(c, nn.Conv2d)]

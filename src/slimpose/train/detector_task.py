@@ -86,7 +86,7 @@ class DetectorTask:
         net = recipe.net
         if not isinstance(net, NetSpec):
             raise ValueError(
-                f"recipe {recipe.name} trains {net.baseline}, which is not a person detector"
+                f"recipe {recipe.name} trains {recipe.name}'s network, which is not a person detector"
             )
         if not any(data.val.people_by_image().values()):
             raise ValueError(

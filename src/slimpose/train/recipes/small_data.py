@@ -54,7 +54,7 @@ def mnv2() -> Recipe:
 
 
 def hr() -> Recipe:
-    r"""High-resolution pose network, from PP-TinyPose's weights with a fifth of its channels pruned.
+    r"""High-resolution pose network, from PP-TinyPose with a fifth of its inner channels pruned.
 
     slimpose import-trunk tinypose-256x192.onnx --net hr --out whole.safetensors
     slimpose prune whole.safetensors --inner-widths 16,32,64,128 --images DIR \
