@@ -12,8 +12,8 @@ from slimpose.cli.output_paths import check_output_paths
 from slimpose.network.encoder import Encoder
 from slimpose.network.family import family_spec
 from slimpose.network.high_resolution import HighResolutionNet
-from slimpose.network.tinypose import ALIGNMENT, TINYPOSE, import_tinypose
-from slimpose.network.trunk import import_trunk as load_trunk
+from slimpose.network.published.movenet import import_trunk as load_trunk
+from slimpose.network.published.tinypose import ALIGNMENT, TINYPOSE, import_tinypose
 from slimpose.network.weights import save_checkpoint
 from slimpose.skeleton import COCO17
 

@@ -85,9 +85,7 @@ class DetectorTask:
             raise ValueError(f"unlabeled images ({unlabeled}) need a teacher")
         net = recipe.net
         if not isinstance(net, NetSpec):
-            raise ValueError(
-                f"recipe {recipe.name} trains {recipe.name}'s network, which is not a person detector"
-            )
+            raise ValueError(f"the network of recipe {recipe.name} is not a person detector")
         if not any(data.val.people_by_image().values()):
             raise ValueError(
                 f"{data.val.path}: no person has a box; expected people to measure AP on"

@@ -8,12 +8,10 @@ sums a power of two in the weights, so the function stays equal but for rounding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +22,7 @@ from slimpose.network.high_resolution import (
     HighResolutionNet,
     HighResolutionSpec,
 )
+from slimpose.network.published.graph import PublishedGraph, Weights
 
 TINYPOSE = HighResolutionSpec(inner_widths=(20, 40, 80, 160))
 """PP-TinyPose's network: a unit works on half of its branch's channels."""
@@ -41,80 +40,6 @@ class _Map:
     scale: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Weights:
-    """Weights and bias of a convolution of the graph."""
-
-    weight: Tensor
-    bias: Tensor
-
-
-class _Graph:
-    """An ONNX graph's nodes by the tensors that they read."""
-
-    def __init__(self, path: Path) -> None:
-        import onnx
-        from onnx import numpy_helper
-
-        try:
-            graph = onnx.load(str(path)).graph
-        except Exception as error:
-            raise ValueError(f"{path} is not an ONNX file: {str(error).splitlines()[0]}") from error
-        self.path = path
-        self.inputs = [value.name for value in graph.input]
-        self.outputs = [value.name for value in graph.output]
-        self.constants: dict[str, np.ndarray] = {
-            tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
-        }
-        self._readers: dict[str, list[Any]] = {}
-        for node in graph.node:
-            for tensor in node.input:
-                self._readers.setdefault(tensor, []).append(node)
-
-    def readers(self, tensor: str, operator: str) -> list[Any]:
-        """Return the nodes of an operator that read a tensor."""
-        return [node for node in self._readers.get(tensor, []) if node.op_type == operator]
-
-    def after(self, tensor: str, operator: str, *others: str) -> str:
-        """Return the output of the only operator that reads a tensor, and these others, in order.
-
-        Raises:
-            ValueError: If there is no such node or several.
-        """
-        expected = [tensor, *others]
-        nodes = {
-            node.output[0]: node
-            for node in self.readers(tensor, operator)
-            if not others or sorted(node.input) == sorted(expected)
-        }
-        if len(nodes) != 1:
-            raise ValueError(
-                f"{self.path} is not PP-TinyPose's graph: {len(nodes)} {operator} nodes read "
-                f"{' and '.join(expected)}; expected 1"
-            )
-        return next(iter(nodes))
-
-    def convolutions(self, tensor: str, like: nn.Conv2d, shape: Sequence[int]) -> Iterator[Any]:
-        """Yield weights and output of the convolutions of a tensor with that shape and stride."""
-        for node in self.readers(tensor, "Conv"):
-            weight = self.constants.get(node.input[1])
-            attributes = {attribute.name: attribute for attribute in node.attribute}
-            if weight is None or weight.shape != tuple(shape):
-                continue
-            if tuple(attributes["strides"].ints) != like.stride:
-                continue
-            for added in self.readers(node.output[0], "Add"):
-                bias = self.constants.get(added.input[1])
-                if bias is not None:
-                    yield (
-                        _Weights(
-                            torch.from_numpy(weight.astype(np.float32)),
-                            torch.from_numpy(bias.astype(np.float32).reshape(-1)),
-                        ),
-                        added.output[0],
-                    )
-
-
 def import_tinypose(path: Path, net: HighResolutionNet) -> None:
     """Load PP-TinyPose's weights from its ONNX graph into a network of ``TINYPOSE``'s widths.
 
@@ -124,13 +49,13 @@ def import_tinypose(path: Path, net: HighResolutionNet) -> None:
         ValueError: If the file is not that graph; with the first place that differs.
     """
     with torch.no_grad():
-        _Import(_Graph(path)).network(net)
+        _Import(PublishedGraph(path, "PP-TinyPose")).network(net)
 
 
 class _Import:
     """Copies a graph's weights part by part; each method returns the maps after its part."""
 
-    def __init__(self, graph: _Graph) -> None:
+    def __init__(self, graph: PublishedGraph) -> None:
         self._graph = graph
 
     def network(self, net: HighResolutionNet) -> None:
@@ -274,14 +199,7 @@ class _Import:
         accepted is taken.
         """
         chain = [layer for layer in layers.modules() if isinstance(layer, (nn.Conv2d, nn.ReLU))]
-        paths = [path for path in self._paths(chain, source.tensor) if accepts(path[1])]
-        if len(paths) != 1:
-            shapes = [tuple(c.weight.shape) for c in chain if isinstance(c, nn.Conv2d)]
-            raise ValueError(
-                f"{self._graph.path} is not PP-TinyPose's graph: {len(paths)} paths of convolutions"
-                f" {shapes} after {source.tensor}; expected 1"
-            )
-        weights, end = paths[0]
+        weights, end = self._graph.path_after(chain, source.tensor, accepts)
         convolutions = [layer for layer in chain if isinstance(layer, nn.Conv2d)]
         for number, (layer, graph_weights) in enumerate(zip(convolutions, weights, strict=True)):
             is_last = number == len(convolutions) - 1
@@ -291,23 +209,8 @@ class _Import:
                 layer.bias.mul_(factor)  # pyright: ignore[reportOptionalMemberAccess]
         return _Map(end, source.order, source.scale)
 
-    def _paths(
-        self, chain: Sequence[nn.Module], tensor: str
-    ) -> Iterator[tuple[list[_Weights], str]]:
-        """Yield the weights and the end of each path through the graph that fits the layers."""
-        if not chain:
-            yield [], tensor
-        elif isinstance(chain[0], nn.Conv2d):
-            layer = chain[0]
-            for weights, output in self._graph.convolutions(tensor, layer, layer.weight.shape):
-                for rest, end in self._paths(chain[1:], output):
-                    yield [weights, *rest], end
-        else:
-            for node in self._graph.readers(tensor, "Relu"):
-                yield from self._paths(chain[1:], node.output[0])
 
-
-def _copy(layer: nn.Conv2d, weights: _Weights, source: _Map, into: _Map | None) -> _Map:
+def _copy(layer: nn.Conv2d, weights: Weights, source: _Map, into: _Map | None) -> _Map:
     """Copy a convolution's weights for the stored order and scale of its input and output."""
     weight, bias = weights.weight, weights.bias
     if layer.groups > 1:
