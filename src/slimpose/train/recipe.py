@@ -80,6 +80,8 @@ class Recipe:
         batch: Samples per step, of all processes together.
         learning_rate: AdamW's peak learning rate.
         encoder_rate: The encoder's learning rate as a share of it.
+        relative_rate: Multiply each tensor's learning rate by the magnitude of its values at the
+            start.
         frozen_stages: How many of the encoder's stages, besides its stem, are not trained: their
             maps are the largest, so a CPU step is half as long again as fast, and an encoder that
             was trained on people needs no new edges.
@@ -123,6 +125,7 @@ class Recipe:
     batch: int = 32
     learning_rate: float = 1e-3
     encoder_rate: float = 1.0
+    relative_rate: bool = False
     frozen_stages: int = 0
     weight_decay: float = 0.01
     warmup_share: float = 0.02

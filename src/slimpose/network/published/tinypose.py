@@ -1,9 +1,7 @@
 """Read PP-TinyPose's published ONNX graph into the high-resolution network, exactly.
 
-The graph is followed from its input as the network's forward pass goes. Where several convolutions
-of the same shape read the same map, the right one is the one whose output reaches the expected
-addition. The graph's shuffles, splits and concatenations become an order of channels, its doubled
-sums a power of two in the weights, so the function stays equal but for rounding.
+The graph's shuffles, splits and concatenations become an order of channels, its doubled sums a
+factor in the weights, so the function stays equal but for rounding.
 """
 
 from __future__ import annotations
@@ -33,11 +31,10 @@ _SHUFFLE = ("Reshape", "Transpose", "Reshape")
 
 @dataclass(frozen=True, slots=True)
 class _Map:
-    """A tensor of the graph; its channel k is this network's ``order[k]`` times ``scale``."""
+    """A tensor of the graph; its channel k is this network's ``order[k]``."""
 
     tensor: str
     order: Tensor
-    scale: float = 1.0
 
 
 def import_tinypose(path: Path, net: HighResolutionNet) -> None:
@@ -72,7 +69,7 @@ class _Import:
             enlarged = self._sequence(layers, merged, into=finer)
             resized = graph.after(enlarged.tensor, "Resize")
             added = graph.after(resized, "Add", finer.tensor)
-            merged = _Map(added, finer.order, finer.scale)
+            merged = _Map(added, finer.order)
         merged = self._sequence(net.head[-1], merged)
         last = self._sequence(nn.Sequential(net.to_heatmaps), merged)
         if last.tensor not in graph.outputs:
@@ -94,8 +91,8 @@ class _Import:
         (split,) = self._graph.readers(source.tensor, "Split")
         half = len(source.order) // 2
         return (
-            _Map(split.output[0], source.order[:half], source.scale),
-            _Map(split.output[1], source.order[half:], source.scale),
+            _Map(split.output[0], source.order[:half]),
+            _Map(split.output[1], source.order[half:]),
         )
 
     def _shuffled(self, left: str, right: str) -> str:
@@ -118,26 +115,28 @@ class _Import:
         result = self._sequence(template, plain)
         expand, depthwise, mix = (layer for layer in template if isinstance(layer, nn.Conv2d))
         unit.expand.weight.zero_()
-        unit.expand.weight[:, changed.order] = expand.weight * source.scale
+        unit.expand.weight[:, changed.order] = expand.weight
         unit.expand.bias.copy_(expand.bias)  # pyright: ignore[reportOptionalMemberAccess, reportArgumentType]
         unit.depthwise.load_state_dict(depthwise.state_dict())
         for parameter in (*unit.mix.parameters(), unit.gate.weight):
             parameter.zero_()
-        unit.mix.weight[changed.order] = mix.weight / source.scale
-        unit.mix.bias[changed.order] = mix.bias / source.scale  # pyright: ignore[reportOptionalSubscript, reportOptionalOperand]
+        unit.mix.weight[changed.order] = mix.weight
+        unit.mix.bias[changed.order] = mix.bias  # pyright: ignore[reportOptionalSubscript, reportOptionalOperand]
         unit.gate.weight[passed.order] = 1.0
         order = torch.stack([passed.order, changed.order], dim=1).flatten()
-        return _Map(self._shuffled(passed.tensor, result.tensor), order, source.scale)
+        return _Map(self._shuffled(passed.tensor, result.tensor), order)
 
     def _exchange(self, exchange: Exchange, maps: list[_Map]) -> list[_Map]:
         graph = self._graph
         for index, branch in enumerate(exchange.branches):
             for unit in branch:  # pyright: ignore[reportGeneralTypeIssues]
                 maps[index] = self._unit(unit, maps[index])
-        # The graph doubles what branch 0 adds: stored are sums of half the value.
-        doubled = _Map(
-            graph.after(maps[0].tensor, "Add", maps[0].tensor), maps[0].order, 2 * maps[0].scale
-        )
+        # The graph doubles what branch 0 adds: here the branch's last unit returns the double.
+        last = list(exchange.branches[0].children())[-1]
+        assert isinstance(last, GatedUnit)
+        for parameter in (*last.mix.parameters(), *last.gate.parameters()):
+            parameter.mul_(2.0)
+        doubled = _Map(graph.after(maps[0].tensor, "Add", maps[0].tensor), maps[0].order)
         sums = [self._row(exchange.rows[0], doubled, maps)]
         for target in range(1, len(maps)):
             row = exchange.rows[target]
@@ -151,9 +150,9 @@ class _Import:
                 ),
             )
             twice = graph.after(reduced.tensor, "Add", reduced.tensor)
-            start = _Map(twice, maps[target].order, maps[target].scale)
+            start = _Map(twice, maps[target].order)
             sums.append(self._row(row, start, maps))
-        return [_Map(graph.after(s.tensor, "Relu"), s.order, s.scale) for s in sums]
+        return [_Map(graph.after(s.tensor, "Relu"), s.order) for s in sums]
 
     def _row(self, row: nn.Module, total: _Map, maps: list[_Map]) -> _Map:
         """Add all branches but the finest to a sum, in the graph's order."""
@@ -180,7 +179,7 @@ class _Import:
                 chain = nn.Sequential(layers) if is_coarser else layers
                 added = self._sequence(chain, features, into=total, accepts=accepts).tensor
                 added = graph.after(added, "Resize") if is_coarser else added
-            total = _Map(graph.after(total.tensor, "Add", added), total.order, total.scale)
+            total = _Map(graph.after(total.tensor, "Add", added), total.order)
         return total
 
     def _sequence(
@@ -194,7 +193,7 @@ class _Import:
     ) -> _Map:
         """Copy a sequence of convolutions and ReLUs that reads a map; return the map after it.
 
-        The result has the channel order and scale of ``into``, by default the graph's own, and
+        The result has the channel order of ``into``, by default the graph's own, and
         ``factor`` times the graph's value. Of several paths of these shapes, the one whose end is
         accepted is taken.
         """
@@ -207,11 +206,11 @@ class _Import:
             if is_last and factor != 1.0:
                 layer.weight.mul_(factor)
                 layer.bias.mul_(factor)  # pyright: ignore[reportOptionalMemberAccess]
-        return _Map(end, source.order, source.scale)
+        return _Map(end, source.order)
 
 
 def _copy(layer: nn.Conv2d, weights: Weights, source: _Map, into: _Map | None) -> _Map:
-    """Copy a convolution's weights for the stored order and scale of its input and output."""
+    """Copy a convolution's weights for the stored order of its input and output."""
     weight, bias = weights.weight, weights.bias
     if layer.groups > 1:
         target = source
@@ -221,9 +220,9 @@ def _copy(layer: nn.Conv2d, weights: Weights, source: _Map, into: _Map | None) -
         target = into or _Map(source.tensor, torch.arange(len(weight)))
         stored = torch.empty_like(weight)
         rows = torch.empty_like(weight)
-        rows[target.order] = weight * (source.scale / target.scale)
+        rows[target.order] = weight
         stored[:, source.order] = rows
     layer.weight.copy_(stored)
     assert layer.bias is not None
-    layer.bias[target.order] = bias / target.scale
+    layer.bias[target.order] = bias
     return target
