@@ -34,8 +34,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return AdamW with the recipe's rates; norms and biases do not decay.
 
     Frozen stages are excluded, and marked as needing no gradient. With ``relative_rate`` a tensor's
-    rate is in proportion to its magnitude at the start, for networks without batch norm, whose layers differ in
-    scale by orders of magnitude.
+    rate is in proportion to its magnitude at the start: the layers of a network without batch norm
+    differ in scale by orders of magnitude.
 
     Source:
         Shazeer and Stern, "Adafactor", ICML 2018, section 8 (relative step sizes).
