@@ -29,7 +29,7 @@ def training_image(
 
 def batches_of(*images: TrainingImage, repeats: float = 1.0, seed: int = 0) -> DetectorBatches:
     order = SampleOrder(np.full(len(images), repeats), seed=seed)
-    return DetectorBatches(images=list(images), order=order, stride=8, seed=seed)
+    return DetectorBatches(images=list(images), order=order, stride=8, fit="letterbox", seed=seed)
 
 
 def test_boxes_are_clipped_to_the_image() -> None:
@@ -65,7 +65,11 @@ def test_mosaic_contains_four_images_with_their_people_in_place() -> None:
     images = [training_image(level, [[10, 10, 50, 50]]) for level in (40, 80, 160, 240)]
     mosaics = dataclasses.replace(NO_AUGMENTATION, mosaic=1.0)
     batches = DetectorBatches(
-        images=images, order=SampleOrder(np.ones(4), seed=1), stride=8, seed=3
+        images=images,
+        order=SampleOrder(np.ones(4), seed=1),
+        stride=8,
+        fit="letterbox",
+        seed=3,
     )
     batch = batches.batch(0, 6, Size(128, 128), mosaics)
     for image, people in zip(batch.images, batch.boxes, strict=True):

@@ -14,13 +14,14 @@ from slimpose.cli.sample_crops import sample_crops
 from slimpose.export import onnx as onnx_export
 from slimpose.export.runtimes import convert as runtimes
 from slimpose.formats.files import read_json
+from slimpose.geometry import CanvasFit
 from slimpose.media.images import image_files, read_image
 from slimpose.network.build import spec_named
 from slimpose.network.weights import LoadedNetwork, load_network, random_network
 from slimpose.runtime.backends.available import FILE_SUFFIXES, NATIVE_FILES, read_metadata
 from slimpose.runtime.backends.ncnn import SUFFIX as NCNN_SUFFIX
 from slimpose.runtime.backends.ncnn import companion_paths as ncnn_files
-from slimpose.runtime.crops import letterbox
+from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.models import resolve, shipped
 from slimpose.runtime.session import read_info
 
@@ -89,7 +90,7 @@ def export(
         )
     else:
         source = load_network(Path(weights)) if is_weights else resolve(weights)
-    task, input_size = _task_and_size(source)
+    task, input_size, fit = _input_of(source)
     if images is None:
         crops = onnx_export.smooth_noise_images(_NOISE_IMAGES, input_size)
     elif task == "pose":
@@ -97,7 +98,7 @@ def export(
         crops, _ = sample_crops(images, annotations, size=input_size, people=people)
     else:
         files = image_files(images)[:_COMPARED_IMAGES]
-        crops = np.stack([letterbox(read_image(file), input_size)[0] for file in files])
+        crops = np.stack([fit_canvas(read_image(file), input_size, fit)[0] for file in files])
     name = name or out.name.removesuffix(NCNN_SUFFIX).removesuffix(out.suffix)
     if is_onnx and isinstance(source, LoadedNetwork):
         drift = onnx_export.export(
@@ -138,11 +139,12 @@ def _read_card(card: Path | None) -> dict[str, Any]:
     return facts
 
 
-def _task_and_size(source: LoadedNetwork | Path) -> tuple[str, Size]:
+def _input_of(source: LoadedNetwork | Path) -> tuple[str, Size, CanvasFit]:
+    """Return the task, the input size, and how an image fills it."""
     if isinstance(source, LoadedNetwork):
-        return source.task, source.spec.size
+        return source.task, source.spec.size, source.spec.fit
     info = read_info(source, read_metadata(source))
-    return info.task, info.size
+    return info.task, info.size, info.fit
 
 
 def _megabytes(out: Path) -> float:

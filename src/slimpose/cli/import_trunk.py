@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from torch import Tensor
 
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.network.encoder import Encoder
 from slimpose.network.family import family_spec
 from slimpose.network.high_resolution import HighResolutionNet
 from slimpose.network.published.movenet import import_trunk as load_trunk
+from slimpose.network.published.picodet import import_picodet
 from slimpose.network.published.tinypose import ALIGNMENT, TINYPOSE, import_tinypose
+from slimpose.network.pyramid_detector import PYRAMID, PyramidDetector
 from slimpose.network.weights import save_checkpoint
 from slimpose.skeleton import COCO17
 
@@ -26,19 +29,23 @@ def import_trunk(
 ) -> int:
     """Convert a published ONNX graph, such as MoveNet or PP-TinyPose, to initial training weights.
 
-    Of MoveNet it is the encoder, of PP-TinyPose the whole network.
+    Of MoveNet it is the encoder, of PP-TinyPose and PicoDet-S the whole network.
 
     Args:
         file: The ONNX graph.
         out: The safetensors file to write, for slimpose train --start.
-        net: mnv2 for the encoder of MoveNet Lightning, mnv2-wide for Thunder's, hr for PP-TinyPose.
+        net: mnv2 for the encoder of MoveNet Lightning, mnv2-wide for Thunder's, hr for PP-TinyPose,
+            pyramid for PicoDet-S with people as its only class.
     """
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
     check_output_paths({"--out": out}, {}, [file])
     origin = f"{file.name} sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
-    if net == "hr":
-        return _import_tinypose(file, out, origin)
+    if net in _WHOLE_NETWORKS:
+        tensors, metadata = _WHOLE_NETWORKS[net](file, origin)
+        save_checkpoint(out, tensors, metadata)
+        print(f"{out}: {len(tensors)} tensors of {net} from {file.name}")
+        return 0
     spec = family_spec(net)
     encoder = Encoder(spec)
     load_trunk(file, encoder)
@@ -48,17 +55,26 @@ def import_trunk(
     return 0
 
 
-def _import_tinypose(file: Path, out: Path, origin: str) -> int:
-    """Write PP-TinyPose as weights of the high-resolution network."""
+def _tinypose(file: Path, origin: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return PP-TinyPose as weights of the high-resolution network, and their metadata."""
     network = HighResolutionNet(TINYPOSE, ALIGNMENT)
     import_tinypose(file, network)
-    metadata = {
+    return network.state_dict(), {
         "task": "pose",
         "net": TINYPOSE.to_json(),
         "alignment": ALIGNMENT,
         "skeleton": COCO17.to_json(),
         "start": f"PP-TinyPose, {origin}",
     }
-    save_checkpoint(out, network.state_dict(), metadata)
-    print(f"{out}: PP-TinyPose as a network of this family, from {file.name}")
-    return 0
+
+
+def _picodet(file: Path, origin: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return PicoDet-S as weights of the pyramid detector, and their metadata."""
+    network = PyramidDetector(PYRAMID)
+    import_picodet(file, network)
+    metadata = {"task": "detect", "net": PYRAMID.to_json(), "start": f"PicoDet-S, {origin}"}
+    return network.state_dict(), metadata
+
+
+_WHOLE_NETWORKS = {"hr": _tinypose, "pyramid": _picodet}
+"""Networks of which not only the trunk is published, by the name that --net takes."""

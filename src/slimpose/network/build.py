@@ -15,12 +15,17 @@ from slimpose.network.detector_net import DetectorNet
 from slimpose.network.family import FAMILY
 from slimpose.network.high_resolution import HR, HighResolutionNet, HighResolutionSpec
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.pyramid_detector import PYRAMID, PyramidDetector, PyramidSpec
 from slimpose.network.spec import NetSpec
 
-Spec = NetSpec | HighResolutionSpec | BaselineSpec
-Net = PoseNet | HighResolutionNet | DetectorNet | BaselineNet
+Spec = NetSpec | HighResolutionSpec | PyramidSpec | BaselineSpec
+Net = PoseNet | HighResolutionNet | DetectorNet | PyramidDetector | BaselineNet
 
-_TUPLES = ("deconv_widths", "inner_widths", "widths", "modules")
+_ARCHITECTURES: dict[str, type[HighResolutionSpec | PyramidSpec]] = {
+    "high-resolution": HighResolutionSpec,
+    "pyramid-detector": PyramidSpec,
+}
+_TUPLES = ("deconv_widths", "inner_widths", "widths", "modules", "depths")
 """Fields of specs that JSON stores as lists."""
 
 BASELINES: dict[str, Spec] = {
@@ -32,6 +37,9 @@ BASELINES: dict[str, Spec] = {
 }
 """The networks that the paper compares itself with, at the input sizes of its tables."""
 
+NETWORKS: dict[str, Spec] = {**FAMILY, "hr": HR, "pyramid": PYRAMID}
+"""The networks that this project trains."""
+
 
 def spec_named(name: str, *, size: Size | None = None) -> Spec:
     """Return the spec of a network of the family or a baseline, at another input size if given.
@@ -42,7 +50,7 @@ def spec_named(name: str, *, size: Size | None = None) -> Spec:
     >>> spec_named("mnv2", size=Size(128, 96)).heatmap_size
     Size(height=32, width=24)
     """
-    known: dict[str, Spec] = {**FAMILY, "hr": HR, **BASELINES}
+    known = {**NETWORKS, **BASELINES}
     if name not in known:
         raise ValueError(f"no network is named {name!r}; expected one of {', '.join(known)}")
     return known[name].at(size) if size else known[name]
@@ -61,7 +69,7 @@ def spec_from_json(text: str) -> Spec:
             return BaselineSpec(**fields)
         fields |= {name: tuple(fields[name]) for name in _TUPLES if name in fields}
         if "architecture" in fields:
-            return HighResolutionSpec(**fields)
+            return _ARCHITECTURES[fields["architecture"]](**fields)
         return NetSpec(**fields)
     except (TypeError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"metadata does not describe a slimpose network: {error}") from error
@@ -77,6 +85,8 @@ def build(spec: Spec, *, alignment: CellAlignment = "centers") -> Net:
         return BaselineNet(spec, alignment)
     if isinstance(spec, HighResolutionSpec):
         return HighResolutionNet(spec, alignment)
+    if isinstance(spec, PyramidSpec):
+        return PyramidDetector(spec)
     return PoseNet(spec, alignment) if spec.joints else DetectorNet(spec)
 
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD, Size
-from slimpose.geometry import CellAlignment
+from slimpose.geometry import CanvasFit, CellAlignment
 from slimpose.network.alignment import align_heatmaps
 from slimpose.tasks import Task
 
@@ -71,6 +71,11 @@ class HighResolutionSpec:
     def task(self) -> Task:
         """The network's task."""
         return "pose"
+
+    @property
+    def fit(self) -> CanvasFit:
+        """How an image fills the input."""
+        return "letterbox"
 
     @property
     def stride(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from slimpose.arrays import Size
+from slimpose.geometry import CanvasFit
 from slimpose.tasks import Task
 
 Skip = Literal["none", "concat", "sum"]
@@ -76,6 +77,11 @@ class NetSpec:
     def task(self) -> Task:
         """The network's task: "pose", or "detect" without joints."""
         return "pose" if self.joints else "detect"
+
+    @property
+    def fit(self) -> CanvasFit:
+        """How an image fills the input."""
+        return "letterbox"
 
     @property
     def stride(self) -> int:

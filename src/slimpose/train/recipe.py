@@ -13,8 +13,9 @@ from typing import Any
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
-from slimpose.network.baselines.net import BaselineSpec
 from slimpose.network.build import Spec, spec_from_json
+from slimpose.network.high_resolution import HighResolutionSpec
+from slimpose.network.spec import NetSpec
 from slimpose.tasks import Task
 
 _DEFAULT_DISTILLATION_WEIGHT = 0.5
@@ -283,7 +284,8 @@ class Recipe:
 
     def with_pruned_net(self, net: Spec) -> Recipe:
         """Return a copy for ``net`` if it is the recipe's with channels pruned; else ``self``."""
-        if isinstance(net, BaselineSpec) or isinstance(self.net, BaselineSpec):
+        pruned_kinds = (NetSpec, HighResolutionSpec)
+        if not isinstance(net, pruned_kinds) or not isinstance(self.net, pruned_kinds):
             return self
         pruned = dataclasses.replace(self.net, inner_widths=net.inner_widths)
         return dataclasses.replace(self, net=pruned) if pruned.at(net.size) == net else self

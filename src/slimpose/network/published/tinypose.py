@@ -116,12 +116,16 @@ class _Import:
         expand, depthwise, mix = (layer for layer in template if isinstance(layer, nn.Conv2d))
         unit.expand.weight.zero_()
         unit.expand.weight[:, changed.order] = expand.weight
-        unit.expand.bias.copy_(expand.bias)  # pyright: ignore[reportOptionalMemberAccess, reportArgumentType]
+        assert expand.bias is not None
+        assert mix.bias is not None
+        assert unit.expand.bias is not None
+        assert unit.mix.bias is not None
+        unit.expand.bias.copy_(expand.bias)
         unit.depthwise.load_state_dict(depthwise.state_dict())
         for parameter in (*unit.mix.parameters(), unit.gate.weight):
             parameter.zero_()
         unit.mix.weight[changed.order] = mix.weight
-        unit.mix.bias[changed.order] = mix.bias  # pyright: ignore[reportOptionalSubscript, reportOptionalOperand]
+        unit.mix.bias[changed.order] = mix.bias
         unit.gate.weight[passed.order] = 1.0
         order = torch.stack([passed.order, changed.order], dim=1).flatten()
         return _Map(self._shuffled(passed.tensor, result.tensor), order)
