@@ -25,8 +25,6 @@ from slimpose.network.cells import Cells, grid_cells
 from slimpose.tasks import Task
 
 STRIDES = (8, 16, 32, 64)
-_HARD_SIGMOID_SLOPE = 0.1666259765625
-"""1/6 in FP16, as the published graph has it."""
 _MIN_COMPLEMENT = 1e-6
 
 
@@ -115,7 +113,7 @@ class SqueezeExcite(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Return the scaled maps (n, width, h, w)."""
         hidden = torch.relu(self.squeeze(maps.mean((2, 3), keepdim=True)))
-        return maps * (self.excite(hidden) * _HARD_SIGMOID_SLOPE + 0.5).clamp(0, 1)
+        return maps * F.hardsigmoid(self.excite(hidden))
 
 
 class Separable(nn.Module):

@@ -83,6 +83,12 @@ class PublishedGraph:
             )
         return outputs.pop()
 
+    def attribute(self, output: str, name: str, default: float) -> float:
+        """Return a number among the attributes of the node with that output."""
+        nodes = [node for nodes in self._readers.values() for node in nodes]
+        attributes = next(node.attribute for node in nodes if output in node.output)
+        return next((entry.f for entry in attributes if entry.name == name), default)
+
     def path_after(
         self,
         layers: Sequence[nn.Module],
@@ -125,10 +131,18 @@ class PublishedGraph:
                 continue
             if tuple(strides) != like.stride:
                 continue
-            for added in self.readers(node.output[0], "Add"):
-                biases = [self._constants[name] for name in added.input if name in self._constants]
-                for bias in biases:
-                    yield Weights(_tensor(weight), _tensor(bias).reshape(-1)), added.output[0]
+            for bias, output in self._biases(node):
+                yield Weights(_tensor(weight), _tensor(bias).reshape(-1)), output
+
+    def _biases(self, node: Any) -> Iterator[tuple[np.ndarray, str]]:
+        """Yield a convolution's bias and biased output; the bias may be an addition of its own."""
+        if len(node.input) > 2:
+            yield self._constants[node.input[2]], node.output[0]
+            return
+        for added in self.readers(node.output[0], "Add"):
+            for name in added.input:
+                if name in self._constants:
+                    yield self._constants[name], added.output[0]
 
     def _without_factor(self, tensor: str) -> str:
         """Return the tensor after multiplications by 1, which some converters leave."""

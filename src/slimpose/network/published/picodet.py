@@ -95,6 +95,8 @@ class _Import:
         squeeze = nn.Sequential(block.excite.squeeze, nn.ReLU(), block.excite.excite)
         hidden = self._sequence(squeeze, graph.after(tensor, "ReduceMean"))
         gate = graph.after(hidden, "HardSigmoid")
+        for parameter in block.excite.excite.parameters():
+            parameter.mul_(6 * graph.attribute(gate, "alpha", 0.2))  # PyTorch's slope is 1/6
         return self._sequence(block.pointwise, graph.after(tensor, "Mul", gate))
 
     def _sequence(
