@@ -109,3 +109,17 @@ def test_unlabeled_images_are_compressed_if_memory_is_short(
         assert [int(image.image().mean()) for image in images] == pytest.approx([0, 50, 100], abs=1)
     with pytest.raises(NotADirectoryError, match="no image folder"):
         load_unlabeled(tmp_path / "none", largest_side=60)
+
+
+def test_stretched_images_fill_the_canvas() -> None:
+    wide = TrainingImage(
+        stored=np.full((64, 128, 3), 200, np.uint8),
+        boxes_image=np.array([[32, 16, 96, 48]], np.float32),
+        is_crowd=np.zeros(1, bool),
+        source="test",
+    )
+    order = SampleOrder(np.ones(1), seed=1)
+    batches = DetectorBatches(images=[wide], order=order, stride=8, fit="stretch", seed=0)
+    batch = batches.batch(0, 1, Size(96, 96), NO_AUGMENTATION)
+    assert (batch.images[0, 1:-1, 1:-1] == 200).all()
+    np.testing.assert_allclose(batch.boxes[0], [[23.875, 24.25, 71.875, 72.25]], atol=1e-3)

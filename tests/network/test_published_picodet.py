@@ -49,9 +49,10 @@ def test_published_boxes_and_scores_are_kept() -> None:
     images = torch.randint(0, 256, (1, 320, 320, 3), dtype=torch.uint8)
     normalized = (images.float().permute(0, 3, 1, 2) - net.mean_pixel) / net.std_pixel
     session = onnxruntime.InferenceSession(str(PUBLISHED), providers=["CPUExecutionProvider"])
-    boxes, scores = session.run(["boxes", "scores"], {"image": normalized.numpy()})
+    outputs = session.run(["boxes", "scores"], {"image": normalized.numpy()})
+    boxes, scores = map(np.asarray, outputs)
     with torch.inference_mode():
         logits, own_boxes = net(images)
     np.testing.assert_allclose(torch.sigmoid(logits).numpy(), scores, atol=1e-4)
     # The graph's boxes count from pixel corners, this project's from pixel centers.
-    np.testing.assert_allclose(own_boxes.numpy(), np.asarray(boxes) - 0.5, atol=0.01)
+    np.testing.assert_allclose(own_boxes.numpy(), boxes - 0.5, atol=0.01)
