@@ -9,6 +9,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from slimpose.poses import Poses
@@ -44,6 +47,29 @@ _LAZY = {
     "load": "slimpose.runtime.pipeline",
 }
 """Imported on first access, so that ``import slimpose`` does not import OpenCV and ONNX Runtime."""
+
+
+def _turn_off_telemetry() -> None:
+    """Keep dependencies from sending and writing what the user did not request.
+
+    ONNX Runtime (1.29 and newer) writes a device id into the cache folder and sends events to its
+    maker. OpenVINO sends an event and writes a client id when it is imported, through
+    ``openvino_telemetry``, which it can do without. ``huggingface_hub`` is imported by timm.
+    """
+    is_off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
+    for name in ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "HF_HUB_DISABLE_TELEMETRY"):
+        os.environ[name] = "1"
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+    version = getattr(sys.modules.get("onnxruntime"), "__version__", "0.0").split(".")
+    if not is_off and (int(version[0]), int(version[1])) >= (1, 29):
+        warnings.warn(
+            "onnxruntime was imported before slimpose and has started its telemetry; "
+            "import slimpose first, or set ORT_DISABLE_TELEMETRY=1",
+            stacklevel=3,
+        )
+
+
+_turn_off_telemetry()
 
 
 def __getattr__(name: str) -> Any:

@@ -26,12 +26,15 @@ _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 _FRACTION_BITS = 4  # OpenCV draws at fixed-point coordinates: sixteenths of a pixel
 _MAX_COORDINATE_PX = 200_000.0
 
+DRAWN_JOINT_SCORE = 0.3
+"""Joints that score less are not drawn by default."""
+
 
 def draw_poses(
     image: Image,
     poses: Poses,
     *,
-    joint_threshold: float = 0.3,
+    joint_threshold: float = DRAWN_JOINT_SCORE,
     boxes: bool = False,
     ids: bool = False,
 ) -> Image:

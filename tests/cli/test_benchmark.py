@@ -18,14 +18,17 @@ from run_main import run_main
 from slimpose.runtime.timing import CallTimes, time_interleaved
 
 
-def test_last_line_has_all_measurements(
+def test_json_has_all_measurements_and_a_console_gets_tables_only(
     pose: Path, detector: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     models = "--model", pose, "--detector", detector, "--peers", write_relu(tmp_path / "raw.onnx")
     options = "--quick", "--people", "1", "2", "--threads", "1", "--backend", "onnxruntime"
-    assert run_main("benchmark", *models, *options) == 0
-    *_, last = capsys.readouterr().out.splitlines()
-    document: dict[str, Any] = json.loads(last)
+    assert run_main("benchmark", *models, *options, "--no-pipeline", "--no-memory") == 0
+    tables = capsys.readouterr().out
+    assert "ms per call" in tables
+    assert "{" not in tables
+    assert run_main("benchmark", *models, *options, "--json") == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
     alone = {(row["name"], row["people"]) for row in document["alone"]}
     pose_name, detector_name = "pose onnxruntime fp32", "detector onnxruntime fp32"
     assert alone == {(pose_name, 1), (pose_name, 2), ("raw", 1), (detector_name, 1)}
@@ -61,8 +64,8 @@ def test_files_of_one_name_are_both_timed_for_the_requested_rounds(
     models = "--model", pose, twin, "--detector", detector
     skipped = "--quick", "--no-pipeline", "--no-memory"
     options = "--rounds", "5", "--people", "1", "--threads", "1", "--backend", "onnxruntime"
-    assert run_main("benchmark", *models, *skipped, *options) == 0
-    document = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert run_main("benchmark", *models, *skipped, *options, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in document["alone"]] == [
         f"{pose} onnxruntime fp32",
         f"{twin} onnxruntime fp32",

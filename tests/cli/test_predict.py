@@ -480,3 +480,15 @@ def test_python_and_command_line_agree(predict: Predict) -> None:
         poses.points_image[0],
         atol=1e-3,
     )
+
+
+def test_joint_threshold_is_checked_and_only_for_drawings(
+    predict: Predict, capsys: Capture
+) -> None:
+    write_dot("a.png")
+    assert predict("a.png", "--no-draw", "--json", "p.json", "--joint-threshold", "0.1") == 2
+    assert "--joint-threshold is about drawings" in capsys.readouterr().err
+    assert predict("a.png", "--joint-threshold", "nan") == 2
+    assert "--joint-threshold is nan; expected a number 0..1" in capsys.readouterr().err
+    assert predict("a.png", "--joint-threshold", "0.1") == 0
+    assert "NOTE" not in capsys.readouterr().out

@@ -19,10 +19,9 @@ from small_nets import SIZE, self_labeled, small_net
 
 def compare(capsys: Any, *arguments: object) -> tuple[str, list[dict[str, Any]]]:
     """Run the command; return its table and its JSON."""
-    assert run_main("compare", *arguments) == 0
-    out = capsys.readouterr().out
-    *table, last = out.strip().splitlines()
-    return "\n".join(table), json.loads(last)["systems"]
+    assert run_main("compare", *arguments, "--json") == 0
+    output = capsys.readouterr()
+    return output.err, json.loads(output.out)["systems"]
 
 
 def test_every_system_of_the_paper_has_a_row(capsys: Any) -> None:
@@ -72,7 +71,7 @@ def test_named_systems_are_measured_and_timed_in_the_given_order(
     assert unknown["ms"]["1"] > known["ms"]["1"] > 0
     assert [system["runs_in"] for system in systems] == ["onnxruntime, fp32"] * 2
     assert "4 people in 4 images" in table
-    assert (tmp_path / "out" / "compare.md").read_text().strip() == table.strip()
+    assert table.strip().endswith((tmp_path / "out" / "compare.md").read_text().strip())
     assert json.loads((tmp_path / "out" / "compare.json").read_text())["systems"] == systems
     assert b"<svg" in (tmp_path / "out" / "compare.svg").read_bytes()
     (kept,) = (tmp_path / "cache" / "slimpose" / "exported").glob("*.onnx")

@@ -119,3 +119,12 @@ def test_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RuntimeError, match=r"cannot write to .*file"):
         PartialFile(tmp_path / "file" / "a.json")
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".json", "a." + "x" * 253, "x" * 255])
+def test_files_of_the_longest_names_have_a_partial_name(tmp_path: Path, name: str) -> None:
+    file = json_file(tmp_path / name)
+    file.append(b"1")
+    assert ".partial" in file.partial.name or "~" in file.partial.name
+    file.finish()
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,11 @@ def test_share_of_peak_uses_the_peak_of_the_same_precision(tmp_path: Path) -> No
     entry = model_entry(path, BackendChoice(), name="int8", threads=1)
     # Two people of 0.5 GMAC in 10 ms are 100 GMAC per second.
     assert share_of_peak(entry, 2, 10.0, {"fp32": 200.0, "int8": 400.0}) == 0.25
+
+
+def test_bf16_has_no_share_of_the_fp32_peak(tmp_path: Path) -> None:
+    entry = model_entry(
+        write_pose_model(tmp_path / "pose.onnx"), BackendChoice(), name="pose", threads=1
+    )
+    bf16 = dataclasses.replace(entry, precision="bf16", gmac=1.0)
+    assert share_of_peak(bf16, 1, 5.0, {"fp32": 100.0, "int8": 400.0}) is None

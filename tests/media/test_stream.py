@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -415,3 +417,39 @@ def test_no_thread_or_file_descriptor_is_left_open(camera: FakeCamera, tmp_path:
 
     first = open_and_close()
     assert [open_and_close() for _ in range(3)] == [first] * 3
+
+
+_DECODES_AT_THE_END = """
+import sys, time
+import cv2, numpy as np
+from slimpose.media import stream, stream_reader
+from slimpose.runtime.multi_camera import CameraGroup
+
+image = np.zeros((60, 60, 3), np.uint8)
+
+def decodes(self, stop):
+    while True:
+        end_s = time.monotonic() + 1.5  # one slow frame
+        while time.monotonic() < end_s:
+            cv2.medianBlur(image, 31)
+        yield stream.Frame(image=image, timestamp_s=0.0)
+
+stream_reader.VideoPlayer.play = decodes
+with CameraGroup("clip.avi") as cameras:
+    time.sleep(0.2)
+    raise RuntimeError("an output failed")
+"""
+
+
+def test_process_ends_in_order_while_a_stream_decodes(tmp_path: Path) -> None:
+    """A thread inside OpenCV when the interpreter is torn down would abort it (134)."""
+    (tmp_path / "clip.avi").write_bytes(b"")
+    done = subprocess.run(
+        [sys.executable, "-c", _DECODES_AT_THE_END],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "RuntimeError: an output failed"

@@ -116,3 +116,17 @@ def test_alignment_of_the_start_weights_is_kept(
     assert net.alignment == "multiples"
     logged = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
     assert len(logged) == tiny_recipe().steps
+
+
+def test_log_has_lines_of_progress(
+    train: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_LOG_LINE_S", 0.0)
+    assert train() == 0
+    lines = capsys.readouterr().out.splitlines()
+    steps = tiny_recipe().steps
+    assert lines[0].endswith(f" steps of {tiny_recipe().batch} samples")
+    progress = [line for line in lines if " samples/s, " in line]
+    assert len(progress) == steps
+    assert progress[-1].startswith(f"samples {steps * tiny_recipe().batch} of ")
+    assert progress[-1].endswith(" 0 min left")

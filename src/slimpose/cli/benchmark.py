@@ -26,6 +26,7 @@ from slimpose.measure.benchmark import (
     measure_speed,
 )
 from slimpose.measure.candidates import backend_choices, models_for_task, unique_names
+from slimpose.measure.other_load import BUSY_SHARE, OtherLoad
 from slimpose.measure.pipeline_latency import STAGES, opencv_threads_restored
 from slimpose.measure.synthetic_video import FRAMES
 from slimpose.runtime import models
@@ -52,11 +53,11 @@ def benchmark(
     pipeline: bool = True,
     memory: bool = True,
     quick: bool = False,
+    json: bool = False,
 ) -> int:
     """Measure the speed of models alone, interleaved in one process, and end to end with tracking.
 
-    The number of threads applies to everything that computes, OpenCV included. The last line of
-    the output is JSON.
+    The number of threads applies to everything that computes, OpenCV included.
 
     Args:
         model: Pose models: shipped names or files of slimpose export; all shipped ones by default.
@@ -76,6 +77,7 @@ def benchmark(
         memory: Whether to measure the peak memory of each model, in a process of its own.
         quick: A fast check, not for publication: short videos and, by default, 3 rounds and 0.3
             seconds.
+        json: Print one JSON object; the tables go to standard error.
     """
     default_rounds, default_s = (QUICK_ROUNDS, QUICK_S) if quick else (ROUNDS, VIDEO_S)
     rounds = default_rounds if rounds is None else rounds
@@ -95,7 +97,7 @@ def benchmark(
         rounds=rounds,
         seconds=seconds,
     )
-    console = wide_console()
+    console = wide_console(stderr=json)
     machine = read_machine()
     for line in describe_machine(machine):
         console.print(line)
@@ -105,15 +107,23 @@ def benchmark(
     videos, people_source = (
         make_videos(photos, settings.detector, people, frames=frames) if pipeline else ({}, "")
     )
-    results = BenchmarkResults()
+    results, load = BenchmarkResults(), OtherLoad()
     with opencv_threads_restored():
         for count in threads:
             measure_speed(settings, videos, count, results)
     if memory:
         results.memory = measure_memory(settings, min(threads), max(people))
+    others = load.processors()
     _print_results(console, results, people_source, detect_every)
-    context = {"quick": quick, "people_source": people_source, "detect_every": detect_every}
-    print(json_format.dumps(_document(results, context)))
+    if others is not None and others > BUSY_SHARE * machine.cores:
+        console.print(
+            f"NOTE: other programs kept {others:.1f} of {machine.cores} processors busy meanwhile; "
+            "all times are too high: repeat this on an idle machine"
+        )
+    if json:
+        context = {"quick": quick, "people_source": people_source, "detect_every": detect_every}
+        context["busy_processors_of_others"] = others if others is None else round(others, 2)
+        print(json_format.dumps(_document(results, context)))
     return 0
 
 
@@ -172,6 +182,10 @@ def _print_results(
             "multiply-add)"
         )
     console.print(_alone_table(results.alone))
+    if any((row["share_of_peak"] or 0) > 1 for row in results.alone):
+        console.print(
+            "NOTE: more than 100 % of the peak: the machine was busier while that was measured"
+        )
     if results.pipeline:
         title = (
             f"end to end, mean ms per frame; detector every {detect_every}; 1280x720: "

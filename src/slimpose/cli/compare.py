@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from json import dumps
@@ -36,6 +37,7 @@ def compare(
     threads: tuple[int, ...] = (1, 2),
     rounds: int = 40,
     seconds: float = 120.0,
+    json: bool = False,
 ) -> int:
     """Compare pose systems: cost, time, accuracy measured here, accuracy as published.
 
@@ -50,6 +52,7 @@ def compare(
         threads: Numbers of threads to time with; the plot shows the first.
         rounds: Timed calls of each model at each number of threads; 0 leaves the times out.
         seconds: Time limit for each number of threads: no further round starts after it.
+        json: Print one JSON object; the table goes to standard error.
     """
     _check(names, annotations, images, threads, rounds, seconds)
     if out is not None:
@@ -86,14 +89,15 @@ def compare(
                     )
     measured_on, cpu = _people(truth), read_machine().cpu
     table = to_markdown(rows, threads=timed_threads, measured_on=measured_on, machine=cpu)
-    print(table)
     systems = [asdict(row) for row in rows]
     if out is not None:
         about: dict[str, Any] = {"slimpose": slimpose.__version__, "cpu": cpu}
         write_bytes(out / "compare.md", table.encode())
         write_json(out / "compare.json", {**about, "measured_on": measured_on, "systems": systems})
         plot_comparison(rows, out / "compare.svg", threads=threads[0])
-    print(dumps({"systems": systems}))
+    print(table, file=sys.stderr if json else sys.stdout)
+    if json:
+        print(dumps({"systems": systems}))
     return 0
 
 

@@ -23,6 +23,7 @@ from slimpose.runtime.auto_backend import (
 )
 from slimpose.runtime.backends.available import BackendStatus, backends
 from slimpose.runtime.backends.base import BackendError
+from slimpose.runtime.installation import install_extra
 from slimpose.runtime.machine import Machine, check_threads, overflows_int8, read_machine
 
 PACKAGES = {
@@ -94,7 +95,7 @@ def doctor(
     console.print(_backend_table(available))
     for name, version in packages.items():
         extra = PACKAGES[name]
-        how = f'not installed: pip install "slimpose[{extra}]"' if extra else "not installed"
+        how = f"not installed: {install_extra(extra)}" if extra else "not installed"
         console.print(f"  {name} {version or how}")
     for line in _describe_results(results, model, precision):
         console.print(line)

@@ -12,8 +12,8 @@ import cv2
 
 from slimpose.arrays import Image, Size
 from slimpose.cli.output_paths import file_identities
-from slimpose.draw import draw_poses
-from slimpose.formats.files import write_bytes
+from slimpose.draw import DRAWN_JOINT_SCORE, draw_poses
+from slimpose.formats.files import fitting_name, write_bytes
 from slimpose.media.frame import Media
 from slimpose.media.video_writer import VideoWriter
 from slimpose.poses import NOT_TRACKED
@@ -76,9 +76,10 @@ class DrawingFolder:
     def _unused_path(self, media: Media) -> Path:
         suffix = ".jpg" if media.path.suffix.lower() in _LOSSY_SUFFIXES else ".png"
         suffix = ".mp4" if media.is_video else suffix
-        stem = f"{media.path.stem}.pose" if self._holds_inputs else media.path.stem
+        mark = ".pose" if self._holds_inputs else ""
         for number in count(1):
-            path = self.folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
+            ending = f"{mark}{f'-{number}' if number > 1 else ''}{suffix}"
+            path = self.folder / fitting_name(media.path.stem, ending)
             must_keep = (number > 1 or self._holds_inputs) and os.path.lexists(path)
             if path.name.lower() not in self._used_names and not must_keep:
                 self._used_names.add(path.name.lower())
@@ -86,10 +87,51 @@ class DrawingFolder:
         raise AssertionError("count ended")
 
 
-def draw_result(result: FrameResult) -> Image:
-    """Return the image with the poses drawn on it, with boxes and ids where people are tracked."""
-    is_tracked = bool((result.poses.ids != NOT_TRACKED).any())
-    return draw_poses(result.image, result.poses, boxes=is_tracked, ids=is_tracked)
+class PoseDrawing:
+    """Draws results, and counts the people without a keypoint that scores enough.
+
+    Args:
+        joint_threshold: Keypoints that score less are not drawn.
+        is_used: Whether anything will be drawn.
+
+    Raises:
+        ValueError: If the threshold is out of range, or given where nothing is drawn.
+    """
+
+    def __init__(self, joint_threshold: float, *, is_used: bool) -> None:
+        if not is_used and joint_threshold != DRAWN_JOINT_SCORE:
+            raise ValueError("--joint-threshold is about drawings; expected an output for them")
+        if not 0 <= joint_threshold <= 1:
+            raise ValueError(f"--joint-threshold is {joint_threshold:g}; expected a number 0..1")
+        self._joint_threshold = joint_threshold
+        self._people = self._empty = 0
+        self._best_score = 0.0
+
+    def draw(self, result: FrameResult) -> Image:
+        """Return the image with the poses on it, with boxes and ids where people are tracked."""
+        poses = result.poses
+        best = poses.scores.max(axis=1, initial=0.0)
+        self._people += len(poses)
+        self._empty += int((best < self._joint_threshold).sum())
+        self._best_score = max(self._best_score, float(best.max(initial=0.0)))
+        is_tracked = bool((poses.ids != NOT_TRACKED).any())
+        return draw_poses(
+            result.image,
+            poses,
+            joint_threshold=self._joint_threshold,
+            boxes=is_tracked,
+            ids=is_tracked,
+        )
+
+    def notes(self) -> list[str]:
+        """Return a line about empty drawings, if most people have no keypoint to draw."""
+        if 2 * self._empty <= self._people:
+            return []
+        return [
+            f"NOTE: {self._empty} of {self._people} people are drawn without a keypoint: theirs "
+            f"score under {self._joint_threshold:g} (the best of all has {self._best_score:.2f}; a "
+            "model with little training?); a lower --joint-threshold draws them"
+        ]
 
 
 def write_image(path: Path, image: Image) -> None:

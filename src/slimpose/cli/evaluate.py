@@ -162,11 +162,14 @@ def evaluate(
         figures |= {"backend": loaded.backend, "precision": loaded.precision}
     if results:
         write_json(results, records)
-    _print_figures(figures)
     if json_file:
         write_json(json_file, figures)
+    summary: list[str] = []
     if pose.analyze is not None and truth is not None:
-        _analyze(pose.analyze, truth.file, records, figures, images)
+        summary = _analyze(pose.analyze, truth.file, records, figures, images)
+    _print_figures(figures)
+    for line in summary:
+        print(line)
     return 0
 
 
@@ -313,13 +316,13 @@ def _print_figures(figures: Figures) -> None:
     table = Table("figure", "value")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _analyze(
     folder: Path, truth: coco.CocoFile, records: Records, figures: Figures, images: Path
-) -> None:
-    """Write the error analysis into a folder and print its summary."""
+) -> list[str]:
+    """Write the error analysis into a folder; return the lines of its summary."""
     errors = analysis.analyze(truth, records)
     boxes = {"gt": "ground-truth boxes", "detector": "the detector's boxes"}.get(
         figures["boxes"], figures["boxes"]
@@ -327,4 +330,4 @@ def _analyze(
     flip = "flip test" if figures["flip"] else "no flip test"
     protocol = f"{boxes}, {flip}, {figures['decoding']} decoding"
     page_file = page.write(folder, errors, truth, images, model=figures["model"], protocol=protocol)
-    print(findings.short_table(errors), *findings.findings(errors), page_file, sep="\n")
+    return [findings.short_table(errors), *findings.findings(errors), str(page_file)]

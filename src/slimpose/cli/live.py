@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,11 +13,13 @@ from typing import Annotated
 import tyro
 from rich.live import Live
 
+from slimpose.cli.drawing import PoseDrawing
 from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters, plain_console
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
+from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
 from slimpose.media.video_reader import silence_opencv_logs
@@ -40,6 +39,7 @@ def live(
     outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
     out: Path | None = None,
     mosaic: Path | None = None,
+    joint_threshold: float = DRAWN_JOINT_SCORE,
     realtime: bool = False,
     loop: bool = False,
     seconds: float | None = None,
@@ -63,6 +63,7 @@ def live(
         out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
             names.
         mosaic: File for a drawn video of all cameras side by side.
+        joint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         realtime: Play video files in real time, like cameras: frames may be dropped.
         loop: Start video files again at their end.
         seconds: Stop after this many seconds.
@@ -72,6 +73,7 @@ def live(
     for option, bound in (("--seconds", seconds), ("--frames", frames)):
         if bound is not None and bound <= 0:
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
+    drawing = PoseDrawing(joint_threshold, is_used=out is not None or mosaic is not None)
     inputs = [addresses.parse(source) for source in sources]
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
     cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
@@ -82,6 +84,7 @@ def live(
         mosaic,
         names=[address.name for address in inputs],
         use_clock=realtime or any(address.kind != "file" for address in inputs),
+        drawing=drawing,
     )
     stats = LiveStats(len(inputs))
     records = RecordWriters(outputs)
@@ -97,14 +100,14 @@ def live(
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     for line in stats.summary(statuses, detections=follower.detections):
         console.print(line)
+    for line in drawing.notes():
+        console.print(line)
     if paths := [*videos.paths, *records.paths]:
         console.print(f"written: {', '.join(paths)}")
     if profile:
         console.print(stage_table(stats.stages, stats.seconds))
         console.print(stats.decode_line(statuses))
-    code = 2 if any(status.received == 0 for status in statuses) else 0
-    _exit_despite_hanging_readers(cameras, code)
-    return code
+    return 2 if any(status.received == 0 for status in statuses) else 0
 
 
 def _check_outputs(
@@ -220,19 +223,3 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _exit_despite_hanging_readers(cameras: CameraGroup, code: int) -> None:
-    """Arrange a hard exit at the end if a reader thread hangs inside OpenCV.
-
-    Such a thread cannot be ended, and would crash when the interpreter is torn down around it.
-    """
-
-    def leave() -> None:
-        if not cameras.close(timeout_s=0.0):
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-
-    if not cameras.close(timeout_s=0.0):
-        atexit.register(leave)

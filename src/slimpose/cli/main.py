@@ -5,16 +5,16 @@ Exit code 2 is invalid input, 1 any other failure.
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from types import ModuleType
 
-import tyro
-from rich.console import Console
-
-from slimpose.cli.output_paths import redirect_closed_stdout
+from slimpose.cli.standard_streams import forgiving_streams
 from slimpose.media.addresses import redacted
+from slimpose.runtime.installation import install_extra, missing_base_module
 
 COMMANDS = {
     "predict": "find all people in images and videos; draw and write their poses",
@@ -39,37 +39,55 @@ COMMANDS = {
     "verify": "measure how much the outputs of two models differ on the same people",
 }
 
-EXTRAS = {"pycocotools": "eval", "supervision": "supervision", "matplotlib": "plot"}
-"""The extra of the package that installs a module; ``BackendSpec.extras`` has more."""
+EXTRAS = {
+    "pycocotools": "eval",
+    "supervision": "supervision",
+    "matplotlib": "plot",
+    **dict.fromkeys(
+        ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
+    ),
+    "tomli": "train",
+}
+"""The extra of slimpose that installs a module; ``BackendSpec.extras`` has more."""
 
 BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
+_STREAM_END_S = 1.0
+"""How long to wait for the threads of streams that are inside OpenCV."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``slimpose COMMAND ...`` and exit; ``arguments`` default to those of the process."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        code = _run(arguments)
-        sys.stdout.flush()
-    except BAD_INPUT as error:
-        _fail(str(error), code=2)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("slimpose"):
-            raise
-        extra = _extra_of((error.name or "").partition(".")[0])
-        _fail(
-            f"slimpose {arguments[0]} needs {error.name}, which is not installed: "
-            f"pip install 'slimpose[{extra}]'",
-            code=1,
-        )
-    except BrokenPipeError:  # the reader (head, less) has gone: there is no one to report to
-        redirect_closed_stdout()
-        code = 1
-    except (RuntimeError, OSError, FloatingPointError) as error:
-        _fail(str(error), code=1)
-    except KeyboardInterrupt:
-        _fail("interrupted", code=130)
+    with forgiving_streams() as output:
+        code = _exit_code(list(sys.argv[1:] if arguments is None else arguments))
+        output.flush()
+        if output.error is not None and not isinstance(output.error, BrokenPipeError):
+            reason = output.error.strerror or output.error
+            _report(f"standard output cannot be written ({reason}); the files are complete")
+        code = code or int(output.error is not None)
+    _leave_hanging_streams(code)
     raise SystemExit(code)
+
+
+def _exit_code(arguments: Sequence[str]) -> int:
+    """Run a command line; report what fails; return the exit code."""
+    try:
+        return _run(arguments)
+    except BAD_INPUT as error:
+        return _report(str(error), code=2)
+    except ImportError as error:
+        if (error.name or "slimpose").startswith("slimpose"):
+            raise
+        return _report(_describe_import_error(arguments[0], error))
+    except AttributeError as error:  # a package whose files are gone, but for its folder
+        broken = getattr(error.obj, "__name__", "") if _is_empty_module(error.obj) else ""
+        if message := missing_base_module(broken, "it is empty"):
+            return _report(message)
+        raise
+    except (RuntimeError, OSError, FloatingPointError) as error:
+        return _report(str(error))
+    except KeyboardInterrupt:
+        return _report("interrupted", code=130)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -86,6 +104,8 @@ def _run(arguments: Sequence[str]) -> int:
         raise ValueError(
             f"unknown command {redacted(arguments[0])!r}; expected one of {', '.join(COMMANDS)}"
         )
+    import tyro  # here, because a missing package is reported in one line
+
     name = arguments[0].replace("-", "_")
     command = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
     try:
@@ -94,16 +114,29 @@ def _run(arguments: Sequence[str]) -> int:
         return exit_request.code if isinstance(exit_request.code, int) else 0
 
 
+def _describe_import_error(command: str, error: ImportError) -> str:
+    module = (error.name or "").partition(".")[0]
+    if message := missing_base_module(module, str(error).partition("\n")[0]):
+        return message
+    if not isinstance(error, ModuleNotFoundError):
+        return f"{module} cannot be imported: {error}"
+    extra = _extra_of(module)
+    how = install_extra(extra) if extra else f"pip install {module}"
+    return f"slimpose {command} needs {error.name}, which is not installed: {how}"
+
+
+def _is_empty_module(candidate: object) -> bool:
+    return isinstance(candidate, ModuleType) and getattr(candidate, "__file__", None) is None
+
+
 def _extra_of(module: str) -> str:
-    """Return the extra of the package that installs a third-party module."""
-    try:
-        from slimpose.runtime.backends.available import SPECS
-    except ModuleNotFoundError:  # ONNX Runtime itself
-        return "train"
+    """Return the extra of slimpose that installs a third-party module; "" if none does."""
+    from slimpose.runtime.backends.available import SPECS
+
     extras = dict(EXTRAS)
     for spec in SPECS.values():
         extras.update(spec.extras)
-    return extras.get(module, "train")
+    return extras.get(module, "")
 
 
 def _usage() -> str:
@@ -113,7 +146,25 @@ def _usage() -> str:
     return "\n".join([head, "", *lines])
 
 
-def _fail(message: str, *, code: int) -> NoReturn:
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"slimpose: {message}")
-    raise SystemExit(code)
+def _leave_hanging_streams(code: int) -> None:
+    """Arrange a hard exit at the end if the thread of a stream hangs inside OpenCV.
+
+    Such a thread cannot be ended, and would abort the process at its end.
+    """
+    stream = sys.modules.get("slimpose.media.stream")
+    if stream is None or stream.end_all_streams(_STREAM_END_S):
+        return
+
+    def leave() -> None:
+        if not stream.end_all_streams(0.0):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    atexit.register(leave)
+
+
+def _report(message: str, *, code: int = 1) -> int:
+    """Print an error; return the exit code."""
+    print(f"slimpose: {message}", file=sys.stderr)
+    return code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -61,11 +60,3 @@ def check_output_paths(
                 pass
         except OSError as error:
             raise RuntimeError(f"cannot write to {folder}: {error.strerror or error}") from error
-
-
-def redirect_closed_stdout() -> None:
-    """Redirect standard output to the null device once its reader has closed it.
-
-    Otherwise Python would fail at exit when it flushes its buffer.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from slimpose.cli.options import STANDARD_OUTPUT, OutputOptions
-from slimpose.cli.output_paths import redirect_closed_stdout
+from slimpose.cli.standard_streams import redirect_to_null
 from slimpose.formats import csv, openpose, results
 from slimpose.formats.files import write_json
 from slimpose.formats.openpose import Order
@@ -179,6 +179,8 @@ class _StdoutWriter(RecordWriter):
     """JSON lines on standard output, each flushed at once, until its reader closes it."""
 
     def __init__(self) -> None:
+        if sys.__stdout__ is None:
+            raise RuntimeError("--jsonl is -, but standard output is closed; expected a file")
         self.is_closed = False
 
     def write(self, result: FrameResult) -> None:
@@ -186,11 +188,15 @@ class _StdoutWriter(RecordWriter):
             return
         try:
             for line in _json_lines(result):
-                sys.stdout.write(line.decode())
-            sys.stdout.flush()
+                sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
         except BrokenPipeError:
             self.is_closed = True
-            redirect_closed_stdout()
+            redirect_to_null(sys.stdout.fileno())
+        except OSError as error:
+            raise RuntimeError(
+                f"cannot write to standard output: {error.strerror or error}"
+            ) from error
 
 
 class _OpenPoseWriter(RecordWriter):

@@ -20,11 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores
-from slimpose.cli.drawing import DrawingFolder, draw_result
+from slimpose.cli.drawing import DrawingFolder, PoseDrawing
 from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters, plain_console
+from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
 from slimpose.formats.results import image_number
@@ -51,6 +52,7 @@ def predict(
     outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
     out: Path = Path("out"),
     draw: bool = True,
+    joint_threshold: float = DRAWN_JOINT_SCORE,
     boxes: Path | None = None,
     profile: bool = False,
 ) -> int:
@@ -71,6 +73,7 @@ def predict(
             they are named NAME.pose.jpg. There, and where a number is added because two inputs have
             one name, no file is replaced.
         draw: Draw the poses and write the drawn images and videos.
+        joint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         boxes: File of person boxes to use instead of a detector: a COCO annotation file or a list
             of results. People are not tracked then; inputs that it does not mention have no people.
         profile: Print the time of every stage at the end.
@@ -79,6 +82,7 @@ def predict(
         raise ValueError(
             "no input; expected images, videos or folders: slimpose predict street.jpg"
         )
+    drawing = PoseDrawing(joint_threshold, is_used=draw)
     silence_opencv_logs()  # a broken file gets our one line, not ten of the decoder
     if boxes is not None and models.detector != DEFAULT_DETECTOR:
         raise ValueError(
@@ -103,6 +107,7 @@ def predict(
     started_s = perf_counter()
     run = _Run(
         estimator=_FrameEstimator(pipeline, tracking, box_file, models.score_threshold or 0.0),
+        drawing=drawing,
         drawings=DrawingFolder(out, files) if draw else None,
         records=RecordWriters(outputs),
         failures=failures,
@@ -110,6 +115,8 @@ def predict(
     run.process_all(files)
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     _print_summary(console, run, pipeline, threads=models.threads)
+    for line in drawing.notes():
+        console.print(line)
     paths = [*([str(out)] if draw else []), *run.records.paths]
     if run.counts.inputs and paths:
         console.print(f"written: {', '.join(paths)}")
@@ -242,6 +249,7 @@ class _Run:
     """Processes the inputs one by one and counts."""
 
     estimator: _FrameEstimator
+    drawing: PoseDrawing
     drawings: DrawingFolder | None
     records: RecordWriters
     failures: _Failures
@@ -326,7 +334,7 @@ class _Run:
                 with self.stages.timed("draw and write"):
                     self.records.write(result)
                     if write_drawn is not None:
-                        write_drawn(draw_result(result), frame.timestamp_s)
+                        write_drawn(self.drawing.draw(result), frame.timestamp_s)
                 progress.advance_frame()
                 if self._is_unread:
                     break

@@ -42,6 +42,8 @@ def quantize(
     from slimpose.export.quantization.accuracy_budget import quantize
 
     result = quantize(path, request, out, log=lambda line: print(line, flush=True))
+    if json_file is not None:
+        write_json(json_file, {**asdict(result), "loss": result.loss})
     for layer in result.float_layers:
         print(f"  float: {layer}")
     line = (
@@ -52,6 +54,4 @@ def quantize(
     if request.precision == "int8":
         line += f"; {len(result.float_layers)} of {result.layers} layers in float"
     print(line)
-    if json_file is not None:
-        write_json(json_file, {**asdict(result), "loss": result.loss})
     return 0

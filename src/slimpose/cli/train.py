@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ from slimpose.train.run import CHECKPOINT, check_run_folder, run
 from slimpose.train.run import Progress as RunProgress
 from slimpose.train.start import IMAGENET, RANDOM, load_start
 from slimpose.train.task import Task, TrainingData
+
+_LOG_LINE_S = 30.0
+"""Seconds between two lines of progress, where standard output is not a terminal."""
 
 _Teacher = TypeVar("_Teacher", Teacher, BoxTeacher)
 
@@ -285,14 +289,29 @@ def _notes(
 
 
 def _show_progress(steps: Iterable[RunProgress], plan: Recipe, bar: Progress) -> None:
-    """Run the steps; show loss and AP."""
+    """Run the steps; show loss and AP: a bar on a terminal, else a line now and then for logs."""
     training = bar.add_task(plan.name, total=plan.steps, note="")
+    is_log = not (bar.disable or bar.console.is_terminal)
+    if is_log:
+        bar.console.print(f"{plan.name}: {plan.steps} steps of {plan.batch} samples")
     latest_ap = ""
+    started_s = logged_s = time.monotonic()
+    first: int | None = None
     for progress in steps:
         done = progress.step.number + 1
+        first = done - 1 if first is None else first
         if progress.figures:
             latest_ap = f"AP {100 * progress.figures['AP']:.1f}"
             if not bar.disable:
                 bar.console.print(f"samples {done * plan.batch}: {latest_ap}")
         note = f"loss {progress.step.loss:.3f} {latest_ap}"
         bar.update(training, completed=done, note=note)
+        now_s = time.monotonic()
+        if is_log and now_s - logged_s >= _LOG_LINE_S:
+            logged_s = now_s
+            rate = plan.batch * (done - first) / (now_s - started_s)
+            left_minutes = plan.batch * (plan.steps - done) / rate / 60
+            bar.console.print(
+                f"samples {done * plan.batch} of {plan.steps * plan.batch}: {note.rstrip()}, "
+                f"{rate:.1f} samples/s, {left_minutes:.0f} min left"
+            )

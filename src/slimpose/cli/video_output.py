@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slimpose.arrays import Image, Size
-from slimpose.cli.drawing import draw_result
+from slimpose.cli.drawing import PoseDrawing
 from slimpose.draw import Tile, mosaic
 from slimpose.media.stream import StreamStatus
 from slimpose.media.stream_reader import clock_s
@@ -31,6 +31,7 @@ class VideoOutputs:
         mosaic_file: For all cameras side by side.
         names: The cameras' names.
         use_clock: Whether the mosaic runs by the clock instead of the times of the video files.
+        drawing: Draws the frames.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class VideoOutputs:
         *,
         names: Sequence[str],
         use_clock: bool,
+        drawing: PoseDrawing,
     ) -> None:
         self._folder, self._mosaic_file, self._names = folder, mosaic_file, names
-        self._use_clock = use_clock
+        self._use_clock, self._drawing = use_clock, drawing
         self._cameras: dict[int, VideoWriter] = {}
         self._mosaic: VideoWriter | None = None
         self._mosaic_s = float("-inf")
@@ -63,7 +65,7 @@ class VideoOutputs:
         if self._folder is None and self._mosaic_file is None:
             return
         for result in batch:
-            drawn = draw_result(result)
+            drawn = self._drawing.draw(result)
             self._newest[result.camera] = drawn
             if self._folder is not None:
                 if result.camera not in self._cameras:

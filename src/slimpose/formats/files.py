@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from slimpose.formats.temporary_folder import temporary_folder
+
+_MAX_NAME_BYTES = 255
 
 
 def resolve_output(path: Path) -> Path:
@@ -28,28 +32,38 @@ def resolve_output(path: Path) -> Path:
 def replace_when_done(path: Path) -> Iterator[Path]:
     """Write a file atomically: yield a temporary path, rename it to ``path`` at the end.
 
-    The temporary file is in the same folder and has the same suffix. On an error it is removed and
-    ``path`` stays as it was.
+    The temporary file has the same name, in a temporary folder next to ``path``. On an error it is
+    removed and ``path`` stays as it was.
 
     Raises:
         ValueError: If the folder cannot be created or written to, or the path is a device.
     """
     path = resolve_output(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
-        )
-    except OSError as error:
-        raise ValueError(f"cannot write to {path.parent}: {error.strerror or error}") from error
-    os.close(handle)
-    partial = Path(name)
-    try:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder(path.parent))
+        except OSError as error:
+            raise ValueError(f"cannot write to {path.parent}: {error.strerror or error}") from error
+        partial = folder / path.name
         yield partial
-        partial.chmod(0o644)
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def fitting_name(stem: str, ending: str) -> str:
+    """Return ``stem + ending`` as a file name that file systems take: at most 255 bytes.
+
+    A stem that is too long is cut; a hash of it keeps different ones apart.
+
+    >>> fitting_name("clip", ".partial.mp4")
+    'clip.partial.mp4'
+    """
+    room = _MAX_NAME_BYTES - len(os.fsencode(ending))
+    if len(os.fsencode(stem)) <= room:
+        return stem + ending
+    if room < _MAX_NAME_BYTES // 2:  # an "ending" of that length is no suffix
+        stem, ending, room = stem + ending, "", _MAX_NAME_BYTES
+    digest = f"~{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}"
+    return os.fsencode(stem)[: room - len(digest)].decode("utf-8", "ignore") + digest + ending
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from slimpose.formats.files import fitting_name
 from slimpose.poses import Poses
 
 Order = Literal["BODY_25", "COCO_18"]
@@ -54,7 +55,7 @@ def file_name(stem: str, frame: int) -> str:
     >>> file_name("clip", 12)
     'clip_000000000012_keypoints.json'
     """
-    return f"{stem}_{frame:012d}_keypoints.json"
+    return fitting_name(stem, f"_{frame:012d}_keypoints.json")
 
 
 def document(poses: Poses, order: Order = "BODY_25") -> dict[str, Any]:

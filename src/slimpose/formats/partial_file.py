@@ -6,7 +6,7 @@ import os
 from itertools import count
 from pathlib import Path
 
-from slimpose.formats.files import resolve_output
+from slimpose.formats.files import fitting_name, resolve_output
 
 
 def open_partial(target: Path) -> tuple[int, Path]:
@@ -23,7 +23,7 @@ def open_partial(target: Path) -> tuple[int, Path]:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         for number in count(1):
             partial = f".partial-{number}" if number > 1 else ".partial"
-            path = target.with_name(f"{target.stem}{partial}{target.suffix}")
+            path = target.with_name(fitting_name(target.stem, f"{partial}{target.suffix}"))
             try:
                 return os.open(path, flags, 0o644), path
             except FileExistsError:

@@ -195,10 +195,17 @@ def measure_speed(
         for choice in dict.fromkeys(companion_choice(choice) for _, choice in settings.pairs)
     }
     peers = [peer_entry(path, name=names[path], threads=threads) for path in settings.peers]
-    peak = peak_gmac_per_s(threads, rounds=max(3, settings.rounds // 4))
-    results.peak[threads] = {precision: round(gmac, 2) for precision, gmac in peak.items()}
     alone = [*entries, *peers, *detectors.values()]
-    results.alone += _time_alone(alone, settings, results.peak[threads])
+    rounds = max(3, settings.rounds // 4)
+    # The peak is measured before and after the models: the machine may be busy at either time.
+    before = peak_gmac_per_s(threads, rounds=rounds)
+    timed = _time_alone(alone, settings)
+    after = peak_gmac_per_s(threads, rounds=rounds)
+    peak = {name: round(max(gmac, after[name]), 2) for name, gmac in before.items()}
+    results.peak[threads] = peak
+    for entry, row in timed:
+        row["share_of_peak"] = share_of_peak(entry, row["people"], row["median_ms"], peak)
+        results.alone.append(row)
     for people, video in videos.items():
         for entry, (_, choice) in zip(entries, settings.pairs, strict=True):
             detector = detectors[companion_choice(choice)]
@@ -206,9 +213,9 @@ def measure_speed(
 
 
 def _time_alone(
-    entries: Sequence[BenchmarkEntry], settings: BenchmarkSettings, peak: Mapping[str, float]
-) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+    entries: Sequence[BenchmarkEntry], settings: BenchmarkSettings
+) -> list[tuple[BenchmarkEntry, dict[str, Any]]]:
+    rows: list[tuple[BenchmarkEntry, dict[str, Any]]] = []
     for people in settings.people:
         calls = {
             str(index): call
@@ -219,8 +226,7 @@ def _time_alone(
             entry = entries[int(index)]
             row = {"name": entry.name, "threads": entry.threads, "people": people}
             row |= {"median_ms": round(times.median_ms, 3), "p95_ms": round(times.p95_ms, 3)}
-            row["share_of_peak"] = share_of_peak(entry, people, times.median_ms, peak)
-            rows.append(row)
+            rows.append((entry, row))
     return rows
 
 
@@ -229,11 +235,11 @@ def share_of_peak(
 ) -> float | None:
     """Return multiply-adds per second as a share of the matrix product's; None if unknown.
 
-    INT8 is compared with INT8, everything else with FP32.
+    INT8 is compared with INT8 and FP32 with FP32; other precisions have no peak here.
     """
-    if math.isnan(entry.gmac):
+    precision = "int8" if entry.precision.startswith("int8") else entry.precision
+    if math.isnan(entry.gmac) or precision not in peak:
         return None
-    precision = "int8" if entry.precision.startswith("int8") else "fp32"
     return round(people * entry.gmac / (median_ms / 1e3) / peak[precision], 3)
 
 

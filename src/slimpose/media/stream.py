@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakSet
 
 import cv2
 
@@ -59,6 +61,26 @@ class StreamStatus:
         return f"{self.state}: {self.problem}" if self.problem else self.state
 
 
+_started: WeakSet[Stream] = WeakSet()
+
+
+def end_all_streams(timeout_s: float) -> bool:
+    """Ask the threads of all streams to end; return whether all did within a time.
+
+    A thread inside OpenCV when the interpreter ends would abort the process, so every process waits
+    at its end for the read that each is in.
+    """
+    running = list(_started)
+    for stream in running:
+        stream.stop()
+    deadline_s = time.monotonic() + timeout_s
+    ended = [stream.join(max(0.0, deadline_s - time.monotonic())) for stream in running]
+    return all(ended)
+
+
+atexit.register(end_all_streams, DEFAULT_TIMEOUTS.open_s + 1.0)
+
+
 class Stream:
     """A source and the thread that reads it.
 
@@ -104,6 +126,7 @@ class Stream:
 
     def start(self) -> None:
         """Start reading."""
+        _started.add(self)
         self._thread.start()
 
     def stop(self) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from slimpose.runtime.forks import never_closed_in_forks
 from slimpose.runtime.machine import check_threads, overflows_int8, read_machine
+
+onnxruntime.disable_telemetry_events()  # on Windows; elsewhere slimpose/__init__.py turns it off
 
 CPU = ("CPUExecutionProvider",)
 Provider = str | tuple[str, dict[str, Any]]
@@ -44,12 +47,13 @@ def open_onnx_file(
         options.intra_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors share no public base
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"{path} is not an ONNX file that ONNX Runtime can load (truncated?): {reason}"
         ) from error
+    return never_closed_in_forks(session)
 
 
 def session_options(threads: int | None = None) -> onnxruntime.SessionOptions:

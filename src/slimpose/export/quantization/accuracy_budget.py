@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from slimpose.export.quantization.schemes import SCHEMES
 from slimpose.formats import coco
 from slimpose.formats.coco import CocoFile
 from slimpose.formats.files import write_bytes
+from slimpose.formats.temporary_folder import temporary_folder
 from slimpose.runtime.session import ModelInfo, Session
 
 
@@ -105,8 +105,8 @@ def quantize(
             "expected a model that finds them (annotations of other images? another skeleton?)"
         )
     log(f"fp32: AP {ap_float:.2f}")
-    with tempfile.TemporaryDirectory() as name:
-        attempt = _Attempt(request, model, parts, ap_of, ap_float, Path(name), log)
+    with temporary_folder(out.parent) as folder:
+        attempt = _Attempt(request, model, parts, ap_of, ap_float, folder, log)
         if request.precision == "fp16":
             candidate, method = attempt.fp16(), "every layer"
         else:

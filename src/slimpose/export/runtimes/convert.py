@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from slimpose.arrays import Crops
 from slimpose.export.onnx import ExportDrift, FileOptions, check_drift, drift_of
 from slimpose.export.torch_model import TorchModel
+from slimpose.formats.temporary_folder import temporary_folder
 from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.available import FILE_SUFFIXES, NATIVE_FILES
 from slimpose.runtime.session import Model, Session
@@ -41,9 +41,8 @@ def convert(
     _check_source(source, backend, options.precision)
     exporter = importlib.import_module(f"slimpose.export.runtimes.{NATIVE_FILES[backend].exporter}")
     reference: Model = Session(source) if isinstance(source, Path) else TorchModel(source)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder:
-        files: list[Path] = exporter.write(source, Path(folder) / out.name, options)
+    with temporary_folder(out.parent) as folder:
+        files: list[Path] = exporter.write(source, folder / out.name, options)
         session = Session(files[0])  # the one that is opened
         expected, actual = (_outputs_of(model, options.images) for model in (reference, session))
         drift = drift_of(expected, actual)

@@ -17,7 +17,7 @@ from slimpose.export.onnx import FileOptions, metadata_for
 from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.backends.ncnn import SUFFIX, companion_paths
 
-_INSTALL = 'pip install "slimpose[ncnn]"'
+_INSTALL = "pip install ncnn pnnx"
 
 
 class _ChannelsFirst(nn.Module):

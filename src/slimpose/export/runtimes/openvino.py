@@ -16,7 +16,7 @@ def write(source: LoadedNetwork | Path, out: Path, options: FileOptions) -> list
     import openvino
 
     core, precision = new_core(), options.precision
-    graph = to_model_file(source, out.with_suffix(".onnx"), options)
+    graph = to_model_file(source, out.with_name("graph.onnx"), options)
     metadata = dict(read_metadata(graph))
     if precision != "fp32":
         if metadata.get("precision") != "fp32":

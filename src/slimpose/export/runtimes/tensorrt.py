@@ -44,11 +44,11 @@ def write(source: LoadedNetwork | Path, out: Path, options: FileOptions) -> list
         ValueError: If TensorRT does not support the file or cannot build the engine, with its
             reasons.
     """
-    graph = to_model_file(source, out.with_suffix(".onnx"), options)
+    graph = to_model_file(source, out.with_name("graph.onnx"), options)
     own, precision = file_precision(read_metadata(graph)), options.precision
     if precision == "fp16" and own == "fp32":
         model, _ = read_float_model(graph)
-        graph = out.with_suffix(".fp16.onnx")
+        graph = out.with_name("graph-fp16.onnx")
         graph.write_bytes(
             to_fp16(model, split_graph(model, deconvolutions=True)).SerializeToString()
         )

@@ -14,6 +14,7 @@ from slimpose.runtime.backends.onnxruntime import ONNXRUNTIME
 from slimpose.runtime.backends.onnxruntime_gpu import CUDA, TENSORRT
 from slimpose.runtime.backends.openvino import OPENVINO
 from slimpose.runtime.backends.tensorrt import TENSORRT_ENGINE
+from slimpose.runtime.forks import never_closed_in_forks
 from slimpose.runtime.machine import check_threads
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 
@@ -79,7 +80,8 @@ def open_graph(
         ValueError: If it is not a model file, or threads is under 1.
     """
     check_threads(threads)
-    return SPECS[backend].open_graph(path, threads=threads, precision=precision)
+    graph = SPECS[backend].open_graph(path, threads=threads, precision=precision)
+    return never_closed_in_forks(graph)
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:

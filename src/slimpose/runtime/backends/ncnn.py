@@ -7,9 +7,11 @@ used: there was no device to test it on.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,17 +45,8 @@ class NcnnGraph:
         self._height, self._width, self._stride = heatmap_decoding.input_shape(self.metadata, path)
         self.precision = check_file_precision("NCNN", self.metadata, precision)
         self._ncnn = import_package("ncnn", missing=f"NCNN is not installed: {NCNN.install}")
-        self._net = self._ncnn.Net()
-        if threads:
-            self._net.opt.num_threads = threads
-        for option in _FP16_OPTIONS:
-            setattr(self._net.opt, option, self.precision == "fp16")
-        self._net.opt.use_vulkan_compute = False
-        if self._net.load_param(str(path)) != 0 or self._net.load_model(str(weights)) != 0:
-            raise ValueError(
-                f"{path} and {weights} are not files that NCNN {self._ncnn.__version__} can load "
-                "(truncated?)"
-            )
+        self._path, self._weights, self._process = path, weights, os.getpid()
+        self._net = self._open_net(threads)
         inputs, outputs = list(self._net.input_names()), list(self._net.output_names())
         if (inputs, outputs) != ([_INPUT], [_OUTPUT]):
             raise ValueError(
@@ -63,8 +56,24 @@ class NcnnGraph:
         self.inputs: Sequence[tuple[str, str]] = heatmap_decoding.INPUTS
         self.outputs: Sequence[str] = heatmap_decoding.OUTPUTS
 
+    def _open_net(self, threads: int | None) -> Any:
+        net = self._ncnn.Net()
+        if threads:
+            net.opt.num_threads = threads
+        for option in _FP16_OPTIONS:
+            setattr(net.opt, option, self.precision == "fp16")
+        net.opt.use_vulkan_compute = False
+        if net.load_param(str(self._path)) != 0 or net.load_model(str(self._weights)) != 0:
+            raise ValueError(
+                f"{self._path} and {self._weights} are not files that NCNN "
+                f"{self._ncnn.__version__} can load (truncated?)"
+            )
+        return net
+
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a batch."""
+        if os.getpid() != self._process:  # a fork would wait for OpenMP's threads, which it lacks
+            self._net, self._process = self._open_net(1), os.getpid()
         if len(batch):
             maps = np.stack([self._heatmaps(np.ascontiguousarray(crop)) for crop in batch])
         else:

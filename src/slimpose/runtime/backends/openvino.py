@@ -192,7 +192,7 @@ def _detect() -> Installation | None:
 
 OPENVINO = BackendSpec(
     name="openvino",
-    install='pip install "slimpose[openvino]"',
+    install="pip install openvino",
     open_graph=OpenVinoGraph,
     detect=_detect,
     extras={"openvino": "openvino"},
