@@ -29,7 +29,7 @@ from slimpose.compare.plot import new_pyplot, save_figure
 from slimpose.compare.systems import random_weights
 from slimpose.measure.synthetic_video import extract_people, make_video, sample_photos_folder
 from slimpose.runtime import models
-from slimpose.runtime.crops import letterbox
+from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.session import Session
@@ -137,7 +137,7 @@ def _bottom_up(name: str, threads: int) -> Callable[[Image], object]:
     model = Session(random_weights(name), threads=threads)
 
     def run_network(image: Image) -> object:
-        canvas, _ = letterbox(image, model.info.size)
+        canvas, _ = fit_canvas(image, model.info.size, model.info.fit)
         return model.run(canvas[None], model.outputs)
 
     return run_network

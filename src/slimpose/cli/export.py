@@ -13,11 +13,12 @@ from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
 from slimpose.fields import json_kind
 from slimpose.formats.files import read_json
+from slimpose.geometry import CanvasFit
 from slimpose.media.images import image_files, read_image
 from slimpose.runtime.backends.available import FILE_SUFFIXES, NATIVE_FILES, read_metadata
 from slimpose.runtime.backends.ncnn import SUFFIX as NCNN_SUFFIX
 from slimpose.runtime.backends.ncnn import companion_paths as ncnn_files
-from slimpose.runtime.crops import letterbox
+from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.models import resolve, shipped
 from slimpose.runtime.session import read_info
 
@@ -86,7 +87,7 @@ def export(
     from slimpose.export.runtimes import convert as runtimes
 
     source = _load(weights, untrained=untrained, size=size) if is_weights else resolve(weights)
-    task, input_size = _task_and_size(source)
+    task, input_size, fit = _input_of(source)
     if images is None:
         crops = onnx_export.smooth_noise_images(_NOISE_IMAGES, input_size)
     elif task == "pose":
@@ -94,7 +95,7 @@ def export(
         crops, _ = sample_crops(images, annotations, size=input_size, people=people)
     else:
         files = image_files(images)[:_COMPARED_IMAGES]
-        crops = np.stack([letterbox(read_image(file), input_size)[0] for file in files])
+        crops = np.stack([fit_canvas(read_image(file), input_size, fit)[0] for file in files])
     name = name or out.name.removesuffix(NCNN_SUFFIX).removesuffix(out.suffix)
     if is_onnx and not isinstance(source, Path):
         drift = onnx_export.export(
@@ -145,11 +146,12 @@ def _load(weights: str, *, untrained: bool, size: str | None) -> LoadedNetwork:
     return random_network(spec_named(weights, size=None if size is None else Size.parse(size)))
 
 
-def _task_and_size(source: LoadedNetwork | Path) -> tuple[str, Size]:
+def _input_of(source: LoadedNetwork | Path) -> tuple[str, Size, CanvasFit]:
+    """Return the task, the input size, and how an image fills it."""
     if isinstance(source, Path):
         info = read_info(source, read_metadata(source))
-        return info.task, info.size
-    return source.task, source.spec.size
+        return info.task, info.size, info.fit
+    return source.task, source.spec.size, source.spec.fit
 
 
 def _megabytes(out: Path) -> float:

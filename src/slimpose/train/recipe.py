@@ -15,6 +15,7 @@ from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
 from slimpose.messages import printable
 from slimpose.network.build import Spec, spec_from_json
+from slimpose.network.high_resolution import HighResolutionSpec
 from slimpose.network.spec import NetSpec
 from slimpose.tasks import Task
 from slimpose.train.options import RecipeOptions
@@ -56,6 +57,8 @@ class Recipe:
         batch: Samples per step, of all processes together.
         learning_rate: AdamW's peak learning rate.
         encoder_rate: The encoder's learning rate as a share of it.
+        relative_rate: Multiply each tensor's learning rate by the magnitude of its values at the
+            start.
         frozen_stages: How many of the encoder's stages, besides its stem, are not trained: their
             maps are the largest, so a CPU step is half as long again as fast, and an encoder that
             was trained on people needs no new edges.
@@ -99,6 +102,7 @@ class Recipe:
     batch: int = 32
     learning_rate: float = 1e-3
     encoder_rate: float = 1.0
+    relative_rate: bool = False
     frozen_stages: int = 0
     weight_decay: float = 0.01
     warmup_share: float = 0.02
@@ -264,7 +268,8 @@ class Recipe:
 
     def with_pruned_net(self, net: Spec) -> Recipe:
         """Return a copy for ``net`` if it is the recipe's with channels pruned; else ``self``."""
-        if not isinstance(net, NetSpec) or not isinstance(self.net, NetSpec):
+        pruned_kinds = (NetSpec, HighResolutionSpec)
+        if not isinstance(net, pruned_kinds) or not isinstance(self.net, pruned_kinds):
             return self
         pruned = dataclasses.replace(self.net, inner_widths=net.inner_widths)
         return dataclasses.replace(self, net=pruned) if pruned.at(net.size) == net else self
