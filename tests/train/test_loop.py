@@ -102,7 +102,7 @@ def test_relative_rates_are_kept_by_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "peak", "message"),
     [
-        ("peak.99", [0.1], "peak.99 is '99'; expected an integer 0.."),
+        ("peak.99", [0.1], "peak.99: the group is '99'; expected an integer 0.."),
         ("peak.0", [float("nan")], "peak.0 is nan; expected a finite number"),
         ("peak.0", [0.1, 0.2], "peak.0 has 2 values; expected one learning rate"),
     ],

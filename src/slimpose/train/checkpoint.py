@@ -77,9 +77,8 @@ def unpack_training(
 
 def _set_peak(optimizer: torch.optim.Optimizer, number: str, peak: Tensor, path: Path) -> None:
     """Set a group's learning rate, which is relative to the weights at the start of the run."""
-    place = f"{path}: peak.{number}"
-    last = len(optimizer.param_groups) - 1
-    group = optimizer.param_groups[fields.integer(number, place, low=0, high=last)]
+    place, groups = f"{path}: peak.{number}", optimizer.param_groups
+    group = groups[fields.integer(number, f"{place}: the group", low=0, high=len(groups) - 1)]
     if peak.numel() != 1:
         raise ValueError(f"{place} has {peak.numel()} values; expected one learning rate")
     group["peak"] = fields.number(peak.item(), place, low=0)
