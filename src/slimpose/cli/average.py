@@ -9,7 +9,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.network.weights import LoadedNetwork, load_network, save_checkpoint
 
 
@@ -30,6 +30,7 @@ def average(
     if len(weights) < 2:
         raise ValueError(f"got {len(weights)} weights file; expected two or more to average")
     check_output_paths({"--out": out}, {}, weights)
+    check_suffix("--out", out, ".safetensors")
     first, *others = (load_network(path) for path in weights)
     for path, other in zip(weights[1:], others, strict=True):
         if (other.task, other.spec) != (first.task, first.spec):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.network.encoder import Encoder
 from slimpose.network.family import family_spec
 from slimpose.network.trunk import import_trunk as load_trunk
@@ -31,6 +31,7 @@ def import_trunk(
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
     check_output_paths({"--out": out}, {}, [file])
+    check_suffix("--out", out, ".safetensors")
     spec = family_spec(net)
     encoder = Encoder(spec)
     load_trunk(file, encoder)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from slimpose.arrays import Size
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.compare.published_weights import (
     PUBLISHED,
     ColorOrder,
@@ -43,6 +43,7 @@ def import_weights(
         color_order: Channel order it was trained with (default: that of its layout).
     """
     check_output_paths({"--out": out}, {}, [file])
+    check_suffix("--out", out, ".safetensors")
     spec = spec_named(net, size=Size.parse(size) if size is not None else None)
     tensors = convert_weights(read_checkpoint(file), net, path=file, color_order=color_order)
     load_into(build(spec), tensors, path=file)

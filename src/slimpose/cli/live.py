@@ -18,7 +18,7 @@ from rich.live import Live
 
 from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.cli.outputs import RecordWriters, plain_console
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
 from slimpose.media import addresses
@@ -62,7 +62,7 @@ def live(
         outputs: Text outputs.
         out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
             names.
-        mosaic: File for a drawn video of all cameras side by side.
+        mosaic: MP4 file for a drawn video of all cameras side by side.
         realtime: Play video files in real time, like cameras: frames may be dropped.
         loop: Start video files again at their end.
         seconds: Stop after this many seconds.
@@ -119,6 +119,7 @@ def _check_outputs(
         {"--out": out, **outputs.folders()},
         [Path(address.target) for address in inputs if address.kind == "file"],
     )
+    check_suffix("--mosaic", mosaic, ".mp4")
 
 
 def _follow(

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from rich.progress import Progress
 
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.cli.sample_crops import sample_crops
 from slimpose.network import pruning
 from slimpose.network.cost import cost_of_spec
@@ -45,6 +45,7 @@ def prune(
     if people < 1:
         raise ValueError(f"--people is {people}; expected 1 or more, such as 256")
     check_output_paths({"--out": out}, {}, [weights, annotations])
+    check_suffix("--out", out, ".safetensors")
     loaded = load_network(weights)
     net = loaded.net
     if not isinstance(net, PoseNet):
