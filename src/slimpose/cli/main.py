@@ -15,6 +15,7 @@ from rich.console import Console
 
 from slimpose.cli.output_paths import redirect_closed_stdout
 from slimpose.media.addresses import redacted
+from slimpose.messages import printable
 
 COMMANDS = {
     "predict": "find all people in images and videos; draw and write their poses",
@@ -115,5 +116,5 @@ def _usage() -> str:
 
 def _fail(message: str, *, code: int) -> NoReturn:
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"slimpose: {message}")
+    console.print(f"slimpose: {printable(message)}")
     raise SystemExit(code)

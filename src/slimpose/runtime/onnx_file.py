@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from slimpose.runtime.machine import check_threads, overflows_int8, read_machine
 
 CPU = ("CPUExecutionProvider",)
 Provider = str | tuple[str, dict[str, Any]]
+_ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 INPUT_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
 """Input types of files from elsewhere that slimpose can run."""
 
@@ -46,10 +48,14 @@ def open_onnx_file(
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors share no public base
-        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"{path} is not an ONNX file that ONNX Runtime can load (truncated?): {reason}"
+            f"{path} is not an ONNX file that ONNX Runtime can load (truncated?): {reason(error)}"
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of an error of ONNX Runtime, without its code."""
+    return _ERROR_CODE.sub("", str(error).partition("\n")[0])
 
 
 def session_options(threads: int | None = None) -> onnxruntime.SessionOptions:
@@ -77,6 +83,14 @@ def io_names(
     """Return name and type of each input, and the names of the outputs."""
     inputs = [(tensor.name, tensor.type) for tensor in session.get_inputs()]
     return inputs, tuple(tensor.name for tensor in session.get_outputs())
+
+
+def io_shapes(session: onnxruntime.InferenceSession) -> Mapping[str, Sequence[int | None]]:
+    """Return the sizes of inputs and outputs by name, None for a free one."""
+    return {
+        tensor.name: [size if isinstance(size, int) else None for size in tensor.shape]
+        for tensor in (*session.get_inputs(), *session.get_outputs())
+    }
 
 
 def file_metadata(session: onnxruntime.InferenceSession) -> Mapping[str, str]:

@@ -1,0 +1,216 @@
+"""Typed reading of JSON and TOML: every error names file, entry, field, value and expectation.
+
+``what`` is the place of a value, such as "people.json: annotation 7: bbox".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from slimpose.messages import quoted
+
+_LARGEST = 2**53
+"""Larger integers are not exact in other JSON readers, nor as floats."""
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,16}\s*")
+_FLAGS = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
+
+
+def fail(what: str, value: object, expected: str) -> ValueError:
+    """Return the error that a value is not what is expected."""
+    return ValueError(f"{what} is {quoted(value)}; expected {expected}")
+
+
+def integer(value: object, what: str, *, low: int = -_LARGEST, high: int = _LARGEST) -> int:
+    """Return an integer, also one that is written as text or as 1.0.
+
+    Raises:
+        ValueError: If it is none, or outside of low..high.
+    """
+    number = value
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        number = int(value)
+    if isinstance(value, float) and value.is_integer():
+        number = int(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+        raise fail(what, value, f"an integer{_range(low, high)}")
+    return number
+
+
+def number(value: object, what: str, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return a finite number.
+
+    Raises:
+        ValueError: If it is none, or outside of low..high.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not low <= value <= high
+        or not _is_finite(value)
+    ):
+        raise fail(what, value, f"a finite number{_range(low, high)}")
+    return float(value)
+
+
+def flag(value: object, what: str) -> bool:
+    """Return true or false, also if it is written as 0 or 1, or as text.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    key = value.strip().lower() if isinstance(value, str) else value
+    if not isinstance(key, str | int) or key not in _FLAGS:
+        raise fail(what, value, "0 or 1")
+    return _FLAGS[key]
+
+
+def text(value: object, what: str) -> str:
+    """Return a text that is not blank.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise fail(what, value, "text")
+    return value
+
+
+def items(value: object, what: str, expected: str = "a list") -> list[Any]:
+    """Return a list.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(value, list):
+        raise fail(what, value, expected)
+    return value
+
+
+def numbers(value: object, what: str, *, count: int, expected: str) -> Float32[np.ndarray, " n"]:
+    """Return a list of ``count`` finite numbers as an array.
+
+    Raises:
+        ValueError: If it is none; a list of another length is described by its length.
+    """
+    expected = f"{count} finite numbers: {expected}"
+    if isinstance(value, list) and len(value) != count:
+        raise ValueError(f"{what} is {quoted(value)}, {len(value)} values; expected {expected}")
+    if not isinstance(value, list) or not all(
+        isinstance(one, int | float) and not isinstance(one, bool) for one in value
+    ):
+        raise fail(what, value, expected)
+    with np.errstate(over="ignore"):
+        try:
+            array = np.array(value, np.float32)
+        except OverflowError:
+            array = np.array([np.inf])
+    if not np.isfinite(array).all():
+        raise fail(what, value, expected)
+    return array
+
+
+def table(value: object, what: str, expected: str = "an object with named fields") -> Fields:
+    """Return a JSON object or TOML table to read fields of.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(value, dict):
+        raise fail(what, value, expected)
+    return Fields(value, what)
+
+
+def from_json(text: str, what: str) -> Any:
+    """Parse JSON that a file contains as text, such as metadata.
+
+    Raises:
+        ValueError: If it is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} is {quoted(text)}; expected JSON ({error})") from error
+
+
+class Fields:
+    """A JSON object or TOML table, read field by field; ``where`` is its place in a file.
+
+    >>> Fields({"id": "7"}, "people.json: image 1").integer("id")
+    7
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        self.values, self.where = values, where
+
+    def has(self, name: str) -> bool:
+        """Return whether a field has a value: null is none."""
+        return self.values.get(name) is not None
+
+    def get(self, name: str) -> Any:
+        """Return the value of a field.
+
+        Raises:
+            ValueError: If there is no such field.
+        """
+        try:
+            return self.values[name]
+        except KeyError:
+            got = quoted(list(self.values))
+            raise ValueError(f"{self.where} has no {name}; it has {got}") from None
+
+    def what(self, name: str) -> str:
+        """Return the place of a field in a file."""
+        return f"{self.where}: {name}"
+
+    def integer(self, name: str, *, low: int = -_LARGEST, high: int = _LARGEST) -> int:
+        """Return an integer; see the function of this name."""
+        return integer(self.get(name), self.what(name), low=low, high=high)
+
+    def number(self, name: str, *, low: float = -math.inf, high: float = math.inf) -> float:
+        """Return a finite number; see the function of this name."""
+        return number(self.get(name), self.what(name), low=low, high=high)
+
+    def flag(self, name: str) -> bool:
+        """Return true or false; see the function of this name."""
+        return flag(self.get(name), self.what(name))
+
+    def text(self, name: str) -> str:
+        """Return a text; see the function of this name."""
+        return text(self.get(name), self.what(name))
+
+    def items(self, name: str, expected: str = "a list") -> list[Any]:
+        """Return a list; see the function of this name."""
+        return items(self.get(name), self.what(name), expected)
+
+    def numbers(self, name: str, *, count: int, expected: str) -> Float32[np.ndarray, " n"]:
+        """Return an array; see the function of this name."""
+        return numbers(self.get(name), self.what(name), count=count, expected=expected)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a list of texts."""
+        return tuple(
+            text(value, f"{self.what(name)}[{index}]")
+            for index, value in enumerate(self.items(name))
+        )
+
+
+def _range(low: float, high: float) -> str:
+    if low <= -_LARGEST and high >= _LARGEST:
+        return ""
+    if high >= _LARGEST:
+        return f" of {low:g} or more"
+    return f" of at most {high:g}" if low <= -_LARGEST else f" {low:g}..{high:g}"
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
