@@ -33,8 +33,8 @@ from typing import Any
 
 DEADLINE_S = 60.0
 """Time limit of a case that takes 0.1 s on an idle machine, and of a worker's first imports."""
-MAX_LINE = 800
-"""Characters of an error message; the longest of the program's own have 400."""
+MAX_LINE, MAX_OUTPUT_LINE = 2200, 20_000
+"""Characters of a line on standard error, and on standard output."""
 SHARED = "shared"
 """Folder of the files that all cases of a kind use, next to their own folders."""
 
@@ -44,7 +44,8 @@ PYTHON_WORDS = re.compile(
     r"|has no attribute|could not convert|invalid literal|unhashable|unpack|<class|int\(\)|float\("
     r"|(string|list|tuple|sequence) ind(ex|ices)|not supported between|unsupported operand"
     r"|positional argument|keyword argument|missing \d+ required|must be (str|int|real)"
-    r"|argument must|codec can't|cannot convert float|math domain|by zero|inhomogeneous"
+    r"|argument must|codec can't|cannot convert float|math domain|inhomogeneous"
+    r"|(division|modulo) (or modulo )?by zero"
     r"|setting an array|broadcast|recursion|ndarray|bytes-like|\bdict\b|\bstr\b|Infinity\b",
 )
 FOREIGN_LINES = re.compile(
@@ -195,8 +196,11 @@ def _unclear(case: Case, outcome: Outcome) -> list[str]:
     """Say what is wrong with the messages of a call that ended by itself."""
     lines = outcome.stderr.splitlines()
     reasons = []
-    if any(len(line) > MAX_LINE for line in [*lines, *outcome.stdout.splitlines()]):
-        reasons.append(f"a line of {max(map(len, lines), default=0)} characters")
+    longest, longest_output = (
+        max(map(len, text.splitlines()), default=0) for text in (outcome.stderr, outcome.stdout)
+    )
+    if longest > MAX_LINE or longest_output > MAX_OUTPUT_LINE:
+        reasons.append(f"lines of {longest} and {longest_output} characters")
     if found := CONTROL.search(outcome.stderr + outcome.stdout):
         reasons.append(f"control character {found[0]!r}")
     if found := FOREIGN_LINES.search(outcome.stderr):

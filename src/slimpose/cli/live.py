@@ -70,7 +70,7 @@ def live(
         profile: Print the time of every stage at the end.
     """
     for option, bound in (("--seconds", seconds), ("--frames", frames)):
-        if bound is not None and bound <= 0:
+        if bound is not None and not bound > 0:
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
     inputs = [addresses.parse(source) for source in sources]
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))

@@ -137,12 +137,15 @@ def load_network(path: Path) -> LoadedNetwork:
             f"{path} does not say which network it holds; "
             "expected best.safetensors written by slimpose train"
         )
-    net = net_from_metadata(saved.metadata)
+    try:
+        task, net = parse_task(saved.metadata["task"]), net_from_metadata(saved.metadata)
+    except (ValueError, RuntimeError) as error:  # RuntimeError: PyTorch cannot build it
+        raise ValueError(f"{path}: {error}") from error
     load_into(net, saved.tensors, path=path)
     return LoadedNetwork(
         net=net.eval(),
         spec=net.spec,
-        task=parse_task(saved.metadata["task"]),
+        task=task,
         metadata=saved.metadata,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )

@@ -46,11 +46,17 @@ def open_onnx_file(
         options.intra_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        io_names(session), file_metadata(session)  # decodes them
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} has names or metadata that are not UTF-8 text; expected an undamaged ONNX file"
+        ) from error
     except Exception as error:  # onnxruntime's errors share no public base
         raise ValueError(
             f"{path} is not an ONNX file that ONNX Runtime can load (truncated?): {reason(error)}"
         ) from error
+    return session
 
 
 def reason(error: Exception) -> str:
