@@ -46,7 +46,7 @@ def draw_poses(
     """
     canvas = np.ascontiguousarray(image).copy()
     by_side = {"left": LEFT, "right": RIGHT}
-    sides = [by_side.get(joint.partition("_")[0]) for joint in poses.skeleton.joints]
+    sides = [by_side.get(side or "") for side in poses.skeleton.mirror.sides]
     max_width_px = max(1.0, min(image.shape[:2]) / 60)
     for person in np.argsort(poses.person_scores, kind="stable"):
         points = poses.points_image[person]

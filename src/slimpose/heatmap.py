@@ -47,7 +47,11 @@ def flip_averaged(
         predict_heatmaps: The model, from crops to heatmaps.
         skeleton: Supplies the left-right partners.
         shift: Whether to move the mirrored maps one cell to the right first.
+
+    Raises:
+        ValueError: If a joint's name has a side and no partner.
     """
+    skeleton.check_mirroring()
 
     def average(crops: Crops) -> Heatmaps:
         mirrored = predict_heatmaps(np.ascontiguousarray(crops[:, :, ::-1]))[

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Int64
+
+from slimpose import fields
+from slimpose.joint_names import MirrorPairs, mirror_pairs
+from slimpose.messages import DataWarning, quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +30,12 @@ class Skeleton:
         sigmas: OKS's tolerance of each joint, as a fraction of the square root of the person's
             area; half of COCO's k.
         upper_body: The joints above the hips, for half-body augmentation.
+        flip_pairs: The names of joints that exchange places in a mirrored image, () for none; by
+            default found from the names, such as left_eye with right_eye, LEye with REye.
+
+    Raises:
+        ValueError: If names are missing or doubled, a part names a joint that is not there, or a
+            sigma is not above 0 and at most 1.
     """
 
     name: str
@@ -31,17 +43,36 @@ class Skeleton:
     limbs: tuple[tuple[str, str], ...]
     sigmas: tuple[float, ...]
     upper_body: tuple[str, ...]
+    flip_pairs: tuple[tuple[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.sigmas) != len(self.joints):
+        where = f"skeleton {quoted(self.name)}"
+        if not self.joints:
+            raise ValueError(f"{where} has no joints; expected the names of one or more")
+        doubled = [name for name, count in Counter(self.joints).items() if count > 1]
+        if doubled:
             raise ValueError(
-                f"skeleton {self.name!r} has {len(self.joints)} joints "
-                f"but {len(self.sigmas)} sigmas"
+                f"{where} has several joints named {quoted(doubled[0])}; expected different names"
             )
-        unknown = {joint for limb in self.limbs for joint in limb} | set(self.upper_body)
-        unknown -= set(self.joints)
+        if len(self.sigmas) != len(self.joints):
+            raise ValueError(f"{where} has {len(self.joints)} joints but {len(self.sigmas)} sigmas")
+        for joint, sigma in zip(self.joints, self.sigmas, strict=True):
+            if not 0 < sigma <= 1:
+                raise ValueError(
+                    f"{where}: the sigma of {quoted(joint)} is {quoted(sigma)}; expected a number "
+                    "above 0 and at most 1, a share of the person's size (COCO's are 0.025..0.107)"
+                )
+        pairs = self.flip_pairs or ()
+        unknown = {joint for pair in (*self.limbs, *pairs) for joint in pair}
+        unknown = (unknown | set(self.upper_body)) - set(self.joints)
         if unknown:
-            raise ValueError(f"skeleton {self.name!r} has no joints named {sorted(unknown)}")
+            raise ValueError(f"{where} has no joints named {quoted(sorted(unknown))}")
+        paired = Counter(joint for pair in pairs for joint in pair)
+        if paired and max(paired.values()) > 1:
+            raise ValueError(
+                f"{where}: flip_pairs has {quoted(max(paired, key=paired.__getitem__))} twice; "
+                "expected each joint in one pair at most"
+            )
 
     def to_json(self) -> str:
         """Return the skeleton as JSON, for a model file's metadata."""
@@ -54,29 +85,60 @@ class Skeleton:
         Raises:
             ValueError: If the text does not describe a skeleton.
         """
-        try:
-            fields = json.loads(text)
-            return cls(
-                name=fields["name"],
-                joints=tuple(fields["joints"]),
-                limbs=tuple((a, b) for a, b in fields["limbs"]),
-                sigmas=tuple(fields["sigmas"]),
-                upper_body=tuple(fields["upper_body"]),
+        where = "metadata skeleton"
+        entry = fields.table(fields.from_json(text, where), where)
+
+        def pairs(name: str) -> tuple[tuple[str, str], ...]:
+            return tuple(
+                name_pair(pair, f"{entry.what(name)}[{index}]")
+                for index, pair in enumerate(entry.items(name))
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"metadata does not describe a skeleton: {error!r}") from error
+
+        sigmas = entry.items("sigmas")
+        return cls(
+            name=entry.text("name"),
+            joints=entry.texts("joints"),
+            limbs=pairs("limbs"),
+            sigmas=tuple(fields.number(one, entry.what("sigmas")) for one in sigmas),
+            upper_body=entry.texts("upper_body"),
+            flip_pairs=pairs("flip_pairs") if entry.has("flip_pairs") else None,
+        )
+
+    @property
+    def mirror(self) -> MirrorPairs:
+        """Sides and partners of the joints."""
+        return mirror_pairs(self.joints, self.flip_pairs)
 
     @property
     def flip_indices(self) -> Int64[np.ndarray, " joints"]:
-        """For each joint, its partner's index in a mirrored image (left_x and right_x swap)."""
-        mirrored = []
-        for joint in self.joints:
-            side, _, rest = joint.partition("_")
-            other = {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, joint)
-            mirrored.append(
-                self.joints.index(other) if other in self.joints else self.joints.index(joint)
+        """For each joint, its partner's index in a mirrored image."""
+        return np.array(self.mirror.partners, np.int64)
+
+    def check_mirroring(self) -> None:
+        """Check that left and right are known, before images are mirrored.
+
+        A skeleton whose names show no sides at all causes a warning.
+
+        Raises:
+            ValueError: If a name has a side and no partner.
+        """
+        choice = (
+            "the pairs in the category's field flip_pairs, such as [[2, 3], [4, 5]] ([] for none)"
+        )
+        if unpaired := self.mirror.unpaired:
+            raise ValueError(
+                f"skeleton {quoted(self.name)}: {', '.join(map(quoted, unpaired[:5]))} "
+                f"{'have a side' if len(unpaired) > 1 else 'has a side'} and no partner to exchange"
+                " places with in a mirrored image; expected names in pairs, such as left_eye and "
+                f"right_eye, or {choice}, or no mirrored images (no --flip; augmentation.flip = 0)"
             )
-        return np.array(mirrored, np.int64)
+        if self.flip_pairs is None and len(self.joints) > 1 and not any(self.mirror.sides):
+            warnings.warn(
+                f"skeleton {quoted(self.name)}: no keypoint's name has a side, so none exchange "
+                f"places in mirrored images; if some are left and right, name {choice}",
+                DataWarning,
+                stacklevel=2,
+            )
 
     @property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:
@@ -87,6 +149,18 @@ class Skeleton:
     def sigma_array(self) -> Float32[np.ndarray, " joints"]:
         """``sigmas`` as an array."""
         return np.array(self.sigmas, np.float32)
+
+
+def name_pair(value: object, what: str) -> tuple[str, str]:
+    """Return a pair of names that JSON contains as a list.
+
+    Raises:
+        ValueError: If it is not one.
+    """
+    pair = fields.items(value, what, "two names")
+    if len(pair) != 2:
+        raise fields.fail(what, value, "two names")
+    return fields.text(pair[0], what), fields.text(pair[1], what)
 
 
 _COCO_UPPER_BODY = (

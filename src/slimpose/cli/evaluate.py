@@ -214,6 +214,7 @@ def evaluate_detector(
     threshold = loaded.info.score_threshold if threshold is None else threshold
     figures: Figures = {
         **detector_evaluation.detector_figures(truth, found, threshold=threshold),
+        **_area_note(truth),
         "model": loaded.info.name,
         "ms_per_image": durations.mean_ms,
     }
@@ -246,6 +247,7 @@ def evaluate_pose(
     accuracy = pose_evaluation.pose_ap(truth.file, records) if truth.is_labeled else {}
     figures: Figures = {
         **accuracy,
+        **_area_note(truth.file),
         "boxes": options.boxes if options.boxes in ("gt", "detector") else Path(options.boxes).name,
         "images": len(truth.file.images),
         "people": people,
@@ -256,6 +258,12 @@ def evaluate_pose(
         "decoding": options.decoding,
     }
     return figures, records
+
+
+def _area_note(truth: coco.CocoFile) -> Figures:
+    """Return how many people were measured with the areas of their boxes, if some were."""
+    count = truth.people_without_area
+    return {"people_without_area": count} if count else {}
 
 
 def _ground_truth(

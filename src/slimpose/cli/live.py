@@ -76,7 +76,9 @@ def live(
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
     cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
     _check_outputs(inputs, outputs, out=out, mosaic=mosaic)
-    follower = tracking.follower(models.load(), cameras=len(cameras))
+    pipeline = models.load()
+    outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
+    follower = tracking.follower(pipeline, cameras=len(cameras))
     videos = VideoOutputs(
         out,
         mosaic,

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import tyro
 from rich.console import Console
 
 from slimpose.cli.output_paths import redirect_closed_stdout
 from slimpose.media.addresses import redacted
-from slimpose.messages import printable
+from slimpose.messages import DataWarning, printable
 
 COMMANDS = {
     "predict": "find all people in images and videos; draw and write their poses",
@@ -50,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``slimpose COMMAND ...`` and exit; ``arguments`` default to those of the process."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(arguments)
+        with _data_warnings_as_lines():
+            code = _run(arguments)
         sys.stdout.flush()
     except BAD_INPUT as error:
         _fail(str(error), code=2)
@@ -114,7 +117,28 @@ def _usage() -> str:
     return "\n".join([head, "", *lines])
 
 
-def _fail(message: str, *, code: int) -> NoReturn:
+@contextmanager
+def _data_warnings_as_lines() -> Iterator[None]:
+    """Print each DataWarning once, as one line; other warnings as before."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if issubclass(category, DataWarning):
+            _print_line(f"warning: {message}")
+        else:
+            before(message, category, *place, **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", DataWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _print_line(message: str) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     console.print(f"slimpose: {printable(message)}")
+
+
+def _fail(message: str, *, code: int) -> NoReturn:
+    _print_line(message)
     raise SystemExit(code)

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import slimpose
+from slimpose.formats import openpose
 from slimpose.formats.openpose import Order
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.machine import check_threads
 from slimpose.runtime.pipeline import Pipeline
+from slimpose.skeleton import Skeleton
 
 STANDARD_OUTPUT = "-"
 
@@ -117,7 +119,8 @@ class OutputOptions:
 
     Attributes:
         json: File for the poses as COCO keypoint results: a list with one record per person. Images
-            named by a number (000000000139.jpg) also get the image_id that COCO's tools require.
+            named by a number that no other input has (000000000139.jpg) also get the image_id that
+            COCO's tools require.
         csv: File for the poses as CSV: one row per person, frame and keypoint.
         jsonl: File for the poses as JSON lines, one per frame; - is standard output.
         openpose: Folder for the poses as OpenPose JSON, one file per frame.
@@ -148,6 +151,11 @@ class OutputOptions:
         """Return the files to write, by the option that names them; None where it is not used."""
         jsonl = Path(self.jsonl) if self.jsonl not in (None, STANDARD_OUTPUT) else None
         return {"--json": self.json, "--csv": self.csv, "--jsonl": jsonl}
+
+    def check_skeleton(self, skeleton: Skeleton) -> None:
+        """Check that the outputs can describe a skeleton; see ``openpose.check_skeleton``."""
+        if self.openpose is not None:
+            openpose.check_skeleton(skeleton, self.openpose_order)
 
     def folders(self) -> dict[str, Path]:
         """Return the folders to write into, by the option that names them."""

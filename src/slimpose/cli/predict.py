@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from slimpose import geometry
-from slimpose.arrays import Boxes, PersonScores
+from slimpose.arrays import Boxes, PersonScores, Size
 from slimpose.cli.drawing import DrawingFolder, draw_result
 from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
@@ -27,12 +27,13 @@ from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters, plain_console
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
-from slimpose.formats.results import image_number
+from slimpose.formats.results import unique_image_numbers
 from slimpose.media.addresses import SourceError, redacted
 from slimpose.media.frame import Frame, Media
 from slimpose.media.images import ImageError
 from slimpose.media.sources import expand, open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
+from slimpose.messages import printable
 from slimpose.poses import Poses
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.frame_result import FrameResult
@@ -91,8 +92,8 @@ def predict(
         return failures.summarize(completed=0)
     if box_file is not None and (missing := box_file.files_without_boxes(files)):
         failures.console.print(
-            f"slimpose: {boxes} does not mention {missing} of {len(files)} inputs; "
-            "they get no people"
+            f"slimpose: {printable(str(boxes))} does not mention {missing} of {len(files)} "
+            "inputs; they get no people"
         )
     check_output_paths(
         outputs.files(),
@@ -100,6 +101,7 @@ def predict(
         [*files, boxes, Path(models.model), Path(models.detector)],
     )
     pipeline = models.load(with_detector=box_file is None)
+    outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
     started_s = perf_counter()
     run = _Run(
         estimator=_FrameEstimator(pipeline, tracking, box_file, models.score_threshold or 0.0),
@@ -112,7 +114,7 @@ def predict(
     _print_summary(console, run, pipeline, threads=models.threads)
     paths = [*([str(out)] if draw else []), *run.records.paths]
     if run.counts.inputs and paths:
-        console.print(f"written: {', '.join(paths)}")
+        console.print(f"written: {', '.join(map(printable, paths))}")
     if profile:
         console.print(stage_table(run.stages, perf_counter() - started_s))
     sys.stdout.flush()
@@ -132,9 +134,8 @@ class _Failures:
     def add(self, name: str, error: Exception) -> None:
         """Report why an input failed, and remember it."""
         reason = str(error)
-        self.console.print(
-            f"slimpose: {reason if reason.startswith(name) else f'{name}: {reason}'}"
-        )
+        line = reason if reason.startswith(name) else f"{name}: {reason}"
+        self.console.print(f"slimpose: {printable(line)}")
         self.names.append(name)
 
     def summarize(self, *, completed: int) -> int:
@@ -143,7 +144,7 @@ class _Failures:
         if self.names and inputs > 1:
             self.console.print(f"slimpose: {len(self.names)} of {inputs} inputs failed:")
             for name in self.names:
-                self.console.print(f"  {name}")
+                self.console.print(f"  {printable(name)}")
         return self.exit_code if self.names else 0
 
 
@@ -161,15 +162,20 @@ def _expand_all(sources: Iterable[str], failures: _Failures) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """An input file, its name in records, and the unique start of the names of its files."""
+    """An input file, its name in records, and the unique start of the names of its files.
+
+    ``image_id`` is the number that an image is named by, if no other input has the same.
+    """
 
     path: Path
     source: str
     stem: str
+    image_id: int | None
 
 
 def _name_inputs(files: Sequence[Path]) -> list[_Input]:
     occurrences = Counter(file.name for file in files)
+    numbers = unique_image_numbers(files)
     stems: set[str] = set()
     inputs: list[_Input] = []
     for file in files:
@@ -177,7 +183,7 @@ def _name_inputs(files: Sequence[Path]) -> list[_Input]:
         stem = next(stem for stem in numbered if stem.lower() not in stems)
         stems.add(stem.lower())
         source = file.name if occurrences[file.name] == 1 else file.as_posix()
-        inputs.append(_Input(file, source, stem))
+        inputs.append(_Input(file, source, stem, numbers.get(file)))
     return inputs
 
 
@@ -229,7 +235,7 @@ class _FrameEstimator:
         if self.box_file is None:
             return ()
         try:
-            boxes, scores = self.box_file.lookup(file, frame.index)
+            boxes, scores = self.box_file.lookup(file, frame.index, Size(*frame.image.shape[:2]))
             geometry.check_boxes_in_image(boxes, frame.image)
         except ValueError as error:
             raise SourceError(f"{file}: {error}") from error
@@ -308,7 +314,7 @@ class _Run:
     def _process_frames(self, media: Media, item: _Input, progress: _ProgressBar) -> None:
         """Estimate, write and draw the poses of every frame."""
         follower = self.estimator.new_follower(media)
-        image_id = None if media.is_video else image_number(media.path)
+        image_id = None if media.is_video else item.image_id
         with self.drawings.writer(media) if self.drawings else nullcontext() as write_drawn:
             for frame in self._read_frames(media):
                 result = FrameResult(
@@ -364,7 +370,7 @@ class _ProgressBar(Progress):
     def start_input(self, media: Media) -> None:
         """Show the name of the next input and add its frames, as far as their number is known."""
         self._frames += max(0, media.frame_count - 1)
-        self.update(self._task, description=media.path.name, total=self._frames)
+        self.update(self._task, description=printable(media.path.name), total=self._frames)
 
     def advance_frame(self) -> None:
         """Count one frame as done."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from slimpose import geometry
-from slimpose.arrays import Boxes, Crops, PersonScores, Size
+from slimpose.arrays import Boxes, Crops, Image, PersonScores, Size
 from slimpose.formats import coco
+from slimpose.media.annotated_image import read_annotated_image
 from slimpose.media.images import image_files, read_image
 from slimpose.runtime.crops import crop_people
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.models import DEFAULT_DETECTOR, resolve
 from slimpose.runtime.session import Session
+
+_ImageBoxes = tuple[Callable[[], Image], Boxes]
+"""A function that reads an image, and the boxes of its people."""
 
 
 def sample_crops(
@@ -40,9 +46,9 @@ def sample_crops(
     crops: list[np.ndarray] = []
     areas: list[np.ndarray] = []
     left = people
-    for file, boxes_image in boxes.items():
+    for read, boxes_image in boxes:
         chosen = boxes_image[:left]
-        image_crops, to_crop = crop_people(read_image(file), chosen, size)
+        image_crops, to_crop = crop_people(read(), chosen, size)
         crops.append(image_crops)
         areas.append(geometry.box_areas(chosen) * to_crop[:, 0, 0] * to_crop[:, 1, 1])
         left -= len(image_crops)
@@ -53,29 +59,27 @@ def sample_crops(
     return np.concatenate(crops), np.concatenate(areas).astype(np.float32)
 
 
-def _annotated_boxes(annotations: Path, folder: Path) -> dict[Path, Boxes]:
-    """Boxes with an area by image file."""
-    truth = coco.read(annotations, keypoints=False)
+def _annotated_boxes(annotations: Path, folder: Path) -> list[_ImageBoxes]:
+    """Boxes with an area, of every image that has some."""
+    truth = coco.read(annotations, keypoints=False, areas=False)
     truth.check_images(folder)
-    boxes: dict[Path, Boxes] = {}
+    boxes: list[_ImageBoxes] = []
     for image_id, people in truth.people_by_image().items():
-        found = [person.box_image for person in people if not person.is_crowd]
-        boxes_image = np.array(found, np.float32).reshape(-1, 4)
-        boxes_image = boxes_image[(boxes_image[:, 2:] > boxes_image[:, :2]).all(axis=1)]
-        if len(boxes_image):
-            boxes[folder / truth.images[image_id].file_name] = boxes_image
+        found = [one.box_image for one in people if one.has_box and not one.is_crowd]
+        if found:
+            boxes.append((partial(read_annotated_image, truth, folder, image_id), np.stack(found)))
     return boxes
 
 
-def _detected_boxes(folder: Path, threads: int | None, people: int) -> dict[Path, Boxes]:
-    """Boxes by image file, of as many images as needed for this number of people."""
+def _detected_boxes(folder: Path, threads: int | None, people: int) -> list[_ImageBoxes]:
+    """Boxes of as many images as needed for this number of people."""
     files = image_files(folder)
     detector = Detector(Session(resolve(DEFAULT_DETECTOR), threads=threads))
-    boxes: dict[Path, Boxes] = {}
+    boxes: list[_ImageBoxes] = []
     for file in files:
         boxes_image, _ = detector(read_image(file))
         if len(boxes_image):
-            boxes[file] = boxes_image
-        if sum(map(len, boxes.values())) >= people:
+            boxes.append((partial(read_image, file), boxes_image))
+        if sum(len(found) for _, found in boxes) >= people:
             break
     return boxes

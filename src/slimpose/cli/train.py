@@ -152,7 +152,7 @@ def train(
     torch.manual_seed(plan.seed)
     with _progress_bar(devices) as bar:
         reading = bar.add_task("reading images", total=None, note="")
-        people = coco.read(files.train, keypoints=plan.task == "pose")
+        people = coco.read(files.train, keypoints=plan.task == "pose", areas=False)
         if data.coco_folder is not None:
             coco_layout.check_all_images_exist(people, files.train_images)
         plan = plan.for_data(

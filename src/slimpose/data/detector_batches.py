@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from slimpose.data.augment import Augmentation, jitter_color
 from slimpose.data.order import SampleOrder
 from slimpose.data.people import available_memory_bytes, compress_image
 from slimpose.formats import coco
+from slimpose.media.annotated_image import read_annotated_image
 from slimpose.media.images import decode_image, image_files, read_image
 from slimpose.runtime.crops import CANVAS_GRAY
 
@@ -56,9 +58,10 @@ def load_images(
 
     Raises:
         ImageError: If an image is missing or broken.
+        ValueError: If an image has another size than the file declares.
     """
     entries = [
-        (image_folder / annotations.images[image_id].file_name, people)
+        (partial(read_annotated_image, annotations, image_folder, image_id), people)
         for image_id, people in annotations.people_by_image().items()
     ]
     return _load_all(entries, largest_side, on_progress)
@@ -77,11 +80,12 @@ def load_unlabeled(
         NotADirectoryError: If there is no such folder.
         ValueError: If it contains no image.
     """
-    return _load_all([(path, None) for path in image_files(folder)], largest_side, on_progress)
+    entries = [(partial(read_image, path), None) for path in image_files(folder)]
+    return _load_all(entries, largest_side, on_progress)
 
 
 def _load_all(
-    entries: Sequence[tuple[Path, list[coco.CocoPerson] | None]],
+    entries: Sequence[tuple[Callable[[], Image], list[coco.CocoPerson] | None]],
     largest_side: int,
     on_progress: Callable[[int, int], None],
 ) -> list[TrainingImage]:
@@ -90,24 +94,24 @@ def _load_all(
     # images of the other kind: labeled or unlabeled.
     fits = len(entries) * 3 * 0.75 * largest_side**2 < available_memory_bytes() / 2
 
-    def load(entry: tuple[Path, list[coco.CocoPerson] | None]) -> TrainingImage:
-        path, people = entry
-        image = read_image(path)
+    def load(entry: tuple[Callable[[], Image], list[coco.CocoPerson] | None]) -> TrainingImage:
+        read, all_people = entry
+        people = [person for person in all_people or () if person.has_box]
+        image = read()
         scale = min(1.0, largest_side / max(image.shape[:2]))
         if scale < 1:
             size = round(image.shape[1] * scale), round(image.shape[0] * scale)
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        boxes = np.array([person.box_image for person in people or ()], np.float32)
+        boxes = np.array([person.box_image for person in people], np.float32)
         boxes = boxes.reshape(-1, 4) * np.float32(scale)
-        has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        is_crowd = np.array([person.is_crowd for person in people or ()], bool)
-        source = "unlabeled" if people is None else people[0].source if people else ""
+        is_crowd = np.array([person.is_crowd for person in people], bool)
+        source = "unlabeled" if all_people is None else people[0].source if people else ""
         return TrainingImage(
             stored=image if fits else compress_image(image),
-            boxes_image=boxes[has_area],
-            is_crowd=is_crowd[has_area],
+            boxes_image=boxes,
+            is_crowd=is_crowd,
             source=source,
-            is_labeled=people is not None,
+            is_labeled=all_people is not None,
         )
 
     images: list[TrainingImage] = []

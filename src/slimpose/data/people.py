@@ -15,7 +15,8 @@ from jaxtyping import Float32
 from slimpose import geometry
 from slimpose.arrays import Affines, Boxes, Image, Points, Size
 from slimpose.formats import coco
-from slimpose.media.images import decode_image, read_image
+from slimpose.media.annotated_image import read_annotated_image
+from slimpose.media.images import decode_image
 from slimpose.runtime.machine import read_machine
 from slimpose.skeleton import Skeleton
 
@@ -101,7 +102,7 @@ def load_people(
     Raises:
         ImageError: If an image is missing or broken.
         ValueError: If no person has a labeled joint, or a labeled person's box has no area or lies
-            outside the image.
+            outside the image, or an image has another size than the file declares.
     """
     by_image = select_people(annotations, teacher)
     if not by_image:
@@ -111,13 +112,13 @@ def load_people(
     fits = raw_bytes * sum(map(len, by_image.values())) <= available_memory_bytes()
 
     def crop_image(image_id: int) -> list[tuple[coco.CocoPerson, Image | bytes, Affines]]:
-        image = read_image(image_folder / annotations.images[image_id].file_name)
+        image = read_annotated_image(annotations, image_folder, image_id)
         crops: list[tuple[coco.CocoPerson, Image | bytes, Affines]] = []
         for person in by_image[image_id]:
             try:
                 crop, affine = _crop(image, person.box_image, crop_size)
             except ValueError as error:
-                raise ValueError(f"annotation {person.id}: {error}") from error
+                raise ValueError(f"{annotations.path}: annotation {person.id}: {error}") from error
             crops.append((person, crop if fits else compress_image(crop), affine))
         return crops
 

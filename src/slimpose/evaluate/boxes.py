@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.arrays import Boxes, PersonScores
+from slimpose.arrays import Boxes, PersonScores, Size
 from slimpose.formats import boxes as box_files
 from slimpose.formats.coco import CocoFile
 
@@ -30,12 +30,7 @@ def ground_truth_boxes(annotations: CocoFile) -> dict[int, ScoredBoxes]:
     boxes: dict[int, ScoredBoxes] = {}
     for image_id, people in annotations.people_by_image().items():
         labeled = [
-            person.box_image
-            for person in people
-            if person.keypoints is not None
-            and person.keypoints[:, 2].any()
-            and not person.is_crowd
-            and (person.box_image[2:] > person.box_image[:2]).all()
+            person.box_image for person in people if person.is_labeled and not person.is_crowd
         ]
         if labeled:
             boxes[image_id] = ScoredBoxes(
@@ -54,10 +49,11 @@ def boxes_from_file(annotations: CocoFile, path: Path) -> dict[int, ScoredBoxes]
     box_file = box_files.read(path)
     boxes: dict[int, ScoredBoxes] = {}
     for image_id, entry in annotations.images.items():
-        in_image, scores = box_file.lookup(Path(entry.file_name), 0, image_id=image_id)
-        has_area = (in_image[:, 2:] > in_image[:, :2]).all(axis=1)
-        if has_area.any():
-            boxes[image_id] = ScoredBoxes(boxes_image=in_image[has_area], scores=scores[has_area])
+        in_image, scores = box_file.lookup(
+            Path(entry.file_name), 0, Size(entry.height, entry.width), image_id=image_id
+        )
+        if len(scores):
+            boxes[image_id] = ScoredBoxes(boxes_image=in_image, scores=scores)
     if not boxes:
         raise ValueError(
             f"{path} has no box for an image of {annotations.path} (of another data set?)"

@@ -14,7 +14,7 @@ from slimpose.arrays import Crops, Size
 from slimpose.evaluate.boxes import ScoredBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
-from slimpose.media.images import read_image
+from slimpose.media.annotated_image import read_annotated_image
 from slimpose.runtime.crops import letterbox
 from slimpose.runtime.detector import NMS_IOU_THRESHOLD, decode_boxes
 from slimpose.runtime.session import Model
@@ -54,11 +54,12 @@ def detected_boxes(
 
     Raises:
         ImageError: If an image is missing or broken.
+        ValueError: If an image has another size than the file declares.
     """
     found: dict[int, ScoredBoxes] = {}
     selected = list(annotations.images) if image_ids is None else image_ids
     for done, image_id in enumerate(selected, start=1):
-        image = read_image(image_folder / annotations.images[image_id].file_name)
+        image = read_annotated_image(annotations, image_folder, image_id)
         letterboxed, to_canvas = letterbox(image, canvas)
         boxes, scores = (output[0] for output in detect(letterboxed[None]))
         boxes, scores = decode_boxes(

@@ -17,7 +17,7 @@ from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats import coco, results
 from slimpose.formats.coco import CocoFile
 from slimpose.formats.files import read_json
-from slimpose.media.images import read_image
+from slimpose.media.annotated_image import read_annotated_image
 from slimpose.oks import oks_nms
 from slimpose.poses import Poses, person_scores
 from slimpose.runtime.crops import crop_people
@@ -180,12 +180,13 @@ def pose_records(
 
     Raises:
         ImageError: If an image is missing or broken.
+        ValueError: If an image has another size than the file declares.
     """
     total, done = sum(len(found.scores) for found in boxes.values()), 0
     records: list[dict[str, Any]] = []
     batch: list[_ImageCrops] = []
     for number, (image_id, found) in enumerate(boxes.items(), start=1):
-        image = read_image(image_folder / annotations.images[image_id].file_name)
+        image = read_annotated_image(annotations, image_folder, image_id)
         batch.append((image_id, found, *crop_people(image, found.boxes_image, crop_size)))
         done += len(found.scores)
         if number == len(boxes) or sum(len(crops) for _, _, crops, _ in batch) >= batch_size:
@@ -229,11 +230,14 @@ def image_records(
 
     Raises:
         ImageError: If an image is missing or broken.
+        ValueError: If an image has another size than the file declares.
     """
     return [
         {"image_id": image_id, "category_id": annotations.category_id, **person}
-        for image_id, image in annotations.images.items()
-        for person in results.people_as_json(estimate(read_image(image_folder / image.file_name)))
+        for image_id in annotations.images
+        for person in results.people_as_json(
+            estimate(read_annotated_image(annotations, image_folder, image_id))
+        )
     ]
 
 

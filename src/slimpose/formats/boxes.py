@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from slimpose.arrays import Boxes, PersonScores
+from slimpose import fields
+from slimpose.arrays import Boxes, PersonScores, Size
+from slimpose.fields import Fields
 from slimpose.formats import coco
 from slimpose.formats.files import read_json
 from slimpose.formats.results import PERSON_CATEGORY, image_number
@@ -24,6 +27,7 @@ class BoxFile:
 
     Attributes:
         path: The file they came from.
+        sizes: The declared sizes of images by file name, where the file has them.
         by_name: File name, then frame, to rows of x1, y1, x2, y2, score.
         by_image_id: The same for records that have only a COCO image id (000000000139.jpg is image
             139).
@@ -32,22 +36,26 @@ class BoxFile:
     path: Path
     by_name: Mapping[str, Mapping[int, _Rows]]
     by_image_id: Mapping[int, Mapping[int, _Rows]]
+    sizes: Mapping[str, Size] = field(default_factory=dict)
     _names_by_last_part: dict[str, list[str]] = field(init=False, default_factory=dict)
+    _owners: dict[str, Path] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.by_name:
             self._names_by_last_part.setdefault(PurePosixPath(name).name, []).append(name)
 
     def lookup(
-        self, file: Path, frame: int, *, image_id: int | None = None
+        self, file: Path, frame: int, size: Size, *, image_id: int | None = None
     ) -> tuple[Boxes, PersonScores]:
         """Return the boxes (n, 4) and scores (n,) of one frame of a file; n is 0 without an entry.
 
-        Of several entries with the same file name, the one that shares the most folders with
-        ``file`` is used. Without ``image_id`` it is read from the file's name, if that is a number.
+        ``size`` is the frame's. Of several entries with the same file name, the one that shares the
+        most folders with ``file`` is used. Without ``image_id`` it is read from the file's name, if
+        that is a number.
 
         Raises:
-            ValueError: If several entries match equally well.
+            ValueError: If several entries match equally well, or the frame has another size than
+                the file declares.
         """
         if names := self._names(file):
             if len(names) > 1:
@@ -56,6 +64,7 @@ class BoxFile:
                     f"cannot decide which of them is {file}"
                 )
             frames = self.by_name[names[0]]
+            self._check_size(names[0], size)
         else:
             number = image_number(file) if image_id is None else image_id
             frames = {} if number is None else self.by_image_id.get(number, {})
@@ -66,8 +75,9 @@ class BoxFile:
         """Return how many of the files (at least one) have no entry.
 
         Raises:
-            ValueError: If no file has an entry.
+            ValueError: If no file has an entry, or several files have one and the same.
         """
+        self._assign(files)
         count = sum(
             not self._names(file) and image_number(file) not in self.by_image_id for file in files
         )
@@ -82,15 +92,55 @@ class BoxFile:
             raise ValueError(f"{self.path} does not mention {inputs}{available}")
         return count
 
+    def _check_size(self, name: str, size: Size) -> None:
+        declared = self.sizes.get(name, size)
+        if declared != size:
+            raise ValueError(
+                f"{self.path} declares {name} to be {declared.width} wide and {declared.height} "
+                f"high; the image is {size.width} wide and {size.height} high; expected the same "
+                "(resized after labeling, or labeled before its EXIF rotation was applied?)"
+            )
+
+    def _assign(self, files: Sequence[Path]) -> None:
+        """Give each entry to the file that shares the most folders with it.
+
+        Raises:
+            ValueError: If several files match an entry equally well.
+        """
+        candidates: dict[str | int, list[tuple[int, Path]]] = {}
+        for file in files:
+            names, count = self._best_names(file)
+            number = image_number(file)
+            for name in names:
+                candidates.setdefault(name, []).append((count, file))
+            if not names and number in self.by_image_id:
+                candidates.setdefault(number, []).append((0, file))
+        for entry, matching in candidates.items():
+            longest = max(count for count, _ in matching)
+            best = [file for count, file in matching if count == longest]
+            if len(best) > 1:
+                shown = entry if isinstance(entry, str) else f"image_id {entry}"
+                raise ValueError(
+                    f"{self.path} has boxes for {shown}, which may be {best[0]} or {best[1]}; "
+                    "expected a file_name with folders that distinguish them, or one of them only"
+                )
+            if isinstance(entry, str):
+                self._owners[entry] = best[0]
+
     def _names(self, file: Path) -> list[str]:
-        """The names in the box file that match a file best."""
+        """The names in the box file that match a file best, without those of other files."""
+        names, _ = self._best_names(file)
+        return [name for name in names if self._owners.get(name, file) == file]
+
+    def _best_names(self, file: Path) -> tuple[list[str], int]:
+        """The names in the box file that match a file best, and how many parts they share."""
         parts = file.absolute().parts
         shared = {
             name: _shared_suffix_length(PurePosixPath(name).parts, parts)
             for name in self._names_by_last_part.get(file.name, [])
         }
         longest = max(shared.values(), default=0)
-        return [name for name, count in shared.items() if count == longest > 0]
+        return [name for name, count in shared.items() if count == longest > 0], longest
 
 
 def read(path: Path) -> BoxFile:
@@ -106,7 +156,7 @@ def read(path: Path) -> BoxFile:
     """
     document = read_json(path, kind="box file")
     if isinstance(document, dict):
-        return _from_annotations(coco.parse(document, path, keypoints=False))
+        return _from_annotations(coco.parse(document, path, keypoints=False, areas=False))
     if isinstance(document, list):
         return _from_records(path, document)
     raise ValueError(
@@ -118,51 +168,65 @@ def read(path: Path) -> BoxFile:
 def _from_annotations(annotations: coco.CocoFile) -> BoxFile:
     by_name: dict[str, dict[int, _Rows]] = {}
     for image_id, people in annotations.people_by_image().items():
-        rows = [[*map(float, person.box_image), 1.0] for person in people if not person.is_crowd]
+        rows = [
+            [*map(float, person.box_image), 1.0]
+            for person in people
+            if person.has_box and not person.is_crowd
+        ]
         by_name[annotations.images[image_id].file_name] = {0: rows}
-    return BoxFile(path=annotations.path, by_name=by_name, by_image_id={})
+    return BoxFile(
+        path=annotations.path,
+        by_name=by_name,
+        by_image_id={},
+        sizes={
+            image.file_name: Size(image.height, image.width)
+            for image in annotations.images.values()
+        },
+    )
 
 
 def _from_records(path: Path, records: list[Any]) -> BoxFile:
     by_name: dict[str, dict[int, _Rows]] = {}
     by_image_id: dict[int, dict[int, _Rows]] = {}
-    for number, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise ValueError(
-                f"{path}: record {number} is a {type(record).__name__}; "
-                "expected an object with bbox, and file_name or image_id"
-            )
-        try:
-            if record.get("category_id", PERSON_CATEGORY) != PERSON_CATEGORY:
-                continue
-            row, frame = _row(record), int(record.get("frame", 0))
-            if "file_name" in record:
-                name = str(record["file_name"]).replace("\\", "/")
-                by_name.setdefault(name, {}).setdefault(frame, []).append(row)
-            else:
-                image_id = int(record["image_id"])
-                by_image_id.setdefault(image_id, {}).setdefault(frame, []).append(row)
-        except KeyError as error:
-            raise ValueError(
-                f"{path}: record {number} lacks {error}; expected bbox, and file_name or image_id"
-            ) from error
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{path}: record {number}: {error}") from error
+    others: Counter[int] = Counter()
+    for number, value in enumerate(records):
+        record = fields.table(
+            value,
+            f"{path}: record {number}",
+            "an object with bbox, and file_name or image_id",
+        )
+        category = record.integer("category_id") if record.has("category_id") else PERSON_CATEGORY
+        if category != PERSON_CATEGORY:
+            others[category] += 1
+            continue
+        row = _row(record)
+        frame = record.integer("frame", low=0) if record.has("frame") else 0
+        if record.has("file_name"):
+            name = record.text("file_name").replace("\\", "/")
+            by_name.setdefault(name, {}).setdefault(frame, []).append(row)
+        else:
+            image_id = record.integer("image_id")
+            by_image_id.setdefault(image_id, {}).setdefault(frame, []).append(row)
+    if others and not by_name and not by_image_id:
+        raise ValueError(
+            f"{path}: all {len(records)} records have category_id "
+            f"{', '.join(map(str, sorted(others)[:5]))}; expected {PERSON_CATEGORY}, COCO's number "
+            "of people, or no category_id"
+        )
     return BoxFile(path=path, by_name=by_name, by_image_id=by_image_id)
 
 
-def _row(record: Mapping[str, Any]) -> list[float]:
+def _row(record: Fields) -> list[float]:
     """A record's box as x1, y1, x2, y2, score."""
-    bbox = record["bbox"]
-    is_four = isinstance(bbox, list) and len(bbox) == 4
-    if not is_four or not all(isinstance(value, int | float) for value in bbox):
-        raise ValueError(f"bbox is {bbox}; expected 4 numbers x, y, width, height")
-    x, y, width, height = map(float, bbox)
-    if not np.isfinite([x, y, x + width, y + height]).all():
-        raise ValueError(f"bbox is {bbox}; expected finite numbers")
-    score = float(record.get("score", 1.0))
-    if not 0 <= score <= 1:
-        raise ValueError(f"score is {score:g}; expected a number 0..1")
+    record.numbers("bbox", count=4, expected="x, y, width, height")
+    x, y, width, height = map(float, record.values["bbox"])
+    if not (width > 0 and height > 0 and np.isfinite([x + width, y + height]).all()):
+        raise fields.fail(
+            record.what("bbox"),
+            record.values["bbox"],
+            "x, y, width, height with a width and a height above 0",
+        )
+    score = record.number("score", low=0, high=1) if record.has("score") else 1.0
     return [x, y, x + width, y + height, score]
 
 

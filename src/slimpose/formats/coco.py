@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,13 +13,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from slimpose import fields
+from slimpose.arrays import Size
+from slimpose.fields import Fields
+from slimpose.formats.coco_category import people_category, read_categories, read_skeleton
 from slimpose.formats.files import read_json
+from slimpose.messages import DataWarning, quoted
 from slimpose.skeleton import COCO17, Skeleton
+
+_OTHER_PLACE = re.compile(r"/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://")
+_SMALLEST_AREA, _LARGEST_AREA = 0.01, 1.2
+"""Plausible areas of people as shares of their box; COCO's are 0.2 to 0.9."""
+_MAX_ABSURD_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CocoImage:
-    """One entry of ``images``; ``file_name`` is relative to the image folder."""
+    """One entry of ``images``; ``file_name`` is relative to the image folder, with slashes."""
 
     id: int
     file_name: str
@@ -39,7 +52,7 @@ class CocoPerson:
             labels); None if the file has none.
         teacher_agreement: Share of the labeled joints that the teacher predicts correctly; nan if
             the file does not have it.
-        area: In square image pixels.
+        area: In square image pixels; the box's, if the file has none.
         is_crowd: Whether the box marks a crowd.
         source: Name of the data set that the entry came from, "" if the file does not have it.
     """
@@ -55,16 +68,27 @@ class CocoPerson:
     is_crowd: bool
     source: str
 
+    @property
+    def has_box(self) -> bool:
+        """Whether the box has an area."""
+        return bool((self.box_image[2:] > self.box_image[:2]).all())
+
+    @property
+    def is_labeled(self) -> bool:
+        """Whether at least one keypoint is labeled."""
+        return self.keypoints is not None and bool((self.keypoints[:, 2] > 0).any())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CocoFile:
-    """A validated annotation file."""
+    """A validated annotation file; ``people_without_area`` have the areas of their boxes."""
 
     path: Path
     images: dict[int, CocoImage]
     people: tuple[CocoPerson, ...]
     skeleton: Skeleton
     category_id: int
+    people_without_area: int = 0
 
     def check_images(self, folder: Path, image_ids: Iterable[int] | None = None) -> None:
         """Check that the images of the file, or those with the given ids, exist in the folder.
@@ -77,11 +101,36 @@ class CocoFile:
             raise NotADirectoryError(f"no image folder {folder}")
         for image_id in self.images if image_ids is None else image_ids:
             image = self.images[image_id]
-            if not (folder / image.file_name).is_file():
+            try:
+                exists = (folder / image.file_name).is_file()
+            except OSError:  # a name that is too long
+                exists = False
+            if not exists:
                 raise ValueError(
                     f"{self.path} names {image.file_name}, which is not in {folder} "
                     "(another folder?)"
                 )
+
+    def check_size(self, image_id: int, size: Size) -> None:
+        """Check that an image, as it was read, has the size that the file declares.
+
+        Raises:
+            ValueError: If it has another one: its annotations are of other pixels.
+        """
+        image = self.images[image_id]
+        if size == (image.height, image.width):
+            return
+        cause = (
+            "labeled before its EXIF rotation was applied? label it as it is shown, or remove the "
+            "EXIF rotation"
+            if size == (image.width, image.height)
+            else "resized after labeling? scale the annotations, or use the original images"
+        )
+        raise ValueError(
+            f"{self.path}: image {image.id}, {image.file_name}, is declared {image.width} wide and "
+            f"{image.height} high; the file is {size.width} wide and {size.height} high; expected "
+            f"the same ({cause})"
+        )
 
     def people_by_image(self) -> dict[int, list[CocoPerson]]:
         """Return the people of every image, including images without people."""
@@ -91,27 +140,29 @@ class CocoFile:
         return grouped
 
 
-def read(path: Path, *, keypoints: bool) -> CocoFile:
+def read(path: Path, *, keypoints: bool, areas: bool = True) -> CocoFile:
     """Read a COCO annotation file of people, each with keypoints or (otherwise) at least a box.
+
+    ``areas`` of people are needed to measure AP, not to train. A DataWarning is issued for what is unusual: areas that are missing, boxes that are empty.
 
     Raises:
         ValueError: If the file or an entry is not valid COCO; the message names file and entry.
         FileNotFoundError: If there is no such file.
     """
-    return parse(read_json(path, kind="annotation file"), path, keypoints=keypoints)
+    document = read_json(path, kind="annotation file")
+    return parse(document, path, keypoints=keypoints, areas=areas)
 
 
-def parse(document: Any, path: Path, *, keypoints: bool) -> CocoFile:
+def parse(document: Any, path: Path, *, keypoints: bool, areas: bool = True) -> CocoFile:
     """Validate a JSON document that was read from ``path``; see ``read``."""
     is_object = isinstance(document, dict)
     if not is_object or not {"images", "annotations", "categories"} <= document.keys():
-        got = sorted(document)[:8] if is_object else f"a JSON {type(document).__name__}"
+        got = quoted(sorted(document)) if is_object else f"a JSON {type(document).__name__}"
         raise ValueError(
             f"{path} is not a COCO annotation file: expected images, annotations, categories; "
             f"got {got} (is it a results file?)"
         )
-    kind = "keypoints file" if keypoints else "instances file"
-    return _parse(document, path, keypoints=keypoints, kind=kind)
+    return _parse(Fields(document, str(path)), path, keypoints=keypoints, areas=areas)
 
 
 def parse_images(document: Any, path: Path) -> CocoFile:
@@ -124,28 +175,26 @@ def parse_images(document: Any, path: Path) -> CocoFile:
     """
     if not isinstance(document, dict) or not {"images", "categories"} <= document.keys():
         raise ValueError(f"{path} is not a COCO image list: expected images and categories")
-    return _parse({**document, "annotations": []}, path, keypoints=False, kind="image list")
+    return _parse(Fields({**document, "annotations": []}, str(path)), path, keypoints=False)
 
 
-def _parse(document: dict[str, Any], path: Path, *, keypoints: bool, kind: str) -> CocoFile:
-    try:
-        category = _person_category(document["categories"])
-        category_id = int(category["id"])
-        skeleton = _skeleton(category) if keypoints else COCO17
-        images = {int(entry["id"]): _image(entry) for entry in document["images"]}
-        with np.errstate(over="ignore"):  # too large for float32: infinite, and rejected as such
-            people = tuple(
-                _person(entry, len(skeleton.joints) if keypoints else 0)
-                for entry in document["annotations"]
-                if entry["category_id"] == category["id"]
-            )
-    except KeyError as error:
-        raise ValueError(
-            f"{path}: an entry lacks the field {error}; is it a COCO {kind}?"
-        ) from error
-    except (TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    _check_unique(path, "image", [int(entry["id"]) for entry in document["images"]])
+def _parse(document: Fields, path: Path, *, keypoints: bool, areas: bool = True) -> CocoFile:
+    images = _read_images(document)
+    annotations = [
+        _annotation(value, index, path) for index, value in enumerate(document.items("annotations"))
+    ]
+    category_ids = [entry.integer("category_id") for entry in annotations]
+    categories = read_categories(document.items("categories"), Counter(category_ids), str(path))
+    category = people_category(categories, str(path), keypoints=keypoints)
+    skeleton = read_skeleton(category) if keypoints else COCO17
+    of_people = [
+        entry
+        for entry, number in zip(annotations, category_ids, strict=True)
+        if number == category.id
+    ]
+    people = tuple(
+        _person(entry, skeleton.joints if keypoints else (), areas=areas) for entry in of_people
+    )
     _check_unique(path, "annotation", [person.id for person in people])
     for person in people:
         if person.image_id not in images:
@@ -153,9 +202,45 @@ def _parse(document: dict[str, Any], path: Path, *, keypoints: bool, kind: str) 
                 f"{path}: annotation {person.id} names image {person.image_id}, "
                 "which is not in images"
             )
+    _check_boxes(path, people)
+    with_boxes_area = [
+        person
+        for person, entry in zip(people, of_people, strict=True)
+        if not entry.values.get("area")
+    ]
+    if areas:
+        _check_areas(path, people, with_boxes_area)
     return CocoFile(
-        path=path, images=images, people=people, skeleton=skeleton, category_id=category_id
+        path=path,
+        images=images,
+        people=people,
+        skeleton=skeleton,
+        category_id=category.id,
+        people_without_area=len(with_boxes_area),
     )
+
+
+def _annotation(value: object, index: int, path: Path) -> Fields:
+    entry = fields.table(value, f"{path}: annotations[{index}]")
+    return Fields(entry.values, f"{path}: annotation {entry.integer('id')}")
+
+
+def _read_images(document: Fields) -> dict[int, CocoImage]:
+    images: list[CocoImage] = []
+    for index, value in enumerate(document.items("images")):
+        entry = fields.table(value, document.what(f"images[{index}]"))
+        number = entry.integer("id")
+        images.append(_image(Fields(entry.values, document.what(f"image {number}")), number))
+    path = Path(document.where)
+    _check_unique(path, "image", [image.id for image in images])
+    by_name: dict[str, int] = {}
+    for image in images:
+        if (other := by_name.setdefault(image.file_name, image.id)) != image.id:
+            raise ValueError(
+                f"{path}: images {other} and {image.id} have one file_name, "
+                f"{quoted(image.file_name)}; expected one entry per image (two files joined?)"
+            )
+    return {image.id: image for image in images}
 
 
 def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
@@ -168,95 +253,130 @@ def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
         known.add(number)
 
 
-def _person_category(categories: list[dict[str, Any]]) -> dict[str, Any]:
-    people = [category for category in categories if category["name"] == "person"]
-    if not people and len(categories) == 1:
-        people = categories
-    if not people:
-        names = [category["name"] for category in categories]
-        raise ValueError(f"no category is named 'person'; got {names[:10]}")
-    return people[0]
-
-
-def _skeleton(category: dict[str, Any]) -> Skeleton:
-    joints = tuple(category["keypoints"])
-    if joints == COCO17.joints:
-        return COCO17
-    where = f"category {category['name']!r}"
-    if not joints:
-        raise ValueError(f"{where} has no keypoints; expected the joints' names")
-    pairs = category.get("skeleton", ())
-    for pair in pairs:
-        if len(pair) != 2 or not all(
-            isinstance(end, int) and 1 <= end <= len(joints) for end in pair
-        ):
-            raise ValueError(
-                f"{where}: skeleton has the limb {pair}; expected two numbers 1..{len(joints)}"
-            )
-    limbs = tuple((joints[a - 1], joints[b - 1]) for a, b in pairs)
-    return Skeleton(
-        name=str(category["name"]),
-        joints=joints,
-        limbs=limbs,
-        sigmas=tuple(category.get("sigmas", [1 / len(joints)] * len(joints))),
-        upper_body=(),
-    )
-
-
-def _image(entry: dict[str, Any]) -> CocoImage:
-    name = str(entry["file_name"])
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or ":" in name or not name.strip():
+def _check_boxes(path: Path, people: tuple[CocoPerson, ...]) -> None:
+    """Raise ValueError if people to find have no box; warn of other empty boxes."""
+    empty = [person for person in people if not person.has_box and not person.is_crowd]
+    labeled = [person for person in empty if person.is_labeled]
+    if labeled:
+        x1, y1, x2, y2 = labeled[0].box_image
         raise ValueError(
-            f"image {entry['id']}: file_name {name!r} leaves the image folder; "
+            f"{path}: the bbox of {len(labeled)} people with keypoints has no area; the first is "
+            f"annotation {labeled[0].id}: x={x1:g} y={y1:g} width={x2 - x1:g} height={y2 - y1:g}; "
+            "expected a width and a height above 0"
+        )
+    if empty and empty[0].keypoints is None:
+        warnings.warn(
+            f"{path}: the bbox of {len(empty)} of {len(people)} people has no area; they are left "
+            f"out (annotation {empty[0].id} is the first)",
+            DataWarning,
+            stacklevel=2,
+        )
+
+
+def _check_areas(path: Path, people: tuple[CocoPerson, ...], missing: list[CocoPerson]) -> None:
+    """Warn of missing areas; raise ValueError if many do not fit their boxes."""
+    if missing:
+        warnings.warn(
+            f"{path}: {len(missing)} of {len(people)} people have no area (annotation "
+            f"{missing[0].id} is the first); the area of the box is used: AP is higher than with "
+            "the area of the person's outline, which COCO uses",
+            DataWarning,
+            stacklevel=2,
+        )
+    absurd = [
+        person for person in people if not person.is_crowd and not _has_plausible_area(person)
+    ]
+    if not absurd:
+        return
+    box = absurd[0].box_image[2:] - absurd[0].box_image[:2]
+    message = (
+        f"{path}: the area of {len(absurd)} of {len(people)} people does not fit their bbox; the "
+        f"first is annotation {absurd[0].id}: area {absurd[0].area:g}, bbox {box[0]:g} wide and "
+        f"{box[1]:g} high; expected {_SMALLEST_AREA} to {_LARGEST_AREA} of the box's area, in "
+        "square pixels, since AP is relative to it (remove the field to use the box's area)"
+    )
+    if len(absurd) > _MAX_ABSURD_SHARE * len(people):
+        raise ValueError(message)
+    warnings.warn(message, DataWarning, stacklevel=2)
+
+
+def _has_plausible_area(person: CocoPerson) -> bool:
+    """Whether a person without a box, or with one, has an area that fits it."""
+    width, height = (float(side) for side in person.box_image[2:] - person.box_image[:2])
+    # Some tools count both border pixels.
+    largest = _LARGEST_AREA * (width + 2) * (height + 2)
+    return not person.has_box or _SMALLEST_AREA * width * height <= person.area <= largest
+
+
+def _image(entry: Fields, number: int) -> CocoImage:
+    given = entry.text("file_name")
+    name = given.replace("\\", "/")
+    if _OTHER_PLACE.match(name) or ".." in PurePosixPath(name).parts or "\0" in name:
+        raise ValueError(
+            f"{entry.where}: file_name {quoted(given)} leaves the image folder; "
             "expected a path inside it"
         )
     return CocoImage(
-        id=int(entry["id"]), file_name=name, height=int(entry["height"]), width=int(entry["width"])
+        id=number,
+        file_name=str(PurePosixPath(name)),
+        height=entry.integer("height", low=1),
+        width=entry.integer("width", low=1),
     )
 
 
-def _person(entry: dict[str, Any], joints: int) -> CocoPerson:
-    where = f"annotation {entry['id']}"
-    box = np.array(entry["bbox"], np.float32)
-    if box.shape != (4,) or not np.isfinite(box).all():
-        raise ValueError(
-            f"{where}: bbox is {entry['bbox']}; expected 4 numbers x, y, width, height"
-        )
-    box[2:] += box[:2]
-    keypoints = _triples(entry, "keypoints", joints, where) if joints else None
-    teacher = (
-        _triples(entry, "teacher_keypoints", joints, where)
-        if joints and "teacher_keypoints" in entry
-        else None
-    )
-    weights = None
-    if joints:
-        weights = np.array(entry.get("weights", [1.0] * joints), np.float32)
-        if weights.shape != (joints,) or not ((weights >= 0) & (weights <= 1)).all():
-            raise ValueError(
-                f"{where}: weights are {entry['weights']}; expected {joints} numbers 0..1"
-            )
+def _person(entry: Fields, joints: tuple[str, ...], *, areas: bool) -> CocoPerson:
+    box = entry.numbers("bbox", count=4, expected="x, y, width, height")
+    with np.errstate(over="ignore"):
+        box[2:] += box[:2]
+        box_area = float(max(box[2] - box[0], 0)) * float(max(box[3] - box[1], 0))
+    if not np.isfinite(box).all():
+        raise fields.fail(entry.what("bbox"), entry.values["bbox"], "numbers of an image's pixels")
+    area = entry.number("area", low=0.0) if areas and entry.has("area") else 0.0
+    has_agreement = joints and entry.has("teacher_agreement")
     return CocoPerson(
-        id=int(entry["id"]),
-        image_id=int(entry["image_id"]),
+        id=entry.integer("id"),
+        image_id=entry.integer("image_id"),
         box_image=box,
-        keypoints=keypoints,
-        joint_weights=weights,
-        teacher_keypoints=teacher,
-        teacher_agreement=float(entry.get("teacher_agreement", np.nan)),
-        area=float(entry.get("area", (box[2:] - box[:2]).prod())),
-        is_crowd=bool(entry.get("iscrowd", 0)),
-        source=str(entry.get("source", "")),
+        keypoints=_keypoints(entry, joints) if joints else None,
+        joint_weights=_weights(entry, joints) if joints else None,
+        teacher_keypoints=(
+            _triples(entry, "teacher_keypoints", joints, "x, y, score")
+            if joints and entry.has("teacher_keypoints")
+            else None
+        ),
+        teacher_agreement=entry.number("teacher_agreement") if has_agreement else np.nan,
+        area=area or box_area,
+        is_crowd=entry.flag("iscrowd") if entry.has("iscrowd") else False,
+        source=entry.text("source") if entry.values.get("source") else "",
     )
+
+
+def _keypoints(entry: Fields, joints: tuple[str, ...]) -> Float32[np.ndarray, "joints 3"]:
+    """A person's keypoints; absent ones, which some tools mark with -1, have v 0."""
+    keypoints = _triples(entry, "keypoints", joints, "x, y, v")
+    keypoints[keypoints[:, 2] == -1, 2] = 0
+    wrong = ~np.isin(keypoints[:, 2], (0, 1, 2))
+    if wrong.any():
+        joint = int(wrong.argmax())
+        raise ValueError(
+            f"{entry.where}: v of keypoint {quoted(joints[joint])} is {keypoints[joint, 2]:g}; "
+            "expected 0 (absent), 1 (hidden) or 2 (visible)"
+        )
+    return keypoints
+
+
+def _weights(entry: Fields, joints: tuple[str, ...]) -> Float32[np.ndarray, " joints"]:
+    if not entry.has("weights"):
+        return np.ones(len(joints), np.float32)
+    expected = f"0..1, one for each of {len(joints)} keypoints"
+    weights = entry.numbers("weights", count=len(joints), expected=expected)
+    if not ((weights >= 0) & (weights <= 1)).all():
+        raise fields.fail(entry.what("weights"), entry.values["weights"], f"numbers {expected}")
+    return weights
 
 
 def _triples(
-    entry: dict[str, Any], field: str, joints: int, where: str
+    entry: Fields, field: str, joints: tuple[str, ...], parts: str
 ) -> Float32[np.ndarray, "joints 3"]:
-    values = np.array(entry[field], np.float32)
-    if values.shape != (3 * joints,) or not np.isfinite(values).all():
-        raise ValueError(
-            f"{where}: {field} has shape {values.shape}; expected {joints} times x, y, v"
-        )
-    return values.reshape(joints, 3)
+    expected = f"{parts} of each of {len(joints)} keypoints"
+    return entry.numbers(field, count=3 * len(joints), expected=expected).reshape(-1, 3)

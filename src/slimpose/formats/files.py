@@ -84,6 +84,15 @@ def _parsed(path: Path, parse: Callable[[str], Any], *, language: str, kind: str
     if not path.is_file():
         raise FileNotFoundError(f"no {kind} {path}")
     try:
-        return parse(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # from the parser or from UTF-8 decoding
+        return parse(path.read_bytes().decode("utf-8-sig"))  # some editors write a mark in front
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not {language}: byte {error.start} is {error.object[error.start]:#04x}; "
+            f"expected UTF-8 text ({kind} expected)"
+        ) from error
+    except RecursionError as error:
+        raise ValueError(
+            f"{path} is not {language} of a {kind}: it is nested too deeply"
+        ) from error
+    except ValueError as error:
         raise ValueError(f"{path} is not {language}: {error} ({kind} expected)") from error

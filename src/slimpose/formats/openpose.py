@@ -8,11 +8,14 @@ means "not found" in OpenPose.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
 
+from slimpose.messages import DataWarning, printable
 from slimpose.poses import Poses
+from slimpose.skeleton import Skeleton
 
 Order = Literal["BODY_25", "COCO_18"]
 
@@ -59,7 +62,7 @@ def file_name(stem: str, frame: int) -> str:
 
 def document(poses: Poses, order: Order = "BODY_25") -> dict[str, Any]:
     """Return a frame's people in OpenPose's format; ``person_id`` is the track id or -1."""
-    row_of = {joint: row for row, joint in enumerate(poses.skeleton.joints)}
+    row_of = _rows(poses.skeleton)
     people: list[dict[str, Any]] = []
     for person, track in enumerate(poses.ids):
         triples = np.concatenate(
@@ -81,3 +84,36 @@ def document(poses: Poses, order: Order = "BODY_25") -> dict[str, Any]:
             {"person_id": [int(track)], "pose_keypoints_2d": flat, **{key: [] for key in _EMPTY}}
         )
     return {"version": 1.3, "people": people}
+
+
+def check_skeleton(skeleton: Skeleton, order: Order = "BODY_25") -> None:
+    """Check that OpenPose's joints are found among a skeleton's; others are written as 0, 0, 0.
+
+    A DataWarning is issued if only some are found.
+
+    Raises:
+        ValueError: If none is found.
+    """
+    row_of = _rows(skeleton)
+    wanted = dict.fromkeys(name for joint in JOINTS[order] for name in joint.split("+") if name)
+    missing = [name for name in wanted if name not in row_of]
+    if not missing:
+        return
+    names = f"the model's keypoints are {', '.join(map(printable, skeleton.joints[:8]))}"
+    names += ", ..." * (len(skeleton.joints) > 8)
+    if len(missing) == len(wanted):
+        raise ValueError(
+            f"OpenPose files describe a person's body; {names}; expected names such as nose, "
+            "left_shoulder, right_knee"
+        )
+    warnings.warn(
+        f"OpenPose files have 0, 0, 0 for {', '.join(missing)}, which the model does not have: "
+        f"{names}",
+        DataWarning,
+        stacklevel=2,
+    )
+
+
+def _rows(skeleton: Skeleton) -> dict[str, int]:
+    """The rows of joints by their names in one spelling."""
+    return {name: row for row, name in enumerate(skeleton.mirror.plain_names)}

@@ -7,12 +7,15 @@ pipes and for files that other programs follow.
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from slimpose import geometry
+from slimpose.messages import DataWarning
 from slimpose.poses import NOT_TRACKED, Poses
 
 PERSON_CATEGORY = 1
@@ -24,7 +27,28 @@ def image_number(file: Path) -> int | None:
     >>> image_number(Path("000000000139.jpg"))
     139
     """
-    return int(file.stem) if file.stem.isdecimal() else None
+    stem = file.stem
+    return int(stem) if stem.isascii() and stem.isdecimal() and len(stem) <= 15 else None
+
+
+def unique_image_numbers(files: Sequence[Path]) -> dict[Path, int]:
+    """Return the COCO image ids in the names of files; a DataWarning names those that are shared.
+
+    1.jpg and 0001.jpg have one number: records with it would mix the people of two images.
+    """
+    by_number: dict[int, list[Path]] = {}
+    for file in files:
+        if (number := image_number(file)) is not None:
+            by_number.setdefault(number, []).append(file)
+    shared = [same for same in by_number.values() if len(same) > 1]
+    if shared:
+        warnings.warn(
+            f"{sum(map(len, shared))} inputs share their numbers, such as {shared[0][0]} and "
+            f"{shared[0][1]}; their records have no image_id",
+            DataWarning,
+            stacklevel=2,
+        )
+    return {same[0]: number for number, same in by_number.items() if len(same) == 1}
 
 
 def records(

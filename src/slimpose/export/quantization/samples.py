@@ -12,7 +12,7 @@ from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.detector import box_ap, detect_images, detected_boxes
 from slimpose.evaluate.pose import pose_ap, pose_records, predict_points
 from slimpose.formats.coco import CocoFile
-from slimpose.media.images import read_image
+from slimpose.media.annotated_image import read_annotated_image
 from slimpose.runtime.crops import crop_people, letterbox
 from slimpose.runtime.session import Model, ModelInfo
 from slimpose.tasks import Task
@@ -62,14 +62,17 @@ def model_inputs(annotations: CocoFile, folder: Path, info: ModelInfo) -> Crops:
 
     Raises:
         ImageError: If an image is missing or damaged.
+        ValueError: If an image has another size than the file declares.
     """
     if info.task == "pose":
         crops: list[Crops] = []
         for image_id, found in ground_truth_boxes(annotations).items():
-            image = read_image(folder / annotations.images[image_id].file_name)
+            image = read_annotated_image(annotations, folder, image_id)
             crops.append(crop_people(image, found.boxes_image, info.size)[0])
         return np.concatenate(crops)
-    images = (read_image(folder / image.file_name) for image in annotations.images.values())
+    images = (
+        read_annotated_image(annotations, folder, image_id) for image_id in annotations.images
+    )
     return np.stack([letterbox(image, info.size)[0] for image in images])
 
 

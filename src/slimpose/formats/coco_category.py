@@ -1,0 +1,163 @@
+"""The category of a COCO file that holds the people, and its skeleton."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+from slimpose import fields
+from slimpose.fields import Fields
+from slimpose.messages import quoted
+from slimpose.skeleton import COCO17, Skeleton, name_pair
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Category:
+    """One entry of ``categories``, and how many annotations name it."""
+
+    id: int
+    name: str
+    entry: Fields
+    annotations: int
+
+    @property
+    def has_keypoints(self) -> bool:
+        """Whether it names keypoints."""
+        return bool(self.entry.values.get("keypoints"))
+
+
+def read_categories(
+    categories: list[Any], category_ids: Counter[int], where: str
+) -> list[Category]:
+    """Read the categories; ``category_ids`` counts the annotations of each.
+
+    Raises:
+        ValueError: If an entry is invalid, an id is doubled, or annotations name a category that is
+            not there.
+    """
+    found: dict[int, Category] = {}
+    for index, value in enumerate(categories):
+        entry = fields.table(value, f"{where}: categories[{index}]")
+        number = entry.integer("id")
+        if number in found:
+            raise ValueError(
+                f"{where}: category id {number} is duplicated; expected unique ids "
+                "(two files joined?)"
+            )
+        name = entry.text("name")
+        entry = Fields(entry.values, f"{where}: category {quoted(name)}")
+        found[number] = Category(
+            id=number, name=name, entry=entry, annotations=category_ids[number]
+        )
+    for number, count in category_ids.items():
+        if number not in found:
+            raise ValueError(
+                f"{where}: {count} annotations have category_id {number}; expected one of the "
+                f"file's categories, {_listed(list(found.values()))}"
+            )
+    return list(found.values())
+
+
+def people_category(categories: list[Category], where: str, *, keypoints: bool) -> Category:
+    """Return the category of the people.
+
+    With ``keypoints`` it is one that names keypoints. Exporters also write categories that no
+    annotation has, such as a root with the project's name; these come last. Of several, the one
+    named person is the people's.
+
+    Raises:
+        ValueError: If there is none, or several might be it.
+    """
+    candidates = [one for one in categories if one.has_keypoints] if keypoints else categories
+    if not candidates:
+        raise ValueError(
+            f"{where}: no category has keypoints; got {_listed(categories)}; expected one with the "
+            "keypoints' names (is it a file of boxes?)"
+        )
+    parents = {
+        one.id
+        for one in candidates
+        if not one.annotations
+        and any(
+            other.entry.values.get("supercategory") == one.name and other.id != one.id
+            for other in categories
+        )
+    }
+    candidates = [one for one in candidates if one.id not in parents] or candidates
+    people = [one for one in candidates if one.name.strip().lower() == "person"] or candidates
+    chosen = [one for one in people if one.annotations] or people
+    if len(chosen) > 1:
+        raise ValueError(
+            f"{where}: {len(chosen)} categories may be the people: {_listed(chosen)}; expected one"
+            " with annotations, or one named person (rename it, or leave out the others)"
+        )
+    return chosen[0]
+
+
+def read_skeleton(category: Category) -> Skeleton:
+    """Return the skeleton of a category: COCO's, if it has these joints.
+
+    The fields sigmas and flip_pairs (of names, or of numbers from 1 as in skeleton) are optional.
+
+    Raises:
+        ValueError: If a field is invalid.
+    """
+    entry = category.entry
+    joints = tuple(
+        _joint_name(value, f"{entry.what('keypoints')}[{index}]")
+        for index, value in enumerate(entry.items("keypoints", "a list of names"))
+    )
+    given: dict[str, Any] = {}
+    if entry.has("sigmas"):
+        given["sigmas"] = tuple(
+            fields.number(value, f"{entry.what('sigmas')}[{index}]")
+            for index, value in enumerate(entry.items("sigmas"))
+        )
+    if entry.has("flip_pairs"):
+        given["flip_pairs"] = _pairs(entry, "flip_pairs", joints)
+    limbs = _pairs(entry, "skeleton", joints) if entry.has("skeleton") else ()
+    try:
+        if joints == COCO17.joints:
+            return dataclasses.replace(COCO17, **given) if given else COCO17
+        default: dict[str, Any] = {"sigmas": (1 / max(1, len(joints)),) * len(joints)}
+        return Skeleton(
+            name=category.name, joints=joints, limbs=limbs, upper_body=(), **(default | given)
+        )
+    except ValueError as error:
+        raise ValueError(f"{entry.where}: {error}") from error
+
+
+def _joint_name(value: object, what: str) -> str:
+    """A joint's name; numbers are names too."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise fields.fail(what, value, "a keypoint's name")
+    return value
+
+
+def _pairs(entry: Fields, name: str, joints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Pairs of joints, each given by its number from 1 or by its name."""
+    pairs: list[tuple[str, str]] = []
+    for index, pair in enumerate(entry.items(name)):
+        what = f"{entry.what(name)}[{index}]"
+        expected = f"two numbers 1..{len(joints)}"
+        ends = fields.items(pair, what, expected)
+        if name == "flip_pairs" and all(isinstance(end, str) for end in ends):
+            pairs.append(name_pair(pair, what))
+            continue
+        if len(ends) != 2 or not all(
+            isinstance(end, int) and not isinstance(end, bool) and 1 <= end <= len(joints)
+            for end in ends
+        ):
+            raise fields.fail(what, pair, expected)
+        pairs.append((joints[ends[0] - 1], joints[ends[1] - 1]))
+    return tuple(pairs)
+
+
+def _listed(categories: list[Category]) -> str:
+    shown = ", ".join(
+        f"{one.id} {quoted(one.name)} ({one.annotations} annotations)" for one in categories[:8]
+    )
+    return shown + ", ..." * (len(categories) > 8) if shown else "none"

@@ -1,0 +1,142 @@
+"""Left and right in the names of joints: which two exchange places in a mirrored image.
+
+The usual spellings are known, in any case: left_eye, eye_left, leftEye, l_eye, eye.L, LEye, leye,
+and hoof_fl with hoof_fr. Names that only might have a side, such as leye, need both of a pair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+Side = Literal["left", "right"]
+
+_WORDS: dict[str, Side] = {"left": "left", "right": "right"}
+_LETTERS: dict[str, Side] = {"l": "left", "r": "right"}
+_SIDES: dict[str, Side] = _WORDS | _LETTERS
+_CORNERS: dict[str, tuple[Side, str]] = {
+    code: (side, row)
+    for row in "fbhr"  # front, back, hind, rear
+    for letter, side in _LETTERS.items()
+    for code in ((f"{row}{letter}", f"{letter}{row}") if row != "r" else (f"{row}{letter}",))
+}
+_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W_A-Za-z0-9]+")
+"""A part of a name such as LeftEye_2: Left, Eye, 2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorPairs:
+    """Which joints exchange places in a mirrored image.
+
+    Attributes:
+        partners: For each joint the index of the joint on the other side; its own in the middle.
+        sides: For each joint its side; None in the middle.
+        plain_names: The names in one spelling: left_eye, right_eye, nose.
+        unpaired: Names that have a side and no partner.
+    """
+
+    partners: tuple[int, ...]
+    sides: tuple[Side | None, ...]
+    plain_names: tuple[str, ...]
+    unpaired: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A way to read a name: its side and the rest; the clearest have rank 0."""
+
+    rank: int
+    side: Side
+    rest: tuple[str, ...]
+
+
+@lru_cache(maxsize=64)
+def mirror_pairs(
+    names: tuple[str, ...], given: tuple[tuple[str, str], ...] | None = None
+) -> MirrorPairs:
+    """Return the mirror pairs of joints: those given, otherwise those of their names.
+
+    >>> mirror_pairs(("nose", "eye.L", "eye.R")).partners
+    (0, 2, 1)
+    """
+    readings = [sorted(_readings(name, names), key=lambda one: one.rank) for name in names]
+    sided = {joint: ways[0] for joint, ways in enumerate(readings) if ways and not ways[0].rank}
+    partners = list(range(len(names)))
+    if given is None:
+        for pair in _pairs(readings):
+            (first, reading), (second, other) = pair
+            partners[first], partners[second] = second, first
+            sided |= {first: reading, second: other}
+    else:
+        for one, other in given:
+            first, second = names.index(one), names.index(other)
+            partners[first], partners[second] = second, first
+    return MirrorPairs(
+        partners=tuple(partners),
+        sides=tuple(sided[joint].side if joint in sided else None for joint in range(len(names))),
+        plain_names=tuple(
+            "_".join((sided[joint].side, *sided[joint].rest) if joint in sided else _parts(name))
+            for joint, name in enumerate(names)
+        ),
+        unpaired=tuple(
+            name
+            for joint, name in enumerate(names)
+            if given is None and joint in sided and partners[joint] == joint
+        ),
+    )
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(part.lower() for part in _PART.findall(name))
+
+
+def _readings(name: str, names: tuple[str, ...]) -> Iterator[_Reading]:
+    """The ways to read a name as one side of a pair."""
+    parts = _parts(name)
+    sides = {_SIDES[part] for part in parts if part in _SIDES}
+    rest = tuple(part for part in parts if part not in _SIDES)
+    # Of points named a, b, c, ... l and r are no sides.
+    is_letter = not rest and len(name) == 1 and sum(len(other) == 1 for other in names) > 2
+    if len(sides) == 1 and not is_letter:
+        yield _Reading(0, sides.pop(), rest)
+    for index, part in enumerate(parts):
+        before, after = parts[:index], parts[index + 1 :]
+        if part in _CORNERS:
+            side, row = _CORNERS[part]
+            yield _Reading(1, side, (*before, row, *after))
+        for end, side in _SIDES.items():
+            if len(part) < len(end) + 2:
+                continue
+            rank = 0 if end in _WORDS else 3
+            if part.startswith(end):
+                yield _Reading(rank, side, (*before, part[len(end) :], *after))
+            if part.endswith(end):
+                yield _Reading(rank + 2, side, (*before, part[: -len(end)], *after))
+
+
+def _pairs(
+    readings: list[list[_Reading]],
+) -> Iterator[tuple[tuple[int, _Reading], tuple[int, _Reading]]]:
+    """Pairs of joints with one reading on both sides, the clearest first; each joint once."""
+    paired: set[int] = set()
+    for rank in range(6):
+        found: defaultdict[tuple[str, ...], dict[Side, set[int]]] = defaultdict(
+            lambda: {"left": set(), "right": set()}
+        )
+        for joint, ways in enumerate(readings):
+            for one in ways:
+                if one.rank == rank and joint not in paired:
+                    found[one.rest][one.side].add(joint)
+        for rest, sides in found.items():
+            if len(sides["left"]) == len(sides["right"]) == 1:
+                (left,), (right,) = sides["left"], sides["right"]
+                if left != right and not {left, right} & paired:
+                    paired |= {left, right}
+                    yield (
+                        (left, _Reading(rank, "left", rest)),
+                        (right, _Reading(rank, "right", rest)),
+                    )
