@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slimpose import fields
+from slimpose.fields import Fields
 from slimpose.network.weights import read_metadata
 from slimpose.train.recipe import Recipe
 from slimpose.train.run import BEST, METRICS
@@ -70,14 +72,17 @@ def find_runs(folder: Path) -> Iterator[RunFolder]:
             recipe = Recipe.from_json(metadata["recipe"])
         except ValueError as error:
             raise ValueError(f"{path / BEST}: {error} (written by another version?)") from error
-        own = {**json.loads(metadata["figures"]), "boxes": "gt", "flip": False}
+        where = f"{path / BEST}: metadata"
+        measured = fields.table(json.loads(metadata["figures"]), f"{where}: figures")
+        measured.number("AP", low=0, high=1)
+        own = {**measured.values, "boxes": "gt", "flip": False}
         evaluations = [
             Evaluation(
                 folder=path,
                 ap=float(figures["AP"]),
                 boxes=str(figures["boxes"]),
                 flip=bool(figures["flip"]),
-                samples=int(metadata["samples"]),
+                samples=Fields(metadata, where).integer("samples", low=0),
                 trained_on=metadata.get("train_file", "unknown data"),
                 start=metadata.get("start", "unknown"),
             )
@@ -93,10 +98,14 @@ def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             continue
         is_figures = isinstance(document, dict) and {"AP", "boxes", "flip"} <= document.keys()
-        if is_figures and document.get("decoding", "dark") == "dark":
+        if (
+            is_figures
+            and isinstance(document["AP"], int | float)
+            and document.get("decoding", "dark") == "dark"
+        ):
             yield document
 
 
@@ -106,6 +115,6 @@ def _steps(metrics: Path) -> int:
     for line in metrics.read_text(encoding="utf-8").splitlines():
         try:
             done = int(json.loads(line)["step"]) + 1
-        except (json.JSONDecodeError, KeyError):
+        except (ValueError, KeyError, TypeError):
             break
     return done

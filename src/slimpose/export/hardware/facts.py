@@ -84,9 +84,13 @@ def describe(graph: OnnxGraph, node: Node) -> Description:
     try:
         return _describe(graph, node)
     except (IndexError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+        reason = (
+            f"it lacks the parameter {error}"
+            if isinstance(error, KeyError)
+            else "an input is missing, or a parameter has another type or number of values"
+        )
         raise ValueError(
-            f"{node.operator} {quoted(node.name or node.outputs[0])} is not valid ONNX: an input "
-            f"or parameter is missing or has another type or number of values than expected "
+            f"{node.operator} {quoted(node.name or node.outputs[0])} is not valid ONNX: {reason} "
             f"({len(node.inputs)} inputs, parameters {quoted(list(node.attributes))})"
         ) from error
 
