@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import numpy as np
 import pytest
 from pycocotools import cocoeval
 
+from slimpose import heatmap
+from slimpose.messages import DataWarning
 from slimpose.skeleton import COCO17, Skeleton
 
 
@@ -65,3 +68,57 @@ def test_joint_without_sigma_is_rejected() -> None:
 def test_unknown_joint_is_rejected(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=re.escape("skeleton 'arm' has no joints named ['foot']")):
         small(**changes)
+
+
+def test_skeleton_is_read_back_from_json() -> None:
+    for skeleton in (COCO17, small(flip_pairs=(("left_hand", "neck"),)), small(flip_pairs=())):
+        assert Skeleton.from_json(skeleton.to_json()) == skeleton
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "metadata skeleton is '{'; expected JSON"),
+        ("null", "metadata skeleton is None; expected an object"),
+        ("{}", "metadata skeleton has no sigmas; expected it among its fields, []"),
+        (small().to_json().replace('"neck"', "7"), "metadata skeleton: joints[0] is 7; expected"),
+        (small().to_json().replace("0.1", "NaN"), "metadata skeleton: sigmas is nan; expected"),
+    ],
+)
+def test_text_that_is_no_skeleton_is_rejected(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Skeleton.from_json(text)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -0.1, float("nan"), float("inf"), 2.6])
+def test_impossible_sigma_is_rejected(sigma: float) -> None:
+    """With a sigma of nan or infinity AP is 1, whatever the poses are."""
+    with pytest.raises(ValueError, match=f"the sigma of 'neck' is {sigma}; expected a number"):
+        small(sigmas=(sigma, 0.1, 0.1))
+
+
+def test_doubled_names_are_rejected() -> None:
+    with pytest.raises(ValueError, match="has several joints named 'neck'; expected different"):
+        small(joints=("neck", "neck", "left_hand"))
+
+
+def test_mirroring_needs_both_sides() -> None:
+    small().check_mirroring()
+    with pytest.raises(ValueError, match=r"'left_hand' has a side and no partner .* flip_pairs"):
+        small(joints=("neck", "left_hand", "tail"), limbs=()).check_mirroring()
+    small(joints=("neck", "left_hand", "tail"), limbs=(), flip_pairs=()).check_mirroring()
+
+
+def test_mirroring_without_any_sides_is_reported() -> None:
+    names = {"joints": ("0", "1", "2"), "limbs": (), "upper_body": ()}
+    with pytest.warns(DataWarning, match="no keypoint's name has a side"):
+        small(**names).check_mirroring()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small(**names, flip_pairs=()).check_mirroring()
+
+
+def test_flip_test_of_unpaired_names_is_rejected() -> None:
+    skeleton = small(joints=("neck", "left_hand", "tail"), limbs=())
+    with pytest.raises(ValueError, match="has a side and no partner"):
+        heatmap.flip_averaged(lambda crops: crops, skeleton)  # pyright: ignore[reportArgumentType]

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from jaxtyping import Float32
@@ -139,6 +140,56 @@ def from_json(text: str, what: str) -> Any:
         raise ValueError(f"{what} is {quoted(text)}; expected JSON ({error})") from error
 
 
+_Settings = TypeVar("_Settings")
+
+
+def build(cls: type[_Settings], value: object, what: str) -> _Settings:
+    """Return a dataclass of settings from a JSON object with its fields.
+
+    Raises:
+        ValueError: If a field is unknown or missing, or the dataclass rejects the values.
+    """
+    known = {field.name: field for field in dataclasses.fields(cast("Any", cls))}
+    values = table(value, what).values
+    if unknown := [name for name in values if name not in known]:
+        raise ValueError(
+            f"{what} has the unknown setting {quoted(unknown[0])}; expected one of "
+            f"{', '.join(known)}"
+        )
+    for name, field in known.items():
+        defaults = (field.default, field.default_factory)
+        if name not in values and all(one is dataclasses.MISSING for one in defaults):
+            raise ValueError(
+                f"{what} has no {name}; expected it among its fields, {quoted(list(values))}"
+            )
+    return cls(**values)
+
+
+def check_settings(settings: object, limits: Mapping[str, tuple[float, float]], what: str) -> None:
+    """Check the plain fields of a dataclass: their types, and numbers within inclusive limits.
+
+    Raises:
+        ValueError: If a value is of another type, not finite or out of its limits.
+    """
+    for field in dataclasses.fields(cast("Any", settings)):
+        value, place = getattr(settings, field.name), f"{what}{field.name}"
+        low, high = limits.get(field.name, (-math.inf, math.inf))
+        is_right, expected = True, ""
+        if field.type in ("int", int):
+            is_right = type(value) is int and low <= value <= high
+            expected = f"an integer{_range(low, high)}"
+        elif field.type in ("float", float):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            is_right = is_number and low <= value <= high and _is_finite(value)
+            expected = f"a finite number{_range(low, high)}"
+        elif field.type in ("bool", bool):
+            is_right, expected = isinstance(value, bool), "true or false"
+        elif field.type in ("str", str):
+            is_right, expected = isinstance(value, str), "text"
+        if not is_right:
+            raise fail(place, value, expected)
+
+
 class Fields:
     """A JSON object or TOML table, read field by field; ``where`` is its place in a file.
 
@@ -163,7 +214,9 @@ class Fields:
             return self.values[name]
         except KeyError:
             got = quoted(list(self.values))
-            raise ValueError(f"{self.where} has no {name}; it has {got}") from None
+            raise ValueError(
+                f"{self.where} has no {name}; expected it among its fields, {got}"
+            ) from None
 
     def what(self, name: str) -> str:
         """Return the place of a field in a file."""

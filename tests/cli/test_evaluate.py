@@ -255,8 +255,7 @@ def test_missing_image_is_reported_before_any_is_read(
     Path("b.png").unlink()
     command = f"evaluate pose.onnx --annotations {scene.name} {boxes} --results out.json --images"
     read: list[Path] = []
-    monkeypatch.setattr("slimpose.evaluate.pose.read_image", read.append)
-    monkeypatch.setattr("slimpose.evaluate.detector.read_image", read.append)
+    monkeypatch.setattr("slimpose.media.annotated_image.read_image", read.append)
     assert run_main(*command.split(), ".") == 2
     assert "truth.json names b.png, which is not in . (another folder?)" in capsys.readouterr().err
     assert run_main(*command.split(), "nowhere") == 2

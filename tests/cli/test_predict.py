@@ -368,8 +368,7 @@ def test_invalid_box_in_a_video_removes_its_outputs(predict: Predict) -> None:
         ("{}", "boxes.json is not a COCO annotation file"),
         (
             "[[7]]",
-            "boxes.json: record 0 is a list; "
-            "expected an object with bbox, and file_name or image_id",
+            "boxes.json: record 0 is [7]; expected an object with bbox, and file_name or image_id",
         ),
         ("[]", "boxes.json does not mention a.png: it has no boxes"),
         (
@@ -378,14 +377,17 @@ def test_invalid_box_in_a_video_removes_its_outputs(predict: Predict) -> None:
         ),
         (
             '[{"bbox": [1, 2, 3, 4]}]',
-            "record 0 lacks 'image_id'; expected bbox, and file_name or image_id",
+            "record 0 has no image_id; expected it among its fields",
         ),
-        ('[{"file_name": "a.png"}]', "record 0 lacks 'bbox'"),
-        ('[{"file_name": "a.png", "bbox": [1, 2, 3]}]', "bbox is [1, 2, 3]; expected 4 numbers"),
-        ('[{"file_name": "a.png", "bbox": [1, 2, 3, NaN]}]', "expected finite numbers"),
+        ('[{"file_name": "a.png"}]', "record 0 has no bbox; expected"),
+        (
+            '[{"file_name": "a.png", "bbox": [1, 2, 3]}]',
+            "bbox is [1, 2, 3], 3 values; expected 4 finite numbers",
+        ),
+        ('[{"file_name": "a.png", "bbox": [1, 2, 3, NaN]}]', "expected 4 finite numbers"),
         (
             '[{"file_name": "a.png", "bbox": [1, 2, 3, 4], "score": 7}]',
-            "score is 7; expected a number 0..1",
+            "score is 7; expected a finite number 0..1",
         ),
     ],
 )

@@ -40,7 +40,7 @@ def person(
 def load(
     document: Document, write: Write, folder: Path, *, teacher: TeacherLabels | None = None
 ) -> TrainingPeople:
-    annotations = coco.read(write(document), keypoints=True)
+    annotations = coco.read(write(document), keypoints=True, areas=False)
     return load_people(annotations, folder, crop_size=CROP, teacher=teacher or TeacherLabels())
 
 
@@ -83,6 +83,7 @@ def test_stored_crop_is_no_larger_than_needed(
     document: Document, write_coco: Write, tmp_path: Path
 ) -> None:
     write_image(tmp_path / "street.png", Size(1000, 1000), (500, 500))
+    document["images"][0] |= {"height": 1000, "width": 1000}
     document["annotations"] = [person(7, [300.0, 200.0, 400.0, 600.0], (500, 500))]
     (crop,) = load(document, write_coco, tmp_path).stored_crops
     assert crop.shape[0] <= 1.6 / 1.25 * CROP.height + 2
@@ -146,6 +147,15 @@ def test_progress_is_reported_per_image(
 # errors
 
 
+def test_image_of_another_size_is_rejected(
+    document: Document, write_coco: Write, tmp_path: Path
+) -> None:
+    write_image(tmp_path / "street.png", Size(24, 32), (10, 10))
+    message = "image 7, street.png, is declared 64 wide and 48 high; the file is 32 wide and 24"
+    with pytest.raises(ValueError, match=message):
+        load(document, write_coco, tmp_path)
+
+
 def test_missing_image_is_rejected(document: Document, write_coco: Write, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=re.escape(f"{tmp_path / 'street.png'}: no such file")):
         load(document, write_coco, tmp_path)
@@ -163,7 +173,10 @@ def test_empty_box_is_rejected(document: Document, write_coco: Write, tmp_path: 
     write_image(tmp_path / "street.png", Size(48, 64), (20, 20))
     document["annotations"][0]["bbox"] = [10, 8, 0, 32]
     with pytest.raises(
-        ValueError, match=re.escape("annotation 70: box has no area: x1=10 y1=8 x2=10 y2=40")
+        ValueError,
+        match=re.escape(
+            "the bbox of 1 people with keypoints has no area; the first is annotation 70: x=10 y=8"
+        ),
     ):
         load(document, write_coco, tmp_path)
 

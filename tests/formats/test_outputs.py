@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from slimpose.formats import csv as csv_format
 from slimpose.formats import openpose, results
+from slimpose.messages import DataWarning
 from slimpose.poses import Poses
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -166,3 +169,50 @@ def test_supervision_accepts_the_poses() -> None:
     )
     assert canvas.any()
     assert len(to_keypoints(poses_of(0))) == 0
+
+
+def renamed(rename: Callable[[str], str]) -> Skeleton:
+    return Skeleton(
+        name="renamed",
+        joints=tuple(map(rename, COCO17.joints)),
+        limbs=(),
+        sigmas=COCO17.sigmas,
+        upper_body=(),
+    )
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda name: "_".join(reversed(name.split("_"))),  # eye_left
+        lambda name: "".join(part.capitalize() for part in name.split("_")),  # LeftEye
+        lambda name: name.replace("left_", "L").replace("right_", "R"),  # Leye
+    ],
+)
+def test_openpose_joints_are_found_in_any_usual_spelling(rename: Callable[[str], str]) -> None:
+    """They were written as zeros."""
+    skeleton = renamed(rename)
+    openpose.check_skeleton(skeleton)
+    assert openpose.document(poses_of(1, skeleton=skeleton)) == openpose.document(poses_of(1))
+
+
+def test_openpose_joints_that_are_missing_are_named() -> None:
+    skeleton = renamed(lambda name: "left_foot" if name == "left_ankle" else name)
+    with pytest.warns(DataWarning, match="OpenPose files have 0, 0, 0 for left_ankle, which"):
+        openpose.check_skeleton(skeleton)
+    with pytest.raises(ValueError, match="OpenPose files describe a person's body; the model's"):
+        openpose.check_skeleton(renamed(lambda name: f"tool {COCO17.joints.index(name)}"))
+
+
+# Image ids of files.
+
+
+def test_shared_numbers_are_no_image_ids() -> None:
+    files = [Path(name) for name in ("a/1.jpg", "b/0001.jpg", "b/1.png", "7.jpg", "named.jpg")]
+    with pytest.warns(DataWarning, match="3 inputs share their numbers, such as a/1.jpg and b/00"):
+        assert results.unique_image_numbers(files) == {Path("7.jpg"): 7}
+
+
+@pytest.mark.parametrize("name", ["named.jpg", "٣.jpg", "²"])
+def test_only_plain_digits_are_a_number(name: str) -> None:
+    assert results.image_number(Path(name)) is None

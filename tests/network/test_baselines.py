@@ -283,7 +283,7 @@ def test_spec_of_the_family_is_read_from_json(name: str) -> None:
         (lambda: spec_from_json("[]"), "metadata does not describe a slimpose network"),
         (
             lambda: spec_from_json('{"baseline": "lpn-50"}'),
-            "metadata does not describe a slimpose network: 'size'",
+            "metadata does not describe a slimpose network: net has no size; expected",
         ),
         (
             lambda: net_from_metadata({"net": FAMILY["mnv2"].to_json(), "alignment": "edges"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,6 @@ def truth(
                 "image_id": 5,
                 "category_id": 1,
                 "bbox": [*low, *(high - low + 1)],
-                "area": areas[number] if areas else AREA,
                 "iscrowd": int(number in crowds),
                 "keypoints": keypoints.ravel().tolist(),
             }
@@ -59,7 +59,12 @@ def truth(
         "categories": [{"id": 1, "name": "person", "keypoints": list(joints), "skeleton": []}],
         "annotations": annotations,
     }
-    return coco.parse(document, Path("truth.json"), keypoints=True)
+    file = coco.parse(document, Path("truth.json"), keypoints=True, areas=False)
+    people_of = [
+        dataclasses.replace(person, area=areas[number] if areas else AREA)
+        for number, person in enumerate(file.people)
+    ]
+    return dataclasses.replace(file, people=tuple(people_of))
 
 
 def pose(keypoints: Keypoints, *, score: float = 0.9) -> Record:

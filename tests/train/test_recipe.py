@@ -49,10 +49,10 @@ def test_shortened_recipe_keeps_a_step_of_every_phase() -> None:
 
 @pytest.mark.parametrize("weight", [-0.1, 1.5, float("nan")])
 def test_invalid_distillation_weight_is_rejected(weight: float) -> None:
-    with pytest.raises(ValueError, match=f"distillation_weight is {weight:g}; expected 0 to 1"):
+    with pytest.raises(ValueError, match=f"distillation_weight is {weight:g}; expected"):
         tiny_recipe(distillation_weight=weight)
     written = json.loads(tiny_recipe().to_json()) | {"distillation_weight": weight}
-    with pytest.raises(ValueError, match=f"distillation_weight is {weight:g}; expected 0 to 1"):
+    with pytest.raises(ValueError, match=f"distillation_weight is {weight:g}; expected"):
         Recipe.from_json(json.dumps(written))
 
 

@@ -101,13 +101,16 @@ BASE = 'extends = "mnv2"\n'
         (BASE + "augmentation = 0.5", r"augmentation is 0\.5; expected a table"),
         (BASE + "seed = true", "seed is True; expected an integer"),
         (BASE + "ema = 2026-11-28", r"ema is datetime\.date.*; expected a number"),
-        (BASE + "[[phases]]\nsamples = 9", "a phase has no size; expected for example 256x192"),
+        (
+            BASE + "[[phases]]\nsamples = 9",
+            r"phases\[0\] has no size; expected for example 256x192",
+        ),
         (BASE + '[[phases]]\nsize = "big"', "size 'big' is not HEIGHTxWIDTH"),
         (
             BASE + '[[phases]]\nsize = "9x9"\nlr = 9',
             r"there is no setting phases\.lr; expected one of",
         ),
-        (BASE + "phases = [1]", "this does not describe a recipe"),
+        (BASE + "phases = [1]", r"phases\[0\] is 1; expected a table"),
     ],
 )
 def test_invalid_recipe_file_is_rejected(tmp_path: Path, text: str, message: str) -> None:

@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from slimpose.cli.options import RuntimeOptions
 from slimpose.cli.output_paths import check_output_paths
@@ -26,6 +27,7 @@ from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.evaluate.error_analysis import analysis, findings, page
 from slimpose.formats import coco
 from slimpose.formats.files import write_json
+from slimpose.messages import printable
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.session import Model, Session
@@ -318,7 +320,8 @@ def _boxes(
 def _print_figures(figures: Figures) -> None:
     table = Table("figure", "value")
     for name, value in figures.items():
-        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
+        table.add_row(name, Text(printable(shown)))
     Console().print(table)
 
 

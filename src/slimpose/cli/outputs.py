@@ -6,6 +6,7 @@ import json as json_text
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -15,12 +16,23 @@ from slimpose.formats import csv, openpose, results
 from slimpose.formats.files import write_json
 from slimpose.formats.openpose import Order
 from slimpose.formats.partial_file import PartialFile
+from slimpose.messages import printable
 from slimpose.runtime.frame_result import FrameResult
 
 
+class _PlainConsole(Console):
+    """Prints text as one line each, with the control characters of names escaped."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects; see ``Console.print``."""
+        super().print(
+            *(printable(one) if isinstance(one, str) else one for one in objects), **options
+        )
+
+
 def plain_console(*, stderr: bool) -> Console:
-    """Return a console that prints lines as they are."""
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False)
+    """Return a console that prints lines as they are, safely: names may hold escape codes."""
+    return _PlainConsole(stderr=stderr, soft_wrap=True, highlight=False, markup=False)
 
 
 class RecordWriter:

@@ -92,8 +92,8 @@ def predict(
         return failures.summarize(completed=0)
     if box_file is not None and (missing := box_file.files_without_boxes(files)):
         failures.console.print(
-            f"slimpose: {printable(str(boxes))} does not mention {missing} of {len(files)} "
-            "inputs; they get no people"
+            f"slimpose: {boxes} does not mention {missing} of {len(files)} inputs; "
+            "they get no people"
         )
     check_output_paths(
         outputs.files(),
@@ -114,7 +114,7 @@ def predict(
     _print_summary(console, run, pipeline, threads=models.threads)
     paths = [*([str(out)] if draw else []), *run.records.paths]
     if run.counts.inputs and paths:
-        console.print(f"written: {', '.join(map(printable, paths))}")
+        console.print(f"written: {', '.join(paths)}")
     if profile:
         console.print(stage_table(run.stages, perf_counter() - started_s))
     sys.stdout.flush()
@@ -135,7 +135,7 @@ class _Failures:
         """Report why an input failed, and remember it."""
         reason = str(error)
         line = reason if reason.startswith(name) else f"{name}: {reason}"
-        self.console.print(f"slimpose: {printable(line)}")
+        self.console.print(f"slimpose: {line}")
         self.names.append(name)
 
     def summarize(self, *, completed: int) -> int:
@@ -144,7 +144,7 @@ class _Failures:
         if self.names and inputs > 1:
             self.console.print(f"slimpose: {len(self.names)} of {inputs} inputs failed:")
             for name in self.names:
-                self.console.print(f"  {printable(name)}")
+                self.console.print(f"  {name}")
         return self.exit_code if self.names else 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores, Size
 from slimpose.formats import boxes as box_files
 from slimpose.formats.coco import CocoFile
@@ -44,7 +45,8 @@ def boxes_from_file(annotations: CocoFile, path: Path) -> dict[int, ScoredBoxes]
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not such a file, or has no box for any of these images.
+        ValueError: If it is not such a file, or has no box for any of these images, or a box has no
+            area.
     """
     box_file = box_files.read(path)
     boxes: dict[int, ScoredBoxes] = {}
@@ -52,6 +54,10 @@ def boxes_from_file(annotations: CocoFile, path: Path) -> dict[int, ScoredBoxes]
         in_image, scores = box_file.lookup(
             Path(entry.file_name), 0, Size(entry.height, entry.width), image_id=image_id
         )
+        try:
+            geometry.check_boxes(in_image)
+        except ValueError as error:
+            raise ValueError(f"{path}: {entry.file_name}: {error}") from error
         if len(scores):
             boxes[image_id] = ScoredBoxes(boxes_image=in_image, scores=scores)
     if not boxes:

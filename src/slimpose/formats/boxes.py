@@ -19,6 +19,7 @@ from slimpose.formats.files import read_json
 from slimpose.formats.results import PERSON_CATEGORY, image_number
 
 _Rows = list[list[float]]
+_MAX_PX = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -168,11 +169,7 @@ def read(path: Path) -> BoxFile:
 def _from_annotations(annotations: coco.CocoFile) -> BoxFile:
     by_name: dict[str, dict[int, _Rows]] = {}
     for image_id, people in annotations.people_by_image().items():
-        rows = [
-            [*map(float, person.box_image), 1.0]
-            for person in people
-            if person.has_box and not person.is_crowd
-        ]
+        rows = [[*map(float, person.box_image), 1.0] for person in people if not person.is_crowd]
         by_name[annotations.images[image_id].file_name] = {0: rows}
     return BoxFile(
         path=annotations.path,
@@ -220,12 +217,8 @@ def _row(record: Fields) -> list[float]:
     """A record's box as x1, y1, x2, y2, score."""
     record.numbers("bbox", count=4, expected="x, y, width, height")
     x, y, width, height = map(float, record.values["bbox"])
-    if not (width > 0 and height > 0 and np.isfinite([x + width, y + height]).all()):
-        raise fields.fail(
-            record.what("bbox"),
-            record.values["bbox"],
-            "x, y, width, height with a width and a height above 0",
-        )
+    if max(abs(x), abs(y), width, height) > _MAX_PX:
+        raise fields.fail(record.what("bbox"), record.values["bbox"], "pixels of an image")
     score = record.number("score", low=0, high=1) if record.has("score") else 1.0
     return [x, y, x + width, y + height, score]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -143,7 +143,8 @@ class CocoFile:
 def read(path: Path, *, keypoints: bool, areas: bool = True) -> CocoFile:
     """Read a COCO annotation file of people, each with keypoints or (otherwise) at least a box.
 
-    ``areas`` of people are needed to measure AP, not to train. A DataWarning is issued for what is unusual: areas that are missing, boxes that are empty.
+    ``areas`` of people are needed to measure AP, not to train. A DataWarning is issued for what is
+    unusual: areas that are missing, boxes that are empty.
 
     Raises:
         ValueError: If the file or an entry is not valid COCO; the message names file and entry.
@@ -186,7 +187,7 @@ def _parse(document: Fields, path: Path, *, keypoints: bool, areas: bool = True)
     category_ids = [entry.integer("category_id") for entry in annotations]
     categories = read_categories(document.items("categories"), Counter(category_ids), str(path))
     category = people_category(categories, str(path), keypoints=keypoints)
-    skeleton = read_skeleton(category) if keypoints else COCO17
+    skeleton = _skeleton(category.entry.values, str(path)) if keypoints else COCO17
     of_people = [
         entry
         for entry, number in zip(annotations, category_ids, strict=True)
@@ -200,9 +201,9 @@ def _parse(document: Fields, path: Path, *, keypoints: bool, areas: bool = True)
         if person.image_id not in images:
             raise ValueError(
                 f"{path}: annotation {person.id} names image {person.image_id}, "
-                "which is not in images"
+                f"which is not in images; expected one of its {len(images)} ids"
             )
-    _check_boxes(path, people)
+    _check_boxes(path, people, images)
     with_boxes_area = [
         person
         for person, entry in zip(people, of_people, strict=True)
@@ -223,6 +224,11 @@ def _parse(document: Fields, path: Path, *, keypoints: bool, areas: bool = True)
 def _annotation(value: object, index: int, path: Path) -> Fields:
     entry = fields.table(value, f"{path}: annotations[{index}]")
     return Fields(entry.values, f"{path}: annotation {entry.integer('id')}")
+
+
+def _skeleton(category: Mapping[str, Any], where: str = "") -> Skeleton:
+    place = f"category {quoted(category.get('name'))}"
+    return read_skeleton(Fields(category, f"{where}: {place}" if where else place))
 
 
 def _read_images(document: Fields) -> dict[int, CocoImage]:
@@ -253,8 +259,8 @@ def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
         known.add(number)
 
 
-def _check_boxes(path: Path, people: tuple[CocoPerson, ...]) -> None:
-    """Raise ValueError if people to find have no box; warn of other empty boxes."""
+def _check_boxes(path: Path, people: tuple[CocoPerson, ...], images: dict[int, CocoImage]) -> None:
+    """Raise ValueError if people to find have no box in the image; warn of other empty boxes."""
     empty = [person for person in people if not person.has_box and not person.is_crowd]
     labeled = [person for person in empty if person.is_labeled]
     if labeled:
@@ -264,10 +270,19 @@ def _check_boxes(path: Path, people: tuple[CocoPerson, ...]) -> None:
             f"annotation {labeled[0].id}: x={x1:g} y={y1:g} width={x2 - x1:g} height={y2 - y1:g}; "
             "expected a width and a height above 0"
         )
+    for person in people:
+        image = images[person.image_id]
+        (x1, y1, x2, y2), is_to_find = person.box_image, person.is_labeled and not person.is_crowd
+        if is_to_find and (x1 >= image.width or y1 >= image.height or x2 <= 0 or y2 <= 0):
+            raise ValueError(
+                f"{path}: annotation {person.id}: box lies outside the image: x1={x1:g} y1={y1:g} "
+                f"x2={x2:g} y2={y2:g}, the image is {image.width} wide and {image.height} high; "
+                "expected some overlap"
+            )
     if empty and empty[0].keypoints is None:
         warnings.warn(
-            f"{path}: the bbox of {len(empty)} of {len(people)} people has no area; they are left "
-            f"out (annotation {empty[0].id} is the first)",
+            f"{path}: the bbox of {len(empty)} of {len(people)} people has no area: they cannot be "
+            f"used (annotation {empty[0].id} is the first)",
             DataWarning,
             stacklevel=2,
         )
@@ -333,6 +348,10 @@ def _person(entry: Fields, joints: tuple[str, ...], *, areas: bool) -> CocoPerso
         raise fields.fail(entry.what("bbox"), entry.values["bbox"], "numbers of an image's pixels")
     area = entry.number("area", low=0.0) if areas and entry.has("area") else 0.0
     has_agreement = joints and entry.has("teacher_agreement")
+    # nan, as Python writes it, is an unknown agreement.
+    has_agreement = (
+        has_agreement and entry.values["teacher_agreement"] == entry.values["teacher_agreement"]
+    )
     return CocoPerson(
         id=entry.integer("id"),
         image_id=entry.integer("image_id"),

@@ -95,15 +95,14 @@ def people_category(categories: list[Category], where: str, *, keypoints: bool) 
     return chosen[0]
 
 
-def read_skeleton(category: Category) -> Skeleton:
-    """Return the skeleton of a category: COCO's, if it has these joints.
+def read_skeleton(entry: Fields) -> Skeleton:
+    """Return the skeleton of an entry of ``categories``: COCO's, if it has these joints.
 
     The fields sigmas and flip_pairs (of names, or of numbers from 1 as in skeleton) are optional.
 
     Raises:
         ValueError: If a field is invalid.
     """
-    entry = category.entry
     joints = tuple(
         _joint_name(value, f"{entry.what('keypoints')}[{index}]")
         for index, value in enumerate(entry.items("keypoints", "a list of names"))
@@ -122,7 +121,7 @@ def read_skeleton(category: Category) -> Skeleton:
             return dataclasses.replace(COCO17, **given) if given else COCO17
         default: dict[str, Any] = {"sigmas": (1 / max(1, len(joints)),) * len(joints)}
         return Skeleton(
-            name=category.name, joints=joints, limbs=limbs, upper_body=(), **(default | given)
+            name=entry.text("name"), joints=joints, limbs=limbs, upper_body=(), **(default | given)
         )
     except ValueError as error:
         raise ValueError(f"{entry.where}: {error}") from error

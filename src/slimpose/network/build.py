@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
 
+from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.geometry import CellAlignment
 from slimpose.network.alignment import ALIGNMENTS
@@ -51,14 +50,21 @@ def spec_from_json(text: str) -> Spec:
         ValueError: If the text does not describe a spec.
     """
     try:
-        fields: dict[str, Any] = json.loads(text)
-        fields["size"] = Size(*fields["size"])
-        if "baseline" in fields:
-            return BaselineSpec(**fields)
-        fields["deconv_widths"] = tuple(fields["deconv_widths"])
-        fields["inner_widths"] = tuple(fields.get("inner_widths", ()))
-        return NetSpec(**fields)
-    except (TypeError, KeyError, json.JSONDecodeError) as error:
+        entry = fields.table(fields.from_json(text, "net"), "net")
+        size = [
+            fields.integer(side, entry.what("size"), low=0, high=2**15)
+            for side in fields.items(entry.get("size"), entry.what("size"), "height, width")
+        ]
+        if len(size) != 2:
+            raise fields.fail(entry.what("size"), size, "height, width")
+        settings = {**entry.values, "size": Size(*size)}
+        if "baseline" in settings:
+            return fields.build(BaselineSpec, settings, "net")
+        for name in ("deconv_widths", "inner_widths"):
+            if name in settings:
+                settings[name] = tuple(entry.items(name))
+        return fields.build(NetSpec, settings, "net")
+    except ValueError as error:
         raise ValueError(f"metadata does not describe a slimpose network: {error}") from error
 
 

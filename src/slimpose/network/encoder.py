@@ -14,6 +14,7 @@ from timm.models._features import FeatureInfo
 from torch import Tensor, nn
 
 from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD
+from slimpose.messages import quoted
 from slimpose.network import scaled
 from slimpose.network.narrowing import narrow
 from slimpose.network.spec import NetSpec
@@ -131,9 +132,14 @@ def _create_body(spec: NetSpec) -> nn.Module:
     if scaled.is_scaled(spec):
         return scaled.build(spec, out_indices=out_indices)
     create = partial(timm.create_model, spec.encoder, features_only=True, pretrained=False)
-    if spec.encoder.startswith("mobilenetv2"):
-        return create(out_indices=out_indices, pad_type="same")
-    return create(out_indices=out_indices)
+    padding = {"pad_type": "same"} if spec.encoder.startswith("mobilenetv2") else {}
+    try:
+        return create(out_indices=out_indices, **padding)
+    except RuntimeError as error:
+        raise ValueError(
+            f"net.encoder is {quoted(spec.encoder)}; expected the name of a timm model with "
+            f"features_only ({error})"
+        ) from error
 
 
 def _normalization(spec: NetSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:

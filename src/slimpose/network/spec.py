@@ -5,13 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.tasks import Task
 
 Skip = Literal["none", "concat", "sum"]
 Activation = Literal["as-trained", "relu", "relu6", "hard-swish"]
+
+_WIDEST = 65_536
+_LIMITS: dict[str, tuple[float, float]] = {
+    "head_width": (0, _WIDEST),
+    "joints": (0, _WIDEST),
+    "width_multiplier": (0.01, 100),
+    "depth_multiplier": (0.01, 100),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +63,13 @@ class NetSpec:
     inner_widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        fields.check_settings(self, _LIMITS, "net.")
+        for name, known in (("skip", get_args(Skip)), ("activation", get_args(Activation))):
+            if getattr(self, name) not in known:
+                raise fields.fail(f"net.{name}", getattr(self, name), f"one of {', '.join(known)}")
+        for name in ("deconv_widths", "inner_widths"):
+            for width in getattr(self, name):
+                fields.integer(width, f"net.{name}", low=1, high=_WIDEST)
         if self.encoder_stride not in (16, 32):
             raise ValueError(f"encoder_stride is {self.encoder_stride}; expected 16 or 32")
         if any(side % self.encoder_stride or side <= 0 for side in self.size):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from slimpose import fields
+from slimpose.messages import quoted
 from slimpose.network.weights import Checkpoint, load_into
+
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 
 
 def pack_training(
@@ -34,17 +37,23 @@ def unpack_training(
     averaged: nn.Module,
     optimizer: torch.optim.Optimizer,
     *,
+    steps: int,
     path: Path,
 ) -> int:
     """Load a saved state; return the number of steps done before it was saved.
 
     Raises:
-        ValueError: If the file has no training state, or is of another network.
+        ValueError: If the file has no training state, is of another network, or has done more than
+            the run's ``steps``.
     """
     if "step" not in checkpoint.metadata:
         raise ValueError(
             f"{path} has no training state; expected a checkpoint.safetensors of slimpose train"
         )
+    where = f"{path}: step"
+    done = fields.integer(
+        fields.from_json(checkpoint.metadata["step"], where), where, low=0, high=steps
+    )
     groups: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in checkpoint.tensors.items():
         group, _, rest = name.partition(".")
@@ -54,6 +63,28 @@ def unpack_training(
     state: defaultdict[int, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in groups["adam"].items():
         number, _, moment = name.partition(".")
-        state[int(number)][moment] = tensor
+        place = f"{path}: the parameter of {quoted(f'adam.{name}')}"
+        state[fields.integer(number, place, low=0)][moment] = tensor
+    _check_moments(state, optimizer, path)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
-    return int(json.loads(checkpoint.metadata["step"]))
+    return done
+
+
+def _check_moments(
+    state: dict[int, dict[str, Tensor]], optimizer: torch.optim.Optimizer, path: Path
+) -> None:
+    """Check that every moment of Adam belongs to a parameter and has its shape."""
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    for number, moments in state.items():
+        if number >= len(parameters) or not moments.keys() >= _MOMENTS:
+            raise ValueError(
+                f"{path}: adam.{number} has {quoted(sorted(moments))}; expected "
+                f"{', '.join(sorted(_MOMENTS))} of parameters 0..{len(parameters) - 1}"
+            )
+        shape = parameters[number].shape
+        for moment in _MOMENTS - {"step"}:
+            if moments[moment].shape != shape:
+                raise ValueError(
+                    f"{path}: adam.{number}.{moment} is {tuple(moments[moment].shape)}; expected "
+                    f"{tuple(shape)}"
+                )

@@ -58,9 +58,10 @@ class PoseTask:
 
     Raises:
         ValueError: If network or teacher have other joints than the data, or no person of the
-            validation set has any; if there is a teacher and the recipe does not distill, or the
-            reverse; if the teacher's heatmaps have another stride; if features are to be distilled
-            and the teacher has another head or other deconvolutions.
+            validation set has any; if images are mirrored and a joint's name has a side and no
+            partner; if there is a teacher and the recipe does not distill, or the reverse; if the
+            teacher's heatmaps have another stride; if features are to be distilled and the teacher
+            has another head or other deconvolutions.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class PoseTask:
     ) -> None:
         _check_teacher(recipe, data, teacher)
         _check_joints(recipe, data)
+        if recipe.augmentation.flip:
+            data.train.skeleton.check_mirroring()
         self._val_boxes = ground_truth_boxes(data.val)
         if not self._val_boxes:
             raise ValueError(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
+from slimpose.messages import printable
 from slimpose.network.build import Spec, spec_from_json
 from slimpose.network.spec import NetSpec
 from slimpose.tasks import Task
+from slimpose.train.recipe_checks import TRAINED_TASKS, check_recipe
 
 _DEFAULT_DISTILLATION_WEIGHT = 0.5
 
@@ -111,8 +114,8 @@ class Recipe:
         seed: Determines order, augmentation and initial weights.
 
     Raises:
-        ValueError: If a distillation weight is not between 0 and 1, or features are to be distilled
-            from a mirrored teacher.
+        ValueError: If a setting cannot be meant, or features are to be distilled from a mirrored
+            teacher.
     """
 
     name: str
@@ -143,13 +146,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("distillation_weight", "feature_distillation_weight"):
-            if not 0 <= (share := getattr(self, name)) <= 1:
+            if not 0 <= (share := fields.number(getattr(self, name), name)) <= 1:
                 raise ValueError(f"{name} is {share:g}; expected 0 to 1: its share of the loss")
         if self.feature_distillation_weight and self.mirrored_teacher:
             raise ValueError(
                 "feature distillation uses the teacher's features of the plain crop; expected no"
                 " mirrored_teacher"
             )
+        if self.task not in TRAINED_TASKS:
+            raise fields.fail("task", self.task, f"one of {', '.join(TRAINED_TASKS)}")
+        check_recipe(self)
 
     @property
     def samples(self) -> int:
@@ -191,16 +197,21 @@ class Recipe:
         Raises:
             ValueError: If the text is not a recipe, or a distillation weight is not a share.
         """
-        try:
-            fields: dict[str, Any] = json.loads(text)
-            fields["net"] = spec_from_json(json.dumps(fields["net"]))
-            fields["phases"] = tuple(_phase(phase) for phase in fields["phases"])
-            fields["augmentation"] = Augmentation(**fields["augmentation"])
-            fields["teacher_labels"] = TeacherLabels(**fields["teacher_labels"])
-            fields["drops"] = tuple(fields.get("drops", ()))
-            return cls(**fields)
-        except (AttributeError, TypeError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"this does not describe a recipe: {error}") from error
+        settings = dict(fields.table(fields.from_json(text, "the recipe"), "the recipe").values)
+        builders: dict[str, Callable[[Any], Any]] = {
+            "net": lambda value: spec_from_json(json.dumps(value)),
+            "phases": lambda value: tuple(
+                _phase(phase, f"phases[{index}]")
+                for index, phase in enumerate(fields.items(value, "phases"))
+            ),
+            "augmentation": lambda value: fields.build(Augmentation, value, "augmentation"),
+            "teacher_labels": lambda value: fields.build(TeacherLabels, value, "teacher_labels"),
+            "drops": lambda value: tuple(fields.items(value, "drops")),
+        }
+        for name, made in builders.items():
+            if name in settings:
+                settings[name] = made(settings[name])
+        return fields.build(cls, settings, "the recipe")
 
     def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
         """Return a copy with some settings changed: nested tables as in TOML, sizes as "256x192".
@@ -217,7 +228,7 @@ class Recipe:
             ValueError: If options contradict each other or the recipe.
         """
         weight = options.distillation_weight
-        if options.batch < 0 or options.length <= 0:
+        if options.batch < 0 or not 0 < options.length < math.inf:
             raise ValueError(
                 f"got --length {options.length:g} --batch {options.batch}; expected a length above"
                 " 0, and a batch of 0 or more"
@@ -314,19 +325,24 @@ def _merged(
     for name, value in changes.items():
         path = f"{table}.{name}" if table else name
         if name not in settings and table not in _FREE_KEYS:
-            raise ValueError(f"there is no setting {path}; expected one of {', '.join(settings)}")
+            raise ValueError(
+                f"there is no setting {printable(path)}; expected one of {', '.join(settings)}"
+            )
         if name == "size" and isinstance(value, str):
             value = [*Size.parse(value)]
         kind = type(settings.get(name, 1.0))
         if type(value) is not kind and (type(value), kind) != (int, float):
-            raise ValueError(f"{path} is {value!r}; expected {_KINDS[kind]}")
+            raise fields.fail(path, value, _KINDS[kind])
+        value = float(value) if kind is float else value
         merged[name] = _merged(settings[name], value, name) if isinstance(value, dict) else value
     return merged
 
 
-def _phase(fields: Mapping[str, Any]) -> Phase:
-    if fields.get("size") is None:
-        raise ValueError("a phase has no size; expected for example 256x192")
-    settings = dataclasses.asdict(Phase(size=Size(0, 0))) | {"size": []}
-    merged = _merged(settings, fields, "phases")
-    return Phase(**{**merged, "size": Size(*merged["size"])})
+def _phase(value: object, what: str) -> Phase:
+    settings = fields.table(value, what, "a table").values
+    if settings.get("size") is None:
+        raise ValueError(f"{what} has no size; expected for example 256x192")
+    defaults = dataclasses.asdict(Phase(size=Size(0, 0))) | {"size": []}
+    merged = _merged(defaults, settings, "phases")
+    size = fields.numbers(merged["size"], f"{what}: size", count=2, expected="height, width")
+    return Phase(**{**merged, "size": Size(*map(int, size))})

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from slimpose import fields
 from slimpose.data.order import prefetch
 from slimpose.formats.files import write_bytes
 from slimpose.network.encoder import Encoder
@@ -167,11 +168,20 @@ class _State:
                     f"{path} was started with {option} {before}; got {now}; pass the same {option}"
                     " to resume"
                 )
-        self.done = unpack_training(saved, self.model, self.averaged, self.optimizer, path=path)
-        self.best = float(saved.metadata["best"])
+        self.done = unpack_training(
+            saved,
+            self.model,
+            self.averaged,
+            self.optimizer,
+            steps=self.recipe.steps,
+            path=path,
+        )
+        self.best = _best_ap(saved.metadata.get("best"), path)
         scaler = self.devices.accelerator.scaler
         if scaler is not None and "scaler" in saved.metadata:
-            scaler.load_state_dict(json.loads(saved.metadata["scaler"]))
+            where = f"{path}: scaler"
+            state = fields.table(fields.from_json(saved.metadata["scaler"], where), where)
+            scaler.load_state_dict(dict(state.values))
         progress = {"step", "best", "scaler"}
         self.notes = {name: saved.metadata[name] for name in saved.metadata.keys() - progress}
 
@@ -223,6 +233,14 @@ def _steps(task: Task, state: _State) -> Iterator[Step]:
         start_step=state.done,
         devices=devices,
     )
+
+
+def _best_ap(text: str | None, path: Path) -> float:
+    """The best AP before a checkpoint; -inf, as Python writes it, before the first evaluation."""
+    if text == str(-math.inf):
+        return -math.inf
+    where = f"{path}: best"
+    return fields.number(fields.from_json(text or "null", where), where, low=-1, high=1)
 
 
 def _is_of_recipe(saved: Checkpoint, recipe: Recipe) -> bool:

@@ -152,7 +152,7 @@ def test_annotations_without_keypoints_are_rejected(
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(document))
     assert run(folder, tmp_path / "int8.onnx", "--annotations", path) == 2
-    assert "lacks the field 'keypoints'" in capsys.readouterr().err
+    assert "annotation 1 has no keypoints" in capsys.readouterr().err
 
 
 def test_unsuitable_models_are_rejected(

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from slimpose.formats.files import read_toml
+from slimpose.messages import quoted
 from slimpose.network.weights import read_metadata
 from slimpose.train.recipe import Recipe
 from slimpose.train.recipes.paper import (
@@ -34,7 +35,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str, *, _extending: tuple[Path, ...] = ()) -> Recipe:
     """Return a recipe by name, from a TOML file, or from the metadata of a run's weights.
 
     A TOML file says what it changes, ``extends = "mnv2"`` (or another such file, or weights), and
@@ -57,17 +58,22 @@ def load_recipe(name: str) -> Recipe:
             raise ValueError(
                 f"{path} contains no recipe (the mean of several runs, or not from a run?)"
             )
-        return Recipe.from_json(metadata["recipe"])
+        try:
+            return Recipe.from_json(metadata["recipe"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     if path.suffix != ".toml":
         raise ValueError(
-            f"no recipe is named {name!r}; expected FILE.toml, or one of {', '.join(RECIPES)}"
+            f"no recipe is named {quoted(name)}; expected FILE.toml, or one of {', '.join(RECIPES)}"
         )
     changes = read_toml(path, kind="recipe")
     if not isinstance(changes.get("extends"), str):
         raise ValueError(
             f'{path} does not name the recipe it changes; expected for example extends = "mnv2"'
         )
-    base = load_recipe(changes.pop("extends"))
+    if path.resolve() in _extending:
+        raise ValueError(f"{path} extends itself; expected another recipe")
+    base = load_recipe(changes.pop("extends"), _extending=(*_extending, path.resolve()))
     try:
         return dataclasses.replace(base.with_changes(changes), name=path.stem)
     except ValueError as error:

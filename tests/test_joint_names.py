@@ -1,0 +1,100 @@
+"""Left and right by the usual spellings of names."""
+
+from __future__ import annotations
+
+import pytest
+
+from slimpose.joint_names import mirror_pairs
+from slimpose.skeleton import COCO17, OPENPOSE18
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("left_eye", "right_eye"),
+        ("eye_left", "eye_right"),
+        ("Left_Eye", "Right_Eye"),
+        ("LEFT_EYE", "RIGHT_EYE"),
+        ("left eye", "right eye"),
+        ("left-eye", "right-eye"),
+        ("leftEye", "rightEye"),
+        ("eyeRight", "eyeLeft"),  # in any order
+        ("lefteye", "righteye"),
+        ("l_eye", "r_eye"),
+        ("L eye", "R eye"),
+        ("eye.L", "eye.R"),
+        ("eye_l", "eye_r"),
+        ("LEye", "REye"),
+        ("EyeL", "EyeR"),
+        ("leye", "reye"),
+        ("LEYE", "REYE"),
+        ("hoof_fl", "hoof_fr"),
+        ("rf_paw", "lf_paw"),
+        ("l_eye", "right_eye"),  # two spellings
+        ("left", "right"),
+        ("L", "R"),
+    ],
+)
+def test_pair_is_found_in_any_usual_spelling(left: str, right: str) -> None:
+    pairs = mirror_pairs((left, "nose", right))
+    assert pairs.partners == (2, 1, 0)
+    assert set(pairs.sides) == {"left", "right", None}
+    assert pairs.unpaired == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("0", "1"),
+        ("nose", "lip", "tail", "rear"),  # they only begin or end with l or r
+        ("a", "b", "l", "r"),  # letters in alphabetical names
+        ("left_right", "nose"),
+    ],
+)
+def test_names_without_sides_have_no_partner(names: tuple[str, ...]) -> None:
+    pairs = mirror_pairs(names)
+    assert pairs.partners == tuple(range(len(names)))
+    assert pairs.unpaired == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "unpaired"),
+    [
+        (("left_hand", "neck"), ("left_hand",)),
+        (("l_hand", "r_foot"), ("l_hand", "r_foot")),
+        (("LeftHand", "RightFoot", "LeftFoot"), ("LeftHand",)),
+        (("left_eye", "eye_left", "right_eye"), ("left_eye", "eye_left", "right_eye")),
+    ],
+)
+def test_sided_name_without_a_partner_is_named(
+    names: tuple[str, ...], unpaired: tuple[str, ...]
+) -> None:
+    assert mirror_pairs(names).unpaired == unpaired
+
+
+@pytest.mark.parametrize("joints", [COCO17.joints, OPENPOSE18.joints])
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda side, rest: f"{rest}_{side}",
+        lambda side, rest: f"{side[0].upper()}{rest.capitalize()}",
+        lambda side, rest: f"{rest}.{side[0]}",
+        lambda side, rest: f"{side[0]}{rest}",
+    ],
+)
+def test_renamed_people_have_the_same_pairs_and_plain_names(
+    joints: tuple[str, ...], rename: object
+) -> None:
+    assert callable(rename)
+    renamed = tuple(
+        rename(*joint.split("_")) if "_" in joint else joint.upper() for joint in joints
+    )
+    assert mirror_pairs(renamed).partners == mirror_pairs(joints).partners
+    assert mirror_pairs(renamed).plain_names == joints
+
+
+def test_given_pairs_replace_those_of_the_names() -> None:
+    names = ("left_a", "right_a", "b", "c")
+    assert mirror_pairs(names, (("b", "c"),)).partners == (0, 1, 3, 2)
+    assert mirror_pairs(names, ()).partners == (0, 1, 2, 3)
+    assert mirror_pairs(("left_a",), ()).unpaired == ()
