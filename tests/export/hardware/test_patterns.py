@@ -203,7 +203,8 @@ def test_a_file_that_is_not_a_model_is_rejected(
 
 def test_an_invalid_operator_is_named() -> None:
     with pytest.raises(
-        ValueError, match="DepthToSpace 'DepthToSpace_0' is not valid ONNX: it lacks the parameter 'blocksize'"
+        ValueError,
+        match="DepthToSpace 'DepthToSpace_0' is not valid ONNX: it lacks the parameter 'blocksize'",
     ):
         _layers(Sketch().node("DepthToSpace").model())
 
