@@ -364,7 +364,7 @@ def test_invalid_box_in_a_video_removes_its_outputs(predict: Predict) -> None:
     ("content", "message"),
     [
         ("{", "boxes.json is not JSON"),
-        ("7", "boxes.json is a JSON int; expected a COCO annotation file or a list of results"),
+        ("7", "boxes.json is 7; expected a COCO annotation file or a list of results"),
         ("{}", "boxes.json is not a COCO annotation file"),
         (
             "[[7]]",

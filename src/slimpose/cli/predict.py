@@ -238,7 +238,7 @@ class _FrameEstimator:
             boxes, scores = self.box_file.lookup(file, frame.index, Size(*frame.image.shape[:2]))
             geometry.check_boxes_in_image(boxes, frame.image)
         except ValueError as error:
-            raise SourceError(f"{file}: {error}") from error
+            raise SourceError(f"{file}: {error} (boxes of {self.box_file.path})") from error
         keep = scores >= self.min_box_score
         return boxes[keep], scores[keep]
 

@@ -17,6 +17,7 @@ from slimpose.fields import Fields
 from slimpose.formats import coco
 from slimpose.formats.files import read_json
 from slimpose.formats.results import PERSON_CATEGORY, image_number
+from slimpose.messages import quoted
 
 _Rows = list[list[float]]
 _MAX_PX = 1e9
@@ -161,8 +162,7 @@ def read(path: Path) -> BoxFile:
     if isinstance(document, list):
         return _from_records(path, document)
     raise ValueError(
-        f"{path} is a JSON {type(document).__name__}; "
-        "expected a COCO annotation file or a list of results"
+        f"{path} is {quoted(document)}; expected a COCO annotation file or a list of results"
     )
 
 

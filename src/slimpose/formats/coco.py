@@ -158,7 +158,7 @@ def parse(document: Any, path: Path, *, keypoints: bool, areas: bool = True) -> 
     """Validate a JSON document that was read from ``path``; see ``read``."""
     is_object = isinstance(document, dict)
     if not is_object or not {"images", "annotations", "categories"} <= document.keys():
-        got = quoted(sorted(document)) if is_object else f"a JSON {type(document).__name__}"
+        got = quoted(sorted(document)) if is_object else quoted(document)
         raise ValueError(
             f"{path} is not a COCO annotation file: expected images, annotations, categories; "
             f"got {got} (is it a results file?)"
