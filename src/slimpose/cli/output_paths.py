@@ -64,7 +64,7 @@ def check_output_paths(
 
 
 def check_suffix(option: str, file: Path | None, suffix: str) -> None:
-    """Reject a file name that promises another format than the one that is written.
+    """Reject a file name with the suffix of another format than the one that is written.
 
     Raises:
         ValueError: If the name does not end in the suffix.

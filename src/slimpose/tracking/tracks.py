@@ -88,7 +88,7 @@ class TrackerSettings:
 
 DEFAULT_TRACKER = TrackerSettings()
 SLOW_FRAME_S = 0.75
-"""After a longer time without a frame, nobody can be relied on to be where they are expected."""
+"""After a longer time without a frame, the expected positions of people are not reliable."""
 _RELIABLE_FRACTION = 0.9
 """A pose with this fraction of the usual quality is reliable."""
 _QUALITY_TIME_S = 1.5
