@@ -277,7 +277,10 @@ class _Run:
                 )
             raise
         finally:
-            self.records.close()
+            if self.counts.frames:
+                self.records.close()
+            else:
+                self.records.discard()
 
     @property
     def _is_unread(self) -> bool:
