@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from slimpose.messages import quoted
+
 
 class Size(NamedTuple):
     """A height and a width in pixels, always in that order.
@@ -32,8 +34,12 @@ class Size(NamedTuple):
             ValueError: If the text is not two positive whole numbers joined by an x.
         """
         parts = text.lower().split("x")
-        if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-            raise ValueError(f"size {text!r} is not HEIGHTxWIDTH; expected for example 256x192")
+        if len(parts) != 2 or not all(
+            part.isdecimal() and len(part) < 6 and int(part) > 0 for part in parts
+        ):
+            raise ValueError(
+                f"size {quoted(text)} is not HEIGHTxWIDTH; expected for example 256x192"
+            )
         return cls(int(parts[0]), int(parts[1]))
 
 

@@ -20,6 +20,7 @@ from slimpose.messages import quoted
 _LARGEST = 2**53
 """Larger integers are not exact in other JSON readers, nor as floats."""
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,16}\s*")
+_KINDS = ((dict, "an object"), (list, "a list"), (str, "a text"), (object, "a number"))
 _FLAGS = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
 
 
@@ -100,21 +101,32 @@ def numbers(value: object, what: str, *, count: int, expected: str) -> Float32[n
     Raises:
         ValueError: If it is none; a list of another length is described by its length.
     """
+    array = _numeric_array(value) if isinstance(value, list) and len(value) == count else None
+    if array is not None and np.isfinite(array).all():
+        return array
     expected = f"{count} finite numbers: {expected}"
     if isinstance(value, list) and len(value) != count:
         raise ValueError(f"{what} is {quoted(value)}, {len(value)} values; expected {expected}")
-    if not isinstance(value, list) or not all(
-        isinstance(one, int | float) and not isinstance(one, bool) for one in value
-    ):
-        raise fail(what, value, expected)
+    raise fail(what, value, expected)
+
+
+def _numeric_array(value: list[Any]) -> Float32[np.ndarray, " n"] | None:
+    """Return a list of numbers as an array, infinite where too large; None if it is not one."""
+    try:
+        array = np.array(value)
+    except (ValueError, OverflowError):  # lists of several lengths
+        return None
+    if array.dtype.kind not in "iuf" or array.ndim != 1:
+        return None
     with np.errstate(over="ignore"):
-        try:
-            array = np.array(value, np.float32)
-        except OverflowError:
-            array = np.array([np.inf])
-    if not np.isfinite(array).all():
-        raise fail(what, value, expected)
-    return array
+        return array.astype(np.float32)
+
+
+def json_kind(value: object) -> str:
+    """Return what JSON calls a value: an object, a list, a text, a number, true, null."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return next(name for kind, name in _KINDS if isinstance(value, kind))
 
 
 def table(value: object, what: str, expected: str = "an object with named fields") -> Fields:
@@ -152,7 +164,7 @@ def build(cls: type[_Settings], value: object, what: str) -> _Settings:
         ValueError: If a field is unknown or missing, or the dataclass rejects the values.
     """
     known = {field.name: field for field in dataclasses.fields(cast("Any", cls))}
-    values = table(value, what).values
+    values = dict(table(value, what).values)
     if unknown := [name for name in values if name not in known]:
         raise ValueError(
             f"{what} has the unknown setting {quoted(unknown[0])}; expected one of "
@@ -164,6 +176,10 @@ def build(cls: type[_Settings], value: object, what: str) -> _Settings:
             raise ValueError(
                 f"{what} has no {name}; expected it among its fields, {quoted(list(values))}"
             )
+        if name in values:
+            _check_plain(field, values[name], f"{what}.{name}", (-math.inf, math.inf))
+            if field.type in ("float", float):
+                values[name] = float(values[name])
     return cls(**values)
 
 
@@ -174,22 +190,31 @@ def check_settings(settings: object, limits: Mapping[str, tuple[float, float]], 
         ValueError: If a value is of another type, not finite or out of its limits.
     """
     for field in dataclasses.fields(cast("Any", settings)):
-        value, place = getattr(settings, field.name), f"{what}{field.name}"
-        low, high = limits.get(field.name, (-math.inf, math.inf))
-        is_right, expected = True, ""
-        if field.type in ("int", int):
-            is_right = type(value) is int and low <= value <= high
-            expected = f"an integer{_range(low, high)}"
-        elif field.type in ("float", float):
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            is_right = is_number and low <= value <= high and _is_finite(value)
-            expected = f"a finite number{_range(low, high)}"
-        elif field.type in ("bool", bool):
-            is_right, expected = isinstance(value, bool), "true or false"
-        elif field.type in ("str", str):
-            is_right, expected = isinstance(value, str), "text"
-        if not is_right:
-            raise fail(place, value, expected)
+        value = getattr(settings, field.name)
+        _check_plain(
+            field, value, f"{what}{field.name}", limits.get(field.name, (-math.inf, math.inf))
+        )
+
+
+def _check_plain(
+    field: dataclasses.Field[Any], value: object, place: str, limits: tuple[float, float]
+) -> None:
+    """Check the value of a field that is an int, float, bool or str; others pass."""
+    low, high = limits
+    is_right, expected = True, ""
+    if field.type in ("int", int):
+        is_right = type(value) is int and low <= value <= high
+        expected = f"an integer{_range(low, high)}"
+    elif field.type in ("float", float):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_right = is_number and low <= value <= high and _is_finite(value)
+        expected = f"a finite number{_range(low, high)}"
+    elif field.type in ("bool", bool):
+        is_right, expected = isinstance(value, bool), "true or false"
+    elif field.type in ("str", str):
+        is_right, expected = isinstance(value, str), "text"
+    if not is_right:
+        raise fail(place, value, expected)
 
 
 class Fields:

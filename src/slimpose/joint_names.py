@@ -97,7 +97,7 @@ def _parts(name: str) -> tuple[str, ...]:
 def _readings(name: str, names: tuple[str, ...]) -> Iterator[_Reading]:
     """The ways to read a name as one side of a pair."""
     parts = _parts(name)
-    sides = {_SIDES[part] for part in parts if part in _SIDES}
+    sides: set[Side] = {_SIDES[part] for part in parts if part in _SIDES}
     rest = tuple(part for part in parts if part not in _SIDES)
     # Of points named a, b, c, ... l and r are no sides.
     is_letter = not rest and len(name) == 1 and sum(len(other) == 1 for other in names) > 2

@@ -55,7 +55,10 @@ class Skeleton:
                 f"{where} has several joints named {quoted(doubled[0])}; expected different names"
             )
         if len(self.sigmas) != len(self.joints):
-            raise ValueError(f"{where} has {len(self.joints)} joints but {len(self.sigmas)} sigmas")
+            raise ValueError(
+                f"{where} has {len(self.joints)} joints but {len(self.sigmas)} sigmas; expected "
+                "one for each joint"
+            )
         for joint, sigma in zip(self.joints, self.sigmas, strict=True):
             if not 0 < sigma <= 1:
                 raise ValueError(
@@ -66,7 +69,10 @@ class Skeleton:
         unknown = {joint for pair in (*self.limbs, *pairs) for joint in pair}
         unknown = (unknown | set(self.upper_body)) - set(self.joints)
         if unknown:
-            raise ValueError(f"{where} has no joints named {quoted(sorted(unknown))}")
+            raise ValueError(
+                f"{where} has no joints named {quoted(sorted(unknown))}; expected names of "
+                "joints in limbs, upper_body and flip_pairs"
+            )
         paired = Counter(joint for pair in pairs for joint in pair)
         if paired and max(paired.values()) > 1:
             raise ValueError(

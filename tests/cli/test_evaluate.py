@@ -312,3 +312,79 @@ def test_shipped_models_find_the_people_of_the_sample_photos(tmp_path: Path) -> 
     for boxes, min_ap in (("gt", 0.45), ("detector", 0.2)):
         assert run_main(*command, "--boxes", boxes) == 0
         assert json.loads(out.read_text())["AP"] > min_ap
+
+
+# unusual annotations
+
+
+def change(annotations: Path, **fields: object) -> None:
+    document = json.loads(annotations.read_text())
+    document["annotations"][0] |= fields
+    annotations.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("area", [None, 0])
+def test_missing_area_is_reported_once_and_written_with_the_figures(
+    scene: Path, pose: Path, capsys: pytest.CaptureFixture[str], area: object
+) -> None:
+    change(scene, area=area)
+    figures = figures_of(pose, scene)
+    assert figures["people_without_area"] == 1
+    error = capsys.readouterr().err
+    assert error.count("slimpose: warning: ") == error.count("\n") == 1
+    assert "1 of 1 people have no area" in error
+
+
+@pytest.mark.parametrize("area", [1, -1, float("nan"), "3072", 1e9])
+def test_impossible_area_is_rejected(
+    scene: Path, pose: Path, capsys: pytest.CaptureFixture[str], area: object
+) -> None:
+    change(scene, area=area)
+    assert run(pose, scene) == 2
+    error = capsys.readouterr().err
+    assert "annotation 1: area" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["pose", "detector"])
+def test_resized_images_are_rejected(
+    scene: Path, kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AP was 0, as if the model were bad."""
+    cv2.imwrite(str(scene.with_name("a.png")), dot_image(Size(80, 80), 32, 31))
+    assert run(request.getfixturevalue(kind), scene) == 2
+    assert "a.png, is declared 160 wide and 160 high; the file is 80" in capsys.readouterr().err
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(
+    scene: Path, pose: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(scene.read_text())
+    document["images"][0]["file_name"] = "\x1b]0;title\x07\nred.png"
+    scene.write_text(json.dumps(document))
+    assert run(pose, scene) == 2
+    error = capsys.readouterr().err
+    assert error.rstrip("\n").isprintable()
+    assert r"\x1b]0;title\x07\nred.png" in error
+
+
+def test_long_values_are_shortened(
+    scene: Path, pose: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(scene, bbox=200_000 * "9")
+    assert run(pose, scene) == 2
+    error = capsys.readouterr().err
+    assert "(200000 characters); expected 4 finite numbers: x, y, width, height" in error
+    assert len(error) < 500
+
+
+def test_boxes_that_may_be_of_two_images_are_rejected(
+    scene: Path, pose: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(scene.read_text())
+    for entry, folder in zip(document["images"], "xy", strict=True):
+        entry["file_name"] = f"{folder}/1.png"
+    scene.write_text(json.dumps(document))
+    boxes = write_boxes({"file_name": "1.png"})
+    assert run(pose, scene, "--boxes", boxes) == 2
+    assert "1.png, which may be x/1.png or y/1.png; expected" in capsys.readouterr().err

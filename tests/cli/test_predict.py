@@ -315,6 +315,23 @@ def test_boxes_by_coco_image_id_apply_to_numbered_files(predict: Predict) -> Non
     assert len(records_of()) == 1
 
 
+def test_images_that_share_a_number_get_no_image_id(predict: Predict, capsys: Capture) -> None:
+    for name in ("one/1.png", "two/0001.png", "two/7.png"):
+        write_dot(name)
+    assert predict("one", "two", "--no-draw", "--json", "poses.json") == 0
+    assert [record.get("image_id") for record in records_of()] == [None, None, 7]
+    assert "slimpose: warning: 2 inputs share their numbers" in capsys.readouterr().err
+
+
+def test_boxes_of_an_image_at_another_size_fail_it(predict: Predict, capsys: Capture) -> None:
+    write_dot("a.png")
+    document = annotation_file()
+    document["images"] = [{"id": 1, "file_name": "a.png", "height": 960, "width": 960}]
+    write_boxes(document)
+    assert predict("a.png", "--boxes", "boxes.json") == 2
+    assert "declares a.png to be 960 wide and 960 high; the image is 96" in capsys.readouterr().err
+
+
 def test_results_of_a_video_can_be_used_as_boxes(predict: Predict) -> None:
     write_dot_video("walk.mp4", 4)
     assert predict("walk.mp4", "--no-draw", "--json", "first.json", "--no-track") == 0
@@ -365,7 +382,7 @@ def test_invalid_box_in_a_video_removes_its_outputs(predict: Predict) -> None:
     ("content", "message"),
     [
         ("{", "boxes.json is not JSON"),
-        ("7", "boxes.json is 7; expected a COCO annotation file or a list of results"),
+        ("7", "boxes.json is a number; expected a COCO annotation file or a list of results"),
         ("{}", "boxes.json is not a COCO annotation file"),
         (
             "[[7]]",

@@ -7,10 +7,17 @@ import cv2
 import numpy as np
 import pytest
 
+from coco_documents import coco_document
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
-from slimpose.data.detector_batches import DetectorBatches, TrainingImage, load_unlabeled
+from slimpose.data.detector_batches import (
+    DetectorBatches,
+    TrainingImage,
+    load_images,
+    load_unlabeled,
+)
 from slimpose.data.order import SampleOrder
+from slimpose.formats import coco
 
 NO_AUGMENTATION = dataclasses.replace(Augmentation().scaled(0.0), flip=0.0)
 
@@ -105,3 +112,20 @@ def test_unlabeled_images_are_compressed_if_memory_is_short(
         assert [int(image.image().mean()) for image in images] == pytest.approx([0, 50, 100], abs=1)
     with pytest.raises(NotADirectoryError, match="no image folder"):
         load_unlabeled(tmp_path / "none", largest_side=60)
+
+
+def test_labeled_images_have_the_declared_size(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "street.png"), np.zeros((24, 32, 3), np.uint8))
+    annotations = coco.parse(coco_document(), Path("boxes.json"), keypoints=False)
+    with pytest.raises(ValueError, match="is declared 64 wide and 48 high; the file is 32 wide"):
+        load_images(annotations, tmp_path, largest_side=64)
+
+
+def test_empty_boxes_are_left_out(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "street.png"), np.zeros((48, 64, 3), np.uint8))
+    document = coco_document()
+    (one,) = document["annotations"]
+    document["annotations"].append(one | {"id": 71, "bbox": [5, 5, 0, 9]})
+    annotations = coco.parse(document, Path("boxes.json"), keypoints=False, areas=False)
+    (image,) = load_images(annotations, tmp_path, largest_side=64)
+    assert image.boxes_image.tolist() == [[10, 8, 40, 40]]

@@ -474,7 +474,7 @@ def test_file_name_inside_the_image_folder_is_accepted(
 
 def test_results_file_is_recognized_in_the_message(write_coco: Write) -> None:
     path = write_coco([{"image_id": 7, "category_id": 1, "keypoints": [], "score": 1}])
-    with pytest.raises(ValueError, match=re.escape("(is it a results file?)")):
+    with pytest.raises(ValueError, match=re.escape("got a list (is it a results file?)")):
         coco.read(path, keypoints=True)
 
 

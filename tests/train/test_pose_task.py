@@ -263,3 +263,15 @@ def test_online_teacher_with_another_stride_is_rejected(people_folder: Path) -> 
     cached = tiny_task(recipe.with_cached_teacher(), people_folder, coarse).batch_at(0)
     assert cached.teacher_heatmaps is not None
     assert cached.teacher_heatmaps.shape == (4, 17, 8, 8)
+
+
+def test_mirrored_images_need_the_partners_of_joints(people_folder: Path) -> None:
+    """Left and right were mirrored without exchanging places, and without a warning."""
+    names = ("left_tip", *COCO17.joints[1:])
+    skeleton = dataclasses.replace(COCO17, joints=names, limbs=(), upper_body=())
+    data = training_data(people_folder)
+    file = dataclasses.replace(data.train, skeleton=skeleton)
+    data = dataclasses.replace(data, train=file, val=file)
+    with pytest.raises(ValueError, match=r"'left_tip' has a side and no partner .*flip = 0"):
+        PoseTask(tiny_recipe(), data)
+    PoseTask(tiny_recipe(augmentation=Augmentation(flip=0.0)), data)

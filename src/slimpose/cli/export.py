@@ -13,6 +13,7 @@ from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
 from slimpose.export import onnx as onnx_export
 from slimpose.export.runtimes import convert as runtimes
+from slimpose.fields import json_kind
 from slimpose.formats.files import read_json
 from slimpose.media.images import image_files, read_image
 from slimpose.network.build import spec_named
@@ -134,7 +135,7 @@ def _check_format(out: Path, *, is_onnx: bool, precision: str, heatmaps: bool) -
 def _read_card(card: Path | None) -> dict[str, Any]:
     facts = read_json(card, kind="card") if card else {}
     if not isinstance(facts, dict):
-        raise ValueError(f"{card} holds a JSON {type(facts).__name__}; expected an object")
+        raise ValueError(f"{card} holds {json_kind(facts)}; expected an object")
     return facts
 
 

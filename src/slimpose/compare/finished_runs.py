@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from slimpose import fields
 from slimpose.fields import Fields
@@ -72,17 +71,17 @@ def find_runs(folder: Path) -> Iterator[RunFolder]:
             recipe = Recipe.from_json(metadata["recipe"])
         except ValueError as error:
             raise ValueError(f"{path / BEST}: {error} (written by another version?)") from error
-        where = f"{path / BEST}: metadata"
-        measured = fields.table(json.loads(metadata["figures"]), f"{where}: figures")
-        measured.number("AP", low=0, high=1)
-        own = {**measured.values, "boxes": "gt", "flip": False}
+        where = f"{path / BEST}: figures"
+        own = fields.table(fields.from_json(metadata["figures"], where), where)
+        own = Fields({**own.values, "boxes": "gt", "flip": False}, where)
+        samples = fields.integer(metadata.get("samples"), f"{path / BEST}: samples", low=0)
         evaluations = [
             Evaluation(
                 folder=path,
-                ap=float(figures["AP"]),
-                boxes=str(figures["boxes"]),
-                flip=bool(figures["flip"]),
-                samples=Fields(metadata, where).integer("samples", low=0),
+                ap=figures.number("AP", low=-1, high=1),
+                boxes=figures.text("boxes"),
+                flip=figures.flag("flip"),
+                samples=samples,
                 trained_on=metadata.get("train_file", "unknown data"),
                 start=metadata.get("start", "unknown"),
             )
@@ -93,20 +92,16 @@ def find_runs(folder: Path) -> Iterator[RunFolder]:
         )
 
 
-def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:
+def _evaluations(folder: Path) -> Iterator[Fields]:
     """Figures that ``slimpose evaluate --json`` wrote into the folder, of DARK decoding."""
     for path in sorted(folder.glob("*.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # not JSON
             continue
         is_figures = isinstance(document, dict) and {"AP", "boxes", "flip"} <= document.keys()
-        if (
-            is_figures
-            and isinstance(document["AP"], int | float)
-            and document.get("decoding", "dark") == "dark"
-        ):
-            yield document
+        if is_figures and document.get("decoding", "dark") == "dark":
+            yield Fields(document, str(path))
 
 
 def _steps(metrics: Path) -> int:
@@ -114,7 +109,7 @@ def _steps(metrics: Path) -> int:
     done = 0
     for line in metrics.read_text(encoding="utf-8").splitlines():
         try:
-            done = int(json.loads(line)["step"]) + 1
-        except (ValueError, KeyError, TypeError):
+            done = fields.table(json.loads(line), str(metrics)).integer("step", low=0) + 1
+        except ValueError:
             break
     return done

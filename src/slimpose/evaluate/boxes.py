@@ -45,10 +45,12 @@ def boxes_from_file(annotations: CocoFile, path: Path) -> dict[int, ScoredBoxes]
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not such a file, or has no box for any of these images, or a box has no
-            area.
+        ValueError: If it is not such a file, or has no box for any of these images; if a box has no
+            area, or may be of two images.
     """
     box_file = box_files.read(path)
+    files = [Path(entry.file_name) for entry in annotations.images.values()]
+    box_file.assign(files, by_number=False)
     boxes: dict[int, ScoredBoxes] = {}
     for image_id, entry in annotations.images.items():
         in_image, scores = box_file.lookup(

@@ -13,11 +13,10 @@ import numpy as np
 
 from slimpose import fields
 from slimpose.arrays import Boxes, PersonScores, Size
-from slimpose.fields import Fields
+from slimpose.fields import Fields, json_kind
 from slimpose.formats import coco
 from slimpose.formats.files import read_json
 from slimpose.formats.results import PERSON_CATEGORY, image_number
-from slimpose.messages import quoted
 
 _Rows = list[list[float]]
 _MAX_PX = 1e9
@@ -79,7 +78,7 @@ class BoxFile:
         Raises:
             ValueError: If no file has an entry, or several files have one and the same.
         """
-        self._assign(files)
+        self.assign(files)
         count = sum(
             not self._names(file) and image_number(file) not in self.by_image_id for file in files
         )
@@ -103,8 +102,10 @@ class BoxFile:
                 "(resized after labeling, or labeled before its EXIF rotation was applied?)"
             )
 
-    def _assign(self, files: Sequence[Path]) -> None:
-        """Give each entry to the file that shares the most folders with it.
+    def assign(self, files: Sequence[Path], *, by_number: bool = True) -> None:
+        """Give each entry to the one of all files that shares the most folders with it.
+
+        ``by_number`` also compares image ids with the numbers in the files' names.
 
         Raises:
             ValueError: If several files match an entry equally well.
@@ -112,10 +113,10 @@ class BoxFile:
         candidates: dict[str | int, list[tuple[int, Path]]] = {}
         for file in files:
             names, count = self._best_names(file)
-            number = image_number(file)
+            number = image_number(file) if by_number else None
             for name in names:
                 candidates.setdefault(name, []).append((count, file))
-            if not names and number in self.by_image_id:
+            if number is not None and not names and number in self.by_image_id:
                 candidates.setdefault(number, []).append((0, file))
         for entry, matching in candidates.items():
             longest = max(count for count, _ in matching)
@@ -162,7 +163,7 @@ def read(path: Path) -> BoxFile:
     if isinstance(document, list):
         return _from_records(path, document)
     raise ValueError(
-        f"{path} is {quoted(document)}; expected a COCO annotation file or a list of results"
+        f"{path} is {json_kind(document)}; expected a COCO annotation file or a list of results"
     )
 
 

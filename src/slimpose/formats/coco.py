@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,16 +15,15 @@ from jaxtyping import Float32
 
 from slimpose import fields
 from slimpose.arrays import Size
-from slimpose.fields import Fields
+from slimpose.fields import Fields, json_kind
 from slimpose.formats.coco_category import people_category, read_categories, read_skeleton
+from slimpose.formats.coco_checks import check_areas, check_boxes, check_unique
 from slimpose.formats.files import read_json
-from slimpose.messages import DataWarning, quoted
+from slimpose.messages import quoted
 from slimpose.skeleton import COCO17, Skeleton
 
+_MAX_PX = 1e9
 _OTHER_PLACE = re.compile(r"/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://")
-_SMALLEST_AREA, _LARGEST_AREA = 0.01, 1.2
-"""Plausible areas of people as shares of their box; COCO's are 0.2 to 0.9."""
-_MAX_ABSURD_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,8 @@ class CocoPerson:
     @property
     def has_box(self) -> bool:
         """Whether the box has an area."""
-        return bool((self.box_image[2:] > self.box_image[:2]).all())
+        x1, y1, x2, y2 = self.box_image.tolist()
+        return x2 > x1 and y2 > y1
 
     @property
     def is_labeled(self) -> bool:
@@ -158,7 +158,7 @@ def parse(document: Any, path: Path, *, keypoints: bool, areas: bool = True) -> 
     """Validate a JSON document that was read from ``path``; see ``read``."""
     is_object = isinstance(document, dict)
     if not is_object or not {"images", "annotations", "categories"} <= document.keys():
-        got = quoted(sorted(document)) if is_object else quoted(document)
+        got = quoted(sorted(document)) if is_object else json_kind(document)
         raise ValueError(
             f"{path} is not a COCO annotation file: expected images, annotations, categories; "
             f"got {got} (is it a results file?)"
@@ -196,21 +196,21 @@ def _parse(document: Fields, path: Path, *, keypoints: bool, areas: bool = True)
     people = tuple(
         _person(entry, skeleton.joints if keypoints else (), areas=areas) for entry in of_people
     )
-    _check_unique(path, "annotation", [person.id for person in people])
+    check_unique(path, "annotation", [person.id for person in people])
     for person in people:
         if person.image_id not in images:
             raise ValueError(
                 f"{path}: annotation {person.id} names image {person.image_id}, "
                 f"which is not in images; expected one of its {len(images)} ids"
             )
-    _check_boxes(path, people, images)
+    check_boxes(path, people, images)
     with_boxes_area = [
         person
         for person, entry in zip(people, of_people, strict=True)
         if not entry.values.get("area")
     ]
     if areas:
-        _check_areas(path, people, with_boxes_area)
+        check_areas(path, people, with_boxes_area)
     return CocoFile(
         path=path,
         images=images,
@@ -238,7 +238,7 @@ def _read_images(document: Fields) -> dict[int, CocoImage]:
         number = entry.integer("id")
         images.append(_image(Fields(entry.values, document.what(f"image {number}")), number))
     path = Path(document.where)
-    _check_unique(path, "image", [image.id for image in images])
+    check_unique(path, "image", [image.id for image in images])
     by_name: dict[str, int] = {}
     for image in images:
         if (other := by_name.setdefault(image.file_name, image.id)) != image.id:
@@ -247,80 +247,6 @@ def _read_images(document: Fields) -> dict[int, CocoImage]:
                 f"{quoted(image.file_name)}; expected one entry per image (two files joined?)"
             )
     return {image.id: image for image in images}
-
-
-def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
-    known: set[int] = set()
-    for number in ids:
-        if number in known:
-            raise ValueError(
-                f"{path}: {kind} id {number} is duplicated; expected unique ids (two files joined?)"
-            )
-        known.add(number)
-
-
-def _check_boxes(path: Path, people: tuple[CocoPerson, ...], images: dict[int, CocoImage]) -> None:
-    """Raise ValueError if people to find have no box in the image; warn of other empty boxes."""
-    empty = [person for person in people if not person.has_box and not person.is_crowd]
-    labeled = [person for person in empty if person.is_labeled]
-    if labeled:
-        x1, y1, x2, y2 = labeled[0].box_image
-        raise ValueError(
-            f"{path}: the bbox of {len(labeled)} people with keypoints has no area; the first is "
-            f"annotation {labeled[0].id}: x={x1:g} y={y1:g} width={x2 - x1:g} height={y2 - y1:g}; "
-            "expected a width and a height above 0"
-        )
-    for person in people:
-        image = images[person.image_id]
-        (x1, y1, x2, y2), is_to_find = person.box_image, person.is_labeled and not person.is_crowd
-        if is_to_find and (x1 >= image.width or y1 >= image.height or x2 <= 0 or y2 <= 0):
-            raise ValueError(
-                f"{path}: annotation {person.id}: box lies outside the image: x1={x1:g} y1={y1:g} "
-                f"x2={x2:g} y2={y2:g}, the image is {image.width} wide and {image.height} high; "
-                "expected some overlap"
-            )
-    if empty and empty[0].keypoints is None:
-        warnings.warn(
-            f"{path}: the bbox of {len(empty)} of {len(people)} people has no area: they cannot be "
-            f"used (annotation {empty[0].id} is the first)",
-            DataWarning,
-            stacklevel=2,
-        )
-
-
-def _check_areas(path: Path, people: tuple[CocoPerson, ...], missing: list[CocoPerson]) -> None:
-    """Warn of missing areas; raise ValueError if many do not fit their boxes."""
-    if missing:
-        warnings.warn(
-            f"{path}: {len(missing)} of {len(people)} people have no area (annotation "
-            f"{missing[0].id} is the first); the area of the box is used: AP is higher than with "
-            "the area of the person's outline, which COCO uses",
-            DataWarning,
-            stacklevel=2,
-        )
-    absurd = [
-        person for person in people if not person.is_crowd and not _has_plausible_area(person)
-    ]
-    if not absurd:
-        return
-    box = absurd[0].box_image[2:] - absurd[0].box_image[:2]
-    message = (
-        f"{path}: the area of {len(absurd)} of {len(people)} people does not fit their bbox; the "
-        f"first is annotation {absurd[0].id}: area {absurd[0].area:g}, bbox {box[0]:g} wide and "
-        f"{box[1]:g} high; expected {_SMALLEST_AREA} to {_LARGEST_AREA} of the box's area, in "
-        "square pixels, since AP is relative to it (remove the field to use the box's area)"
-    )
-    if len(absurd) > _MAX_ABSURD_SHARE * len(people):
-        raise ValueError(message)
-    warnings.warn(message, DataWarning, stacklevel=2)
-
-
-def _has_plausible_area(person: CocoPerson) -> bool:
-    """Whether a person without a box, or with one, has an area that fits it."""
-    width, height = (float(side) for side in person.box_image[2:] - person.box_image[:2])
-    # Some tools count both border pixels.
-    largest = _LARGEST_AREA * (width + 2) * (height + 2)
-    return not person.has_box or _SMALLEST_AREA * width * height <= person.area <= largest
 
 
 def _image(entry: Fields, number: int) -> CocoImage:
@@ -340,22 +266,15 @@ def _image(entry: Fields, number: int) -> CocoImage:
 
 
 def _person(entry: Fields, joints: tuple[str, ...], *, areas: bool) -> CocoPerson:
-    box = entry.numbers("bbox", count=4, expected="x, y, width, height")
-    with np.errstate(over="ignore"):
-        box[2:] += box[:2]
-        box_area = float(max(box[2] - box[0], 0)) * float(max(box[3] - box[1], 0))
-    if not np.isfinite(box).all():
-        raise fields.fail(entry.what("bbox"), entry.values["bbox"], "numbers of an image's pixels")
+    xywh = entry.numbers("bbox", count=4, expected="x, y, width, height")
+    x, y, width, height = xywh.tolist()
+    if max(abs(x), abs(y), abs(width), abs(height)) > _MAX_PX:
+        raise fields.fail(entry.what("bbox"), entry.values["bbox"], "pixels of an image")
     area = entry.number("area", low=0.0) if areas and entry.has("area") else 0.0
-    has_agreement = joints and entry.has("teacher_agreement")
-    # nan, as Python writes it, is an unknown agreement.
-    has_agreement = (
-        has_agreement and entry.values["teacher_agreement"] == entry.values["teacher_agreement"]
-    )
     return CocoPerson(
         id=entry.integer("id"),
         image_id=entry.integer("image_id"),
-        box_image=box,
+        box_image=np.array([x, y, x + width, y + height], np.float32),
         keypoints=_keypoints(entry, joints) if joints else None,
         joint_weights=_weights(entry, joints) if joints else None,
         teacher_keypoints=(
@@ -363,20 +282,29 @@ def _person(entry: Fields, joints: tuple[str, ...], *, areas: bool) -> CocoPerso
             if joints and entry.has("teacher_keypoints")
             else None
         ),
-        teacher_agreement=entry.number("teacher_agreement") if has_agreement else np.nan,
-        area=area or box_area,
+        teacher_agreement=_agreement(entry) if joints else math.nan,
+        area=area or max(width, 0.0) * max(height, 0.0),
         is_crowd=entry.flag("iscrowd") if entry.has("iscrowd") else False,
         source=entry.text("source") if entry.values.get("source") else "",
     )
+
+
+def _agreement(entry: Fields) -> float:
+    """The teacher's agreement; nan, as Python writes it, is an unknown one."""
+    value = entry.values.get("teacher_agreement")
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return math.nan
+    return entry.number("teacher_agreement")
 
 
 def _keypoints(entry: Fields, joints: tuple[str, ...]) -> Float32[np.ndarray, "joints 3"]:
     """A person's keypoints; absent ones, which some tools mark with -1, have v 0."""
     keypoints = _triples(entry, "keypoints", joints, "x, y, v")
     keypoints[keypoints[:, 2] == -1, 2] = 0
-    wrong = ~np.isin(keypoints[:, 2], (0, 1, 2))
-    if wrong.any():
-        joint = int(wrong.argmax())
+    visibility = keypoints[:, 2]
+    right = (visibility == 0) | (visibility == 1) | (visibility == 2)
+    if not right.all():
+        joint = int(right.argmin())
         raise ValueError(
             f"{entry.where}: v of keypoint {quoted(joints[joint])} is {keypoints[joint, 2]:g}; "
             "expected 0 (absent), 1 (hidden) or 2 (visible)"

@@ -132,9 +132,10 @@ def _create_body(spec: NetSpec) -> nn.Module:
     if scaled.is_scaled(spec):
         return scaled.build(spec, out_indices=out_indices)
     create = partial(timm.create_model, spec.encoder, features_only=True, pretrained=False)
-    padding = {"pad_type": "same"} if spec.encoder.startswith("mobilenetv2") else {}
+    if spec.encoder.startswith("mobilenetv2"):
+        create = partial(create, pad_type="same")
     try:
-        return create(out_indices=out_indices, **padding)
+        return create(out_indices=out_indices)
     except RuntimeError as error:
         raise ValueError(
             f"net.encoder is {quoted(spec.encoder)}; expected the name of a timm model with "

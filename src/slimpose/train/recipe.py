@@ -333,7 +333,8 @@ def _merged(
         kind = type(settings.get(name, 1.0))
         if type(value) is not kind and (type(value), kind) != (int, float):
             raise fields.fail(path, value, _KINDS[kind])
-        value = float(value) if kind is float else value
+        if kind is float and isinstance(value, int):
+            value = fields.number(value, path)
         merged[name] = _merged(settings[name], value, name) if isinstance(value, dict) else value
     return merged
 

@@ -41,7 +41,9 @@ _AUGMENTATION_LIMITS: dict[str, tuple[float, float]] = {
     "rotation_deg": (0, 180),
     "color_jitter": (0, 2),
 }
-_TEACHER_LIMITS = dict.fromkeys(("weight", "min_agreement", "min_score"), _SHARE)
+_TEACHER_LIMITS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("weight", "min_agreement", "min_score"), _SHARE)
+}
 
 
 def check_recipe(recipe: Recipe) -> None:
