@@ -148,7 +148,9 @@ def from_json(text: str, what: str) -> Any:
     """
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise ValueError(f"{what} is {quoted(text)}; expected JSON less deeply nested") from error
+    except ValueError as error:
         raise ValueError(f"{what} is {quoted(text)}; expected JSON ({error})") from error
 
 

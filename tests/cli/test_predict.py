@@ -24,6 +24,7 @@ from run_cli import (
 from run_main import run_main
 from slimpose.arrays import Size
 from slimpose.media.images import read_image
+from slimpose.runtime.pipeline import Pipeline
 from synthetic_models import dot_image
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
@@ -575,3 +576,17 @@ def test_joint_threshold_is_checked_and_only_for_drawings(
     assert "--joint-threshold is nan; expected a number 0..1" in capsys.readouterr().err
     assert predict("a.png", "--joint-threshold", "0.1") == 0
     assert "NOTE" not in capsys.readouterr().out
+
+
+def test_unexpected_failure_before_the_first_frame_leaves_no_files(
+    predict: Predict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dot("a.png")
+    before = all_files()
+
+    def fail(*_: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(Pipeline, "timed", fail)
+    assert predict("a.png", *TEXT_OUTPUTS, "--no-draw") == 2
+    assert all_files() == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,7 @@ def average(
     if len(weights) < 2:
         raise ValueError(f"got {len(weights)} weights file; expected two or more to average")
     check_output_paths({"--out": out}, {}, weights)
+    check_suffix("--out", out, ".safetensors")
     from slimpose.network.weights import load_network, save_checkpoint
 
     first, *others = (load_network(path) for path in weights)

@@ -109,7 +109,7 @@ def _check(
 ) -> None:
     if (annotations is None) != (images is None):
         raise ValueError("--annotations and --images go together: expected both, or neither")
-    if rounds < 0 or seconds <= 0 or not threads or min(threads) < 1:
+    if rounds < 0 or not seconds > 0 or not threads or min(threads) < 1:
         raise ValueError(
             f"--rounds {rounds}, --seconds {seconds:g}, --threads {threads}; "
             "expected 0 or more, more than 0, 1 or more"

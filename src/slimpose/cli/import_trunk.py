@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.network.family import family_spec
 from slimpose.skeleton import COCO17
 
@@ -33,6 +33,7 @@ def import_trunk(
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
     check_output_paths({"--out": out}, {}, [file])
+    check_suffix("--out", out, ".safetensors")
     from slimpose.network.weights import save_checkpoint
 
     origin = f"{file.name} sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"

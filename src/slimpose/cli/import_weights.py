@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from slimpose.arrays import Size
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.skeleton import COCO17, OPENPOSE18
 
 
@@ -33,6 +33,7 @@ def import_weights(
         color_order: Channel order it was trained with (default: that of its layout).
     """
     check_output_paths({"--out": out}, {}, [file])
+    check_suffix("--out", out, ".safetensors")
     from slimpose.compare.published_weights import PUBLISHED, convert_weights, read_checkpoint
     from slimpose.network.build import build, spec_named
     from slimpose.network.weights import load_into, save_checkpoint

@@ -243,7 +243,7 @@ class _FrameEstimator:
             boxes, scores = self.box_file.lookup(file, frame.index, Size(*frame.image.shape[:2]))
             geometry.check_boxes_in_image(boxes, frame.image)
         except ValueError as error:
-            raise SourceError(f"{file}: {error}") from error
+            raise SourceError(f"{file}: {error} (boxes of {self.box_file.path})") from error
         keep = scores >= self.min_box_score
         return boxes[keep], scores[keep]
 
@@ -283,7 +283,10 @@ class _Run:
                 )
             raise
         finally:
-            self.records.close()
+            if self.counts.frames:
+                self.records.close()
+            else:
+                self.records.discard()
 
     @property
     def _is_unread(self) -> bool:

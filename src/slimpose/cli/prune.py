@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import Progress
 
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.cli.sample_crops import sample_crops
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def prune(
     if people < 1:
         raise ValueError(f"--people is {people}; expected 1 or more, such as 256")
     check_output_paths({"--out": out}, {}, [weights, annotations])
+    check_suffix("--out", out, ".safetensors")
     from slimpose.network.cost import cost_of_spec
     from slimpose.network.weights import load_network, save_checkpoint
 

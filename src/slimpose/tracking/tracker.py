@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +22,13 @@ from slimpose.tracking.appearance import BINS, histogram_similarity, torso_histo
 from slimpose.tracking.assignment import assign
 from slimpose.tracking.association import pose_similarity
 from slimpose.tracking.boxes import joint_extents, pairwise_oks, pose_quality
-from slimpose.tracking.tracks import DEFAULT_TRACKER, Track, TrackerSettings, TrackState
+from slimpose.tracking.tracks import (
+    DEFAULT_TRACKER,
+    SLOW_FRAME_S,
+    Track,
+    TrackerSettings,
+    TrackState,
+)
 
 _MIN_MISSED_DETECTIONS = 4
 """A track is not lost for missing detections before the detector missed it this often in a row."""
@@ -33,6 +40,11 @@ _LOST_FACTOR = 0.8
 """Factor on a lost track's similarity, since its position is less certain; it falls with time."""
 _MIN_LOST_SIMILARITY = 0.2
 """Least weighted similarity of a pose that ends a loss."""
+_USUAL_INTERVALS = 5
+"""The usual time between frames is the median of this many."""
+_LOST_INTERVALS, _MAX_SLOW_BUFFER_S = 3.5, 30.0
+"""Where frames are slow, tracks are kept for this many usual intervals: two frames may miss a
+person. A longer time than the limit says nothing about who is in the same place."""
 _QUALITY_DROP = 0.6
 """A pose under this fraction of the track's usual quality requests the detector."""
 
@@ -101,6 +113,7 @@ class Tracker:
         self._new_ids = itertools.count(1) if new_ids is None else new_ids
         self._tracks: list[Track] = []
         self._now_s: float | None = None
+        self._intervals_s: deque[float] = deque(maxlen=_USUAL_INTERVALS)
         self.needs_detection = False
 
     def __len__(self) -> int:
@@ -153,10 +166,11 @@ class Tracker:
         """
         origins = np.full(len(poses), Origin.DETECTED, np.int64) if origins is None else origins
         self._check(poses, timestamp_s, origins)
-        buffer_s = self.settings.lost_track_buffer_s
-        is_first_frame = self._now_s is None or timestamp_s - self._now_s > buffer_s
-        self._now_s, self.needs_detection = timestamp_s, False
-        self._tracks = self._current_tracks(timestamp_s)
+        self._tracks, self.needs_detection = self._current_tracks(timestamp_s), False
+        is_after_gap = self._now_s is None or timestamp_s - self._now_s > SLOW_FRAME_S
+        if self._now_s is not None:
+            self._intervals_s.append(timestamp_s - self._now_s)
+        self._now_s = timestamp_s
         histograms = np.zeros((len(poses), BINS), np.float32)
         if image is not None:
             histograms = torso_histograms(image, poses.boxes_image)
@@ -178,7 +192,7 @@ class Tracker:
         matched = {row for _, row in pairs}
         for row in sorted(rows):
             if row not in matched and origins[row] == Origin.DETECTED:
-                track = self._start(observed, row, is_first_frame=is_first_frame)
+                track = self._start(observed, row, is_after_gap=is_after_gap)
                 if track.state == TrackState.TRACKED:
                     confirmed[row] = track
         rows = sorted(confirmed, key=lambda row: confirmed[row].track_id)
@@ -186,11 +200,24 @@ class Tracker:
 
     def _current_tracks(self, timestamp_s: float) -> list[Track]:
         """The tracks whose buffer has not expired; after a gap in the video, none."""
-        return [
-            track
-            for track in self._tracks
-            if timestamp_s - track.last_matched_s <= self.settings.lost_track_buffer_s
-        ]
+        buffer_s = self._buffer_s(timestamp_s)
+        return [track for track in self._tracks if timestamp_s - track.last_matched_s <= buffer_s]
+
+    def _usual_interval_s(self, timestamp_s: float) -> float:
+        """The usual time between frames, up to a frame at this time; 0 in the first frame."""
+        intervals = list(self._intervals_s)
+        if self._now_s is not None and timestamp_s > self._now_s:
+            intervals.append(timestamp_s - self._now_s)
+        return sorted(intervals)[(len(intervals) - 1) // 2] if intervals else 0.0
+
+    def _buffer_s(self, timestamp_s: float) -> float:
+        """How long tracks are kept without a match."""
+        slow_s = min(_LOST_INTERVALS * self._usual_interval_s(timestamp_s), _MAX_SLOW_BUFFER_S)
+        return max(self.settings.lost_track_buffer_s, slow_s)
+
+    def _is_slow(self, timestamp_s: float) -> bool:
+        """Whether frames are so far apart that each is processed like an image of its own."""
+        return self._usual_interval_s(timestamp_s) > SLOW_FRAME_S
 
     def _check(self, poses: Poses, timestamp_s: float, origins: np.ndarray) -> None:
         if not math.isfinite(timestamp_s):
@@ -285,7 +312,7 @@ class Tracker:
         if not lost.any():
             return similarity
         lost_s = observed.timestamp_s - np.array([track.last_matched_s for track in tracks])
-        decay = np.exp(-lost_s / max(self.settings.lost_track_buffer_s, 1e-6))
+        decay = np.exp(-lost_s / max(self._buffer_s(observed.timestamp_s), 1e-6))
         similarity = similarity * np.where(lost, _LOST_FACTOR * decay, 1)[:, None]
         undetected = observed.origins[rows] != Origin.DETECTED
         unconfident = observed.quality[rows] < self.settings.confident_quality
@@ -311,10 +338,12 @@ class Tracker:
         )
         if track.state == TrackState.LOST:
             track.state = TrackState.TRACKED
-        elif (
-            track.state == TrackState.NEW
-            and track.frames >= self.settings.minimum_consecutive_frames
-            and (quality >= self.settings.confident_quality or track.detections > 1)
+        elif track.state == TrackState.NEW and (
+            self._is_slow(observed.timestamp_s)
+            or (
+                track.frames >= self.settings.minimum_consecutive_frames
+                and (quality >= self.settings.confident_quality or track.detections > 1)
+            )
         ):
             self._confirm(track)
 
@@ -354,8 +383,11 @@ class Tracker:
             kept.append(track)
         self._tracks = kept
 
-    def _start(self, observed: _Observations, row: int, *, is_first_frame: bool) -> Track:
-        """Start a track; in the first frame, or after a gap, confident poses are confirmed."""
+    def _start(self, observed: _Observations, row: int, *, is_after_gap: bool) -> Track:
+        """Start a track; in the first frame, or after a gap, confident poses are confirmed.
+
+        Where every frame comes after a gap, all are: the next frame may be too late.
+        """
         quality = float(observed.quality[row])
         track = Track.start(
             observed.poses,
@@ -364,8 +396,10 @@ class Tracker:
             histogram=observed.histograms[row],
             timestamp_s=observed.timestamp_s,
         )
-        if self.settings.minimum_consecutive_frames == 1 or (
-            is_first_frame and quality >= self.settings.confident_quality
+        if (
+            self.settings.minimum_consecutive_frames == 1
+            or (is_after_gap and quality >= self.settings.confident_quality)
+            or self._is_slow(observed.timestamp_s)
         ):
             self._confirm(track)
         self._tracks.append(track)
