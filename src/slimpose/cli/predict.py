@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -26,14 +24,14 @@ from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters
+from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs
 from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
-from slimpose.formats.results import unique_image_numbers
-from slimpose.media.addresses import SourceError, plain_reason, redacted
+from slimpose.media.addresses import SourceError
 from slimpose.media.frame import Frame, Media
 from slimpose.media.images import ImageError
-from slimpose.media.sources import expand, open_media
+from slimpose.media.sources import open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
 from slimpose.messages import printable
 from slimpose.poses import Poses
@@ -87,8 +85,8 @@ def predict(
             f"--boxes are used instead of a detector; expected no --detector {models.detector}"
         )
     box_file = box_files.read(boxes) if boxes is not None else None
-    failures = _Failures(plain_console(stderr=True))
-    files = _expand_all(sources, failures)
+    failures = Failures(plain_console(stderr=True))
+    files = expand_all(sources, failures)
     if not files:
         return failures.summarize(completed=0)
     if box_file is not None and (missing := box_file.files_without_boxes(files)):
@@ -126,70 +124,6 @@ def predict(
     code = failures.summarize(completed=run.counts.completed)
     run.records.check_readers()
     return code
-
-
-@dataclass(slots=True)
-class _Failures:
-    """The inputs that failed."""
-
-    console: Console
-    names: list[str] = field(default_factory=list)
-    exit_code: int = 2
-
-    def add(self, name: str, error: Exception) -> None:
-        """Report why an input failed, and remember it."""
-        reason = plain_reason(error)
-        line = reason if reason.startswith(name) else f"{name}: {reason}"
-        self.console.print(f"slimpose: {line}")
-        self.names.append(name)
-
-    def summarize(self, *, completed: int) -> int:
-        """List the failed inputs, if there were others too; return the exit code."""
-        inputs = len(self.names) + completed
-        if self.names and inputs > 1:
-            self.console.print(f"slimpose: {len(self.names)} of {inputs} inputs failed:")
-            for name in self.names:
-                self.console.print(f"  {name}")
-        return self.exit_code if self.names else 0
-
-
-def _expand_all(sources: Iterable[str], failures: _Failures) -> list[Path]:
-    """The files that the sources name, each once."""
-    files: dict[Path, Path] = {}
-    for source in sources:
-        try:
-            for file in expand(source):
-                files.setdefault(file.resolve(), file)
-        except SourceError as error:
-            failures.add(redacted(source), error)
-    return list(files.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Input:
-    """An input file, its name in records, and the unique start of the names of its files.
-
-    ``image_id`` is the number that an image is named by, if no other input has the same.
-    """
-
-    path: Path
-    source: str
-    stem: str
-    image_id: int | None
-
-
-def _name_inputs(files: Sequence[Path]) -> list[_Input]:
-    occurrences = Counter(file.name for file in files)
-    numbers = unique_image_numbers(files)
-    stems: set[str] = set()
-    inputs: list[_Input] = []
-    for file in files:
-        numbered = (file.stem if n == 1 else f"{file.stem}-{n}" for n in count(1))
-        stem = next(stem for stem in numbered if stem.lower() not in stems)
-        stems.add(stem.lower())
-        source = file.name if occurrences[file.name] == 1 else file.as_posix()
-        inputs.append(_Input(file, source, stem, numbers.get(file)))
-    return inputs
 
 
 @dataclass(slots=True, kw_only=True)
@@ -256,7 +190,7 @@ class _Run:
     drawing: PoseDrawing
     drawings: DrawingFolder | None
     records: RecordWriters
-    failures: _Failures
+    failures: Failures
     counts: _Counts = field(default_factory=_Counts)
 
     @property
@@ -267,7 +201,7 @@ class _Run:
         """Process all inputs; finish the text outputs, or remove them if no input was readable."""
         try:
             with _ProgressBar(self.failures.console, inputs=len(files)) as progress:
-                for item in _name_inputs(files):
+                for item in name_inputs(files):
                     self._process_input(item, progress)
                     if self._is_unread:
                         break
@@ -293,7 +227,7 @@ class _Run:
         """Whether standard output is the only output and its reader has gone."""
         return self.drawings is None and self.records.all_readers_gone
 
-    def _process_input(self, item: _Input, progress: _ProgressBar) -> None:
+    def _process_input(self, item: Input, progress: _ProgressBar) -> None:
         """Process one input; if it fails, report it and remove its records and drawings."""
         positions, counts_before = self.records.positions(), replace(self.counts)
         try:
@@ -320,7 +254,7 @@ class _Run:
         self.counts.images += not media.is_video
         self.counts.completed += str(item.path) not in self.failures.names
 
-    def _process_frames(self, media: Media, item: _Input, progress: _ProgressBar) -> None:
+    def _process_frames(self, media: Media, item: Input, progress: _ProgressBar) -> None:
         """Estimate, write and draw the poses of every frame."""
         follower = self.estimator.new_follower(media)
         is_one_image = not media.is_video and media.frame_count == 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import itertools
-import math
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,9 +20,9 @@ from slimpose.tracking.appearance import BINS, histogram_similarity, torso_histo
 from slimpose.tracking.assignment import assign
 from slimpose.tracking.association import pose_similarity
 from slimpose.tracking.boxes import joint_extents, pairwise_oks, pose_quality
+from slimpose.tracking.frame_times import FrameTimes
 from slimpose.tracking.tracks import (
     DEFAULT_TRACKER,
-    SLOW_FRAME_S,
     Track,
     TrackerSettings,
     TrackState,
@@ -40,11 +38,6 @@ _LOST_FACTOR = 0.8
 """Factor on a lost track's similarity, since its position is less certain; it falls with time."""
 _MIN_LOST_SIMILARITY = 0.2
 """Least weighted similarity of a pose that ends a loss."""
-_USUAL_INTERVALS = 5
-"""The usual time between frames is the median of this many."""
-_LOST_INTERVALS, _MAX_SLOW_BUFFER_S = 3.5, 30.0
-"""Where frames are slow, tracks are kept for this many usual intervals: two frames may miss a
-person. A longer time than the limit says nothing about who is in the same place."""
 _QUALITY_DROP = 0.6
 """A pose under this fraction of the track's usual quality requests the detector."""
 
@@ -112,8 +105,7 @@ class Tracker:
         self.settings = settings
         self._new_ids = itertools.count(1) if new_ids is None else new_ids
         self._tracks: list[Track] = []
-        self._now_s: float | None = None
-        self._intervals_s: deque[float] = deque(maxlen=_USUAL_INTERVALS)
+        self._times = FrameTimes()
         self.needs_detection = False
 
     def __len__(self) -> int:
@@ -167,10 +159,8 @@ class Tracker:
         origins = np.full(len(poses), Origin.DETECTED, np.int64) if origins is None else origins
         self._check(poses, timestamp_s, origins)
         self._tracks, self.needs_detection = self._current_tracks(timestamp_s), False
-        is_after_gap = self._now_s is None or timestamp_s - self._now_s > SLOW_FRAME_S
-        if self._now_s is not None:
-            self._intervals_s.append(timestamp_s - self._now_s)
-        self._now_s = timestamp_s
+        is_after_gap = self._times.is_after_gap(timestamp_s)
+        self._times.add(timestamp_s)
         histograms = np.zeros((len(poses), BINS), np.float32)
         if image is not None:
             histograms = torso_histograms(image, poses.boxes_image)
@@ -200,33 +190,11 @@ class Tracker:
 
     def _current_tracks(self, timestamp_s: float) -> list[Track]:
         """The tracks whose buffer has not expired; after a gap in the video, none."""
-        buffer_s = self._buffer_s(timestamp_s)
+        buffer_s = self._times.buffer_s(timestamp_s, self.settings)
         return [track for track in self._tracks if timestamp_s - track.last_matched_s <= buffer_s]
 
-    def _usual_interval_s(self, timestamp_s: float) -> float:
-        """The usual time between frames, up to a frame at this time; 0 in the first frame."""
-        intervals = list(self._intervals_s)
-        if self._now_s is not None and timestamp_s > self._now_s:
-            intervals.append(timestamp_s - self._now_s)
-        return sorted(intervals)[(len(intervals) - 1) // 2] if intervals else 0.0
-
-    def _buffer_s(self, timestamp_s: float) -> float:
-        """How long tracks are kept without a match."""
-        slow_s = min(_LOST_INTERVALS * self._usual_interval_s(timestamp_s), _MAX_SLOW_BUFFER_S)
-        return max(self.settings.lost_track_buffer_s, slow_s)
-
-    def _is_slow(self, timestamp_s: float) -> bool:
-        """Whether frames are so far apart that each is processed like an image of its own."""
-        return self._usual_interval_s(timestamp_s) > SLOW_FRAME_S
-
     def _check(self, poses: Poses, timestamp_s: float, origins: np.ndarray) -> None:
-        if not math.isfinite(timestamp_s):
-            raise ValueError(f"the time is {timestamp_s}; expected a finite number of seconds")
-        if self._now_s is not None and timestamp_s <= self._now_s:
-            raise ValueError(
-                f"the time went from {self._now_s:g} s to {timestamp_s:g} s; "
-                "expected it to increase"
-            )
+        self._times.check(timestamp_s)
         if poses.skeleton.joints != self.skeleton.joints:
             raise ValueError(
                 f"the poses have skeleton {poses.skeleton.name!r}; "
@@ -312,7 +280,9 @@ class Tracker:
         if not lost.any():
             return similarity
         lost_s = observed.timestamp_s - np.array([track.last_matched_s for track in tracks])
-        decay = np.exp(-lost_s / max(self._buffer_s(observed.timestamp_s), 1e-6))
+        decay = np.exp(
+            -lost_s / max(self._times.buffer_s(observed.timestamp_s, self.settings), 1e-6)
+        )
         similarity = similarity * np.where(lost, _LOST_FACTOR * decay, 1)[:, None]
         undetected = observed.origins[rows] != Origin.DETECTED
         unconfident = observed.quality[rows] < self.settings.confident_quality
@@ -339,7 +309,7 @@ class Tracker:
         if track.state == TrackState.LOST:
             track.state = TrackState.TRACKED
         elif track.state == TrackState.NEW and (
-            self._is_slow(observed.timestamp_s)
+            self._times.is_slow(observed.timestamp_s)
             or (
                 track.frames >= self.settings.minimum_consecutive_frames
                 and (quality >= self.settings.confident_quality or track.detections > 1)
@@ -399,7 +369,7 @@ class Tracker:
         if (
             self.settings.minimum_consecutive_frames == 1
             or (is_after_gap and quality >= self.settings.confident_quality)
-            or self._is_slow(observed.timestamp_s)
+            or self._times.is_slow(observed.timestamp_s)
         ):
             self._confirm(track)
         self._tracks.append(track)
