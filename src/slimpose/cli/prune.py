@@ -42,7 +42,7 @@ def prune(
             EfficientNet-Lite), or hr.
         gmac: Multiply-adds of the pruned network, in 1e9; not for hr.
         inner_widths: For hr only: inner channels of the units of each branch, finest first, such
-            as 16,32,64,128.
+            as 16,32,80,160.
         images: Folder of images of people, such as the training images.
         out: The safetensors file to write.
         annotations: COCO file with the people in the images (default: run the shipped detector).
@@ -56,7 +56,7 @@ def prune(
     if isinstance(net, PoseNet):
         pruning_of = partial(pruning.prune, net, gmac=_required(gmac, "--gmac", "0.3"))
     elif isinstance(net, HighResolutionNet):
-        text = _required(inner_widths, "--inner-widths", "16,32,64,128")
+        text = _required(inner_widths, "--inner-widths", "16,32,80,160")
         pruning_of = partial(unit_pruning.prune_units, net, inner_widths=_widths(text))
     else:
         raise ValueError(
@@ -100,5 +100,5 @@ def _widths(text: str) -> tuple[int, ...]:
         return tuple(int(width) for width in text.split(","))
     except ValueError:
         raise ValueError(
-            f"--inner-widths is {text!r}; expected integers such as 16,32,64,128"
+            f"--inner-widths is {text!r}; expected integers such as 16,32,80,160"
         ) from None

@@ -22,8 +22,11 @@ from torch import Tensor, nn
 from slimpose.arrays import Crops
 from slimpose.network.high_resolution import Exchange, GatedUnit, HighResolutionNet
 
-_LEAST_SHARE = 1e-3
-"""Least range of a channel, as a share of the largest of its map."""
+_LEAST_SHARE = 1e-4
+"""Channels of a smaller range, as a share of the largest of their map, are set to zero.
+
+Channels that are never active have weights of any size: batch norm divided them by nearly nothing.
+"""
 
 
 @dataclass(slots=True)
@@ -70,16 +73,21 @@ def _rescale(one: _Map, ranges: dict[nn.Conv2d, Tensor]) -> None:
     for layer, first in one.readers:
         part = slice(first, first + layer.in_channels)
         largest[part] = torch.maximum(largest[part], ranges[layer])
-    scale = largest.clamp_min(_LEAST_SHARE * float(largest.max()))
-    scale /= scale.log().mean().exp()  # the map's magnitude stays
+    active = largest > _LEAST_SHARE * float(largest.max())
+    scale = torch.where(active, largest, 1.0)
+    scale[active] /= scale[active].log().mean().exp()  # the map's magnitude stays
     for layer, first in one.writers:
-        own = scale[first : first + layer.out_channels]
-        layer.weight /= own[:, None, None, None]
+        own = _column(active / scale, first, layer.out_channels)
+        layer.weight *= own
         if layer.bias is not None:
-            layer.bias /= own
+            layer.bias *= own.flatten()
     for layer, first in one.readers:
-        own = scale[first : first + layer.in_channels]
-        layer.weight *= own[:, None, None, None] if layer.groups > 1 else own[:, None, None]
+        own = _column(active * scale, first, layer.in_channels)
+        layer.weight *= own if layer.groups > 1 else own[:, 0]
+
+
+def _column(values: Tensor, first: int, count: int) -> Tensor:
+    return values[first : first + count, None, None, None]
 
 
 def _maps(net: HighResolutionNet) -> list[_Map]:

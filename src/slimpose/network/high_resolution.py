@@ -45,7 +45,7 @@ class HighResolutionSpec:
 
     architecture: Literal["high-resolution"] = "high-resolution"
     widths: tuple[int, ...] = (40, 80, 160, 320)
-    inner_widths: tuple[int, ...] = (16, 32, 64, 128)
+    inner_widths: tuple[int, ...] = (16, 32, 80, 160)
     modules: tuple[int, ...] = (2, 4, 2)
     units: int = 2
     stem_width: int = 32
@@ -260,6 +260,16 @@ class HighResolutionNet(nn.Module):
         heatmaps = self.to_heatmaps(features)
         heatmaps = align_heatmaps(heatmaps, self.alignment, stride=self.spec.stride)
         return (heatmaps, *exchanged) if with_maps else heatmaps
+
+    def stages_before(self, count: int) -> list[nn.Module]:
+        """Return the stem, the convolutions behind it and ``count - 1`` stages, for freezing.
+
+        Raises:
+            ValueError: If there are fewer stages.
+        """
+        if not 1 <= count <= len(self.stages):
+            raise ValueError(f"frozen_stages is {count}; expected 0 to {len(self.stages)}")
+        return [self.stem, *list(self.starts)[: count + 1], *list(self.stages)[: count - 1]]
 
     def features(
         self, images: Tensor, on_maps: Callable[[list[Tensor]], None] | None = None

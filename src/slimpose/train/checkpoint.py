@@ -17,8 +17,7 @@ def pack_training(
 ) -> dict[str, Tensor]:
     """Return a run's state as flat tensors by name.
 
-    Names are ``model.*``, ``ema.*``, ``adam.<parameter>.<moment>`` and ``peak.<group>``, the
-    learning rates.
+    Names are ``model.*``, ``ema.*`` and ``adam.<parameter>.<moment>``.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"ema.{name}": tensor.clone() for name, tensor in averaged.state_dict().items()}
@@ -26,8 +25,6 @@ def pack_training(
         tensors |= {
             f"adam.{number}.{moment}": torch.as_tensor(value) for moment, value in state.items()
         }
-    for number, group in enumerate(optimizer.param_groups):
-        tensors[f"peak.{number}"] = torch.tensor(group["peak"], dtype=torch.float64)
     return tensors
 
 
@@ -59,6 +56,4 @@ def unpack_training(
         number, _, moment = name.partition(".")
         state[int(number)][moment] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
-    for number, peak in groups["peak"].items():  # files of before 2026-11-29 have none
-        optimizer.param_groups[int(number)]["peak"] = float(peak)
     return int(json.loads(checkpoint.metadata["step"]))
