@@ -43,7 +43,7 @@ def feature_recipe(share: float, **settings: object) -> Recipe:
 
 
 def teacher_net(teacher: distillation.Teacher) -> PoseNet:
-    assert teacher.net is not None
+    assert isinstance(teacher.net, PoseNet)
     return teacher.net
 
 

@@ -41,7 +41,7 @@ def prune(
             EfficientNet-Lite), or hr.
         gmac: Multiply-adds of the pruned network, in 1e9; not for hr.
         inner_widths: For hr only: inner channels of the units of each branch, finest first, such
-            as 16 32 64 128.
+            as 16 32 80 160.
         images: Folder of images of people, such as the training images.
         out: The safetensors file to write.
         annotations: COCO file with the people in the images (default: run the shipped detector).
@@ -106,7 +106,7 @@ def _pruning_of(
         if gmac is not None or not inner_widths:
             raise ValueError(
                 f"{file} holds a high-resolution network; expected --inner-widths, such as "
-                "--inner-widths 16 32 64 128, and no --gmac"
+                "--inner-widths 16 32 80 160, and no --gmac"
             )
         return partial(unit_pruning.prune_units, net, inner_widths=inner_widths)
     raise ValueError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,7 +52,7 @@ class HighResolutionSpec:
 
     architecture: Literal["high-resolution"] = "high-resolution"
     widths: tuple[int, ...] = (40, 80, 160, 320)
-    inner_widths: tuple[int, ...] = (16, 32, 64, 128)
+    inner_widths: tuple[int, ...] = (16, 32, 80, 160)
     modules: tuple[int, ...] = (2, 4, 2)
     units: int = 2
     stem_width: int = 32
@@ -259,14 +259,35 @@ class HighResolutionNet(nn.Module):
             pixel = 255 * torch.tensor(values).view(1, 3, 1, 1)
             self.register_buffer(name, pixel, persistent=False)
 
-    def forward(self, crops: Tensor) -> Tensor:
-        """Return heatmaps; any input size that is a multiple of 32 works."""
-        images = (crops.float().permute(0, 3, 1, 2) - self.mean_pixel) / self.std_pixel
-        heatmaps = self.to_heatmaps(self.features(images))
-        return align_heatmaps(heatmaps, self.alignment, stride=self.spec.stride)
+    def forward(self, crops: Tensor, with_maps: bool = False) -> Tensor | tuple[Tensor, ...]:
+        """Return heatmaps; any input size that is a multiple of 32 works.
 
-    def features(self, images: Tensor) -> Tensor:
-        """Return the finest maps (n, widths[0], H/4, W/4) of normalized images (n, 3, H, W)."""
+        With ``with_maps``, also return the maps after every exchange, finest first.
+        """
+        images = (crops.float().permute(0, 3, 1, 2) - self.mean_pixel) / self.std_pixel
+        exchanged: list[Tensor] = []
+        features = self.features(images, exchanged.extend if with_maps else None)
+        heatmaps = self.to_heatmaps(features)
+        heatmaps = align_heatmaps(heatmaps, self.alignment, stride=self.spec.stride)
+        return (heatmaps, *exchanged) if with_maps else heatmaps
+
+    def stages_before(self, count: int) -> list[nn.Module]:
+        """Return the stem, the convolutions behind it and ``count - 1`` stages, for freezing.
+
+        Raises:
+            ValueError: If there are fewer stages.
+        """
+        if not 1 <= count <= len(self.stages):
+            raise ValueError(f"frozen_stages is {count}; expected 0 to {len(self.stages)}")
+        return [self.stem, *list(self.starts)[: count + 1], *list(self.stages)[: count - 1]]
+
+    def features(
+        self, images: Tensor, on_maps: Callable[[list[Tensor]], None] | None = None
+    ) -> Tensor:
+        """Return the last maps (n, widths[0], H/4, W/4) of normalized images (n, 3, H, W).
+
+        ``on_maps`` is called with the branches' maps after every exchange.
+        """
         stem = self.stem(images)
         maps = [self.starts[0](stem), self.starts[1](stem)]
         for number, stage in enumerate(self.stages):
@@ -274,6 +295,8 @@ class HighResolutionNet(nn.Module):
                 maps = [*maps, self.starts[number + 1](maps[-1])]
             for exchange in stage:  # pyright: ignore[reportGeneralTypeIssues]
                 maps = exchange(maps)
+                if on_maps is not None:
+                    on_maps(maps)
         merged = self.head[0](maps[-1])
         for layers, finer in zip(list(self.head)[1:], maps[-2::-1], strict=True):
             enlarged = F.interpolate(merged, scale_factor=2, mode="bilinear", align_corners=True)

@@ -21,10 +21,10 @@ from slimpose.data.people import TrainingPeople
 from slimpose.data.teacher_cache import Peaks, cache_teacher_peaks
 from slimpose.network.build import net_from_metadata
 from slimpose.network.detector_net import DetectorNet
-from slimpose.network.pose_net import PoseNet
 from slimpose.network.weights import load_checkpoint, load_into, load_weights, save_checkpoint
 from slimpose.runtime.session import Session
 from slimpose.skeleton import Skeleton
+from slimpose.train.feature_distillation import FeatureNet
 from slimpose.train.inference import compile_for_inference
 from slimpose.train.processes import all_gather, local_items, rank
 
@@ -41,7 +41,7 @@ class Teacher:
         skeleton: Its joints.
         stride: Crop pixels per cell of its heatmaps.
         predict: uint8 crops (n, H, W, 3) of any size to heatmaps (n, J, h, w) of its own stride.
-        net: The network in evaluation mode, for feature distillation; only if it is a ``PoseNet``.
+        net: The network in evaluation mode, for feature distillation; if it has features.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Teacher:
     skeleton: Skeleton
     stride: int
     predict: Callable[[Crops], Heatmaps]
-    net: PoseNet | None = None
+    net: FeatureNet | None = None
 
 
 def open_teacher(path: Path) -> Teacher:
@@ -153,5 +153,5 @@ def _torch_teacher(path: Path) -> Teacher:
         skeleton=skeleton,
         stride=net.spec.stride,
         predict=lambda crops: outputs_of(crops)[0],
-        net=net if isinstance(net, PoseNet) else None,
+        net=net if isinstance(net, FeatureNet) else None,
     )

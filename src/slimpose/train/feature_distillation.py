@@ -1,18 +1,21 @@
-"""Feature distillation: a student learns its teacher's feature maps, and starts with its decoder.
+"""Feature distillation: a student learns its teacher's feature maps.
 
 All that a network of the family knows about a person passes through its head's 40 channels.
 Learning those is a dense regression, whereas heatmaps are zero nearly everywhere: a random head
-soon predicts zeros for every crop, and stays there. A pruned network's maps between its blocks are
-as wide as the teacher's: then they are learned too, each stage by itself.
+soon predicts zeros for every crop, and stays there; so the student starts with the teacher's
+decoder. A pruned network's maps between its blocks are as wide as the teacher's: then they are
+learned too, each stage by itself.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from slimpose.network.high_resolution import HighResolutionNet
 from slimpose.network.pose_net import PoseNet
 from slimpose.train.inference import Compiled, compile_for_inference
 from slimpose.train.processes import all_reduce_mean
@@ -21,13 +24,26 @@ _MIN_VARIANCE_SHARE = 0.01
 """Least normalizer of a channel's error, as a share of the channels' mean variance."""
 
 
-def copy_decoder(teacher: PoseNet, student: nn.Module) -> None:
-    """Copy the teacher's layers after its head to the student.
+FeatureNet = PoseNet | HighResolutionNet
+"""Networks that return their feature maps."""
+
+
+def prepare_student(teacher: FeatureNet, student: nn.Module) -> None:
+    """Copy the teacher's layers after its head, if it has one, to the student.
 
     Raises:
         ValueError: If the student has another head or other deconvolutions, or either has skips
-            around the head.
+            around the head; for high-resolution networks, if the branches differ.
     """
+    if isinstance(teacher, HighResolutionNet):
+        inner_widths = teacher.spec.inner_widths
+        spec = student.spec if isinstance(student, HighResolutionNet) else None
+        if spec is None or dataclasses.replace(spec, inner_widths=inner_widths) != teacher.spec:
+            raise ValueError(
+                f"the teacher is {teacher.spec}, the student {spec or type(student).__name__};"
+                " feature distillation needs the same network but for its inner widths"
+            )
+        return
     of_teacher, of_student = (_description(net) for net in (teacher, student))
     if of_teacher != of_student or teacher.spec.skip != "none" or not teacher.spec.head_width:
         raise ValueError(
@@ -39,11 +55,12 @@ def copy_decoder(teacher: PoseNet, student: nn.Module) -> None:
     student.to_heatmaps.load_state_dict(teacher.to_heatmaps.state_dict())
 
 
-def compile_features(teacher: PoseNet) -> Compiled:
+def compile_features(teacher: FeatureNet) -> Compiled:
     """Return the teacher as a NumPy function of uint8 crops (n, H, W, 3).
 
-    Its outputs are heatmaps (n, J, h, w), the encoder's maps (n, channels, h, w), finest first, and
-    the head's before their activation.
+    Its outputs are heatmaps (n, J, h, w) and then the maps (n, channels, h, w): the encoder's,
+    finest first, and the head's before their activation; or those after every exchange of a
+    high-resolution network.
     """
     function, _ = compile_for_inference(_WithFeatures(teacher))
     return function
@@ -52,7 +69,7 @@ def compile_features(teacher: PoseNet) -> Compiled:
 class _WithFeatures(nn.Module):
     """A pose network whose outputs are heatmaps and features."""
 
-    def __init__(self, net: PoseNet) -> None:
+    def __init__(self, net: FeatureNet) -> None:
         super().__init__()
         self.net = net
 

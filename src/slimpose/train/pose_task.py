@@ -21,7 +21,7 @@ from slimpose.evaluate.pose import pose_ap, pose_records, predict_from_heatmaps
 from slimpose.geometry import CellAlignment
 from slimpose.network.build import build
 from slimpose.train.distillation import Teacher, cached_teacher
-from slimpose.train.feature_distillation import compile_features, copy_decoder, feature_loss
+from slimpose.train.feature_distillation import compile_features, feature_loss, prepare_student
 from slimpose.train.inference import Compiled
 from slimpose.train.processes import WHOLE_BATCH, Shard, all_gather, all_reduce_mean, local_items
 from slimpose.train.recipe import Recipe
@@ -95,7 +95,7 @@ class PoseTask:
         self.model = build(recipe.net, alignment=alignment)
         self._teacher_features: Compiled | None = None
         if recipe.feature_distillation_weight and teacher is not None and teacher.net is not None:
-            copy_decoder(teacher.net, self.model)
+            prepare_student(teacher.net, self.model)
             self._teacher_features = compile_features(teacher.net)
 
     def batch_at(self, step: int, part: Shard = WHOLE_BATCH) -> PoseBatch:

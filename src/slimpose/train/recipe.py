@@ -57,8 +57,8 @@ class Recipe:
         batch: Samples per step, of all processes together.
         learning_rate: AdamW's peak learning rate.
         encoder_rate: The encoder's learning rate as a share of it.
-        relative_rate: Multiply each tensor's learning rate by the magnitude of its values at the
-            start.
+        relative_rate: Learning rates are relative to the magnitude of each channel's weights, as
+            networks without batch norm need (``train/relative_adam.py``).
         frozen_stages: How many of the encoder's stages, besides its stem, are not trained: their
             maps are the largest, so a CPU step is half as long again as fast, and an encoder that
             was trained on people needs no new edges.
