@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+EXEMPT = (Path(__file__), ROOT / "src/slimpose/cli/renamed_options.py")
+"""Files that must name the old words."""
 REPLACED = re.compile(
     r"\b(so-manieth|told|tells?|telling|nobody|somebody|everybody|pictures?|films?|beside|puts_of|"
     r"look(s|ed|ing)? at|quieten\w*|mend(ed|s|ing|ings)?|promise[sd]?|contenders?|cast_of|anew|"
@@ -23,7 +25,7 @@ def test_replaced_words_are_not_used() -> None:
         path
         for folder in ("src", "tests", "examples", "benchmarks")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".toml") and path != Path(__file__)
+        if path.suffix in (".py", ".toml") and path not in EXEMPT
     ]
     files += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs/tutorials").glob("*.md")]
     found = [

@@ -47,6 +47,8 @@ _LAZY = {
     "load": "slimpose.runtime.pipeline",
 }
 """Imported on first access, so that ``import slimpose`` does not import OpenCV and ONNX Runtime."""
+_RENAMED = {"CameraFrame": "Frame"}
+"""Public names of before 2026-11-29, which still work."""
 
 
 def _turn_off_telemetry() -> None:
@@ -73,6 +75,11 @@ _turn_off_telemetry()
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        warnings.warn(
+            f"slimpose.{name} is now slimpose.{_RENAMED[name]}", DeprecationWarning, stacklevel=2
+        )
+        name = _RENAMED[name]
     if name not in _LAZY:
         raise AttributeError(f"module 'slimpose' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)

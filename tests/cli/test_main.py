@@ -12,6 +12,7 @@ import slimpose
 from run_cli import Capture
 from run_main import run_main
 from slimpose.cli.main import COMMANDS
+from slimpose.cli.renamed_options import with_new_names
 
 
 def _run(arguments: list[str], capsys: Capture) -> tuple[int, str, str]:
@@ -44,3 +45,15 @@ def test_closed_output_ends_without_a_traceback(arguments: list[str]) -> None:
     done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write_end)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_renamed_options_still_work(capsys: pytest.CaptureFixture[str]) -> None:
+    renamed = with_new_names("train", ["mnv2", "--alpha=0.3", "--cached-teacher"])
+    assert renamed == ["mnv2", "--distillation-weight=0.3", "--cached-teacher"]
+    assert capsys.readouterr().err == "slimpose: --alpha is now --distillation-weight\n"
+    assert with_new_names("predict", ["--alpha"]) == ["--alpha"]
+
+
+def test_renamed_public_names_still_work() -> None:
+    with pytest.warns(DeprecationWarning, match=r"slimpose.CameraFrame is now slimpose.Frame"):
+        assert slimpose.CameraFrame is slimpose.Frame

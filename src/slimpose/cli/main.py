@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from slimpose.cli.arguments import run
+from slimpose.cli.renamed_options import with_new_names
 from slimpose.cli.standard_streams import forgiving_streams
 from slimpose.media.addresses import redacted
 from slimpose.messages import DataWarning, printable
@@ -112,7 +113,8 @@ def _run(arguments: Sequence[str]) -> int:
         )
     name = arguments[0].replace("-", "_")
     command = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
-    return run(command, arguments[1:], prog=f"slimpose {arguments[0]}")
+    options = with_new_names(arguments[0], arguments[1:])
+    return run(command, options, prog=f"slimpose {arguments[0]}")
 
 
 def _describe_import_error(command: str, error: ImportError) -> str:

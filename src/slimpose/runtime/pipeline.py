@@ -94,7 +94,7 @@ def load(
     Args:
         model: A shipped pose model's name, or a file of ``slimpose export``.
         detector: The same for the person detector; None if boxes will always be given.
-        threads: CPU threads; None for the backend's choice.
+        threads: CPU threads; None for the backend's choice (0 too, as before 2026-11-29).
         score_threshold: Lowest score of a person's box; None for the detector's own threshold.
         backend: A backend that ``slimpose doctor`` lists; "auto" for the fastest on this machine
             (a trial of two seconds per model, remembered).
@@ -109,7 +109,7 @@ def load(
 
     def open_model(name: str | Path) -> Session:
         return open_session(
-            models.resolve(name), threads=threads, backend=backend, precision=precision
+            models.resolve(name), threads=threads or None, backend=backend, precision=precision
         )
 
     return Pipeline(
