@@ -38,6 +38,7 @@ from slimpose.export.quantization.int8 import (
 from slimpose.export.quantization.pixel_input import pixel_input
 from slimpose.export.quantization.rounding import prepare
 from slimpose.export.quantization.schemes import SCHEMES, power_of_two
+from slimpose.runtime.models import resolve
 from small_nets import LAYERS, SIZE
 
 
@@ -116,6 +117,15 @@ def test_an_int8_network_reads_uint8_pixels_without_losing_a_bit(folder: Path) -
     assert weights.startswith("c1.weight")
     maps = [maps_of(rounded, np.full((1, *SIZE, 3), level, np.uint8)) for level in range(200, 204)]
     assert all(np.abs(after - before).max() > 0 for before, after in pairwise(maps))
+
+
+def test_the_shipped_network_can_read_uint8_pixels() -> None:
+    """The exporter may cast the pixels before it moves the channels, or after."""
+    model, _ = read_float_model(resolve("mnv2"))
+    parts = split_graph(model, deconvolutions=False)
+    found = pixel_input(network_of(model, parts), parts)
+    assert found is not None
+    assert (found.image, found.zero_point) == ("crops", 128)
 
 
 @pytest.mark.parametrize(("mean", "is_read"), [(127.5, True), (127.2, True), (110.0, False)])

@@ -29,7 +29,9 @@ class PixelInput:
     Attributes:
         stem: The convolution's name.
         normalized: The tensor it reads.
-        pixels: The same, uint8, before normalization.
+        pixels: The same before normalization: uint8 once the cast is removed.
+        image: The uint8 tensor that the cast reads.
+        transpose: Name of the node that moves the channels, if it lies behind the cast.
         scale: Width of one level in the normalized tensor.
         zero_point: The level nearest to a normalized 0.
         offsets: (channels,) the normalized tensor minus ``scale * (u - zero_point)``.
@@ -39,6 +41,8 @@ class PixelInput:
     stem: str
     normalized: str
     pixels: str
+    image: str
+    transpose: str | None
     scale: float
     zero_point: int
     offsets: np.ndarray
@@ -77,14 +81,17 @@ def pixel_input(model: onnx.ModelProto, parts: GraphParts) -> PixelInput | None:
         or not 0 <= zero_point <= 255
     ):
         return None
+    transpose, cast = (chain[2], chain[3]) if len(chain) == 4 else (None, chain[2])
     return PixelInput(
         stem=stem.name,
         normalized=stem.input[0],
-        pixels=chain[-1].input[0],
+        pixels=cast.input[0] if transpose is None else transpose.output[0],
+        image=cast.input[0],
+        transpose=None if transpose is None else transpose.name,
         scale=float(1 / deviation[0]),
         zero_point=zero_point,
         offsets=(zero_point - mean) / deviation[0],
-        between=tuple(node.name for node in chain),
+        between=tuple(node.name for node in chain if node.op_type != "Transpose"),
     )
 
 
@@ -94,16 +101,21 @@ def _normalization(
     constants: Mapping[str, onnx.TensorProto],
     name: str,
 ) -> list[onnx.NodeProto] | None:
-    """Return the Div, Sub and Cast that compute a tensor nothing else reads, or None."""
+    """Return the nodes that compute a tensor nothing else reads, or None.
+
+    They are Div, Sub, Transpose if it lies behind the cast, and Cast.
+    """
     producer = {output: node for node in model.graph.node for output in node.output}
     chain: list[onnx.NodeProto] = []
-    for kind in ("Div", "Sub", "Cast"):
+    for kind in ("Div", "Sub", "Transpose", "Cast"):
         node = producer.get(name)
+        if node is not None and kind == "Transpose" and node.op_type == "Cast":
+            continue
         if node is None or node.op_type != kind or node.name not in parts.outside:
             return None
         if sum(name in other.input for other in model.graph.node) != 1:
             return None
-        if kind != "Cast" and node.input[1] not in constants:
+        if kind in ("Div", "Sub") and node.input[1] not in constants:
             return None
         chain.append(node)
         name = node.input[0]
@@ -134,6 +146,8 @@ def read_pixels(model: onnx.ModelProto, pixels: PixelInput) -> None:
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] == to_levels.output[0]:
             node.input[0] = pixels.pixels
+        if node.name == pixels.transpose:
+            node.input[0] = pixels.image
     removed = {*pixels.between, to_levels.name}
     kept = [node for node in model.graph.node if node.name not in removed]
     del model.graph.node[:]
