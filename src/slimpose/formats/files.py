@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -93,11 +94,8 @@ def read_json(path: Path, *, kind: str) -> Any:
 
 def read_toml(path: Path, *, kind: str) -> dict[str, Any]:
     """Read a TOML file; arguments and errors as in ``read_json``."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return _parsed(path, tomllib.loads, language="TOML", kind=kind)
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    return _parsed(path, toml.loads, language="TOML", kind=kind)
 
 
 def _parsed(path: Path, parse: Callable[[str], Any], *, language: str, kind: str) -> Any:

@@ -119,13 +119,20 @@ def test_an_int8_network_reads_uint8_pixels_without_losing_a_bit(folder: Path) -
     assert all(np.abs(after - before).max() > 0 for before, after in pairwise(maps))
 
 
-def test_the_shipped_network_can_read_uint8_pixels() -> None:
+def test_the_shipped_network_can_read_uint8_pixels(tmp_path: Path) -> None:
     """The exporter may cast the pixels before it moves the channels, or after."""
-    model, _ = read_float_model(resolve("mnv2"))
+    model, info = read_float_model(resolve("mnv2"))
     parts = split_graph(model, deconvolutions=False)
-    found = pixel_input(network_of(model, parts), parts)
+    network = network_of(model, parts)
+    found = pixel_input(network, parts)
     assert found is not None
     assert (found.image, found.zero_point) == ("crops", 128)
+    crops = np.random.default_rng(0).integers(0, 256, (2, *info.size, 3)).astype(np.uint8)
+    ranges = calibrate(network, crops, method="minmax", folder=tmp_path)
+    rounded = quantize_graph(network, ranges, parts, [found.stem])
+    assert not {"Cast", "Sub", "Div"} & {node.op_type for node in rounded.graph.node}
+    before, after = maps_of(network, crops), maps_of(rounded, crops)
+    assert float(((before - after) ** 2).mean()) < 0.01 * float((before**2).mean())
 
 
 @pytest.mark.parametrize(("mean", "is_read"), [(127.5, True), (127.2, True), (110.0, False)])

@@ -152,3 +152,7 @@ def read_pixels(model: onnx.ModelProto, pixels: PixelInput) -> None:
     kept = [node for node in model.graph.node if node.name not in removed]
     del model.graph.node[:]
     model.graph.node.extend(kept)
+    # The type of the transposed pixels is another now.
+    types = [value for value in model.graph.value_info if value.name != pixels.pixels]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(types)
