@@ -22,6 +22,7 @@ PACKAGES = (
     "slimpose.measure",
     "slimpose.data",
     "slimpose.evaluate",
+    "slimpose.compat",
 )
 """What runs on a user's machine, with all modules."""
 VERBS = ("main", "predict", "live", "models", "evaluate", "doctor", "benchmark", "plan", "verify")

@@ -78,13 +78,13 @@ def is_pil(source: Any) -> bool:
 def _kind(source: object) -> str:
     """What something is that is not an image, with how to convert it."""
     name = f"a {type(source).__module__}.{type(source).__qualname__}".replace("a builtins.", "a ")
-    if hasattr(source, "detach"):
-        return f"{name} (a tensor? pass .permute(1, 2, 0).numpy(), uint8, of each image)"
+    if hasattr(source, "numpy"):
+        return f"{name} (a tensor? pass a list of uint8 arrays, height, width, 3)"
     if hasattr(source, "read"):
         return f"{name} (an open file? pass .read())"
     if hasattr(source, "__iter__"):
         return f"{name} (several images? pass a list of them)"
-    return f"{quoted(source)}, {name}"
+    return f"{quoted(source)} ({type(source).__name__})"
 
 
 def _from_pil(image: Any) -> Image:

@@ -35,8 +35,9 @@ def fetch(url: str) -> bytes:
     except TimeoutError as error:
         raise ImageError(f"{name}: no complete answer in {TIMEOUT_S:g} s") from error
     except URLError as error:
-        cause = error.reason if isinstance(error.reason, Exception) else error
-        raise ImageError(f"{name}: the host cannot be reached: {plain_reason(cause)}") from error
+        cause = error.reason
+        reason = plain_reason(cause) if isinstance(cause, Exception) else cause
+        raise ImageError(f"{name}: the host cannot be reached: {reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = redacted(plain_reason(error).replace(url, name))
         raise ImageError(f"{name}: cannot be fetched: {reason}") from error

@@ -34,7 +34,9 @@ class ImagePreview:
 
     __slots__ = ("_load", "_pixels")
 
-    def __init__(self, pixels: Image, source: ImageInput = None, color: Color = "rgb") -> None:
+    def __init__(
+        self, pixels: Image, source: ImageInput | None = None, color: Color = "rgb"
+    ) -> None:
         self._pixels = weakref.ref(pixels)
         self._load = _loader(source, color)
 
