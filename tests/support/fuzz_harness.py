@@ -31,10 +31,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-DEADLINE_S = 60.0
-"""Time limit of a case that takes 0.1 s on an idle machine, and of a worker's first imports."""
-MAX_LINE = 800
-"""Characters of an error message; the longest of the program's own have 400."""
+DEADLINE_S, FIRST_DEADLINE_S = 60.0, 300.0
+"""Time limit of a case that takes 0.1 s on an idle machine, and of a worker's first, which imports
+PyTorch."""
+MAX_LINE, MAX_OUTPUT_LINE = 2200, 20_000
+"""Characters of a line on standard error, and on standard output."""
 SHARED = "shared"
 """Folder of the files that all cases of a kind use, next to their own folders."""
 
@@ -44,8 +45,9 @@ PYTHON_WORDS = re.compile(
     r"|has no attribute|could not convert|invalid literal|unhashable|unpack|<class|int\(\)|float\("
     r"|(string|list|tuple|sequence) ind(ex|ices)|not supported between|unsupported operand"
     r"|positional argument|keyword argument|missing \d+ required|must be (str|int|real)"
-    r"|argument must|codec can't|cannot convert float|math domain|by zero|inhomogeneous"
-    r"|setting an array|broadcast|recursion|ndarray|bytes-like|\bdict\b|\bstr\b|Infinity\b",
+    r"|argument must|codec can't|cannot convert float|math domain|inhomogeneous"
+    r"|(division|modulo) (or modulo )?by zero"
+    r"|setting an array|broadcast|recursion|ndarray|bytes-like|\bdict\b|\bstr\b",
 )
 FOREIGN_LINES = re.compile(
     r"^\[\w+ @ 0x|^\[ *(WARN|ERROR|INFO)|libpng|Corrupt JPEG|Premature end|^TIFF\w*:|onnxruntime"
@@ -195,8 +197,11 @@ def _unclear(case: Case, outcome: Outcome) -> list[str]:
     """Say what is wrong with the messages of a call that ended by itself."""
     lines = outcome.stderr.splitlines()
     reasons = []
-    if any(len(line) > MAX_LINE for line in [*lines, *outcome.stdout.splitlines()]):
-        reasons.append(f"a line of {max(map(len, lines), default=0)} characters")
+    longest, longest_output = (
+        max(map(len, text.splitlines()), default=0) for text in (outcome.stderr, outcome.stdout)
+    )
+    if longest > MAX_LINE or longest_output > MAX_OUTPUT_LINE:
+        reasons.append(f"lines of {longest} and {longest_output} characters")
     if found := CONTROL.search(outcome.stderr + outcome.stdout):
         reasons.append(f"control character {found[0]!r}")
     if found := FOREIGN_LINES.search(outcome.stderr):
@@ -204,7 +209,7 @@ def _unclear(case: Case, outcome: Outcome) -> list[str]:
     if _is_rejected(outcome):
         if found := PYTHON_WORDS.search(outcome.stderr):
             reasons.append(f"Python's words {found[0]!r}: {outcome.stderr[:300]!r}")
-        if case.subject and Path(case.subject).name not in outcome.stderr:
+        if case.subject and Path(case.subject).stem not in outcome.stderr:
             reasons.append(f"{case.subject} is not named: {outcome.stderr[:300]!r}")
         if not outcome.stderr.startswith("slimpose: "):
             reasons.append(f"exit code {outcome.code}: {outcome.stderr[:300]!r}")
@@ -292,6 +297,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._is_warm = False
 
     def run(self, folder: Path, arguments: Sequence[str]) -> Outcome:
         """Run ``slimpose`` in a folder."""
@@ -303,7 +309,9 @@ class _Worker:
         request |= {"outputs": [str(path) for path in outputs]}
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], DEADLINE_S)
+        limit_s = DEADLINE_S if self._is_warm else FIRST_DEADLINE_S
+        ready, _, _ = select.select([process.stdout], [], [], limit_s)
+        self._is_warm = True
         line = process.stdout.readline() if ready else ""
         texts = [path.read_text(errors="replace") if path.exists() else "" for path in outputs]
         for path in outputs:
@@ -311,7 +319,7 @@ class _Worker:
         if not line:
             self.stop()
             failure = "crash" if ready else "hang"
-            reason = f"exit {process.returncode}" if ready else f"no end in {DEADLINE_S:g} s"
+            reason = f"exit {process.returncode}" if ready else f"no end in {limit_s:g} s"
             return Outcome(-1, texts[0], f"{texts[1]}\n{reason}", failure)
         answer = json.loads(line)
         if answer["traceback"]:
@@ -326,6 +334,7 @@ class _Worker:
             self._process = None
 
     def _start(self) -> subprocess.Popen[str]:
+        self._is_warm = False
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from slimpose.cli.doctor import wide_console
 from slimpose.cli.options import RuntimeOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
@@ -71,7 +70,7 @@ class PoseOptions:
     flip: bool = False
     flip_shift: bool = False
     decoding: pose_evaluation.Decoding = "dark"
-    analyze: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    analyze: Path | None = None
 
     def __post_init__(self) -> None:
         if self.flip_shift and not self.flip:
@@ -107,14 +106,14 @@ class PoseOptions:
 
 
 def evaluate(
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    model: str,
     /,
     annotations: Path,
     images: Path,
-    pose: Annotated[PoseOptions, tyro.conf.arg(name="")],
-    runtime: Annotated[RuntimeOptions, tyro.conf.arg(name="")],
+    pose: PoseOptions,
+    runtime: RuntimeOptions,
     box_threshold: float | None = None,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json_file: Annotated[Path | None, "--json"] = None,
     results: Path | None = None,
 ) -> int:
     """Measure a model's accuracy: keypoint AP of a pose model, person-box AP of a detector.
@@ -213,6 +212,7 @@ def evaluate_detector(
             images,
             durations.timed()(detector_evaluation.detect_images(loaded)),
             canvas=loaded.info.size,
+            fit=loaded.info.fit,
             nms_iou_threshold=loaded.info.nms_iou_threshold,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
@@ -313,6 +313,7 @@ def _boxes(
             images,
             detector_evaluation.detect_images(detector),
             canvas=detector.info.size,
+            fit=detector.info.fit,
             nms_iou_threshold=detector.info.nms_iou_threshold,
         )
     else:
@@ -323,9 +324,17 @@ def _boxes(
 def _print_figures(figures: Figures) -> None:
     table = Table("figure", "value")
     for name, value in figures.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
-        table.add_row(name, Text(printable(shown)))
-    Console(markup=False).print(table)
+        table.add_row(name, Text(printable(_shown(value))))
+    wide_console().print(table)
+
+
+def _shown(value: object) -> str:
+    """Return a figure for a person; -1 is COCO's mark of an AP without anything to measure."""
+    if value is None:
+        return "automatic"
+    if value == -1:
+        return "nothing to measure"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _analyze(

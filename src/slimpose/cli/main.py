@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from slimpose.cli.arguments import run
 from slimpose.cli.standard_streams import forgiving_streams
 from slimpose.media.addresses import redacted
 from slimpose.messages import DataWarning, printable
@@ -51,7 +52,6 @@ EXTRAS = {
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
     ),
-    "tomli": "train",
 }
 """The extra of slimpose that installs a module; ``BackendSpec.extras`` has more."""
 
@@ -110,14 +110,9 @@ def _run(arguments: Sequence[str]) -> int:
         raise ValueError(
             f"unknown command {redacted(arguments[0])!r}; expected one of {', '.join(COMMANDS)}"
         )
-    import tyro  # here, because a missing package is reported in one line
-
     name = arguments[0].replace("-", "_")
     command = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
-    try:
-        return tyro.cli(command, args=arguments[1:], prog=f"slimpose {arguments[0]}") or 0
-    except SystemExit as exit_request:  # tyro has printed the help, or what is wrong with an option
-        return exit_request.code if isinstance(exit_request.code, int) else 0
+    return run(command, arguments[1:], prog=f"slimpose {arguments[0]}")
 
 
 def _describe_import_error(command: str, error: ImportError) -> str:
@@ -128,7 +123,7 @@ def _describe_import_error(command: str, error: ImportError) -> str:
         return f"{module} cannot be imported: {error}"
     extra = _extra_of(module)
     how = install_extra(extra) if extra else f"pip install {module}"
-    return f"slimpose {command} needs {error.name}, which is not installed: {how}"
+    return f"{command} needs {error.name}, which is not installed: {how}"
 
 
 def _is_empty_module(candidate: object) -> bool:

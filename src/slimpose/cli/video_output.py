@@ -83,8 +83,9 @@ class VideoOutputs:
     def _write_mosaic(
         self, path: Path, batch: Sequence[FrameResult], statuses: Sequence[StreamStatus]
     ) -> None:
-        video_s = max((result.timestamp_s for result in batch), default=self._mosaic_s)
-        now_s = clock_s() if self._use_clock else video_s
+        if not (batch or self._use_clock):
+            return
+        now_s = clock_s() if self._use_clock else max(result.timestamp_s for result in batch)
         # Half a frame early, so that none is left out where the source is as fast as the mosaic.
         if now_s - self._mosaic_s < 0.5 / _MOSAIC_FPS:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -92,9 +93,11 @@ def read_json(path: Path, *, kind: str) -> Any:
 
 def read_toml(path: Path, *, kind: str) -> dict[str, Any]:
     """Read a TOML file; arguments and errors as in ``read_json``."""
-    import tomli
-
-    return _parsed(path, tomli.loads, language="TOML", kind=kind)
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return _parsed(path, tomllib.loads, language="TOML", kind=kind)
 
 
 def _parsed(path: Path, parse: Callable[[str], Any], *, language: str, kind: str) -> Any:
