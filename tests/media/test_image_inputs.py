@@ -38,7 +38,7 @@ def served(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
     """An HTTP server on this machine; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             status, body = answers.get(self.path, (404, b""))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -186,7 +186,7 @@ def test_urls_that_fail_are_named_without_their_passwords(image: np.ndarray) -> 
     with pytest.raises(ImageError, match=r"127.0.0.1:1/a.png: the host cannot be reached"):
         load_image("http://127.0.0.1:1/a.png")
     with pytest.raises(
-        ImageError, match="http:///a.png: the host cannot be reached: no host given"
+        ImageError, match=r"http:///a\.png: the host cannot be reached: no host given"
     ):
         load_image("http:///a.png")
 
@@ -195,7 +195,8 @@ def test_pil_is_not_imported_unless_the_program_has() -> None:
     program = (
         "import sys, numpy as np; from slimpose.media.image_inputs import load_image\n"
         "load_image(np.zeros((8, 8, 3), np.uint8))\n"
-        "print([name for name in ('PIL', 'pandas', 'supervision', 'IPython') if name in sys.modules])"
+        "names = ('PIL', 'pandas', 'supervision', 'IPython')\n"
+        "print([name for name in names if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
