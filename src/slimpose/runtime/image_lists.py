@@ -1,4 +1,8 @@
-"""Poses of a list of images: read ahead by threads, the people of all of them in one batch."""
+"""Poses of a list of images, as an assembly line.
+
+Threads read files ahead, the detector runs on one image while the pose model runs on the people of
+images before it, all in one batch.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,15 @@ from slimpose.arrays import Image
 from slimpose.media.image_inputs import Color, ImageInput, is_read_from_data, load_image
 from slimpose.media.images import ImageError
 from slimpose.poses import Poses
-from slimpose.runtime.estimator import MAX_BATCH, ImageBoxes
+from slimpose.runtime.estimator import ImageBoxes
 
+_MAX_PEOPLE = 32
+"""Of the images that wait for a common batch."""
 _THREADS = 2
 _AHEAD = 4
 """Images that are read while others are computed."""
 _MAX_PIXELS = 48_000_000
-"""Of the images whose people wait for a common batch; bounds the memory."""
+"""Of the images that wait for a common batch; bounds the memory."""
 
 
 class ImagesError(ImageError):
@@ -61,25 +67,30 @@ def estimate_list(
     results: list[Poses | None] = [None] * len(images)
     errors: dict[int, ImageError] = {}
     waiting: dict[int, ImageBoxes] = {}
+    running: list[tuple[dict[int, ImageBoxes], Callable[[], list[Poses]]]] = []
 
-    def compute() -> None:
-        for (number, (pixels, _, _)), poses in zip(
-            waiting.items(), estimate(list(waiting.values())), strict=True
-        ):
-            results[number] = finish(poses, pixels, images[number])
-        waiting.clear()
+    def collect() -> None:
+        if running:
+            group, result = running.pop()
+            for (number, (pixels, _, _)), poses in zip(group.items(), result(), strict=True):
+                results[number] = finish(poses, pixels, images[number])
 
-    for number, image in _read_ahead(images, color):
-        if isinstance(image, ImageError):
-            errors[number] = image
-            continue
-        waiting[number] = boxes_of(number, image)
-        people = sum(len(boxes) for _, boxes, _ in waiting.values())
-        pixels = sum(waited.shape[0] * waited.shape[1] for waited, _, _ in waiting.values())
-        if people >= MAX_BATCH or pixels >= _MAX_PIXELS:
-            compute()
-    if waiting:
-        compute()
+    with ThreadPoolExecutor(1, thread_name_prefix="slimpose-pose") as pool:
+        for number, image in _read_ahead(images, color):
+            if isinstance(image, ImageError):
+                errors[number] = image
+                continue
+            waiting[number] = boxes_of(number, image)
+            people = sum(len(boxes) for _, boxes, _ in waiting.values())
+            pixels = sum(waited.shape[0] * waited.shape[1] for waited, _, _ in waiting.values())
+            if people >= _MAX_PEOPLE or pixels >= _MAX_PIXELS:
+                collect()  # the group before it
+                running.append((waiting, pool.submit(estimate, list(waiting.values())).result))
+                waiting = {}
+        collect()
+        if waiting:  # the last group, on this thread
+            running.append((waiting, partial(estimate, list(waiting.values()))))
+            collect()
     return results, errors
 
 
