@@ -153,9 +153,8 @@ def test_body_takes_bgr_images_and_modes() -> None:
         keypoints, scores = body(BGR)
         assert keypoints.shape == (1, 17, 2)
         assert scores.shape == (1, 17)
-        assert body.pipeline.estimator.session._path.stem.endswith("-int8") == (
-            mode == "lightweight"
-        )
+        session: Any = body.pipeline.estimator.session
+        assert session._path.stem.endswith("-int8") == (mode == "lightweight")
     keypoints, scores = Body()(np.full((96, 96, 3), 20, np.uint8))
     assert keypoints.shape == (0, 17, 2)
     assert scores.shape == (0, 17)

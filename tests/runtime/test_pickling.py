@@ -16,6 +16,7 @@ import slimpose
 from slimpose.arrays import Size
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.pipeline import Pipeline
+from slimpose.runtime.session import Session
 from synthetic_models import dot_image
 
 IMAGE = dot_image(Size(96, 96), 50, 40)
@@ -24,6 +25,12 @@ IMAGE = dot_image(Size(96, 96), 50, 40)
 @pytest.fixture
 def pipeline(pose: Path, detector: Path) -> Pipeline:
     return slimpose.load(pose, detector, threads=1, score_threshold=0.35)
+
+
+def session_of(pipeline: Pipeline) -> Session:
+    session = pipeline.estimator.session
+    assert isinstance(session, Session)
+    return session
 
 
 def points(pipeline: Pipeline) -> np.ndarray:
@@ -39,11 +46,12 @@ def test_pickled_pipeline_opens_its_models_again(
     monkeypatch.chdir(tmp_path.parent)
     for restored in (pickle.loads(data), copy.deepcopy(pipeline)):
         np.testing.assert_array_equal(points(restored), expected)
+        assert restored.detector is not None
         assert restored.detector.score_threshold == 0.35
-        assert restored.estimator.session.threads == 1
+        assert session_of(restored).threads == 1
     restored = pickle.loads(pickle.dumps(pipeline.detector))
     np.testing.assert_array_equal(restored(IMAGE)[0], pipeline(IMAGE).boxes_image)
-    pipeline.estimator.session._path.unlink()
+    session_of(pipeline)._path.unlink()
     with pytest.raises(FileNotFoundError, match=r"no model file .*pose\.onnx"):
         pickle.loads(data)
 
@@ -72,21 +80,21 @@ def test_forked_process_opens_its_models_again(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = points(pipeline)
-    opened = pipeline.estimator.session._graph
+    opened = session_of(pipeline)._graph
     with caplog.at_level(logging.INFO, "slimpose"):
         reader, writer = os.pipe()
         if os.fork() == 0:
             found = points(pipeline)
-            is_new = pipeline.estimator.session._graph is not opened
-            again = pipeline.estimator.session._graph
-            is_kept = points(pipeline).shape and pipeline.estimator.session._graph is again
+            is_new = session_of(pipeline)._graph is not opened
+            again = session_of(pipeline)._graph
+            is_kept = len(points(pipeline)) > 0 and session_of(pipeline)._graph is again
             is_logged = "opening synthetic-pose again after a fork" in caplog.text
             same = np.array_equal(found, expected)
             os.write(writer, bytes([same, is_new, is_kept, is_logged]))
             os._exit(0)
         os.wait()
         assert list(os.read(reader, 10)) == [1, 1, 1, 1]
-    assert pipeline.estimator.session._graph is opened
+    assert session_of(pipeline)._graph is opened
     np.testing.assert_array_equal(points(pipeline), expected)
 
 
@@ -97,8 +105,7 @@ def test_follower_goes_on_in_another_process(pipeline: Pipeline) -> None:
         )
 
     follower = Follower(pipeline, detect_every=2)
-    for number in range(6):
-        (poses,) = follower.step([frame(number)])
+    poses = [follower.step([frame(number)])[0] for number in range(6)][-1]
     assert poses.ids.tolist() == [1]
     copied = pickle.loads(pickle.dumps(follower))
     for number in range(6, 12):
@@ -107,6 +114,5 @@ def test_follower_goes_on_in_another_process(pipeline: Pipeline) -> None:
         assert others.ids.tolist() == [1]
     for each in (follower, copied):  # both go on counting
         each.forget(0)
-        for number in range(12, 18):
-            (poses,) = each.step([frame(number)])
+        poses = [each.step([frame(number)])[0] for number in range(12, 18)][-1]
         assert poses.ids.tolist() == [2]

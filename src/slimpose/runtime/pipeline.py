@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from slimpose.runtime.preview import ImagePreview
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import StageTimes
 
-_Images = list[ImageInput] | tuple[ImageInput, ...]
+_Item = TypeVar("_Item", bound=ImageInput)
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +42,7 @@ class Pipeline:
     @overload
     def __call__(
         self,
-        image: _Images,
+        image: list[_Item] | tuple[_Item, ...],
         boxes_image: Sequence[np.ndarray] | None = None,
         *,
         color: Color = "rgb",
@@ -51,7 +51,7 @@ class Pipeline:
     @overload
     def __call__(
         self,
-        image: _Images,
+        image: list[_Item] | tuple[_Item, ...],
         boxes_image: Sequence[np.ndarray] | None = None,
         *,
         color: Color = "rgb",
