@@ -29,6 +29,7 @@ API_TITLES = {
     "train": "Training",
     "export": "Export, quantization, hardware",
     "compare": "Comparing systems",
+    "compat": "Interfaces of other packages",
 }
 
 

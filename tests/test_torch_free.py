@@ -24,6 +24,7 @@ PACKAGES = (
     "slimpose.measure",
     "slimpose.data",
     "slimpose.evaluate",
+    "slimpose.compat",
 )
 """What runs on a user's machine, with all modules."""
 MODULES = ["main", *(command.replace("-", "_") for command in COMMANDS)]

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from slimpose.media.frame import Frame
     from slimpose.media.images import ImageError
     from slimpose.runtime.follower import Follower
+    from slimpose.runtime.image_lists import ImagesError
     from slimpose.runtime.pipeline import Pipeline, load
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Follower",
     "Frame",
     "ImageError",
+    "ImagesError",
     "Pipeline",
     "Poses",
     "Skeleton",
@@ -42,6 +45,7 @@ _LAZY = {
     "Follower": "slimpose.runtime.follower",
     "Frame": "slimpose.media.frame",
     "ImageError": "slimpose.media.images",
+    "ImagesError": "slimpose.runtime.image_lists",
     "Pipeline": "slimpose.runtime.pipeline",
     "draw_poses": "slimpose.draw",
     "load": "slimpose.runtime.pipeline",
@@ -72,6 +76,7 @@ def _turn_off_telemetry() -> None:
 
 
 _turn_off_telemetry()
+logging.getLogger("slimpose").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -199,4 +199,5 @@ class _LogLines(logging.Handler):
     """Prints records of the log to what is standard error at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _report(record.getMessage())
+        if record.name != "slimpose.media.stream":  # live prints its messages
+            _report(record.getMessage())

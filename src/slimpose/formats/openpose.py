@@ -12,6 +12,7 @@ import warnings
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float32
 
 from slimpose.formats.files import fitting_name
 from slimpose.messages import DataWarning, printable
@@ -63,28 +64,28 @@ def file_name(stem: str, frame: int) -> str:
 
 def document(poses: Poses, order: Order = "BODY_25") -> dict[str, Any]:
     """Return a frame's people in OpenPose's format; ``person_id`` is the track id or -1."""
-    row_of = _rows(poses.skeleton)
     people: list[dict[str, Any]] = []
-    for person, track in enumerate(poses.ids):
-        triples = np.concatenate(
-            [poses.points_image[person], poses.scores[person, :, None]], axis=1
-        )
+    for triples, track in zip(keypoints(poses, order), poses.ids, strict=True):
         flat: list[float] = []
-        for joint in JOINTS[order]:
-            rows = [row_of[name] for name in joint.split("+") if name in row_of]
-            if rows and len(rows) == joint.count("+") + 1:
-                x, y = triples[rows, :2].mean(axis=0)
-                flat += [
-                    round(float(x), 3),
-                    round(float(y), 3),
-                    round(float(triples[rows, 2].min()), 6),
-                ]
-            else:
-                flat += [0.0, 0.0, 0.0]
+        for x, y, score in triples.tolist():
+            flat += [round(x, 3), round(y, 3), round(score, 6)]
         people.append(
             {"person_id": [int(track)], "pose_keypoints_2d": flat, **{key: [] for key in _EMPTY}}
         )
     return {"version": 1.3, "people": people}
+
+
+def keypoints(poses: Poses, order: Order = "BODY_25") -> Float32[np.ndarray, "n order 3"]:
+    """Return x, y, score of OpenPose's joints; 0, 0, 0 for those that the skeleton lacks."""
+    row_of = _rows(poses.skeleton)
+    triples = np.concatenate([poses.points_image, poses.scores[..., None]], axis=2)
+    result = np.zeros((len(poses), len(JOINTS[order]), 3), np.float32)
+    for column, joint in enumerate(JOINTS[order]):
+        rows = [row_of[name] for name in joint.split("+") if name in row_of]
+        if rows and len(rows) == joint.count("+") + 1:
+            result[:, column, :2] = triples[:, rows, :2].mean(axis=1)
+            result[:, column, 2] = triples[:, rows, 2].min(axis=1)
+    return result
 
 
 def check_skeleton(skeleton: Skeleton, order: Order = "BODY_25") -> None:

@@ -255,7 +255,7 @@ def check_image(image: object) -> None:
     elif image.ndim == 3 and image.shape[0] == 3:
         cause = " (channels first? image.transpose(1, 2, 0) puts them last)"
     elif image.ndim == 4:
-        cause = " (a batch? pass one image at a time)"
+        cause = " (a batch? list(images) is a list of images)"
     elif image.dtype.kind == "f":
         cause = " (0..1? (image * 255).astype(np.uint8) converts it)"
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:

@@ -12,28 +12,15 @@ import re
 import ssl
 from collections.abc import Callable
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit, urlunsplit
-from urllib.request import (
-    HTTPBasicAuthHandler,
-    HTTPDigestAuthHandler,
-    HTTPPasswordMgrWithDefaultRealm,
-    ProxyHandler,
-    build_opener,
-)
 
 from slimpose.arrays import Image
 from slimpose.media.addresses import SourceError
 from slimpose.media.frame import SQUARE
 from slimpose.media.image_formats import read_structure
 from slimpose.media.images import ImageError, decode_single
-from slimpose.media.timed_http import Deadline, handlers
+from slimpose.media.timed_http import HTTP_REASONS, Deadline, open_url
 
 _MAX_BYTES = 64_000_000
-_HTTP_REASONS = {
-    401: "the user or the password is wrong",
-    403: "access is not allowed",
-    404: "nothing is at this path",
-}
 
 
 class MotionJpegStream:
@@ -117,7 +104,7 @@ def open_stream(
     deadline = Deadline()
     try:
         try:
-            response = _request(url, deadline, timeout_s, ssl.create_default_context())
+            response = open_url(url, deadline, timeout_s, ssl.create_default_context(), proxy=False)
         except URLError as error:
             if not isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise
@@ -126,10 +113,10 @@ def open_stream(
                 f"({error.reason.verify_message}): the connection is encrypted, "
                 "but who answers is not known"
             )
-            response = _request(url, deadline, timeout_s, _unverified_context())
+            response = open_url(url, deadline, timeout_s, _unverified_context(), proxy=False)
     except HTTPError as error:
         with error:
-            reason = _HTTP_REASONS.get(error.code, "the host refuses")
+            reason = HTTP_REASONS.get(error.code, "the host refuses")
             raise SourceError(f"{reason} (HTTP {error.code})") from None
     except (URLError, OSError, http.client.HTTPException, ValueError):
         # FFmpeg may be able to open it; if not, stream_reader explains why the host is unreachable.
@@ -145,24 +132,6 @@ def open_stream(
         deadline=deadline,
         timeout_s=timeout_s,
     )
-
-
-def _request(
-    url: str, deadline: Deadline, timeout_s: float, context: ssl.SSLContext
-) -> http.client.HTTPResponse:
-    parts = urlsplit(url)
-    passwords = HTTPPasswordMgrWithDefaultRealm()
-    place = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
-    if parts.username is not None:
-        passwords.add_password(None, place, unquote(parts.username), unquote(parts.password or ""))
-    opener = build_opener(
-        ProxyHandler({}),
-        HTTPBasicAuthHandler(passwords),
-        HTTPDigestAuthHandler(passwords),
-        *handlers(deadline, context),
-    )
-    deadline.set(timeout_s)
-    return opener.open(place, timeout=timeout_s)
 
 
 def _unverified_context() -> ssl.SSLContext:

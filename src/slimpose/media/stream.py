@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -21,8 +22,11 @@ from slimpose.media.frame import SQUARE, Frame
 from slimpose.media.images import ImageError
 from slimpose.media.stream_reader import DEFAULT_TIMEOUTS, StreamTimeouts, VideoPlayer, read_live
 from slimpose.media.video_reader import UnreadFramesError
+from slimpose.messages import printable
 
 StreamState = Literal["connecting", "live", "waiting", "ended"]
+
+_log = logging.getLogger(__name__)
 
 _BLACK_LEVEL = 24
 """A frame without a gray level of this or more is black."""
@@ -113,7 +117,7 @@ class Stream:
         timeouts: StreamTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         self.address = address
-        self._camera, self._changed, self._report = camera, changed, report
+        self._camera, self._changed, self._send_report = camera, changed, report
         self._timeouts = timeouts
         self._file = VideoPlayer(address, realtime=realtime) if address.kind == "file" else None
         self._waits_for_taker, self._loop = self._file is not None and not realtime, loop
@@ -202,6 +206,19 @@ class Stream:
             problem = self._status.problem
         finally:
             self._enter("ended", problem)
+            _log.info(
+                "%s: ended; %d frames received, %d dropped, %d damaged, opened %d times",
+                printable(self.address.name),
+                self._status.received,
+                self._status.dropped,
+                self._status.damaged,
+                self._status.connections,
+            )
+
+    def _report(self, message: str, level: int = logging.WARNING) -> None:
+        text = printable(self.address.redact(message))
+        _log.log(level, "%s: %s", printable(self.address.name), text)
+        self._send_report(message)
 
     def _report_once(self, message: str) -> None:
         """Report a note that holds for every connection."""
@@ -246,8 +263,9 @@ class Stream:
             self._enter("live", "")
             self._status.connections += 1
             self._live_since_s = self._bright_s = now_s
+            _log.info("%s: live", printable(self.address.name))
             if self._lost_s is not None:
-                self._report(f"frames again after {now_s - self._lost_s:.0f} s")
+                self._report(f"frames again after {now_s - self._lost_s:.0f} s", logging.INFO)
                 self._lost_s = None
         if frame.damaged_before and not self._status.damaged:
             self._report("a damaged frame was skipped; further ones are only counted")
@@ -263,7 +281,7 @@ class Stream:
         if int(image[::8, ::8].max()) >= _BLACK_LEVEL:
             self._bright_s = now_s
             if self._is_black:
-                self._report("no longer black")
+                self._report("no longer black", logging.INFO)
             self._is_black = False
         elif not self._is_black and now_s - self._bright_s >= self._timeouts.black_s:
             self._is_black = True
@@ -286,12 +304,15 @@ class Stream:
                 old, new = (f"{it.width}x{it.height}" for it in (before, size))
                 message = f"its frame size changed from {old} to {new} pixels"
             status.pixel_aspect = frame.pixel_aspect
-            status.dropped += self._newest is not None
+            is_dropped = self._newest is not None
+            status.dropped += is_dropped
             self._newest = dataclasses.replace(
                 frame, camera=self._camera, index=status.received, arrival_s=time.monotonic()
             )
             self._newest_view = self._view  # whether it is a new view is known when it is taken
             status.received += 1
             self._changed.notify_all()
+        if is_dropped:
+            _log.debug("%s: a frame was dropped for a newer one", printable(self.address.name))
         if message:
             self._report(message)

@@ -12,7 +12,24 @@ import socket
 import ssl
 import time
 from typing import Any, cast
-from urllib.request import BaseHandler, HTTPHandler, HTTPSHandler, Request
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.request import (
+    BaseHandler,
+    HTTPBasicAuthHandler,
+    HTTPDigestAuthHandler,
+    HTTPHandler,
+    HTTPPasswordMgrWithDefaultRealm,
+    HTTPSHandler,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
+
+HTTP_REASONS = {
+    401: "the user or the password is wrong",
+    403: "access is not allowed",
+    404: "nothing is at this path",
+}
 
 
 class Deadline:
@@ -37,7 +54,38 @@ class Deadline:
         return left_s
 
 
-def handlers(deadline: Deadline, context: ssl.SSLContext) -> tuple[BaseHandler, BaseHandler]:
+def open_url(
+    url: str, deadline: Deadline, timeout_s: float, context: ssl.SSLContext, *, proxy: bool = True
+) -> http.client.HTTPResponse:
+    """Open an http:// or https:// address, with the user and the password that it contains.
+
+    Args:
+        url: The address.
+        deadline: Set to ``timeout_s`` from now; reading the answer obeys it.
+        timeout_s: Time limit of the connection and of the answer.
+        context: Which certificates are accepted.
+        proxy: Whether the proxies of the environment are used.
+    """
+    parts = urlsplit(url)
+    passwords = HTTPPasswordMgrWithDefaultRealm()
+    host = parts.netloc.rpartition("@")[2]
+    # Spaces and letters outside of ASCII are quoted, as browsers do.
+    path, query = (quote(text, safe="%/:?[]@!$&'()*+,;=~") for text in (parts.path, parts.query))
+    place = urlunsplit((parts.scheme, host, path, query, ""))
+    if parts.username is not None:
+        passwords.add_password(None, place, unquote(parts.username), unquote(parts.password or ""))
+    opener = build_opener(
+        ProxyHandler(None if proxy else {}),
+        HTTPBasicAuthHandler(passwords),
+        HTTPDigestAuthHandler(passwords),
+        *_handlers(deadline, context),
+    )
+    opener.addheaders = [("User-Agent", "slimpose")]
+    deadline.set(timeout_s)
+    return opener.open(place, timeout=timeout_s)
+
+
+def _handlers(deadline: Deadline, context: ssl.SSLContext) -> tuple[BaseHandler, BaseHandler]:
     """Return urllib's handlers for connections that obey the deadline."""
 
     class HttpConnection(http.client.HTTPConnection):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from slimpose.formats.files import write_json
+from slimpose.messages import printable
 from slimpose.runtime.backends.available import (
     BACKENDS,
     FILE_SUFFIXES,
@@ -36,6 +38,8 @@ from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.machine import check_threads, read_machine
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import time_interleaved
+
+_log = logging.getLogger(__name__)
 
 AUTO = "auto"
 ANY = "any"
@@ -104,8 +108,17 @@ def open_session(
     check_names(backend, precision)
     if backend != AUTO:
         return Session(path, threads=threads, backend=backend, precision=precision)
-    choice = choose_backend(path, threads=threads, precision=precision).choice
-    return open_choice(path, threads, choice)
+    result = choose_backend(path, threads=threads, precision=precision)
+    _log.info(
+        "backend auto for %s: %s, by %s%s",
+        printable(str(path)),
+        result.choice,
+        "an earlier trial" if result.is_cached else "a trial" if result.median_ms else "necessity",
+        "".join(f", {name} {ms:.1f} ms" for name, ms in result.median_ms.items()),
+    )
+    for name, reason in result.failed.items():
+        _log.info("backend auto for %s: no %s: %s", printable(str(path)), name, printable(reason))
+    return open_choice(path, threads, result.choice)
 
 
 def check_names(backend: str, precision: str | None) -> None:
@@ -338,5 +351,5 @@ def _write_cache(cache: Path, key: str, result: TrialResult) -> None:
     kept[key] = asdict(result.choice) | timed
     try:
         write_json(cache, kept)
-    except (OSError, ValueError):
-        return
+    except (OSError, ValueError) as error:
+        _log.info("the result of the trial is not remembered: %s", printable(str(error)))

@@ -16,6 +16,9 @@ from slimpose.runtime.session import Model
 
 MAX_BATCH = 64
 """Crops of one call; larger batches are split, which bounds memory and costs no time."""
+MAX_BATCH_CPU = 8
+"""On a processor: 64 crops at once take 6 to 13 % more time each, as their maps leave its cache."""
+_GPU_BACKENDS = ("cuda", "tensorrt", "tensorrt-engine")
 
 ImageBoxes = tuple[Image, Float32[np.ndarray, "_n 4"], Float32[np.ndarray, " _n"]]
 """An image, the boxes (x1, y1, x2, y2) of its people, and their scores; there may be no boxes."""
@@ -94,11 +97,11 @@ class PoseEstimator:
         skeleton = self.session.info.skeleton
         if len(batch.crops) == 0:
             return [Poses.empty(skeleton) for _ in batch.to_crop]
+        is_gpu = getattr(self.session, "backend", "") in _GPU_BACKENDS
+        size = MAX_BATCH if is_gpu else MAX_BATCH_CPU
         parts = [
-            self.session.run(
-                batch.crops[start : start + MAX_BATCH], ("points", "scores", "covariances")
-            )
-            for start in range(0, len(batch.crops), MAX_BATCH)
+            self.session.run(batch.crops[start : start + size], ("points", "scores", "covariances"))
+            for start in range(0, len(batch.crops), size)
         ]
         points, scores, covariances = (
             np.concatenate(output) for output in zip(*parts, strict=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,12 +18,15 @@ from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes
 from slimpose.runtime.pipeline import Pipeline
+from slimpose.runtime.preview import ImagePreview
 from slimpose.runtime.timing import StageTimes
 from slimpose.tracking.assignment import assign
 from slimpose.tracking.motion_gate import MotionGate
 from slimpose.tracking.smoothing import DEFAULT_ONE_EURO, OneEuroSettings, PoseSmoother
-from slimpose.tracking.tracker import ExpectedPeople, Origin, Tracker
+from slimpose.tracking.tracker import ExpectedPeople, NewIds, Origin, Tracker
 from slimpose.tracking.tracks import DEFAULT_TRACKER, SLOW_FRAME_S, TrackerSettings
+
+_log = logging.getLogger(__name__)
 
 STAGES = ("detect", "crop", "pose", "track")
 _SAME_BOX_IOU = 0.5
@@ -54,6 +58,8 @@ class Follower:
     fits much worse than before, something moves that no known person explains, or about a second
     has passed without a frame of the camera. All other frames use the boxes where the known people
     are expected. The crops of all people of all cameras go through the pose model in one batch.
+
+    A follower can be pickled and used in forked processes, with its tracks.
 
     Args:
         pipeline: The models; it must have a detector.
@@ -103,7 +109,7 @@ class Follower:
         self._detect_every = detect_every
         self._track = track
         self._tracking, self._smoothing, self._smooth = tracking, smoothing, smooth
-        self._numbers = itertools.count(1)
+        self._numbers = NewIds()
         self._cameras = [self._new_camera() for _ in range(cameras)]
         self.last_ms = StageTimes(*STAGES).totals_ms()
         self.detections = 0
@@ -125,6 +131,7 @@ class Follower:
         times = StageTimes(*STAGES)
         for frame in frames:
             if self._cameras[frame.camera].size not in (None, Size(*frame.image.shape[:2])):
+                _log.info("camera %d: its frames have another size; new ids", frame.camera)
                 self.forget(frame.camera)
         expected = [self._expected(frame) for frame in frames]
         times.lap("track")
@@ -139,7 +146,10 @@ class Follower:
         all_poses = self._estimator.estimate_crops(crops)
         times.lap("pose")
         results = [
-            self._update_tracks(frame, poses, origins, detector_ran=detect)
+            dataclasses.replace(
+                self._update_tracks(frame, poses, origins, detector_ran=detect),
+                preview=ImagePreview(frame.image),
+            )
             for frame, poses, (_, origins), detect in zip(
                 frames, all_poses, boxes, is_detected, strict=True
             )

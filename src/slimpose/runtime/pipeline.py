@@ -2,47 +2,140 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 
 from slimpose import geometry
-from slimpose.media.images import check_image, read_image
+from slimpose.arrays import Image
+from slimpose.media.image_inputs import Color, ImageInput, load_image
+from slimpose.messages import printable, quoted
 from slimpose.poses import Poses
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.estimator import PoseEstimator
+from slimpose.runtime.estimator import ImageBoxes, PoseEstimator
+from slimpose.runtime.image_lists import ImagesError, estimate_list
+from slimpose.runtime.preview import ImagePreview
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import StageTimes
 
+_Item = TypeVar("_Item", bound=ImageInput)
+_log = logging.getLogger(__name__)
+
 
 class Pipeline:
-    """A detector and a pose model: ``pipeline(image)`` returns ``Poses``."""
+    """A detector and a pose model: ``pipeline(image)`` returns ``Poses``.
+
+    It can be pickled and used in forked processes: the models are opened again there.
+    """
 
     def __init__(self, *, estimator: PoseEstimator, detector: Detector | None) -> None:
         self.estimator = estimator
         self.detector = detector
+        self._newest_image: Image | None = None  # for the preview, in notebooks
+
+    @overload
+    def __call__(
+        self,
+        image: list[_Item] | tuple[_Item, ...],
+        boxes_image: Sequence[np.ndarray] | None = None,
+        *,
+        color: Color = "rgb",
+        on_error: Literal["raise"] = "raise",
+    ) -> list[Poses]: ...
+    @overload
+    def __call__(
+        self,
+        image: list[_Item] | tuple[_Item, ...],
+        boxes_image: Sequence[np.ndarray] | None = None,
+        *,
+        color: Color = "rgb",
+        on_error: Literal["none"],
+    ) -> list[Poses | None]: ...
+    @overload
+    def __call__(
+        self,
+        image: ImageInput,
+        boxes_image: np.ndarray | None = None,
+        *,
+        color: Color = "rgb",
+        on_error: Literal["raise"] = "raise",
+    ) -> Poses: ...
+    @overload
+    def __call__(
+        self,
+        image: ImageInput,
+        boxes_image: np.ndarray | None = None,
+        *,
+        color: Color = "rgb",
+        on_error: Literal["none"],
+    ) -> Poses | None: ...
 
     def __call__(
-        self, image: np.ndarray | str | Path, boxes_image: np.ndarray | None = None
-    ) -> Poses:
-        """Return the poses of the people in an image.
+        self,
+        image: Any,
+        boxes_image: Any = None,
+        *,
+        color: Color = "rgb",
+        on_error: Literal["raise", "none"] = "raise",
+    ) -> Any:
+        """Return the poses of the people in an image, or for a list of images a list of them.
+
+        The people of a list go through the pose model in common batches, while the next images are
+        read.
 
         Args:
-            image: RGB uint8 (height, width, 3), or the path of an image file.
-            boxes_image: The people's boxes (n, 4) as x1, y1, x2, y2; detected by default.
+            image: RGB uint8 (height, width, 3); the path or the http(s) URL of an image file; the
+                bytes of one; a PIL image; or a list of these, in any mixture.
+            boxes_image: The people's boxes (n, 4) as x1, y1, x2, y2; detected by default. For a
+                list of images a list of such arrays.
+            color: Order of the channels of arrays: "rgb", or "bgr" as OpenCV reads them.
+            on_error: What happens if an image cannot be read: "raise" an error, for a list after
+                all others are done; or log a warning and return None for it ("none").
 
         Raises:
-            ImageError: If the file cannot be read, or the array is not an RGB uint8 image.
+            ImageError: If an image cannot be read, or an array is not an RGB uint8 image. For a
+                list ``ImagesError``, which has the results of all others.
             ValueError: If a box has no area or lies outside the image, or there is neither detector
                 nor box.
         """
-        return self.timed(image, boxes_image)[0]
+        if on_error not in ("raise", "none"):
+            raise ValueError(f"on_error is {quoted(on_error)}; expected 'raise' or 'none'")
+        is_list = isinstance(image, list | tuple)
+        images, all_boxes = (image, boxes_image) if is_list else ([image], [boxes_image])
+        if all_boxes is not None and len(all_boxes) != len(images):
+            raise ValueError(
+                f"there are boxes for {len(all_boxes)} images; expected {len(images)}, an array "
+                "(n, 4) for each image of the list"
+            )
+
+        def boxes_of(number: int, pixels: Image) -> ImageBoxes:
+            try:
+                return self._find_boxes(pixels, None if all_boxes is None else all_boxes[number])
+            except ValueError as error:
+                raise ValueError(f"image {number}: {error}" if is_list else str(error)) from error
+
+        results, errors = estimate_list(
+            images,
+            boxes_of,
+            self.estimator.estimate_many,
+            color=color,
+            finish=self._with_preview(color),
+        )
+        if errors and on_error == "raise":
+            raise ImagesError(errors, results) if is_list else errors[0]
+        for number, error in errors.items():
+            _log.warning("image %d: %s", number, printable(str(error)))
+        return results if is_list else results[0]
 
     def timed(
         self,
-        image: np.ndarray | str | Path,
+        image: ImageInput,
         boxes_image: np.ndarray | None = None,
         box_scores: np.ndarray | None = None,
     ) -> tuple[Poses, dict[str, float]]:
@@ -50,28 +143,41 @@ class Pipeline:
 
         ``box_scores`` (n,) are the scores of the given boxes, 1 by default.
         """
-        pixels = read_image(image) if isinstance(image, str | Path) else image
-        check_image(pixels)
+        pixels = load_image(image)
         times = StageTimes()
-        if boxes_image is not None:
-            boxes = np.asarray(boxes_image, np.float32)
-            boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-            geometry.check_boxes_in_image(boxes, pixels)
-            scores = np.asarray(
-                np.ones(len(boxes)) if box_scores is None else box_scores, np.float32
-            )
-            if scores.shape != (len(boxes),):
-                raise ValueError(
-                    f"box scores have shape {scores.shape}; expected ({len(boxes)},), one per box"
-                )
-        elif self.detector is not None:
-            boxes, scores = self.detector(pixels)
-        else:
-            raise ValueError("this pipeline has no detector; expected boxes_image")
+        image_boxes = self._find_boxes(pixels, boxes_image, box_scores)
         times.lap("detect")
-        poses = self.estimator(pixels, boxes, scores)
+        poses = self.estimator(*image_boxes)
         times.lap("pose")
         return poses, times.totals_ms()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_newest_image": None}
+
+    def _find_boxes(
+        self, pixels: Image, boxes_image: Any = None, box_scores: Any = None
+    ) -> ImageBoxes:
+        """The given boxes of the people in an image, checked; detected if there are none."""
+        if boxes_image is None:
+            if self.detector is None:
+                raise ValueError("this pipeline has no detector; expected boxes_image")
+            return pixels, *self.detector(pixels)
+        boxes = np.asarray(boxes_image, np.float32)
+        boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+        geometry.check_boxes_in_image(boxes, pixels)
+        scores = np.asarray(np.ones(len(boxes)) if box_scores is None else box_scores, np.float32)
+        if scores.shape != (len(boxes),):
+            raise ValueError(
+                f"box scores have shape {scores.shape}; expected ({len(boxes)},), one per box"
+            )
+        return pixels, boxes, scores
+
+    def _with_preview(self, color: Color) -> Callable[[Poses, Image, ImageInput], Poses]:
+        def finish(poses: Poses, pixels: Image, source: ImageInput) -> Poses:
+            self._newest_image = pixels
+            return dataclasses.replace(poses, preview=ImagePreview(pixels, source, color))
+
+        return finish
 
 
 def load(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
 
@@ -14,7 +17,7 @@ from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.fields import Fields
 from slimpose.geometry import CanvasFit
-from slimpose.messages import quoted
+from slimpose.messages import printable, quoted
 from slimpose.runtime.backends.available import backend_of, open_graph, read_metadata
 from slimpose.runtime.backends.base import MAX_INPUT_PX, Graph
 from slimpose.runtime.onnx_file import reason
@@ -22,6 +25,7 @@ from slimpose.skeleton import COCO17, Skeleton
 from slimpose.tasks import Task, parse_task
 
 FORMAT = "1"
+_log = logging.getLogger(__name__)
 _INPUTS: Mapping[Task, str] = {"pose": "crops", "detect": "images", "bottom-up": "images"}
 _OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "pose": ("points", "scores", "covariances"),
@@ -91,6 +95,9 @@ class Model(Protocol):
 class Session:
     """A model file opened in one backend.
 
+    Pickled sessions open the file again; so do forked processes, when they first use a session of
+    their parent, whose threads they do not have.
+
     Attributes:
         info: The file's metadata.
         backend: One of ``backends.available.BACKENDS``; a file that is not ONNX runs in its own.
@@ -116,12 +123,18 @@ class Session:
         if not path.is_file():
             raise FileNotFoundError(f"no model file {path}")
         backend = backend_of(path, backend)
+        self._path, self._process = path.absolute(), os.getpid()
+        self._options = {"threads": threads, "backend": backend, "precision": precision}
         self._graph = open_graph(path, threads=threads, backend=backend, precision=precision)
         self.info = read_info(path, self._graph.metadata)
         self.backend, self.precision, self.threads = backend, self._graph.precision, threads
         self.outputs: tuple[str, ...] = tuple(self._graph.outputs)
-        self._path = path
         _check_graph(path, self.info, self._graph)
+        size, name = self.info.size, printable(self.info.name)
+        _log.info("opened %s (%s, %s) with %s: %s", name, self.precision, size, backend, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), self._path, **self._options), ()
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a uint8 batch (n, H, W, 3) of the model's input size.
@@ -131,6 +144,9 @@ class Session:
             RuntimeError: If the backend fails, for lack of memory for example.
         """
         check_request(self.info, batch, outputs, self.outputs)
+        if self._process != os.getpid():
+            _log.info("opening %s again after a fork", printable(self.info.name))
+            self._graph, self._process = open_graph(self._path, **self._options), os.getpid()
         try:
             return self._graph.run(batch, outputs)
         except Exception as error:  # onnxruntime's errors share no public base

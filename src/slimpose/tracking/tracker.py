@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -51,6 +50,24 @@ class Origin(enum.IntEnum):
     """The expected box of a tracked person."""
     COASTED = 2
     """The expected box of a lost person."""
+
+
+@dataclass(slots=True)
+class NewIds:
+    """The ids of new people: 1, 2, 3, ...; unlike ``itertools.count`` it can be pickled.
+
+    Attributes:
+        newest: The last one given; 0 before the first.
+    """
+
+    newest: int = 0
+
+    def __iter__(self) -> NewIds:
+        return self
+
+    def __next__(self) -> int:
+        self.newest += 1
+        return self.newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,7 +120,7 @@ class Tracker:
     ) -> None:
         self.skeleton = skeleton
         self.settings = settings
-        self._new_ids = itertools.count(1) if new_ids is None else new_ids
+        self._new_ids = NewIds() if new_ids is None else new_ids
         self._tracks: list[Track] = []
         self._times = FrameTimes()
         self.needs_detection = False

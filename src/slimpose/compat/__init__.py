@@ -1,0 +1,1 @@
+"""Interfaces of other pose estimation packages, for programs written for them."""

@@ -1,0 +1,269 @@
+"""Programs written for rtmlib run with their import line changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from slimpose.arrays import Size
+from slimpose.compat.rtmlib import (
+    Body,
+    BodyWithFeet,
+    Custom,
+    PoseTracker,
+    Wholebody,
+    draw_bbox,
+    draw_skeleton,
+)
+from slimpose.runtime import models
+from slimpose.skeleton import COCO17, Skeleton
+from synthetic_models import (
+    CROP,
+    dot_image,
+    metadata_of,
+    write_detector_model,
+    write_pose_model,
+)
+
+PHOTO = Path(__file__).parents[2] / "examples/photos/000000409475.jpg"
+BGR = dot_image(Size(96, 96), 50, 40)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Synthetic models in place of the shipped ones; the folder of them."""
+    folder = tmp_path / "package"
+    folder.mkdir()
+    for suffix in ("", "-int8"):
+        write_pose_model(folder / f"mnv2{suffix}.onnx")
+        write_detector_model(folder / f"detector{suffix}.onnx")
+    monkeypatch.setattr(models, "WEIGHTS", folder)
+    return folder
+
+
+def skeleton_of(joints: int) -> Skeleton:
+    return Skeleton(
+        name=f"joints{joints}",
+        joints=tuple(f"joint{number}" for number in range(joints)),
+        limbs=(),
+        sigmas=(0.05,) * joints,
+        upper_body=(),
+        flip_pairs=(),
+    )
+
+
+WEBCAM_DEMO = """
+import cv2
+
+from slimpose.compat.rtmlib import PoseTracker, Body, draw_skeleton
+
+device = 'cpu'
+backend = 'onnxruntime'
+
+cap = cv2.VideoCapture(SOURCE)
+
+openpose_skeleton = OPENPOSE
+
+pose_tracker = PoseTracker(
+    Body, mode='balanced', det_frequency=7, tracking=TRACKING,
+    to_openpose=openpose_skeleton, backend=backend, device=device)
+
+while cap.isOpened():
+    success, frame = cap.read()
+    if not success:
+        break
+    keypoints, scores = pose_tracker(frame)
+    found.append((keypoints, scores))
+    img_show = frame.copy()
+    img_show = draw_skeleton(
+        img_show, keypoints, scores, openpose_skeleton=openpose_skeleton, kpt_thr=0.43)
+    img_show = cv2.resize(img_show, (960, 540))
+    shown.append(img_show)
+"""
+"""The steps of rtmlib's demos; the window is a list."""
+
+
+def write_pan(path: Path, frames: int, *, step_px: int) -> Path:
+    """Write a video of the people in a sample photo, who move to the left."""
+    photo = cv2.imread(str(PHOTO))
+    assert photo is not None
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (560, 420))
+    for number in range(frames):
+        start = number * step_px
+        writer.write(photo[:420, start : start + 560])
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize("openpose", [False, True])
+@pytest.mark.parametrize("tracking", [False, True])
+def test_video_demo_runs(tmp_path: Path, openpose: bool, tracking: bool) -> None:
+    video = write_pan(tmp_path / "pan.avi", 12, step_px=2)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    shown: list[np.ndarray] = []
+    names = {"SOURCE": str(video), "OPENPOSE": openpose, "TRACKING": tracking}
+    exec(WEBCAM_DEMO, {**names, "found": found, "shown": shown})
+    joints = 18 if openpose else 17
+    assert len(found) == len(shown) == 12
+    first, _ = found[0]
+    last, scores = found[-1]
+    assert first.shape == last.shape == (len(scores), joints, 2)
+    assert len(scores) >= 1
+    good = scores[0] > 0.6
+    assert good.sum() >= 5
+    moved = (last - first)[0, good].mean(axis=0)
+    np.testing.assert_allclose(moved, [-22, 0], atol=4)
+    assert all(image.shape == (540, 960, 3) for image in shown)
+    plain = cv2.resize(cv2.imread(str(PHOTO))[:420, :560], (960, 540))  # pyright: ignore
+    assert np.abs(shown[0].astype(int) - plain).max() > 100  # something is drawn
+
+
+def test_custom_in_a_tracker(shipped: Path) -> None:
+    custom = partial(
+        Custom,
+        det_class="YOLOX",
+        det=str(shipped / "detector.onnx"),
+        det_input_size=(96, 96),
+        pose_class="RTMPose",
+        pose=str(shipped / "mnv2.onnx"),
+        pose_input_size=(48, 64),
+    )
+    tracker = PoseTracker(custom, det_frequency=5, to_openpose=False)
+    for number in range(6):
+        keypoints, _ = tracker(dot_image(Size(96, 96), 30 + number, 40))
+        assert keypoints.shape == (1, 17, 2)
+    assert tracker.track_ids_last_frame == [1]
+    tracker.reset()
+    assert tracker.track_ids_last_frame == []
+    tracker(dot_image(Size(96, 96), 30, 40))
+    assert tracker.track_ids_last_frame == [1]
+
+
+@pytest.mark.usefixtures("shipped")
+def test_body_takes_bgr_images_and_modes() -> None:
+    for mode in ("performance", "balanced", "lightweight"):
+        body = Body(mode=mode)
+        keypoints, scores = body(BGR)
+        assert keypoints.shape == (1, 17, 2)
+        assert scores.shape == (1, 17)
+        session: Any = body.pipeline.estimator.session
+        assert session._path.stem.endswith("-int8") == (mode == "lightweight")
+    keypoints, scores = Body()(np.full((96, 96, 3), 20, np.uint8))
+    assert keypoints.shape == (0, 17, 2)
+    assert scores.shape == (0, 17)
+    seen: list[np.ndarray] = []
+    body = Body()
+    detector = body.pipeline.detector
+    assert detector is not None
+
+    def spy(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(image)
+        return detector(image)
+
+    body.pipeline.detector = spy  # pyright: ignore[reportAttributeAccessIssue]
+    blue = np.zeros((8, 8, 3), np.uint8)
+    blue[..., 0] = 255
+    body(blue)
+    assert seen[0][0, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.usefixtures("shipped")
+def test_openpose_keypoints() -> None:
+    keypoints, scores = Body(to_openpose=True)(BGR)
+    plain, _ = Body()(BGR)
+    names = list(COCO17.joints)
+    shoulders = [names.index("left_shoulder"), names.index("right_shoulder")]
+    np.testing.assert_allclose(keypoints[0, 1], plain[0, shoulders].mean(axis=0), atol=1e-4)
+    np.testing.assert_array_equal(keypoints[0, 2], plain[0, names.index("right_shoulder")])
+    assert scores.shape == (1, 18)
+
+
+def test_one_person_in_the_whole_image_without_a_detector(shipped: Path) -> None:
+    custom = Custom(pose_class="RTMPose", pose=str(shipped / "mnv2.onnx"))
+    assert custom(BGR)[0].shape == (1, 17, 2)
+    assert PoseTracker(partial(Custom, pose_class="RTMPose", pose=str(shipped / "mnv2.onnx")))(BGR)[
+        0
+    ].shape == (1, 17, 2)
+
+
+@pytest.mark.usefixtures("shipped")
+@pytest.mark.parametrize(("solution", "joints"), [(BodyWithFeet, 26), (Wholebody, 133)])
+def test_larger_skeletons_need_a_file(solution: Any, joints: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"ships no model of {joints} keypoints; expected"):
+        solution()
+    skeleton = skeleton_of(joints)
+    fields = metadata_of("pose", CROP, skeleton=json.dumps(dataclasses.asdict(skeleton)))
+    file = write_pose_model(tmp_path / "large.onnx", skeleton=skeleton, metadata=fields)
+    keypoints, scores = solution(pose=str(file))(BGR)
+    assert keypoints.shape == (1, joints, 2)
+    drawn = draw_skeleton(BGR.copy(), keypoints, scores)
+    assert not np.array_equal(drawn, BGR)
+    with pytest.raises(ValueError, match=f"has {joints} keypoints; expected 17 for to_openpose"):
+        solution(pose=str(file), to_openpose=True)
+    with pytest.raises(ValueError, match=f"has {joints} keypoints; expected a model of 17"):
+        Body(pose=str(file))
+
+
+URL = "https://user:secret@host/yolox.zip"
+
+
+@pytest.mark.parametrize(
+    ("create", "message"),
+    [
+        (lambda file: Body(mode="fast"), "mode is 'fast'; expected one of performance, balanced"),
+        (lambda file: Body(backend="opencv"), "backend 'opencv' on device 'cpu' is not available"),
+        (lambda file: Body(device="mps"), "backend 'onnxruntime' on device 'mps'"),
+        (
+            lambda file: Body(det=URL),
+            r"//\*\*\*@host/yolox.zip: slimpose downloads no models",
+        ),
+        (
+            lambda file: Body(pose=file, pose_input_size=(64, 48)),
+            r"pose_input_size is \(64, 48\), but the input of synthetic-pose is \(48, 64\), width",
+        ),
+        (lambda file: Custom(), "pose_class is None; expected one of RTMPose, ViTPose, RTMO"),
+        (lambda file: Custom(pose_class="RTMPose"), "pose is missing; expected the file"),
+        (
+            lambda file: Custom(det_class="SSD", pose_class="RTMPose", pose=file),
+            "det_class is 'SSD'; expected one of YOLOX, RTMDet, RFDETR",
+        ),
+        (
+            lambda file: Custom(pose_class="RTMPose", pose=file, det_categories=[23]),
+            "slimpose detects people only",
+        ),
+        (lambda file: PoseTracker(Body, tracking_thr=0.5), "tracking_thr is 0.5; expected 0.3"),
+        (lambda file: PoseTracker(Body, fps=0.0), "fps is 0.0"),
+    ],
+)
+def test_what_differs_is_rejected_in_one_line(shipped: Path, create: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        create(str(shipped / "mnv2.onnx"))
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_drawing_is_on_the_image_and_only_of_good_joints() -> None:
+    image = np.zeros((60, 60, 3), np.uint8)
+    keypoints = np.tile(np.array([30, 30], np.float32), (1, 17, 1))
+    scores = np.zeros((1, 17), np.float32)
+    assert draw_skeleton(image, keypoints, scores) is image
+    assert not image.any()
+    left_wrist = COCO17.joints.index("left_wrist")
+    keypoints[0, left_wrist] = 10, 20
+    scores[0, left_wrist] = 0.9
+    draw_skeleton(image, keypoints, scores, radius=3)
+    blue, _, red = image[20, 10]
+    assert red > blue  # the left is orange, in BGR
+    assert not image[30, 30].any()
+    draw_skeleton(image, keypoints[0], scores[0])  # one person
+    assert draw_skeleton(image, np.zeros((0, 17, 2)), np.zeros((0, 17))) is image
+    boxed = draw_bbox(np.zeros((60, 60, 3), np.uint8), np.array([[10, 10, 40, 40]]))
+    assert boxed[10, 20].tolist() == [0, 255, 0]
+    assert cv2.countNonZero(boxed[12:38, 12:38, 1]) == 0
