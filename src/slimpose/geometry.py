@@ -18,6 +18,8 @@ from jaxtyping import Float32
 
 from slimpose.arrays import Affines, Boxes, Image, Points, Size
 
+CanvasFit = Literal["letterbox", "stretch"]
+"""How an image fills a detector's input: at the top left with its aspect ratio kept, or whole."""
 CellAlignment = Literal["centers", "multiples", "corners"]
 """Where a network's heatmap cells lie in the crop, at stride s.
 

@@ -1,4 +1,7 @@
-"""Crops of large people: shrinking first keeps every pixel in its place and does not alias."""
+"""Crops of large people: shrinking first keeps every pixel in its place and does not alias.
+
+And a detector's canvas.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import pytest
 
 from slimpose import geometry
 from slimpose.arrays import Size
-from slimpose.runtime.crops import crop_people
+from slimpose.runtime.crops import crop_people, fit_canvas
 
 SIZE = Size(64, 48)
 
@@ -38,3 +41,15 @@ def test_stripes_too_fine_for_the_crop_turn_gray(scale: float) -> None:
     stripes[:, ::2] = 255
     (crop,), _ = crop_people(stripes, box_of_scale(scale), SIZE)
     assert np.abs(crop.astype(int) - 128).max() <= 2
+
+
+def test_stretched_image_fills_the_canvas_and_maps_back() -> None:
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[20:, 60:] = 255
+    canvas, to_canvas = fit_canvas(image, Size(64, 64), "stretch")
+    assert (canvas[36:, 52:] > 250).all()
+    assert (canvas[:28] < 5).all()
+    corner = geometry.transform_points(
+        to_canvas, np.array([[[-0.5, -0.5], [79.5, 39.5]]], np.float32)
+    )
+    np.testing.assert_allclose(corner[0], [[-0.5, -0.5], [63.5, 63.5]], atol=1e-4)

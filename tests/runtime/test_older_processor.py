@@ -13,7 +13,7 @@ import pytest
 
 from slimpose.media.images import read_image
 from slimpose.runtime import models
-from slimpose.runtime.crops import letterbox
+from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.session import Session
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
@@ -40,7 +40,7 @@ def test_int8_has_the_same_results_without_vnni(tmp_path: Path) -> None:
     session = Session(models.resolve("mnv2-int8"), threads=1)
     size = session.info.size
     photos = sorted(PHOTOS.glob("*.jpg"))[:3]
-    batch = np.stack([letterbox(read_image(photo), size)[0] for photo in photos])
+    batch = np.stack([fit_canvas(read_image(photo), size)[0] for photo in photos])
     np.save(tmp_path / "batch.npy", batch)
     program = [sys.executable, "-c", PROGRAM, tmp_path / "batch.npy", tmp_path / "outputs.npy"]
     subprocess.run(["qemu-x86_64", "-cpu", "max", *program], check=True)

@@ -38,6 +38,7 @@ def model_info(
         params=0,
         card={"start": origin},
         skeleton=skeleton,
+        fit="letterbox",
         score_threshold=0.0,
         nms_iou_threshold=1.0,
     )

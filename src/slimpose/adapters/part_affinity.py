@@ -21,7 +21,7 @@ from jaxtyping import Float32, Int64
 from slimpose import geometry
 from slimpose.arrays import Image, PersonScores, Points, Scores
 from slimpose.poses import NOT_TRACKED, Poses
-from slimpose.runtime.crops import letterbox
+from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.session import Model
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -75,7 +75,7 @@ class BottomUpEstimator:
         that of a point anywhere in a heatmap cell.
         """
         info = self._model.info
-        canvas, affine = letterbox(image, info.size)
+        canvas, affine = fit_canvas(image, info.size)
         people = self._people(canvas)
         if len(people.scores) == 0:
             return Poses.empty(COCO17)

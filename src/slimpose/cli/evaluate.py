@@ -213,6 +213,7 @@ def evaluate_detector(
             images,
             durations.timed()(detector_evaluation.detect_images(loaded)),
             canvas=loaded.info.size,
+            fit=loaded.info.fit,
             nms_iou_threshold=loaded.info.nms_iou_threshold,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
@@ -313,6 +314,7 @@ def _boxes(
             images,
             detector_evaluation.detect_images(detector),
             canvas=detector.info.size,
+            fit=detector.info.fit,
             nms_iou_threshold=detector.info.nms_iou_threshold,
         )
     else:

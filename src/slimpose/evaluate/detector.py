@@ -14,8 +14,9 @@ from slimpose.arrays import Crops, Size
 from slimpose.evaluate.boxes import ScoredBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
+from slimpose.geometry import CanvasFit
 from slimpose.media.annotated_image import read_annotated_image
-from slimpose.runtime.crops import letterbox
+from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.detector import NMS_IOU_THRESHOLD, decode_boxes
 from slimpose.runtime.session import Model
 
@@ -42,15 +43,16 @@ def detected_boxes(
     detect: DetectImages,
     *,
     canvas: Size,
+    fit: CanvasFit,
     nms_iou_threshold: float = NMS_IOU_THRESHOLD,
     image_ids: Sequence[int] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, ScoredBoxes]:
     """Return a detector's boxes by image id, of all images by default.
 
-    ``canvas`` is the detector's input size. Of two boxes that overlap more than
-    ``nms_iou_threshold`` the better one is kept. ``on_progress`` is called with (images done, all
-    images).
+    ``canvas`` is the detector's input size, ``fit`` how an image fills it. Of two boxes that
+    overlap more than ``nms_iou_threshold`` the better one is kept. ``on_progress`` is called with
+    (images done, all images).
 
     Raises:
         ImageError: If an image is missing or broken.
@@ -60,8 +62,8 @@ def detected_boxes(
     selected = list(annotations.images) if image_ids is None else image_ids
     for done, image_id in enumerate(selected, start=1):
         image = read_annotated_image(annotations, image_folder, image_id)
-        letterboxed, to_canvas = letterbox(image, canvas)
-        boxes, scores = (output[0] for output in detect(letterboxed[None]))
+        fitted, to_canvas = fit_canvas(image, canvas, fit)
+        boxes, scores = (output[0] for output in detect(fitted[None]))
         boxes, scores = decode_boxes(
             boxes, scores, to_canvas, image, threshold=_MIN_SCORE, iou_threshold=nms_iou_threshold
         )

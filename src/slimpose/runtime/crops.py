@@ -1,4 +1,4 @@
-"""Model inputs from images: a crop per person for the pose model, a letterbox for the detector."""
+"""Model inputs from images: a crop per person for the pose model, a canvas for the detector."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 
 from slimpose import geometry
 from slimpose.arrays import Affines, Boxes, Crops, Image, Size
+from slimpose.geometry import CanvasFit
 
 CANVAS_GRAY = 114
 _MAX_SIDE_PX = 32_766
@@ -65,16 +66,20 @@ def _shrink(
     return small, to_crop
 
 
-def letterbox(image: Image, canvas_size: Size) -> tuple[Image, Affines]:
-    """Fit an image into the top left of a gray canvas, its aspect ratio kept.
+def fit_canvas(
+    image: Image, canvas_size: Size, fit: CanvasFit = "letterbox"
+) -> tuple[Image, Affines]:
+    """Fit an image into a canvas: into the top left of a gray one, or stretched over all of it.
 
     Returns:
         The canvas, and the affine (1, 2, 3) from image to canvas pixels.
     """
     size = Size(*image.shape[:2])
-    scale = float(geometry.letterbox_affine(size, canvas_size)[0, 0, 0])
-    columns = min(canvas_size.width, max(1, round(size.width * scale)))
-    rows = min(canvas_size.height, max(1, round(size.height * scale)))
+    rows, columns = canvas_size
+    if fit == "letterbox":
+        scale = float(geometry.letterbox_affine(size, canvas_size)[0, 0, 0])
+        columns = min(columns, max(1, round(size.width * scale)))
+        rows = min(rows, max(1, round(size.height * scale)))
     # Sides are rounded to pixels, so the scales differ a little from ``scale``.
     affine = geometry.resize_affine(size, Size(rows, columns))
     shrinks = columns < size.width or rows < size.height

@@ -7,7 +7,7 @@ from jaxtyping import Float32
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores
-from slimpose.runtime.crops import letterbox
+from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.session import Session
 
 SCORE_THRESHOLD = 0.3
@@ -76,7 +76,7 @@ class Detector:
 
     def __call__(self, image: Image) -> tuple[Boxes, PersonScores]:
         """Return the people's boxes (n, 4) in image pixels, the best first, and scores (n,)."""
-        canvas, to_canvas = letterbox(image, self.session.info.size)
+        canvas, to_canvas = fit_canvas(image, self.session.info.size, self.session.info.fit)
         boxes, scores = self.session.run(canvas[None], ("boxes", "scores"))
         return decode_boxes(
             boxes[0],

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
 from slimpose.arrays import Size
+from slimpose.geometry import CanvasFit
 from slimpose.runtime.backends.available import backend_of, open_graph, read_metadata
 from slimpose.skeleton import COCO17, Skeleton
 from slimpose.tasks import Task, parse_task
@@ -39,6 +40,7 @@ class ModelInfo:
         params: Number of parameters.
         card: Initialization, data and licenses, recipe, results.
         skeleton: The joints of a pose model.
+        fit: How an image fills a detector's input.
         score_threshold: A detector's; boxes with a lower score are dropped.
         nms_iou_threshold: A detector's; of two boxes that overlap more, the better one is kept.
     """
@@ -52,6 +54,7 @@ class ModelInfo:
     params: int
     card: dict[str, Any]
     skeleton: Skeleton
+    fit: CanvasFit
     score_threshold: float
     nms_iou_threshold: float
 
@@ -202,6 +205,14 @@ def _parse_info(metadata: Mapping[str, str]) -> ModelInfo:
         params=int(metadata["params"]),
         card=card,
         skeleton=Skeleton.from_json(metadata["skeleton"]) if "skeleton" in metadata else COCO17,
+        fit=_parse_fit(metadata.get("fit", "letterbox")),
         score_threshold=float(metadata.get("score_threshold", "0")),
         nms_iou_threshold=float(metadata.get("nms_iou_threshold", "1")),
     )
+
+
+def _parse_fit(text: str) -> CanvasFit:
+    for fit in get_args(CanvasFit):
+        if text == fit:
+            return fit
+    raise ValueError(f"fit is {text!r}; expected one of {', '.join(get_args(CanvasFit))}")

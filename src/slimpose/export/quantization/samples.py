@@ -13,7 +13,7 @@ from slimpose.evaluate.detector import box_ap, detect_images, detected_boxes
 from slimpose.evaluate.pose import pose_ap, pose_records, predict_points
 from slimpose.formats.coco import CocoFile
 from slimpose.media.annotated_image import read_annotated_image
-from slimpose.runtime.crops import crop_people, letterbox
+from slimpose.runtime.crops import crop_people, fit_canvas
 from slimpose.runtime.session import Model, ModelInfo
 from slimpose.tasks import Task
 
@@ -58,7 +58,7 @@ def people_counts(annotations: CocoFile, *, task: Task) -> dict[int, int]:
 
 
 def model_inputs(annotations: CocoFile, folder: Path, info: ModelInfo) -> Crops:
-    """Return the model's input for these annotations: crops, or letterboxed images for a detector.
+    """Return the model's input for these annotations: crops, or a detector's canvases.
 
     Raises:
         ImageError: If an image is missing or damaged.
@@ -73,7 +73,7 @@ def model_inputs(annotations: CocoFile, folder: Path, info: ModelInfo) -> Crops:
     images = (
         read_annotated_image(annotations, folder, image_id) for image_id in annotations.images
     )
-    return np.stack([letterbox(image, info.size)[0] for image in images])
+    return np.stack([fit_canvas(image, info.size, info.fit)[0] for image in images])
 
 
 def average_precision(model: Model, annotations: CocoFile, folder: Path) -> float:
@@ -93,6 +93,7 @@ def average_precision(model: Model, annotations: CocoFile, folder: Path) -> floa
         folder,
         detect_images(model),
         canvas=info.size,
+        fit=info.fit,
         nms_iou_threshold=info.nms_iou_threshold,
     )
     return 100 * box_ap(annotations, found)["AP"]
