@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 
 import slimpose
-from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.open_model import open_model
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare.measure import measure_ap, time_models
 from slimpose.compare.plot import plot_comparison
@@ -79,9 +79,9 @@ def compare(
         for number, path in files.items():
             if rows[number].weights:
                 console.print(f"measuring {rows[number].system}")
-                model = open_pose_model(path, threads=max(threads))
+                model = open_model(path, threads=max(threads))
                 rows[number].measured = measure_ap(model, truth, images)
-                if model.info.task == "bottom-up":
+                if model.info.task != "pose":
                     rows[
                         number
                     ].note = (

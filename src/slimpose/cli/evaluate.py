@@ -33,11 +33,6 @@ from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.session import Model, Session
 from slimpose.runtime.timing import Durations
 
-MIN_BOX_SCORE = 0.05
-"""Boxes that score less are ignored by default.
-
-Their poses could add a tenth of a point of AP, for ten times the work.
-"""
 POSE_NMS_OKS = 0.9
 
 Figures = dict[str, Any]
@@ -319,7 +314,9 @@ def _boxes(
         )
     else:
         boxes = boxes_from_file(truth, Path(options.boxes))
-    return boxes_above_score(boxes, MIN_BOX_SCORE if threshold is None else threshold)
+    return boxes_above_score(
+        boxes, pose_evaluation.MIN_BOX_SCORE if threshold is None else threshold
+    )
 
 
 def _print_figures(figures: Figures) -> None:

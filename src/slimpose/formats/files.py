@@ -89,9 +89,12 @@ def read_json(path: Path, *, kind: str) -> Any:
 
 def read_toml(path: Path, *, kind: str) -> dict[str, Any]:
     """Read a TOML file; arguments and errors as in ``read_json``."""
-    import tomli
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
 
-    return _parsed(path, tomli.loads, language="TOML", kind=kind)
+    return _parsed(path, tomllib.loads, language="TOML", kind=kind)
 
 
 def _parsed(path: Path, parse: Callable[[str], Any], *, language: str, kind: str) -> Any:

@@ -13,6 +13,7 @@ from slimpose.runtime import models
 from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
+from slimpose.runtime.one_stage import OneStageEstimator, without_boxes
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import StageTimes
 
@@ -53,6 +54,10 @@ class Pipeline:
         pixels = read_image(image) if isinstance(image, str | Path) else image
         check_image(pixels)
         times = StageTimes()
+        if boxes_image is not None and self.estimator.finds_people:
+            raise ValueError(
+                f"{self.estimator.session.info.name} finds people itself; expected no boxes_image"
+            )
         if boxes_image is not None:
             boxes = np.asarray(boxes_image, np.float32)
             boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
@@ -64,6 +69,8 @@ class Pipeline:
                 raise ValueError(
                     f"box scores have shape {scores.shape}; expected ({len(boxes)},), one per box"
                 )
+        elif self.estimator.finds_people:
+            _, boxes, scores = without_boxes(pixels)
         elif self.detector is not None:
             boxes, scores = self.detector(pixels)
         else:
@@ -92,7 +99,8 @@ def load(
     (0, 17, 2)
 
     Args:
-        model: A shipped pose model's name, or a file of ``slimpose export``.
+        model: A shipped pose model's name, or a file of ``slimpose export`` or of another project
+            (docs/models.md). A one-stage model needs no detector.
         detector: The same for the person detector; None if boxes will always be given.
         threads: CPU threads; None for the backend's choice.
         score_threshold: Lowest score of a person's box; None for the detector's own threshold.
@@ -112,8 +120,16 @@ def load(
             models.resolve(name), threads=threads, backend=backend, precision=precision
         )
 
+    session = open_model(model)
+    if session.info.task == "one-stage":
+        if detector not in (None, models.DEFAULT_DETECTOR):
+            raise ValueError(
+                f"{session.info.name} finds people itself; expected no detector (got {detector})"
+            )
+        estimator = OneStageEstimator(session, score_threshold=score_threshold)
+        return Pipeline(estimator=estimator, detector=None)
     return Pipeline(
-        estimator=PoseEstimator(open_model(model)),
+        estimator=PoseEstimator(session),
         detector=(
             None
             if detector is None

@@ -17,11 +17,17 @@ from slimpose.skeleton import COCO17, Skeleton
 from slimpose.tasks import Task, parse_task
 
 FORMAT = "1"
-_INPUTS: Mapping[Task, str] = {"pose": "crops", "detect": "images", "bottom-up": "images"}
+_INPUTS: Mapping[Task, str] = {
+    "pose": "crops",
+    "detect": "images",
+    "bottom-up": "images",
+    "one-stage": "images",
+}
 _OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "pose": ("points", "scores", "covariances"),
     "detect": ("boxes", "scores"),
     "bottom-up": ("heatmaps", "affinities"),
+    "one-stage": ("boxes", "box_scores", "points", "scores"),
 }
 
 
@@ -31,8 +37,8 @@ class ModelInfo:
 
     Attributes:
         name: The model's name.
-        task: "pose", "detect", or "bottom-up": all joints of an image, for
-            ``slimpose.adapters.part_affinity`` to group.
+        task: "pose", "detect", "one-stage" (people and joints of an image in one pass), or
+            "bottom-up": all joints of an image, for ``slimpose.adapters.part_affinity`` to group.
         size: Input height and width.
         stride: Input pixels per heatmap cell.
         precision: Such as "fp32".
@@ -43,6 +49,8 @@ class ModelInfo:
         fit: How an image fills a detector's input.
         score_threshold: A detector's; boxes with a lower score are dropped.
         nms_iou_threshold: A detector's; of two boxes that overlap more, the better one is kept.
+        kind: Kind of a model that slimpose did not write (``runtime.foreign.kinds``); "" for its
+            own.
     """
 
     name: str
@@ -57,6 +65,7 @@ class ModelInfo:
     fit: CanvasFit
     score_threshold: float
     nms_iou_threshold: float
+    kind: str = ""
 
 
 @runtime_checkable
@@ -208,6 +217,7 @@ def _parse_info(metadata: Mapping[str, str]) -> ModelInfo:
         fit=_parse_fit(metadata.get("fit", "letterbox")),
         score_threshold=float(metadata.get("score_threshold", "0")),
         nms_iou_threshold=float(metadata.get("nms_iou_threshold", "1")),
+        kind=metadata.get("kind", ""),
     )
 
 

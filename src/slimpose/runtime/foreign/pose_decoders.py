@@ -1,0 +1,82 @@
+"""Decoders of networks that get the crop of one person: outputs to points, scores, covariances.
+
+Each takes the outputs in the file's order and what is known of the file, and returns arrays by the
+names of ``Session.outputs``. Points are in crop pixels, pixel centers at integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from slimpose import geometry, heatmap
+from slimpose.runtime.foreign.facts import Arrays, Facts
+
+_MIN_SPREAD_PX2 = 1 / 12
+"""Variance of a point anywhere within a pixel."""
+
+
+def heatmaps(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+    """Decode heatmaps (n, joints, height, width) with DARK; see ``geometry.CellAlignment``.
+
+    "heatmaps" are resampled to this project's cells, for teachers and the flip test.
+    """
+    maps = np.ascontiguousarray(outputs[0], np.float32)
+    stride = facts.stride
+    decoded = heatmap.decode(maps)
+    cells = np.array(maps.shape[:1:-1], np.float32)
+    crop = np.array([facts.size.width, facts.size.height], np.float32)
+    corners = facts.alignment == "corners"
+    step_px = (crop - 1) / (cells - 1) if corners else np.full(2, stride, np.float32)
+    start_px = (stride - 1) / 2 if facts.alignment == "centers" else 0.0
+    points = decoded.points_heatmap * step_px + np.float32(start_px)
+    rows, columns = (
+        geometry.alignment_matrix(side, facts.alignment, stride=stride) for side in maps.shape[2:]
+    )
+    return {
+        "points": points.astype(np.float32),
+        "scores": decoded.scores,
+        "covariances": decoded.covariances_heatmap * np.outer(step_px, step_px).astype(np.float32),
+        "heatmaps": rows @ maps @ columns.T,
+    }
+
+
+def simcc(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+    """Decode SimCC: x and y (n, joints, bins) are classified, with bin 0 on pixel 0.
+
+    A joint's score is the lower of its two maxima.
+
+    Source:
+        Li et al., "SimCC: a Simple Coordinate Classification Perspective for Human Pose
+        Estimation", ECCV 2022.
+    """
+    along_x, along_y = (np.asarray(axis, np.float32) for axis in outputs[:2])
+    bins_per_px = np.array(
+        [along_x.shape[2] / facts.size.width, along_y.shape[2] / facts.size.height], np.float32
+    )
+    bins = np.stack([along_x.argmax(axis=2), along_y.argmax(axis=2)], axis=2)
+    scores = np.minimum(along_x.max(axis=2), along_y.max(axis=2)).clip(0, 1)
+    return point_outputs((bins / bins_per_px).astype(np.float32), scores, _MIN_SPREAD_PX2)
+
+
+def movenet(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+    """Decode MoveNet SinglePose: y, x, score (n, 1, 17, 3), shares of the crop from its border.
+
+    Source:
+        https://www.tensorflow.org/hub/tutorials/movenet
+    """
+    found = next(array for array in outputs if array.shape[-2:] == (17, 3))
+    found = np.asarray(found, np.float32).reshape(-1, 17, 3)
+    size = np.array([facts.size.width, facts.size.height], np.float32)
+    return point_outputs(found[..., 1::-1] * size - np.float32(0.5), found[..., 2], 16 / 12)
+
+
+def point_outputs(points: np.ndarray, scores: np.ndarray, variance_px2: float) -> Arrays:
+    """Return the outputs of a network that gives no heatmaps; its covariances are all the same."""
+    spread = np.eye(2, dtype=np.float32) * np.float32(variance_px2)
+    return {
+        "points": points,
+        "scores": np.ascontiguousarray(scores, np.float32),
+        "covariances": np.broadcast_to(spread, (*points.shape[:2], 2, 2)).copy(),
+    }
