@@ -22,7 +22,13 @@ from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores, Size
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
 from slimpose.cli.live_stats import stage_table
-from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
+from slimpose.cli.options import (
+    STANDARD_OUTPUT,
+    ModelFileOptions,
+    ModelOptions,
+    OutputOptions,
+    TrackingOptions,
+)
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters, plain_console
 from slimpose.draw import DRAWN_JOINT_SCORE
@@ -49,6 +55,7 @@ def predict(
     /,
     *,
     models: Annotated[ModelOptions, tyro.conf.arg(name="")],
+    model_file: Annotated[ModelFileOptions, tyro.conf.arg(name="")],
     tracking: Annotated[TrackingOptions, tyro.conf.arg(name="")],
     outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
     out: Path = Path("out"),
@@ -67,6 +74,7 @@ def predict(
     Args:
         sources: Images, videos, folders of them, or quoted patterns such as 'photos/**/*.jpg'.
         models: Models and how they run.
+        model_file: What the model file does not say itself.
         tracking: How people in videos are tracked.
         outputs: Text outputs.
         out: Folder for the drawn images and videos (videos become MP4 without sound). They are
@@ -104,7 +112,10 @@ def predict(
         {"--out": out if draw else None, **outputs.folders()},
         [*files, boxes, Path(models.model), Path(models.detector)],
     )
+    model_file.remember(models.model)
     pipeline = models.load(with_detector=box_file is None)
+    if box_file is not None and pipeline.estimator.finds_people:
+        raise ValueError(f"{models.model} finds people itself; expected no --boxes")
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
     started_s = perf_counter()
     run = _Run(
@@ -396,11 +407,14 @@ def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: 
     one, many = ("pose", "poses") if counts.videos else ("person", "people")
     people = f"{counts.poses} {one if counts.poses == 1 else many}"
     session, detector = pipeline.estimator.session, pipeline.detector
-    models = f"{detector.session.info.name if detector else 'given boxes'} + {session.info.name}"
+    boxes = detector.session.info.name if detector else "given boxes"
+    one_stage = pipeline.estimator.finds_people
+    models = session.info.name if one_stage else f"{boxes} + {session.info.name}"
     cpu = f"{threads or f'automatic (of {os.cpu_count()})'} CPU threads"
     backend = f", {session.backend} {session.precision}" if isinstance(session, Session) else ""
     console.print(f"{inputs or 'nothing'}, {people}; {models}, {cpu}{backend}")
     if counts.frames:
         console.print(f"median ms per frame: {run.stages.medians()}")
     if counts.detections:
-        console.print(f"the detector ran on {counts.detections} frames of videos")
+        runner = "the model" if one_stage else "the detector"
+        console.print(f"{runner} ran on {counts.detections} frames of videos")

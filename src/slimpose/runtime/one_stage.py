@@ -41,7 +41,13 @@ class OneStageEstimator(PoseEstimator):
         boxes_image: Boxes | None = None,
         box_scores: PersonScores | None = None,
     ) -> Poses:
-        """Return the poses of an image's people; boxes are found, not given."""
+        """Return the poses of an image's people.
+
+        Raises:
+            ValueError: If boxes are given, which the model finds itself.
+        """
+        if any(given is not None and len(given) for given in (boxes_image, box_scores)):
+            raise ValueError(f"{self.session.info.name} finds people itself; expected no boxes")
         return self.estimate_many([without_boxes(image)])[0]
 
     def crop(self, images: Sequence[ImageBoxes]) -> CropBatch:

@@ -21,7 +21,7 @@ _COCO_CLASSES_FROM_1 = (90, 91)
 
 
 def grid(size: Size, strides: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the column and row (cells, 2) of every cell, level by level, and its stride (cells, 1).
+    """Return column and row (cells, 2) of every cell, level by level, and its stride (cells, 1).
 
     >>> grid(Size(16, 16), (8,))[0].tolist()
     [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
@@ -41,7 +41,7 @@ def cell_count(size: Size, strides: Sequence[int]) -> int:
 
 
 def person_class(scores: np.ndarray) -> np.ndarray:
-    """Return the person's scores (n, k) of all classes' (n, k, classes): class 0, or COCO's id 1."""
+    """Return the person's scores (n, k) of (n, k, classes): class 0, or COCO's id 1."""
     return scores[..., 1 if scores.shape[-1] in _COCO_CLASSES_FROM_1 else 0]
 
 
@@ -64,7 +64,7 @@ def _boxes(boxes: np.ndarray, scores: np.ndarray) -> Arrays:
     return {"boxes": from_border(boxes), "scores": np.ascontiguousarray(scores, np.float32)}
 
 
-def decoded(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+def decoded(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
     """Boxes x1, y1, x2, y2 (n, k, 4) and the person's scores (n, k): PicoDet with its decoding."""
     return _boxes(*outputs[:2])
 
@@ -81,13 +81,13 @@ def yolox(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     return _boxes(corners(centers, sides), found[..., 4] * person_class(found[..., 5:]))
 
 
-def yolo(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+def yolo(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
     """YOLOv8 to YOLO26 without NMS inside: x, y, w, h, class scores (n, 4 + classes, cells)."""
     found = outputs[0].transpose(0, 2, 1)
     return _boxes(corners(found[..., :2], found[..., 2:4]), person_class(found[..., 4:]))
 
 
-def yolo_end_to_end(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+def yolo_end_to_end(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
     """YOLOs with NMS inside, and YOLO26: x1, y1, x2, y2, score, class (n, k, 6)."""
     found = outputs[0]
     return _boxes(found[..., :4], found[..., 4] * (found[..., 5] == 0))

@@ -63,7 +63,7 @@ def _rewritten(path: Path, signature: Signature) -> bytes | None:
             if node.op_type == "Reshape" and node.input[1] in constants:
                 _free_reshape(onnx, graph, node, constants[node.input[1]], signature, number)
         return model.SerializeToString()
-    except Exception:  # onnx and protobuf raise errors of many kinds
+    except Exception:  # noqa: BLE001 - onnx and protobuf raise errors of many kinds
         return None
 
 
@@ -100,7 +100,7 @@ def _computes_the_same(data: bytes, signature: Signature) -> bool:
             np.allclose(together, np.concatenate(alone), rtol=_TOLERANCE, atol=_TOLERANCE)
             for together, alone in zip(whole, zip(*parts, strict=True), strict=True)
         )
-    except Exception:  # onnxruntime's errors share no public base
+    except Exception:  # noqa: BLE001 - onnxruntime's errors share no public base
         return False
     finally:
         temporary.unlink(missing_ok=True)

@@ -15,7 +15,12 @@ from slimpose.runtime.foreign.facts import Arrays, Facts
 from slimpose.runtime.foreign.free_batch import free_batch
 from slimpose.runtime.foreign.kinds import KINDS, Kind
 from slimpose.runtime.foreign.metadata import foreign_metadata
-from slimpose.runtime.foreign.settings import ModelSettings, read_settings
+from slimpose.runtime.foreign.settings import (
+    ModelSettings,
+    merged_settings,
+    read_settings,
+    write_settings,
+)
 from slimpose.runtime.foreign.signature import (
     Signature,
     constant_input,
@@ -23,7 +28,7 @@ from slimpose.runtime.foreign.signature import (
     settings_name,
 )
 from slimpose.runtime.foreign.skeletons import skeleton_named, skeleton_of
-from slimpose.runtime.onnx_file import INPUT_TYPES, open_onnx_file
+from slimpose.runtime.onnx_file import INPUT_TYPES, file_metadata, open_onnx_file
 from slimpose.skeleton import COCO17, Skeleton
 from slimpose.tasks import Task
 
@@ -37,6 +42,11 @@ _OUTPUTS: Mapping[Task, tuple[str, ...]] = {
 class Recognized:
     """A recognized file: its kind, and what feeding and decoding need.
 
+    Args:
+        path: The file.
+        session: The opened file.
+        settings: What the user says about it; what FILE.toml says by default.
+
     Attributes:
         kind: Its name in ``kinds.KINDS``.
         signature: Its inputs and outputs.
@@ -46,8 +56,13 @@ class Recognized:
         ValueError: If no kind fits, several do, or the settings do not fit the file.
     """
 
-    def __init__(self, path: Path, session: onnxruntime.InferenceSession) -> None:
-        settings = read_settings(path)
+    def __init__(
+        self,
+        path: Path,
+        session: onnxruntime.InferenceSession,
+        settings: ModelSettings | None = None,
+    ) -> None:
+        settings = read_settings(path) if settings is None else settings
         size = None if settings.size is None else Size.parse(settings.size)
         self.signature = signature = read_signature(session, path, size=size)
         self.kind, joints = _kind_of(signature, settings.kind)
@@ -153,9 +168,29 @@ class ForeignGraph:
             self._graph.run(self.recognized.feed(_padded(batch[start : start + size], size)), names)
             for start in range(0, len(batch), size)
         ]
-        raw = [np.concatenate(_same_count(arrays))[: len(batch)] for arrays in zip(*parts)]
+        raw = [
+            np.concatenate(_same_count(arrays))[: len(batch)] for arrays in zip(*parts, strict=True)
+        ]
         decoded = self.recognized.decode([_as_float(array) for array in raw])
         return [decoded[name] for name in outputs]
+
+
+def remember(path: Path, settings: ModelSettings) -> Path:
+    """Write settings of a model file to FILE.toml next to it, if they fit it; return that file.
+
+    Raises:
+        FileNotFoundError: If there is no such model file.
+        ValueError: If the settings do not fit the file, or slimpose wrote it.
+    """
+    session = open_onnx_file(path, optimize=False)
+    if "slimpose" in file_metadata(session):
+        raise ValueError(
+            f"{path} was written by slimpose and says itself how it is run; expected no "
+            f"{', '.join(settings.given)}"
+        )
+    merged = merged_settings(path, settings)
+    Recognized(path, session, merged)
+    return write_settings(path, merged)
 
 
 def _padded(batch: np.ndarray, size: int) -> np.ndarray:

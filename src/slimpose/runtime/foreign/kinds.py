@@ -76,7 +76,7 @@ def _heatmaps(file: Signature) -> int | None:
 
 
 def _simcc(file: Signature) -> int | None:
-    if [len(shape) for shape in file.shapes] != [3, 3]:
+    if _ranks(file.shapes) != [3, 3]:
         return None
     x, y = file.shapes
     is_multiple = x[2] % file.size.width == 0 and y[2] % file.size.height == 0
@@ -93,10 +93,13 @@ def _multipose(file: Signature) -> int | None:
     return 17 if found and file.is_channels_last else None
 
 
+def _ranks(shapes: Sequence[tuple[int, ...]]) -> list[int]:
+    return [len(shape) for shape in shapes]
+
+
 def _one_output(file: Signature) -> tuple[int, int] | None:
     """Return the last two sides of the only output, if it has three."""
-    shapes = file.shapes
-    return shapes[0][1:] if len(shapes) == 1 and len(shapes[0]) == 3 else None  # pyright: ignore[reportReturnType]
+    return file.shapes[0][1:] if _ranks(file.shapes) == [3] else None  # pyright: ignore[reportReturnType]
 
 
 def _cells(file: Signature) -> int:
@@ -159,9 +162,9 @@ def _pose_joints(file: Signature, values: int) -> int | None:
 
 
 def _mmdeploy(file: Signature) -> int | None:
-    ports = file.named("dets", "labels")
-    fits = ports and len(file.outputs) == 2 and ports[0].shape[-1] == 5
-    return 0 if fits and len(ports[0].shape) == 3 else None
+    shapes = file.named("dets", "labels")
+    fits = _ranks(shapes) == [3, 2] and len(file.outputs) == 2
+    return 0 if fits and shapes[0][2] == 5 else None
 
 
 def _rtmdet(file: Signature) -> int | None:
@@ -174,33 +177,31 @@ def _rtmdet(file: Signature) -> int | None:
 
 def _decoded_boxes(file: Signature) -> int | None:
     shapes = file.shapes
-    fits = [len(shape) for shape in shapes] == [3, 2] and shapes[0][2] == 4
+    fits = _ranks(shapes) == [3, 2] and shapes[0][2] == 4
     return 0 if fits and shapes[0][1] == shapes[1][1] else None
 
 
 def _detr(file: Signature) -> int | None:
-    if [len(shape) for shape in file.shapes] != [3, 3]:
+    if _ranks(file.shapes) != [3, 3]:
         return None
     sides = sorted(shape[2] for shape in file.shapes)
     return 0 if sides[0] == 4 < sides[1] and len({shape[1] for shape in file.shapes}) == 1 else None
 
 
 def _rtmo(file: Signature) -> int | None:
-    ports = file.named("dets", "keypoints")
-    fits = ports and len(file.outputs) == 2 and ports[0].shape[-1] == 5
-    return ports[1].shape[2] if fits and len(ports[1].shape) == 4 else None
+    shapes = file.named("dets", "keypoints")
+    fits = _ranks(shapes) == [3, 4] and len(file.outputs) == 2 and shapes[0][2] == 5
+    return shapes[1][2] if fits and shapes[1][3] == 3 else None
 
 
 def _detr_pose(file: Signature) -> int | None:
-    ports = file.named("scores", "keypoints")
-    fits = ports and len(ports[0].shape) == 2 and len(ports[1].shape) == 4
-    return ports[1].shape[2] if fits and ports[1].shape[3] in (2, 3) else None
+    shapes = file.named("scores", "keypoints")
+    return shapes[1][2] if _ranks(shapes) == [2, 4] and shapes[1][3] in (2, 3) else None
 
 
 def _detr_pose_raw(file: Signature) -> int | None:
-    ports = file.named("pred_logits", "pred_keypoints")
-    fits = ports and all(len(port.shape) == 3 for port in ports)
-    return ports[1].shape[2] // 2 if fits and ports[1].shape[2] % 2 == 0 else None
+    shapes = file.named("pred_logits", "pred_keypoints")
+    return shapes[1][2] // 2 if _ranks(shapes) == [3, 3] and shapes[1][2] % 2 == 0 else None
 
 
 _HEATMAPS = "heatmaps (n, joints, height, width), a whole part of the input's sides"

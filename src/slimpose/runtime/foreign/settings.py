@@ -81,7 +81,7 @@ class ModelSettings:
 
 
 def read_settings(path: Path) -> ModelSettings:
-    """Return the settings of a model file: those that ``remember`` wrote; none by default.
+    """Return the settings of a model file: those of FILE.toml; none by default.
 
     Raises:
         ValueError: If the settings are invalid; the message names their file.
@@ -116,18 +116,21 @@ def _parse(document: dict[str, Any], file: Path) -> ModelSettings:
         raise ValueError(f"{file}: {error}") from error
 
 
-def remember(path: Path, settings: ModelSettings) -> Path:
-    """Write the settings to FILE.toml next to a model file, so that later calls need none.
+def merged_settings(path: Path, settings: ModelSettings) -> ModelSettings:
+    """Return the settings that a model file has already, replaced by those that are given."""
+    return ModelSettings(**{**read_settings(path).given, **settings.given})
 
-    Settings that the file has already are kept. Where that folder cannot be written to, they go
-    into the cache folder. Return the file.
+
+def write_settings(path: Path, settings: ModelSettings) -> Path:
+    """Write settings to FILE.toml next to a model file; return that file.
+
+    Where that folder cannot be written to, they go into the cache folder.
     """
-    merged = {**read_settings(path).given, **settings.given}
-    text = "".join(f"{name} = {_toml(value)}\n" for name, value in merged.items())
-    comment = f"# How slimpose runs {path.name}: said on the command line.\n"
+    lines = [f"# How slimpose runs {path.name}: said on the command line."]
+    lines += [f"{name} = {_toml(value)}" for name, value in settings.given.items()]
     beside, cached = _files(path)
     file = beside if os.access(path.parent, os.W_OK) else cached
-    write_bytes(file, (comment + text).encode())
+    write_bytes(file, ("\n".join(lines) + "\n").encode())
     return file
 
 

@@ -57,10 +57,10 @@ class Signature:
         """The outputs' shapes."""
         return [port.shape for port in self.outputs]
 
-    def named(self, *names: str) -> list[Port] | None:
-        """Return the outputs of these names in this order; None if one is missing."""
-        found = {port.name: port for port in self.outputs}
-        return [found[name] for name in names] if set(names) <= set(found) else None
+    def named(self, *names: str) -> list[tuple[int, ...]]:
+        """Return the shapes of the outputs of these names, in this order; [] if one is missing."""
+        found = {port.name: port.shape for port in self.outputs}
+        return [found[name] for name in names] if set(names) <= set(found) else []
 
     def __str__(self) -> str:
         inputs = ", ".join(_described(port) for port in (self.image, *self.others))
@@ -153,7 +153,11 @@ def _with_true_shapes(signature: Signature, session: onnxruntime.InferenceSessio
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{signature.path} fails on a black image: {reason}") from error
     outputs = tuple(
-        Port(port.name, port.type, (port.shape[0] if port.shape else -1, *np.shape(result)[1:]))
+        Port(
+            port.name,
+            port.type,
+            (port.shape[0] if port.shape else -1, *np.asarray(result).shape[1:]),
+        )
         for port, result in zip(signature.outputs, results, strict=True)
     )
     return Signature(
