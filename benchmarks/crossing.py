@@ -22,7 +22,7 @@ import machine
 import numpy as np
 import tyro
 
-from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.open_model import open_model
 from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.arrays import Image
 from slimpose.compare.plot import new_pyplot, save_figure
@@ -135,7 +135,7 @@ def _print(
 @functools.cache
 def _bottom_up(name: str, threads: int) -> Callable[[Image], object]:
     if Path(name).is_file():
-        return BottomUpEstimator(open_pose_model(Path(name), threads=threads))
+        return BottomUpEstimator(open_model(Path(name), threads=threads))
     model = Session(random_weights(name), threads=threads)
 
     def run_network(image: Image) -> object:

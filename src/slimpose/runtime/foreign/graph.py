@@ -15,6 +15,7 @@ from slimpose.runtime.foreign.facts import Arrays, Facts
 from slimpose.runtime.foreign.free_batch import free_batch
 from slimpose.runtime.foreign.kinds import KINDS, Kind
 from slimpose.runtime.foreign.metadata import foreign_metadata
+from slimpose.runtime.foreign.pose_decoders import aligned
 from slimpose.runtime.foreign.settings import (
     ModelSettings,
     merged_settings,
@@ -110,9 +111,15 @@ class Recognized:
             pixels = pixels.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(pixels, dtype)
 
-    def decode(self, outputs: Sequence[np.ndarray]) -> Arrays:
-        """Return the decoded outputs by name."""
-        return KINDS[self.kind].decode(outputs, self.facts)
+    def decode(self, raw: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        """Return these of the decoded outputs; ``raw`` are those of the file."""
+        raw = [array.astype(np.float32) if array.dtype == np.float16 else array for array in raw]
+        decoded: Arrays = {}
+        if "heatmaps" in names:
+            decoded["heatmaps"] = aligned(raw[0], self.facts)
+        if set(names) - {"heatmaps"}:
+            decoded |= KINDS[self.kind].decode(raw, self.facts)
+        return [decoded[name] for name in names]
 
 
 class ForeignGraph:
@@ -171,8 +178,7 @@ class ForeignGraph:
         raw = [
             np.concatenate(_same_count(arrays))[: len(batch)] for arrays in zip(*parts, strict=True)
         ]
-        decoded = self.recognized.decode([_as_float(array) for array in raw])
-        return [decoded[name] for name in outputs]
+        return self.recognized.decode(raw, outputs)
 
 
 def remember(path: Path, settings: ModelSettings) -> Path:
@@ -211,10 +217,6 @@ def _same_count(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     ]
 
 
-def _as_float(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32) if array.dtype == np.float16 else array
-
-
 def _kind_of(signature: Signature, named: str | None) -> tuple[str, int]:
     """Return the name of the kind that fits a file, and its number of joints."""
     path, settings = signature.path, settings_name(signature.path)
@@ -250,7 +252,10 @@ def _kind_of(signature: Signature, named: str | None) -> tuple[str, int]:
 
 def _skeleton(signature: Signature, joints: int, settings: ModelSettings) -> Skeleton:
     if settings.skeleton is not None:
-        skeleton = skeleton_named(settings.skeleton)
+        try:
+            skeleton = skeleton_named(settings.skeleton)
+        except ValueError as error:
+            raise ValueError(f"{signature.path}: {error}") from error
         if len(skeleton.joints) != joints:
             raise ValueError(
                 f"{signature.path} gives {joints} joints; skeleton {settings.skeleton} has "

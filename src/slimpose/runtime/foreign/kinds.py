@@ -24,8 +24,8 @@ _IMAGENET: tuple[Rgb, Rgb] = (
     (255 * IMAGENET_MEAN[0], 255 * IMAGENET_MEAN[1], 255 * IMAGENET_MEAN[2]),
     (255 * IMAGENET_STD[0], 255 * IMAGENET_STD[1], 255 * IMAGENET_STD[2]),
 )
-_RAW: tuple[Rgb, Rgb] = ((0, 0, 0), (1, 1, 1))
-_SHARES: tuple[Rgb, Rgb] = ((0, 0, 0), (255, 255, 255))
+_RAW: tuple[Rgb, Rgb] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_SHARES: tuple[Rgb, Rgb] = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
 _KNOWN_JOINTS = {len(skeleton.joints) for skeleton in SKELETONS.values()}
 
 Match = Callable[[Signature], "int | None"]

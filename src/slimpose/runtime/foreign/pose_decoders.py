@@ -18,10 +18,7 @@ _MIN_SPREAD_PX2 = 1 / 12
 
 
 def heatmaps(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
-    """Decode heatmaps (n, joints, height, width) with DARK; see ``geometry.CellAlignment``.
-
-    "heatmaps" are resampled to this project's cells, for teachers and the flip test.
-    """
+    """Decode heatmaps (n, joints, height, width) with DARK; see ``geometry.CellAlignment``."""
     maps = np.ascontiguousarray(outputs[0], np.float32)
     stride = facts.stride
     decoded = heatmap.decode(maps)
@@ -31,15 +28,20 @@ def heatmaps(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     step_px = (crop - 1) / (cells - 1) if corners else np.full(2, stride, np.float32)
     start_px = (stride - 1) / 2 if facts.alignment == "centers" else 0.0
     points = decoded.points_heatmap * step_px + np.float32(start_px)
-    rows, columns = (
-        geometry.alignment_matrix(side, facts.alignment, stride=stride) for side in maps.shape[2:]
-    )
     return {
         "points": points.astype(np.float32),
         "scores": decoded.scores,
         "covariances": decoded.covariances_heatmap * np.outer(step_px, step_px).astype(np.float32),
-        "heatmaps": rows @ maps @ columns.T,
     }
+
+
+def aligned(maps: np.ndarray, facts: Facts) -> np.ndarray:
+    """Return heatmaps resampled to this project's cells, for teachers and the flip test."""
+    rows, columns = (
+        geometry.alignment_matrix(side, facts.alignment, stride=facts.stride)
+        for side in maps.shape[2:]
+    )
+    return rows @ np.asarray(maps, np.float32) @ columns.T
 
 
 def simcc(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:

@@ -18,6 +18,7 @@ from slimpose.messages import quoted
 from slimpose.runtime.cache import cache_folder
 
 _Value = TypeVar("_Value")
+_CHOICES = {"alignment": get_args(CellAlignment), "fit": get_args(CanvasFit)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,8 @@ class ModelSettings:
     """
 
     kind: str | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     bgr: bool | None = None
     skeleton: str | None = None
     alignment: CellAlignment | None = None
@@ -61,9 +62,6 @@ class ModelSettings:
         for name in ("score_threshold", "nms_iou_threshold"):
             if getattr(self, name) is not None:
                 fields.number(getattr(self, name), name, low=0, high=1)
-        for name, choices in (("alignment", get_args(CellAlignment)), ("fit", get_args(CanvasFit))):
-            if getattr(self, name) not in (None, *choices):
-                raise fields.fail(name, getattr(self, name), f"one of {', '.join(choices)}")
         if self.size is not None:
             Size.parse(self.size)
 
@@ -110,6 +108,9 @@ def _parse(document: dict[str, Any], file: Path) -> ModelSettings:
             values[name] = fields.number(entry.get(name), entry.what(name), low=0, high=1)
         else:
             values[name] = entry.text(name)
+            choices = _CHOICES.get(name)
+            if choices and values[name] not in choices:
+                raise fields.fail(entry.what(name), values[name], f"one of {', '.join(choices)}")
     try:
         return ModelSettings(**values)
     except ValueError as error:
