@@ -97,7 +97,7 @@ def test_multipose_finds_people_best_first(tmp_path: Path) -> None:
     )
     second = 2 * JOINTS_PX + 0.5
     np.testing.assert_allclose(poses.points_image[1], second, atol=0.01)
-    np.testing.assert_allclose(poses.points_image[0], second + [8, 0], atol=0.01)
+    np.testing.assert_allclose(poses.points_image[0], np.add(second, [8, 0]), atol=0.01)
     np.testing.assert_allclose(poses.person_scores, [0.6, 0.225], atol=1e-6)
 
 
