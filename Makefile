@@ -13,7 +13,7 @@ PIP := -m pip --disable-pip-version-check --quiet install
 OLD_PYTHON := slimpose needs Python 3.10 or newer; use for example PYTHON=python3.12 make
 CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(OLD_PYTHON)")'
 
-.PHONY: demo check docs format clean
+.PHONY: demo check check-python docs format clean
 
 demo: .venv-lean/installed
 	$(LEAN)/slimpose predict examples/photos/*.jpg --out out/demo
@@ -29,17 +29,25 @@ check: .venv/installed
 	$(FULL)/slimpose verify mnv2 mnv2-int8 --max-p95-px 3
 	-$(FULL)/slimpose verify mnv2 mnv2@openvino:bf16  # not every processor supports it
 
-# The help texts of the commands come from .venv, the API reference from the source files.
-docs: .venv/installed .venv-docs/installed
+docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(DOCS)/mkdocs build --strict
 	@echo "Open $(CURDIR)/site/index.html"
+
+# The documented commands, the examples and the conversions on another Python, in an environment of
+# their own: make check-python PYTHON=python3.10
+check-python:
+	@$(CHECK_PYTHON)
+	$(PYTHON) -m venv --clear .venv-python
+	.venv-python/bin/python $(PIP) --editable '.[train,dev,openvino,ncnn]'
+	.venv-python/bin/pytest -m 'slow or not slow' tests/docs tests/examples tests/export/runtimes \
+		tests/cli/test_arguments.py
 
 format: .venv/installed
 	$(FULL)/ruff format $(SOURCES)
 	$(FULL)/ruff check --fix $(SOURCES)
 
 clean:
-	rm -rf .venv .venv-lean .venv-docs out site
+	rm -rf .venv .venv-lean .venv-docs .venv-python out site
 
 # Each environment is created again when pyproject.toml changes. The lean one has a copy of the
 # package, so it is updated when a source file changes.

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
+from slimpose.cli.arguments import run
 from slimpose.compare.finished_runs import RunFolder, find_runs
 from slimpose.compare.plot import new_pyplot, save_figure
 from slimpose.formats.files import read_json, write_bytes
@@ -238,4 +237,4 @@ def plot(rows: list[Row], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main, sys.argv[1:], prog=sys.argv[0])

@@ -11,12 +11,13 @@ JSON: figures, versions, commit.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import machine
-import tyro
 
 from slimpose.arrays import Size
+from slimpose.cli.arguments import run
 from slimpose.evaluate.detector import (
     DetectImages,
     box_ap,
@@ -74,4 +75,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main, sys.argv[1:], prog=sys.argv[0])

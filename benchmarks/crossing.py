@@ -20,16 +20,16 @@ from pathlib import Path
 
 import machine
 import numpy as np
-import tyro
 
 from slimpose.adapters.open_model import open_model
 from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.arrays import Image
+from slimpose.cli.arguments import run
 from slimpose.compare.plot import new_pyplot, save_figure
 from slimpose.compare.systems import random_weights
 from slimpose.measure.synthetic_video import extract_people, make_video, sample_photos_folder
 from slimpose.runtime import models
-from slimpose.runtime.crops import letterbox
+from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.session import Session
@@ -56,7 +56,7 @@ def main(
         threads: CPU threads.
         rounds: Timed calls of each model.
         seconds: No further round starts after this time.
-        photos: Folder of photos with people; the sample photos of a checkout by default.
+        photos: Folder of photos with people; the sample photos by default.
         out: SVG or PNG file for the plot (needs matplotlib).
     """
     if rounds < 1 or not people or list(people) != sorted(set(people)) or people[0] < 1:
@@ -65,8 +65,6 @@ def main(
             "expected 1 or more, and ascending numbers of 1 or more"
         )
     folder = photos or sample_photos_folder()
-    if folder is None:
-        sys.exit("there are no sample photos here; expected --photos DIR")
     ms = _median_ms(folder, people, bottom_up, threads=threads, rounds=rounds, seconds=seconds)
     detector, pose = np.array(ms[_DETECTOR]), np.array(ms[_POSE])
     lines = {
@@ -139,7 +137,7 @@ def _bottom_up(name: str, threads: int) -> Callable[[Image], object]:
     model = Session(random_weights(name), threads=threads)
 
     def run_network(image: Image) -> object:
-        canvas, _ = letterbox(image, model.info.size)
+        canvas, _ = fit_canvas(image, model.info.size, model.info.fit)
         return model.run(canvas[None], model.outputs)
 
     return run_network
@@ -177,4 +175,4 @@ def _plot(people: tuple[int, ...], lines: dict[str, np.ndarray], path: Path, thr
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main, sys.argv[1:], prog=sys.argv[0])

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import cv2
 import machine
-import tyro
 
+from slimpose.cli.arguments import run
 from slimpose.measure.pipeline_latency import time_pipeline
 from slimpose.measure.synthetic_video import (
     SIZE,
@@ -54,13 +54,13 @@ def main(
         people: Number of people per image.
         threads: CPU threads.
         seconds: Duration of each of the three measurements.
-        photos: Folder of photos with people; the sample photos of a checkout by default.
+        photos: Folder of photos with people; the sample photos by default.
     """
     folder = photos or sample_photos_folder()
-    if folder is None or sources < 1 or people < 1 or seconds <= 0:
+    if sources < 1 or people < 1 or seconds <= 0:
         sys.exit(
-            f"--photos {folder}, --sources {sources}, --people {people}, --seconds {seconds:g}; "
-            "expected photos, 1 or more, 1 or more, more than 0"
+            f"--sources {sources}, --people {people}, --seconds {seconds:g}; "
+            "expected 1 or more, 1 or more, more than 0"
         )
     cv2.setNumThreads(threads)
     detector = Session(models.resolve(models.DEFAULT_DETECTOR), threads=threads)
@@ -125,4 +125,4 @@ def _live(files: list[Path], *, threads: int, seconds: float) -> tuple[list[floa
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main, sys.argv[1:], prog=sys.argv[0])

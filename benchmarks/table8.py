@@ -20,8 +20,8 @@ from pathlib import Path
 
 import machine
 import numpy as np
-import tyro
 
+from slimpose.cli.arguments import run
 from slimpose.cli.verify import open_model
 from slimpose.export.quantization.samples import average_precision
 from slimpose.formats import coco
@@ -100,4 +100,4 @@ def _call(session: Session) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main, sys.argv[1:], prog=sys.argv[0])

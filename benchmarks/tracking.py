@@ -22,6 +22,7 @@ Prints a table and, last, one JSON line.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,11 +31,11 @@ from typing import Any
 import machine
 import numpy as np
 import scene
-import tyro
 from cutouts import read_cutouts
 from scene import SceneVideo, Truth
 
 from slimpose import geometry
+from slimpose.cli.arguments import run
 from slimpose.media.frame import Frame
 from slimpose.oks import oks_matrix
 from slimpose.poses import Poses
@@ -382,4 +383,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main, sys.argv[1:], prog=sys.argv[0])

@@ -24,8 +24,11 @@ def main(source: str, drawing: str) -> None:
         for joint, (x, y), score in zip(poses.skeleton.joints, points, scores, strict=True):
             print(f"{joint:15} x {x:7.1f}  y {y:7.1f}  score {score:.2f}")
         print()
-    cv2.imwrite(drawing, slimpose.draw_poses(image, poses)[:, :, ::-1])
+    if not cv2.imwrite(drawing, slimpose.draw_poses(image, poses)[:, :, ::-1]):
+        raise SystemExit(f"cannot write {drawing}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    main(*sys.argv[1:])

@@ -29,11 +29,12 @@ def main(out: Path, *data: str) -> None:
         data = (str(write_random_people(out)), str(out)) * 2
         recipe = RECIPE.format(batch=4, size="64x64", samples=8)
     (out / "recipe.toml").write_text(recipe)
-    options = ["--out", f"{out}/run", "--start", str(SHIPPED)]
-    for option, value in zip(("--train", "--images", "--val", "--val-images"), data, strict=True):
-        options += [option, value]
-    slimpose(["train", f"{out}/recipe.toml", *options])
+    names = ("train", "images", "val", "val-images")
+    options = [f"--{name}={value}" for name, value in zip(names, data, strict=True)]
+    slimpose(["train", f"{out}/recipe.toml", f"--out={out}/run", f"--start={SHIPPED}", *options])
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (3, 6):
+        raise SystemExit(__doc__)
     main(Path(sys.argv[1]), *sys.argv[2:])

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from slimpose.cli.main import COMMANDS
+
 PACKAGES = (
     "slimpose",
     "slimpose.arrays",
@@ -24,7 +26,7 @@ PACKAGES = (
     "slimpose.evaluate",
 )
 """What runs on a user's machine, with all modules."""
-VERBS = ("main", "predict", "live", "models", "evaluate", "doctor", "benchmark", "plan", "verify")
+MODULES = ["main", *(command.replace("-", "_") for command in COMMANDS)]
 
 PROGRAM = """
 import importlib, importlib.abc, pkgutil, sys
@@ -61,19 +63,41 @@ def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
-@pytest.mark.parametrize("module", [*PACKAGES, *(f"slimpose.cli.{verb}" for verb in VERBS)])
+@pytest.mark.parametrize("module", [*PACKAGES, *(f"slimpose.cli.{name}" for name in MODULES)])
 def test_module_is_imported_without_pytorch(module: str) -> None:
     done = run_program(PROGRAM, module)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("imported")
 
 
-def test_verb_that_needs_pytorch_reports_how_to_install_it() -> None:
+WITHOUT_PACKAGES = PROGRAM.partition("package = ")[0]
+
+
+def test_help_of_every_command_and_list_of_targets_need_no_extra() -> None:
     done = run_program(
-        PROGRAM.partition("package = ")[0]
-        + "from slimpose.cli.main import main; main(['train', '--help'])"
+        WITHOUT_PACKAGES
+        + """
+from slimpose.cli.main import COMMANDS, main
+for arguments in [*([command, "--help"] for command in COMMANDS), ["lint", "--list"]]:
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        print("ended", *arguments, ended.code)
+"""
+    )
+    assert done.returncode == 0, done.stderr
+    ends = [line for line in done.stdout.splitlines() if line.startswith("ended ")]
+    expected = [f"ended {command} --help 0" for command in COMMANDS]
+    assert ends == [*expected, "ended lint --list 0"], done.stderr
+    assert "dpu-b1024" in done.stdout
+
+
+def test_command_that_needs_pytorch_reports_how_to_install_it() -> None:
+    done = run_program(
+        WITHOUT_PACKAGES
+        + "from slimpose.cli.main import main; main(['train', 'mnv2', '--out', 'x'])"
     )
     assert done.returncode == 1
-    assert "slimpose train needs torch, which is not installed: pip install " in done.stderr
+    assert "needs torch, which is not installed: pip install " in done.stderr
     assert "[train]'" in done.stderr
     assert "Traceback" not in done.stderr

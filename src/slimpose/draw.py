@@ -6,6 +6,7 @@ import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -80,11 +81,16 @@ def track_color(track: int) -> RGB:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def resize_to_fit(image: Image, size: Size) -> Image:
-    """Return the image scaled to fit ``size``, aspect ratio kept, centered on black."""
-    scale = min(size.height / image.shape[0], size.width / image.shape[1])
+def resize_to_fit(image: Image, size: Size, *, pixel_aspect: Fraction = Fraction(1)) -> Image:
+    """Return the image scaled to fit ``size``, aspect ratio kept, centered on black.
+
+    ``pixel_aspect`` is the width of the image's pixels relative to their height; the result's are
+    square.
+    """
+    full_width = float(image.shape[1] * pixel_aspect)
+    scale = min(size.height / image.shape[0], size.width / full_width)
     height = min(size.height, max(1, round(scale * image.shape[0])))
-    width = min(size.width, max(1, round(scale * image.shape[1])))
+    width = min(size.width, max(1, round(scale * full_width)))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     canvas = np.zeros((*size, 3), np.uint8)
     top, left = (size.height - height) // 2, (size.width - width) // 2
@@ -102,11 +108,13 @@ class Tile:
         image: The newest frame; None before the first.
         name: Written into the corner.
         problem: What is wrong with the camera, written over the dimmed frame; empty if nothing is.
+        pixel_aspect: Width of the frame's pixels relative to their height.
     """
 
     image: Image | None
     name: str
     problem: str = ""
+    pixel_aspect: Fraction = Fraction(1)
 
 
 def mosaic(tiles: Sequence[Tile], tile_size: Size) -> Image:
@@ -118,7 +126,7 @@ def mosaic(tiles: Sequence[Tile], tile_size: Size) -> Image:
         top, left = index // columns * tile_size.height, index % columns * tile_size.width
         cell = canvas[top : top + tile_size.height, left : left + tile_size.width]
         if tile.image is not None:
-            cell[:] = resize_to_fit(tile.image, tile_size)
+            cell[:] = resize_to_fit(tile.image, tile_size, pixel_aspect=tile.pixel_aspect)
         if tile.problem:
             cell[:] = cell // 3
         scale = max(0.35, tile_size.height / 700)

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -148,7 +148,9 @@ def from_json(text: str, what: str) -> Any:
     """
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise ValueError(f"{what} is {quoted(text)}; expected JSON less deeply nested") from error
+    except ValueError as error:
         raise ValueError(f"{what} is {quoted(text)}; expected JSON ({error})") from error
 
 
@@ -192,6 +194,17 @@ def check_settings(settings: object, limits: Mapping[str, tuple[float, float]], 
         _check_plain(
             field, value, f"{what}{field.name}", limits.get(field.name, (-math.inf, math.inf))
         )
+
+
+def check_integers(values: Iterable[object], what: str, *, low: int, high: int) -> None:
+    """Check that every value is an integer within inclusive limits.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for index, value in enumerate(values):
+        if type(value) is not int or not low <= value <= high:
+            raise fail(f"{what}[{index}]", value, f"an integer{_range(low, high)}")
 
 
 def _check_plain(

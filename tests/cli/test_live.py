@@ -115,7 +115,8 @@ def test_dead_source_is_reported_and_the_others_continue(live: Live, capfd: Capt
         )  # two never gave a frame
     output = capfd.readouterr()
     shown = camera.url.replace("//", "//***@")
-    assert f"slimpose: [1] {shown}: the host refuses (HTTP 503); trying again\n" in output.err
+    reason = "the host refuses (HTTP 503); trying again until it opens (Ctrl-C ends)"
+    assert f"slimpose: [1] {shown}: {reason}\n" in output.err
     assert "slimpose: [2] notes.avi: no frame of a video can be read" in output.err
     assert f"[1] {shown}: 0 processed, 0 dropped: " in output.out
     assert "hunter2" not in output.out + output.err
@@ -133,7 +134,7 @@ def test_number_of_frames_can_be_limited(live: Live, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "no source; expected camera numbers, addresses or video files"),
+        ([], "missing SOURCE ..."),
         (["missing.mp4"], "missing.mp4: no such file"),
         (["0", "0"], "a camera is named twice"),
         (["a.avi", "--seconds", "0"], "--seconds is 0; expected a number over 0"),

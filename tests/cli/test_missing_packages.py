@@ -38,7 +38,7 @@ def run(module: str, *arguments: str, program: str = PROGRAM) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("module", ["cv2", "onnxruntime", "rich", "tyro"])
+@pytest.mark.parametrize("module", ["cv2", "onnxruntime", "rich"])
 def test_missing_base_dependency_is_not_an_extra(module: str) -> None:
     message = run(module, "predict", "street.jpg")
     assert f"{module} " in message

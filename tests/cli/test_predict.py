@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +17,14 @@ from run_cli import (
     csv_rows,
     in_work_folder,
     json_lines,
-    json_records,
-    write_walk,
+    records_of,
+    write_dot,
+    write_dot_video,
 )
 from run_main import run_main
 from slimpose.arrays import Size
 from slimpose.media.images import read_image
+from slimpose.runtime.pipeline import Pipeline
 from synthetic_models import dot_image
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
@@ -37,21 +38,6 @@ def predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predict:
     return in_work_folder("predict", tmp_path, monkeypatch)
 
 
-def write_dot(path: str, x: int = 50, y: int = 40, *, size: Size = Size(96, 96)) -> Path:
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(path, dot_image(size, x, y))
-    return file
-
-
-def write_dot_video(path: str, frames: int, *, codec: str = "mp4v") -> Path:
-    return write_walk(path, frames, fps=10.0, codec=codec)
-
-
-def records_of(path: str = "poses.json") -> list[dict[str, Any]]:
-    return json_records(Path(path))
-
-
 def test_images_are_drawn_written_and_summarized(predict: Predict, capsys: Capture) -> None:
     assert predict(PHOTOS, "--json", "poses.json") == 0
     photos = sorted(photo.name for photo in PHOTOS.glob("*.jpg"))
@@ -62,7 +48,7 @@ def test_images_are_drawn_written_and_summarized(predict: Predict, capsys: Captu
     assert {record["file_name"] for record in records} <= set(photos)
     summary = capsys.readouterr().out
     assert f"5 images, {len(records)} people" in summary
-    assert "synthetic-detect + synthetic-pose, 1 CPU threads" in summary
+    assert "synthetic-detect + synthetic-pose, 1 CPU thread" in summary
     assert "median ms per frame: read " in summary
     for stage in ("detect", "pose", "draw and write"):
         assert f", {stage} " in summary
@@ -220,6 +206,70 @@ def test_bad_input_is_reported_in_one_line_and_the_others_are_processed(
     assert lines[1:] == ["slimpose: 1 of 3 inputs failed:", f"  {name}"]
 
 
+def test_only_an_unreadable_input_gives_one_line(predict: Predict, capfd: Capture) -> None:
+    Path("half.jpg").write_bytes(bad_jpeg())
+    assert predict("half.jpg") == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_damaged_image_is_reported_by_name_without_its_decoders_line(
+    predict: Predict, capfd: Capture
+) -> None:
+    data = (PHOTOS / "000000544444.jpg").read_bytes()
+    Path("bad.jpg").write_bytes(data[:30_000] + bytes(60) + data[30_060:])
+    write_dot("a.png")
+    assert predict("bad.jpg", "a.png") == 2
+    (line, *_) = capfd.readouterr().err.splitlines()
+    assert line.startswith("slimpose: bad.jpg: the image is damaged: ")
+
+
+def test_pages_are_drawn_and_written_one_by_one(predict: Predict) -> None:
+    pages = [dot_image(Size(96, 96), 50, 40 + 4 * number) for number in range(3)]
+    assert cv2.imwritemulti("000000000139.tif", pages)
+    assert predict("000000000139.tif", "--json", "poses.json", "--openpose", "op") == 0
+    assert all_files("out") == [f"000000000139.page-{number}.png" for number in (1, 2, 3)]
+    records = records_of()
+    assert [record["frame"] for record in records] == [0, 1, 2]
+    assert not any("track_id" in record or "image_id" in record for record in records)
+    assert len(all_files("op")) == 3
+
+
+LONG = "é" * 125  # of 255 bytes that a name may have
+
+
+def test_longest_names_lose_no_output(predict: Predict) -> None:
+    names = [f"{LONG}.mp4", f"{LONG}.ts", f"{LONG}.png"]
+    write_dot_video("walk.mp4", 3).rename(names[0])
+    write_dot_video("walk.ts", 3).rename(names[1])
+    write_dot(names[2])
+    assert predict(*names, "--json", f"{'j' * 250}.json", "--openpose", "op") == 0
+    assert [record["file_name"] for record in records_of(f"{'j' * 250}.json")] == [
+        *[names[0]] * 3,
+        *[names[1]] * 3,
+        names[2],
+    ]
+    assert len(all_files("out")) == 3
+    assert len(all_files("op")) == 7
+
+
+def test_folder_in_place_of_a_drawing_is_reported_by_its_name(
+    predict: Predict, capsys: Capture
+) -> None:
+    write_dot("a.png")
+    Path("out/a.png").mkdir(parents=True)
+    assert predict("a.png", "--json", "poses.json") == 1
+    assert capsys.readouterr().err == "slimpose: a.png: cannot write out/a.png: it is a folder\n"
+    assert all_files() == ["a.png"]
+
+
+def test_control_characters_of_names_are_escaped(predict: Predict, capsys: Capture) -> None:
+    Path("a\x1b[31m\n:smile:.jpg").write_bytes(b"no image")
+    assert predict("a\x1b[31m\n:smile:.jpg") == 2
+    line = r"slimpose: a\x1b[31m\n:smile:.jpg: not an image OpenCV can decode"
+    assert capsys.readouterr().err.startswith(line)
+
+
 def test_folder_without_images_is_reported(predict: Predict, capsys: Capture) -> None:
     Path("bare").mkdir()
     assert predict("bare") == 2
@@ -268,162 +318,13 @@ def test_image_of_100_megapixels_is_processed(predict: Predict) -> None:
     assert not Path("out").exists()
 
 
-# Boxes from a file.
-
-
-def write_boxes(document: object) -> None:
-    Path("boxes.json").write_text(json.dumps(document))
-
-
-def results_list(**changes: object) -> list[dict[str, object]]:
-    return [{"file_name": "a.png", "bbox": [30, 20, 40, 40], "score": 0.5, **changes}]
-
-
-def annotation_file() -> dict[str, object]:
-    return {
-        "images": [{"id": 1, "file_name": "folder/a.png", "height": 96, "width": 96}],
-        "annotations": [
-            {"id": 2, "image_id": 1, "category_id": 1, "bbox": [30, 20, 40, 40], "iscrowd": 0}
-        ],
-        "categories": [{"id": 1, "name": "person"}],
-    }
-
-
-@pytest.mark.parametrize(
-    "document", [results_list(), annotation_file()], ids=["results", "annotations"]
-)
-def test_given_boxes_replace_the_detector(
-    predict: Predict, capsys: Capture, document: object
-) -> None:
-    write_dot("a.png")
-    write_dot("b.png")
-    write_boxes(document)
-    assert predict("a.png", "b.png", "--boxes", "boxes.json", "--json", "poses.json") == 0
-    (record,) = records_of()  # no people in b.png: the file has no box for it
-    missing = "slimpose: boxes.json does not mention 1 of 2 inputs; they get no people\n"
-    assert capsys.readouterr().err == missing
-    assert record["file_name"] == "a.png"
-    assert record["bbox"] == [30, 20, 40, 40]
-    assert record["score"] == (0.5 if isinstance(document, list) else 1.0)
-
-
-def test_boxes_by_coco_image_id_apply_to_numbered_files(predict: Predict) -> None:
-    write_dot("000000000139.png")
-    write_boxes([{"image_id": 139, "bbox": [30, 20, 40, 40], "category_id": 1}])
-    assert predict("000000000139.png", "--boxes", "boxes.json", "--json", "poses.json") == 0
-    assert len(records_of()) == 1
-
-
-def test_images_that_share_a_number_get_no_image_id(predict: Predict, capsys: Capture) -> None:
-    for name in ("one/1.png", "two/0001.png", "two/7.png"):
-        write_dot(name)
-    assert predict("one", "two", "--no-draw", "--json", "poses.json") == 0
-    assert [record.get("image_id") for record in records_of()] == [None, None, 7]
-    assert "slimpose: warning: 2 inputs share their numbers" in capsys.readouterr().err
-
-
-def test_boxes_of_an_image_at_another_size_fail_it(predict: Predict, capsys: Capture) -> None:
-    write_dot("a.png")
-    document = annotation_file()
-    document["images"] = [{"id": 1, "file_name": "a.png", "height": 960, "width": 960}]
-    write_boxes(document)
-    assert predict("a.png", "--boxes", "boxes.json") == 2
-    assert "declares a.png to be 960 wide and 960 high; the image is 96" in capsys.readouterr().err
-
-
-def test_results_of_a_video_can_be_used_as_boxes(predict: Predict) -> None:
-    write_dot_video("walk.mp4", 4)
-    assert predict("walk.mp4", "--no-draw", "--json", "first.json", "--no-track") == 0
-    assert predict("walk.mp4", "--no-draw", "--json", "second.json", "--boxes", "first.json") == 0
-    first, second = records_of("first.json"), records_of("second.json")
-    assert [record["frame"] for record in second] == [0, 1, 2, 3]
-    for a, b in zip(first, second, strict=True):
-        np.testing.assert_allclose(a["keypoints"], b["keypoints"], atol=0.02)
-
-
-def test_boxes_apply_to_the_file_in_the_same_folder(predict: Predict) -> None:
-    write_dot("one/a.png")
-    matching = results_list(file_name="one/a.png", bbox=[35, 25, 30, 30])
-    write_boxes(results_list(file_name="two/a.png") + matching)
-    assert predict("one/a.png", "--boxes", "boxes.json", "--json", "poses.json") == 0
-    assert [record["bbox"] for record in records_of()] == [[35, 25, 30, 30]]
-
-
-@pytest.mark.parametrize(
-    ("bbox", "message"),
-    [
-        ([30, 20, 0, 40], "a.png: box has no area: x1=30 y1=20 x2=30 y2=60"),
-        ([30, 20, -5, 40], "a.png: box has no area"),
-        ([200, 20, 40, 40], "a.png: box lies outside the image: x1=200"),
-    ],
-)
-def test_invalid_box_fails_its_image_only(
-    predict: Predict, capsys: Capture, bbox: list[float], message: str
-) -> None:
-    write_dot("a.png")
-    write_dot("b.png")
-    write_boxes(results_list(bbox=bbox) + results_list(file_name="b.png"))
-    assert predict("a.png", "b.png", "--boxes", "boxes.json", "--json", "poses.json") == 2
-    assert message in capsys.readouterr().err
-    assert [record["file_name"] for record in records_of()] == ["b.png"]
-    assert all_files("out") == ["b.png"]
-
-
-def test_invalid_box_in_a_video_removes_its_outputs(predict: Predict) -> None:
-    write_dot_video("walk.mp4", 4)
-    outside = results_list(file_name="walk.mp4", frame=2, bbox=[300, 0, 9, 9])
-    write_boxes(results_list(file_name="walk.mp4") + outside)
-    assert predict("walk.mp4", "--boxes", "boxes.json", "--json", "poses.json") == 2
-    assert all_files() == ["boxes.json", "walk.mp4"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "boxes.json is not JSON"),
-        ("7", "boxes.json is a number; expected a COCO annotation file or a list of results"),
-        ("{}", "boxes.json is not a COCO annotation file"),
-        (
-            "[[7]]",
-            "boxes.json: record 0 is [7]; expected an object with bbox, and file_name or image_id",
-        ),
-        ("[]", "boxes.json does not mention a.png: it has no boxes"),
-        (
-            '[{"file_name": "b.png", "bbox": [1, 2, 3, 4]}, {"image_id": 7, "bbox": [1, 2, 3, 4]}]',
-            "boxes.json does not mention a.png; it has boxes for b.png, image 7",
-        ),
-        (
-            '[{"bbox": [1, 2, 3, 4]}]',
-            "record 0 has no image_id; expected it among its fields",
-        ),
-        ('[{"file_name": "a.png"}]', "record 0 has no bbox; expected"),
-        (
-            '[{"file_name": "a.png", "bbox": [1, 2, 3]}]',
-            "bbox is [1, 2, 3], 3 values; expected 4 finite numbers",
-        ),
-        ('[{"file_name": "a.png", "bbox": [1, 2, 3, NaN]}]', "expected 4 finite numbers"),
-        (
-            '[{"file_name": "a.png", "bbox": [1, 2, 3, 4], "score": 7}]',
-            "score is 7; expected a finite number 0..1",
-        ),
-    ],
-)
-def test_invalid_box_file_is_rejected(
-    predict: Predict, capsys: Capture, content: str, message: str
-) -> None:
-    write_dot("a.png")
-    Path("boxes.json").write_text(content)
-    assert predict("a.png", "--boxes", "boxes.json") == 2
-    assert message in capsys.readouterr().err
-
-
 # Options.
 
 
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        ([], 2, "no input; expected images, videos or folders"),
+        ([], 2, "missing SOURCE ..."),
         (
             ["a.png", "--model", "mnv9"],
             2,
@@ -511,3 +412,17 @@ def test_joint_threshold_is_checked_and_only_for_drawings(
     assert "--joint-threshold is nan; expected a number 0..1" in capsys.readouterr().err
     assert predict("a.png", "--joint-threshold", "0.1") == 0
     assert "NOTE" not in capsys.readouterr().out
+
+
+def test_unexpected_failure_before_the_first_frame_leaves_no_files(
+    predict: Predict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dot("a.png")
+    before = all_files()
+
+    def fail(*_: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(Pipeline, "timed", fail)
+    assert predict("a.png", *TEXT_OUTPUTS, "--no-draw") == 2
+    assert all_files() == before

@@ -123,7 +123,7 @@ def test_invalid_output_folder_is_rejected_before_the_work(tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "or all (everything available, many minutes)"),
+        ((), "missing NAME ..."),
         (("resnet-99",), "no network is named 'resnet-99'"),
         (("/nowhere/a.onnx",), "no model file /nowhere/a.onnx"),
         (("b1", "--annotations", "a.json"), "--annotations and --images go together"),

@@ -36,7 +36,7 @@ def training_image(
 
 def batches_of(*images: TrainingImage, repeats: float = 1.0, seed: int = 0) -> DetectorBatches:
     order = SampleOrder(np.full(len(images), repeats), seed=seed)
-    return DetectorBatches(images=list(images), order=order, stride=8, seed=seed)
+    return DetectorBatches(images=list(images), order=order, stride=8, fit="letterbox", seed=seed)
 
 
 def test_boxes_are_clipped_to_the_image() -> None:
@@ -72,7 +72,11 @@ def test_mosaic_contains_four_images_with_their_people_in_place() -> None:
     images = [training_image(level, [[10, 10, 50, 50]]) for level in (40, 80, 160, 240)]
     mosaics = dataclasses.replace(NO_AUGMENTATION, mosaic=1.0)
     batches = DetectorBatches(
-        images=images, order=SampleOrder(np.ones(4), seed=1), stride=8, seed=3
+        images=images,
+        order=SampleOrder(np.ones(4), seed=1),
+        stride=8,
+        fit="letterbox",
+        seed=3,
     )
     batch = batches.batch(0, 6, Size(128, 128), mosaics)
     for image, people in zip(batch.images, batch.boxes, strict=True):
@@ -129,3 +133,17 @@ def test_empty_boxes_are_left_out(tmp_path: Path) -> None:
     annotations = coco.parse(document, Path("boxes.json"), keypoints=False, areas=False)
     (image,) = load_images(annotations, tmp_path, largest_side=64)
     assert image.boxes_image.tolist() == [[10, 8, 40, 40]]
+
+
+def test_stretched_images_fill_the_canvas() -> None:
+    wide = TrainingImage(
+        stored=np.full((64, 128, 3), 200, np.uint8),
+        boxes_image=np.array([[32, 16, 96, 48]], np.float32),
+        is_crowd=np.zeros(1, bool),
+        source="test",
+    )
+    order = SampleOrder(np.ones(1), seed=1)
+    batches = DetectorBatches(images=[wide], order=order, stride=8, fit="stretch", seed=0)
+    batch = batches.batch(0, 1, Size(96, 96), NO_AUGMENTATION)
+    assert (batch.images[0, 1:-1, 1:-1] == 200).all()
+    np.testing.assert_allclose(batch.boxes[0], [[23.875, 24.25, 71.875, 72.25]], atol=1e-3)

@@ -1,8 +1,11 @@
-"""Runs the code blocks of the tutorials that are marked with ``<!-- run -->``.
+"""Runs the code blocks of the README and of the tutorials.
 
-``<!-- run: torch -->`` marks a block that needs the training extra. The blocks of a page run in
-order in one folder, which has the sample photos, a short video and a COCO file of the people in the
-photos.
+Blocks marked with ``<!-- run -->`` run as they are; ``<!-- run: torch -->`` marks one that needs
+the training extra. The blocks of a page run in order in one folder, which has the sample photos, a
+short video and a COCO file of the people in the photos.
+
+All other commands of the README and the tutorials run in the slow tests, with stand-ins for what
+they need (``STAND_INS``, ``prepare``) and options that end them early (``LIMITS``).
 """
 
 from __future__ import annotations
@@ -118,6 +121,87 @@ def test_tutorial_runs(page: Path, folder: Path) -> None:
 )
 def test_tutorial_with_torch_runs(page: Path, folder: Path) -> None:
     run_page(page, folder, torch=True)
+
+
+STAND_INS = {"0": "clip.mp4", "rtsp://camera/stream": "clip.mp4", "http://other/video": "clip.mp4"}
+"""Files in place of cameras."""
+LIMITS = {
+    "live": ["--frames", "4"],
+    "benchmark": ["--quick"],
+    "compare": ["--rounds", "1"],
+    "train": ["--stop-after-minutes", "0.02"],
+    "plan": ["--seconds", "1"],
+}
+CODES = {"plan": (0, 1), "lint": (0, 1)}
+"""Exit code 1 is their answer: no, this machine or target cannot."""
+CONVERTERS = {".tflite": "litert_torch", ".ncnn.param": "pnnx", ".xml": "openvino"}
+HAS_NO_STAND_IN = (".engine", "train_own_data.py out/ train.json")
+"""TensorRT engines are made on a GPU; the example trains for hours (its --demo runs above)."""
+README = ROOT / "README.md"
+ANY_BLOCK = re.compile(r"^(<!-- run.*? -->\n)?```(\w*)\n(.*?)^```$", re.M | re.S)
+
+
+def prepare(folder: Path) -> None:
+    """Add what the documented commands name: data under several names, foreign models, weights."""
+    from foreign_models import write_movenet
+
+    for name in ("person_keypoints.json", "train.json", "val.json"):
+        shutil.copy(folder / "people.json", folder / name)
+    for name in ("images", "train", "val"):
+        (folder / name).symlink_to(folder / "photos")
+    for name in ("movenet-lightning.onnx", "movenet-thunder.onnx"):
+        write_movenet(folder / name)
+    (folder / "models").symlink_to(ROOT / "models")
+
+
+def documented_commands(page: Path) -> list[list[str]]:
+    """Return the commands of a page's blocks that are not marked, without those of pip and make."""
+    found = ANY_BLOCK.findall(page.read_text(encoding="utf-8"))
+    text = "".join(
+        text for mark, language, text in found if not mark and language in ("", "console")
+    )
+    lines = text.replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+    return [words for words in commands if words and words[0] in ("slimpose", "python")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [README, *TUTORIALS], ids=lambda page: page.stem)
+def test_documented_commands_run(page: Path, folder: Path) -> None:
+    pytest.importorskip("torch")
+    prepare(folder)
+    run_page(page, folder, torch=False)
+    if page.stem == "train":
+        run_page(page, folder, torch=True)
+    failed = []
+    for program, *words in documented_commands(page):
+        line = " ".join([program, *words])
+        missing = [find_spec(name) is None for end, name in CONVERTERS.items() if end in line]
+        if any(missing) or any(part in line for part in HAS_NO_STAND_IN):
+            continue
+        executable = {"slimpose": SLIMPOSE, "python": [sys.executable]}[program]
+        arguments = [*(STAND_INS.get(word, word) for word in words), *LIMITS.get(words[0], [])]
+        done = subprocess.run(
+            [*executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+        if done.returncode not in CODES.get(words[0], (0,)):
+            failed.append(f"{line}: {done.returncode}: {done.stderr[-500:]}")
+    assert not failed, "\n".join(failed)
+
+
+def test_python_block_of_the_readme_runs(folder: Path) -> None:
+    found = ANY_BLOCK.findall(README.read_text(encoding="utf-8"))
+    (block,) = [text for _, language, text in found if language == "python"]
+    namespace: dict[str, Any] = {}
+    exec(compile(block, str(README), "exec"), namespace)
+    assert len(namespace["poses"]) > 0
+    assert namespace["drawn"].shape == namespace["image"].shape
+    assert folder.is_dir()
+
+
+def test_every_command_of_the_readme_is_found() -> None:
+    found = [words[1] for words in documented_commands(README)]
+    assert found == ["predict", "predict", "live", "compare"]
 
 
 def test_every_tutorial_has_runnable_blocks() -> None:

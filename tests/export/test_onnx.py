@@ -81,13 +81,13 @@ def test_file_that_differs_from_pytorch_is_not_written(
     assert not list(out.parent.glob(".never*"))
 
 
-@pytest.mark.parametrize("verb", ["export", "import-trunk", "import-weights --net hrnet-w32"])
+@pytest.mark.parametrize("command", ["export", "import-trunk", "import-weights --net hrnet-w32"])
 def test_input_file_is_not_overwritten(
-    weights: Path, tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]
+    weights: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "weights.safetensors"
     shutil.copy(weights, file)
-    assert run_main(*verb.split(), file, "--out", file) == 2
+    assert run_main(*command.split(), file, "--out", file) == 2
     error = capsys.readouterr().err
     assert "--out" in error
     assert "is an input of this call; it would be overwritten" in error

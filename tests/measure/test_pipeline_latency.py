@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from drawn_person import drawn_person
 from slimpose.measure.pipeline_latency import STAGES, time_pipeline
-from slimpose.measure.synthetic_video import drawn_person, make_video
+from slimpose.measure.synthetic_video import make_video
 from slimpose.runtime.session import Session
 from synthetic_models import write_detector_model, write_pose_model
 

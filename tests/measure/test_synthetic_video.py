@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from drawn_person import drawn_person
 from slimpose.measure.synthetic_video import (
-    drawn_person,
     extract_people,
     make_video,
     sample_photos_folder,

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimpose.media.addresses import SourceError, parse, redacted
+from slimpose.media.addresses import SourceError, parse, parse_all, redacted
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,61 @@ def test_any_token_is_hidden(token: str) -> None:
     parameters = "token access_token password pwd api-key sig auth session_id"
     for parameter in parameters.split():
         assert token not in redacted(f"http://camera.local/v?a=1&{parameter}={token}&b=2")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOOR", " rtsp://admin:geheim@door/1 ")
+    monkeypatch.setenv("BAD", "admin:geheim@door")
+    monkeypatch.setenv("NO_HOST", "rtsp:///x?token=geheim")
+    monkeypatch.setenv("EMPTY", "")
+    (tmp_path / "cameras.txt").write_text(
+        "# the house\nhttps://u:geheim@yard/v\n\n  env:DOOR\n0\n", encoding="utf-8-sig"
+    )
+    (tmp_path / "bad.txt").write_text("0\nu:geheim@yard\n")
+    (tmp_path / "none.txt").write_text("# nothing\n")
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe")
+    return tmp_path
+
+
+def test_addresses_come_from_files_and_variables(folder: Path) -> None:
+    found = parse_all(["env:DOOR", "@cameras.txt", "7"])
+    assert [address.name for address in found] == [
+        "rtsp://***@door/1",
+        "https://***@yard/v",
+        "rtsp://***@door/1",
+        "camera 0",
+        "camera 7",
+    ]
+    assert found[0].target == "rtsp://admin:geheim@door/1"
+    for name in ("env:DOOR", "@a.mp4"):
+        (folder / name).touch()
+    assert [address.name for address in parse_all(["env:DOOR", "@a.mp4"])] == ["env:DOOR", "@a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("env:NONE", "env:NONE: no environment variable of this name, or it is empty"),
+        ("env:EMPTY", "env:EMPTY: no environment variable of this name, or it is empty"),
+        ("env:BAD", "env:BAD: not a camera number, an address or a video file"),
+        ("env:NO_HOST", "env:NO_HOST: rtsp:///x?token=***: this address has no host"),
+        ("@missing.txt", "@missing.txt: cannot be read: No such file or directory"),
+        ("@bad.txt", "bad.txt, line 2: not a camera number, an address or a video file"),
+        ("@none.txt", "@none.txt: holds no address; expected one a line"),
+        ("@bytes.txt", "@bytes.txt: not UTF-8 text"),
+        ("admin:geheim@door/1", "***@door/1: no such file; expected a camera number"),
+    ],
+)
+def test_bad_file_or_variable_is_reported_without_its_contents(
+    folder: Path, source: str, message: str
+) -> None:
+    assert folder.is_dir()
+    with pytest.raises(SourceError, match=re.escape(message)) as error:
+        parse_all([source])
+    assert "geheim" not in str(error.value)
+    assert error.value.__suppress_context__ or "geheim" not in str(error.value.__context__)
 
 
 def test_target_of_an_address_is_never_printed() -> None:

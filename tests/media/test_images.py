@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -44,6 +45,78 @@ def test_gray_16_bit_and_transparent_images_become_rgb_uint8(image: np.ndarray) 
     assert decoded.dtype == np.uint8
     assert decoded.shape == (6, 7, 3)
     assert (decoded == 200).all()
+
+
+RAMP = np.linspace(0, 1, 48 * 64).reshape(48, 64)
+
+
+def pnm(magic: str, max_value: int) -> bytes:
+    pixels = np.rint(RAMP * max_value).astype(">u2" if max_value > 255 else np.uint8)
+    pixels = np.repeat(pixels[..., None], 3 if magic == "P6" else 1, axis=2)
+    return f"{magic}\n# a camera\n64 48\n{max_value}\n".encode() + pixels.tobytes()
+
+
+def deep(suffix: str, max_value: float, kind: type) -> bytes:
+    pixels = RAMP * max_value
+    return encoded(suffix, (np.rint(pixels) if max_value > 1 else pixels).astype(kind))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(deep(".png", 2**bits - 1, np.uint16) for bits in (8, 10, 12, 14, 16)),
+        *(deep(".tiff", 2**bits - 1, np.uint16) for bits in (10, 12, 14, 16)),
+        deep(".tiff", 4095, np.int16),
+        deep(".jp2", 4095, np.uint16),
+        deep(".pfm", 1.0, np.float32),
+        deep(".pfm", 255, np.float32),
+        *(pnm(magic, top) for magic in ("P5", "P6") for top in (100, 255, 1023, 4095, 65535)),
+    ],
+)
+def test_all_depths_become_8_bits_by_their_range(data: bytes) -> None:
+    image = decode_image(data, name="x")
+    assert image.shape == (48, 64, 3)
+    for channel in range(3):
+        np.testing.assert_allclose(image[..., channel], 255 * RAMP, atol=3)
+
+
+@pytest.mark.parametrize("scale", [257, 256, 64])
+def test_dark_image_of_16_bits_stays_dark(scale: int) -> None:
+    """Its values fill the upper bits, so it was not written by a camera of 12 bits."""
+    dark = (np.arange(48 * 64).reshape(48, 64) % 15 * (256 // min(scale, 256))).astype(np.uint16)
+    data = encoded(".png", dark * np.uint16(scale))
+    np.testing.assert_allclose(
+        decode_image(data, name="x")[..., 0], dark * float(scale) / 257, atol=1
+    )
+
+
+def test_pixels_that_are_no_brightness_are_rejected() -> None:
+    data = encoded(".tiff", (RAMP * 500 - 100).astype(np.int16))
+    with pytest.raises(ImageError, match=r"x: its int16 pixels are -100\.\.400; expected positive"):
+        decode_image(data, name="x")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_avif_is_turned_upright(orientation: int) -> None:
+    """Pillow writes the properties irot and imir for an EXIF orientation."""
+    if not cv2.haveImageWriter("a.avif"):
+        pytest.skip("this OpenCV has no AVIF")
+    pillow = pytest.importorskip("PIL.Image")
+    corner = np.zeros((40, 60, 3), np.uint8)
+    corner[:12, :24] = (255, 0, 0)
+    exif = pillow.Exif()
+    exif[274] = orientation
+    data = io.BytesIO()
+    try:
+        pillow.fromarray(corner).save(data, "AVIF", exif=exif, quality=95)
+    except (KeyError, OSError):
+        pytest.skip("this Pillow writes no AVIF")
+    flipped = {1: 0, 2: 1, 3: 0, 4: 1, 5: 1, 6: 0, 7: 1, 8: 0}[orientation]
+    turns = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}[orientation]
+    expected = np.rot90(corner[:, ::-1] if flipped else corner, turns)
+    image = decode_image(data.getvalue(), name="x")
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).mean() < 8
 
 
 def test_image_of_one_pixel_is_decoded() -> None:

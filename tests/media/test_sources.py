@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import wave
@@ -14,7 +15,7 @@ from image_files import encoded, noise
 from slimpose.arrays import Size
 from slimpose.media.addresses import SourceError
 from slimpose.media.frame import Frame
-from slimpose.media.images import ImageError, read_image
+from slimpose.media.images import ImageError, image_files, read_image
 from slimpose.media.sources import expand, open_media
 from slimpose.media.video_reader import DamagedFrameError, TruncatedVideoError
 from slimpose.media.video_writer import VideoWriter
@@ -52,6 +53,40 @@ def test_folder_expands_to_its_images_and_videos_in_order(tmp_path: Path) -> Non
     assert expand(str(tmp_path / "notes.txt")) == [tmp_path / "notes.txt"]
 
 
+def test_folder_is_searched_by_contents_and_says_what_it_passes_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = encoded(".jpg", noise())
+    readable = ["a.jfif", "b.jpe", "c.JPG_large", "d", "e.mjpeg"]
+    for name in readable:
+        (tmp_path / name).write_bytes(image)
+    for name, codec in (("f.m2ts.ts", "mp4v"), ("g.avi", "MJPG"), ("h.mkv", "mp4v")):
+        write_video(tmp_path / name, 12, codec=codec).rename(tmp_path / f"{name[0]}.video")
+    for name in ("notes.txt", "labels.json", ".hidden"):
+        (tmp_path / name).write_text("hello")
+    (tmp_path / "song.bin").write_bytes(b"ID3" + bytes(900))
+    (tmp_path / "phone.HEIC").write_bytes(struct.pack(">I", 24) + b"ftypheic" + bytes(90))
+    (tmp_path / "more").mkdir()
+    names = [file.name for file in expand(str(tmp_path))]
+    assert names == sorted([*readable, "f.video", "g.video", "h.video"])
+    assert [len(list(open_media(tmp_path / name).frames)) for name in names] == [1] * 5 + [12] * 3
+    assert caplog.messages == [
+        f"{tmp_path}: 4 of 12 files are passed over, OpenCV cannot read them: "
+        "labels.json, notes.txt, phone.HEIC, song.bin; "
+        f"1 subfolders are not searched ('{tmp_path}/**/*.jpg' would)"
+    ]
+
+
+def test_folder_of_images_is_searched_by_contents(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.jfif", "b.jpg"):
+        (tmp_path / name).write_bytes(encoded(".jpg", noise()))
+    write_video(tmp_path / "c.mp4", 2)
+    assert [file.name for file in image_files(tmp_path)] == ["a.jfif", "b.jpg"]
+    assert "1 of 3 files are passed over, OpenCV cannot read them: c.mp4" in caplog.text
+
+
 def test_file_name_with_brackets_is_not_a_pattern(tmp_path: Path) -> None:
     file = tmp_path / "me[1].jpg"
     file.touch()
@@ -85,6 +120,33 @@ def test_source_without_files_is_rejected(
 
 
 # Videos.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cam1:0530.mp4",
+        "T12:30:05.mp4",
+        "rtsp:.mp4",
+        "concat:a.mp4",
+        "-.mp4",
+        "a%03d.mp4",
+        "a?b#c.mp4",
+        "a\nb\x1b[0m.mp4",
+        "x" * 251 + ".mp4",
+        os.fsdecode(b"bad\xff.mp4"),
+        os.fsdecode(b"bad\xff.gif"),
+        "a%d.gif",
+    ],
+)
+def test_any_name_of_a_video_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """FFmpeg takes some for protocols and series; OpenCV crashes on those that are not UTF-8."""
+    monkeypatch.chdir(tmp_path)
+    write_video(Path("walk.mp4"), 3).rename(name)
+    for path in (Path(name), tmp_path / name):
+        assert len(list(open_media(path).frames)) == 3
 
 
 def test_video_frames_are_read_in_order(tmp_path: Path) -> None:
@@ -175,6 +237,34 @@ def test_frames_have_the_timestamps_of_the_file(tmp_path: Path) -> None:
     np.testing.assert_allclose([frame.timestamp_s for frame in frames], times_s, atol=1e-3)
 
 
+def test_gaps_of_hours_are_kept(tmp_path: Path) -> None:
+    """As in a recording that motion triggers."""
+    times_s = [0.0, 0.1, 0.2, 7200.0, 7200.1, 90_000.0, 90_000.1]
+    writer = VideoWriter(tmp_path / "night.mp4", Size(48, 64), fps=10.0)
+    for number, time_s in enumerate(times_s):
+        writer.write(np.full((48, 64, 3), 30 * number, np.uint8), time_s)
+    writer.finish()
+    frames = list(open_media(tmp_path / "night.mp4").frames)  # and it does not "end early"
+    np.testing.assert_allclose([frame.timestamp_s for frame in frames], times_s, atol=1e-3)
+
+
+def mkv_of_duration(path: Path, factor: float) -> Path:
+    """A Matroska video of 40 frames whose header states a longer duration."""
+    data = bytearray(write_video(path, 40).read_bytes())
+    position = data.index(b"\x44\x89\x88") + 3
+    (duration,) = struct.unpack_from(">d", data, position)
+    struct.pack_into(">d", data, position, factor * duration)
+    path.write_bytes(data)
+    return path
+
+
+def test_matroska_with_longer_sound_is_not_truncated(tmp_path: Path) -> None:
+    path = mkv_of_duration(tmp_path / "song.mkv", 10.0)
+    assert len(list(open_media(path).frames)) == 40
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames_before_error(path, TruncatedVideoError, r"the video ends after \d+ of 400 frames")
+
+
 @pytest.mark.parametrize(
     ("name", "codec"), [("even.mp4", "mp4v"), ("even.avi", "MJPG"), ("even.mkv", "mp4v")]
 )
@@ -258,6 +348,23 @@ def mp4_with(tmp_path: Path, *, handler: bytes) -> bytes:
     data = data.replace(b"mp4v", b"xxxx")
     start = data.index(b"hdlr") + 12
     return data[:start] + handler + data[start + 4 :]
+
+
+def song_with_cover() -> bytes:
+    """Return MP3 of silence whose tag holds an image, which FFmpeg returns as a video."""
+    cover = b"\0image/jpeg\0\x03\0" + encoded(".jpg", noise())
+    frame = b"APIC" + struct.pack(">IH", len(cover), 0) + cover
+    length = bytes(len(frame) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    silence = (b"\xff\xfb\x90\0" + bytes(413)) * 40
+    return b"ID3\x03\0\0" + length + frame + silence
+
+
+@pytest.mark.parametrize("name", ["song.mp3", "song.mp4", "song"])
+def test_cover_of_a_song_is_no_video(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(song_with_cover())
+    assert cv2.VideoCapture(str(tmp_path / name), cv2.CAP_FFMPEG).read()[0]
+    with pytest.raises(SourceError, match=f"{name}: there is sound but no video track in it"):
+        open_media(tmp_path / name)
 
 
 def test_audio_file_is_rejected(tmp_path: Path) -> None:

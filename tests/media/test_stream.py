@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fake_camera import FakeCamera, fake_camera, walking_dot
+from fake_camera import CERTIFICATE, FakeCamera, fake_camera, walking_dot
 from image_files import encoded
 from run_cli import DEADLINE_S, wait_until, write_walk
 from slimpose.arrays import Size
+from slimpose.media import mjpeg
 from slimpose.media.addresses import SourceError
 from slimpose.media.frame import Frame
 from slimpose.media.stream_reader import StreamTimeouts, clock_s
@@ -136,6 +137,71 @@ def test_silent_stream_is_lost_after_the_read_timeout(camera: FakeCamera) -> Non
         take_until_notice(cameras, "no frame arrived in time; trying again")
         camera.is_silent = False
         take_until_notice(cameras, "frames again after")
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_stream_that_never_completes_a_frame_is_reopened(is_encrypted: bool) -> None:
+    """Each byte arrives in time, the frame never does."""
+    with (
+        fake_camera(FakeCamera(is_encrypted=is_encrypted)) as camera,
+        CameraGroup(camera.url, timeouts=SHORT) as cameras,
+    ):
+        take_until(cameras, lambda frames: len(frames) >= 3)
+        requests = camera.requests
+        camera.is_trickling = True
+        take_until_notice(cameras, "no frame arrived in time; trying again")
+        wait_until(lambda: cameras.take(0.05) is not None and camera.requests >= requests + 2)
+        camera.is_trickling = False
+        take_until_notice(cameras, "frames again after")
+
+
+def test_answer_that_never_completes_its_headers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def trickle() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Camera: ")
+                while not ended.wait(0.05):
+                    connection.sendall(b"a")
+
+        thread = threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        started_s = time.monotonic()
+        assert mjpeg.open_stream(url, timeout_s=0.5, report=lambda message: None) is None
+        assert time.monotonic() - started_s < 10
+        ended.set()
+        thread.join(5)
+
+
+def test_encrypted_motion_jpeg_is_read_and_its_certificate_reported_once() -> None:
+    """By our own reader: FFmpeg would scale all frames to the size of the first."""
+    served = FakeCamera(is_encrypted=True, login="admin:geheim")
+    with fake_camera(served) as camera:
+        url = camera.url.replace("https://", "https://admin:geheim@")
+        with CameraGroup(url, timeouts=SHORT) as cameras:
+            take_until(cameras, lambda frames: len(frames) >= 3)
+            camera.frame = lambda number: walking_dot(number, size=Size(120, 160))
+            messages = take_until_notice(cameras, "its frame size changed from 96x96 to 160x120")
+            camera.is_up = False
+            messages += take_until_notice(cameras, "trying again")
+            camera.is_up = True
+            messages += take_until_notice(cameras, "frames again")
+    unverified = [text for text in messages if "its certificate cannot be verified" in text]
+    assert len(unverified) == 1
+    assert "geheim" not in str(messages)
+
+
+def test_certificate_that_is_trusted_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    with (
+        fake_camera(FakeCamera(is_encrypted=True)) as camera,
+        CameraGroup(camera.url, timeouts=SHORT) as cameras,
+    ):
+        take_until(cameras, lambda frames: len(frames) >= 3)
+        assert cameras.notices() == []
 
 
 def test_resolution_change_is_reported_and_starts_a_new_view(camera: FakeCamera) -> None:
@@ -265,8 +331,9 @@ def test_opencv_and_ffmpeg_print_nothing(
 
 def test_missing_camera_is_reported() -> None:
     with CameraGroup("99", timeouts=SHORT) as cameras:
-        reason = "there is no such camera (/dev/video99), or another program uses it"
-        take_until_notice(cameras, f"{reason}; trying again")
+        reason = "there is no such camera: /dev/video99 does not exist"
+        (message,) = take_until_notice(cameras, reason)
+    assert message.endswith("; trying again until it opens (Ctrl-C ends)")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from slimpose.arrays import Image, Size
+from slimpose.media import video_writer
+from slimpose.media.sources import open_media
 from slimpose.media.video_writer import VideoWriter
 
 
@@ -52,6 +55,7 @@ def test_socket_is_used_where_named_pipes_are_missing(
         video.write(gray(10 * number), number / 10)
     video.finish()
     assert len(frames_of(tmp_path / "a.mp4")) == 20
+    monkeypatch.setattr(video_writer, "MAX_SIDE", 200_000)
     with pytest.raises(RuntimeError, match="OpenCV cannot encode video"):
         VideoWriter(tmp_path / "b.mp4", Size(100_000, 100_000), fps=25.0)
 
@@ -159,7 +163,30 @@ def test_closed_video_keeps_its_partial_name(tmp_path: Path) -> None:
     assert len(frames_of(tmp_path / "a.partial.mp4")) == 1
 
 
-def test_invalid_size_is_rejected_and_leaves_no_file(tmp_path: Path) -> None:
+def test_frames_wider_than_the_format_allows_are_scaled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = VideoWriter(tmp_path / "a.mp4", Size(64, 9000), fps=25.0)
+    assert video.size == Size(58, 8190)
+    video.write(np.full((64, 9000, 3), 200, np.uint8), 0.0)
+    video.finish()
+    (frame,) = open_media(tmp_path / "a.mp4").frames
+    assert frame.image.shape == (58, 8190, 3)
+    assert "a.mp4: its frames are 8190x58 instead of 9000x64 pixels" in caplog.text
+
+
+@pytest.mark.parametrize("aspect", [Fraction(1), Fraction(64, 45), Fraction(8, 9)])
+def test_shape_of_pixels_is_kept(tmp_path: Path, aspect: Fraction) -> None:
+    video = VideoWriter(tmp_path / "a.mp4", Size(48, 64), fps=25.0, pixel_aspect=aspect)
+    video.write(gray(9), 0.0)
+    video.finish()
+    assert open_media(tmp_path / "a.mp4").pixel_aspect == aspect
+
+
+def test_invalid_size_is_rejected_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_writer, "MAX_SIDE", 200_000)
     with pytest.raises(
         RuntimeError, match=r"a\.mp4: OpenCV cannot encode video of \(100000, 100000\) pixels"
     ):

@@ -24,7 +24,7 @@ from slimpose.network.pose_net import PoseNet
 from slimpose.network.pruning import prune
 from slimpose.network.weights import load_checkpoint, read_metadata, save_checkpoint
 from slimpose.skeleton import COCO17
-from slimpose.train.recipe import RecipeOptions
+from slimpose.train.options import RecipeOptions
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import BEST, CHECKPOINT
 from tiny_training import NET, tiny_recipe, write_people
@@ -148,7 +148,7 @@ def test_widths_that_do_not_fit_the_encoder_are_rejected(
         Encoder(dataclasses.replace(NET, inner_widths=widths))
 
 
-# the verb, and training from its output
+# the command, and training from its output
 
 
 def test_pruned_file_can_be_trained_and_resumed(

@@ -94,3 +94,34 @@ def test_failed_save_keeps_the_old_file_only(tmp_path: Path) -> None:
 def test_weights_of_another_network_are_rejected(tensors: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         load_into(nn.Linear(3, 2), tensors, path=Path("w.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "segment"}, "task is 'segment'; expected pose"),
+        ({"task": "t" * 200_000}, r"task is 'ttt.*\(200000 characters\)"),
+        ({"net": "{"}, "net is '{'; expected JSON"),
+        ({"net": "null"}, "net is None; expected an object"),
+        ({"net": '{"encoder": "mobilenetv2_100", "size": [64]}'}, "size is .*; expected height"),
+        (
+            {"net": SPEC.to_json().replace('"head_width": 8', '"head_width": -1')},
+            "head_width is -1",
+        ),
+        ({"net": SPEC.to_json().replace('"head_width": 8', '"head_width": 0.5')}, "head_width"),
+        ({"alignment": "left"}, "alignment 'left'; expected one of"),
+        ({"skeleton": "[]"}, "skeleton is .*; expected an object"),
+        ({"recipe": "[" * 100_000}, "metadata: recipe is .*; expected JSON"),
+        ({"figures": "[1]"}, r"metadata: figures is \[1\]; expected an object"),
+        ({"samples": "many"}, "metadata: samples is 'many'; expected an integer of 0 or more"),
+    ],
+)
+def test_broken_metadata_is_rejected_with_file_and_field(
+    changes: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.safetensors"
+    metadata = {"task": "pose", "net": SPEC.to_json()} | changes
+    save_checkpoint(path, build(SPEC).state_dict(), metadata)
+    with pytest.raises(ValueError, match=message) as raised:
+        load_network(path)
+    assert str(raised.value).startswith(str(path))

@@ -262,3 +262,41 @@ def test_empty_image_is_rejected(pipeline: Pipeline) -> None:
 def test_numbers_below_1_are_rejected(pipeline: Pipeline) -> None:
     with pytest.raises(ValueError, match="detect_every is 0; expected 1 or more"):
         Follower(pipeline, detect_every=0)
+
+
+# slow frames
+
+
+@pytest.mark.parametrize("detect_every", [1, 4, 30])
+@pytest.mark.parametrize("interval_s", [1.0, 3.1, 5.0, 60.0])
+def test_detector_runs_on_every_slow_frame_and_all_have_the_person(
+    pipeline: Pipeline, detect_every: int, interval_s: float
+) -> None:
+    follower = Follower(pipeline, detect_every=detect_every)
+    images = [light(60 + 3 * index, 100) for index in range(12)]
+    results, detected = follow(follower, images, fps=1 / interval_s)
+    assert detected == list(range(12))
+    assert [len(poses) for poses in results] == [1] * 12
+
+
+def test_person_in_one_slow_frame_is_found(pipeline: Pipeline) -> None:
+    empty = np.full((*SIZE, 3), 20, np.uint8)
+    images = [empty, empty, light(60, 100), empty, empty, light(130, 90), empty]
+    results, _ = follow(Follower(pipeline), images, fps=0.2)
+    assert [len(poses) for poses in results] == [0, 0, 1, 0, 0, 1, 0]
+
+
+def test_slow_cameras_do_not_wait_for_each_other(pipeline: Pipeline) -> None:
+    follower = Follower(pipeline, cameras=4, detect_every=8)
+    for index in range(6):
+        frames = [frame(light(60 + 20 * camera, 90), 5.0 * index, camera) for camera in range(4)]
+        assert [len(poses) for poses in follower.step(frames)] == [1] * 4
+
+
+def test_stalled_stream_is_detected_at_once(pipeline: Pipeline) -> None:
+    follower = Follower(pipeline, detect_every=16)
+    for index in range(5):
+        follower.step([frame(light(60, 100), index / 10)])
+    (poses,) = follower.step([frame(light(140, 100), 9.0)])
+    assert follower.detections == 2
+    assert poses.ids.tolist() == [2]

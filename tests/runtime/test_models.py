@@ -93,7 +93,7 @@ def test_closed_stdout_ends_the_program_silently(tmp_path: Path) -> None:
 
 
 def test_importing_slimpose_loads_no_large_package() -> None:
-    assert not imported_by("import slimpose", "torch", "cv2", "onnxruntime", "tyro", "rich")
+    assert not imported_by("import slimpose", "torch", "cv2", "onnxruntime", "rich")
 
 
 def test_shipped_models_find_the_skier() -> None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import base64
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 
 from image_files import encoded
 from slimpose.arrays import Size
 from synthetic_models import dot_image
+
+CERTIFICATE = Path(__file__).with_name("fake_camera.pem")
+"""Self-signed for 127.0.0.1, with its key, valid until 2126:
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500
+-subj /CN=camera -addext subjectAltName=IP:127.0.0.1"""
 
 JpegOfFrame = Callable[[int], bytes]
 
@@ -33,6 +40,8 @@ class FakeCamera:
         is_up: Whether it answers; otherwise it answers 503 and drops its connections.
         is_silent: Whether it keeps connections open and sends nothing.
         login: If set, this "user:password" is required.
+        is_trickling: Whether it sends a byte of a frame now and then and never completes it.
+        is_encrypted: Whether it speaks HTTPS, with a self-signed certificate.
         sends_lengths: Whether it sends the length of each JPEG before it.
         transport_stream: If set, these bytes are sent repeatedly instead of JPEGs.
         requests: Number of requests so far.
@@ -42,6 +51,8 @@ class FakeCamera:
     fps: float = 25.0
     is_up: bool = True
     is_silent: bool = False
+    is_trickling: bool = False
+    is_encrypted: bool = False
     login: str = ""
     sends_lengths: bool = True
     transport_stream: bytes = b""
@@ -96,6 +107,11 @@ def fake_camera(camera: FakeCamera | None = None) -> Iterator[FakeCamera]:
                     if state.is_silent:
                         state.ended.wait(0.05)
                         continue
+                    if state.is_trickling:
+                        self.wfile.write(b"--frame\r\nContent-Length: 9000\r\n\r\n\xff\xd8")
+                    while state.is_trickling and state.is_up:
+                        self.wfile.write(b"\xff")
+                        state.ended.wait(0.05)
                     self.wfile.write(state.next_bytes())
                     self.wfile.flush()
                     time.sleep(1 / state.fps)
@@ -104,7 +120,12 @@ def fake_camera(camera: FakeCamera | None = None) -> Iterator[FakeCamera]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/stream"
+    if state.is_encrypted:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "https" if state.is_encrypted else "http"
+    state.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/stream"
     thread = threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
     )

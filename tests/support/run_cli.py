@@ -125,3 +125,21 @@ def frames_in(path: Path) -> int:
     while capture.read()[0]:
         count += 1
     return count
+
+
+def write_dot(path: str, x: int = 50, y: int = 40, *, size: Size = Size(96, 96)) -> Path:
+    """Write an image of a person that the synthetic models find; return its path."""
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(path, dot_image(size, x, y))
+    return file
+
+
+def write_dot_video(path: str, frames: int, *, codec: str = "mp4v") -> Path:
+    """Write a video of one who walks at 10 frames per second."""
+    return write_walk(path, frames, fps=10.0, codec=codec)
+
+
+def records_of(path: str = "poses.json") -> list[dict[str, Any]]:
+    """Return the records of a JSON output."""
+    return json_records(Path(path))

@@ -344,3 +344,56 @@ def test_invalid_setting_is_rejected() -> None:
         TrackerSettings(duplicate_oks=1.5)
     with pytest.raises(ValueError, match=r"minimum_consecutive_frames is 0, minimum_similarity"):
         TrackerSettings(minimum_consecutive_frames=0)
+
+
+# Slow frames and gaps.
+
+
+@pytest.mark.parametrize("interval_s", [1.0, 2.9, 3.1, 5.0, 10.0])
+def test_person_in_slow_frames_is_returned_in_each_with_one_id(interval_s: float) -> None:
+    frames = [[(100.0, 100.0)]] * 12
+    assert ids_of(Tracker(COCO17), frames, fps=1 / interval_s) == [[1]] * 12
+
+
+@pytest.mark.parametrize("interval_s", [1.0, 5.0, 60.0, 3600.0])
+def test_person_in_one_slow_frame_only_is_returned(interval_s: float) -> None:
+    frames = [[(100.0, 100.0)], [], [(400.0, 100.0)], [], [(250.0, 100.0)]]
+    found = [ids != [] for ids in ids_of(Tracker(COCO17), frames, fps=1 / interval_s)]
+    assert found == [bool(places) for places in frames]
+
+
+@pytest.mark.parametrize("interval_s", [2.0, 5.0, 30.0, 600.0])
+def test_unconfident_person_is_returned_from_the_second_slow_frame_on(interval_s: float) -> None:
+    tracker = Tracker(COCO17)
+    counts = [
+        len(tracker.update(poses_of([(100, 100)], score=0.4), index * interval_s))
+        for index in range(6)
+    ]
+    assert counts == [0, 1, 1, 1, 1, 1]
+
+
+def test_person_missed_in_two_slow_frames_keeps_the_id() -> None:
+    place = [(100.0, 100.0)]
+    ids = ids_of(Tracker(COCO17), [place, place, [], [], place], fps=1 / 4)
+    assert [ids[0], ids[-1]] == [[1], [1]]
+
+
+def test_ids_are_new_after_half_a_minute_without_frames() -> None:
+    ids = ids_of(Tracker(COCO17), [[(100.0, 100.0)]] * 4, fps=1 / 31)
+    assert ids == [[1], [2], [3], [4]]
+
+
+def test_stalled_stream_returns_people_at_once_with_new_ids_after_the_buffer() -> None:
+    tracker = Tracker(COCO17)
+    before = [tracker.update(poses_of([(100, 100)]), index / FPS) for index in range(20)]
+    after = [tracker.update(poses_of([(100, 100)]), 7 + index / FPS) for index in range(3)]
+    assert [poses.ids.tolist() for poses in before] == [[1]] * 20
+    assert [poses.ids.tolist() for poses in after] == [[2]] * 3
+
+
+def test_bursts_of_frames_return_the_people_of_each_from_its_first_frame_on() -> None:
+    tracker = Tracker(COCO17)
+    for burst in range(5):
+        place = [(100.0 + 80 * burst, 100.0)]
+        for index in range(4):
+            assert len(tracker.update(poses_of(place), 300 * burst + index / FPS)) == 1

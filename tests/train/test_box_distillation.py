@@ -15,7 +15,7 @@ from slimpose.formats import coco
 from slimpose.media.images import read_image
 from slimpose.runtime import models
 from slimpose.runtime.backends.base import BackendError
-from slimpose.runtime.crops import letterbox
+from slimpose.runtime.crops import fit_canvas
 from slimpose.train.box_distillation import decode_yolox, open_box_teacher, pseudo_labels
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -92,7 +92,7 @@ def test_yolox_nano_detects_the_demo_people() -> None:
         path = photos / labels.images[image_id].file_name
         if not path.is_file():
             continue
-        canvas, to_canvas = letterbox(read_image(path), Size(320, 320))
+        canvas, to_canvas = fit_canvas(read_image(path), Size(320, 320))
         boxes, scores = (output[0] for output in teacher.detect(canvas[None]))
         confident = boxes[scores > 0.3].astype(np.float32)
         tall = [

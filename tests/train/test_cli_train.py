@@ -16,7 +16,8 @@ from slimpose.network.build import net_from_metadata
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.weights import load_checkpoint, save_checkpoint
 from slimpose.train import distillation
-from slimpose.train.recipe import Recipe, RecipeOptions
+from slimpose.train.options import RecipeOptions
+from slimpose.train.recipe import Recipe
 from slimpose.train.recipes import RECIPES
 from slimpose.train.run import BEST, METRICS
 from tiny_training import tiny_recipe

@@ -4,10 +4,13 @@ import itertools
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 import tiny_training
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.weights import load_checkpoint, save_checkpoint
+from slimpose.train.checkpoint import pack_training, unpack_training
 from slimpose.train.loop import make_optimizer, train, update_ema
 from slimpose.train.recipe import Phase
 from tiny_training import tiny_recipe, tiny_task
@@ -75,3 +78,42 @@ def test_ema_averages_weights_and_copies_counters() -> None:
     assert averaged.weight.tolist() == [1.5, 1.5]
     assert averaged.num_batches_tracked is not None
     assert averaged.num_batches_tracked.item() == 7
+
+
+def test_relative_rates_are_kept_by_a_checkpoint(tmp_path: Path) -> None:
+    recipe = tiny_recipe(relative_rate=True, learning_rate=0.01)
+    model = PoseNet(tiny_training.NET)
+    with torch.no_grad():
+        model.to_heatmaps.weight.fill_(0.5)
+        model.to_heatmaps.bias.fill_(2.0)  # pyright: ignore[reportOptionalMemberAccess]
+    optimizer = make_optimizer(model, recipe)
+    rates = {group["params"][0]: group["peak"] for group in optimizer.param_groups}
+    assert rates[model.to_heatmaps.weight] == pytest.approx(0.005)
+    assert rates[model.to_heatmaps.bias] == pytest.approx(0.02)
+    path = tmp_path / "state.safetensors"
+    save_checkpoint(path, pack_training(model, model, optimizer), {"step": "7"})
+    resumed = PoseNet(tiny_training.NET)
+    again = make_optimizer(resumed, recipe)
+    saved = load_checkpoint(path)
+    assert unpack_training(saved, resumed, resumed, again, steps=9, path=path) == 7
+    assert [group["peak"] for group in again.param_groups] == list(rates.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "peak", "message"),
+    [
+        ("peak.99", [0.1], "peak.99: the group is '99'; expected an integer 0.."),
+        ("peak.0", [float("nan")], "peak.0 is nan; expected a finite number"),
+        ("peak.0", [0.1, 0.2], "peak.0 has 2 values; expected one learning rate"),
+    ],
+)
+def test_damaged_rates_are_rejected(
+    tmp_path: Path, name: str, peak: list[float], message: str
+) -> None:
+    model = PoseNet(tiny_training.NET)
+    optimizer = make_optimizer(model, tiny_recipe())
+    path = tmp_path / "state.safetensors"
+    tensors = pack_training(model, model, optimizer) | {name: torch.tensor(peak)}
+    save_checkpoint(path, tensors, {"step": "7"})
+    with pytest.raises(ValueError, match=message):
+        unpack_training(load_checkpoint(path), model, model, optimizer, steps=9, path=path)

@@ -1,1 +1,1 @@
-"""The command ``slimpose``: one file a verb; a verb is imported only when it is called."""
+"""The command ``slimpose``: one file per command, imported only when it is called."""

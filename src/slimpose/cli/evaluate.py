@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from slimpose.cli.doctor import wide_console
 from slimpose.cli.options import ModelFileOptions, RuntimeOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
@@ -67,7 +66,7 @@ class PoseOptions:
     flip: bool = False
     flip_shift: bool = False
     decoding: pose_evaluation.Decoding = "dark"
-    analyze: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    analyze: Path | None = None
 
     def __post_init__(self) -> None:
         if self.flip_shift and not self.flip:
@@ -103,15 +102,15 @@ class PoseOptions:
 
 
 def evaluate(
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    model: str,
     /,
     annotations: Path,
     images: Path,
-    pose: Annotated[PoseOptions, tyro.conf.arg(name="")],
-    runtime: Annotated[RuntimeOptions, tyro.conf.arg(name="")],
-    model_file: Annotated[ModelFileOptions, tyro.conf.arg(name="")],
+    pose: PoseOptions,
+    runtime: RuntimeOptions,
+    model_file: ModelFileOptions,
     box_threshold: float | None = None,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json_file: Annotated[Path | None, "--json"] = None,
     results: Path | None = None,
 ) -> int:
     """Measure a model's accuracy: keypoint AP of a pose model, person-box AP of a detector.
@@ -361,9 +360,17 @@ def _boxes(
 def _print_figures(figures: Figures) -> None:
     table = Table("figure", "value")
     for name, value in figures.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
-        table.add_row(name, Text(printable(shown)))
-    Console(markup=False).print(table)
+        table.add_row(name, Text(printable(_shown(value))))
+    wide_console().print(table)
+
+
+def _shown(value: object) -> str:
+    """Return a figure for a person; -1 is COCO's mark of an AP without anything to measure."""
+    if value is None:
+        return "automatic"
+    if value == -1:
+        return "nothing to measure"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _analyze(

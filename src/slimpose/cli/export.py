@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import tyro
 
 from slimpose.arrays import Size
+from slimpose.cli.counted import counted
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
-from slimpose.export import onnx as onnx_export
-from slimpose.export.runtimes import convert as runtimes
 from slimpose.fields import json_kind
 from slimpose.formats.files import read_json
+from slimpose.geometry import CanvasFit
 from slimpose.media.images import image_files, read_image
-from slimpose.network.build import spec_named
-from slimpose.network.weights import LoadedNetwork, load_network, random_network
 from slimpose.runtime.backends.available import FILE_SUFFIXES, NATIVE_FILES, read_metadata
 from slimpose.runtime.backends.ncnn import SUFFIX as NCNN_SUFFIX
 from slimpose.runtime.backends.ncnn import companion_paths as ncnn_files
-from slimpose.runtime.crops import letterbox
+from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.models import resolve, shipped
 from slimpose.runtime.session import read_info
+
+if TYPE_CHECKING:
+    from slimpose.network.weights import LoadedNetwork
 
 _NOISE_IMAGES, _COMPARED_IMAGES, _CALIBRATION_PEOPLE = 8, 64, 256
 
 
 def export(
-    weights: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")],
+    weights: str,
     /,
     out: Path,
     name: str | None = None,
@@ -83,14 +83,11 @@ def export(
             "or --out FILE.xml for OpenVINO without --name and --card"
         )
     facts = _read_card(card)
-    source: LoadedNetwork | Path
-    if untrained:
-        source = random_network(
-            spec_named(weights, size=None if size is None else Size.parse(size))
-        )
-    else:
-        source = load_network(Path(weights)) if is_weights else resolve(weights)
-    task, input_size = _task_and_size(source)
+    from slimpose.export import onnx as onnx_export
+    from slimpose.export.runtimes import convert as runtimes
+
+    source = _load(weights, untrained=untrained, size=size) if is_weights else resolve(weights)
+    task, input_size, fit = _input_of(source)
     if images is None:
         crops = onnx_export.smooth_noise_images(_NOISE_IMAGES, input_size)
     elif task == "pose":
@@ -98,9 +95,9 @@ def export(
         crops, _ = sample_crops(images, annotations, size=input_size, people=people)
     else:
         files = image_files(images)[:_COMPARED_IMAGES]
-        crops = np.stack([letterbox(read_image(file), input_size)[0] for file in files])
+        crops = np.stack([fit_canvas(read_image(file), input_size, fit)[0] for file in files])
     name = name or out.name.removesuffix(NCNN_SUFFIX).removesuffix(out.suffix)
-    if is_onnx and isinstance(source, LoadedNetwork):
+    if is_onnx and not isinstance(source, Path):
         drift = onnx_export.export(
             source, out, name=name, card=facts, images=crops, heatmaps=heatmaps
         )
@@ -108,7 +105,7 @@ def export(
         options = onnx_export.FileOptions(name=name, card=facts, precision=precision, images=crops)
         drift = runtimes.convert(source, out, options)
     reference = "PyTorch" if is_weights else weights
-    compared_on = f"{len(crops)} people" if images is not None else "noise"
+    compared_on = counted(len(crops), "person") if images is not None else "noise"
     print(
         f"{out}: {_megabytes(out):.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} "
         f"of {reference} on {compared_on}"
@@ -139,11 +136,22 @@ def _read_card(card: Path | None) -> dict[str, Any]:
     return facts
 
 
-def _task_and_size(source: LoadedNetwork | Path) -> tuple[str, Size]:
-    if isinstance(source, LoadedNetwork):
-        return source.task, source.spec.size
-    info = read_info(source, read_metadata(source))
-    return info.task, info.size
+def _load(weights: str, *, untrained: bool, size: str | None) -> LoadedNetwork:
+    """Return a file's network, or the untrained network of that name."""
+    from slimpose.network.build import spec_named
+    from slimpose.network.weights import load_network, random_network
+
+    if not untrained:
+        return load_network(Path(weights))
+    return random_network(spec_named(weights, size=None if size is None else Size.parse(size)))
+
+
+def _input_of(source: LoadedNetwork | Path) -> tuple[str, Size, CanvasFit]:
+    """Return the task, the input size, and how an image fills it."""
+    if isinstance(source, Path):
+        info = read_info(source, read_metadata(source))
+        return info.task, info.size, info.fit
+    return source.task, source.spec.size, source.spec.fit
 
 
 def _megabytes(out: Path) -> float:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from json import dumps, loads
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slimpose.arrays import Size
 from slimpose.cli.cost import cost_entry
-from slimpose.export import onnx
 from slimpose.export.hardware import report_text
 from slimpose.export.hardware.check import Report, check_layers
-from slimpose.export.hardware.fit import Candidate
-from slimpose.export.hardware.fit import fit as search
 from slimpose.export.hardware.graph import graph_of
 from slimpose.export.hardware.patterns import layers_of
 from slimpose.export.hardware.target import load_target
-from slimpose.network.cost import cost_of_spec
 from slimpose.network.family import FAMILY, family_spec
 from slimpose.network.spec import NetSpec
-from slimpose.network.weights import random_network
+
+if TYPE_CHECKING:
+    from slimpose.export.hardware.fit import Candidate
 
 _MAX_OTHERS = 4
 
@@ -41,6 +39,11 @@ def fit(
         json: Print JSON.
     """
     hardware = load_target(target)
+    from slimpose.export import onnx
+    from slimpose.export.hardware.fit import fit as search
+    from slimpose.network.cost import cost_of_spec
+    from slimpose.network.weights import random_network
+
     found = search(hardware, gmac=gmac, parent=family_spec(parent), size=Size.parse(size))
     best = found[0]
     model = onnx.to_onnx(random_network(best.spec), name="", card={})

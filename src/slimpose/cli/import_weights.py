@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from slimpose.arrays import Size
-from slimpose.cli.output_paths import check_output_paths
-from slimpose.compare.published_weights import (
-    PUBLISHED,
-    ColorOrder,
-    convert_weights,
-    read_checkpoint,
-)
-from slimpose.network.build import build, spec_named
-from slimpose.network.weights import load_into, save_checkpoint
+from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.skeleton import COCO17, OPENPOSE18
 
 
 def import_weights(
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+    file: Path,
     /,
     net: str,
     out: Path,
     size: str | None = None,
     alignment: Literal["multiples", "corners"] | None = None,
-    color_order: ColorOrder | None = None,
+    color_order: Literal["rgb", "bgr"] | None = None,
 ) -> int:
     """Convert a published COCO checkpoint (.pth) to weights to evaluate, export or train from.
 
@@ -43,6 +33,11 @@ def import_weights(
         color_order: Channel order it was trained with (default: that of its layout).
     """
     check_output_paths({"--out": out}, {}, [file])
+    check_suffix("--out", out, ".safetensors")
+    from slimpose.compare.published_weights import PUBLISHED, convert_weights, read_checkpoint
+    from slimpose.network.build import build, spec_named
+    from slimpose.network.weights import load_into, save_checkpoint
+
     spec = spec_named(net, size=Size.parse(size) if size is not None else None)
     tensors = convert_weights(read_checkpoint(file), net, path=file, color_order=color_order)
     load_into(build(spec), tensors, path=file)

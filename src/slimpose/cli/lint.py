@@ -7,8 +7,6 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from slimpose.runtime.models import shipped
 
 if TYPE_CHECKING:
@@ -18,12 +16,12 @@ TABLE_MODELS = ("b1", "lite1", "mnv2", "dpu", "dpu-b2304")
 
 
 def lint(
-    models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = (),
+    models: Annotated[tuple[str, ...], "MODEL"] = (),
     /,
     target: str | None = None,
     json: bool = False,
-    listed: Annotated[bool, tyro.conf.arg(name="list")] = False,
-    every_layer: Annotated[bool, tyro.conf.arg(name="all")] = False,
+    listed: Annotated[bool, "--list"] = False,
+    every_layer: Annotated[bool, "--all"] = False,
     batch: int | None = None,
     shape: tuple[str, ...] = (),
     allow: tuple[str, ...] = (),
@@ -42,7 +40,8 @@ def lint(
         json: Print JSON, with every layer and the numbers of every limit.
         listed: List the targets instead.
         every_layer: List every layer, not only those with a finding.
-        batch: Value of a free first dimension of an input; 1 if omitted.
+        batch: Value of a free first dimension of an input; 1 if omitted. The multiply-adds are
+            those of the whole batch.
         shape: INPUT=1x3x256x192 for an input with other free dimensions.
         allow: Operators or kinds, unknown to the target, that you know to run on it; otherwise they
             count as leaving.
@@ -57,6 +56,8 @@ def lint(
                 "--list prints the targets; expected no MODEL, no --target and no --table with it"
             )
         return _list(json=json)
+    if batch is not None and batch < 1:
+        raise ValueError(f"--batch is {batch}; expected 1 or more")
     shapes = dict(_parse_shape(text) for text in shape)
     if table:
         if target is not None:
@@ -112,7 +113,10 @@ def _layers(
             batch=batch,
             shapes=shapes,
         )
-    return layers_of(graph, until=until)
+    try:
+        return layers_of(graph, until=until)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from rich.live import Live
 
+from slimpose.cli.console import plain_console
 from slimpose.cli.drawing import PoseDrawing
 from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import (
@@ -22,8 +22,8 @@ from slimpose.cli.options import (
     OutputOptions,
     TrackingOptions,
 )
-from slimpose.cli.output_paths import check_output_paths
-from slimpose.cli.outputs import RecordWriters, plain_console
+from slimpose.cli.output_paths import check_output_paths, check_suffix
+from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
 from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.media import addresses
@@ -37,13 +37,13 @@ _LOG_LINE_S = 60.0
 
 
 def live(
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
+    sources: Annotated[tuple[str, ...], "SOURCE"],
     /,
     *,
-    models: Annotated[ModelOptions, tyro.conf.arg(name="")],
-    model_file: Annotated[ModelFileOptions, tyro.conf.arg(name="")],
-    tracking: Annotated[TrackingOptions, tyro.conf.arg(name="")],
-    outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
+    models: ModelOptions,
+    model_file: ModelFileOptions,
+    tracking: TrackingOptions,
+    outputs: OutputOptions,
     out: Path | None = None,
     mosaic: Path | None = None,
     joint_threshold: float = DRAWN_JOINT_SCORE,
@@ -63,14 +63,15 @@ def live(
 
     Args:
         sources: Camera numbers (0), rtsp:// or http:// addresses, and video files (every frame is
-            processed).
+            processed). env:NAME is the address in an environment variable, @FILE stands for those
+            in a text file, one a line: other users see the command line, with its passwords.
         models: Models and how they run.
         model_file: What the model file does not say itself.
         tracking: How people are tracked.
         outputs: Text outputs.
         out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
             names.
-        mosaic: File for a drawn video of all cameras side by side.
+        mosaic: MP4 file for a drawn video of all cameras side by side.
         joint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         realtime: Play video files in real time, like cameras: frames may be dropped.
         loop: Start video files again at their end.
@@ -79,10 +80,10 @@ def live(
         profile: Print the time of every stage at the end.
     """
     for option, bound in (("--seconds", seconds), ("--frames", frames)):
-        if bound is not None and bound <= 0:
+        if bound is not None and not bound > 0:
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
     drawing = PoseDrawing(joint_threshold, is_used=out is not None or mosaic is not None)
-    inputs = [addresses.parse(source) for source in sources]
+    inputs = addresses.parse_all(sources)
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
     cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
     _check_outputs(inputs, outputs, out=out, mosaic=mosaic)
@@ -133,6 +134,7 @@ def _check_outputs(
         {"--out": out, **outputs.folders()},
         [Path(address.target) for address in inputs if address.kind == "file"],
     )
+    check_suffix("--mosaic", mosaic, ".mp4")
 
 
 def _follow(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
+from slimpose.cli.counted import counted
 from slimpose.media.stream import StreamStatus
 from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.timing import Durations, StageTimes
@@ -88,7 +89,7 @@ class LiveStats:
         """Return the content of the table in one line, for logs."""
         cameras = [
             f"[{camera}] {status.state} {self.fps(camera):.1f} fps, "
-            f"{self._people_now(camera, status)} people, {self._latency_text(camera)}, "
+            f"people: {self._people_now(camera, status)}, {self._latency_text(camera)}, "
             f"dropped {status.dropped}"
             for camera, status in enumerate(statuses)
         ]
@@ -106,9 +107,9 @@ class LiveStats:
         """Return the lines of the final summary."""
         seconds = max(1e-9, self.seconds)
         lines = [
-            f"{self.frames} frames of {len(statuses)} source{'s' * (len(statuses) != 1)} "
-            f"in {seconds:.1f} s ({self.frames / seconds:.1f} per second), {self.poses} poses, "
-            f"detector ran on {detections} frames"
+            f"{counted(self.frames, 'frame')} of {counted(len(statuses), 'source')} in "
+            f"{seconds:.1f} s ({self.frames / seconds:.1f} per second), "
+            f"{counted(self.poses, 'pose')}, detector ran on {counted(detections, 'frame')}"
         ]
         for camera, status in enumerate(statuses):
             line = (

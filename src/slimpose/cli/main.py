@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from slimpose.cli.arguments import run
 from slimpose.cli.standard_streams import forgiving_streams
 from slimpose.media.addresses import redacted
 from slimpose.messages import DataWarning, printable
@@ -50,7 +52,6 @@ EXTRAS = {
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
     ),
-    "tomli": "train",
 }
 """The extra of slimpose that installs a module; ``BackendSpec.extras`` has more."""
 
@@ -63,7 +64,7 @@ _STREAM_END_S = 1.0
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``slimpose COMMAND ...`` and exit; ``arguments`` default to those of the process."""
     with forgiving_streams() as output:
-        with _data_warnings_as_lines():
+        with _warnings_as_lines():
             code = _exit_code(list(sys.argv[1:] if arguments is None else arguments))
         output.flush()
         if output.error is not None and not isinstance(output.error, BrokenPipeError):
@@ -109,14 +110,9 @@ def _run(arguments: Sequence[str]) -> int:
         raise ValueError(
             f"unknown command {redacted(arguments[0])!r}; expected one of {', '.join(COMMANDS)}"
         )
-    import tyro  # here, because a missing package is reported in one line
-
     name = arguments[0].replace("-", "_")
     command = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)
-    try:
-        return tyro.cli(command, args=arguments[1:], prog=f"slimpose {arguments[0]}") or 0
-    except SystemExit as exit_request:  # tyro has printed the help, or what is wrong with an option
-        return exit_request.code if isinstance(exit_request.code, int) else 0
+    return run(command, arguments[1:], prog=f"slimpose {arguments[0]}")
 
 
 def _describe_import_error(command: str, error: ImportError) -> str:
@@ -127,7 +123,7 @@ def _describe_import_error(command: str, error: ImportError) -> str:
         return f"{module} cannot be imported: {error}"
     extra = _extra_of(module)
     how = install_extra(extra) if extra else f"pip install {module}"
-    return f"slimpose {command} needs {error.name}, which is not installed: {how}"
+    return f"{command} needs {error.name}, which is not installed: {how}"
 
 
 def _is_empty_module(candidate: object) -> bool:
@@ -176,17 +172,29 @@ def _report(message: str, *, code: int = 1) -> int:
 
 
 @contextmanager
-def _data_warnings_as_lines() -> Iterator[None]:
-    """Print each DataWarning once, as one line; other warnings as before."""
-    before = warnings.showwarning
+def _warnings_as_lines() -> Iterator[None]:
+    """Print each DataWarning once, and each warning of the package's log, as one line."""
+    log, show_before = logging.getLogger("slimpose"), warnings.showwarning
+    handlers_before = log.handlers
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
         if issubclass(category, DataWarning):
-            print(f"slimpose: warning: {printable(str(message))}", file=sys.stderr)
+            _report(f"warning: {message}")
         else:
-            before(message, category, *place, **options)
+            show_before(message, category, *place, **options)
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", DataWarning)
         warnings.showwarning = show
-        yield
+        log.handlers = [_LogLines()]
+        try:
+            yield
+        finally:
+            log.handlers = handlers_before
+
+
+class _LogLines(logging.Handler):
+    """Prints records of the log to what is standard error at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _report(record.getMessage())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json as json_format
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from slimpose.cli.doctor import wide_console
 from slimpose.runtime.models import WEIGHTS, shipped
 from slimpose.runtime.session import Session
 
@@ -25,7 +25,7 @@ def models(json: bool = False) -> int:
         return 0
     if not entries:
         raise RuntimeError(f"no models in {WEIGHTS}: this package was built without weights")
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = wide_console()
     table = Table("name", "task", "input", "precision")
     for heading in ("GMAC", "parameters"):
         table.add_column(heading, justify="right")

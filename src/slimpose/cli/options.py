@@ -1,8 +1,9 @@
 """Command-line options that several commands share: defined, documented and checked once.
 
-tyro reads these dataclasses. A command takes one as an argument without a prefix:
+A command takes such a dataclass as a parameter, and each of its fields becomes an option
+(``arguments.py``):
 
-    models: Annotated[ModelOptions, tyro.conf.arg(name="")]     # --model, --detector, --threads ...
+    def predict(..., models: ModelOptions)     # --model, --detector, --threads ...
 """
 
 from __future__ import annotations

@@ -60,3 +60,13 @@ def check_output_paths(
                 pass
         except OSError as error:
             raise RuntimeError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def check_suffix(option: str, file: Path | None, suffix: str) -> None:
+    """Reject a file name with the suffix of another format than the one that is written.
+
+    Raises:
+        ValueError: If the name does not end in the suffix.
+    """
+    if file is not None and file.suffix.lower() != suffix:
+        raise ValueError(f"{option} is {file}; expected a name that ends in {suffix}")

@@ -6,9 +6,6 @@ import json as json_text
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
 
 from slimpose.cli.options import STANDARD_OUTPUT, OutputOptions
 from slimpose.cli.standard_streams import redirect_to_null
@@ -16,23 +13,8 @@ from slimpose.formats import csv, openpose, results
 from slimpose.formats.files import write_json
 from slimpose.formats.openpose import Order
 from slimpose.formats.partial_file import PartialFile
-from slimpose.messages import printable
+from slimpose.media.addresses import plain_reason
 from slimpose.runtime.frame_result import FrameResult
-
-
-class _PlainConsole(Console):
-    """Prints text as one line each, with the control characters of names escaped."""
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Print objects; see ``Console.print``."""
-        super().print(
-            *(printable(one) if isinstance(one, str) else one for one in objects), **options
-        )
-
-
-def plain_console(*, stderr: bool) -> Console:
-    """Return a console that prints lines as they are, safely: names may hold escape codes."""
-    return _PlainConsole(stderr=stderr, soft_wrap=True, highlight=False, markup=False)
 
 
 class RecordWriter:
@@ -225,8 +207,10 @@ class _OpenPoseWriter(RecordWriter):
         file = self._folder / openpose.file_name(result.stem, result.frame_index)
         try:
             write_json(file, openpose.document(result.poses, self._order))
-        except (ValueError, OSError) as error:
-            raise RuntimeError(f"cannot write {file}: {error}") from error
+        except ValueError as error:  # it names the path
+            raise RuntimeError(str(error)) from error
+        except OSError as error:
+            raise RuntimeError(f"cannot write {file}: {plain_reason(error)}") from error
         if self._files_since_position is not None:
             self._files_since_position.append(file)
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
-from slimpose.compare.finished_runs import Evaluation, RunFolder, find_runs
+from slimpose.cli.doctor import wide_console
 from slimpose.network.family import family_spec
 from slimpose.network.paper_tables import ROWS
-from slimpose.train.recipes.paper import DISTILLED, DISTILLED_AP, paper_nets, recipe_name
+
+if TYPE_CHECKING:
+    from slimpose.compare.finished_runs import Evaluation, RunFolder
 
 NOT_RUN = "not run"
 
@@ -30,6 +31,9 @@ def paper(runs: Path, json: bool = False) -> int:
     """
     if not runs.is_dir():
         raise NotADirectoryError(f"no folder of runs {runs}")
+    from slimpose.compare.finished_runs import find_runs
+    from slimpose.train.recipes.paper import DISTILLED, DISTILLED_AP, paper_nets, recipe_name
+
     nets = paper_nets()
     ours = [run for run in find_runs(runs) if nets.get(run.recipe.name) == run.recipe.net]
     finished = [run for run in ours if run.is_finished]
@@ -43,7 +47,7 @@ def paper(runs: Path, json: bool = False) -> int:
     if json:
         print(dumps(entries, indent=1))
         return 0
-    console = Console()
+    console = wide_console()
     console.print(_table(entries))
     for run in ours:
         if not run.is_finished:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from slimpose.cli.counted import counted
 from slimpose.cli.doctor import wide_console
 from slimpose.measure.candidates import models_for_task
 from slimpose.measure.pipeline_latency import PipelineTimes, opencv_threads_restored
@@ -83,7 +84,8 @@ def plan(
     video = make_video(patches, people)
     console, machine = wide_console(stderr=json), read_machine()
     console.print(
-        f"{machine.cpu}, {machine.threads} threads: {people} people, {cameras} cameras, {fps:g} "
+        f"{machine.cpu}, {counted(machine.threads, 'thread')}: "
+        f"{counted(people, 'person')}, {counted(cameras, 'camera')}, {fps:g} "
         f"frames per second: {1e3 / fps:.1f} ms per step. The video shows {people_source}"
     )
     counts = [threads] if threads else sorted({1, machine.threads})
@@ -199,7 +201,13 @@ def _print_result(console: Console, result: _Result, headroom: float) -> None:
         f"\nThis machine cannot sustain the load{reached}. By the measured times, with "
         f"{headroom:.0%} of the time free, it can:"
     )
-    people, cameras, fps = f"{load.people} people", f"{load.cameras} cameras", f"{load.fps:g}"
+    people, cameras = counted(load.people, "person"), counted(load.cameras, "camera")
+    fps = f"{load.fps:g}"
     console.print(f"  {people}, {cameras}: {capacity.fps:.1f} frames per second")
-    console.print(f"  {cameras}, {fps} frames per second: {capacity.people or 'no'} people in each")
-    console.print(f"  {people}, {fps} frames per second: {capacity.cameras or 'no'} cameras")
+    console.print(
+        f"  {cameras}, {fps} frames per second: at most {counted(capacity.people, 'person')} "
+        "in each"
+    )
+    console.print(
+        f"  {people}, {fps} frames per second: at most {counted(capacity.cameras, 'camera')}"
+    )

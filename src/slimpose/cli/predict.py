@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
 import cv2
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores, Size
+from slimpose.cli.console import plain_console
+from slimpose.cli.counted import counted
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
 from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import (
@@ -30,15 +29,15 @@ from slimpose.cli.options import (
     TrackingOptions,
 )
 from slimpose.cli.output_paths import check_output_paths
-from slimpose.cli.outputs import RecordWriters, plain_console
+from slimpose.cli.outputs import RecordWriters
+from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs
 from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
-from slimpose.formats.results import unique_image_numbers
-from slimpose.media.addresses import SourceError, redacted
+from slimpose.media.addresses import SourceError
 from slimpose.media.frame import Frame, Media
 from slimpose.media.images import ImageError
-from slimpose.media.sources import expand, open_media
+from slimpose.media.sources import open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
 from slimpose.messages import printable
 from slimpose.poses import Poses
@@ -51,13 +50,13 @@ from slimpose.runtime.timing import StageTimes
 
 
 def predict(
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
+    sources: Annotated[tuple[str, ...], "SOURCE"],
     /,
     *,
-    models: Annotated[ModelOptions, tyro.conf.arg(name="")],
-    model_file: Annotated[ModelFileOptions, tyro.conf.arg(name="")],
-    tracking: Annotated[TrackingOptions, tyro.conf.arg(name="")],
-    outputs: Annotated[OutputOptions, tyro.conf.arg(name="")],
+    models: ModelOptions,
+    model_file: ModelFileOptions,
+    tracking: TrackingOptions,
+    outputs: OutputOptions,
     out: Path = Path("out"),
     draw: bool = True,
     joint_threshold: float = DRAWN_JOINT_SCORE,
@@ -87,10 +86,6 @@ def predict(
             of results. People are not tracked then; inputs that it does not mention have no people.
         profile: Print the time of every stage at the end.
     """
-    if not sources:
-        raise ValueError(
-            "no input; expected images, videos or folders: slimpose predict street.jpg"
-        )
     drawing = PoseDrawing(joint_threshold, is_used=draw)
     silence_opencv_logs()  # a broken file gets our one line, not ten of the decoder
     if boxes is not None and models.detector != DEFAULT_DETECTOR:
@@ -98,8 +93,8 @@ def predict(
             f"--boxes are used instead of a detector; expected no --detector {models.detector}"
         )
     box_file = box_files.read(boxes) if boxes is not None else None
-    failures = _Failures(plain_console(stderr=True))
-    files = _expand_all(sources, failures)
+    failures = Failures(plain_console(stderr=True))
+    files = expand_all(sources, failures)
     if not files:
         return failures.summarize(completed=0)
     if box_file is not None and (missing := box_file.files_without_boxes(files)):
@@ -127,7 +122,8 @@ def predict(
     )
     run.process_all(files)
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
-    _print_summary(console, run, pipeline, threads=models.threads)
+    if run.counts.inputs:
+        _print_summary(console, run, pipeline, threads=models.threads)
     for line in drawing.notes():
         console.print(line)
     paths = [*([str(out)] if draw else []), *run.records.paths]
@@ -139,70 +135,6 @@ def predict(
     code = failures.summarize(completed=run.counts.completed)
     run.records.check_readers()
     return code
-
-
-@dataclass(slots=True)
-class _Failures:
-    """The inputs that failed."""
-
-    console: Console
-    names: list[str] = field(default_factory=list)
-    exit_code: int = 2
-
-    def add(self, name: str, error: Exception) -> None:
-        """Report why an input failed, and remember it."""
-        reason = str(error)
-        line = reason if reason.startswith(name) else f"{name}: {reason}"
-        self.console.print(f"slimpose: {line}")
-        self.names.append(name)
-
-    def summarize(self, *, completed: int) -> int:
-        """List the failed inputs, if there were others too; return the exit code."""
-        inputs = len(self.names) + completed
-        if self.names and inputs > 1:
-            self.console.print(f"slimpose: {len(self.names)} of {inputs} inputs failed:")
-            for name in self.names:
-                self.console.print(f"  {name}")
-        return self.exit_code if self.names else 0
-
-
-def _expand_all(sources: Iterable[str], failures: _Failures) -> list[Path]:
-    """The files that the sources name, each once."""
-    files: dict[Path, Path] = {}
-    for source in sources:
-        try:
-            for file in expand(source):
-                files.setdefault(file.resolve(), file)
-        except SourceError as error:
-            failures.add(redacted(source), error)
-    return list(files.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Input:
-    """An input file, its name in records, and the unique start of the names of its files.
-
-    ``image_id`` is the number that an image is named by, if no other input has the same.
-    """
-
-    path: Path
-    source: str
-    stem: str
-    image_id: int | None
-
-
-def _name_inputs(files: Sequence[Path]) -> list[_Input]:
-    occurrences = Counter(file.name for file in files)
-    numbers = unique_image_numbers(files)
-    stems: set[str] = set()
-    inputs: list[_Input] = []
-    for file in files:
-        numbered = (file.stem if n == 1 else f"{file.stem}-{n}" for n in count(1))
-        stem = next(stem for stem in numbered if stem.lower() not in stems)
-        stems.add(stem.lower())
-        source = file.name if occurrences[file.name] == 1 else file.as_posix()
-        inputs.append(_Input(file, source, stem, numbers.get(file)))
-    return inputs
 
 
 @dataclass(slots=True, kw_only=True)
@@ -256,7 +188,7 @@ class _FrameEstimator:
             boxes, scores = self.box_file.lookup(file, frame.index, Size(*frame.image.shape[:2]))
             geometry.check_boxes_in_image(boxes, frame.image)
         except ValueError as error:
-            raise SourceError(f"{file}: {error}") from error
+            raise SourceError(f"{file}: {error} (boxes of {self.box_file.path})") from error
         keep = scores >= self.min_box_score
         return boxes[keep], scores[keep]
 
@@ -269,7 +201,7 @@ class _Run:
     drawing: PoseDrawing
     drawings: DrawingFolder | None
     records: RecordWriters
-    failures: _Failures
+    failures: Failures
     counts: _Counts = field(default_factory=_Counts)
 
     @property
@@ -280,7 +212,7 @@ class _Run:
         """Process all inputs; finish the text outputs, or remove them if no input was readable."""
         try:
             with _ProgressBar(self.failures.console, inputs=len(files)) as progress:
-                for item in _name_inputs(files):
+                for item in name_inputs(files):
                     self._process_input(item, progress)
                     if self._is_unread:
                         break
@@ -296,14 +228,17 @@ class _Run:
                 )
             raise
         finally:
-            self.records.close()
+            if self.counts.frames:
+                self.records.close()
+            else:
+                self.records.discard()
 
     @property
     def _is_unread(self) -> bool:
         """Whether standard output is the only output and its reader has gone."""
         return self.drawings is None and self.records.all_readers_gone
 
-    def _process_input(self, item: _Input, progress: _ProgressBar) -> None:
+    def _process_input(self, item: Input, progress: _ProgressBar) -> None:
         """Process one input; if it fails, report it and remove its records and drawings."""
         positions, counts_before = self.records.positions(), replace(self.counts)
         try:
@@ -330,10 +265,11 @@ class _Run:
         self.counts.images += not media.is_video
         self.counts.completed += str(item.path) not in self.failures.names
 
-    def _process_frames(self, media: Media, item: _Input, progress: _ProgressBar) -> None:
+    def _process_frames(self, media: Media, item: Input, progress: _ProgressBar) -> None:
         """Estimate, write and draw the poses of every frame."""
         follower = self.estimator.new_follower(media)
-        image_id = None if media.is_video else item.image_id
+        is_one_image = not media.is_video and media.frame_count == 1
+        image_id = item.image_id if is_one_image else None
         with self.drawings.writer(media) if self.drawings else nullcontext() as write_drawn:
             for frame in self._read_frames(media):
                 result = FrameResult(
@@ -400,21 +336,19 @@ def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: 
     """Print what was processed, by which models, and how fast."""
     counts = run.counts
     kinds = ((counts.images, "image"), (counts.videos, "video"))
-    inputs = " and ".join(
-        f"{number} {kind}{'s' * (number != 1)}" for number, kind in kinds if number
-    )
-    inputs += f" ({counts.frames} frames)" if counts.videos else ""
-    one, many = ("pose", "poses") if counts.videos else ("person", "people")
-    people = f"{counts.poses} {one if counts.poses == 1 else many}"
+    inputs = " and ".join(counted(number, kind) for number, kind in kinds if number)
+    inputs += f" ({counted(counts.frames, 'frame')})" if counts.videos else ""
+    people = counted(counts.poses, "pose" if counts.videos else "person")
     session, detector = pipeline.estimator.session, pipeline.detector
     boxes = detector.session.info.name if detector else "given boxes"
     one_stage = pipeline.estimator.finds_people
     models = session.info.name if one_stage else f"{boxes} + {session.info.name}"
-    cpu = f"{threads or f'automatic (of {os.cpu_count()})'} CPU threads"
+    automatic = f"automatic (of {os.cpu_count()}) CPU threads"
+    cpu = counted(threads, "CPU thread") if threads else automatic
     backend = f", {session.backend} {session.precision}" if isinstance(session, Session) else ""
-    console.print(f"{inputs or 'nothing'}, {people}; {models}, {cpu}{backend}")
+    console.print(f"{inputs}, {people}; {models}, {cpu}{backend}")
     if counts.frames:
         console.print(f"median ms per frame: {run.stages.medians()}")
     if counts.detections:
         runner = "the model" if one_stage else "the detector"
-        console.print(f"{runner} ran on {counts.detections} frames of videos")
+        console.print(f"{runner} ran on {counted(counts.detections, 'frame')} of videos")

@@ -6,8 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
+from slimpose.cli.counted import counted
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate.coco_ap import require_pycocotools
 from slimpose.export.quantization.request import QuantizationRequest
@@ -16,11 +15,11 @@ from slimpose.runtime.models import resolve
 
 
 def quantize(
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    model: str,
     /,
-    request: Annotated[QuantizationRequest, tyro.conf.arg(name="")],
+    request: QuantizationRequest,
     out: Path,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json_file: Annotated[Path | None, "--json"] = None,
 ) -> int:
     """Write a smaller, faster file of a model, if its measured accuracy stays within a budget.
 
@@ -48,7 +47,7 @@ def quantize(
         print(f"  float: {layer}")
     line = (
         f"{out}: AP {result.ap_float:.2f} -> {result.ap:.2f} ({result.loss:+.2f} lost, "
-        f"{request.max_ap_loss:g} allowed) on {result.measured_people} people; "
+        f"{request.max_ap_loss:g} allowed) on {counted(result.measured_people, 'person')}; "
         f"{result.bytes_float / 1e6:.1f} -> {result.bytes_made / 1e6:.1f} MB"
     )
     if request.precision == "int8":

@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import torch
-import tyro
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -26,26 +24,21 @@ from slimpose.formats import coco, coco_layout
 from slimpose.formats.coco_layout import CocoLayout
 from slimpose.geometry import CellAlignment
 from slimpose.media.images import image_files
-from slimpose.network.build import alignment_from_metadata, spec_from_json
-from slimpose.network.weights import read_metadata
 from slimpose.runtime.machine import check_threads
-from slimpose.train.box_distillation import BoxTeacher, open_box_teacher
-from slimpose.train.detector_task import DetectorTask
-from slimpose.train.devices import Devices, Precision, open_devices
-from slimpose.train.distillation import TEACHER_CACHE, Teacher, open_teacher
-from slimpose.train.pose_task import PoseTask
-from slimpose.train.processes import world_size
-from slimpose.train.recipe import Recipe, RecipeOptions
-from slimpose.train.recipes import load_recipe
-from slimpose.train.run import CHECKPOINT, check_run_folder, run
-from slimpose.train.run import Progress as RunProgress
-from slimpose.train.start import IMAGENET, RANDOM, load_start
-from slimpose.train.task import Task, TrainingData
+from slimpose.train.options import Precision, RecipeOptions
+
+if TYPE_CHECKING:
+    from slimpose.train.box_distillation import BoxTeacher
+    from slimpose.train.devices import Devices
+    from slimpose.train.distillation import Teacher
+    from slimpose.train.recipe import Recipe
+    from slimpose.train.run import Progress as RunProgress
+    from slimpose.train.task import Task, TrainingData
+
+    _Teacher = TypeVar("_Teacher", Teacher, BoxTeacher)
 
 _LOG_LINE_S = 30.0
 """Seconds between two lines of progress, where standard output is not a terminal."""
-
-_Teacher = TypeVar("_Teacher", Teacher, BoxTeacher)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +53,7 @@ class DataOptions:
         val_images: Folder of its images.
     """
 
-    coco_folder: Annotated[Path | None, tyro.conf.arg(name="coco")] = None
+    coco_folder: Annotated[Path | None, "--coco"] = None
     train: Path | None = None
     images: Path | None = None
     val: Path | None = None
@@ -107,11 +100,11 @@ def keep_freed_memory() -> None:
 
 
 def train(
-    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
+    recipe: str,
     /,
     out: Path,
-    data: Annotated[DataOptions, tyro.conf.arg(name="")],
-    options: Annotated[RecipeOptions, tyro.conf.arg(name="")] = RecipeOptions(),  # noqa: B008 - frozen
+    data: DataOptions,
+    options: RecipeOptions = RecipeOptions(),  # noqa: B008 - frozen
     start: str | None = None,
     resume: bool = False,
     accumulate: int = 1,
@@ -137,6 +130,18 @@ def train(
         threads: CPU threads; PyTorch's choice by default.
         stop_after_minutes: Stop with a checkpoint after this time.
     """
+    import torch
+
+    from slimpose.network.build import alignment_from_metadata, spec_from_json
+    from slimpose.network.weights import read_metadata
+    from slimpose.train.devices import open_devices
+    from slimpose.train.distillation import TEACHER_CACHE
+    from slimpose.train.processes import world_size
+    from slimpose.train.recipes import load_recipe
+    from slimpose.train.run import CHECKPOINT, check_run_folder, run
+    from slimpose.train.start import IMAGENET, RANDOM, load_start
+    from slimpose.train.task import TrainingData
+
     plan = load_recipe(recipe).with_options(options)
     files = data.layout()
     check_threads(threads)
@@ -199,6 +204,8 @@ def train(
 def _check_start(start: str | None, *, resume: bool) -> None:
     if start and resume:
         raise ValueError("--resume continues from the run's own checkpoint; leave out --start")
+    from slimpose.train.start import IMAGENET, RANDOM
+
     if start and start not in (IMAGENET, RANDOM) and not Path(start).is_file():
         raise FileNotFoundError(
             f"no start file {start} (expected a file, or the words {IMAGENET} or {RANDOM})"
@@ -242,6 +249,10 @@ def _open_task(
 
     A cached teacher's memory is freed on return: the task keeps its peaks only.
     """
+    from slimpose.train.box_distillation import open_box_teacher
+    from slimpose.train.detector_task import DetectorTask
+    from slimpose.train.distillation import open_teacher
+    from slimpose.train.pose_task import PoseTask
 
     def report(teacher: _Teacher) -> _Teacher:
         if not bar.disable:

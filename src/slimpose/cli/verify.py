@@ -7,10 +7,8 @@ import json as json_text
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
+from slimpose.cli.counted import counted
 from slimpose.cli.sample_crops import sample_crops
 from slimpose.evaluate.drift import PredictionDrift, compare_models, exceeded_limits
 from slimpose.measure.synthetic_video import sample_photos_folder
@@ -21,10 +19,10 @@ _MODEL_SPEC = re.compile(r"(?P<model>.+)@(?P<backend>[a-z]+)(:(?P<precision>[a-z
 
 
 def verify(
-    a: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="A")],
-    b: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="B")],
+    a: str,
+    b: str,
     /,
-    images: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    images: Path | None = None,
     annotations: Path | None = None,
     max_px: float | None = None,
     max_p95_px: float | None = None,
@@ -42,7 +40,7 @@ def verify(
     Args:
         a: The reference.
         b: The model to compare with it.
-        images: Folder of images; a checkout's sample photos by default.
+        images: Folder of images; the sample photos by default.
         annotations: COCO file with the people's boxes; the shipped detector finds them by default.
         max_px: Fail if any point differs by more, in crop pixels.
         max_p95_px: Fail if more than 5 of 100 points differ by more.
@@ -61,11 +59,6 @@ def verify(
     if annotations is not None and images is None:
         raise ValueError("--annotations is given; expected --images, the folder of its images, too")
     folder = images or sample_photos_folder()
-    if folder is None:
-        raise ValueError(
-            "the sample photos come with a checkout, not with the installed package; "
-            "expected --images"
-        )
     models = [open_model(text, threads) for text in (a, b)]
     for text, model in zip((a, b), models, strict=True):
         if model.info.task != "pose":
@@ -86,8 +79,8 @@ def verify(
 
 def _report(drift: PredictionDrift, a: str, b: str, min_score: float) -> list[str]:
     lines = [
-        f"{b} compared with {a}: {drift.people} people, {drift.joints} joints over {min_score:g} "
-        "in both",
+        f"{b} compared with {a}: {counted(drift.people, 'person')}, "
+        f"{counted(drift.joints, 'joint')} over {min_score:g} in both",
         f"  points    mean {drift.mean_px:.3f}  p95 {drift.p95_px:.3f}  max {drift.max_px:.3f} "
         "crop pixels",
         f"  scores    mean {drift.score_mean:.4f}  max {drift.score_max:.4f}",

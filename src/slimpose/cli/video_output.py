@@ -69,10 +69,12 @@ class VideoOutputs:
             self._newest[result.camera] = drawn
             if self._folder is not None:
                 if result.camera not in self._cameras:
+                    status = statuses[result.camera]
                     self._cameras[result.camera] = VideoWriter(
                         camera_video_path(self._folder, result.camera),
                         Size(*drawn.shape[:2]),
-                        fps=statuses[result.camera].fps or DEFAULT_FPS,
+                        fps=status.fps or DEFAULT_FPS,
+                        pixel_aspect=status.pixel_aspect,
                     )
                 self._cameras[result.camera].write(drawn, result.timestamp_s)
         if self._mosaic_file is not None:
@@ -81,8 +83,9 @@ class VideoOutputs:
     def _write_mosaic(
         self, path: Path, batch: Sequence[FrameResult], statuses: Sequence[StreamStatus]
     ) -> None:
-        video_s = max((result.timestamp_s for result in batch), default=self._mosaic_s)
-        now_s = clock_s() if self._use_clock else video_s
+        if not (batch or self._use_clock):
+            return
+        now_s = clock_s() if self._use_clock else max(result.timestamp_s for result in batch)
         # Half a frame early, so that none is left out where the source is as fast as the mosaic.
         if now_s - self._mosaic_s < 0.5 / _MOSAIC_FPS:
             return
@@ -91,6 +94,7 @@ class VideoOutputs:
                 image=image,
                 name=f"{number} {name}",
                 problem=status.problem if status.state == "live" else status.text,
+                pixel_aspect=status.pixel_aspect,
             )
             for number, (image, name, status) in enumerate(
                 zip(self._newest, self._names, statuses, strict=True)

@@ -19,6 +19,7 @@ from slimpose.data.augment import Augmentation, jitter_color
 from slimpose.data.order import SampleOrder
 from slimpose.data.people import available_memory_bytes, compress_image
 from slimpose.formats import coco
+from slimpose.geometry import CanvasFit
 from slimpose.media.annotated_image import read_annotated_image
 from slimpose.media.images import decode_image, image_files, read_image
 from slimpose.runtime.crops import CANVAS_GRAY
@@ -142,6 +143,7 @@ class DetectorBatches:
     images: list[TrainingImage]
     order: SampleOrder
     stride: int
+    fit: CanvasFit
     seed: int
 
     def batch(
@@ -170,7 +172,11 @@ class DetectorBatches:
         for (x1, y1, x2, y2), number in self._tiles(rng, augmentation, position, canvas):
             source, tile = self.images[number], Size(y2 - y1, x2 - x1)
             image = source.image()
-            affine = _sample_placement(rng, augmentation, Size(*image.shape[:2]), tile)
+            size = Size(*image.shape[:2])
+            # As the runtime does with a whole canvas, the image gets the canvas's aspect ratio.
+            shape = size if self.fit == "letterbox" else Size(*canvas.shape[:2])
+            affine = _sample_placement(rng, augmentation, shape, tile)
+            affine = affine @ _as_matrix(geometry.resize_affine(size, shape)[0])
             canvas[y1:y2, x1:x2] = cv2.warpAffine(
                 image,
                 affine,
@@ -206,7 +212,7 @@ class DetectorBatches:
 def _sample_placement(
     rng: np.random.Generator, augmentation: Augmentation, image_size: Size, canvas: Size
 ) -> Float32[np.ndarray, "2 3"]:
-    """Draw scale, position and flip; without augmentation it is the runtime's letterbox."""
+    """Draw scale, position and flip; without augmentation it is a letterbox."""
     affine = geometry.letterbox_affine(image_size, canvas)[0].astype(np.float64)
     draws = rng.random(4)
     affine *= np.exp(np.log(1 + 2 * augmentation.scale) * (2 * draws[0] - 1))
@@ -220,6 +226,10 @@ def _sample_placement(
         affine[0, 0] *= -1
         affine[0, 2] = corner[0] * 2 + image_size.width * abs(affine[0, 0]) - 1 - affine[0, 2]
     return affine.astype(np.float32)
+
+
+def _as_matrix(affine: Float32[np.ndarray, "2 3"]) -> Float32[np.ndarray, "3 3"]:
+    return np.concatenate([affine, np.array([[0, 0, 1]], np.float32)])
 
 
 def _visible_boxes(

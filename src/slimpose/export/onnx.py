@@ -116,6 +116,7 @@ def metadata_for(loaded: LoadedNetwork, *, name: str, card: Mapping[str, Any]) -
     if info.task != "detect":
         metadata["skeleton"] = info.skeleton.to_json()
     else:
+        metadata["fit"] = info.fit
         metadata["score_threshold"] = str(info.score_threshold)
         metadata["nms_iou_threshold"] = str(info.nms_iou_threshold)
     return metadata
@@ -183,9 +184,12 @@ def drift_of(
         differences = [np.abs(reference[name] - exported[name]).max() for name in exported]
         return ExportDrift(pixels=0.0, maps=float(max(differences)))
     compared = reference["scores"] > _COMPARED_SCORE
-    places = "points" if "points" in exported else "boxes"
     maps = "heatmaps" if "heatmaps" in exported else "scores"
-    pixels = np.abs(reference[places] - exported[places])[compared]
+    if "points" in exported:
+        pixels = np.abs(reference["points"] - exported["points"])[compared]
+    else:  # boxes of nearly equal scores may swap places
+        pairs = np.abs(reference["boxes"][:, :, None] - exported["boxes"][:, None])
+        pixels = pairs.max(axis=3).min(axis=2)[compared]
     return ExportDrift(
         pixels=float(pixels.max(initial=0)),
         maps=float(np.abs(reference[maps] - exported[maps]).max(initial=0)),

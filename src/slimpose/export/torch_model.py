@@ -15,6 +15,7 @@ from slimpose.network.baselines.net import BaselineNet, PartAffinityNet
 from slimpose.network.cost import cost_of
 from slimpose.network.dark import PoseDecoder
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
+from slimpose.network.pyramid_detector import PyramidDetector
 from slimpose.network.weights import LoadedNetwork
 from slimpose.runtime.detector import NMS_IOU_THRESHOLD, SCORE_THRESHOLD
 from slimpose.runtime.session import ModelInfo
@@ -41,9 +42,9 @@ def as_module(loaded: LoadedNetwork) -> nn.Module:
     net = loaded.net
     if loaded.task == "bottom-up" and isinstance(net, BaselineNet):
         return PartAffinityNet(net).eval()
-    if loaded.task == "pose" and not isinstance(net, DetectorNet):
+    if loaded.task == "pose" and not isinstance(net, (DetectorNet, PyramidDetector)):
         return PoseDecoder(net).eval()
-    if loaded.task == "detect" and isinstance(net, DetectorNet):
+    if loaded.task == "detect" and isinstance(net, (DetectorNet, PyramidDetector)):
         return BoxDecoder(net).eval()
     raise ValueError(
         f"the task is {loaded.task!r}, which a {type(net).__name__} with {net.spec.joints} joints "
@@ -76,6 +77,7 @@ def model_info(loaded: LoadedNetwork, *, name: str, card: Mapping[str, Any]) -> 
         skeleton=Skeleton.from_json(metadata["skeleton"])
         if "skeleton" in metadata and not is_detector
         else default_skeleton,
+        fit=loaded.spec.fit,
         score_threshold=float(card.get("score_threshold", SCORE_THRESHOLD)) if is_detector else 0.0,
         nms_iou_threshold=float(card.get("nms_iou_threshold", NMS_IOU_THRESHOLD))
         if is_detector

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -46,7 +47,10 @@ def replace_when_done(path: Path) -> Iterator[Path]:
             raise ValueError(f"cannot write to {path.parent}: {error.strerror or error}") from error
         partial = folder / path.name
         yield partial
-        partial.replace(path)
+        try:
+            partial.replace(path)
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def fitting_name(stem: str, ending: str) -> str:
@@ -89,11 +93,10 @@ def read_json(path: Path, *, kind: str) -> Any:
 
 def read_toml(path: Path, *, kind: str) -> dict[str, Any]:
     """Read a TOML file; arguments and errors as in ``read_json``."""
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ModuleNotFoundError:  # Python 3.10
+    else:
         import tomli as tomllib
-
     return _parsed(path, tomllib.loads, language="TOML", kind=kind)
 
 

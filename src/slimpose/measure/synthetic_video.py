@@ -66,10 +66,11 @@ class GroundTruthDetector(Detector):
         return self.boxes_image, np.full(len(self.boxes_image), 0.9, np.float32)
 
 
-def sample_photos_folder() -> Path | None:
-    """Return a source checkout's folder of sample photos; None for an installed package."""
-    folder = Path(__file__).resolve().parents[3] / "examples" / "photos"
-    return folder if folder.is_dir() else None
+def sample_photos_folder() -> Path:
+    """Return the folder of sample photos: the installed package's, or that of a checkout."""
+    file = Path(__file__).resolve()
+    installed, checkout = file.parents[1] / "photos", file.parents[3] / "examples" / "photos"
+    return installed if installed.is_dir() else checkout
 
 
 def extract_people(photos: Path, detector: Detector) -> list[PersonPatch]:
@@ -98,26 +99,11 @@ def extract_people(photos: Path, detector: Detector) -> list[PersonPatch]:
 def sample_people(photos: Path | None, detector: Detector) -> tuple[list[PersonPatch], str]:
     """Return people for videos, and a description of them.
 
-    They come from the given folder, or else from the sample photos; without either, it is one
-    drawn person.
+    They come from the given folder, or else from the sample photos.
     """
     folder = photos or sample_photos_folder()
-    if folder is None:
-        return [drawn_person()], "a drawn person (no photos: give --photos)"
     patches = extract_people(folder, detector)
     return patches, f"{len(patches)} people from the photos in {folder}"
-
-
-def drawn_person() -> PersonPatch:
-    """Return a drawn person, for use without photos: the networks take as long for it."""
-    rgb = np.full((260, 110, 3), 150, np.uint8)
-    cv2.circle(rgb, (55, 30), 18, (205, 160, 130), cv2.FILLED)
-    cv2.rectangle(rgb, (35, 50), (75, 140), (60, 90, 160), cv2.FILLED)
-    for ends in (((35, 55), (15, 135)), ((75, 55), (95, 135))):
-        cv2.line(rgb, *ends, (205, 160, 130), 12)
-    for ends in (((45, 140), (42, 245)), ((65, 140), (68, 245))):
-        cv2.line(rgb, *ends, (40, 40, 60), 18)
-    return PersonPatch(rgb=rgb, box=np.array([8, 10, 102, 252], np.float32))
 
 
 def make_video(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -22,6 +24,14 @@ _URL = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s'\"<>]*)", re.IGNORECASE)
 
 class SourceError(ValueError):
     """A source cannot be read; the message names it and the reason, without its passwords."""
+
+
+def plain_reason(error: Exception) -> str:
+    """Return what an error says, without Python's number of a system error or OpenCV's place."""
+    text = getattr(error, "strerror", None) or getattr(error, "err", None) or str(error)
+    if not text and isinstance(error, MemoryError):
+        text = "it does not fit into memory"
+    return str(text) or type(error).__name__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,16 +89,74 @@ def parse(source: str) -> Address:
     path = Path(source)
     if path.is_char_device():
         return Address(kind="camera", name=source, target=source)
+    shown = re.sub(r"^[^/\s]+:[^/\s]*@", f"{HIDDEN}@", source)  # rtsp:// forgotten
     if path.is_dir():
         raise SourceError(
-            f"{source}: a folder; expected a camera number, an address or a video file"
+            f"{shown}: a folder; expected a camera number, an address or a video file"
         )
     if not path.is_file():
         raise SourceError(
-            f"{source}: no such file; "
+            f"{shown}: no such file; "
             "expected a camera number, rtsp://..., http://... or a video file"
         )
     return Address(kind="file", name=source, target=source)
+
+
+def parse_all(sources: Iterable[str]) -> list[Address]:
+    """Return the addresses of sources on the command line, which other users can read there.
+
+    ``@FILE`` stands for the addresses in a text file, one a line (# starts a comment), and
+    ``env:NAME`` for the one in an environment variable, also in such a file. A file whose own name
+    begins like this is a video.
+
+    Raises:
+        SourceError: If one is none; values from files and variables are not shown then.
+    """
+    addresses: list[Address] = []
+    for source in sources:
+        if source.startswith("@") and not Path(source).exists():
+            for number, line in enumerate(_lines(Path(source[1:])), start=1):
+                if line and not line.startswith("#"):
+                    addresses.append(_parse_value(line, f"{source[1:]}, line {number}"))
+        else:
+            addresses.append(_parse_variable(source) or parse(source))
+    return addresses
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except OSError as error:
+        raise SourceError(
+            f"@{file}: cannot be read: {plain_reason(error)}; expected a file of addresses"
+        ) from error
+    except UnicodeDecodeError:
+        raise SourceError(f"@{file}: not UTF-8 text; expected one address a line") from None
+    if all(not line or line.startswith("#") for line in lines):
+        raise SourceError(f"@{file}: holds no address; expected one a line")
+    return lines
+
+
+def _parse_variable(source: str) -> Address | None:
+    """The address in the environment variable that ``env:NAME`` names; None for other sources."""
+    kind, _, name = source.partition(":")
+    if kind != "env" or not name or name.startswith("//") or Path(source).exists():
+        return None
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise SourceError(f"{source}: no environment variable of this name, or it is empty")
+    return _parse_value(value, source)
+
+
+def _parse_value(value: str, place: str) -> Address:
+    """Parse what was found at a place: it may hold a password, so it is never shown as it is."""
+    if (address := _parse_variable(value)) is not None:
+        return address
+    try:
+        return parse(value)
+    except SourceError as error:
+        reason = str(error) if is_url(value) else "not a camera number, an address or a video file"
+        raise SourceError(f"{place}: {reason}") from None
 
 
 def redacted(text: str) -> str:

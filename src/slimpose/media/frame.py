@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from slimpose.arrays import Image
+
+SQUARE = Fraction(1)
+"""The aspect ratio of square pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,6 +30,8 @@ class Frame:
         is_new_view: Whether it does not continue the previous frame of its camera: it is the first,
             follows a gap, or has another size. Set by a ``Stream``.
         decode_ms: CPU time of reading and decoding; 0 outside of a ``Stream``.
+        pixel_aspect: Width of a pixel relative to its height, for displaying the image; set for
+            live sources.
     """
 
     image: Image
@@ -36,6 +42,7 @@ class Frame:
     damaged_before: int = 0
     is_new_view: bool = False
     decode_ms: float = 0.0
+    pixel_aspect: Fraction = SQUARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,12 +51,14 @@ class Media:
 
     Attributes:
         path: The file.
-        is_video: Whether it is a video.
-        frame_count: Number of frames by the file's header; 1 for an image, 0 if unknown.
+        is_video: Whether it is a video: a sequence of frames in time. Otherwise it is an image, or
+            several independent ones (the pages of a TIFF).
+        frame_count: Number of frames or pages by the file's header; 0 if unknown.
         fps: Frame rate of a video; 25 if unknown.
         frames: The frames, once, turned upright. For a video, iterating raises TruncatedVideoError
             after the last good frame if frames that the header states are missing,
             DamagedFrameError if some in between could not be decoded.
+        pixel_aspect: Width of a pixel relative to its height, for displaying the frames.
     """
 
     path: Path
@@ -57,3 +66,4 @@ class Media:
     frame_count: int
     fps: float
     frames: Iterator[Frame]
+    pixel_aspect: Fraction = SQUARE

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import re
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -12,18 +11,29 @@ import numpy as np
 
 from slimpose.arrays import Image, Size
 from slimpose.media.addresses import is_url, redacted
+from slimpose.media.decoder_messages import with_messages
+from slimpose.media.image_formats import (
+    ImageStructure,
+    avif_orientation,
+    image_format,
+    read_structure,
+)
 
 MAX_PIXELS = 256_000_000
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"}
 )
+"""The usual ones, for messages; files are recognized by their contents."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""The next marker in coded data, where FF00 is a plain FF and FFD0..FFD7 are restart points."""
-_JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_END_MARKER = 0xD9
+_DAMAGE = re.compile(r"[Pp]remature end|bad (Huffman|arithmetic)|instead of RST|error")
+_DECODER = re.compile(r"libpng (error|warning): |Corrupt JPEG data: |Warning: | of JPEG file")
+_VALUE_RANGES = (255, 1023, 4095, 16383, 65535)
+_KINDS = {
+    "animation": "an animation of several images",
+    "motion jpeg": "Motion JPEG, several images one after another",
+    "pages": "several images in one file",
+}
+_log = logging.getLogger("slimpose")
 
 
 class ImageError(ValueError):
@@ -33,24 +43,53 @@ class ImageError(ValueError):
 def image_files(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name; subfolders are not searched.
 
+    Files are recognized by their contents; a warning names those that are passed over.
+
     Raises:
         NotADirectoryError: If there is no such folder.
-        ValueError: If it has no images.
+        ValueError: If it has no images, or cannot be listed.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"no image folder {folder}")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be listed: {error.strerror or error}") from error
+    others = [entry for entry in entries if entry.is_file()]
+    files = [file for file in others if is_image_file(file)]
     if not files:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES)[:4])
         raise ValueError(f"{folder} contains no images; expected files like {suffixes}")
+    if passed_over := [file.name for file in others if file not in set(files)]:
+        _log.warning("%s: %s", folder, passed_over_text(passed_over, len(others)))
     return files
+
+
+def is_image_file(file: Path) -> bool:
+    """Return whether a file is an image by its first bytes, or at least by its suffix."""
+    return file.suffix.lower() in IMAGE_SUFFIXES or bool(image_format(read_head(file)))
+
+
+def read_head(file: Path) -> bytes:
+    """Return a file's first bytes; empty if it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(4096)
+    except OSError:
+        return b""
+
+
+def passed_over_text(names: list[str], files: int) -> str:
+    """Return the message that names files of a folder which are not read."""
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} of {files} files are passed over, OpenCV cannot read them: {shown}"
 
 
 def read_image(path: str | Path) -> Image:
     """Read an image file as RGB uint8 (height, width, 3).
 
-    Gray images become RGB, 16-bit images become 8-bit, transparency is dropped, and the EXIF
-    rotation is applied.
+    Gray images become RGB, deeper images 8-bit by the range of their values (see ``to_8_bit``),
+    transparency is dropped, and the rotation of EXIF and AVIF is applied.
 
     Raises:
         ImageError: If there is no such file, or it is not a complete image that OpenCV can decode.
@@ -76,29 +115,124 @@ def decode_image(data: bytes, *, name: str) -> Image:
         name: Name of the image in error messages.
 
     Raises:
-        ImageError: If it is not a complete image that OpenCV can decode, or has over MAX_PIXELS.
+        ImageError: If it is not a complete image that OpenCV can decode, has over MAX_PIXELS, or
+            is an animation or one of several images in the file.
     """
+    structure = read_structure(data)
+    if structure.kind != "single":
+        raise ImageError(
+            f"{name}: {_KINDS[structure.kind]}; expected one image (slimpose predict reads all)"
+        )
+    return decode_single(data, structure, name=name)
+
+
+def decode_single(data: bytes, structure: ImageStructure, *, name: str, page: int = 0) -> Image:
+    """Decode one image of a file in memory, whose structure is known; else as above."""
     if not data:
         raise ImageError(f"{name}: the file is empty (0 bytes)")
-    size, is_complete = _read_structure(data)
-    if size is not None:
-        _check_pixels(size, name)
-    if not is_complete:
+    if structure.size is not None:
+        check_pixels(structure.size, name)
+    if not structure.is_complete:
         raise ImageError(
             f"{name}: the image is truncated: its end marker is missing "
             "(an unfinished download or copy?)"
         )
+    if not structure.pages:
+        raise ImageError(
+            f"{name}: only a preview in it can be read "
+            "(the raw file of a camera? convert it to JPEG)"
+        )
+    orientation = avif_orientation(data) if structure.format == "avif" else None
+    flags = cv2.IMREAD_COLOR  # EXIF rotation applied
+    # Of AVIF OpenCV knows the range of values, but not how it is to be turned.
+    flags |= cv2.IMREAD_ANYDEPTH if structure.format != "avif" else 0
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION if orientation is not None else 0
+
+    number = structure.pages[page]
+
+    def decode() -> np.ndarray | None:
+        buffer = np.frombuffer(data, np.uint8)
+        if number == 0:
+            return cv2.imdecode(buffer, flags)
+        _, images = cv2.imdecodemulti(buffer, flags, range=(number, number + 1))
+        return images[0] if images else None
+
     try:
-        # IMREAD_COLOR: 8 bits, EXIF rotation applied
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        pixels, messages = with_messages(decode)
     except cv2.error as error:
         raise ImageError(f"{name}: not an image OpenCV can decode: {error.err or error}") from error
-    if bgr is None:
+    if pixels is None:
+        cause = _findings(messages) or "damaged, or another kind of file?"
+        raise ImageError(f"{name}: not an image OpenCV can decode ({cause})")
+    if _DAMAGE.search(messages):
+        raise ImageError(f"{name}: the image is damaged: {_findings(messages)}")
+    check_pixels(Size(*pixels.shape[:2]), name)
+    image = to_rgb(to_8_bit(pixels, name=name, max_value=structure.max_value))
+    return turned(image, *orientation) if orientation is not None else image
+
+
+def _findings(messages: str) -> str:
+    """What decoders found, without their names."""
+    return _DECODER.sub("", messages)
+
+
+def to_rgb(pixels: np.ndarray) -> Image:
+    """Return an image of OpenCV, BGR or gray, as RGB; in place where possible, to save memory."""
+    if pixels.ndim == 2:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    if pixels.shape[2] == 4:
+        return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def turned(image: Image, quarter_turns: int, mirror_axis: int | None) -> Image:
+    """Return the image turned counterclockwise by 90 degrees each, then mirrored."""
+    image = np.rot90(image, quarter_turns)
+    return np.ascontiguousarray(image if mirror_axis is None else np.flip(image, mirror_axis))
+
+
+def to_8_bit(pixels: np.ndarray, *, name: str, max_value: int | None = None) -> np.ndarray:
+    """Return pixels of any depth as uint8, by the range of their values.
+
+    Cameras write 10, 12 or 14 bits into 16-bit files, where no header states it: the range is then
+    the smallest of 8, 10, 12, 14 and 16 bits that holds all values. Floating-point pixels are
+    0..1, or have one of these ranges.
+
+    Args:
+        pixels: Any array of an image.
+        name: Name of the image in error messages.
+        max_value: The largest possible value, if the file states it.
+
+    Raises:
+        ImageError: If there are negative, infinite or undefined values.
+
+    >>> to_8_bit(np.array([0, 512, 1023], np.uint16), name="10 bits in 16")
+    array([  0, 128, 255], dtype=uint8)
+    """
+    if pixels.dtype == np.uint8 and max_value in (None, 255):
+        return pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (np.isfinite(low) and np.isfinite(high)) or low < 0:
         raise ImageError(
-            f"{name}: not an image OpenCV can decode (damaged, or another kind of file?)"
+            f"{name}: its {pixels.dtype} pixels are {low:g}..{high:g}; "
+            "expected positive numbers (measurements rather than an image?)"
         )
-    _check_pixels(Size(*bgr.shape[:2]), name)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)  # in place, to save memory
+    if max_value is None:
+        max_value = _value_range(pixels, high)
+    if pixels.dtype == np.uint16:  # by a table, to save memory
+        return to_8_bit(np.arange(65536, dtype=np.int32), name=name, max_value=max_value)[pixels]
+    scaled = pixels.astype(np.float32) * np.float32(255 / max_value)
+    return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
+
+
+def _value_range(pixels: np.ndarray, high: float) -> int:
+    """The largest value that the pixels could have, by those they have."""
+    if pixels.dtype.kind == "f":
+        return next((top for top in (1, *_VALUE_RANGES) if high <= top), int(high))
+    # Values of 8 to 14 bits in the upper bits of 16, or 8 bits times 257: a dark image.
+    if not (pixels & 3).any() or not (pixels % 257).any():
+        return 65535
+    return next((top for top in _VALUE_RANGES if high <= top), int(high))
 
 
 def check_image(image: object) -> None:
@@ -131,57 +265,11 @@ def check_image(image: object) -> None:
         )
 
 
-def _check_pixels(size: Size, name: str) -> None:
+def check_pixels(size: Size, name: str) -> None:
+    """Raise ImageError if an image has over MAX_PIXELS."""
     if size.height * size.width > MAX_PIXELS:
         raise ImageError(
             f"{name}: {size.width}x{size.height} pixels (width x height) are "
             f"{size.height * size.width / 1e6:.0f} million; expected at most "
             f"{MAX_PIXELS // 1_000_000} million (make it smaller first)"
         )
-
-
-def _read_structure(data: bytes) -> tuple[Size | None, bool]:
-    """The size in the header of a JPEG or PNG, and whether the end marker is present.
-
-    The size is checked before any memory is allocated for it. OpenCV 4 silently fills the missing
-    part of a truncated JPEG with gray. Other formats return (None, True).
-    """
-    if data.startswith(_PNG_SIGNATURE):
-        return _read_png_structure(data)
-    if data.startswith(_JPEG_SIGNATURE):
-        size = None
-        for marker, payload in _jpeg_segments(data):
-            if marker == _JPEG_END_MARKER:
-                return size, True
-            if marker in _JPEG_SIZE_MARKERS and len(payload) >= 5:
-                size = Size(*struct.unpack_from(">HH", payload, 1))
-        return size, False
-    return None, True
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the markers of the main image (not of a thumbnail in a segment) and their payloads."""
-    position = 2
-    while (match := _JPEG_MARKER.search(data, position)) is not None:
-        marker, position = data[match.start() + 1], match.end()
-        if marker == _JPEG_END_MARKER or position + 2 > len(data):
-            yield marker, b""
-            return
-        if marker in (0x01, 0xD8):  # no payload
-            continue
-        length = int.from_bytes(data[position : position + 2], "big")
-        yield marker, data[position + 2 : position + min(length, 16)]
-        position += length
-
-
-def _read_png_structure(data: bytes) -> tuple[Size | None, bool]:
-    size, position = None, len(_PNG_SIGNATURE)
-    while position + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"IHDR" and length >= 8 and position + 16 <= len(data):
-            width, height = struct.unpack_from(">II", data, position + 8)
-            size = Size(height, width)
-        if kind == b"IEND":
-            return size, True
-        position += 12 + length
-    return size, False

@@ -1,4 +1,4 @@
-"""Motion JPEG over HTTP, read without FFmpeg.
+"""Motion JPEG over HTTP and HTTPS, read without FFmpeg.
 
 OpenCV silently scales FFmpeg's frames to the size of the first frame (opencv/opencv#27116): the
 frames of a camera that changes its resolution would be distorted. It also reports no reason if an
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import http.client
 import re
+import ssl
+from collections.abc import Callable
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import (
@@ -21,7 +23,10 @@ from urllib.request import (
 
 from slimpose.arrays import Image
 from slimpose.media.addresses import SourceError
-from slimpose.media.images import ImageError, decode_image
+from slimpose.media.frame import SQUARE
+from slimpose.media.image_formats import read_structure
+from slimpose.media.images import ImageError, decode_single
+from slimpose.media.timed_http import Deadline, handlers
 
 _MAX_BYTES = 64_000_000
 _HTTP_REASONS = {
@@ -32,10 +37,20 @@ _HTTP_REASONS = {
 
 
 class MotionJpegStream:
-    """An open HTTP response with a sequence of JPEG images."""
+    """An open HTTP response with a sequence of JPEG images; each has a time limit."""
 
-    def __init__(self, response: http.client.HTTPResponse, boundary: bytes) -> None:
+    pixel_aspect = SQUARE
+
+    def __init__(
+        self,
+        response: http.client.HTTPResponse,
+        boundary: bytes,
+        *,
+        deadline: Deadline,
+        timeout_s: float,
+    ) -> None:
         self._response, self._boundary = response, boundary
+        self._deadline, self._timeout_s = deadline, timeout_s
 
     def read(self) -> Image | None:
         """Return the next frame as RGB; None if it is damaged.
@@ -43,14 +58,16 @@ class MotionJpegStream:
         Raises:
             SourceError: If the stream ended, or no frame arrived in time.
         """
+        self._deadline.set(self._timeout_s)
         try:
             data = self._read_part()
         except TimeoutError as error:
             raise SourceError("no frame arrived in time") from error
         except (OSError, http.client.HTTPException) as error:
-            raise SourceError(f"the connection broke: {error}") from error
+            reason = f": {error.strerror}" if isinstance(error, OSError) else ""
+            raise SourceError(f"the connection broke{reason}") from error
         try:
-            return decode_image(data, name="frame")
+            return decode_single(data, read_structure(data), name="frame")
         except ImageError:
             return None
 
@@ -87,22 +104,29 @@ class MotionJpegStream:
         return line.strip().strip(b"-") == self._boundary
 
 
-def open_stream(url: str, *, timeout_s: float) -> MotionJpegStream | None:
-    """Open an http:// address; return None if the response is not Motion JPEG.
+def open_stream(
+    url: str, *, timeout_s: float, report: Callable[[str], None]
+) -> MotionJpegStream | None:
+    """Open an http:// or https:// address; return None if the response is not Motion JPEG.
+
+    Cameras mostly have self-signed certificates: those are accepted and reported.
 
     Raises:
         SourceError: If the host refuses; the message does not contain the address.
     """
-    parts = urlsplit(url)
-    passwords = HTTPPasswordMgrWithDefaultRealm()
-    place = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
-    if parts.username is not None:
-        passwords.add_password(None, place, unquote(parts.username), unquote(parts.password or ""))
-    opener = build_opener(
-        ProxyHandler({}), HTTPBasicAuthHandler(passwords), HTTPDigestAuthHandler(passwords)
-    )
+    deadline = Deadline()
     try:
-        response = opener.open(place, timeout=timeout_s)
+        try:
+            response = _request(url, deadline, timeout_s, ssl.create_default_context())
+        except URLError as error:
+            if not isinstance(error.reason, ssl.SSLCertVerificationError):
+                raise
+            report(
+                "its certificate cannot be verified "
+                f"({error.reason.verify_message}): the connection is encrypted, "
+                "but who answers is not known"
+            )
+            response = _request(url, deadline, timeout_s, _unverified_context())
     except HTTPError as error:
         with error:
             reason = _HTTP_REASONS.get(error.code, "the host refuses")
@@ -115,4 +139,34 @@ def open_stream(url: str, *, timeout_s: float) -> MotionJpegStream | None:
     if not kind.lower().startswith("multipart/") or boundary is None:
         response.close()
         return None
-    return MotionJpegStream(response, boundary[1].strip().strip("-").encode())
+    return MotionJpegStream(
+        response,
+        boundary[1].strip().strip("-").encode(),
+        deadline=deadline,
+        timeout_s=timeout_s,
+    )
+
+
+def _request(
+    url: str, deadline: Deadline, timeout_s: float, context: ssl.SSLContext
+) -> http.client.HTTPResponse:
+    parts = urlsplit(url)
+    passwords = HTTPPasswordMgrWithDefaultRealm()
+    place = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+    if parts.username is not None:
+        passwords.add_password(None, place, unquote(parts.username), unquote(parts.password or ""))
+    opener = build_opener(
+        ProxyHandler({}),
+        HTTPBasicAuthHandler(passwords),
+        HTTPDigestAuthHandler(passwords),
+        *handlers(deadline, context),
+    )
+    deadline.set(timeout_s)
+    return opener.open(place, timeout=timeout_s)
+
+
+def _unverified_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

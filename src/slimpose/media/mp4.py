@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
 
 from slimpose.arrays import Size
 
@@ -35,12 +36,13 @@ class Mp4Header:
     duration_offset: int
 
 
-def header(size: Size, first_frame: bytes) -> Mp4Header:
+def header(size: Size, first_frame: bytes, *, pixel_aspect: Fraction = Fraction(1)) -> Mp4Header:
     """Return the beginning of a file of frames of this size.
 
     Args:
         size: Size of the frames.
         first_frame: The first encoded frame, which starts with the decoder header.
+        pixel_aspect: Width of a pixel relative to its height.
 
     Raises:
         ValueError: If the first frame does not start with the decoder header.
@@ -56,6 +58,7 @@ def header(size: Size, first_frame: bytes) -> Mp4Header:
         bytes(6) + struct.pack(">H16xHH", 1, size.width, size.height),
         struct.pack(">IIIH32xHh", 0x48_0000, 0x48_0000, 0, 1, 24, -1),
         _decoder_box(first_frame[: min(ends)]),
+        _box(b"pasp", struct.pack(">II", pixel_aspect.numerator, pixel_aspect.denominator)),
     )
     tables = [_box(b"stsd", _entry_count(1), entry)]
     tables += [_box(name, _entry_count(0)) for name in (b"stts", b"stsc")]
@@ -72,7 +75,7 @@ def header(size: Size, first_frame: bytes) -> Mp4Header:
             b"tkhd",
             struct.pack(">I8xI4xI8xHHHH", 3, _TRACK, 0, 0, 0, 0, 0),
             _MATRIX,
-            struct.pack(">II", size.width << 16, size.height << 16),
+            struct.pack(">II", round((size.width << 16) * pixel_aspect), size.height << 16),
         ),
         _box(
             b"mdia",

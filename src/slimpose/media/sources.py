@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import glob
+import logging
+import re
 from pathlib import Path
 
-import cv2
-
 from slimpose.media.addresses import SourceError, is_url, redacted
-from slimpose.media.frame import Frame, Media
-from slimpose.media.images import IMAGE_SUFFIXES, ImageError, decode_image
-from slimpose.media.video_reader import DEFAULT_FPS, has_single_frame, open_video
+from slimpose.media.frame import Media
+from slimpose.media.image_formats import image_format
+from slimpose.media.image_sources import open_image
+from slimpose.media.images import IMAGE_SUFFIXES, is_image_file, passed_over_text, read_head
+from slimpose.media.video_containers import NO_VIDEO_TRACK, is_video_start, track_problem
+from slimpose.media.video_reader import open_video
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -18,6 +21,9 @@ VIDEO_SUFFIXES = frozenset({
     ".3gp", ".ogv", ".gif",
 })
 # fmt: on
+"""The usual ones, for messages; files are recognized by their contents."""
+_HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cx])", re.DOTALL)
+_log = logging.getLogger("slimpose")
 
 
 def expand(source: str) -> list[Path]:
@@ -51,28 +57,42 @@ def expand(source: str) -> list[Path]:
 
 
 def _media_files(folder: Path) -> list[Path]:
+    """The images and videos of a folder; a warning names the files that are passed over."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise SourceError(f"{folder}: cannot be listed: {error.strerror or error}") from error
-    files = [entry for entry in entries if entry.is_file() and not entry.name.startswith(".")]
-    media = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
+    files = [entry for entry in entries if entry.is_file()]
+    media = [file for file in files if _is_media(file)]
     if not media:
         raise SourceError(
             f"{folder}: no image or video in this folder ({len(files)} other files); "
             f"subfolders are not searched, '{folder}/**/*.jpg' would"
         )
+    notes = []
+    if passed_over := [file.name for file in files if file not in set(media)]:
+        notes.append(passed_over_text(passed_over, len(files)))
+    if folders := sum(entry.is_dir() for entry in entries):
+        notes.append(f"{folders} subfolders are not searched ('{folder}/**/*.jpg' would)")
+    if notes:
+        _log.warning("%s: %s", folder, "; ".join(notes))
     return media
 
 
-def open_media(path: Path) -> Media:
-    """Open an image or video file; a suffix that is neither's means trying both.
+def _is_media(file: Path) -> bool:
+    """Whether a file in a folder is meant to be an image or video: by its suffix or contents."""
+    if file.suffix.lower() in VIDEO_SUFFIXES or is_image_file(file):
+        return True
+    return is_video_start(read_head(file)) and track_problem(file) != NO_VIDEO_TRACK
 
-    A GIF with a single frame is an image.
+
+def open_media(path: Path) -> Media:
+    """Open an image or video file, recognized by its first bytes rather than by its suffix.
 
     Raises:
         SourceError: If it cannot be opened as a video, or as either.
-        ImageError: If its suffix is an image's and it is not a complete image.
+        ImageError: If it is an image by its first bytes or its suffix, and none can be decoded.
     """
     suffix = path.suffix.lower()
     try:
@@ -83,23 +103,14 @@ def open_media(path: Path) -> Media:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     if size_bytes == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
+    if _HEIC.match(head):
+        raise SourceError(f"{path}: a HEIC image, which OpenCV cannot decode; convert it to JPEG")
+    if image_format(head) or (suffix in IMAGE_SUFFIXES and not is_video_start(head)):
+        return open_image(path)
     reason = "no frame of a video can be read (damaged, truncated, or not a video?)"
-    # A GIF is always a video in OpenCV 4.10, which reads no GIFs as images.
-    is_still_gif = suffix == ".gif" and cv2.haveImageReader(str(path)) and has_single_frame(path)
-    if suffix not in VIDEO_SUFFIXES or is_still_gif:
-        if suffix in IMAGE_SUFFIXES or cv2.haveImageReader(str(path)):
-            return _open_image(path)
+    if suffix not in VIDEO_SUFFIXES and not is_video_start(head):
         reason = (
             "neither an image nor a video that OpenCV can open "
             f"(its suffix {suffix or 'is missing'})"
         )
     return open_video(path, head, reason=reason)
-
-
-def _open_image(path: Path) -> Media:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    frame = Frame(image=decode_image(data, name=str(path)), timestamp_s=0.0)
-    return Media(path=path, is_video=False, frame_count=1, fps=DEFAULT_FPS, frames=iter([frame]))

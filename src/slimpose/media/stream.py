@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 from weakref import WeakSet
 
 import cv2
 
 from slimpose.arrays import Image, Size
-from slimpose.media.addresses import Address, SourceError
-from slimpose.media.frame import Frame
+from slimpose.media.addresses import Address, SourceError, plain_reason
+from slimpose.media.frame import SQUARE, Frame
 from slimpose.media.images import ImageError
 from slimpose.media.stream_reader import DEFAULT_TIMEOUTS, StreamTimeouts, VideoPlayer, read_live
 from slimpose.media.video_reader import UnreadFramesError
@@ -42,6 +43,7 @@ class StreamStatus:
         size: Size of its frames; None before the first.
         fps: Frame rate in a file's header; 0 for other sources.
         decode_ms: CPU time spent reading and decoding so far.
+        pixel_aspect: Width of a pixel of its frames relative to its height.
     """
 
     name: str
@@ -54,6 +56,7 @@ class StreamStatus:
     size: Size | None = None
     fps: float = 0.0
     decode_ms: float = 0.0
+    pixel_aspect: Fraction = SQUARE
 
     @property
     def text(self) -> str:
@@ -119,6 +122,7 @@ class Stream:
         self._newest_view = 0
         self._status = StreamStatus(name=address.name)
         self._is_black = False
+        self._noted: set[str] = set()
         self._view, self._taken_view = 0, -1
         self._bright_s = self._black_checked_s = self._live_since_s = 0.0
         self._lost_s: float | None = None
@@ -190,13 +194,20 @@ class Stream:
                 self._lost_s = now_s if self._lost_s is None else self._lost_s
                 self._enter("waiting", reason)
                 if reason != reported:
-                    self._report(f"{reason}; trying again")
+                    until = "" if self._status.connections else " until it opens (Ctrl-C ends)"
+                    self._report(f"{reason}; trying again{until}")
                     reported = reason
                 self._stop.wait(retry_s)
                 retry_s = min(2 * retry_s, self._timeouts.longest_retry_s)
             problem = self._status.problem
         finally:
             self._enter("ended", problem)
+
+    def _report_once(self, message: str) -> None:
+        """Report a note that holds for every connection."""
+        if message not in self._noted:
+            self._noted.add(message)
+            self._report(message)
 
     def _enter(self, state: StreamState, problem: str) -> None:
         with self._changed:
@@ -210,7 +221,7 @@ class Stream:
         source = (
             self._file.play(self._stop)
             if self._file
-            else read_live(self.address, self._timeouts, self._stop)
+            else read_live(self.address, self._timeouts, self._stop, report=self._report_once)
         )
         try:
             with closing(source):
@@ -225,7 +236,7 @@ class Stream:
         except (SourceError, ImageError) as error:
             return str(error)
         except (cv2.error, OSError, MemoryError, RuntimeError) as error:
-            return f"it cannot be read: {error or type(error).__name__}"
+            return f"it cannot be read: {plain_reason(error)}"
         return ""
 
     def _update_state(self, frame: Frame) -> None:
@@ -274,6 +285,7 @@ class Stream:
                 self._view += 1
                 old, new = (f"{it.width}x{it.height}" for it in (before, size))
                 message = f"its frame size changed from {old} to {new} pixels"
+            status.pixel_aspect = frame.pixel_aspect
             status.dropped += self._newest is not None
             self._newest = dataclasses.replace(
                 frame, camera=self._camera, index=status.received, arrival_s=time.monotonic()

@@ -6,7 +6,7 @@ import dataclasses
 import socket
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,15 @@ from slimpose.arrays import Image
 from slimpose.media import mjpeg
 from slimpose.media.addresses import Address, SourceError
 from slimpose.media.frame import Frame
+from slimpose.media.images import to_rgb
 from slimpose.media.mjpeg import MotionJpegStream
 from slimpose.media.sources import open_media
-from slimpose.media.video_reader import MAX_READ_FAILURES, read_bgr, silence_opencv_logs, to_rgb
+from slimpose.media.video_reader import (
+    MAX_READ_FAILURES,
+    pixel_aspect,
+    read_bgr,
+    silence_opencv_logs,
+)
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _EPOCH_S = time.time() - time.monotonic()
@@ -37,7 +43,7 @@ class StreamTimeouts:
 
     Attributes:
         open_s: For opening an address that does not answer.
-        read_s: For reading a frame; after it the stream is lost.
+        read_s: For reading a whole frame; after it the stream is lost.
         first_retry_s: Before a lost stream is reopened; doubled after each failure.
         longest_retry_s: Upper limit of that.
         steady_s: After being live this long, a stream's next retry is first_retry_s again.
@@ -45,7 +51,7 @@ class StreamTimeouts:
     """
 
     open_s: float = 8.0
-    read_s: float = 5.0
+    read_s: float = 8.0
     first_retry_s: float = 0.5
     longest_retry_s: float = 30.0
     steady_s: float = 2.0
@@ -88,20 +94,30 @@ class VideoPlayer:
             early_s = timestamp_s - clock_s() if self._realtime else 0.0
             if stop.wait(early_s) if early_s > 0 else stop.is_set():
                 return
-            yield dataclasses.replace(frame, timestamp_s=timestamp_s, decode_ms=decode_ms)
+            yield dataclasses.replace(
+                frame,
+                timestamp_s=timestamp_s,
+                decode_ms=decode_ms,
+                pixel_aspect=media.pixel_aspect,
+            )
             cpu_s = time.thread_time()
 
 
 def read_live(
-    address: Address, timeouts: StreamTimeouts, stop: threading.Event
+    address: Address,
+    timeouts: StreamTimeouts,
+    stop: threading.Event,
+    *,
+    report: Callable[[str], None] = lambda message: None,
 ) -> Generator[Frame, None, None]:
-    """Yield the frames of a camera or network stream until it ends.
+    """Yield the frames of a camera or network stream until it ends; ``report`` gets notes on it.
 
     Raises:
         SourceError: If it cannot be opened or no more frames come; the message does not name it.
     """
-    with closing(_open_live(address, timeouts)) as source:
+    with closing(_open_live(address, timeouts, report)) as source:
         failures, late_s = 0, float("-inf")
+        good_s = time.monotonic()
         while failures < MAX_READ_FAILURES and not stop.is_set():
             started_s, cpu_s = time.monotonic(), time.thread_time()
             image = source.read()
@@ -109,22 +125,31 @@ def read_live(
                 late_s = time.monotonic()  # FFmpeg may still return buffered frames, then no more
             if image is None:
                 failures += 1
+                if time.monotonic() - good_s > timeouts.read_s:
+                    break
                 continue
             decode_ms = 1e3 * (time.thread_time() - cpu_s)
             yield Frame(
-                image=image, timestamp_s=clock_s(), damaged_before=failures, decode_ms=decode_ms
+                image=image,
+                timestamp_s=clock_s(),
+                damaged_before=failures,
+                decode_ms=decode_ms,
+                pixel_aspect=source.pixel_aspect,
             )
-            failures = 0
-        is_late = time.monotonic() - late_s < 1.0
+            failures, good_s = 0, time.monotonic()
+        now_s = time.monotonic()
+        is_late = now_s - late_s < 1.0 or now_s - good_s > timeouts.read_s
         raise SourceError("no frame arrived in time" if is_late else "the stream ended")
 
 
-def _open_live(address: Address, timeouts: StreamTimeouts) -> MotionJpegStream | _LiveCapture:
+def _open_live(
+    address: Address, timeouts: StreamTimeouts, report: Callable[[str], None]
+) -> MotionJpegStream | _LiveCapture:
     if address.kind == "camera":
         capture, explain = _open_camera(address.target), _camera_problem
     else:
-        if address.target.lower().startswith("http://") and _is_valid(address):
-            stream = mjpeg.open_stream(address.target, timeout_s=timeouts.read_s)
+        if address.target.lower().startswith(("http://", "https://")) and _is_valid(address):
+            stream = mjpeg.open_stream(address.target, timeout_s=timeouts.read_s, report=report)
             if stream is not None:
                 return stream
         capture, explain = _open_network(address.target, timeouts), _network_problem
@@ -139,6 +164,7 @@ class _LiveCapture:
 
     def __init__(self, capture: cv2.VideoCapture) -> None:
         self._capture = capture
+        self.pixel_aspect = pixel_aspect(capture)
 
     def read(self) -> Image | None:
         bgr = read_bgr(self._capture)
@@ -166,8 +192,11 @@ def _open_network(url: str, timeouts: StreamTimeouts) -> cv2.VideoCapture:
 
 
 def _camera_problem(address: Address) -> str:
-    device = f" (/dev/video{address.target})" if address.target.isdecimal() else ""
-    return f"there is no such camera{device}, or another program uses it"
+    device = f"/dev/video{address.target}" if address.target.isdecimal() else address.target
+    if Path("/dev").is_dir() and not Path(device).exists():
+        cameras = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+        return f"there is no such camera: {device} does not exist (cameras here: {cameras})"
+    return f"there is no such camera ({device}), or another program uses it"
 
 
 def _is_valid(address: Address) -> bool:

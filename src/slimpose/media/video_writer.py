@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import struct
@@ -9,6 +10,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +20,12 @@ from slimpose.arrays import Image, Size
 from slimpose.draw import resize_to_fit
 from slimpose.formats.partial_file import PartialFile
 from slimpose.media import mp4
+from slimpose.media.frame import SQUARE
 from slimpose.media.video_reader import silence_opencv_logs
+
+MAX_SIDE = 8190
+"""Of a frame in pixels: MPEG-4 Part 2 has 13 bits for it, and sides are even."""
+_log = logging.getLogger("slimpose")
 
 
 class VideoWriter:
@@ -29,20 +36,29 @@ class VideoWriter:
     (``media/mp4.py``). Until ``finish`` the file is called NAME.partial.mp4 and can be played.
 
     All frames have the size of the first one, with sides rounded down to even numbers; frames of
-    another size are scaled to fit.
+    another size are scaled to fit. So are frames with a side of over MAX_SIDE, with a warning.
 
     Args:
         path: The file.
         size: Size of the frames.
         fps: Usual frame rate: the encoder's rate, and the display time of the last frame.
+        pixel_aspect: Width of a pixel relative to its height.
 
     Raises:
         RuntimeError: If OpenCV cannot encode the size, or the file cannot be written.
     """
 
-    def __init__(self, path: Path, size: Size, *, fps: float) -> None:
+    def __init__(
+        self, path: Path, size: Size, *, fps: float, pixel_aspect: Fraction = SQUARE
+    ) -> None:
         silence_opencv_logs()
-        self.size = Size(max(2, size.height // 2 * 2), max(2, size.width // 2 * 2))
+        self.size = _encodable(size)
+        self._pixel_aspect = pixel_aspect
+        if max(size) > MAX_SIDE:
+            _log.warning(
+                "%s: its frames are %dx%d instead of %dx%d pixels; MPEG-4 has at most 8191 a side",
+                *(path, self.size.width, self.size.height, size.width, size.height),
+            )
         self._file = PartialFile(path)
         self._times: deque[int] = deque()  # of the frames in the encoder
         self._first_s: float | None = None
@@ -153,13 +169,19 @@ class VideoWriter:
 
     def _append(self, frame: bytes) -> None:
         if self._frames_written == 0:
-            header = mp4.header(self.size, frame)
+            header = mp4.header(self.size, frame, pixel_aspect=self._pixel_aspect)
             self._file.append(header.data)
             self._duration_offset = header.duration_offset
         self._frames_written += 1
         start, duration = self._times.popleft(), self._frame_duration
         self._file.append(mp4.fragment(self._frames_written, frame, start=start, duration=duration))
         self._file.overwrite(self._duration_offset, struct.pack(">Q", start + duration))
+
+
+def _encodable(size: Size) -> Size:
+    """The size with even sides of at most MAX_SIDE, nearly the same shape."""
+    scale = min(1.0, MAX_SIDE / max(size))
+    return Size(*(max(2, int(scale * side) // 2 * 2) for side in size))
 
 
 def _with_fifo(open_encoder: Callable[[str], cv2.VideoWriter]) -> tuple[cv2.VideoWriter, BinaryIO]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from slimpose import fields
 from slimpose.arrays import Size
@@ -12,11 +13,20 @@ from slimpose.network.baselines.net import ARCHITECTURES, BaselineNet, BaselineS
 from slimpose.network.baselines.simple_baseline import simple_baseline
 from slimpose.network.detector_net import DetectorNet
 from slimpose.network.family import FAMILY
+from slimpose.network.high_resolution import HR, HighResolutionNet, HighResolutionSpec
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.pyramid_detector import PYRAMID, PyramidDetector, PyramidSpec
 from slimpose.network.spec import NetSpec
 
-Spec = NetSpec | BaselineSpec
-Net = PoseNet | DetectorNet | BaselineNet
+Spec = NetSpec | HighResolutionSpec | PyramidSpec | BaselineSpec
+Net = PoseNet | HighResolutionNet | DetectorNet | PyramidDetector | BaselineNet
+
+_ARCHITECTURES: dict[str, type[HighResolutionSpec | PyramidSpec]] = {
+    "high-resolution": HighResolutionSpec,
+    "pyramid-detector": PyramidSpec,
+}
+_TUPLES = ("deconv_widths", "inner_widths", "widths", "modules", "depths")
+"""Fields of specs that JSON stores as lists."""
 
 BASELINES: dict[str, Spec] = {
     **{f"simplebaseline-r{depth}": simple_baseline(depth) for depth in (50, 101, 152)},
@@ -26,6 +36,9 @@ BASELINES: dict[str, Spec] = {
     ),
 }
 """The networks that the paper compares itself with, at the input sizes of its tables."""
+
+NETWORKS: dict[str, Spec] = {**FAMILY, "hr": HR, "pyramid": PYRAMID}
+"""The networks that this project trains."""
 
 
 def spec_named(name: str, *, size: Size | None = None) -> Spec:
@@ -37,7 +50,7 @@ def spec_named(name: str, *, size: Size | None = None) -> Spec:
     >>> spec_named("mnv2", size=Size(128, 96)).heatmap_size
     Size(height=32, width=24)
     """
-    known = {**FAMILY, **BASELINES}
+    known = {**NETWORKS, **BASELINES}
     if name not in known:
         raise ValueError(f"no network is named {name!r}; expected one of {', '.join(known)}")
     return known[name].at(size) if size else known[name]
@@ -58,14 +71,20 @@ def spec_from_json(text: str) -> Spec:
         if len(size) != 2:
             raise fields.fail(entry.what("size"), size, "height, width")
         settings = {**entry.values, "size": Size(*size)}
-        if "baseline" in settings:
-            return fields.build(BaselineSpec, settings, "net")
-        for name in ("deconv_widths", "inner_widths"):
-            if name in settings:
-                settings[name] = tuple(entry.items(name))
-        return fields.build(NetSpec, settings, "net")
+        settings |= {name: tuple(entry.items(name)) for name in _TUPLES if name in settings}
+        return fields.build(_spec_class(settings), settings, "net")
     except ValueError as error:
         raise ValueError(f"metadata does not describe a slimpose network: {error}") from error
+
+
+def _spec_class(settings: Mapping[str, Any]) -> type[Spec]:
+    """Return the class that the settings of a spec belong to."""
+    if "architecture" not in settings:
+        return BaselineSpec if "baseline" in settings else NetSpec
+    architecture = settings["architecture"]
+    if not isinstance(architecture, str) or architecture not in _ARCHITECTURES:
+        raise fields.fail("net.architecture", architecture, f"one of {', '.join(_ARCHITECTURES)}")
+    return _ARCHITECTURES[architecture]
 
 
 def build(spec: Spec, *, alignment: CellAlignment = "centers") -> Net:
@@ -76,6 +95,10 @@ def build(spec: Spec, *, alignment: CellAlignment = "centers") -> Net:
     """
     if isinstance(spec, BaselineSpec):
         return BaselineNet(spec, alignment)
+    if isinstance(spec, HighResolutionSpec):
+        return HighResolutionNet(spec, alignment)
+    if isinstance(spec, PyramidSpec):
+        return PyramidDetector(spec)
     return PoseNet(spec, alignment) if spec.joints else DetectorNet(spec)
 
 

@@ -15,6 +15,7 @@ from slimpose.heatmap import (
 )
 from slimpose.network.baselines.net import BaselineNet
 from slimpose.network.build import Spec
+from slimpose.network.high_resolution import HighResolutionNet
 from slimpose.network.pose_net import PoseNet
 
 
@@ -100,7 +101,7 @@ class DarkDecoder(nn.Module):
 class PoseDecoder(nn.Module):
     """The exported pose network: uint8 crops to points, scores, covariances and heatmaps."""
 
-    def __init__(self, net: PoseNet | BaselineNet) -> None:
+    def __init__(self, net: PoseNet | HighResolutionNet | BaselineNet) -> None:
         super().__init__()
         self.net = net
         self.dark = DarkDecoder(net.spec)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from slimpose.arrays import Size
+from slimpose.network.cells import Cells, grid_cells
 from slimpose.network.decoder import Decoder, conv_norm
 from slimpose.network.encoder import Encoder
+from slimpose.network.pyramid_detector import PyramidDetector
 from slimpose.network.spec import NetSpec
 
 _UNIT_PX = 32.0
@@ -35,7 +38,7 @@ class _WideBlock(nn.Module):
 
 
 class DetectorNet(nn.Module):
-    """uint8 images (n, H, W, 3) RGB to person logits (n, h, w) and boxes (n, 4, h, w) in pixels.
+    """uint8 images (n, H, W, 3) RGB to person logits (n, cells) and boxes (n, cells, 4) in pixels.
 
     Source:
         Liu et al., "Training-Time-Friendly Network for Real-Time Object Detection", AAAI 2020: one
@@ -62,15 +65,17 @@ class DetectorNet(nn.Module):
         """Return the logits and boxes (x1, y1, x2, y2) of all cells."""
         *finer, coarsest = self.encoder(images.float().permute(0, 3, 1, 2))
         mixed = self.mix(self.decoder([*finer, self.context(coarsest)]))
-        logits = self.to_logit(self.towards_score(mixed))[:, 0]
-        edges = self.to_edges(self.towards_box(mixed))
-        stride, (height, width) = self.spec.stride, logits.shape[1:]
-        x = torch.arange(width, device=edges.device, dtype=edges.dtype) * stride + (stride - 1) / 2
-        y = torch.arange(height, device=edges.device, dtype=edges.dtype) * stride + (stride - 1) / 2
+        logits = self.to_logit(self.towards_score(mixed)).flatten(1)
+        edges = self.to_edges(self.towards_box(mixed)).flatten(2).transpose(1, 2)
+        centers, _ = self.cells(Size(*images.shape[1:3]), edges.device)
         distances = torch.exp(edges.clamp(-4, 4)) * _UNIT_PX
-        left, top, right, bottom = distances.unbind(1)
-        boxes = torch.stack([x - left, y[:, None] - top, x + right, y[:, None] + bottom], dim=1)
-        return logits, boxes
+        return logits, torch.cat(
+            [centers - distances[..., :2], centers + distances[..., 2:]], dim=2
+        )
+
+    def cells(self, size: Size, device: torch.device) -> Cells:
+        """Return the cells for an input size."""
+        return grid_cells(size, [self.spec.stride], device)
 
 
 class BoxDecoder(nn.Module):
@@ -80,13 +85,14 @@ class BoxDecoder(nn.Module):
     3x3 max pooling, which would nearly replace NMS, loses people who stand close together.
     """
 
-    def __init__(self, net: DetectorNet, *, max_boxes: int = 300) -> None:
+    def __init__(self, net: DetectorNet | PyramidDetector, *, max_boxes: int = 300) -> None:
         super().__init__()
         self.net = net
-        self.max_boxes = min(max_boxes, net.spec.heatmap_size.height * net.spec.heatmap_size.width)
+        cells = net.cells(net.spec.size, torch.device("cpu"))
+        self.max_boxes = min(max_boxes, len(cells.strides))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return boxes in input pixels and scores (n, max_boxes) in 0..1, best first."""
         logits, boxes = self.net(images)
-        best, where = torch.sigmoid(logits).flatten(1).topk(self.max_boxes, dim=1)
-        return boxes.flatten(2).transpose(1, 2).gather(1, where[..., None].expand(-1, -1, 4)), best
+        best, where = torch.sigmoid(logits).topk(self.max_boxes, dim=1)
+        return boxes.gather(1, where[..., None].expand(-1, -1, 4)), best

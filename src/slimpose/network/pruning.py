@@ -26,6 +26,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from slimpose.arrays import Crops
+from slimpose.network.channel_selection import center, fit_mix, removal_order, sample_values
 from slimpose.network.cost import cost_of_spec
 from slimpose.network.narrowing import HiddenLayer, hidden_layers
 from slimpose.network.pose_net import PoseNet
@@ -33,9 +34,6 @@ from slimpose.network.pose_net import PoseNet
 _ROUND_TO = 8
 _MACS_PER_VALUE = 12
 """Multiply-adds that take as long as writing and reading one hidden value."""
-_SAMPLES = 48
-"""Positions of a map that are sampled per image."""
-_RIDGE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +85,7 @@ def prune(
         block.width * macs for block, (macs, _) in zip(blocks, costs, strict=True)
     )
     _check_gmac(blocks, costs, fixed_macs=fixed_macs, gmac=gmac)
-    samples = _sample_values(
+    samples = sample_values(
         net,
         images,
         [(block.project, True) for block in blocks] + [(block.block, False) for block in blocks],
@@ -104,38 +102,6 @@ def prune(
         on_progress(index + 1, len(blocks))
     net.spec = dataclasses.replace(net.spec, inner_widths=tuple(widths))
     return net
-
-
-def _sample_values(
-    net: nn.Module, images: Sequence[Crops], modules: Sequence[tuple[nn.Module, bool]]
-) -> list[Tensor]:
-    """Return the values (samples, channels) of modules at the same random positions per image.
-
-    Of each module, the input is sampled if its flag is true, otherwise the output.
-    """
-    samples: list[list[Tensor]] = [[] for _ in modules]
-
-    def record(index: int, values: Tensor) -> None:
-        rng = torch.Generator().manual_seed(len(samples[index]))
-        maps = values.flatten(2)
-        positions = torch.stack(
-            [torch.randperm(maps.shape[2], generator=rng)[:_SAMPLES] for _ in maps]
-        )
-        chosen = maps.gather(2, positions[:, None].expand(-1, maps.shape[1], -1))
-        samples[index].append(chosen.transpose(1, 2).flatten(0, 1))
-
-    def hook(index: int, is_input: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        return lambda _, inputs, output: record(index, inputs[0] if is_input else output)
-
-    hooks = [
-        module.register_forward_hook(hook(index, is_input))
-        for index, (module, is_input) in enumerate(modules)
-    ]
-    for batch in images:
-        net(torch.from_numpy(batch))
-    for registered in hooks:
-        registered.remove()
-    return [torch.cat(values) for values in samples]
 
 
 def _costs(net: nn.Module, images: Crops, blocks: Sequence[HiddenLayer]) -> list[tuple[int, int]]:
@@ -165,49 +131,12 @@ def _costs(net: nn.Module, images: Crops, blocks: Sequence[HiddenLayer]) -> list
     return costs
 
 
-def _center(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return values (samples, channels) in double precision minus their mean, and the mean."""
-    values = values.double()
-    mean = values.mean(0)
-    return values - mean, mean
-
-
-def _covariance(centered: Tensor) -> Tensor:
-    covariance = centered.T @ centered / len(centered)
-    ridge = _RIDGE * covariance.diagonal().mean().clamp_min(1e-12)
-    return covariance + ridge * torch.eye(len(covariance)).double()
-
-
-def _removal_order(hidden: Tensor, target: Tensor) -> tuple[list[int], list[float]]:
-    """Return the channels in the order of removal, and the squared error per sample after each.
-
-    The target (samples, outputs) is mixed linearly from the hidden values (samples, channels).
-    """
-    hidden, target = _center(hidden)[0], _center(target)[0]
-    inverse = torch.linalg.inv(_covariance(hidden))
-    weights = inverse @ (hidden.T @ target / len(hidden))
-    order: list[int] = []
-    errors: list[float] = []
-    error = 0.0
-    for _ in range(len(weights)):
-        losses = weights.square().sum(1) / inverse.diagonal()
-        losses[order] = float("inf")  # 0 / 0 for removed channels
-        removed = int(losses.argmin())
-        error += float(losses[removed])
-        column = inverse[:, removed] / inverse[removed, removed]
-        weights = weights - torch.outer(column, weights[removed])
-        inverse = inverse - torch.outer(column, inverse[removed])
-        order.append(removed)
-        errors.append(error)
-    return order, errors
-
-
 def _losses(block: HiddenLayer, hidden: Tensor, output: Tensor, macs: int, cost: int) -> _Losses:
     norm = block.project_norm
     assert norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    _, errors = _removal_order(hidden, hidden @ block.project.weight[:, :, 0, 0].T * scale)
-    variance = float(_center(output)[0].square().sum(1).mean())
+    _, errors = removal_order(hidden, hidden @ block.project.weight[:, :, 0, 0].T * scale)
+    variance = float(center(output)[0].square().sum(1).mean())
     shares = np.array([0.0, *errors[:-1]]) / max(variance, 1e-12)
     return _Losses(errors=shares, macs=macs, cost=cost)
 
@@ -246,13 +175,11 @@ def _refit(
     net: nn.Module, images: Sequence[Crops], block: HiddenLayer, output: Tensor, width: int
 ) -> None:
     """Reduce a block to a width, then refit it to the unpruned output from its current input."""
-    hidden, block_input = _sample_values(net, images, [(block.project, True), (block.block, True)])
+    hidden, block_input = sample_values(net, images, [(block.project, True), (block.block, True)])
     target = output - block_input if block.is_residual else output
-    kept = torch.tensor(sorted(_removal_order(hidden, target)[0][block.width - width :]))
+    kept = torch.tensor(sorted(removal_order(hidden, target)[0][block.width - width :]))
     block.keep(kept)
-    channels, _ = _center(hidden[:, kept])
-    centered, mean = _center(target)
-    weights = torch.linalg.solve(_covariance(channels), channels.T @ centered / len(channels))
+    weights, mean = fit_mix(hidden[:, kept], target)
     mixed = hidden[:, kept].double() @ weights
     norm = block.project_norm
     assert norm.running_mean is not None

@@ -9,15 +9,17 @@ from typing import Literal, get_args
 
 from slimpose import fields
 from slimpose.arrays import Size
+from slimpose.geometry import CanvasFit
 from slimpose.tasks import Task
 
 Skip = Literal["none", "concat", "sum"]
 Activation = Literal["as-trained", "relu", "relu6", "hard-swish"]
 
-_WIDEST = 65_536
+WIDEST = 65_536
+"""The most channels of a layer; more are a mistake."""
 _LIMITS: dict[str, tuple[float, float]] = {
-    "head_width": (0, _WIDEST),
-    "joints": (0, _WIDEST),
+    "head_width": (0, WIDEST),
+    "joints": (0, WIDEST),
     "width_multiplier": (0.01, 100),
     "depth_multiplier": (0.01, 100),
 }
@@ -68,8 +70,7 @@ class NetSpec:
             if getattr(self, name) not in known:
                 raise fields.fail(f"net.{name}", getattr(self, name), f"one of {', '.join(known)}")
         for name in ("deconv_widths", "inner_widths"):
-            for width in getattr(self, name):
-                fields.integer(width, f"net.{name}", low=1, high=_WIDEST)
+            fields.check_integers(getattr(self, name), f"net.{name}", low=1, high=WIDEST)
         if self.encoder_stride not in (16, 32):
             raise ValueError(f"encoder_stride is {self.encoder_stride}; expected 16 or 32")
         if any(side % self.encoder_stride or side <= 0 for side in self.size):
@@ -92,6 +93,11 @@ class NetSpec:
     def task(self) -> Task:
         """The network's task: "pose", or "detect" without joints."""
         return "pose" if self.joints else "detect"
+
+    @property
+    def fit(self) -> CanvasFit:
+        """How an image fills the input."""
+        return "letterbox"
 
     @property
     def stride(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from slimpose import fields
 from slimpose.formats.files import replace_when_done
-from slimpose.network.build import Net, Spec, build, net_from_metadata
+from slimpose.network.build import (
+    Net,
+    Spec,
+    alignment_from_metadata,
+    build,
+    net_from_metadata,
+    spec_from_json,
+)
+from slimpose.skeleton import Skeleton
 from slimpose.tasks import Task, parse_task
 
 
@@ -72,9 +82,34 @@ def _read(path: Path, *, with_tensors: bool) -> Checkpoint:
         with safe_open(path, framework="pt") as opened:
             names = opened.keys() if with_tensors else []
             tensors = {name: opened.get_tensor(name) for name in names}
-            return Checkpoint(tensors=tensors, metadata=opened.metadata() or {})
+            metadata = opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file, or is truncated: {error}") from error
+    _check_metadata(metadata, path)
+    return Checkpoint(tensors=tensors, metadata=metadata)
+
+
+def _check_metadata(metadata: dict[str, str], path: Path) -> None:
+    """Check what every reader relies on; a recipe's settings are checked where it is used."""
+    where = f"{path}: metadata"
+    for name in ("recipe", "figures"):
+        if name in metadata:
+            what = f"{where}: {name}"
+            fields.table(fields.from_json(metadata[name], what), what)
+    if "samples" in metadata:
+        fields.integer(metadata["samples"], f"{where}: samples", low=0)
+    checks: dict[str, Callable[[str], object]] = {
+        "task": parse_task,
+        "net": spec_from_json,
+        "skeleton": Skeleton.from_json,
+        "alignment": lambda _: alignment_from_metadata(metadata),
+    }
+    for name, parse in checks.items():
+        if name in metadata:
+            try:
+                parse(metadata[name])
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], *, path: Path) -> None:
@@ -137,7 +172,10 @@ def load_network(path: Path) -> LoadedNetwork:
             f"{path} does not say which network it holds; "
             "expected best.safetensors written by slimpose train"
         )
-    net = net_from_metadata(saved.metadata)
+    try:
+        net = net_from_metadata(saved.metadata)
+    except (ValueError, RuntimeError) as error:  # RuntimeError: PyTorch cannot build it
+        raise ValueError(f"{path}: {error}") from error
     load_into(net, saved.tensors, path=path)
     return LoadedNetwork(
         net=net.eval(),

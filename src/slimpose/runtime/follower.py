@@ -23,7 +23,7 @@ from slimpose.tracking.assignment import assign
 from slimpose.tracking.motion_gate import MotionGate
 from slimpose.tracking.smoothing import DEFAULT_ONE_EURO, OneEuroSettings, PoseSmoother
 from slimpose.tracking.tracker import ExpectedPeople, Origin, Tracker
-from slimpose.tracking.tracks import DEFAULT_TRACKER, TrackerSettings
+from slimpose.tracking.tracks import DEFAULT_TRACKER, SLOW_FRAME_S, TrackerSettings
 
 STAGES = ("detect", "crop", "pose", "track")
 _SAME_BOX_IOU = 0.5
@@ -41,6 +41,7 @@ class _Camera:
     motion_gate: MotionGate = field(default_factory=MotionGate)
     size: Size | None = None
     timestamp_s: float = -math.inf
+    is_after_gap: bool = True  # whether the frame is the first one or follows a gap
     has_detected: bool = False  # whether the detector ever ran
     frames_since: int = 0  # the last detection
     frames_left: int = 0  # until the next regular detection
@@ -51,15 +52,16 @@ class Follower:
     """Tracks people through the frames of cameras.
 
     In each step the detector runs on the frames that are due, or that need it: a person was lost or
-    fits much worse than before, or something moves that no known person explains. All other frames
-    use the boxes where the known people are expected. The crops of all people of all cameras go
-    through the pose model in one batch.
+    fits much worse than before, something moves that no known person explains, or about a second
+    has passed without a frame of the camera. All other frames use the boxes where the known people
+    are expected. The crops of all people of all cameras go through the pose model in one batch.
 
     Args:
         pipeline: The models; it must have a detector.
         cameras: Number of cameras.
-        detect_every: Run the detector at least on every N-th frame of a camera. Higher values save
-            time; new people may be found later. A one-stage model runs on every frame.
+        detect_every: Run the detector at least on every N-th frame of a camera; on every frame
+            where they are about a second apart. Higher values save time; new people may be found
+            later. A one-stage model runs on every frame.
         smooth: Whether the keypoints of tracked people are smoothed over time.
         track: Whether people get ids. Without tracking each frame is processed on its own: the
             detector runs on every frame, all ids are -1, nothing is smoothed.
@@ -113,7 +115,7 @@ class Follower:
         """Return the people of each frame, in the order of the frames, with ids and smoothed.
 
         Ids are 1, 2, 3, ...; no two people of any cameras share one. A new person is returned two
-        frames later, when it is confirmed.
+        frames later, when it is confirmed; at once where frames are about a second apart.
 
         Args:
             frames: At most one of each camera; cameras without a new frame are left out.
@@ -195,6 +197,7 @@ class Follower:
     def _expected(self, frame: Frame) -> ExpectedPeople:
         """Where the camera's people should be; records whether the frame needs the detector."""
         camera, size = self._cameras[frame.camera], Size(*frame.image.shape[:2])
+        camera.is_after_gap = frame.timestamp_s - camera.timestamp_s > SLOW_FRAME_S
         camera.size, camera.timestamp_s = size, frame.timestamp_s
         expected = camera.tracker.expected(frame.timestamp_s, size)
         if self._track:
@@ -207,8 +210,8 @@ class Follower:
     def _schedule_detections(self, frames: Sequence[Frame]) -> list[bool]:
         """Select the frames that the detector runs on.
 
-        Always a camera's first frame. Of those that are due, and then of those that need it, only
-        as many as spread the work of the detector evenly over the steps.
+        Always a camera's first frame, and the first after a gap. Of those that are due, and then of
+        those that need it, only as many as spread the work of the detector evenly over the steps.
         """
         if not self._track or self._detector is None:
             return [True] * len(frames)
@@ -219,7 +222,7 @@ class Follower:
             camera.frames_since += 1
             camera.frames_left -= 1
             may_request = camera.frames_since * _MAX_EXTRA_DETECTIONS >= self._detect_every
-            if not camera.has_detected:
+            if camera.is_after_gap:
                 selected[index] = True
             elif camera.frames_left <= 0:
                 candidates.append((camera.frames_left, index))

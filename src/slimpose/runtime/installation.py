@@ -18,7 +18,7 @@ _SHARED_FOLDERS = {
 }
 """Modules that several packages install; removing one of them removes the files of the others."""
 
-_BASE = ("numpy", "tyro", "rich", "jaxtyping", *_SHARED_FOLDERS)
+_BASE = ("numpy", "rich", "jaxtyping", *_SHARED_FOLDERS)
 """The modules of the base dependencies."""
 
 

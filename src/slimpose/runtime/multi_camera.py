@@ -45,7 +45,8 @@ class CameraGroup:
     """Sources that are read together; a ``with`` block starts and ends their threads.
 
     Args:
-        sources: Addresses, or their texts as on the command line: "0", "rtsp://...", "clip.mp4".
+        sources: Addresses, or their texts as on the command line: "0", "rtsp://...", "clip.mp4",
+            "env:NAME", "@FILE" (see ``addresses.parse_all``).
         realtime: Whether video files play in real time, like cameras; otherwise each of their
             frames is processed.
         loop: Whether video files start again at their end.
@@ -67,7 +68,9 @@ class CameraGroup:
                 "no source; expected camera numbers, addresses or video files"
             )
         parsed = [
-            addresses.parse(source) if isinstance(source, str) else source for source in sources
+            address
+            for source in sources
+            for address in (addresses.parse_all([source]) if isinstance(source, str) else [source])
         ]
         cameras = [source.target for source in parsed if source.kind == "camera"]
         if len(set(cameras)) < len(cameras):

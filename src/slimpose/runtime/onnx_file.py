@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ onnxruntime.disable_telemetry_events()  # on Windows; elsewhere slimpose/__init_
 
 CPU = ("CPUExecutionProvider",)
 Provider = str | tuple[str, dict[str, Any]]
+_ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 INPUT_TYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(int32)": np.int32,
@@ -53,12 +55,22 @@ def open_onnx_file(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-    except Exception as error:  # onnxruntime's errors share no public base
-        reason = str(error).splitlines()[0]
+        for decode in (io_names, file_metadata):  # fails here, not in the middle of the work
+            decode(session)
+    except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} is not an ONNX file that ONNX Runtime can load (truncated?): {reason}"
+            f"{path} has names or metadata that are not UTF-8 text; expected an undamaged ONNX file"
+        ) from error
+    except Exception as error:  # onnxruntime's errors share no public base
+        raise ValueError(
+            f"{path} is not an ONNX file that ONNX Runtime can load (truncated?): {reason(error)}"
         ) from error
     return never_closed_in_forks(session)
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of an error of ONNX Runtime, without its code."""
+    return _ERROR_CODE.sub("", str(error).partition("\n")[0])
 
 
 def session_options(threads: int | None = None) -> onnxruntime.SessionOptions:
@@ -86,6 +98,14 @@ def io_names(
     """Return name and type of each input, and the names of the outputs."""
     inputs = [(tensor.name, tensor.type) for tensor in session.get_inputs()]
     return inputs, tuple(tensor.name for tensor in session.get_outputs())
+
+
+def io_shapes(session: onnxruntime.InferenceSession) -> Mapping[str, Sequence[int | None]]:
+    """Return the sizes of inputs and outputs by name, None for a free one."""
+    return {
+        tensor.name: [size if isinstance(size, int) else None for size in tensor.shape]
+        for tensor in (*session.get_inputs(), *session.get_outputs())
+    }
 
 
 def file_metadata(session: onnxruntime.InferenceSession) -> Mapping[str, str]:

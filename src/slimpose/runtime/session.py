@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,14 @@ from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
+from slimpose import fields
 from slimpose.arrays import Size
+from slimpose.fields import Fields
 from slimpose.geometry import CanvasFit
+from slimpose.messages import quoted
 from slimpose.runtime.backends.available import backend_of, open_graph, read_metadata
+from slimpose.runtime.backends.base import MAX_INPUT_PX, Graph
+from slimpose.runtime.onnx_file import reason
 from slimpose.skeleton import COCO17, Skeleton
 from slimpose.tasks import Task, parse_task
 
@@ -29,6 +34,11 @@ _OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "bottom-up": ("heatmaps", "affinities"),
     "one-stage": ("boxes", "box_scores", "points", "scores"),
 }
+
+
+_DEFAULTS = {"fit": "letterbox", "score_threshold": "0", "nms_iou_threshold": "1"}
+"""Metadata that only detectors have."""
+_LONGEST_LABEL = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,14 +129,8 @@ class Session:
         self.info = read_info(path, self._graph.metadata)
         self.backend, self.precision, self.threads = backend, self._graph.precision, threads
         self.outputs: tuple[str, ...] = tuple(self._graph.outputs)
-        task, inputs = self.info.task, list(self._graph.inputs)
-        missing = [name for name in _OUTPUTS[task] if name not in self.outputs]
-        if inputs != [(_INPUTS[task], "tensor(uint8)")] or missing:
-            raise ValueError(
-                f"{path} says it is a {task} model, but takes {inputs} and returns "
-                f"{list(self.outputs)}; expected one uint8 input {_INPUTS[task]!r} and "
-                f"{list(_OUTPUTS[task])} (changed after slimpose export wrote it?)"
-            )
+        self._path = path
+        _check_graph(path, self.info, self._graph)
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a uint8 batch (n, H, W, 3) of the model's input size.
@@ -139,10 +143,49 @@ class Session:
         try:
             return self._graph.run(batch, outputs)
         except Exception as error:  # onnxruntime's errors share no public base
-            reason = str(error).partition("\n")[0]
             raise RuntimeError(
-                f"{self.info.name} failed on a batch of {len(batch)}: {reason}"
+                f"{self._path} failed on a batch of {len(batch)}: {reason(error)}"
             ) from error
+
+
+def _check_graph(path: Path, info: ModelInfo, graph: Graph) -> None:
+    """Raise ValueError unless a graph has the inputs and outputs that its metadata describes."""
+    task, inputs = info.task, list(graph.inputs)
+    missing = [name for name in _OUTPUTS[task] if name not in graph.outputs]
+    if inputs != [(_INPUTS[task], "tensor(uint8)")] or missing:
+        raise ValueError(
+            f"{path} says it is a {task} model, but takes {quoted(inputs)} and returns "
+            f"{quoted(list(graph.outputs))}; expected one uint8 input {_INPUTS[task]!r} and "
+            f"{list(_OUTPUTS[task])} (changed after slimpose export wrote it?)"
+        )
+    joints, cells = len(info.skeleton.joints), [side // info.stride for side in info.size]
+    shapes: dict[str, list[int | None]] = {_INPUTS[task]: [None, *info.size, 3]}
+    if task == "pose":
+        shapes |= {
+            "points": [None, joints, 2],
+            "scores": [None, joints],
+            "covariances": [None, joints, 2, 2],
+            "heatmaps": [None, joints, *cells],
+        }
+    elif task == "detect":
+        shapes |= {"boxes": [None, None, 4], "scores": [None, None]}
+    for name, expected in shapes.items():
+        got = graph.shapes.get(name)
+        if got is not None and not _fits(got, expected):
+            raise ValueError(
+                f"{path}: {name} has the shape {_shape(got)}; expected {_shape(expected)}, by the "
+                "metadata (height, width, stride, skeleton) of the file"
+            )
+
+
+def _fits(got: Sequence[int | None], expected: Sequence[int | None]) -> bool:
+    return len(got) == len(expected) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(got, expected, strict=True)
+    )
+
+
+def _shape(sizes: Sequence[int | None]) -> str:
+    return f"({', '.join('n' if size is None else str(size) for size in sizes)})"
 
 
 def check_request(
@@ -184,45 +227,58 @@ def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
         )
     if metadata["slimpose"] != FORMAT:
         raise ValueError(
-            f"{path} has format {metadata['slimpose']}; this slimpose reads {FORMAT}: "
+            f"{path} has format {quoted(metadata['slimpose'])}; this slimpose reads {FORMAT!r}: "
             "install a newer one"
         )
+    entry = Fields({**_DEFAULTS, **metadata}, f"{path}: metadata")
+    size = Size(*(entry.integer(side, low=1, high=MAX_INPUT_PX) for side in ("height", "width")))
+    card = fields.table(
+        fields.from_json(entry.text("card"), entry.what("card")), entry.what("card")
+    )
     try:
-        return _parse_info(metadata)
-    except KeyError as error:
-        raise ValueError(
-            f"{path}: its slimpose metadata lacks {error}; expected a file of slimpose export"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: its slimpose metadata is broken: {error}") from error
-
-
-def _parse_info(metadata: Mapping[str, str]) -> ModelInfo:
-    card = json.loads(metadata["card"])
-    if not isinstance(card, dict):
-        raise ValueError(f"card is a JSON {type(card).__name__}; expected an object")
-    task = parse_task(metadata["task"])
-    if min(int(metadata["height"]), int(metadata["width"])) < 1:
-        raise ValueError(f"the input is {metadata['height']}x{metadata['width']} pixels")
+        task = parse_task(entry.get("task"))
+        skeleton = Skeleton.from_json(metadata["skeleton"]) if "skeleton" in metadata else COCO17
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return ModelInfo(
-        name=metadata["name"],
+        name=_label(entry, "name"),
         task=task,
-        size=Size(int(metadata["height"]), int(metadata["width"])),
-        stride=int(metadata["stride"]),
-        precision=metadata["precision"],
-        gmac=float(metadata["gmac"]),
-        params=int(metadata["params"]),
-        card=card,
-        skeleton=Skeleton.from_json(metadata["skeleton"]) if "skeleton" in metadata else COCO17,
-        fit=_parse_fit(metadata.get("fit", "letterbox")),
-        score_threshold=float(metadata.get("score_threshold", "0")),
-        nms_iou_threshold=float(metadata.get("nms_iou_threshold", "1")),
+        size=size,
+        stride=entry.integer("stride", low=1, high=min(size)),
+        precision=_label(entry, "precision"),
+        gmac=float("nan") if "kind" in metadata else _number(entry, "gmac"),
+        params=entry.integer("params", low=0),
+        card=dict(card.values),
+        skeleton=skeleton,
+        fit=_fit(entry),
+        score_threshold=_number(entry, "score_threshold", high=1.0),
+        nms_iou_threshold=_number(entry, "nms_iou_threshold", high=1.0),
         kind=metadata.get("kind", ""),
     )
 
 
-def _parse_fit(text: str) -> CanvasFit:
-    for fit in get_args(CanvasFit):
-        if text == fit:
+def _fit(entry: Fields) -> CanvasFit:
+    known = get_args(CanvasFit)
+    for fit in known:
+        if entry.get("fit") == fit:
             return fit
-    raise ValueError(f"fit is {text!r}; expected one of {', '.join(get_args(CanvasFit))}")
+    raise fields.fail(entry.what("fit"), entry.get("fit"), f"one of {', '.join(known)}")
+
+
+def _label(entry: Fields, name: str) -> str:
+    """Return a text that is printed."""
+    text = entry.text(name)
+    if not text.isprintable() or len(text) > _LONGEST_LABEL:
+        expected = f"at most {_LONGEST_LABEL} printable characters"
+        raise fields.fail(entry.what(name), text, expected)
+    return text
+
+
+def _number(entry: Fields, name: str, *, high: float = math.inf) -> float:
+    """Return a number from 0 to ``high``; metadata hold it as text."""
+    text = entry.get(name)
+    try:
+        number = float(text)
+    except ValueError:
+        number = text
+    return fields.number(number, entry.what(name), low=0.0, high=high)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +20,13 @@ from slimpose.tracking.appearance import BINS, histogram_similarity, torso_histo
 from slimpose.tracking.assignment import assign
 from slimpose.tracking.association import pose_similarity
 from slimpose.tracking.boxes import joint_extents, pairwise_oks, pose_quality
-from slimpose.tracking.tracks import DEFAULT_TRACKER, Track, TrackerSettings, TrackState
+from slimpose.tracking.frame_times import FrameTimes
+from slimpose.tracking.tracks import (
+    DEFAULT_TRACKER,
+    Track,
+    TrackerSettings,
+    TrackState,
+)
 
 _MIN_MISSED_DETECTIONS = 4
 """A track is not lost for missing detections before the detector missed it this often in a row."""
@@ -100,7 +105,7 @@ class Tracker:
         self.settings = settings
         self._new_ids = itertools.count(1) if new_ids is None else new_ids
         self._tracks: list[Track] = []
-        self._now_s: float | None = None
+        self._times = FrameTimes()
         self.needs_detection = False
 
     def __len__(self) -> int:
@@ -153,10 +158,9 @@ class Tracker:
         """
         origins = np.full(len(poses), Origin.DETECTED, np.int64) if origins is None else origins
         self._check(poses, timestamp_s, origins)
-        buffer_s = self.settings.lost_track_buffer_s
-        is_first_frame = self._now_s is None or timestamp_s - self._now_s > buffer_s
-        self._now_s, self.needs_detection = timestamp_s, False
-        self._tracks = self._current_tracks(timestamp_s)
+        self._tracks, self.needs_detection = self._current_tracks(timestamp_s), False
+        is_after_gap = self._times.is_after_gap(timestamp_s)
+        self._times.add(timestamp_s)
         histograms = np.zeros((len(poses), BINS), np.float32)
         if image is not None:
             histograms = torso_histograms(image, poses.boxes_image)
@@ -178,7 +182,7 @@ class Tracker:
         matched = {row for _, row in pairs}
         for row in sorted(rows):
             if row not in matched and origins[row] == Origin.DETECTED:
-                track = self._start(observed, row, is_first_frame=is_first_frame)
+                track = self._start(observed, row, is_after_gap=is_after_gap)
                 if track.state == TrackState.TRACKED:
                     confirmed[row] = track
         rows = sorted(confirmed, key=lambda row: confirmed[row].track_id)
@@ -186,20 +190,11 @@ class Tracker:
 
     def _current_tracks(self, timestamp_s: float) -> list[Track]:
         """The tracks whose buffer has not expired; after a gap in the video, none."""
-        return [
-            track
-            for track in self._tracks
-            if timestamp_s - track.last_matched_s <= self.settings.lost_track_buffer_s
-        ]
+        buffer_s = self._times.buffer_s(timestamp_s, self.settings)
+        return [track for track in self._tracks if timestamp_s - track.last_matched_s <= buffer_s]
 
     def _check(self, poses: Poses, timestamp_s: float, origins: np.ndarray) -> None:
-        if not math.isfinite(timestamp_s):
-            raise ValueError(f"the time is {timestamp_s}; expected a finite number of seconds")
-        if self._now_s is not None and timestamp_s <= self._now_s:
-            raise ValueError(
-                f"the time went from {self._now_s:g} s to {timestamp_s:g} s; "
-                "expected it to increase"
-            )
+        self._times.check(timestamp_s)
         if poses.skeleton.joints != self.skeleton.joints:
             raise ValueError(
                 f"the poses have skeleton {poses.skeleton.name!r}; "
@@ -285,7 +280,9 @@ class Tracker:
         if not lost.any():
             return similarity
         lost_s = observed.timestamp_s - np.array([track.last_matched_s for track in tracks])
-        decay = np.exp(-lost_s / max(self.settings.lost_track_buffer_s, 1e-6))
+        decay = np.exp(
+            -lost_s / max(self._times.buffer_s(observed.timestamp_s, self.settings), 1e-6)
+        )
         similarity = similarity * np.where(lost, _LOST_FACTOR * decay, 1)[:, None]
         undetected = observed.origins[rows] != Origin.DETECTED
         unconfident = observed.quality[rows] < self.settings.confident_quality
@@ -311,10 +308,12 @@ class Tracker:
         )
         if track.state == TrackState.LOST:
             track.state = TrackState.TRACKED
-        elif (
-            track.state == TrackState.NEW
-            and track.frames >= self.settings.minimum_consecutive_frames
-            and (quality >= self.settings.confident_quality or track.detections > 1)
+        elif track.state == TrackState.NEW and (
+            self._times.is_slow(observed.timestamp_s)
+            or (
+                track.frames >= self.settings.minimum_consecutive_frames
+                and (quality >= self.settings.confident_quality or track.detections > 1)
+            )
         ):
             self._confirm(track)
 
@@ -354,8 +353,11 @@ class Tracker:
             kept.append(track)
         self._tracks = kept
 
-    def _start(self, observed: _Observations, row: int, *, is_first_frame: bool) -> Track:
-        """Start a track; in the first frame, or after a gap, confident poses are confirmed."""
+    def _start(self, observed: _Observations, row: int, *, is_after_gap: bool) -> Track:
+        """Start a track; in the first frame, or after a gap, confident poses are confirmed.
+
+        Where every frame comes after a gap, all are: the next frame may be too late.
+        """
         quality = float(observed.quality[row])
         track = Track.start(
             observed.poses,
@@ -364,8 +366,10 @@ class Tracker:
             histogram=observed.histograms[row],
             timestamp_s=observed.timestamp_s,
         )
-        if self.settings.minimum_consecutive_frames == 1 or (
-            is_first_frame and quality >= self.settings.confident_quality
+        if (
+            self.settings.minimum_consecutive_frames == 1
+            or (is_after_gap and quality >= self.settings.confident_quality)
+            or self._times.is_slow(observed.timestamp_s)
         ):
             self._confirm(track)
         self._tracks.append(track)

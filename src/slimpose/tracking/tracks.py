@@ -34,10 +34,12 @@ class TrackerSettings:
     weighted by the scores.
 
     Attributes:
-        minimum_consecutive_frames: A new person gets an id after this many consecutive frames.
-            Higher values suppress false detections but return people later.
-        lost_track_buffer_s: The id of a lost person is kept for this long. Higher values keep ids
-            longer through occlusions but may give them to other people.
+        minimum_consecutive_frames: A new person gets an id after this many consecutive frames; at
+            once where frames are about a second apart. Higher values suppress false detections but
+            return people later.
+        lost_track_buffer_s: The id of a lost person is kept for this long, and where frames are
+            seconds apart at least through two of them. Higher values keep ids longer through
+            occlusions but may give them to other people.
         coast_s: After a loss, the pose model runs at the expected place for this long without a
             detection. Higher values find people sooner again but cost time.
         minimum_similarity: Least similarity of a pose and a track's expected pose, over 0. Higher
@@ -85,6 +87,8 @@ class TrackerSettings:
 
 
 DEFAULT_TRACKER = TrackerSettings()
+SLOW_FRAME_S = 0.75
+"""After a longer time without a frame, the expected positions of people are not reliable."""
 _RELIABLE_FRACTION = 0.9
 """A pose with this fraction of the usual quality is reliable."""
 _QUALITY_TIME_S = 1.5

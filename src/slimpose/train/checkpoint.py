@@ -20,7 +20,8 @@ def pack_training(
 ) -> dict[str, Tensor]:
     """Return a run's state as flat tensors by name.
 
-    Names are ``model.*``, ``ema.*`` and ``adam.<parameter>.<moment>``.
+    Names are ``model.*``, ``ema.*``, ``adam.<parameter>.<moment>`` and ``peak.<group>``, the
+    learning rates.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"ema.{name}": tensor.clone() for name, tensor in averaged.state_dict().items()}
@@ -28,6 +29,8 @@ def pack_training(
         tensors |= {
             f"adam.{number}.{moment}": torch.as_tensor(value) for moment, value in state.items()
         }
+    for number, group in enumerate(optimizer.param_groups):
+        tensors[f"peak.{number}"] = torch.tensor(group["peak"], dtype=torch.float64)
     return tensors
 
 
@@ -67,7 +70,18 @@ def unpack_training(
         state[fields.integer(number, place, low=0)][moment] = tensor
     _check_moments(state, optimizer, path)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
+    for number, peak in groups["peak"].items():  # files of before 2026-11-29 have none
+        _set_peak(optimizer, number, peak, path)
     return done
+
+
+def _set_peak(optimizer: torch.optim.Optimizer, number: str, peak: Tensor, path: Path) -> None:
+    """Set a group's learning rate, which is relative to the weights at the start of the run."""
+    place, groups = f"{path}: peak.{number}", optimizer.param_groups
+    group = groups[fields.integer(number, f"{place}: the group", low=0, high=len(groups) - 1)]
+    if peak.numel() != 1:
+        raise ValueError(f"{place} has {peak.numel()} values; expected one learning rate")
+    group["peak"] = fields.number(peak.item(), place, low=0)
 
 
 def _check_moments(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
-from slimpose.arrays import Crops
+from slimpose.arrays import Crops, Size
 from slimpose.data.detector_batches import (
     DetectorBatch,
     DetectorBatches,
@@ -20,8 +20,10 @@ from slimpose.data.detector_batches import (
 )
 from slimpose.data.order import SampleOrder
 from slimpose.evaluate.detector import box_ap, detected_boxes
+from slimpose.network.build import build
+from slimpose.network.cells import Cells
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
-from slimpose.network.spec import NetSpec
+from slimpose.network.pyramid_detector import PyramidDetector
 from slimpose.train.box_distillation import BoxTeacher, pseudo_labels
 from slimpose.train.box_targets import assign_cells
 from slimpose.train.processes import WHOLE_BATCH, Shard, all_gather, all_reduce_mean, local_items
@@ -32,7 +34,7 @@ _BOX_WEIGHT = 2.0
 
 
 def quality_focal_loss(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Return the focal loss of scores (n, h, w) against targets 0..1, per unit of the targets.
+    """Return the focal loss of scores (n, cells) against targets 0..1, per unit of the targets.
 
     Cells where ``mask`` is 0 are left out.
 
@@ -45,7 +47,7 @@ def quality_focal_loss(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 
 
 def giou_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean of 1 - generalized IoU of boxes (n, 4, h, w), weighted by (n, h, w).
+    """Return the mean of 1 - generalized IoU of boxes (n, cells, 4), weighted by (n, cells).
 
     Source:
         Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019.
@@ -54,9 +56,7 @@ def giou_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     total = all_reduce_mean(weights[is_counted].sum()).clamp_min(1)
     if not is_counted.any():
         return predicted.sum() * 0
-    losses = generalized_box_iou_loss(
-        predicted.permute(0, 2, 3, 1)[is_counted], target.permute(0, 2, 3, 1)[is_counted]
-    )
+    losses = generalized_box_iou_loss(predicted[is_counted], target[is_counted])
     return (losses * weights[is_counted]).sum() / total
 
 
@@ -84,10 +84,8 @@ class DetectorTask:
         if unlabeled is not None and teacher is None:
             raise ValueError(f"unlabeled images ({unlabeled}) need a teacher")
         net = recipe.net
-        if not isinstance(net, NetSpec):
-            raise ValueError(
-                f"recipe {recipe.name} trains {net.baseline}, which is not a person detector"
-            )
+        if net.task != "detect":
+            raise ValueError(f"the network of recipe {recipe.name} is not a person detector")
         if not any(data.val.people_by_image().values()):
             raise ValueError(
                 f"{data.val.path}: no person has a box; expected people to measure AP on"
@@ -95,9 +93,11 @@ class DetectorTask:
         data.val.check_images(data.val_images)
         self._recipe, self._teacher = recipe, teacher
         self._val, self._val_images = data.val, data.val_images
-        self._stride = net.stride
         self._batches = _read_batches(recipe, data, unlabeled, on_progress)
-        self.model: nn.Module = DetectorNet(net)
+        model = build(net)
+        assert isinstance(model, (DetectorNet, PyramidDetector))
+        self._cells_of = model.cells
+        self.model: nn.Module = model
 
     def batch_at(self, step: int, part: Shard = WHOLE_BATCH) -> DetectorBatch:
         """Return the batch of a step, or a part of it."""
@@ -113,14 +113,16 @@ class DetectorTask:
     def loss(self, model: nn.Module, batch: DetectorBatch) -> Tensor:
         """Return the loss against labels and teacher."""
         logits, boxes = model(to_device(batch.images, model))
-        mask = to_device(batch.label_mask, model)
-        of_labels = self._box_loss(logits, boxes, batch.boxes, None, mask)
+        cells = self._cells_of(Size(*batch.images.shape[1:3]), logits.device)
+        mask = self._at_cells(to_device(batch.label_mask, model), cells)
+        of_labels = self._box_loss(logits, boxes, batch.boxes, None, mask, cells)
         if self._teacher is None:
             return of_labels
         predictions = zip(*self._teacher.detect(batch.images), strict=True)
         labels = [pseudo_labels(*prediction) for prediction in predictions]
         people, confidences = map(list, zip(*labels, strict=True))
-        of_teacher = self._box_loss(logits, boxes, people, confidences, torch.ones_like(mask))
+        everywhere = torch.ones_like(mask)
+        of_teacher = self._box_loss(logits, boxes, people, confidences, everywhere, cells)
         share = self._recipe.distillation_weight
         return (1 - share) * of_labels + share * of_teacher
 
@@ -131,15 +133,21 @@ class DetectorTask:
         people: list[np.ndarray],
         confidences: list[np.ndarray] | None,
         mask: Tensor,
+        cells: Cells,
     ) -> Tensor:
         """Return the loss of scores and boxes against people; cells of people ignore the mask."""
-        scores, target = assign_cells(logits, boxes, people, confidences, stride=self._stride)
+        scores, target = assign_cells(logits, boxes, people, confidences, cells=cells)
         of_scores = quality_focal_loss(logits, scores, torch.where(scores > 0, 1, mask))
         return of_scores + _BOX_WEIGHT * giou_loss(boxes, target, scores)
 
+    def _at_cells(self, mask: Tensor, cells: Cells) -> Tensor:
+        """Return a mask (n, h, w) of the finest map's cells as one of all cells (n, cells)."""
+        columns, rows = (cells.centers / self._recipe.net.stride).long().unbind(1)
+        return mask[:, rows.clamp_max(mask.shape[1] - 1), columns.clamp_max(mask.shape[2] - 1)]
+
     def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
         """Return the AP of person boxes at a step's input size."""
-        assert isinstance(model, DetectorNet)
+        assert isinstance(model, (DetectorNet, PyramidDetector))
         decoder = BoxDecoder(model)
 
         @torch.inference_mode()
@@ -152,6 +160,7 @@ class DetectorTask:
             self._val_images,
             detect,
             canvas=self._recipe.phase_at(step).size,
+            fit=self._recipe.net.fit,
             image_ids=local_items(list(self._val.images)),
         )
         return box_ap(self._val, dict(all_gather(list(boxes.items()))))
@@ -174,5 +183,6 @@ def _read_batches(
         images=images,
         order=SampleOrder(repeats, seed=recipe.seed),
         stride=recipe.net.stride,
+        fit=recipe.net.fit,
         seed=recipe.seed,
     )

@@ -12,17 +12,15 @@ command runs on each, with ``--nnodes 2 --rdzv-backend c10d --rdzv-endpoint FIRS
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
+from slimpose.train.options import Precision
 from slimpose.train.processes import Shard, rank, world_size
 from slimpose.train.recipe import Recipe
-
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

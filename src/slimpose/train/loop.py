@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from slimpose.train.recipe import Recipe
 
 _Batch = TypeVar("_Batch")
 _MAX_GRADIENT_NORM = 5.0
+_LEAST_MAGNITUDE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,23 +33,38 @@ class Step:
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return AdamW with the recipe's rates; norms and biases do not decay.
 
-    Frozen stages are excluded, and marked as needing no gradient.
+    Frozen stages are excluded, and marked as needing no gradient. With ``relative_rate`` a tensor's
+    rate is in proportion to its magnitude at the start: the layers of a network without batch norm
+    differ in scale by orders of magnitude.
+
+    Source:
+        Shazeer and Stern, "Adafactor", ICML 2018, section 8 (relative step sizes).
     """
     for stage in _frozen_stages(model, recipe):
         stage.requires_grad_(False)
+    parameters = [pair for pair in model.named_parameters() if pair[1].requires_grad]
+    if recipe.relative_rate:
+        return torch.optim.AdamW([_own_group(parameter, recipe) for _, parameter in parameters])
     groups = []
     for is_encoder in (False, True):
         for decays in (True, False):
-            parameters = [
+            members = [
                 parameter
-                for name, parameter in model.named_parameters()
-                if parameter.requires_grad and name.startswith("encoder.") == is_encoder
-                if (parameter.ndim > 1) == decays
+                for name, parameter in parameters
+                if name.startswith("encoder.") == is_encoder and (parameter.ndim > 1) == decays
             ]
             rate = recipe.learning_rate * (recipe.encoder_rate if is_encoder else 1.0)
             decay = recipe.weight_decay if decays else 0.0
-            groups.append({"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay})
+            groups.append({"params": members, "lr": rate, "peak": rate, "weight_decay": decay})
     return torch.optim.AdamW(groups)
+
+
+def _own_group(parameter: Tensor, recipe: Recipe) -> dict[str, Any]:
+    """Return an optimizer group of one parameter, its rate relative to its root mean square."""
+    magnitude = float(parameter.detach().square().mean().sqrt().clamp_min(_LEAST_MAGNITUDE))
+    rate = recipe.learning_rate * magnitude
+    decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+    return {"params": [parameter], "lr": rate, "peak": rate, "weight_decay": decay}
 
 
 def _frozen_stages(model: nn.Module, recipe: Recipe) -> list[nn.Module]:

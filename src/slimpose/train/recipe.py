@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from slimpose import fields
@@ -16,38 +15,13 @@ from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
 from slimpose.messages import printable
 from slimpose.network.build import Spec, spec_from_json
+from slimpose.network.high_resolution import HighResolutionSpec
 from slimpose.network.spec import NetSpec
 from slimpose.tasks import Task
+from slimpose.train.options import RecipeOptions
 from slimpose.train.recipe_checks import TRAINED_TASKS, check_recipe
 
 _DEFAULT_DISTILLATION_WEIGHT = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipeOptions:
-    """Changes to a recipe on the command line; each default leaves the recipe as it is.
-
-    Attributes:
-        teacher: Network to distill from: best.safetensors of a run, or an ONNX file with heatmaps;
-            for a detector a YOLOX ONNX file.
-        distillation_weight: The teacher's share of the loss, 0 to 1; alpha in the paper. By default
-            the recipe's, or 0.5 if it has none. 0 trains without a teacher.
-        cached_teacher: Run the teacher once on every person (flipped too) before training, then
-            free its memory. The two highest peaks of each joint's heatmap are kept in the run's
-            folder (24 bytes per joint, 61 MB for COCO).
-        labeled_only: Learn only labeled joints from the teacher.
-        unlabeled: Folder of further images, for the detector's teacher to label.
-        length: Factor on the recipe's samples; 0.01 is a quick try.
-        batch: Samples per step, of all processes together; 0 for the recipe's.
-    """
-
-    teacher: Path | None = None
-    distillation_weight: float | None = None
-    cached_teacher: bool = False
-    labeled_only: bool = False
-    unlabeled: Path | None = None
-    length: float = 1.0
-    batch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +57,8 @@ class Recipe:
         batch: Samples per step, of all processes together.
         learning_rate: AdamW's peak learning rate.
         encoder_rate: The encoder's learning rate as a share of it.
+        relative_rate: Multiply each tensor's learning rate by the magnitude of its values at the
+            start.
         frozen_stages: How many of the encoder's stages, besides its stem, are not trained: their
             maps are the largest, so a CPU step is half as long again as fast, and an encoder that
             was trained on people needs no new edges.
@@ -126,6 +102,7 @@ class Recipe:
     batch: int = 32
     learning_rate: float = 1e-3
     encoder_rate: float = 1.0
+    relative_rate: bool = False
     frozen_stages: int = 0
     weight_decay: float = 0.01
     warmup_share: float = 0.02
@@ -291,7 +268,8 @@ class Recipe:
 
     def with_pruned_net(self, net: Spec) -> Recipe:
         """Return a copy for ``net`` if it is the recipe's with channels pruned; else ``self``."""
-        if not isinstance(net, NetSpec) or not isinstance(self.net, NetSpec):
+        pruned_kinds = (NetSpec, HighResolutionSpec)
+        if not isinstance(net, pruned_kinds) or not isinstance(self.net, pruned_kinds):
             return self
         pruned = dataclasses.replace(self.net, inner_widths=net.inner_widths)
         return dataclasses.replace(self, net=pruned) if pruned.at(net.size) == net else self

@@ -94,8 +94,8 @@ def run(
     for phase in recipe.phases:
         if phase.samples < recipe.batch:
             raise ValueError(
-                f"a phase of {phase.samples} samples at {phase.size} is less than a batch of"
-                f" {recipe.batch}; expected a smaller --batch, or a longer run"
+                f"{recipe.name}: a phase of {phase.samples} samples at {phase.size} is less than a"
+                f" batch of {recipe.batch}; expected a smaller --batch, or a longer run"
             )
     out.mkdir(parents=True, exist_ok=True)
     state = _State(task.model, recipe, out, devices, notes)

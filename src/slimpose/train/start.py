@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from slimpose.network import trunk
 from slimpose.network.encoder import Encoder
 from slimpose.network.growing import load_into_larger
 from slimpose.network.imagenet import load_imagenet
+from slimpose.network.published import movenet
 from slimpose.network.spec import NetSpec
 from slimpose.network.weights import Checkpoint, load_into, load_weights
 from slimpose.train.recipe import Recipe
@@ -58,7 +58,7 @@ def load_start(task: Task, recipe: Recipe, start: str) -> str:
             torch.from_numpy(task.images_of(task.batch_at(step)))
             for step in range(max(1, _BATCH_NORM_SAMPLES // recipe.batch))
         )
-        trunk.unfold_batch_norm(encoder, images)
+        movenet.unfold_batch_norm(encoder, images)
     return weights.metadata.get("origin", path.name)
 
 

@@ -136,6 +136,17 @@ def test_a_free_batch_is_set() -> None:
         assert graph.shapes["y0"] == (first, 8, 16, 16)
 
 
+@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
+def test_multiply_adds_are_those_of_the_whole_batch(operator: str) -> None:
+    sketch = Sketch(("n", 8, 16, 16))
+    sketch.node(operator, "x", sketch.weights(8, 8, 1, 1))
+    counts = [
+        sum(layer.macs for layer in layers_of(graph_of(sketch.model(), batch=batch)))
+        for batch in (1, 5)
+    ]
+    assert counts == [8 * 8 * 256, 5 * 8 * 8 * 256]
+
+
 @pytest.mark.parametrize(
     ("shape", "arguments", "message"),
     [
@@ -192,7 +203,8 @@ def test_a_file_that_is_not_a_model_is_rejected(
 
 def test_an_invalid_operator_is_named() -> None:
     with pytest.raises(
-        ValueError, match="DepthToSpace 'DepthToSpace_0' is not valid ONNX: 'blocksize'"
+        ValueError,
+        match="DepthToSpace 'DepthToSpace_0' is not valid ONNX: it lacks the parameter 'blocksize'",
     ):
         _layers(Sketch().node("DepthToSpace").model())
 

@@ -67,6 +67,17 @@ def file(
     return out
 
 
+@pytest.mark.parametrize("runtime", NAMES)
+def test_relative_name_is_written_from_the_current_folder(
+    runtime: str, loaded: LoadedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in PACKAGES[runtime]:
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    write(loaded, Path("folder") / NAMES[runtime])
+    assert (tmp_path / "folder" / NAMES[runtime]).is_file()
+
+
 def test_outputs_match_pytorch_for_any_batch(file: Path, loaded: LoadedNetwork) -> None:
     reference, session = TorchModel(loaded), Session(file, threads=1)
     names = reference.outputs

@@ -156,10 +156,10 @@ def write_fives(path: Path) -> Path:
     ("write", "settings", "message"),
     [
         (write_classifier, "", "the outputs of no model kind known"),
-        (write_relu, "", "takes images of 8x8; expected 16 to 4096 pixels a side"),
+        (write_relu, "", "takes images of 8x8; expected sides of 16..8192 pixels"),
         (lambda path: write_movenet(path, joints=18), "", "the outputs of no model kind known"),
         (lambda path: write_simcc(path, height="h"), "", "exported with free height and width"),
-        (lambda path: write_heads(path, (9000, 64)), "", "expected 16 to 4096 pixels a side"),
+        (lambda path: write_heads(path, (9000, 64)), "", "expected sides of 16..8192 pixels"),
         (write_int8, "", "INT8 inputs: export the net with float or uint8 inputs"),
         (write_external, "", "is not an ONNX file that ONNX Runtime can load"),
         (lambda path: path.write_bytes(b"no"), "", "is not an ONNX file that ONNX Runtime can"),

@@ -7,9 +7,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
-from slimpose.export.hardware.expressions import MissingFactError, fill_placeholders
+from slimpose.export.hardware.expressions import (
+    ExpressionError,
+    MissingFactError,
+    fill_placeholders,
+)
 from slimpose.export.hardware.layers import Layer
 from slimpose.export.hardware.target import ANY_KIND, MODEL_KIND, Rule, Target
+from slimpose.messages import quoted
 
 Status = Literal["fits", "advice", "leaves", "unknown"]
 
@@ -167,6 +172,8 @@ def _limits(layer: Layer, target: Target) -> tuple[list[Finding], list[tuple[str
                 met.append((rule.id, rule.holds.explain(facts), rule.source))
             else:
                 findings.append(_finding(rule, layer, target))
+        except ExpressionError as error:
+            raise _no_value(rule, layer, error) from error
         except MissingFactError as missing:
             findings.append(
                 Finding(
@@ -182,13 +189,14 @@ def _limits(layer: Layer, target: Target) -> tuple[list[Finding], list[tuple[str
 
 def _finding(rule: Rule, layer: Layer, target: Target) -> Finding:
     facts = {"kind": layer.kind, **target.parameters, **layer.facts}
-    why = fill_placeholders(rule.because, facts)
+    try:
+        why, fix = fill_placeholders(rule.because, facts), fill_placeholders(rule.fix, facts)
+    except ExpressionError as error:
+        raise _no_value(rule, layer, error) from error
     if rule.holds is not None:
         why += f" ({rule.holds.explain(facts)})"
-    return Finding(
-        rule=rule.id,
-        level=rule.level,
-        why=why,
-        fix=fill_placeholders(rule.fix, facts),
-        source=rule.source,
-    )
+    return Finding(rule=rule.id, level=rule.level, why=why, fix=fix, source=rule.source)
+
+
+def _no_value(rule: Rule, layer: Layer, error: ExpressionError) -> ValueError:
+    return ValueError(f"{rule.where or rule.id}: {error}, for layer {quoted(layer.name)}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimpose.export.hardware.layers import Fact
+from slimpose.messages import quoted
 
 _BINARY: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -33,11 +34,17 @@ _FUNCTIONS: dict[str, Callable[..., int]] = {
     "max": max,
     "min": min,
 }
+_MAX_LENGTH = 500
+"""Characters of an expression: a limit for its nesting and its numbers."""
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
 class MissingFactError(LookupError):
     """A rule needs a fact that is not known from the file."""
+
+
+class ExpressionError(ValueError):
+    """An expression has no value for the facts of a layer; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,22 @@ class Expression:
         """Return the expression.
 
         Raises:
-            ValueError: If it is not an expression, or uses more than arithmetic, comparisons,
-                and/or/not, numbers, strings, ``ceil_div``, ``max`` and ``min``.
+            ValueError: If it is not an expression, is too long, or uses more than arithmetic,
+                comparisons, and/or/not, numbers, strings, ``ceil_div``, ``max`` and ``min``.
         """
+        if len(text) > _MAX_LENGTH:
+            raise ValueError(
+                f"{quoted(text)} is not an expression: expected at most {_MAX_LENGTH} characters"
+            )
         try:
             tree = ast.parse(text, mode="eval").body
         except SyntaxError as error:
-            raise ValueError(f"{text!r} is not an expression: {error.msg}") from error
+            raise ValueError(f"{quoted(text)} is not an expression: {error.msg}") from error
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise ValueError(
+                f"{quoted(text)} is not an expression: expected text without null bytes, nested "
+                "less deeply"
+            ) from error
         _check(tree, text)
         return cls(text, tree)
 
@@ -71,8 +87,30 @@ class Expression:
 
         Raises:
             MissingFactError: If it uses a fact that is not known.
+            ExpressionError: If it has no value: it divides by zero, or adds a number and a text.
         """
-        return _value(self.tree, facts)
+        return self._value_of(self.tree, facts)
+
+    def _is_false(self, part: ast.expr, facts: Mapping[str, Fact]) -> bool:
+        try:
+            return not self._value_of(part, facts)
+        except ExpressionError:  # behind an "and" whose first part is false
+            return False
+
+    def _value_of(self, part: ast.expr, facts: Mapping[str, Fact]) -> Any:
+        try:
+            return _value(part, facts)
+        except ZeroDivisionError as error:
+            reason = "it divides by zero"
+            raise ExpressionError(self._failure(reason, facts)) from error
+        except (TypeError, OverflowError) as error:
+            reason = "it needs numbers where it has text, or the reverse"
+            raise ExpressionError(self._failure(reason, facts)) from error
+
+    def _failure(self, reason: str, facts: Mapping[str, Fact]) -> str:
+        known = {name: facts[name] for name in sorted(self.names) if name in facts}
+        values = ", ".join(f"{name} is {quoted(value)}" for name, value in known.items())
+        return f"{quoted(self.text)} has no value: {reason}{f' ({values})' if values else ''}"
 
     def explain(self, facts: Mapping[str, Fact]) -> str:
         """Return the condition with its numbers; if it is false, only the parts that are false."""
@@ -81,7 +119,7 @@ class Expression:
             if isinstance(self.tree, ast.BoolOp) and isinstance(self.tree.op, ast.And)
             else [self.tree]
         )
-        broken = [part for part in parts if not _value(part, facts)]
+        broken = [part for part in parts if self._is_false(part, facts)]
         return "; ".join(_explain(part, facts) for part in broken or parts)
 
     @property
@@ -148,13 +186,14 @@ def _check(tree: ast.AST, text: str) -> None:
             allowed = type(sign) in _BINARY
         case ast.Compare(ops=signs):
             allowed = all(type(sign) in _COMPARE for sign in signs)
-        case ast.Call(func=ast.Name(id=name), keywords=[]):
-            allowed = name in _FUNCTIONS
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+            count = len(arguments)
+            allowed = name in _FUNCTIONS and (count == 2 or (name != "ceil_div" and count > 2))
         case _:
             allowed = isinstance(tree, ast.BoolOp | ast.Tuple | ast.Name)
     if not allowed:
         raise ValueError(
-            f"{text!r} contains {ast.unparse(tree)!r}; "
+            f"{quoted(text)} contains {quoted(ast.unparse(tree))}; "
             "expected only arithmetic and comparisons of facts"
         )
     for child in ast.iter_child_nodes(tree):
@@ -171,7 +210,10 @@ def _value(tree: ast.AST, facts: Mapping[str, Fact]) -> Any:
                 raise MissingFactError(name)
             return facts[name]
         case ast.BinOp(left=left, op=sign, right=right):
-            return _BINARY[type(sign)](_value(left, facts), _value(right, facts))
+            operands = (_value(left, facts), _value(right, facts))
+            if not all(isinstance(operand, int | float) for operand in operands):
+                raise TypeError  # Python would multiply and add texts
+            return _BINARY[type(sign)](*operands)
         case ast.Compare(left=left, ops=signs, comparators=rest):
             lower = _value(left, facts)
             for sign, side in zip(signs, rest, strict=True):

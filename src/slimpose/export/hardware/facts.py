@@ -17,6 +17,7 @@ from slimpose.export.hardware.layers import (
     convolution_kind,
     same_pads,
 )
+from slimpose.messages import quoted
 
 KINDS = {
     "Relu": "relu",
@@ -82,10 +83,15 @@ def describe(graph: OnnxGraph, node: Node) -> Description:
     """
     try:
         return _describe(graph, node)
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+        reason = (
+            f"it lacks the parameter {error}"
+            if isinstance(error, KeyError)
+            else "an input is missing, or a parameter has another type or number of values"
+        )
         raise ValueError(
-            f"{node.operator} {node.name or node.outputs[0]!r} is not valid ONNX: {error} "
-            f"({len(node.inputs)} inputs, parameters {', '.join(node.attributes) or 'none'})"
+            f"{node.operator} {quoted(node.name or node.outputs[0])} is not valid ONNX: {reason} "
+            f"({len(node.inputs)} inputs, parameters {quoted(list(node.attributes))})"
         ) from error
 
 
@@ -190,7 +196,7 @@ def _convolution(graph: OnnxGraph, node: Node, facts: dict[str, Fact]) -> Descri
         in_channels, out_channels = weights[1] * groups, weights[0]
     facts |= {"in_channels": in_channels, "out_channels": out_channels}
     maps = read if transposed else graph.shapes.get(node.outputs[0])
-    macs = prod(weights) * prod(maps[2:]) if maps else 0
+    macs = maps[0] * prod(weights) * prod(maps[2:]) if maps else 0
     if rank == 2:
         window = _window(node, weights[2:], read, transposed=transposed)
         facts |= window.facts()

@@ -91,10 +91,14 @@ def read_graph(
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:
-        raise ValueError(f"{path} is not an ONNX file: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{path} is not an ONNX file (truncated?): {reason}") from error
     if not model.graph.node:
         raise ValueError(f"{path} has no layers (is it an ONNX file?)")
-    return graph_of(model, batch=batch, shapes=shapes, keep_free=keep_free)
+    try:
+        return graph_of(model, batch=batch, shapes=shapes, keep_free=keep_free)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def graph_of(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import onnx
-
+from slimpose import fields
 from slimpose.export.hardware.expressions import Expression, parse_placeholders
 from slimpose.export.hardware.facts import DERIVED_KINDS, KINDS
 from slimpose.export.hardware.layers import Fact
+from slimpose.fields import Fields
 from slimpose.formats.files import read_toml
+from slimpose.messages import quoted
 
 TARGETS = Path(__file__).parent.parent / "targets"
 ANY_KIND = "*"
@@ -25,6 +27,8 @@ Level = Literal["leaves", "advice"]
 _KEYS = {"title", "aliases", "family", "extends", "parameters", "sources"}
 _KEYS |= {"runs", "refuses", "limits"}
 _RULE_KEYS = {"id", "on", "holds", "because", "fix", "source", "level"}
+_RUN_KEYS = {"on", "source"}
+_LONGEST_LINE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class Rule:
         source: Document and section, or URL.
         level: ``leaves``: a layer that breaks it runs elsewhere; ``advice``: it stays on the
             accelerator but wastes capacity.
+        where: Its file and id, for error messages.
     """
 
     id: str
@@ -49,6 +54,7 @@ class Rule:
     fix: str
     source: str
     level: Level = "leaves"
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +89,7 @@ class Target:
 def target_names() -> list[str]:
     """Return the names of the packaged targets."""
     return sorted(
-        file.stem for file in TARGETS.glob("*.toml") if not _read(file).get("family", False)
+        file.stem for file in TARGETS.glob("*.toml") if not _read(file).values.get("family", False)
     )
 
 
@@ -92,7 +98,6 @@ def all_targets() -> list[Target]:
     return [load_target(name) for name in target_names()]
 
 
-@lru_cache(maxsize=64)
 def load_target(name: str) -> Target:
     """Return a packaged target by name or alias, or one from your own .toml file.
 
@@ -100,17 +105,22 @@ def load_target(name: str) -> Target:
         ValueError: If there is no target of that name, or if the file is invalid.
         FileNotFoundError: If the file does not exist.
     """
-    if name.endswith(".toml"):
-        return read_target(Path(name))
+    return read_target(Path(name)) if name.endswith(".toml") else _packaged_target(name)
+
+
+@lru_cache(maxsize=64)
+def _packaged_target(name: str) -> Target:
     aliases = {
         alias: stem
         for stem in target_names()
-        for alias in _read(TARGETS / f"{stem}.toml").get("aliases", ())
+        for alias in _read(TARGETS / f"{stem}.toml").values.get("aliases", ())
     }
     stem = aliases.get(name, name)
     if stem not in target_names():
         known = ", ".join(sorted([*target_names(), *aliases]))
-        raise ValueError(f"no target is named {name!r}; expected one of {known}, or a .toml file")
+        raise ValueError(
+            f"no target is named {quoted(name)}; expected one of {known}, or a .toml file"
+        )
     return read_target(TARGETS / f"{stem}.toml")
 
 
@@ -121,22 +131,25 @@ def read_target(file: Path) -> Target:
         FileNotFoundError: If the file does not exist.
         ValueError: If it is not a valid target file.
     """
-    chain = [_read(file)]
-    while "extends" in chain[0]:
-        chain.insert(0, _read(TARGETS / f"{chain[0]['extends']}.toml"))
+    chain = _chain(file)
     sources: dict[str, str] = {}
     parameters: dict[str, Fact] = {}
     for document in chain:
-        sources |= document.get("sources", {})
-        parameters |= document.get("parameters", {})
+        sources |= {
+            name: _line(table, name)
+            for table in _table(document, "sources")
+            for name in table.values
+        }
+        parameters |= _parameters(document)
     runs: dict[str, str] = {}
     refusals: dict[str, Rule] = {}
     limits: dict[str, Rule] = {}
     for document in chain:
-        _check_unique_ids(document, file)
-        for entry in document.get("runs", ()):
-            for kind in _kinds(entry, file):
-                runs[kind] = _source(entry, sources, file)
+        _check_unique_ids(document)
+        for entry in _entries(document, "runs"):
+            _check_keys(entry, required=_RUN_KEYS)
+            for kind in _kinds(entry):
+                runs[kind] = _source(entry, sources)
                 refusals = {
                     key: dataclasses.replace(
                         rule, on=tuple(name for name in rule.on if name != kind)
@@ -144,21 +157,19 @@ def read_target(file: Path) -> Target:
                     for key, rule in refusals.items()
                     if rule.on != (kind,)
                 }
-        for entry in document.get("refuses", ()):
-            rule = _rule(entry, sources, file)
+        for entry in _entries(document, "refuses"):
+            rule = _rule(entry, sources)
             runs = {kind: source for kind, source in runs.items() if kind not in rule.on}
             refusals[rule.id] = rule
-        for entry in document.get("limits", ()):
-            rule = _rule(entry, sources, file)
+        for entry in _entries(document, "limits"):
+            rule = _rule(entry, sources)
             if rule.holds is None:
-                raise ValueError(
-                    f'{file.name}: limit {rule.id!r} has no condition; expected holds = "..."'
-                )
+                raise ValueError(f'{entry.where} has no condition; expected holds = "..."')
             limits[rule.id] = rule
     return Target(
         name=file.stem,
-        title=chain[-1]["title"],
-        aliases=tuple(chain[-1].get("aliases", ())),
+        title=_line(chain[-1], "title"),
+        aliases=chain[-1].texts("aliases") if chain[-1].has("aliases") else (),
         parameters=parameters,
         runs=runs,
         refusals=tuple(refusals.values()),
@@ -166,66 +177,136 @@ def read_target(file: Path) -> Target:
     )
 
 
-def _read(file: Path) -> dict[str, Any]:
-    document = read_toml(file, kind="target file")
-    if unknown := document.keys() - _KEYS:
-        raise ValueError(
-            f"{file.name}: unknown {', '.join(sorted(unknown))}; "
-            f"expected {', '.join(sorted(_KEYS))}"
-        )
-    if "title" not in document:
-        raise ValueError(f"{file.name}: no title; expected the name of the hardware")
+def _chain(file: Path) -> list[Fields]:
+    """Return the documents of the targets that a file extends, and its own as the last."""
+    chain = [_read(file)]
+    names = [file.stem] if file.resolve().parent == TARGETS else []
+    while chain[0].has("extends"):
+        name = _line(chain[0], "extends")
+        if name in names:
+            raise ValueError(
+                f"{chain[0].what('extends')} is {quoted(name)}, which extends this target itself; "
+                "expected a chain of targets that ends"
+            )
+        packaged = sorted(path.stem for path in TARGETS.glob("*.toml"))
+        if name not in packaged:
+            raise fields.fail(chain[0].what("extends"), name, f"one of {', '.join(packaged)}")
+        names.append(name)
+        chain.insert(0, _read(TARGETS / f"{name}.toml"))
+    return chain
+
+
+def _read(file: Path) -> Fields:
+    document = Fields(read_toml(file, kind="target file"), str(file))
+    _check_keys(document, required={"title"}, optional=_KEYS)
+    _line(document, "title")
     return document
 
 
-def _rule(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> Rule:
-    where = f"{file.name}: rule {entry.get('id', '(no id)')!r}"
-    if missing := _RULE_KEYS - {"holds", "level"} - entry.keys():
-        raise ValueError(f"{where} lacks {', '.join(sorted(missing))}")
-    if unknown := entry.keys() - _RULE_KEYS:
-        raise ValueError(f"{where} has unknown {', '.join(sorted(unknown))}")
-    level = entry.get("level", "leaves")
+def _check_keys(entry: Fields, *, required: Set[str], optional: Set[str] = frozenset()) -> None:
+    if unknown := entry.values.keys() - required - optional:
+        raise ValueError(
+            f"{entry.where}: unknown {quoted(min(unknown))}; "
+            f"expected {', '.join(sorted(required | optional))}"
+        )
+    if missing := required - entry.values.keys():
+        raise ValueError(f"{entry.where} lacks {', '.join(sorted(missing))}")
+
+
+def _line(entry: Fields, name: str) -> str:
+    """Return a text that is printed in a report."""
+    text = entry.text(name)
+    if not text.isprintable() or len(text) > _LONGEST_LINE:
+        expected = f"one line of at most {_LONGEST_LINE} printable characters"
+        raise fields.fail(entry.what(name), text, expected)
+    return text
+
+
+def _table(document: Fields, name: str) -> list[Fields]:
+    """Return a table of a document, or nothing if it has none."""
+    if name not in document.values:
+        return []
+    return [fields.table(document.get(name), document.what(name), f"a table [{name}]")]
+
+
+def _entries(document: Fields, name: str) -> list[Fields]:
+    """Return the tables of a list of a document."""
+    if name not in document.values:
+        return []
+    expected = f"tables [[{name}]]"
+    entries = []
+    for number, value in enumerate(document.items(name, expected), start=1):
+        entry = fields.table(value, f"{document.what(name)} {number}", expected)
+        if "id" in entry.values:
+            entry = Fields(entry.values, f"{document.where}: rule {quoted(_line(entry, 'id'))}")
+        entries.append(entry)
+    return entries
+
+
+def _parameters(document: Fields) -> dict[str, Fact]:
+    parameters: dict[str, Fact] = {}
+    for table in _table(document, "parameters"):
+        for name, value in table.values.items():
+            is_number = isinstance(value, int | float) and math.isfinite(value)
+            if not (is_number or isinstance(value, str)):
+                raise fields.fail(table.what(name), value, "a finite number or a text")
+            parameters[name] = value
+    return parameters
+
+
+def _rule(entry: Fields, sources: Mapping[str, str]) -> Rule:
+    _check_keys(entry, required=_RULE_KEYS - {"holds", "level"}, optional=_RULE_KEYS)
+    level = entry.get("level") if entry.has("level") else "leaves"
     if level not in ("leaves", "advice"):
-        raise ValueError(f"{where} has level {level!r}; expected leaves or advice")
+        raise fields.fail(entry.what("level"), level, "leaves or advice")
     try:
-        parse_placeholders(entry["because"] + entry["fix"])
-        holds = Expression.parse(entry["holds"]) if "holds" in entry else None
+        parse_placeholders(_line(entry, "because") + _line(entry, "fix"))
+        holds = Expression.parse(_line(entry, "holds")) if entry.has("holds") else None
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        text = str(error)
+        where = "" if text.startswith(entry.where) else f"{entry.where}: "
+        raise ValueError(f"{where}{text}") from error
     return Rule(
-        id=entry["id"],
-        on=_kinds(entry, file),
+        id=_line(entry, "id"),
+        on=_kinds(entry),
         holds=holds,
-        because=entry["because"],
-        fix=entry["fix"],
-        source=_source(entry, sources, file),
+        because=_line(entry, "because"),
+        fix=_line(entry, "fix"),
+        source=_source(entry, sources),
         level=level,
+        where=entry.where,
     )
 
 
-def _kinds(entry: Mapping[str, Any], file: Path) -> tuple[str, ...]:
+def _kinds(entry: Fields) -> tuple[str, ...]:
     kinds = {*KINDS.values(), *DERIVED_KINDS}
-    for kind in entry["on"]:
-        if kind not in {ANY_KIND, MODEL_KIND} | kinds and not onnx.defs.has(kind):
+    for kind in entry.texts("on"):
+        if kind not in {ANY_KIND, MODEL_KIND} | kinds and not _is_operator(kind):
             raise ValueError(
-                f"{file.name}: {entry.get('id', 'runs')} applies to {kind!r}, which is neither a "
+                f"{entry.what('on')} has {quoted(kind)}, which is neither a "
                 f"kind of layer nor an ONNX operator; the kinds are {', '.join(sorted(kinds))}"
             )
-    return tuple(entry["on"])
+    return entry.texts("on")
 
 
-def _source(entry: Mapping[str, Any], sources: Mapping[str, str], file: Path) -> str:
-    if entry.get("source") not in sources:
-        raise ValueError(
-            f"{file.name}: {entry.get('id') or entry.get('on')} "
-            f"names source {entry.get('source')!r}; "
-            f"expected one of {', '.join(sources)}"
-        )
-    return sources[entry["source"]]
+def _is_operator(kind: str) -> bool:
+    try:
+        import onnx
+    except ModuleNotFoundError:  # only to list the shipped targets; every model needs onnx
+        return True
+    return onnx.defs.has(kind)
 
 
-def _check_unique_ids(document: Mapping[str, Any], file: Path) -> None:
-    rules = [*document.get("refuses", ()), *document.get("limits", ())]
-    for rule_id, uses in Counter(rule.get("id", "") for rule in rules).items():
+def _source(entry: Fields, sources: Mapping[str, str]) -> str:
+    name = entry.text("source")
+    if name not in sources:
+        raise fields.fail(entry.what("source"), name, f"one of {', '.join(sources) or 'none'}")
+    return sources[name]
+
+
+def _check_unique_ids(document: Fields) -> None:
+    entries = [*_entries(document, "refuses"), *_entries(document, "limits")]
+    ids = Counter(_line(entry, "id") for entry in entries if entry.has("id"))
+    for rule_id, uses in ids.items():
         if uses > 1:
-            raise ValueError(f"{file.name}: rule {rule_id!r} is defined twice")
+            raise ValueError(f"{document.where}: rule {quoted(rule_id)} is defined twice")

@@ -12,7 +12,7 @@ from slimpose.runtime.machine import check_threads
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationRequest:
-    """How to quantize a model, and how much accuracy may be lost; ``slimpose quantize`` reads it.
+    """How to quantize a model, and how much accuracy may be lost.
 
     Attributes:
         calibration: Folder of the annotated images. Use the originals: images that were compressed

@@ -18,9 +18,7 @@ from slimpose.runtime.backends.litert import attach_metadata
 
 _BIAS = 3
 """A TRANSPOSE_CONV's inputs: shape, weights, input, bias."""
-_INSTALL = "pip install litert-torch, then pip install --upgrade typing-extensions"
-"""The converter requires an older typing-extensions than slimpose's command line, but works with a
-new one. So it is not an extra of slimpose: pip would reject it."""
+_INSTALL = "pip install litert-torch"
 
 
 def write(source: LoadedNetwork, out: Path, options: FileOptions) -> list[Path]:

@@ -45,6 +45,7 @@ def write(source: LoadedNetwork, out: Path, options: FileOptions) -> list[Path]:
     except ImportError as error:
         raise ValueError(f"the converter to NCNN, pnnx, is not installed: {_INSTALL}") from error
     size = source.spec.size
+    out = out.absolute()  # pnnx runs in another folder
     folder = out.parent / "pnnx"
     folder.mkdir()
     weights, metadata_file = companion_paths(out)

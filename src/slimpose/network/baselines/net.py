@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD, Size
-from slimpose.geometry import CellAlignment
+from slimpose.geometry import CanvasFit, CellAlignment
 from slimpose.network.alignment import align_heatmaps
 from slimpose.network.baselines.efficient_pose import EfficientPose
 from slimpose.network.baselines.hourglass import StackedHourglass
@@ -84,6 +84,11 @@ class BaselineSpec:
                 f"input size {self.size} is not a multiple of {coarsest}, the coarsest stride of "
                 f"{self.baseline}; expected for example 256x192"
             )
+
+    @property
+    def fit(self) -> CanvasFit:
+        """How an image fills the input."""
+        return "letterbox"
 
     @property
     def stride(self) -> int:

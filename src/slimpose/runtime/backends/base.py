@@ -12,7 +12,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from slimpose.messages import quoted
+
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+MAX_INPUT_PX = 8192
+"""Limit of a model's input height and width: a file with more is broken."""
+Shapes = Mapping[str, Sequence[int | None]]
 
 
 class BackendError(ValueError):
@@ -27,12 +32,15 @@ class Graph(Protocol):
         metadata: The file's metadata.
         inputs: Name and type of each input, such as ("crops", "tensor(uint8)").
         outputs: The names that ``run`` knows.
+        shapes: Sizes of inputs and outputs by name, None for a free one; {} if the backend has
+            checked them.
         precision: The precision that the backend computes in.
     """
 
     metadata: Mapping[str, str]
     inputs: Sequence[tuple[str, str]]
     outputs: Sequence[str]
+    shapes: Shapes
     precision: str
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
@@ -110,9 +118,14 @@ def metadata_from_json(text: str | bytes, where: str) -> dict[str, str]:
         ValueError: If it is not a JSON object.
     """
     try:
-        return {str(key): str(value) for key, value in json.loads(text).items()}
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{where} is not the metadata of slimpose export: {error}") from error
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{where} is {quoted(text)}; expected the metadata of slimpose export, a JSON object"
+        )
+    return {key: str(value) for key, value in values.items()}
 
 
 def sidecar_metadata(metadata_file: Path, *model_files: Path, what: str) -> dict[str, str]:

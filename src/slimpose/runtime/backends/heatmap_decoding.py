@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose import geometry, heatmap
+from slimpose import fields, geometry, heatmap
 from slimpose.arrays import Heatmaps
+from slimpose.fields import Fields
+from slimpose.runtime.backends.base import MAX_INPUT_PX
 
 OUTPUTS = ("points", "scores", "covariances", "heatmaps")
 INPUTS = (("crops", "tensor(uint8)"),)
@@ -38,15 +40,10 @@ def input_shape(metadata: Mapping[str, str], path: Path) -> tuple[int, int, int]
     Raises:
         ValueError: If the metadata lacks them, or is for a task other than pose.
     """
-    try:
-        height, width, stride = (int(metadata[key]) for key in ("height", "width", "stride"))
-    except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path}: its slimpose metadata is broken: {error}; expected a file of slimpose export"
-        ) from error
-    if metadata.get("task") != "pose" or min(height, width, stride) < 1:
-        raise ValueError(
-            f"{path}: its slimpose metadata says task {metadata.get('task')!r}, {height}x{width} "
-            f"pixels, stride {stride}; expected a pose model, as slimpose export writes it"
-        )
+    entry = Fields(metadata, f"{path}: metadata")
+    height, width, stride = (
+        entry.integer(key, low=1, high=MAX_INPUT_PX) for key in ("height", "width", "stride")
+    )
+    if entry.get("task") != "pose":
+        raise fields.fail(entry.what("task"), entry.get("task"), "'pose', as for every such file")
     return height, width, stride

@@ -21,6 +21,7 @@ from slimpose.runtime.backends import heatmap_decoding
 from slimpose.runtime.backends.base import (
     BackendSpec,
     NativeFiles,
+    Shapes,
     check_file_precision,
     detect_package,
     import_package,
@@ -65,6 +66,7 @@ class LiteRtGraph:
             )
         self.inputs: Sequence[tuple[str, str]] = heatmap_decoding.INPUTS
         self.outputs: Sequence[str] = heatmap_decoding.OUTPUTS
+        self.shapes: Shapes = {}
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a batch."""

@@ -19,6 +19,7 @@ from slimpose.runtime.backends import heatmap_decoding
 from slimpose.runtime.backends.base import (
     BackendSpec,
     NativeFiles,
+    Shapes,
     check_file_precision,
     detect_package,
     import_package,
@@ -55,6 +56,7 @@ class NcnnGraph:
             )
         self.inputs: Sequence[tuple[str, str]] = heatmap_decoding.INPUTS
         self.outputs: Sequence[str] = heatmap_decoding.OUTPUTS
+        self.shapes: Shapes = {}
 
     def _open_net(self, threads: int | None) -> Any:
         net = self._ncnn.Net()

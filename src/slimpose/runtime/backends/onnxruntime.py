@@ -21,7 +21,7 @@ from slimpose.runtime.backends.base import (
     file_precision,
     resolve_precision,
 )
-from slimpose.runtime.onnx_file import file_metadata, io_names, open_onnx_file
+from slimpose.runtime.onnx_file import file_metadata, io_names, io_shapes, open_onnx_file
 
 
 class OnnxRuntimeGraph:
@@ -51,11 +51,12 @@ class OnnxRuntimeGraph:
         """Read metadata, inputs and outputs from a session of the file; check the precision."""
         self.metadata: Mapping[str, str] = file_metadata(session)
         self.inputs, self.outputs = io_names(session)
+        self.shapes = io_shapes(session)
         own = file_precision(self.metadata)
         self.precision = resolve_precision(
             backend, file_precision=own, requested=precision, supported=supported
         )
-        self._input = self.inputs[0][0]
+        self._input = self.inputs[0][0] if self.inputs else ""
         self.constants: dict[str, np.ndarray] = {}
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:

@@ -22,12 +22,13 @@ from slimpose.runtime.backends.base import (
     BackendSpec,
     Installation,
     NativeFiles,
+    Shapes,
     file_precision,
     metadata_from_json,
     resolve_precision,
 )
 from slimpose.runtime.machine import overflows_int8, read_machine
-from slimpose.runtime.onnx_file import file_metadata, io_names, open_onnx_file
+from slimpose.runtime.onnx_file import file_metadata, io_names, io_shapes, open_onnx_file
 
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
 RT_INFO = "slimpose"
@@ -55,6 +56,7 @@ class OpenVinoGraph:
             unoptimized = open_onnx_file(path, optimize=False)
             self.metadata: Mapping[str, str] = file_metadata(unoptimized)
             self.inputs, self.outputs = io_names(unoptimized)
+            self.shapes: Shapes = io_shapes(unoptimized)
         self._model = read_model(core, path)
         if is_ir:
             self.metadata = ir_metadata(self._model)
@@ -63,6 +65,12 @@ class OpenVinoGraph:
                 for port in self._model.inputs
             ]
             self.outputs = tuple(port.any_name for port in self._model.outputs)
+            self.shapes = {
+                port.any_name: [
+                    size.get_length() if size.is_static else None for size in port.partial_shape
+                ]
+                for port in (*self._model.inputs, *self._model.outputs)
+            }
         own = file_precision(self.metadata)
         if own == "int8" and overflows_int8(read_machine()):
             raise BackendError(

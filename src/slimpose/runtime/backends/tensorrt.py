@@ -18,6 +18,7 @@ from slimpose.runtime.backends.base import (
     BackendError,
     BackendSpec,
     NativeFiles,
+    Shapes,
     check_file_precision,
     detect_package,
     import_package,
@@ -77,6 +78,7 @@ class TensorRtEngine:
             (name, _TYPES.get(self._dtypes[name], "")) for name in inputs
         ]
         self.outputs: Sequence[str] = tuple(name for name in names if name not in inputs)
+        self.shapes: Shapes = {}
         self._input = inputs[0]
         self._allocate(names)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.arrays import Size
+from slimpose.runtime.backends.base import Shapes
 from slimpose.runtime.backends.litert import open_interpreter
 from slimpose.runtime.foreign.box_decoders import sigmoid
 from slimpose.runtime.foreign.facts import Arrays
@@ -72,6 +73,7 @@ class BlazePoseGraph:
         self.size = Size(shape[1], shape[2])
         self.precision = "fp32"
         self.inputs: Sequence[tuple[str, str]] = (("crops", "tensor(uint8)"),)
+        self.shapes: Shapes = {}
         self.outputs: Sequence[str] = ("points", "scores", "covariances")
         self.metadata: Mapping[str, str] = foreign_metadata(
             path,

@@ -10,7 +10,7 @@ import onnxruntime
 
 from slimpose.arrays import Size
 from slimpose.messages import quoted
-from slimpose.runtime.backends.base import BackendError, Graph
+from slimpose.runtime.backends.base import BackendError, Graph, Shapes
 from slimpose.runtime.foreign.facts import Arrays, Facts
 from slimpose.runtime.foreign.free_batch import free_batch
 from slimpose.runtime.foreign.kinds import KINDS, Kind
@@ -148,6 +148,7 @@ class ForeignGraph:
         inputs = {"pose": "crops"}.get(file.metadata["task"], "images")
         self.inputs: Sequence[tuple[str, str]] = ((inputs, "tensor(uint8)"),)
         self.outputs: Sequence[str] = file.outputs
+        self.shapes: Shapes = {}
         self.precision = self._graph.precision
         if file.signature.others:
             self._give_sizes()

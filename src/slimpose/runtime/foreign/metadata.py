@@ -27,7 +27,7 @@ def foreign_metadata(
 ) -> dict[str, str]:
     """Return the metadata of a recognized file (docs/architecture.md, "Model file format").
 
-    Its cost is unknown: ``gmac`` is nan and ``params`` 0. ``slimpose.export.hardware.onnx_cost``
+    Its cost is unknown: no ``gmac``, and ``params`` 0. ``slimpose.export.hardware.onnx_cost``
     counts them. ``kind`` is one of ``kinds.KINDS``, ``start`` says whose model it is.
     """
     return {
@@ -39,7 +39,6 @@ def foreign_metadata(
         "height": str(size.height),
         "width": str(size.width),
         "stride": str(stride),
-        "gmac": "nan",
         "params": "0",
         "card": json.dumps({"start": start}),
         "skeleton": skeleton.to_json(),

@@ -11,10 +11,10 @@ import numpy as np
 import onnxruntime
 
 from slimpose.arrays import Size
-from slimpose.runtime.onnx_file import INPUT_TYPES
+from slimpose.runtime.backends.base import MAX_INPUT_PX
+from slimpose.runtime.onnx_file import INPUT_TYPES, reason
 
-MAX_SIDE_PX = 4096
-"""Larger inputs are rejected: a hostile file could ask for any amount of memory."""
+_MIN_SIDE_PX = 16
 
 
 class Port(NamedTuple):
@@ -127,9 +127,9 @@ def _input_size(own: Size, requested: Size | None, path: Path) -> Size:
     if not free and requested not in (None, own):
         raise ValueError(f"{path} takes {own} pixels; its settings say {requested}")
     size = requested if free and requested is not None else own
-    if not 16 <= min(size) <= max(size) <= MAX_SIDE_PX:
+    if not _MIN_SIDE_PX <= min(size) <= max(size) <= MAX_INPUT_PX:
         raise ValueError(
-            f"{path} takes images of {size}; expected 16 to {MAX_SIDE_PX} pixels a side"
+            f"{path} takes images of {size}; expected sides of {_MIN_SIDE_PX}..{MAX_INPUT_PX} pixels"
         )
     return size
 
@@ -150,8 +150,7 @@ def _with_true_shapes(signature: Signature, session: onnxruntime.InferenceSessio
     try:
         results = session.run(None, feed)
     except Exception as error:  # onnxruntime's errors share no public base
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{signature.path} fails on a black image: {reason}") from error
+        raise ValueError(f"{signature.path} fails on a black image: {reason(error)}") from error
     outputs = tuple(
         Port(
             port.name,

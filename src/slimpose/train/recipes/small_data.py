@@ -8,6 +8,7 @@ from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
 from slimpose.network.family import detector_of, family_spec
+from slimpose.network.high_resolution import HR
 from slimpose.train.recipe import Phase, Recipe
 
 SOURCES = {"coco": 2.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5}
@@ -48,6 +49,40 @@ def mnv2() -> Recipe:
         augmentation=Augmentation(truncate=0.2),
         distillation_weight=0.5,
         evaluations=26,
+        **_ALL_SOURCES,
+    )
+
+
+def hr() -> Recipe:
+    r"""High-resolution pose network, from PP-TinyPose with a fifth of its inner channels pruned.
+
+    slimpose import-trunk tinypose-256x192.onnx --net hr --out whole.safetensors
+    slimpose prune whole.safetensors --inner-widths 16 32 64 128 --images DIR \
+        --annotations FILE --out small.safetensors
+    slimpose train hr --start small.safetensors --teacher whole.safetensors \
+        --train FILE --images DIR --val FILE --val-images DIR --out RUN
+
+    It learns from human labels and from the mean of the teacher's heatmaps of a crop and its mirror
+    image, which a flip test would cost twice the time to have.
+    """
+    return Recipe(
+        name="hr",
+        task="pose",
+        net=HR,
+        phases=(
+            Phase(size=Size(256, 192), samples=200_000),
+            Phase(size=Size(256, 192), samples=100_000, augmentation=0.6),
+        ),
+        batch=16,
+        learning_rate=1e-3,
+        relative_rate=True,
+        warmup_share=0.01,
+        flat=0.4,
+        ema=0.999,
+        augmentation=Augmentation(truncate=0.2),
+        distillation_weight=0.6,
+        mirrored_teacher=True,
+        evaluations=20,
         **_ALL_SOURCES,
     )
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from slimpose.network.encoder import Encoder
-from slimpose.network.trunk import import_trunk, unfold_batch_norm
+from slimpose.network.published.movenet import import_trunk, unfold_batch_norm
 from small_network import SMALL, crops
 
 

@@ -1,0 +1,133 @@
+"""What the bytes of a video file say about it: whether it is one, and what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+NO_VIDEO_TRACK = "there is sound but no video track in it"
+
+_MAX_HEADER_BYTES = 1 << 20
+_MAX_INDEX_BYTES = 1 << 26
+_VIDEO_START = re.compile(
+    rb"....(ftyp(?!hei|hev|mif|msf|avi|M4A|M4B)|moov|mdat|wide|free|skip)"
+    rb"|\x1a\x45\xdf\xa3|RIFF....AVI |FLV\x01|OggS|\.RMF|DKIF|YUV4MPEG2 |nut/multimedia"
+    rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11|\xb7\xd8\x00\x20"  # ASF, WTV
+    rb"|\0\0\x01[\xb0\xb3\xba]|\0?\0\0\x01[\x67\x27\x40\x42]"  # MPEG; H.264 and H.265
+    rb"|\x06\x0e\x2b\x34\x02\x05\x01|\x1f\x07\0"  # MXF, DV
+    rb"|(\x47.{187}){3}|(.{4}\x47.{187}){3}",  # transport streams, also of Blu-ray
+    re.DOTALL,
+)
+_SOUND_START = re.compile(
+    rb"ID3|fLaC|\xff[\xe2-\xe7\xf1-\xfd]|#!AMR|RIFF....WAVE|RF64|FORM....AIF|MAC |wvpk|MPCK|MP\+"
+    rb"|TTA1|DSD |caff|\x0b\x77|\x7f\xfe\x80\x01|\.snd|MThd",
+    re.DOTALL,
+)
+_ASF_VIDEO = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")
+_ASF_SOUND = bytes.fromhex("409e69f84d5bcf11a8fd00805f5c442b")
+
+
+def is_video_start(head: bytes) -> bool:
+    """Return whether a file that begins like this is a video or a container of one."""
+    return _VIDEO_START.match(head) is not None
+
+
+def is_text(head: bytes) -> bool:
+    """Whether a file's first bytes are text: FFmpeg renders text as video, and opens playlists."""
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        # a character may be cut off at the end
+        return error.start > len(head) - 4 and b"\0" not in head
+    return b"\0" not in head
+
+
+def track_problem(path: Path) -> str:
+    """Return what is wrong with the tracks of a file by its header; empty if nothing or unknown.
+
+    FFmpeg returns the cover image of a song as a video of one frame.
+    """
+    with path.open("rb") as file:
+        head = file.read(_MAX_HEADER_BYTES)
+        if head[4:8] in (b"ftyp", b"moov"):
+            return _missing_track(_mp4_index(file), video=b"hdlr.{8}vide", sound=b"hdlr.{8}soun")
+    if head.startswith(b"\x1a\x45\xdf\xa3"):  # Matroska: codecs are named V_... and A_...
+        return _missing_track(head, video=rb"\x86[\x80-\xff]V_", sound=rb"\x86[\x80-\xff]A_")
+    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
+        return _missing_track(head, video=b"strh.{4}vids", sound=b"strh.{4}auds")
+    if head.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
+        video, sound = re.escape(_ASF_VIDEO), re.escape(_ASF_SOUND)
+        return _missing_track(head, video=video, sound=sound)
+    is_sound = _SOUND_START.match(head) is not None
+    is_sound |= head.startswith(b"OggS") and not re.search(b"theora|BBCD|\x01video", head[:65536])
+    return NO_VIDEO_TRACK if is_sound else ""
+
+
+def empty_track_problem(path: Path) -> str:
+    """Return why a file without a track problem holds no frame, by its header; empty if unknown."""
+    with path.open("rb") as file:
+        head = file.read(16)
+        has_index = bool(_mp4_index(file)) if head[4:8] == b"ftyp" else True
+    known = head[4:8] == b"ftyp" or head.startswith((b"\x1a\x45\xdf\xa3", b"RIFF"))
+    if not known or not has_index:
+        return ""
+    return (
+        "its video track holds no readable frame (a recording that stopped before its first one?)"
+    )
+
+
+def may_be_cut_off(path: Path) -> bool:
+    """Return whether fewer frames than counted mean that the file's end is missing.
+
+    Matroska and transport streams state no number of frames: it follows from their duration, which
+    may be that of longer sound.
+    """
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if re.match(rb"\0\0\x01\xba|(\x47.{187}){3}|(.{4}\x47.{187}){3}", head, re.DOTALL):
+        return False
+    if not head.startswith(b"\x1a\x45\xdf\xa3"):
+        return True
+    length, position = _ebml_size(head, 4)
+    position += length
+    if head[position : position + 4] != b"\x18\x53\x80\x67":  # the segment, which holds the rest
+        return True
+    length, position = _ebml_size(head, position + 4)
+    return position + length > path.stat().st_size
+
+
+def _ebml_size(data: bytes, position: int) -> tuple[int, int]:
+    """The length of an element of Matroska, and where its body starts."""
+    first = data[position] if position < len(data) else 0x80
+    count = 9 - first.bit_length()
+    value = int.from_bytes(data[position : position + count], "big") & ((1 << 7 * count) - 1)
+    return value, position + count
+
+
+def _mp4_index(file: BinaryIO) -> bytes:
+    """The moov box; empty if there is none, as in a recording that was cut off."""
+    position = 0
+    while True:
+        file.seek(position)
+        header = file.read(16)
+        if len(header) < 8:
+            return b""
+        length, name = int.from_bytes(header[:4], "big"), header[4:8]
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        if name == b"moov":
+            file.seek(position)
+            return file.read(length) if length <= _MAX_INDEX_BYTES else b""
+        if length < 8:
+            return b""
+        position += length
+
+
+def _missing_track(index: bytes, *, video: bytes, sound: bytes) -> str:
+    """What is missing in a container's index; empty without an index."""
+    if not index or re.search(video, index, re.DOTALL):
+        return ""
+    if re.search(sound, index, re.DOTALL):
+        return NO_VIDEO_TRACK
+    return "there is no video track in it (a recording that stopped before its first frame?)"

@@ -1,0 +1,1 @@
+"""Weights read from other projects' published ONNX graphs: MoveNet, PP-TinyPose, PicoDet."""
