@@ -171,7 +171,7 @@ def write_fives(path: Path) -> Path:
         (write_simcc, 'kind = "yolo99"', "no model kind is named 'yolo99'; expected heatmaps,"),
         (write_simcc, "kind = rtmpose", "net.toml is not TOML"),
         (write_simcc, "means = [1, 2, 3]", "net.toml has 'means'; expected some of alignment"),
-        (write_simcc, "mean = [1, 2]", "three numbers: R, G, B"),
+        (write_simcc, "mean = [1, 2]", "3 finite numbers: R, G, B"),
         (
             write_simcc,
             "std = [0, 1, 1]",

@@ -52,6 +52,10 @@ class Recognized:
         kind: Its name in ``kinds.KINDS``.
         signature: Its inputs and outputs.
         metadata: What the metadata of a file of slimpose would be.
+        mean: Mean of R, G, B.
+        factor: The reciprocal of their deviation.
+        bgr: Whether the file takes BGR.
+        facts: What its decoder knows.
 
     Raises:
         ValueError: If no kind fits, several do, or the settings do not fit the file.
@@ -70,9 +74,9 @@ class Recognized:
         kind = KINDS[self.kind]
         skeleton = _skeleton(signature, joints, settings) if joints else COCO17
         mean, std = kind.normalization
-        self._mean = np.array(settings.value("mean", mean), np.float32)
-        self._factor = 1 / np.array(settings.value("std", std), np.float32)
-        self._bgr = settings.value("bgr", kind.bgr)
+        self.mean = np.array(settings.value("mean", mean), np.float32)
+        self.factor = 1 / np.array(settings.value("std", std), np.float32)
+        self.bgr = settings.value("bgr", kind.bgr)
         self.facts = Facts(
             size=signature.size,
             names=tuple(port.name for port in signature.outputs),
@@ -100,16 +104,20 @@ class Recognized:
         kind = KINDS[self.kind]
         return (*_OUTPUTS[kind.task], *(("heatmaps",) if _gives_heatmaps(kind) else ()))
 
+    @property
+    def normalizes(self) -> bool:
+        """Whether pixels are normalized: integer inputs take them as they are."""
+        return "float" in self.signature.image.type
+
     def feed(self, batch: np.ndarray) -> np.ndarray:
         """Return uint8 RGB images (n, height, width, 3) as the file takes them."""
-        dtype = INPUT_TYPES[self.signature.image.type]
-        pixels = batch[..., ::-1] if self._bgr else batch
-        if np.issubdtype(dtype, np.floating):
-            order = slice(None, None, -1 if self._bgr else 1)
-            pixels = (pixels - self._mean[order]) * self._factor[order]
+        pixels = batch[..., ::-1] if self.bgr else batch
+        if self.normalizes:
+            order = slice(None, None, -1 if self.bgr else 1)
+            pixels = (pixels - self.mean[order]) * self.factor[order]
         if not self.signature.is_channels_last:
             pixels = pixels.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(pixels, dtype)
+        return np.ascontiguousarray(pixels, INPUT_TYPES[self.signature.image.type])
 
     def decode(self, raw: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
         """Return these of the decoded outputs; ``raw`` are those of the file."""

@@ -13,26 +13,33 @@ import numpy as np
 from slimpose import geometry, heatmap
 from slimpose.runtime.foreign.facts import Arrays, Facts
 
-_MIN_SPREAD_PX2 = 1 / 12
+MIN_SPREAD_PX2 = 1 / 12
 """Variance of a point anywhere within a pixel."""
 
 
 def heatmaps(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     """Decode heatmaps (n, joints, height, width) with DARK; see ``geometry.CellAlignment``."""
     maps = np.ascontiguousarray(outputs[0], np.float32)
-    stride = facts.stride
     decoded = heatmap.decode(maps)
-    cells = np.array(maps.shape[:1:-1], np.float32)
-    crop = np.array([facts.size.width, facts.size.height], np.float32)
-    corners = facts.alignment == "corners"
-    step_px = (crop - 1) / (cells - 1) if corners else np.full(2, stride, np.float32)
-    start_px = (stride - 1) / 2 if facts.alignment == "centers" else 0.0
+    step_px, start_px = cell_steps(facts, (maps.shape[2], maps.shape[3]))
     points = decoded.points_heatmap * step_px + np.float32(start_px)
     return {
         "points": points.astype(np.float32),
         "scores": decoded.scores,
         "covariances": decoded.covariances_heatmap * np.outer(step_px, step_px).astype(np.float32),
     }
+
+
+def cell_steps(facts: Facts, cells: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Return the distance (2,) of cells along x and y, and where the first lies, in crop pixels.
+
+    ``cells`` are the maps' height and width.
+    """
+    step_px = np.full(2, facts.stride, np.float32)
+    if facts.alignment == "corners":
+        crop = np.array([facts.size.width, facts.size.height], np.float32)
+        step_px = (crop - 1) / (np.array(cells[::-1], np.float32) - 1)
+    return step_px, (facts.stride - 1) / 2 if facts.alignment == "centers" else 0.0
 
 
 def aligned(maps: np.ndarray, facts: Facts) -> np.ndarray:
@@ -59,7 +66,7 @@ def simcc(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     )
     bins = np.stack([along_x.argmax(axis=2), along_y.argmax(axis=2)], axis=2)
     scores = np.minimum(along_x.max(axis=2), along_y.max(axis=2)).clip(0, 1)
-    return point_outputs((bins / bins_per_px).astype(np.float32), scores, _MIN_SPREAD_PX2)
+    return point_outputs((bins / bins_per_px).astype(np.float32), scores, MIN_SPREAD_PX2)
 
 
 def movenet(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:

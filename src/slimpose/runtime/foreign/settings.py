@@ -56,7 +56,7 @@ class ModelSettings:
         for name, low in (("mean", -1e4), ("std", 1e-6)):
             values = getattr(self, name)
             if values is not None:
-                fields.numbers(list(values), name, count=3, expected="three numbers: R, G, B")
+                fields.numbers(list(values), name, count=3, expected="R, G, B")
                 for value in values:
                     fields.number(value, name, low=low, high=1e4)
         for name in ("score_threshold", "nms_iou_threshold"):
@@ -100,7 +100,7 @@ def _parse(document: dict[str, Any], file: Path) -> ModelSettings:
     values: dict[str, Any] = {}
     for name in document:
         if name in ("mean", "std"):
-            numbers = entry.numbers(name, count=3, expected="three numbers: R, G, B")
+            numbers = entry.numbers(name, count=3, expected="R, G, B")
             values[name] = tuple(map(float, numbers))
         elif name == "bgr":
             values[name] = entry.flag(name)

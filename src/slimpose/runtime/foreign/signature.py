@@ -129,7 +129,8 @@ def _input_size(own: Size, requested: Size | None, path: Path) -> Size:
     size = requested if free and requested is not None else own
     if not _MIN_SIDE_PX <= min(size) <= max(size) <= MAX_INPUT_PX:
         raise ValueError(
-            f"{path} takes images of {size}; expected sides of {_MIN_SIDE_PX}..{MAX_INPUT_PX} pixels"
+            f"{path} takes images of {size}; expected sides of {_MIN_SIDE_PX}..{MAX_INPUT_PX} "
+            "pixels"
         )
     return size
 
