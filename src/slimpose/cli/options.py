@@ -15,6 +15,7 @@ from pathlib import Path
 import slimpose
 from slimpose.formats import openpose
 from slimpose.formats.openpose import Order
+from slimpose.measure.trial import doubts
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.foreign.graph import remember
@@ -117,15 +118,22 @@ class ModelOptions(RuntimeOptions):
             raise ValueError(f"--score-threshold is {score:g}; expected a number 0..1")
 
     def load(self, *, with_detector: bool = True) -> Pipeline:
-        """Open the pose model and, unless boxes come from elsewhere, the detector."""
-        return slimpose.load(
+        """Open the pose model and, unless boxes come from elsewhere, the detector.
+
+        Models of other projects that do badly in a trial are reported (``measure/trial.py``).
+        """
+        detector = self.detector if with_detector else None
+        pipeline = slimpose.load(
             self.model,
-            self.detector if with_detector else None,
+            detector,
             threads=self.threads,
             score_threshold=self.score_threshold,
             backend=self.backend,
             precision=self.precision,
         )
+        for doubt in doubts(pipeline, self.model, detector):
+            print(f"slimpose: warning: {doubt}", file=sys.stderr)
+        return pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,11 +130,9 @@ def adopt(path: Path, out: Path, *, license_text: str, origin: str, images: Crop
 
 
 def _drift(reference: Session, adopted: Session, images: Crops) -> ExportDrift:
-    names = ("points", "scores")
-    ours, theirs = (
-        dict(zip(names, model.run(images, names), strict=True)) for model in (adopted, reference)
-    )
-    return drift_of(theirs, ours)
+    names: list[str] = ["points", "scores"]
+    theirs, ours = (model.run(images, names) for model in (reference, adopted))
+    return drift_of(dict(zip(names, theirs, strict=True)), dict(zip(names, ours, strict=True)))
 
 
 def _metadata(

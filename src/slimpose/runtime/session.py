@@ -223,7 +223,8 @@ def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
     if "slimpose" not in metadata:
         raise ValueError(
             f"{path} is not a slimpose model: its metadata has no entry 'slimpose'; "
-            "expected a file of slimpose export (slimpose compare reads other models)"
+            "expected a file of slimpose export (slimpose adopt makes one of a pose model of "
+            "another project)"
         )
     if metadata["slimpose"] != FORMAT:
         raise ValueError(
