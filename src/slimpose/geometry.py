@@ -18,10 +18,11 @@ from jaxtyping import Float32
 
 from slimpose.arrays import Affines, Boxes, Image, Points, Size
 
-CanvasFit = Literal["letterbox", "letterbox-center", "stretch"]
+CanvasFit = Literal["letterbox", "letterbox-center", "stretch", "stretch-cubic"]
 """How an image fills a detector's input.
 
 With its aspect ratio kept, at the top left or in the center, or stretched over all of it.
+"stretch-cubic" interpolates by OpenCV's cubics, which alias, as PaddleDetection does.
 """
 CellAlignment = Literal["centers", "multiples", "corners"]
 """Where a network's heatmap cells lie in the crop, at stride s.

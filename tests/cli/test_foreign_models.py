@@ -51,7 +51,7 @@ def test_simcc_net_on_the_boxes_of_a_detector(capsys: Any) -> None:
     models = ["--model", "rtm.onnx", "--detector", "pico.onnx"]
     assert run_main("predict", "street.png", *models, "--json", "poses.json") == 0
     (record,) = json_records(Path("poses.json"))
-    box = 2 * np.array([PERSON_BOX], np.float32) - 0.5
+    box = 2 * np.array([PERSON_BOX], np.float32) + 0.5
     to_image = geometry.invert_affines(geometry.crop_affines(box, SIZE))
     (expected,) = geometry.transform_points(to_image, JOINTS_PX[None])
     np.testing.assert_allclose(keypoints_of(record)[:, :2], expected, atol=0.02)
@@ -64,7 +64,7 @@ def test_one_stage_net_needs_no_detector(kind: str, capsys: Any) -> None:
     write_outputs(Path("net.onnx"), DETECTOR_SIZE, **people_outputs(17)[kind])
     assert run_main("predict", "street.png", "--model", "net.onnx", "--json", "poses.json") == 0
     (record,) = json_records(Path("poses.json"))
-    np.testing.assert_allclose(keypoints_of(record)[:, :2], 2 * JOINTS_PX - 0.5, atol=0.02)
+    np.testing.assert_allclose(keypoints_of(record)[:, :2], 2 * JOINTS_PX + 0.5, atol=0.02)
     assert "1 image, 1 person; net, " in capsys.readouterr().out
     drawn, plain = read_image(Path("out/street.png")), read_image(Path("street.png"))
     assert (drawn != plain).any()
@@ -131,7 +131,7 @@ def test_what_is_said_about_a_file_is_remembered(capsys: Any) -> None:
     assert run_main("predict", "street.png", *models, "--json", "b.json") == 0
     assert Path("a.json").read_text() == Path("b.json").read_text()
     (record,) = json_records(Path("a.json"))
-    box = 2 * np.array([PERSON_BOX], np.float32) - 0.5
+    box = 2 * np.array([PERSON_BOX], np.float32) + 0.5
     to_image = geometry.invert_affines(geometry.crop_affines(box, SIZE))
     (expected,) = geometry.transform_points(to_image, JOINTS_PX[None])
     np.testing.assert_allclose(keypoints_of(record)[:, :2], expected, atol=0.5)
@@ -148,7 +148,7 @@ def test_one_stage_net_is_evaluated(capsys: Any) -> None:
     write_outputs(Path("net.onnx"), DETECTOR_SIZE, **people_outputs(17)["rtmo"])
     document = coco_document()
     document["images"][0] |= {"height": IMAGE[0], "width": IMAGE[1]}
-    points = np.concatenate([2 * JOINTS_PX - 0.5, np.full((17, 1), 2)], axis=1)
+    points = np.concatenate([2 * JOINTS_PX + 0.5, np.full((17, 1), 2)], axis=1)
     document["annotations"][0] |= {
         "keypoints": points.ravel().tolist(),
         "area": 4000.0,

@@ -98,7 +98,7 @@ def test_text_file_is_rejected(tmp_path: Path) -> None:
         ({"skeleton": HAND.to_json()}, r"points has the shape \(n, 17, 2\); expected \(n, 2, 2\)"),
         (
             {"fit": "crop"},
-            "metadata: fit is 'crop'; expected one of letterbox, letterbox-center, stretch",
+            "fit is 'crop'; expected one of letterbox, letterbox-center,",
         ),
         ({"score_threshold": "nan"}, r"score_threshold is nan; expected a finite number 0\.\.1"),
         ({"score_threshold": "-0.1"}, "metadata: score_threshold is -0.1; expected"),

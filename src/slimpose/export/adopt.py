@@ -166,11 +166,11 @@ def _composed(file: Recognized, path: Path) -> onnx.ModelProto:
     try:
         network = version_converter.convert_version(onnx.load(str(source)), OPSET)
         network = compose.add_prefix(network, "net/")
-        before = _normalization(file, f"net/{file.signature.image.name}")
+        before = compose.add_prefix(_normalization(file), "before/", rename_inputs=False)
         after = _decoding(file)
         network.ir_version = before.ir_version = after.ir_version
         joined = compose.merge_models(
-            before, network, io_map=[("image", f"net/{file.signature.image.name}")]
+            before, network, io_map=[("before/image", f"net/{file.signature.image.name}")]
         )
         names = [f"net/{name}" for name in file.facts.names]
         outputs = [value.name for value in after.graph.output]
@@ -189,7 +189,7 @@ def _composed(file: Recognized, path: Path) -> onnx.ModelProto:
     return joined
 
 
-def _normalization(file: Recognized, name: str) -> onnx.ModelProto:
+def _normalization(file: Recognized) -> onnx.ModelProto:
     """Return uint8 crops to the input of the network, here named "image"."""
     height, width = file.signature.size
     kind = _TYPES[file.signature.image.type]
@@ -214,7 +214,7 @@ def _normalization(file: Recognized, name: str) -> onnx.ModelProto:
     shape = ["n", height, width, 3] if file.signature.is_channels_last else ["n", 3, height, width]
     graph = helper.make_graph(
         nodes,
-        name,
+        "normalization",
         [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["n", height, width, 3])],
         [helper.make_tensor_value_info("image", kind, shape)],
         [numpy_helper.from_array(value, key) for key, value in constants.items()],

@@ -76,7 +76,7 @@ def fit_canvas(
     """
     size = Size(*image.shape[:2])
     rows, columns = canvas_size
-    if fit != "stretch":
+    if not fit.startswith("stretch"):
         scale = float(geometry.letterbox_affine(size, canvas_size)[0, 0, 0])
         columns = min(columns, max(1, round(size.width * scale)))
         rows = min(rows, max(1, round(size.height * scale)))
@@ -85,6 +85,8 @@ def fit_canvas(
     shrinks = columns < size.width or rows < size.height
     canvas = np.full((*canvas_size, 3), CANVAS_GRAY, np.uint8)
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    if fit == "stretch-cubic":
+        interpolation = cv2.INTER_CUBIC
     is_centered = fit == "letterbox-center"
     top = (canvas_size.height - rows) // 2 if is_centered else 0
     left = (canvas_size.width - columns) // 2 if is_centered else 0

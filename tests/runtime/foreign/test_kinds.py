@@ -111,7 +111,7 @@ def test_detectors_give_the_planted_box(tmp_path: Path, kind: str) -> None:
     boxes, scores = session.run(IMAGES, ("boxes", "scores"))
     assert len(boxes) == len(scores) == 3
     found, confidence = Detector(session)(IMAGES[0])
-    np.testing.assert_allclose(found, [np.array(PERSON_BOX) - 0.5], atol=0.01)
+    np.testing.assert_allclose(found, [PERSON_BOX], atol=0.01)
     np.testing.assert_allclose(confidence, [0.9], atol=1e-4)
 
 
@@ -123,11 +123,11 @@ def test_one_stage_models_give_the_planted_person(tmp_path: Path, kind: str, joi
     assert (session.info.kind, session.info.task) == (kind, "one-stage")
     poses = OneStageEstimator(session)(np.zeros((192, 128, 3), np.uint8))
     assert len(poses) == 1
-    expected = np.array([2 * JOINTS_PX[joint % 17] - 0.5 for joint in range(joints)])
+    expected = np.array([2 * JOINTS_PX[joint % 17] + 0.5 for joint in range(joints)])
     np.testing.assert_allclose(poses.points_image[0], expected, atol=0.01)
     assert len(poses.skeleton.joints) == joints
     if "detr" not in kind:
-        np.testing.assert_allclose(poses.boxes_image, [2 * np.array(PERSON_BOX) - 0.5], atol=0.01)
+        np.testing.assert_allclose(poses.boxes_image, [2 * np.array(PERSON_BOX) + 0.5], atol=0.01)
         np.testing.assert_allclose(poses.person_scores, [0.9 * 0.75], atol=1e-5)
 
 
@@ -207,4 +207,4 @@ def test_extra_input_of_detrs_gets_the_size(tmp_path: Path) -> None:
     session = Session(path)
     assert session.info.size == Size(64, 128)
     (points,) = session.run(np.zeros((2, 64, 128, 3), np.uint8), ("points",))
-    np.testing.assert_allclose(points, np.tile([31.5, 31.5], (2, 1, 17, 1)))
+    np.testing.assert_allclose(points, np.tile([32, 32], (2, 1, 17, 1)))

@@ -1,7 +1,7 @@
 """Decoders of person detectors: outputs to boxes (n, k, 4) and scores (n, k).
 
-Published boxes count pixels from the image's outer border; here pixel centers are at integers, half
-a pixel less. Boxes are in any order and may overlap: ``Detector`` filters them.
+Boxes are in input pixels, as published: networks learn COCO's numbers times the image's scale.
+They are in any order and may overlap: ``Detector`` filters them.
 """
 
 from __future__ import annotations
@@ -50,18 +50,14 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
 
 
-def from_border(boxes: np.ndarray) -> np.ndarray:
-    """Return coordinates counted from the outer border as those of pixel centers."""
-    return (boxes - 0.5).astype(np.float32)
-
-
 def corners(centers: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """Return x1, y1, x2, y2 (..., 4) of boxes of these centers and sides (..., 2)."""
     return np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1)
 
 
 def _boxes(boxes: np.ndarray, scores: np.ndarray) -> Arrays:
-    return {"boxes": from_border(boxes), "scores": np.ascontiguousarray(scores, np.float32)}
+    found = {"boxes": boxes, "scores": scores}
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in found.items()}
 
 
 def decoded(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:

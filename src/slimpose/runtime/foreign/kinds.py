@@ -251,7 +251,7 @@ KINDS: dict[str, Kind] = {
     "picodet": Kind(
         about="PicoDet with decoded boxes", task="detect", match=_decoded_boxes,
         outputs="boxes (n, k, 4) and scores (n, k)", decode=box_decoders.decoded,
-        normalization=_IMAGENET, fit="stretch",
+        normalization=_IMAGENET, fit="stretch-cubic", score_threshold=0.4,
     ),
     "yolo": Kind(
         about="YOLOv8 to YOLO26 detection without NMS inside", task="detect", match=_yolo,

@@ -1,7 +1,7 @@
 """Decoders of networks that find people and their joints in a whole image in one pass.
 
 Outputs: "boxes" (n, k, 4) and "box_scores" (n, k), "points" (n, k, joints, 2) and "scores" (n, k,
-joints), in input pixels with pixel centers at integers. What is no person scores 0.
+joints), in input pixels as published (``box_decoders``). What is no person scores 0.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from slimpose.runtime.foreign.box_decoders import corners, from_border, sigmoid
+from slimpose.runtime.foreign.box_decoders import corners, sigmoid
 from slimpose.runtime.foreign.facts import Arrays, Facts
 
 _MIN_MULTIPOSE_SCORE = 0.1
@@ -20,13 +20,13 @@ _MIN_MULTIPOSE_SCORE = 0.1
 def _people(
     boxes: np.ndarray, box_scores: np.ndarray, points: np.ndarray, scores: np.ndarray
 ) -> Arrays:
-    """Return the outputs; coordinates are counted from the image's outer border."""
-    return {
-        "boxes": from_border(boxes),
-        "box_scores": np.ascontiguousarray(box_scores, np.float32),
-        "points": from_border(points),
-        "scores": np.ascontiguousarray(scores, np.float32).clip(0, 1),
+    found = {
+        "boxes": boxes,
+        "box_scores": box_scores,
+        "points": points,
+        "scores": scores.clip(0, 1),
     }
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in found.items()}
 
 
 def yolo_pose(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
@@ -103,4 +103,5 @@ def multipose(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     scale = np.array([facts.size.width, facts.size.height], np.float32)
     boxes = people[..., [52, 51, 54, 53]] * np.tile(scale, 2)
     scores = people[..., 55] * (people[..., 55] >= _MIN_MULTIPOSE_SCORE)
-    return _people(boxes, scores, joints[..., 1::-1] * scale, joints[..., 2])
+    # Shares from the image's outer border, as of MoveNet SinglePose.
+    return _people(boxes - 0.5, scores, joints[..., 1::-1] * scale - 0.5, joints[..., 2])
