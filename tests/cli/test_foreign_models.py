@@ -37,6 +37,7 @@ IMAGE = (192, 128)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("slimpose.cli.options.doubts", lambda *_: [])
     cv2.imwrite("street.png", np.full((*IMAGE, 3), 90, np.uint8))
     return tmp_path
 

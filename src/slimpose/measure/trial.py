@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from slimpose import geometry
-from slimpose.arrays import Boxes, Image
+from slimpose.arrays import Image
 from slimpose.formats.files import read_json, write_json
 from slimpose.measure.synthetic_video import sample_photos_folder
 from slimpose.media.images import read_image
@@ -116,7 +116,8 @@ def _best_oks(ours: Poses, points: np.ndarray) -> np.ndarray:
     return oks_matrix(ours.points_image, points, areas, COCO17).max(axis=1)
 
 
-def _matches(expected: Boxes, found: Boxes) -> int:
+def _matches(expected: np.ndarray, found: np.ndarray) -> int:
+    """Return how many of the expected boxes (a, 4) are among the found ones (b, 4)."""
     if not len(expected) or not len(found):
         return 0
     return int((geometry.box_iou(expected, found).max(axis=1) >= _SAME_BOX_IOU).sum())
