@@ -35,7 +35,7 @@ MIN_OKS = 0.5
 _SAME_BOX_IOU = 0.5
 _PHOTOS = 4
 _MIN_BOX_SCORE = 0.5
-"""People of whom the shipped detector is sure."""
+"""The trial counts people that the shipped detector gives at least this score."""
 
 
 def doubts(pipeline: Pipeline, model: str | Path, detector: str | Path | None) -> list[str]:

@@ -129,8 +129,8 @@ def write_settings(path: Path, settings: ModelSettings) -> Path:
     """
     lines = [f"# How slimpose runs {path.name}: said on the command line."]
     lines += [f"{name} = {_toml(value)}" for name, value in settings.given.items()]
-    beside, cached = _files(path)
-    file = beside if os.access(path.parent, os.W_OK) else cached
+    neighbor, cached = _files(path)
+    file = neighbor if os.access(path.parent, os.W_OK) else cached
     write_bytes(file, ("\n".join(lines) + "\n").encode())
     return file
 
