@@ -409,7 +409,9 @@ def test_joint_threshold_is_checked_and_only_for_drawings(
     assert predict("a.png", "--no-draw", "--json", "p.json", "--joint-threshold", "0.1") == 2
     assert "--joint-threshold is about drawings" in capsys.readouterr().err
     assert predict("a.png", "--joint-threshold", "nan") == 2
-    assert "--joint-threshold is nan; expected a number 0..1" in capsys.readouterr().err
+    assert "--joint-threshold is 'nan'; expected a number" in capsys.readouterr().err
+    assert predict("a.png", "--joint-threshold", "1.5") == 2
+    assert "--joint-threshold is 1.5; expected a number 0..1" in capsys.readouterr().err
     assert predict("a.png", "--joint-threshold", "0.1") == 0
     assert "NOTE" not in capsys.readouterr().out
 

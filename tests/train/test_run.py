@@ -166,22 +166,25 @@ def test_run_of_an_earlier_version_resumes(
     assert_same_run(out, uninterrupted)
 
 
+OTHER_RECIPE = "was written with another recipe or other options"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "message"),
     [
-        "",
-        "[]",
-        "{}",
-        WRITTEN_BY_0_1.replace('"seed": 0', '"seed": 0, "momentum": 0.9'),
-        WRITTEN_BY_0_1.replace('"batch": 4', '"batch": 8'),
+        ("", "metadata: recipe is ''; expected JSON"),
+        ("[]", r"metadata: recipe is \[\]; expected an object"),
+        ("{}", OTHER_RECIPE),
+        (WRITTEN_BY_0_1.replace('"seed": 0', '"seed": 0, "momentum": 0.9'), OTHER_RECIPE),
+        (WRITTEN_BY_0_1.replace('"batch": 4', '"batch": 8'), OTHER_RECIPE),
     ],
 )
 def test_checkpoint_with_other_settings_is_rejected(
-    people_folder: Path, uninterrupted: Path, tmp_path: Path, text: str
+    people_folder: Path, uninterrupted: Path, tmp_path: Path, text: str, message: str
 ) -> None:
     saved = load_checkpoint(uninterrupted / CHECKPOINT)
     save_checkpoint(tmp_path / CHECKPOINT, saved.tensors, {**saved.metadata, "recipe": text})
-    with pytest.raises(ValueError, match="was written with another recipe or other options"):
+    with pytest.raises(ValueError, match=message):
         run_all(people_folder, tmp_path, resume=True)
 
 

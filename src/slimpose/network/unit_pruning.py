@@ -84,7 +84,7 @@ def _values(
 
 
 def _refit(unit: GatedUnit, hidden: Tensor, target: Tensor, width: int) -> None:
-    """Keep the inner channels that matter most, and mix them into the target anew."""
+    """Keep the inner channels that matter most, and mix them into the target."""
     order, _ = removal_order(hidden, target)
     kept = torch.tensor(sorted(order[len(order) - width :]))
     weights, mean = fit_mix(hidden[:, kept], target)

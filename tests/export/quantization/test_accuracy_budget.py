@@ -101,7 +101,7 @@ def test_fp16_halves_the_file_and_keeps_inputs_and_outputs(folder: Path, tmp_pat
             ["--precision", "bf16"],
             "bf16 needs no file of its own.*--backend openvino --precision bf16",
         ),
-        (["--max-ap-loss", "nan"], "--max-ap-loss is nan"),
+        (["--max-ap-loss", "nan"], "--max-ap-loss is 'nan'; expected a number"),
         (["--max-ap-loss", "-1"], "--max-ap-loss is -1"),
         (["--people", "0"], "--people is 0"),
         (["--precision", "fp16", "--sensitivity"], "apply to int8"),

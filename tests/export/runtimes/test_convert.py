@@ -107,7 +107,7 @@ def test_file_has_its_metadata_and_leaves_nothing_else(file: Path) -> None:
 def test_benchmark_times_the_file_end_to_end(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = "--quick --people 1 --threads 1 --precision fp32 --seconds 0.1 --no-memory"
+    options = "--quick --people 1 --threads 1 --precision fp32 --seconds 0.1 --no-memory --json"
     assert run_main("benchmark", "--model", file, *options.split()) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     (row,) = report["pipeline"]
