@@ -48,7 +48,7 @@ def keypoints_of(record: dict[str, Any]) -> np.ndarray:
 
 def test_simcc_net_on_the_boxes_of_a_detector(capsys: Any) -> None:
     write_simcc(Path("rtm.onnx"))
-    write_outputs(Path("pico.onnx"), DETECTOR_SIZE, **box_outputs()["picodet"])
+    write_outputs(Path("pico.onnx"), DETECTOR_SIZE, box_outputs()["picodet"])
     models = ["--model", "rtm.onnx", "--detector", "pico.onnx"]
     assert run_main("predict", "street.png", *models, "--json", "poses.json") == 0
     (record,) = json_records(Path("poses.json"))
@@ -62,7 +62,7 @@ def test_simcc_net_on_the_boxes_of_a_detector(capsys: Any) -> None:
 
 @pytest.mark.parametrize("kind", ONE_STAGE)
 def test_one_stage_net_needs_no_detector(kind: str, capsys: Any) -> None:
-    write_outputs(Path("net.onnx"), DETECTOR_SIZE, **people_outputs(17)[kind])
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)[kind])
     assert run_main("predict", "street.png", "--model", "net.onnx", "--json", "poses.json") == 0
     (record,) = json_records(Path("poses.json"))
     np.testing.assert_allclose(keypoints_of(record)[:, :2], 2 * JOINTS_PX + 0.5, atol=0.02)
@@ -73,7 +73,7 @@ def test_one_stage_net_needs_no_detector(kind: str, capsys: Any) -> None:
 
 @pytest.mark.parametrize(("joints", "kind"), [(26, "rtmo"), (133, "yolo-pose-nms")])
 def test_larger_skeletons_are_followed_smoothed_drawn_and_written(joints: int, kind: str) -> None:
-    write_outputs(Path("net.onnx"), DETECTOR_SIZE, **people_outputs(joints)[kind])
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(joints)[kind])
     write_dot_video("walk.mp4", 6)
     outputs = ["--jsonl", "p.jsonl", "--csv", "p.csv", "--json", "p.json"]
     assert run_main("predict", "walk.mp4", "--model", "net.onnx", *outputs) == 0
@@ -85,7 +85,7 @@ def test_larger_skeletons_are_followed_smoothed_drawn_and_written(joints: int, k
 
 
 def test_one_stage_net_runs_live_on_two_cameras() -> None:
-    write_outputs(Path("net.onnx"), DETECTOR_SIZE, **people_outputs(17)["rtmo"])
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)["rtmo"])
     for name in ("a.mp4", "b.mp4"):
         write_dot_video(name, 5)
     assert run_main("live", "a.mp4", "b.mp4", "--model", "net.onnx", "--jsonl", "p.jsonl") == 0
@@ -107,7 +107,7 @@ def test_one_stage_net_runs_live_on_two_cameras() -> None:
 def test_options_that_do_not_fit_are_rejected(
     options: list[str], message: str, capsys: Any
 ) -> None:
-    write_outputs(Path("net.onnx"), DETECTOR_SIZE, **people_outputs(17)["rtmo"])
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)["rtmo"])
     Path("boxes.json").write_text(json.dumps(coco_document()))
     write_dot("street.png")
     assert run_main("predict", "street.png", "--model", "net.onnx", *options) == 2
@@ -118,7 +118,7 @@ def test_options_that_do_not_fit_are_rejected(
 
 
 def test_what_is_said_about_a_file_is_remembered(capsys: Any) -> None:
-    write_outputs(Path("net.onnx"), DETECTOR_SIZE, **box_outputs()["rtmdet-nms"])
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, box_outputs()["rtmdet-nms"])
     write_heatmaps(Path("vit.onnx"), "corners")
     models = ["--model", "vit.onnx", "--detector", "net.onnx"]
     assert run_main("predict", "street.png", *models) == 2
@@ -146,7 +146,7 @@ def test_shipped_models_need_no_settings(folder: Path, capsys: Any) -> None:
 
 def test_one_stage_net_is_evaluated(capsys: Any) -> None:
     pytest.importorskip("pycocotools")
-    write_outputs(Path("net.onnx"), DETECTOR_SIZE, **people_outputs(17)["rtmo"])
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)["rtmo"])
     document = coco_document()
     document["images"][0] |= {"height": IMAGE[0], "width": IMAGE[1]}
     points = np.concatenate([2 * JOINTS_PX + 0.5, np.full((17, 1), 2)], axis=1)
@@ -168,7 +168,7 @@ def test_one_stage_net_is_evaluated(capsys: Any) -> None:
 def test_a_net_of_another_project_is_measured_as_ours_are(folder: Path, capsys: Any) -> None:
     path = write_heatmaps(folder / "theirs.onnx")
     assert run_main("verify", path, path, "--images", folder, "--max-px", "0.1") in (0, 2)
-    write_outputs(Path("pico.onnx"), DETECTOR_SIZE, **box_outputs()["picodet"])
+    write_outputs(Path("pico.onnx"), DETECTOR_SIZE, box_outputs()["picodet"])
     (folder / "photos").mkdir()
     capsys.readouterr()
     command = ["benchmark", "--model", path, "--people", "1", "--rounds", "2", "--seconds", "0.2"]

@@ -91,7 +91,7 @@ def test_simcc_net_is_adopted_by_the_command(tmp_path: Path, capsys: Any) -> Non
     [
         (write_pose_model, "is a file of slimpose; expected a heatmap or SimCC network"),
         (
-            lambda path: write_outputs(path, DETECTOR_SIZE, **box_outputs()["yolo"]),
+            lambda path: write_outputs(path, DETECTOR_SIZE, box_outputs()["yolo"]),
             "is yolo; expected a heatmap or SimCC network",
         ),
     ],

@@ -22,7 +22,7 @@ def test_models_that_find_other_people_are_doubted_once(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     pose = write_simcc(tmp_path / "pose.onnx")
-    boxes = write_outputs(tmp_path / "boxes.onnx", DETECTOR_SIZE, **box_outputs()["picodet"])
+    boxes = write_outputs(tmp_path / "boxes.onnx", DETECTOR_SIZE, box_outputs()["picodet"])
     pipeline = slimpose.load(pose, boxes, threads=1)
     found = trial.doubts(pipeline, pose, boxes)
     assert [line.partition(" finds ")[0] for line in found] == [str(pose), str(boxes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,9 @@ PERSON_BOX = (8.0, 4.0, 40.0, 52.0)
 DETECTOR_SIZE = Size(96, 64)
 
 
-def write_outputs(path: Path, size: Size, *, batch: int | str = "n", **outputs: np.ndarray) -> Path:
+def write_outputs(
+    path: Path, size: Size, outputs: Mapping[str, np.ndarray], *, batch: int | str = "n"
+) -> Path:
     """Write a model of float images (n, 3, height, width) with constant outputs (1, ...)."""
     return write_constant(path, (TensorProto.FLOAT, [batch, 3, *size]), **outputs)
 

@@ -92,7 +92,7 @@ def test_fixed_batch_of_two_takes_three(tmp_path: Path) -> None:
     y = np.zeros((2, 17, 128), np.float32)
     for joint, (px, py) in enumerate(JOINTS_PX):
         x[:, joint, round(2 * px)] = y[:, joint, round(2 * py)] = 0.9
-    path = write_outputs(tmp_path / "net.onnx", SIZE, batch=2, x=x, y=y)
+    path = write_outputs(tmp_path / "net.onnx", SIZE, {"x": x, "y": y}, batch=2)
     points, none = (Session(path).run(CROPS[:n], ("points",))[0] for n in (3, 0))
     np.testing.assert_allclose(points, np.tile(JOINTS_PX, (3, 1, 1)))
     assert none.shape == (0, 17, 2)
@@ -108,7 +108,7 @@ def test_openvino_runs_them_too(tmp_path: Path) -> None:
 def test_metadata_of_another_projects_file_names_its_kind(tmp_path: Path) -> None:
     paths = [
         write_simcc(tmp_path / "pose.onnx"),
-        write_outputs(tmp_path / "boxes.onnx", DETECTOR_SIZE, **box_outputs()["yolo"]),
+        write_outputs(tmp_path / "boxes.onnx", DETECTOR_SIZE, box_outputs()["yolo"]),
         write_pose_model(tmp_path / "ours.onnx"),
     ]
     assert read_metadata(paths[0])["kind"] == "rtmpose"
@@ -116,12 +116,8 @@ def test_metadata_of_another_projects_file_names_its_kind(tmp_path: Path) -> Non
     assert Session(paths[2]).info.kind == ""
 
 
-def simcc_of(joints: int) -> dict[str, np.ndarray]:
-    return {"x": np.zeros((1, joints, 96)), "y": np.zeros((1, joints, 128))}
-
-
 def write_classifier(path: Path) -> Path:
-    return write_outputs(path, SIZE, classes=np.zeros((1, 5), np.float32))
+    return write_outputs(path, SIZE, {"classes": np.zeros((1, 5), np.float32)})
 
 
 def write_int8(path: Path) -> Path:
@@ -140,16 +136,16 @@ def write_external(path: Path) -> Path:
 
 
 def write_heads(path: Path, size: Any) -> Path:
-    return write_outputs(path, size, **people_outputs(17)["rtmo"])
+    return write_outputs(path, size, people_outputs(17)["rtmo"])
 
 
 def write_dets(path: Path) -> Path:
-    return write_outputs(path, DETECTOR_SIZE, **box_outputs()["rtmdet-nms"])
+    return write_outputs(path, DETECTOR_SIZE, box_outputs()["rtmdet-nms"])
 
 
 def write_fives(path: Path) -> Path:
     points = people_outputs(5)["rtmo"]
-    return write_outputs(path, DETECTOR_SIZE, **points)
+    return write_outputs(path, DETECTOR_SIZE, points)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_multipose_finds_people_best_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", sorted(box_outputs()))
 def test_detectors_give_the_planted_box(tmp_path: Path, kind: str) -> None:
-    path = write_outputs(tmp_path / "net.onnx", DETECTOR_SIZE, **box_outputs()[kind])
+    path = write_outputs(tmp_path / "net.onnx", DETECTOR_SIZE, box_outputs()[kind])
     if kind in AMBIGUOUS:
         say(path, f'kind = "{kind}"\n')
     session = Session(path)
@@ -118,7 +118,7 @@ def test_detectors_give_the_planted_box(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("joints", [17, 26, 133])
 @pytest.mark.parametrize("kind", sorted(people_outputs(17)))
 def test_one_stage_models_give_the_planted_person(tmp_path: Path, kind: str, joints: int) -> None:
-    path = write_outputs(tmp_path / "net.onnx", DETECTOR_SIZE, **people_outputs(joints)[kind])
+    path = write_outputs(tmp_path / "net.onnx", DETECTOR_SIZE, people_outputs(joints)[kind])
     session = Session(path)
     assert (session.info.kind, session.info.task) == (kind, "one-stage")
     poses = OneStageEstimator(session)(np.zeros((192, 128, 3), np.uint8))
