@@ -82,7 +82,7 @@ def test_simcc_net_is_adopted_by_the_command(tmp_path: Path, capsys: Any) -> Non
     assert "differs from net.onnx by at most 0 px" in capsys.readouterr().out
     points, theirs = (Session(file).run(CROPS, ("points",))[0] for file in (out, path))
     np.testing.assert_allclose(points, theirs)
-    card = json.loads(onnx.load(out).metadata_props[-2].value)
+    card = json.loads({one.key: one.value for one in onnx.load(out).metadata_props}["card"])
     assert card["adopted_from"].startswith("net.onnx sha256 ")
 
 
