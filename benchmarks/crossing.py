@@ -21,7 +21,7 @@ from pathlib import Path
 import machine
 import numpy as np
 
-from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.open_model import open_model
 from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.arrays import Image
 from slimpose.cli.arguments import run
@@ -133,7 +133,7 @@ def _print(
 @functools.cache
 def _bottom_up(name: str, threads: int) -> Callable[[Image], object]:
     if Path(name).is_file():
-        return BottomUpEstimator(open_pose_model(Path(name), threads=threads))
+        return BottomUpEstimator(open_model(Path(name), threads=threads))
     model = Session(random_weights(name), threads=threads)
 
     def run_network(image: Image) -> object:

@@ -18,8 +18,12 @@ from jaxtyping import Float32
 
 from slimpose.arrays import Affines, Boxes, Image, Points, Size
 
-CanvasFit = Literal["letterbox", "stretch"]
-"""How an image fills a detector's input: at the top left with its aspect ratio kept, or whole."""
+CanvasFit = Literal["letterbox", "letterbox-center", "stretch", "stretch-cubic"]
+"""How an image fills a detector's input.
+
+With its aspect ratio kept, at the top left or in the center, or stretched over all of it.
+"stretch-cubic" interpolates by OpenCV's cubics, which alias, as PaddleDetection does.
+"""
 CellAlignment = Literal["centers", "multiples", "corners"]
 """Where a network's heatmap cells lie in the crop, at stride s.
 
@@ -165,6 +169,40 @@ def heatmap_to_crop(points_heatmap: Points, stride: int) -> Points:
 def crop_to_heatmap(points_crop: Points, stride: int) -> Points:
     """Convert points from crop pixels to heatmap cells."""
     return ((points_crop - (stride - 1) / 2) / stride).astype(np.float32)
+
+
+def alignment_matrix(
+    cells: int, alignment: CellAlignment, *, stride: int
+) -> Float32[np.ndarray, "cells cells"]:
+    """Return the matrix that resamples one axis of heatmaps from an alignment to "centers".
+
+    A heatmap is smooth (a standard deviation of 2 cells and more), so it is interpolated by cubics
+    between four cells; there are at least 4.
+
+    >>> alignment_matrix(4, "centers", stride=4).tolist() == np.eye(4).tolist()
+    True
+    """
+    index = np.arange(cells, dtype=np.float64)
+    pixel = index * stride + (stride - 1) / 2
+    place = {
+        "centers": index,
+        "multiples": pixel / stride,
+        "corners": pixel * ((cells - 1) / (cells * stride - 1)),
+    }[alignment]
+    # At the border, the outermost four cells are extrapolated.
+    before = np.floor(place).clip(1, cells - 3)
+    t = (place - before)[:, None]
+    # Lagrange's weights of the cells before - 1 .. before + 2: exact for cubics.
+    weights = (
+        -t * (t - 1) * (t - 2) / 6,
+        (t + 1) * (t - 1) * (t - 2) / 2,
+        -(t + 1) * t * (t - 2) / 2,
+        (t + 1) * t * (t - 1) / 6,
+    )
+    matrix = np.zeros((cells, cells))
+    for step, weight in enumerate(weights, start=-1):
+        matrix += weight * ((before + step)[:, None] == index)
+    return matrix.astype(np.float32)
 
 
 def box_areas(boxes: Boxes) -> Float32[np.ndarray, " n"]:

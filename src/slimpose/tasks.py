@@ -6,8 +6,9 @@ from typing import Literal, cast, get_args
 
 from slimpose.messages import quoted
 
-Task = Literal["pose", "detect", "bottom-up"]
-"""Poses of cropped people, boxes of people, or heatmaps and part affinity fields of an image."""
+Task = Literal["pose", "detect", "bottom-up", "one-stage"]
+"""Poses of cropped people; boxes of people; heatmaps and part affinity fields of an image; or its
+people and their poses at once."""
 TASKS: tuple[Task, ...] = get_args(Task)
 
 

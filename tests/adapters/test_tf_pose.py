@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from foreign_models import save_graph
-from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.open_model import open_model
 from slimpose.adapters.tf_pose import TfPose
 from slimpose.arrays import Size
 
@@ -44,4 +44,4 @@ def test_input_is_bgr_and_maps_are_split(tmp_path: Path) -> None:
         TfPose(tf_pose_graph(tmp_path / "other.onnx", maps=20))
     (tmp_path / "graph.pb").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"graph\.pb cannot be read by OpenVINO"):
-        open_pose_model(tmp_path / "graph.pb")
+        open_model(tmp_path / "graph.pb")

@@ -92,7 +92,7 @@ def test_each_row_names_its_backend_and_precision(
         info = model_info(path, size=SIZE, stride=4, skeleton=COCO17, origin="a test")
         return SimpleNamespace(info=info) if path in published else Session(path, threads=threads)
 
-    monkeypatch.setattr("slimpose.compare.systems.open_pose_model", opened)
+    monkeypatch.setattr("slimpose.compare.systems.open_model", opened)
     file = small_net(tmp_path / "rounded.onnx", precision="int8")
     table, systems = compare(capsys, file, *published, "b1", "--rounds", 0)
     expected = ["onnxruntime, int8", "litert, as published", "openvino, as published", ""]

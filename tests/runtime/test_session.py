@@ -96,7 +96,10 @@ def test_text_file_is_rejected(tmp_path: Path) -> None:
         ({"card": "[" * 100_000}, "metadata: card is .*; expected JSON"),
         ({"skeleton": "{}"}, "bad.onnx: metadata"),
         ({"skeleton": HAND.to_json()}, r"points has the shape \(n, 17, 2\); expected \(n, 2, 2\)"),
-        ({"fit": "crop"}, "metadata: fit is 'crop'; expected one of letterbox, stretch"),
+        (
+            {"fit": "crop"},
+            "fit is 'crop'; expected one of letterbox, letterbox-center,",
+        ),
         ({"score_threshold": "nan"}, r"score_threshold is nan; expected a finite number 0\.\.1"),
         ({"score_threshold": "-0.1"}, "metadata: score_threshold is -0.1; expected"),
         ({"nms_iou_threshold": "1e9"}, r"nms_iou_threshold is 1000000000\.0; expected"),

@@ -47,8 +47,7 @@ _MAX_PEAKS = 100
 class BottomUpEstimator:
     """Finds the people of a whole image: no detector and no crops.
 
-    The model gives heatmaps and affinities, which are grouped here; or it groups people itself
-    (outputs "points", "scores" and "person_scores", as MoveNet MultiPose).
+    The model gives heatmaps and affinities, which are grouped here.
 
     Raises:
         ValueError: If the model is of another task, or lacks one of COCO's joints.
@@ -99,12 +98,6 @@ class BottomUpEstimator:
 
     def _people(self, canvas: Image) -> GroupedPeople:
         info = self._model.info
-        if "person_scores" in self._model.outputs:
-            results = self._model.run(canvas[None], ("points", "scores", "person_scores"))
-            points, scores, person_scores = (batch[0] for batch in results)
-            count = np.count_nonzero(person_scores)
-            best = np.argsort(-person_scores, kind="stable")[:count]
-            return GroupedPeople(points[best], scores[best], person_scores[best])
         heatmaps, affinities = self._model.run(canvas[None], ("heatmaps", "affinities"))
         return group_people(heatmaps[0], affinities[0], info.skeleton, stride=info.stride)
 

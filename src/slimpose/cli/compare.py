@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from rich.console import Console
 
 import slimpose
-from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.open_model import open_model
 from slimpose.cli.counted import counted
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.compare.measure import measure_ap, time_models
@@ -78,9 +78,9 @@ def compare(
         for number, path in files.items():
             if rows[number].weights:
                 console.print(f"measuring {rows[number].system}")
-                model = open_pose_model(path, threads=max(threads))
+                model = open_model(path, threads=max(threads))
                 rows[number].measured = measure_ap(model, truth, images)
-                if model.info.task == "bottom-up":
+                if model.info.task != "pose":
                     rows[
                         number
                     ].note = (

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slimpose.cli.doctor import wide_console
-from slimpose.cli.options import RuntimeOptions
+from slimpose.cli.options import ModelFileOptions, RuntimeOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
@@ -29,14 +29,10 @@ from slimpose.formats.files import write_json
 from slimpose.messages import printable
 from slimpose.runtime import models
 from slimpose.runtime.auto_backend import open_session
+from slimpose.runtime.one_stage import OneStageEstimator
 from slimpose.runtime.session import Model, Session
 from slimpose.runtime.timing import Durations
 
-MIN_BOX_SCORE = 0.05
-"""Boxes that score less are ignored by default.
-
-Their poses could add a tenth of a point of AP, for ten times the work.
-"""
 POSE_NMS_OKS = 0.9
 
 Figures = dict[str, Any]
@@ -112,6 +108,7 @@ def evaluate(
     images: Path,
     pose: PoseOptions,
     runtime: RuntimeOptions,
+    model_file: ModelFileOptions,
     box_threshold: float | None = None,
     json_file: Annotated[Path | None, "--json"] = None,
     results: Path | None = None,
@@ -126,6 +123,7 @@ def evaluate(
         images: Folder of its images.
         pose: Options for pose models.
         runtime: How models are run.
+        model_file: What the model file does not say itself.
         box_threshold: For a pose model: ignore boxes of a file or a detector that do not score more
             than this (default: 0.05). For a detector: score threshold for the recall and the false
             positives (default: its own).
@@ -141,6 +139,7 @@ def evaluate(
         {"--analyze": pose.analyze},
         [annotations, *map(Path, (model, pose.boxes, pose.detector))],
     )
+    model_file.remember(model)
     loaded = open_model(model, runtime)
     truth = None
     if loaded.info.task == "detect":
@@ -150,6 +149,9 @@ def evaluate(
                 "detector"
             )
         figures, records = evaluate_detector(loaded, annotations, images, box_threshold)
+    elif loaded.info.task == "one-stage":
+        truth = _ground_truth(annotations, loaded, pose, results)
+        figures, records = evaluate_one_stage(loaded, truth, images, pose, box_threshold)
     else:
         pose.check_boxes(box_threshold)
         predict = pose_evaluation.crop_predictor(
@@ -224,6 +226,38 @@ def evaluate_detector(
         "ms_per_image": durations.mean_ms,
     }
     return figures, detector_evaluation.box_records(truth, found)
+
+
+def evaluate_one_stage(
+    loaded: Model,
+    truth: pose_evaluation.GroundTruth,
+    images: Path,
+    options: PoseOptions,
+    threshold: float | None,
+) -> tuple[Figures, Records]:
+    """Return the figures of a model that finds people itself, and its poses as COCO records."""
+    if unused := [option for option in options.given() if option != "--analyze"]:
+        raise ValueError(
+            f"{', '.join(unused)}: only for pose models of crops; {loaded.info.name} finds people "
+            "in whole images"
+        )
+    truth.file.check_images(images)
+    score = pose_evaluation.MIN_BOX_SCORE if threshold is None else threshold
+    estimator = OneStageEstimator(loaded, score_threshold=score)
+    durations = Durations()
+    records = pose_evaluation.image_records(truth.file, images, durations.timed()(estimator))
+    figures: Figures = {
+        **(pose_evaluation.pose_ap(truth.file, records) if truth.is_labeled else {}),
+        **_area_note(truth.file),
+        "boxes": "its own",
+        "images": len(truth.file.images),
+        "people": len(records),
+        "model": loaded.info.name,
+        "ms_per_image": durations.mean_ms,
+        "flip": False,
+        "decoding": "its own",
+    }
+    return figures, records
 
 
 def evaluate_pose(
@@ -318,7 +352,9 @@ def _boxes(
         )
     else:
         boxes = boxes_from_file(truth, Path(options.boxes))
-    return boxes_above_score(boxes, MIN_BOX_SCORE if threshold is None else threshold)
+    return boxes_above_score(
+        boxes, pose_evaluation.MIN_BOX_SCORE if threshold is None else threshold
+    )
 
 
 def _print_figures(figures: Figures) -> None:

@@ -15,7 +15,13 @@ from rich.live import Live
 from slimpose.cli.console import plain_console
 from slimpose.cli.drawing import PoseDrawing
 from slimpose.cli.live_stats import LiveStats, stage_table
-from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
+from slimpose.cli.options import (
+    STANDARD_OUTPUT,
+    ModelFileOptions,
+    ModelOptions,
+    OutputOptions,
+    TrackingOptions,
+)
 from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
@@ -35,6 +41,7 @@ def live(
     /,
     *,
     models: ModelOptions,
+    model_file: ModelFileOptions,
     tracking: TrackingOptions,
     outputs: OutputOptions,
     out: Path | None = None,
@@ -59,6 +66,7 @@ def live(
             processed). env:NAME is the address in an environment variable, @FILE stands for those
             in a text file, one a line: other users see the command line, with its passwords.
         models: Models and how they run.
+        model_file: What the model file does not say itself.
         tracking: How people are tracked.
         outputs: Text outputs.
         out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
@@ -79,6 +87,7 @@ def live(
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
     cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
     _check_outputs(inputs, outputs, out=out, mosaic=mosaic)
+    model_file.remember(models.model)
     pipeline = models.load()
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
     follower = tracking.follower(pipeline, cameras=len(cameras))

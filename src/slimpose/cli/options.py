@@ -8,19 +8,66 @@ A command takes such a dataclass as a parameter, and each of its fields becomes 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import slimpose
 from slimpose.formats import openpose
 from slimpose.formats.openpose import Order
+from slimpose.measure.trial import doubts
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
+from slimpose.runtime.foreign.graph import remember
+from slimpose.runtime.foreign.settings import ModelSettings
 from slimpose.runtime.machine import check_threads
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.skeleton import Skeleton
 
 STANDARD_OUTPUT = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFileOptions:
+    """What a model file of another project does not say itself.
+
+    It is remembered in a TOML file of the model file's name next to it, so later calls and other
+    commands need none of these options.
+
+    Attributes:
+        model_kind: Kind of a model file of another project, if its inputs and outputs fit several:
+            heatmaps, vitpose, rtmpose, yolox, rtmdet-nms ... (docs/models.md).
+        mean: What is subtracted from R, G, B 0..255 before such a model.
+        std: What divides them after that.
+        bgr: Give such a model BGR instead of RGB.
+        skeleton: Its skeleton: coco17, halpe26, wholebody133 or openpose18, or a JSON file.
+    """
+
+    model_kind: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    bgr: bool = False
+    skeleton: str | None = None
+
+    def remember(self, model: str) -> None:
+        """Write the options that were given to the model file's settings, if they fit the file.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If a value is invalid or does not fit, or the file needs no settings.
+        """
+        values = {
+            "kind": self.model_kind,
+            "mean": self.mean or None,
+            "std": self.std or None,
+            "bgr": self.bgr or None,
+            "skeleton": self.skeleton,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        if given:
+            path = models.resolve(model)
+            file = remember(path, ModelSettings(**given))
+            print(f"slimpose: how to run {path.name} is remembered in {file}", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +98,8 @@ class ModelOptions(RuntimeOptions):
     """Models and how they run.
 
     Attributes:
-        model: Pose model: a shipped model's name (see slimpose models) or a file written by
-            slimpose export.
+        model: Pose model: a shipped model's name (see slimpose models), a file written by slimpose
+            export, or one of another project (docs/models.md); a one-stage model needs no detector.
         detector: Person detector: a shipped model's name or a file.
         score_threshold: Minimum score 0..1 of a person box; by default the detector's own.
 
@@ -71,15 +118,22 @@ class ModelOptions(RuntimeOptions):
             raise ValueError(f"--score-threshold is {score:g}; expected a number 0..1")
 
     def load(self, *, with_detector: bool = True) -> Pipeline:
-        """Open the pose model and, unless boxes come from elsewhere, the detector."""
-        return slimpose.load(
+        """Open the pose model and, unless boxes come from elsewhere, the detector.
+
+        Models of other projects that do badly in a trial are reported (``measure/trial.py``).
+        """
+        detector = self.detector if with_detector else None
+        pipeline = slimpose.load(
             self.model,
-            self.detector if with_detector else None,
+            detector,
             threads=self.threads,
             score_threshold=self.score_threshold,
             backend=self.backend,
             precision=self.precision,
         )
+        for doubt in doubts(pipeline, self.model, detector):
+            print(f"slimpose: warning: {doubt}", file=sys.stderr)
+        return pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,13 @@ from slimpose.cli.console import plain_console
 from slimpose.cli.counted import counted
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
 from slimpose.cli.live_stats import stage_table
-from slimpose.cli.options import STANDARD_OUTPUT, ModelOptions, OutputOptions, TrackingOptions
+from slimpose.cli.options import (
+    STANDARD_OUTPUT,
+    ModelFileOptions,
+    ModelOptions,
+    OutputOptions,
+    TrackingOptions,
+)
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs
@@ -48,6 +54,7 @@ def predict(
     /,
     *,
     models: ModelOptions,
+    model_file: ModelFileOptions,
     tracking: TrackingOptions,
     outputs: OutputOptions,
     out: Path = Path("out"),
@@ -66,6 +73,7 @@ def predict(
     Args:
         sources: Images, videos, folders of them, or quoted patterns such as 'photos/**/*.jpg'.
         models: Models and how they run.
+        model_file: What the model file does not say itself.
         tracking: How people in videos are tracked.
         outputs: Text outputs.
         out: Folder for the drawn images and videos (videos become MP4 without sound). They are
@@ -99,7 +107,10 @@ def predict(
         {"--out": out if draw else None, **outputs.folders()},
         [*files, boxes, Path(models.model), Path(models.detector)],
     )
+    model_file.remember(models.model)
     pipeline = models.load(with_detector=box_file is None)
+    if box_file is not None and pipeline.estimator.finds_people:
+        raise ValueError(f"{models.model} finds people itself; expected no --boxes")
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
     started_s = perf_counter()
     run = _Run(
@@ -329,7 +340,9 @@ def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: 
     inputs += f" ({counted(counts.frames, 'frame')})" if counts.videos else ""
     people = counted(counts.poses, "pose" if counts.videos else "person")
     session, detector = pipeline.estimator.session, pipeline.detector
-    models = f"{detector.session.info.name if detector else 'given boxes'} + {session.info.name}"
+    boxes = detector.session.info.name if detector else "given boxes"
+    one_stage = pipeline.estimator.finds_people
+    models = session.info.name if one_stage else f"{boxes} + {session.info.name}"
     automatic = f"automatic (of {os.cpu_count()}) CPU threads"
     cpu = counted(threads, "CPU thread") if threads else automatic
     backend = f", {session.backend} {session.precision}" if isinstance(session, Session) else ""
@@ -337,4 +350,5 @@ def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: 
     if counts.frames:
         console.print(f"median ms per frame: {run.stages.medians()}")
     if counts.detections:
-        console.print(f"the detector ran on {counted(counts.detections, 'frame')} of videos")
+        runner = "the model" if one_stage else "the detector"
+        console.print(f"{runner} ran on {counted(counts.detections, 'frame')} of videos")

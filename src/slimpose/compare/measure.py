@@ -7,12 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.open_model import open_model
 from slimpose.adapters.part_affinity import BottomUpEstimator
 from slimpose.evaluate.boxes import ground_truth_boxes
-from slimpose.evaluate.pose import image_records, pose_ap, pose_records, predict_points
+from slimpose.evaluate.pose import (
+    MIN_BOX_SCORE,
+    image_records,
+    pose_ap,
+    pose_records,
+    predict_points,
+)
 from slimpose.formats.coco import CocoFile
-from slimpose.runtime.session import Model, Session
+from slimpose.runtime.one_stage import OneStageEstimator
+from slimpose.runtime.session import Model
 from slimpose.runtime.timing import time_interleaved
 
 _FIGURES = ("AP", "AP50", "AP75", "APM", "APL")
@@ -31,7 +38,7 @@ def time_models(
 
 
 def _call(path: Path, threads: int) -> Callable[[], object]:
-    model = open_pose_model(path, threads=threads)
+    model = open_model(path, threads=threads)
     outputs = ("points", "scores") if model.info.task == "pose" else model.outputs
     crop = np.random.default_rng(0).integers(0, 256, (1, *model.info.size, 3), dtype=np.uint8)
     return lambda: model.run(crop, outputs)
@@ -49,10 +56,13 @@ def measure_ap(model: Model, truth: CocoFile, images: Path) -> dict[str, float]:
     """
     if model.info.task == "bottom-up":
         records = image_records(truth, images, BottomUpEstimator(model))
+    elif model.info.task == "one-stage":
+        estimator = OneStageEstimator(model, score_threshold=MIN_BOX_SCORE)
+        records = image_records(truth, images, estimator)
     else:
         boxes, predict, size = ground_truth_boxes(truth), predict_points(model), model.info.size
         records = pose_records(truth, images, boxes, predict, crop_size=size, batch_size=16)
-        if not isinstance(model, Session):
+        if model.info.kind:
             for record in records:
                 record["score"] = float(np.mean(record["keypoints"][2::3]))
     figures = pose_ap(truth, records)

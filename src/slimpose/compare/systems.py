@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import slimpose
-from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.open_model import open_model
 from slimpose.arrays import Size
 from slimpose.compare import published_results
 from slimpose.compare.report import ComparisonRow
@@ -156,7 +156,7 @@ def complete_row(row: ComparisonRow, path: Path) -> None:
     if row.params is not None:  # exported from a network: all but the backend is known already
         row.runs_in = _runs_in(path, file_precision(read_metadata(path)))
         return
-    model = open_pose_model(path, threads=1)
+    model = open_model(path, threads=1)
     row.runs_in = _runs_in(path, model.info.precision)
     row.size = str(model.info.size)
     if path.suffix == ".onnx":

@@ -27,6 +27,12 @@ from slimpose.skeleton import Skeleton
 PredictCrops = Callable[[Crops], tuple[Points, Scores]]
 """uint8 crops (n, H, W, 3) to points in crop pixels (n, J, 2) and scores (n, J)."""
 
+MIN_BOX_SCORE = 0.05
+"""Boxes that score less are ignored by default.
+
+Their poses could add a tenth of a point of AP, for ten times the work.
+"""
+
 Decoding = Literal["dark", "quarter"]
 """DARK, or the method before it: the maximum's cell and a quarter cell to the higher neighbor."""
 

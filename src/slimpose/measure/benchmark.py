@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from slimpose.adapters.open_model import open_pose_model
+from slimpose.adapters.open_model import open_model
 from slimpose.measure.peak_throughput import peak_gmac_per_s
 from slimpose.measure.pipeline_latency import time_pipeline
 from slimpose.measure.synthetic_video import FRAMES, SyntheticVideo, make_video, sample_people
@@ -81,7 +81,7 @@ def peer_entry(path: Path, *, name: str, threads: int) -> BenchmarkEntry:
         ValueError: If it is not a model file, or needs a package that is not installed.
     """
     try:
-        call = _model_call(open_pose_model(path, threads=threads))
+        call = _model_call(open_model(path, threads=threads))
     except ValueError:
         if path.suffix.lower() != ".onnx":
             raise

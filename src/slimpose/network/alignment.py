@@ -21,7 +21,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from slimpose.geometry import CellAlignment
+from slimpose.geometry import CellAlignment, alignment_matrix
 
 ALIGNMENTS: tuple[CellAlignment, ...] = get_args(CellAlignment)
 
@@ -33,28 +33,8 @@ def align_heatmaps(heatmaps: Tensor, alignment: CellAlignment, *, stride: int) -
     """
     if alignment == "centers":
         return heatmaps
-    rows, columns = (_sampling(cells, alignment, stride, heatmaps) for cells in heatmaps.shape[2:])
+    rows, columns = (
+        torch.from_numpy(alignment_matrix(cells, alignment, stride=stride)).to(heatmaps)
+        for cells in heatmaps.shape[2:]
+    )
     return rows @ heatmaps @ columns.T
-
-
-def _sampling(cells: int, alignment: CellAlignment, stride: int, like: Tensor) -> Tensor:
-    """Return the matrix (cells, cells) that resamples an axis from ``alignment`` to ``centers``."""
-    index = torch.arange(cells, dtype=like.dtype, device=like.device)
-    pixel = index * stride + (stride - 1) / 2
-    place = (
-        pixel / stride if alignment == "multiples" else pixel * ((cells - 1) / (cells * stride - 1))
-    )
-    # At the border, the outermost four cells are extrapolated.
-    before = place.floor().clamp(1, cells - 3)
-    t = (place - before)[:, None]
-    # Lagrange's weights of the cells before - 1 .. before + 2: exact for cubics.
-    weights = (
-        -t * (t - 1) * (t - 2) / 6,
-        (t + 1) * (t - 1) * (t - 2) / 2,
-        -(t + 1) * t * (t - 2) / 2,
-        (t + 1) * t * (t - 1) / 6,
-    )
-    matrix = torch.zeros(cells, cells, dtype=like.dtype, device=like.device)
-    for step, weight in enumerate(weights, start=-1):
-        matrix = matrix + weight * ((before + step)[:, None] == index).to(like.dtype)
-    return matrix

@@ -69,14 +69,14 @@ def _shrink(
 def fit_canvas(
     image: Image, canvas_size: Size, fit: CanvasFit = "letterbox"
 ) -> tuple[Image, Affines]:
-    """Fit an image into a canvas: into the top left of a gray one, or stretched over all of it.
+    """Fit an image into a canvas: into a part of a gray one, or stretched over all of it.
 
     Returns:
         The canvas, and the affine (1, 2, 3) from image to canvas pixels.
     """
     size = Size(*image.shape[:2])
     rows, columns = canvas_size
-    if fit == "letterbox":
+    if not fit.startswith("stretch"):
         scale = float(geometry.letterbox_affine(size, canvas_size)[0, 0, 0])
         columns = min(columns, max(1, round(size.width * scale)))
         rows = min(rows, max(1, round(size.height * scale)))
@@ -85,5 +85,13 @@ def fit_canvas(
     shrinks = columns < size.width or rows < size.height
     canvas = np.full((*canvas_size, 3), CANVAS_GRAY, np.uint8)
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    canvas[:rows, :columns] = cv2.resize(image, (columns, rows), interpolation=interpolation)
+    if fit == "stretch-cubic":
+        interpolation = cv2.INTER_CUBIC
+    is_centered = fit == "letterbox-center"
+    top = (canvas_size.height - rows) // 2 if is_centered else 0
+    left = (canvas_size.width - columns) // 2 if is_centered else 0
+    affine[0, :, 2] += (left, top)
+    canvas[top : top + rows, left : left + columns] = cv2.resize(
+        image, (columns, rows), interpolation=interpolation
+    )
     return canvas, affine

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores
 from slimpose.runtime.crops import fit_canvas
-from slimpose.runtime.session import Session
+from slimpose.runtime.session import Model, ModelInfo
 
 SCORE_THRESHOLD = 0.3
 NMS_IOU_THRESHOLD = 0.6
@@ -42,17 +42,51 @@ def decode_boxes(
     Boxes are kept if they score over the threshold, are not tiny once clipped to the image, and
     pass non-maximum suppression.
     """
-    likely = scores > threshold
-    corners = geometry.transform_points(
-        geometry.invert_affines(to_canvas), boxes_canvas[likely].reshape(1, -1, 2)
+    rows, boxes = select_boxes(
+        boxes_canvas,
+        scores,
+        to_canvas,
+        np.array(image.shape[1::-1], np.float32),
+        threshold=threshold,
+        iou_threshold=iou_threshold,
     )
-    limits = np.array([image.shape[1], image.shape[0]], np.float32) - 0.5
+    return boxes, scores[rows]
+
+
+def select_boxes(
+    boxes_canvas: Float32[np.ndarray, "found 4"],
+    scores: Float32[np.ndarray, " found"],
+    to_canvas: Float32[np.ndarray, "1 2 3"],
+    image_size: Float32[np.ndarray, "2"],
+    *,
+    threshold: float,
+    iou_threshold: float,
+) -> tuple[Int64[np.ndarray, " n"], Boxes]:
+    """Return the rows of the raw boxes that ``decode_boxes`` keeps, and these in image pixels.
+
+    ``image_size`` is the image's width and height.
+    """
+    rows = np.flatnonzero(scores > threshold)
+    corners = geometry.transform_points(
+        geometry.invert_affines(to_canvas), boxes_canvas[rows].reshape(1, -1, 2)
+    )
+    limits = image_size - np.float32(0.5)
     boxes = np.clip(corners, np.float32(-0.5), limits).reshape(-1, 4).astype(np.float32)
-    scores = scores[likely]
     large = (boxes[:, 2:] - boxes[:, :2] >= geometry.MIN_BOX_PX).all(axis=1)
-    boxes, scores = boxes[large], scores[large]
-    kept = box_nms(boxes, scores, iou_threshold=iou_threshold)
-    return boxes[kept], scores[kept]
+    rows, boxes = rows[large], boxes[large]
+    kept = box_nms(boxes, scores[rows], iou_threshold=iou_threshold)
+    return rows[kept], boxes[kept]
+
+
+def check_score_threshold(score_threshold: float | None, info: ModelInfo) -> float:
+    """Return the threshold, by default the model's own.
+
+    Raises:
+        ValueError: If it is not in 0..1.
+    """
+    if score_threshold is not None and not 0 <= score_threshold <= 1:
+        raise ValueError(f"score threshold is {score_threshold:g}; expected a number 0..1")
+    return info.score_threshold if score_threshold is None else score_threshold
 
 
 class Detector:
@@ -62,17 +96,13 @@ class Detector:
         ValueError: If the session holds another kind of model, or the threshold is not in 0..1.
     """
 
-    def __init__(self, session: Session, *, score_threshold: float | None = None) -> None:
+    def __init__(self, session: Model, *, score_threshold: float | None = None) -> None:
         if session.info.task != "detect":
             raise ValueError(
                 f"{session.info.name} is a {session.info.task} model; expected a person detector"
             )
-        if score_threshold is not None and not 0 <= score_threshold <= 1:
-            raise ValueError(f"score threshold is {score_threshold:g}; expected a number 0..1")
         self.session = session
-        self.score_threshold = (
-            session.info.score_threshold if score_threshold is None else score_threshold
-        )
+        self.score_threshold = check_score_threshold(score_threshold, session.info)
 
     def __call__(self, image: Image) -> tuple[Boxes, PersonScores]:
         """Return the people's boxes (n, 4) in image pixels, the best first, and scores (n,)."""

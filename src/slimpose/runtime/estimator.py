@@ -13,6 +13,7 @@ from slimpose.arrays import Affines, Boxes, Image, PersonScores
 from slimpose.poses import NOT_TRACKED, Poses, person_scores
 from slimpose.runtime.crops import crop_people
 from slimpose.runtime.session import Model
+from slimpose.tasks import Task
 
 MAX_BATCH = 64
 """Crops of one call; larger batches are split, which bounds memory and costs no time."""
@@ -44,14 +45,21 @@ class CropBatch:
 class PoseEstimator:
     """A pose model that estimates the poses of people in boxes.
 
+    Attributes:
+        task: The task of its models.
+        finds_people: Whether it finds people itself and ignores boxes.
+
     Raises:
         ValueError: If the session holds another kind of model.
     """
 
+    task: Task = "pose"
+    finds_people = False
+
     def __init__(self, session: Model) -> None:
-        if session.info.task != "pose":
+        if session.info.task != self.task:
             raise ValueError(
-                f"{session.info.name} is a {session.info.task} model; expected a pose model"
+                f"{session.info.name} is a {session.info.task} model; expected a {self.task} model"
             )
         self.session = session
 

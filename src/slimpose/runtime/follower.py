@@ -17,6 +17,7 @@ from slimpose.media.images import check_image
 from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes
+from slimpose.runtime.one_stage import without_boxes
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.preview import ImagePreview
 from slimpose.runtime.timing import StageTimes
@@ -66,7 +67,7 @@ class Follower:
         cameras: Number of cameras.
         detect_every: Run the detector at least on every N-th frame of a camera; on every frame
             where they are about a second apart. Higher values save time; new people may be found
-            later.
+            later. A one-stage model runs on every frame.
         smooth: Whether the keypoints of tracked people are smoothed over time.
         track: Whether people get ids. Without tracking each frame is processed on its own: the
             detector runs on every frame, all ids are -1, nothing is smoothed.
@@ -99,13 +100,15 @@ class Follower:
         tracking: TrackerSettings = DEFAULT_TRACKER,
         smoothing: OneEuroSettings = DEFAULT_ONE_EURO,
     ) -> None:
-        if pipeline.detector is None:
+        self._estimator = pipeline.estimator
+        if pipeline.detector is None and not self._estimator.finds_people:
             raise ValueError("this pipeline has no detector; a Follower needs one")
         for name, count in (("cameras", cameras), ("detect_every", detect_every)):
             if count < 1:
                 raise ValueError(f"{name} is {count}; expected 1 or more")
-        self._detector: Detector = pipeline.detector
-        self._estimator = pipeline.estimator
+        self._detector: Detector | None = (
+            None if self._estimator.finds_people else pipeline.detector
+        )
         self._detect_every = detect_every
         self._track = track
         self._tracking, self._smoothing, self._smooth = tracking, smoothing, smooth
@@ -220,7 +223,7 @@ class Follower:
         Always a camera's first frame, and the first after a gap. Of those that are due, and then of
         those that need it, only as many as spread the work of the detector evenly over the steps.
         """
-        if not self._track:
+        if not self._track or self._detector is None:
             return [True] * len(frames)
         candidates: list[tuple[int, int]] = []
         selected = [False] * len(frames)
@@ -243,8 +246,10 @@ class Follower:
     def _detect(self, frame: Frame, expected: ExpectedPeople) -> tuple[ImageBoxes, np.ndarray]:
         """Detected and expected boxes with their origins; where both agree, one box in between."""
         camera = self._cameras[frame.camera]
-        boxes, scores = self._detector(frame.image)
         self.detections += 1
+        if self._detector is None:  # the people are found with their poses
+            return without_boxes(frame.image), np.zeros(0, np.int64)
+        boxes, scores = self._detector(frame.image)
         phase = frame.camera * self._detect_every // len(self._cameras)  # spreads the cameras
         camera.frames_left = self._detect_every - (0 if camera.has_detected else phase)
         camera.has_detected, camera.needs_detection, camera.frames_since = True, False, 0
@@ -272,6 +277,8 @@ class Follower:
         if not self._track:
             return poses
         camera = self._cameras[frame.camera]
+        if self._detector is None:
+            origins = np.full(len(poses), Origin.DETECTED, np.int64)
         tracked = camera.tracker.update(
             poses, frame.timestamp_s, image=frame.image, origins=origins, detector_ran=detector_ran
         )

@@ -18,7 +18,12 @@ onnxruntime.disable_telemetry_events()  # on Windows; elsewhere slimpose/__init_
 CPU = ("CPUExecutionProvider",)
 Provider = str | tuple[str, dict[str, Any]]
 _ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
-INPUT_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+INPUT_TYPES = {
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(float16)": np.float16,
+    "tensor(float)": np.float32,
+}
 """Input types of files from elsewhere that slimpose can run."""
 
 

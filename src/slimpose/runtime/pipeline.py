@@ -20,6 +20,7 @@ from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes, PoseEstimator
 from slimpose.runtime.image_lists import ImagesError, estimate_list
+from slimpose.runtime.one_stage import OneStageEstimator, without_boxes
 from slimpose.runtime.preview import ImagePreview
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import StageTimes
@@ -158,6 +159,11 @@ class Pipeline:
         self, pixels: Image, boxes_image: Any = None, box_scores: Any = None
     ) -> ImageBoxes:
         """The given boxes of the people in an image, checked; detected if there are none."""
+        if self.estimator.finds_people:
+            if boxes_image is not None:
+                name = self.estimator.session.info.name
+                raise ValueError(f"{name} finds people itself; expected no boxes_image")
+            return without_boxes(pixels)
         if boxes_image is None:
             if self.detector is None:
                 raise ValueError("this pipeline has no detector; expected boxes_image")
@@ -198,7 +204,8 @@ def load(
     (0, 17, 2)
 
     Args:
-        model: A shipped pose model's name, or a file of ``slimpose export``.
+        model: A shipped pose model's name, or a file of ``slimpose export`` or of another project
+            (docs/models.md). A one-stage model needs no detector.
         detector: The same for the person detector; None if boxes will always be given.
         threads: CPU threads; None for the backend's choice (0 too, as before 2026-11-29).
         score_threshold: Lowest score of a person's box; None for the detector's own threshold.
@@ -218,8 +225,16 @@ def load(
             models.resolve(name), threads=threads or None, backend=backend, precision=precision
         )
 
+    session = open_model(model)
+    if session.info.task == "one-stage":
+        if detector not in (None, models.DEFAULT_DETECTOR):
+            raise ValueError(
+                f"{session.info.name} finds people itself; expected no detector (got {detector})"
+            )
+        estimator = OneStageEstimator(session, score_threshold=score_threshold)
+        return Pipeline(estimator=estimator, detector=None)
     return Pipeline(
-        estimator=PoseEstimator(open_model(model)),
+        estimator=PoseEstimator(session),
         detector=(
             None
             if detector is None

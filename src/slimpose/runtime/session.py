@@ -26,11 +26,17 @@ from slimpose.tasks import Task, parse_task
 
 FORMAT = "1"
 _log = logging.getLogger(__name__)
-_INPUTS: Mapping[Task, str] = {"pose": "crops", "detect": "images", "bottom-up": "images"}
+_INPUTS: Mapping[Task, str] = {
+    "pose": "crops",
+    "detect": "images",
+    "bottom-up": "images",
+    "one-stage": "images",
+}
 _OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "pose": ("points", "scores", "covariances"),
     "detect": ("boxes", "scores"),
     "bottom-up": ("heatmaps", "affinities"),
+    "one-stage": ("boxes", "box_scores", "points", "scores"),
 }
 
 
@@ -45,8 +51,8 @@ class ModelInfo:
 
     Attributes:
         name: The model's name.
-        task: "pose", "detect", or "bottom-up": all joints of an image, for
-            ``slimpose.adapters.part_affinity`` to group.
+        task: "pose", "detect", "one-stage" (people and joints of an image in one pass), or
+            "bottom-up": all joints of an image, for ``slimpose.adapters.part_affinity`` to group.
         size: Input height and width.
         stride: Input pixels per heatmap cell.
         precision: Such as "fp32".
@@ -57,6 +63,8 @@ class ModelInfo:
         fit: How an image fills a detector's input.
         score_threshold: A detector's; boxes with a lower score are dropped.
         nms_iou_threshold: A detector's; of two boxes that overlap more, the better one is kept.
+        kind: Kind of a model that slimpose did not write (``runtime.foreign.kinds``); "" for its
+            own.
     """
 
     name: str
@@ -71,6 +79,7 @@ class ModelInfo:
     fit: CanvasFit
     score_threshold: float
     nms_iou_threshold: float
+    kind: str = ""
 
 
 @runtime_checkable
@@ -230,7 +239,8 @@ def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
     if "slimpose" not in metadata:
         raise ValueError(
             f"{path} is not a slimpose model: its metadata has no entry 'slimpose'; "
-            "expected a file of slimpose export (slimpose compare reads other models)"
+            "expected a file of slimpose export (slimpose adopt makes one of a pose model of "
+            "another project)"
         )
     if metadata["slimpose"] != FORMAT:
         raise ValueError(
@@ -253,13 +263,14 @@ def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
         size=size,
         stride=entry.integer("stride", low=1, high=min(size)),
         precision=_label(entry, "precision"),
-        gmac=_number(entry, "gmac"),
+        gmac=float("nan") if "kind" in metadata else _number(entry, "gmac"),
         params=entry.integer("params", low=0),
         card=dict(card.values),
         skeleton=skeleton,
         fit=_fit(entry),
         score_threshold=_number(entry, "score_threshold", high=1.0),
         nms_iou_threshold=_number(entry, "nms_iou_threshold", high=1.0),
+        kind=metadata.get("kind", ""),
     )
 
 

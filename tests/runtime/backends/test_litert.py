@@ -11,7 +11,12 @@ import pytest
 from slimpose.runtime.auto_backend import choices_for_file
 from slimpose.runtime.backends.available import backends
 from slimpose.runtime.backends.base import BackendError
-from slimpose.runtime.backends.litert import METADATA_NAME, attach_metadata, attached_metadata
+from slimpose.runtime.backends.litert import (
+    METADATA_NAME,
+    LiteRtGraph,
+    attach_metadata,
+    attached_metadata,
+)
 from slimpose.runtime.session import Session
 
 
@@ -35,7 +40,7 @@ def test_file_without_slimpose_metadata_is_rejected(file: Path) -> None:
     with pytest.raises(
         ValueError, match=r"net\.tflite is not a slimpose model: no slimpose\.json is attached"
     ):
-        Session(file)
+        LiteRtGraph(file, threads=1, precision=None)
 
 
 def test_missing_package_is_reported_with_its_install_command(

@@ -41,6 +41,11 @@ def convert(
     _check_source(source, backend, options.precision)
     exporter = importlib.import_module(f"slimpose.export.runtimes.{NATIVE_FILES[backend].exporter}")
     reference: Model = Session(source) if isinstance(source, Path) else TorchModel(source)
+    if reference.info.kind:
+        raise ValueError(
+            f"{source} is of another project ({reference.info.kind}); expected a file of slimpose: "
+            "slimpose adopt writes one from heatmap and SimCC networks"
+        )
     with temporary_folder(out.parent) as folder:
         files: list[Path] = exporter.write(source, folder / out.name, options)
         session = Session(files[0])  # the one that is opened

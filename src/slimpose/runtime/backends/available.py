@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slimpose.runtime.backends.base import BackendError, BackendSpec, Graph, NativeFiles
-from slimpose.runtime.backends.litert import LITERT
+from slimpose.runtime.backends.litert import LITERT, attached_metadata
 from slimpose.runtime.backends.ncnn import NCNN
 from slimpose.runtime.backends.onnxruntime import ONNXRUNTIME
 from slimpose.runtime.backends.onnxruntime_gpu import CUDA, TENSORRT
 from slimpose.runtime.backends.openvino import OPENVINO
 from slimpose.runtime.backends.tensorrt import TENSORRT_ENGINE
+from slimpose.runtime.foreign.blazepose import BlazePoseGraph
+from slimpose.runtime.foreign.graph import ForeignGraph, Recognized
 from slimpose.runtime.forks import never_closed_in_forks
 from slimpose.runtime.machine import check_threads
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
@@ -68,6 +70,8 @@ def open_graph(
 ) -> Graph:
     """Return a model file, opened by a backend.
 
+    A file that slimpose did not write is recognized by its inputs and outputs (``foreign``).
+
     Args:
         path: A file that the backend reads (``backend_of``).
         threads: CPU threads; None for the backend's choice.
@@ -80,12 +84,25 @@ def open_graph(
         ValueError: If it is not a model file, or threads is under 1.
     """
     check_threads(threads)
-    graph = SPECS[backend].open_graph(path, threads=threads, precision=precision)
-    return never_closed_in_forks(graph)
+
+    def open_file(file: Path) -> Graph:
+        return SPECS[backend].open_graph(file, threads=threads, precision=precision)
+
+    return never_closed_in_forks(_open_any(path, open_file, threads=threads))
+
+
+def _open_any(path: Path, open_file: Callable[[Path], Graph], *, threads: int | None) -> Graph:
+    suffix = path.suffix.lower()
+    if suffix == ".tflite" and not attached_metadata(path):
+        return BlazePoseGraph(path, threads=threads)
+    is_onnx = suffix not in FILE_SUFFIXES
+    if is_onnx and "slimpose" not in file_metadata(open_onnx_file(path, optimize=False)):
+        return ForeignGraph(path, open_file)
+    return open_file(path)
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:
-    """Return a model file's metadata; empty for files that slimpose did not write.
+    """Return a model file's metadata; what it would be for a file that slimpose did not write.
 
     Raises:
         BackendError: If it is an .xml file, and OpenVINO is not installed.
@@ -94,8 +111,11 @@ def read_metadata(path: Path) -> Mapping[str, str]:
     """
     own = FILE_SUFFIXES.get(path.suffix.lower())
     if own is not None:
-        return NATIVE_FILES[own].read_metadata(path)
-    return file_metadata(open_onnx_file(path, optimize=False))
+        metadata = NATIVE_FILES[own].read_metadata(path)
+        return BlazePoseGraph(path).metadata if own == "litert" and not metadata else metadata
+    session = open_onnx_file(path, optimize=False)
+    metadata = file_metadata(session)
+    return metadata if "slimpose" in metadata else Recognized(path, session).metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,9 @@ from slimpose.runtime.onnx_file import file_metadata, io_names, io_shapes, open_
 class OnnxRuntimeGraph:
     """An ONNX file in ONNX Runtime: a ``Graph``.
 
+    Attributes:
+        constants: Values (1, ...) of further inputs by name, the same for all images.
+
     Raises:
         BackendError: If it does not compute in that precision.
         FileNotFoundError: If there is no such file.
@@ -54,10 +57,14 @@ class OnnxRuntimeGraph:
             backend, file_precision=own, requested=precision, supported=supported
         )
         self._input = self.inputs[0][0] if self.inputs else ""
+        self.constants: dict[str, np.ndarray] = {}
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a batch."""
-        results = self._session.run(list(outputs), {self._input: batch})
+        feed = {self._input: batch}
+        for name, value in self.constants.items():
+            feed[name] = np.repeat(value, len(batch), axis=0)
+        results = self._session.run(list(outputs), feed)
         return [np.asarray(result) for result in results]
 
 

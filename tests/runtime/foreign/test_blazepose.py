@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from foreign_models import SIZE
-from slimpose.adapters.blazepose import BlazePose
-from slimpose.adapters.open_model import open_pose_model
 from slimpose.runtime.backends.base import BackendError
+from slimpose.runtime.foreign.blazepose import BlazePoseGraph
+from slimpose.runtime.session import Session
 
 
 class FakeInterpreter:
@@ -65,14 +65,14 @@ def test_landmarks_become_cocos_joints(tmp_path: Path) -> None:
     file = tmp_path / "pose_landmark.tflite"
     file.write_bytes(b"landmarks")
     white = np.full((1, *SIZE, 3), 255, np.uint8)  # 1.0 in the model's input
-    model = open_pose_model(file)
+    model = Session(file)
     points, scores = model.run(white, ("points", "scores"))
-    assert isinstance(model, BlazePose)
+    assert (model.info.kind, model.backend) == ("blazepose", "litert")
     assert points.shape == (1, 17, 2)
     regressed = [[8.5, 6.5], [23.5, 36.5], [36.5, 62.5]]  # landmarks 0, 15, 28
     np.testing.assert_allclose(points[0, [0, 9, 16]], [[15.5, 11.5], *regressed[1:]], atol=1e-4)
     assert (scores == 0.5).all()  # logit 0
-    (plain,) = BlazePose(file, refine=False).run(white, ("points",))
+    (plain,) = BlazePoseGraph(file, refine=False).run(white, ("points",))
     np.testing.assert_allclose(plain[0, [0, 9, 16]], regressed)
 
 
@@ -80,7 +80,7 @@ def test_landmarks_become_cocos_joints(tmp_path: Path) -> None:
 def test_broken_tflite_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "page.tflite").write_bytes(b"<html>")
     with pytest.raises(ValueError, match=r"page\.tflite is not a \.tflite file that can be loaded"):
-        open_pose_model(tmp_path / "page.tflite")
+        Session(tmp_path / "page.tflite")
 
 
 def test_missing_tflite_reader_is_reported_with_its_installation(
@@ -89,4 +89,4 @@ def test_missing_tflite_reader_is_reported_with_its_installation(
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     (tmp_path / "net.tflite").write_bytes(b"landmarks")
     with pytest.raises(BackendError, match="pip install ai-edge-litert"):
-        open_pose_model(tmp_path / "net.tflite")
+        Session(tmp_path / "net.tflite")

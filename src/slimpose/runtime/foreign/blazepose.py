@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from slimpose.adapters.base import OUTPUTS, model_info, select_outputs
 from slimpose.arrays import Size
+from slimpose.runtime.backends.base import Shapes
 from slimpose.runtime.backends.litert import open_interpreter
-from slimpose.runtime.session import check_request
+from slimpose.runtime.foreign.box_decoders import sigmoid
+from slimpose.runtime.foreign.facts import Arrays
+from slimpose.runtime.foreign.metadata import foreign_metadata
+from slimpose.runtime.foreign.pose_decoders import point_outputs
 from slimpose.skeleton import COCO17
 
 _LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
@@ -18,13 +21,14 @@ _LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 _LANDMARK_COUNT = 39
 _LANDMARK_VALUES = 5
 """Each landmark's x, y, z, visibility and presence; the last two are logits."""
+_STRIDE = 4
 _RADIUS = 3
 _MIN_HEATMAP_SCORE = 0.5
 """MediaPipe's values: a landmark moves within 7x7 cells if one of them scores 0.5 or more."""
 
 
-class BlazePose:
-    """The landmark model alone, on upright crops: a ``slimpose.runtime.session.Model``.
+class BlazePoseGraph:
+    """The landmark model alone, on upright crops: a ``Graph``.
 
     MediaPipe rotates each crop so that the person stands upright, with a detector of its own. Here
     crops are those of ``slimpose.runtime.crops``, which costs it accuracy on people who do not
@@ -66,18 +70,23 @@ class BlazePose:
             )
         self._input, self._landmarks = inputs[0]["index"], landmarks[0]
         self._maps = maps[0] if refine else None
-        self.outputs: tuple[str, ...] = OUTPUTS
-        self.info = model_info(
+        self.size = Size(shape[1], shape[2])
+        self.precision = "fp32"
+        self.inputs: Sequence[tuple[str, str]] = (("crops", "tensor(uint8)"),)
+        self.shapes: Shapes = {}
+        self.outputs: Sequence[str] = ("points", "scores", "covariances")
+        self.metadata: Mapping[str, str] = foreign_metadata(
             path,
-            size=Size(shape[1], shape[2]),
-            stride=4,
+            kind="blazepose",
+            task="pose",
+            size=self.size,
             skeleton=COCO17,
-            origin="BlazePose, Google, Apache-2.0",
+            start="BlazePose, Google, Apache-2.0",
+            stride=_STRIDE,
         )
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return outputs of a batch, with one call per crop; see ``Session.run``."""
-        check_request(self.info, batch, outputs, self.outputs)
+        """Return the named outputs of a batch, with one call per crop: the file takes no more."""
         joints = list(_LANDMARKS)
         points = np.zeros((len(batch), 17, 2), np.float32)
         scores = np.zeros((len(batch), 17), np.float32)
@@ -85,16 +94,17 @@ class BlazePose:
             self._model.set_tensor(self._input, crop[None].astype(np.float32) / 255)
             self._model.invoke()
             landmarks = self._model.get_tensor(self._landmarks).reshape(-1, _LANDMARK_VALUES)
-            points[row], scores[row] = landmarks[joints, :2], _sigmoid(landmarks[joints, 3])
+            points[row], scores[row] = landmarks[joints, :2], sigmoid(landmarks[joints, 3])
             if self._maps is not None:
                 maps = self._model.get_tensor(self._maps)[0][:, :, joints]
-                points[row] = self._refined(points[row], _sigmoid(maps))
-        return select_outputs(self.info, points - np.float32(0.5), scores, outputs)
+                points[row] = self._refined(points[row], sigmoid(maps))
+        found: Arrays = point_outputs(points - np.float32(0.5), scores, _STRIDE**2 / 12)
+        return [found[name] for name in outputs]
 
     def _refined(self, points: np.ndarray, maps: np.ndarray) -> np.ndarray:
         """Return points (17, 2) moved to the local centers of mass of maps (height, width, 17)."""
         height, width = maps.shape[:2]
-        step = np.array([self.info.size.width / width, self.info.size.height / height])
+        step = np.array([self.size.width / width, self.size.height / height])
         refined = points.copy()
         for joint, (x, y) in enumerate((points / step).astype(int)):
             if not (0 <= x < width and 0 <= y < height):
@@ -106,7 +116,3 @@ class BlazePose:
                 moments = [(near.sum(axis=0) * columns).sum(), (near.sum(axis=1) * rows).sum()]
                 refined[joint] = np.array(moments) / near.sum() * step
         return refined
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))

@@ -1,0 +1,147 @@
+"""Decoders of person detectors: outputs to boxes (n, k, 4) and scores (n, k).
+
+Boxes are in input pixels, as published: networks learn COCO's numbers times the image's scale.
+They are in any order and may overlap: ``Detector`` filters them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from slimpose.arrays import Size
+from slimpose.runtime.foreign.facts import Arrays, Facts
+
+YOLO_STRIDES = (8, 16, 32)
+NANODET_BINS = 8
+"""Bins of each distance's distribution (``reg_max`` + 1)."""
+_COCO_CLASSES_FROM_1 = (90, 91)
+"""Numbers of classes of networks whose classes are COCO's category ids: person is 1, not 0."""
+
+
+def grid(size: Size, strides: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return column and row (cells, 2) of every cell, level by level, and its stride (cells, 1).
+
+    >>> grid(Size(16, 16), (8,))[0].tolist()
+    [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    """
+    cells, sizes = [], []
+    for stride in strides:
+        rows, columns = -(-size.height // stride), -(-size.width // stride)
+        y, x = np.mgrid[:rows, :columns]
+        cells.append(np.stack([x.ravel(), y.ravel()], axis=1))
+        sizes.append(np.full((rows * columns, 1), stride))
+    return np.concatenate(cells).astype(np.float32), np.concatenate(sizes).astype(np.float32)
+
+
+def cell_count(size: Size, strides: Sequence[int]) -> int:
+    """Return the number of cells of all levels."""
+    return sum(-(-size.height // stride) * -(-size.width // stride) for stride in strides)
+
+
+def person_class(scores: np.ndarray) -> np.ndarray:
+    """Return the person's scores (n, k) of (n, k, classes): class 0, or COCO's id 1."""
+    return scores[..., 1 if scores.shape[-1] in _COCO_CLASSES_FROM_1 else 0]
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return the logistic function."""
+    return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+
+
+def corners(centers: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Return x1, y1, x2, y2 (..., 4) of boxes of these centers and sides (..., 2)."""
+    return np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1)
+
+
+def _boxes(boxes: np.ndarray, scores: np.ndarray) -> Arrays:
+    found = {"boxes": boxes, "scores": scores}
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in found.items()}
+
+
+def decoded(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
+    """Boxes x1, y1, x2, y2 (n, k, 4) and the person's scores (n, k): PicoDet with its decoding."""
+    return _boxes(*outputs[:2])
+
+
+def yolox(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+    """YOLOX: x, y, w, h in cells, objectness, class scores (n, cells, 5 + classes).
+
+    Source:
+        Ge et al., "YOLOX: Exceeding YOLO Series in 2021"; its ``demo_postprocess``.
+    """
+    found = outputs[0]
+    cells, strides = grid(facts.size, YOLO_STRIDES)
+    centers, sides = (found[..., :2] + cells) * strides, np.exp(found[..., 2:4]) * strides
+    return _boxes(corners(centers, sides), found[..., 4] * person_class(found[..., 5:]))
+
+
+def yolo(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
+    """YOLOv8 to YOLO26 without NMS inside: x, y, w, h, class scores (n, 4 + classes, cells)."""
+    found = outputs[0].transpose(0, 2, 1)
+    return _boxes(corners(found[..., :2], found[..., 2:4]), person_class(found[..., 4:]))
+
+
+def yolo_end_to_end(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
+    """YOLOs with NMS inside, and YOLO26: x1, y1, x2, y2, score, class (n, k, 6)."""
+    found = outputs[0]
+    return _boxes(found[..., :4], found[..., 4] * (found[..., 5] == 0))
+
+
+def mmdeploy(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+    """MMDetection's networks as MMDeploy exports them: dets (n, k, 5) and labels (n, k)."""
+    by_name = dict(zip(facts.names, outputs, strict=True))
+    dets, labels = by_name["dets"], by_name["labels"]
+    return _boxes(dets[..., :4], dets[..., 4] * (labels == 0))
+
+
+def rtmdet(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+    """RTMDet without decoding: maps (n, h, w, classes + 4) at strides 8, 16, 32.
+
+    A cell's values are logits, then left, top, right, bottom in pixels from its upper left corner.
+    """
+    levels = sorted(outputs, key=lambda array: -array.shape[1])
+    found = np.concatenate([level.reshape(len(level), -1, level.shape[3]) for level in levels], 1)
+    cells, strides = grid(facts.size, YOLO_STRIDES)
+    places, distances = cells * strides, found[..., -4:]
+    boxes = np.concatenate([places - distances[..., :2], places + distances[..., 2:]], axis=-1)
+    return _boxes(boxes, sigmoid(person_class(found[..., :-4])))
+
+
+def nanodet(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+    """NanoDet and NanoDet-Plus: class scores, then distributions of the four distances.
+
+    Three levels (NanoDet) lie at (i + 0.5) strides, four levels (Plus) at i strides.
+
+    Source:
+        https://github.com/RangiLyu/nanodet, ``nanodet_head.py``, ``nanodet_plus_head.py``.
+    """
+    found = outputs[0]
+    strides = nanodet_strides(facts.size, found.shape[1])
+    cells, sizes = grid(facts.size, strides)
+    places = (cells + (0.5 if len(strides) == 3 else 0.0)) * sizes
+    logits = found[..., -4 * NANODET_BINS :].reshape(*found.shape[:2], 4, NANODET_BINS)
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    distances = weights @ np.arange(NANODET_BINS, dtype=np.float32) * sizes
+    boxes = np.concatenate([places - distances[..., :2], places + distances[..., 2:]], axis=-1)
+    limits = np.array([facts.size.width, facts.size.height] * 2, np.float32)
+    scores = person_class(found[..., : -4 * NANODET_BINS])
+    return _boxes(np.clip(boxes, 0, limits), scores)
+
+
+def nanodet_strides(size: Size, cells: int) -> tuple[int, ...]:
+    """Return the strides of a NanoDet of so many cells; () if it is none."""
+    for strides in ((8, 16, 32), (8, 16, 32, 64)):
+        if cell_count(size, strides) == cells:
+            return strides
+    return ()
+
+
+def detr(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+    """RF-DETR and other DETRs: x, y, w, h 0..1 (n, k, 4) and logits (n, k, classes)."""
+    boxes, logits = sorted(outputs[:2], key=lambda array: array.shape[-1])
+    scale = np.array([facts.size.width, facts.size.height], np.float32)
+    found = corners(boxes[..., :2] * scale, boxes[..., 2:] * scale)
+    return _boxes(found, sigmoid(person_class(logits)))

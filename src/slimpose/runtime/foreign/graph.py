@@ -1,0 +1,289 @@
+"""A model file that slimpose did not write, as a ``Graph`` like those that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from slimpose.arrays import Size
+from slimpose.messages import quoted
+from slimpose.runtime.backends.base import BackendError, Graph, Shapes
+from slimpose.runtime.foreign.facts import Arrays, Facts
+from slimpose.runtime.foreign.free_batch import free_batch
+from slimpose.runtime.foreign.kinds import KINDS, Kind
+from slimpose.runtime.foreign.metadata import foreign_metadata
+from slimpose.runtime.foreign.pose_decoders import aligned
+from slimpose.runtime.foreign.settings import (
+    ModelSettings,
+    merged_settings,
+    read_settings,
+    write_settings,
+)
+from slimpose.runtime.foreign.signature import (
+    Signature,
+    constant_input,
+    read_signature,
+    settings_name,
+)
+from slimpose.runtime.foreign.skeletons import skeleton_named, skeleton_of
+from slimpose.runtime.onnx_file import INPUT_TYPES, file_metadata, open_onnx_file
+from slimpose.skeleton import COCO17, Skeleton
+from slimpose.tasks import Task
+
+_OUTPUTS: Mapping[Task, tuple[str, ...]] = {
+    "pose": ("points", "scores", "covariances"),
+    "detect": ("boxes", "scores"),
+    "one-stage": ("boxes", "box_scores", "points", "scores"),
+}
+
+
+class Recognized:
+    """A recognized file: its kind, and what feeding and decoding need.
+
+    Args:
+        path: The file.
+        session: The opened file.
+        settings: What the user says about it; what FILE.toml says by default.
+
+    Attributes:
+        kind: Its name in ``kinds.KINDS``.
+        signature: Its inputs and outputs.
+        metadata: What the metadata of a file of slimpose would be.
+        mean: Mean of R, G, B.
+        factor: The reciprocal of their deviation.
+        bgr: Whether the file takes BGR.
+        facts: What its decoder knows.
+
+    Raises:
+        ValueError: If no kind fits, several do, or the settings do not fit the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        session: onnxruntime.InferenceSession,
+        settings: ModelSettings | None = None,
+    ) -> None:
+        settings = read_settings(path) if settings is None else settings
+        size = None if settings.size is None else Size.parse(settings.size)
+        self.signature = signature = read_signature(session, path, size=size)
+        self.kind, joints = _kind_of(signature, settings.kind)
+        kind = KINDS[self.kind]
+        skeleton = _skeleton(signature, joints, settings) if joints else COCO17
+        mean, std = kind.normalization
+        self.mean = np.array(settings.value("mean", mean), np.float32)
+        self.factor = 1 / np.array(settings.value("std", std), np.float32)
+        self.bgr = settings.value("bgr", kind.bgr)
+        self.facts = Facts(
+            size=signature.size,
+            names=tuple(port.name for port in signature.outputs),
+            joints=joints,
+            stride=_stride(kind, signature),
+            alignment=settings.value("alignment", kind.alignment),
+        )
+        self.metadata = foreign_metadata(
+            path,
+            kind=self.kind,
+            task=kind.task,
+            size=signature.size,
+            skeleton=skeleton,
+            start=kind.about,
+            stride=self.facts.stride,
+            precision="fp16" if signature.image.type == "tensor(float16)" else "fp32",
+            fit=settings.value("fit", kind.fit),
+            score_threshold=settings.value("score_threshold", kind.score_threshold),
+            nms_iou_threshold=settings.value("nms_iou_threshold", kind.nms_iou_threshold),
+        )
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the decoded outputs."""
+        kind = KINDS[self.kind]
+        return (*_OUTPUTS[kind.task], *(("heatmaps",) if _gives_heatmaps(kind) else ()))
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether pixels are normalized: integer inputs take them as they are."""
+        return "float" in self.signature.image.type
+
+    def feed(self, batch: np.ndarray) -> np.ndarray:
+        """Return uint8 RGB images (n, height, width, 3) as the file takes them."""
+        pixels = batch[..., ::-1] if self.bgr else batch
+        if self.normalizes:
+            order = slice(None, None, -1 if self.bgr else 1)
+            pixels = (pixels - self.mean[order]) * self.factor[order]
+        if not self.signature.is_channels_last:
+            pixels = pixels.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(pixels, INPUT_TYPES[self.signature.image.type])
+
+    def decode(self, raw: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        """Return these of the decoded outputs; ``raw`` are those of the file."""
+        raw = [array.astype(np.float32) if array.dtype == np.float16 else array for array in raw]
+        decoded: Arrays = {}
+        if "heatmaps" in names:
+            decoded["heatmaps"] = aligned(raw[0], self.facts)
+        if set(names) - {"heatmaps"}:
+            decoded |= KINDS[self.kind].decode(raw, self.facts)
+        return [decoded[name] for name in names]
+
+
+class ForeignGraph:
+    """A recognized ONNX file in any backend: a ``Graph`` that takes uint8 RGB images.
+
+    A file of a fixed batch size is rewritten to a free one where its graph permits
+    (``free_batch``), otherwise run in parts of that size.
+
+    Args:
+        path: The file.
+        open_file: Opens an ONNX file in the backend.
+
+    Raises:
+        BackendError: If the file has inputs that only ONNX Runtime is given here.
+        ValueError: If it is not a file that slimpose knows, or is ambiguous.
+    """
+
+    def __init__(self, path: Path, open_file: Callable[[Path], Graph]) -> None:
+        file = self.recognized = Recognized(path, open_onnx_file(path, optimize=False))
+        self._batch = file.signature.batch
+        freed = free_batch(path, file.signature) if self._batch > 0 else None
+        if freed is not None:
+            self._batch = -1
+        self._graph = open_file(freed or path)
+        self.metadata: Mapping[str, str] = file.metadata
+        inputs = {"pose": "crops"}.get(file.metadata["task"], "images")
+        self.inputs: Sequence[tuple[str, str]] = ((inputs, "tensor(uint8)"),)
+        self.outputs: Sequence[str] = file.outputs
+        self.shapes: Shapes = {}
+        self.precision = self._graph.precision
+        if file.signature.others:
+            self._give_sizes()
+
+    def _give_sizes(self) -> None:
+        file = self.recognized
+        if not hasattr(self._graph, "constants"):
+            raise BackendError(
+                f"{file.signature.path} has further inputs besides images, which only ONNX "
+                "Runtime is given here; expected --backend onnxruntime"
+            )
+        constants = {
+            port.name: constant_input(port, file.signature, 1) for port in file.signature.others
+        }
+        self._graph.constants = constants  # pyright: ignore[reportAttributeAccessIssue]
+
+    def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
+        """Return the named outputs of a batch."""
+        if len(batch) == 0:
+            one = self.run(np.zeros((1, *batch.shape[1:]), np.uint8), outputs)
+            return [output[:0] for output in one]
+        size = self._batch if self._batch > 0 else len(batch)
+        names = list(self.recognized.facts.names)
+        parts = [
+            self._graph.run(self.recognized.feed(_padded(batch[start : start + size], size)), names)
+            for start in range(0, len(batch), size)
+        ]
+        raw = [
+            np.concatenate(_same_count(arrays))[: len(batch)] for arrays in zip(*parts, strict=True)
+        ]
+        return self.recognized.decode(raw, outputs)
+
+
+def remember(path: Path, settings: ModelSettings) -> Path:
+    """Write settings of a model file to FILE.toml next to it, if they fit it; return that file.
+
+    Raises:
+        FileNotFoundError: If there is no such model file.
+        ValueError: If the settings do not fit the file, or slimpose wrote it.
+    """
+    session = open_onnx_file(path, optimize=False)
+    if "slimpose" in file_metadata(session):
+        raise ValueError(
+            f"{path} was written by slimpose and says itself how it is run; expected no "
+            f"{', '.join(settings.given)}"
+        )
+    merged = merged_settings(path, settings)
+    Recognized(path, session, merged)
+    return write_settings(path, merged)
+
+
+def _padded(batch: np.ndarray, size: int) -> np.ndarray:
+    """Return a batch of this size, the last image repeated."""
+    missing = size - len(batch)
+    return batch if missing <= 0 else np.concatenate([batch, *[batch[-1:]] * missing])
+
+
+def _same_count(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """Return arrays (n, k, ...) filled with zeros to the largest k: NMS gives any number."""
+    counts = {array.shape[1] for array in arrays}
+    if len(counts) == 1:
+        return arrays
+    most = max(counts)
+    return [
+        np.pad(array, [(0, 0), (0, most - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
+        for array in arrays
+    ]
+
+
+def _kind_of(signature: Signature, named: str | None) -> tuple[str, int]:
+    """Return the name of the kind that fits a file, and its number of joints."""
+    path, settings = signature.path, settings_name(signature.path)
+    if named is not None:
+        if named not in KINDS:
+            raise ValueError(f"no model kind is named {quoted(named)}; expected {', '.join(KINDS)}")
+        joints = KINDS[named].match(signature)
+        if joints is None:
+            raise ValueError(
+                f"{path} {signature}; expected the outputs of {named}, as --model-kind or "
+                f"{settings} says: {KINDS[named].outputs}"
+            )
+        return named, joints
+    found = {
+        name: joints
+        for name, kind in KINDS.items()
+        if not kind.needs_name and (joints := kind.match(signature)) is not None
+    }
+    if not found:
+        raise ValueError(
+            f"{path} is not a slimpose model, and {signature}: the outputs of no model kind known "
+            f"here (docs/models.md lists them); if it is one of {', '.join(KINDS)}, say "
+            "--model-kind KIND (or export it with its decoding left as its authors do)"
+        )
+    if len(found) > 1:
+        choices = "; ".join(f"{name} for {KINDS[name].about}" for name in found)
+        raise ValueError(
+            f"{path} could be of {len(found)} kinds; expected --model-kind, or kind = "
+            f'"{next(iter(found))}" in {settings} next to it: {choices}'
+        )
+    return next(iter(found.items()))
+
+
+def _skeleton(signature: Signature, joints: int, settings: ModelSettings) -> Skeleton:
+    if settings.skeleton is not None:
+        try:
+            skeleton = skeleton_named(settings.skeleton)
+        except ValueError as error:
+            raise ValueError(f"{signature.path}: {error}") from error
+        if len(skeleton.joints) != joints:
+            raise ValueError(
+                f"{signature.path} gives {joints} joints; skeleton {settings.skeleton} has "
+                f"{len(skeleton.joints)}: expected the skeleton it was trained with (--skeleton)"
+            )
+        return skeleton
+    skeleton = skeleton_of(joints)
+    if skeleton is None:
+        raise ValueError(
+            f"{signature.path} gives {joints} joints, and no skeleton known here has as many; "
+            f"expected --skeleton FILE.json with their names (or is it of another kind than "
+            "it looks?)"
+        )
+    return skeleton
+
+
+def _gives_heatmaps(kind: Kind) -> bool:
+    return kind.outputs == KINDS["heatmaps"].outputs
+
+
+def _stride(kind: Kind, signature: Signature) -> int:
+    return signature.size.height // signature.shapes[0][2] if _gives_heatmaps(kind) else 1

@@ -1,0 +1,302 @@
+"""The kinds of published models: how each is recognized, fed and decoded, as a table.
+
+Means and deviations are of pixels 0..255, in RGB order. To add a kind, add an entry and, if its
+outputs are new, a decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD
+from slimpose.geometry import CanvasFit, CellAlignment
+from slimpose.runtime.foreign import box_decoders, one_stage_decoders, pose_decoders
+from slimpose.runtime.foreign.facts import Arrays, Facts
+from slimpose.runtime.foreign.signature import Signature
+from slimpose.runtime.foreign.skeletons import SKELETONS
+from slimpose.tasks import Task
+
+Rgb = tuple[float, float, float]
+_IMAGENET: tuple[Rgb, Rgb] = (
+    (255 * IMAGENET_MEAN[0], 255 * IMAGENET_MEAN[1], 255 * IMAGENET_MEAN[2]),
+    (255 * IMAGENET_STD[0], 255 * IMAGENET_STD[1], 255 * IMAGENET_STD[2]),
+)
+_RAW: tuple[Rgb, Rgb] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_SHARES: tuple[Rgb, Rgb] = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
+_KNOWN_JOINTS = {len(skeleton.joints) for skeleton in SKELETONS.values()}
+
+Match = Callable[[Signature], "int | None"]
+"""Returns a file's number of joints (0 for detectors); None if its outputs are of other kinds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of model.
+
+    Attributes:
+        about: Which models are of this kind.
+        task: What it does.
+        match: Recognizes the outputs.
+        outputs: The outputs in words, for messages.
+        decode: Decodes them.
+        normalization: Mean and deviation.
+        bgr: Whether the network takes BGR.
+        fit: How an image fills the input of a detector or one-stage model.
+        alignment: Where heatmap cells lie in the crop.
+        score_threshold: Default threshold for boxes.
+        nms_iou_threshold: Default for NMS; 1 where the file does it itself.
+        needs_name: Recognized only if ``--model-kind`` says so: another kind looks the same and is
+            more frequent.
+    """
+
+    about: str
+    task: Task
+    match: Match
+    outputs: str
+    decode: Callable[[Sequence[np.ndarray], Facts], Arrays]
+    normalization: tuple[Rgb, Rgb] = field(default=_RAW)
+    bgr: bool = False
+    fit: CanvasFit = "letterbox"
+    alignment: CellAlignment = "multiples"
+    score_threshold: float = 0.3
+    nms_iou_threshold: float = 0.6
+    needs_name: bool = False
+
+
+def _heatmaps(file: Signature) -> int | None:
+    if len(file.shapes) != 1 or len(file.shapes[0]) != 4 or file.is_channels_last:
+        return None
+    _, joints, rows, columns = file.shapes[0]
+    stride = file.size.height // max(rows, 1)
+    is_part = stride > 0 and (rows * stride, columns * stride) == file.size
+    return joints if is_part and min(rows, columns) >= 5 else None
+
+
+def _simcc(file: Signature) -> int | None:
+    if _ranks(file.shapes) != [3, 3]:
+        return None
+    x, y = file.shapes
+    is_multiple = x[2] % file.size.width == 0 and y[2] % file.size.height == 0
+    return x[1] if x[1] == y[1] and is_multiple and x[2] and y[2] else None
+
+
+def _movenet(file: Signature) -> int | None:
+    found = any(shape[-2:] == (17, 3) and len(shape) == 4 for shape in file.shapes)
+    return 17 if found and file.is_channels_last else None
+
+
+def _multipose(file: Signature) -> int | None:
+    found = any(shape[-2:] == (6, 56) for shape in file.shapes)
+    return 17 if found and file.is_channels_last else None
+
+
+def _ranks(shapes: Sequence[tuple[int, ...]]) -> list[int]:
+    return [len(shape) for shape in shapes]
+
+
+def _one_output(file: Signature) -> tuple[int, int] | None:
+    """Return the last two sides of the only output, if it has three."""
+    return file.shapes[0][1:] if _ranks(file.shapes) == [3] else None  # pyright: ignore[reportReturnType]
+
+
+def _cells(file: Signature) -> int:
+    return box_decoders.cell_count(file.size, box_decoders.YOLO_STRIDES)
+
+
+def _yolox(file: Signature) -> int | None:
+    shape = _one_output(file)
+    return 0 if shape and shape[0] == _cells(file) and shape[1] >= 6 else None
+
+
+def _nanodet(file: Signature) -> int | None:
+    shape = _one_output(file)
+    if not shape or not box_decoders.nanodet_strides(file.size, shape[0]):
+        return None
+    # With three levels YOLOX looks the same: only COCO's 80 classes are taken for NanoDet's.
+    classes, is_plus = shape[1] - 4 * box_decoders.NANODET_BINS, shape[0] != _cells(file)
+    return 0 if classes == 80 or (is_plus and classes > 0) else None
+
+
+def _ultralytics_task(file: Signature) -> str:
+    return file.metadata.get("task", "")
+
+
+def _yolo(file: Signature) -> int | None:
+    shape = _one_output(file)
+    if not shape or shape[1] != _cells(file) or shape[0] < 5:
+        return None
+    task = _ultralytics_task(file)
+    looks_like_pose = _yolo_pose_joints(shape[0] - 5) in _KNOWN_JOINTS
+    return None if task == "pose" or (not task and looks_like_pose) else 0
+
+
+def _yolo_pose(file: Signature) -> int | None:
+    shape = _one_output(file)
+    if not shape or shape[1] != _cells(file):
+        return None
+    return _pose_joints(file, shape[0] - 5)
+
+
+def _yolo_end_to_end(file: Signature) -> int | None:
+    shape = _one_output(file)
+    return 0 if shape and shape[1] == 6 and shape[0] != _cells(file) else None
+
+
+def _yolo_pose_end_to_end(file: Signature) -> int | None:
+    shape = _one_output(file)
+    return _pose_joints(file, shape[1] - 6) if shape and shape[0] != _cells(file) else None
+
+
+def _yolo_pose_joints(values: int) -> int | None:
+    return values // 3 if values > 0 and values % 3 == 0 else None
+
+
+def _pose_joints(file: Signature, values: int) -> int | None:
+    """Return the joints of a YOLO pose output; unusual numbers only if the metadata says pose."""
+    joints = _yolo_pose_joints(values)
+    is_pose = _ultralytics_task(file) == "pose"
+    return joints if is_pose or (joints in _KNOWN_JOINTS and not _ultralytics_task(file)) else None
+
+
+def _mmdeploy(file: Signature) -> int | None:
+    shapes = file.named("dets", "labels")
+    fits = _ranks(shapes) == [3, 2] and len(file.outputs) == 2
+    return 0 if fits and shapes[0][2] == 5 else None
+
+
+def _rtmdet(file: Signature) -> int | None:
+    sides = [(-(-file.size.height // s), -(-file.size.width // s)) for s in (8, 16, 32)]
+    shapes = sorted(file.shapes, key=lambda shape: -shape[1] if len(shape) == 4 else 0)
+    fits = [shape[1:3] for shape in shapes if len(shape) == 4] == sides and len(shapes) == 3
+    channels = {shape[-1] for shape in shapes}
+    return 0 if fits and len(channels) == 1 and min(channels) >= 5 else None
+
+
+def _decoded_boxes(file: Signature) -> int | None:
+    shapes = file.shapes
+    fits = _ranks(shapes) == [3, 2] and shapes[0][2] == 4
+    return 0 if fits and shapes[0][1] == shapes[1][1] else None
+
+
+def _detr(file: Signature) -> int | None:
+    if _ranks(file.shapes) != [3, 3]:
+        return None
+    sides = sorted(shape[2] for shape in file.shapes)
+    return 0 if sides[0] == 4 < sides[1] and len({shape[1] for shape in file.shapes}) == 1 else None
+
+
+def _rtmo(file: Signature) -> int | None:
+    shapes = file.named("dets", "keypoints")
+    fits = _ranks(shapes) == [3, 4] and len(file.outputs) == 2 and shapes[0][2] == 5
+    return shapes[1][2] if fits and shapes[1][3] == 3 else None
+
+
+def _detr_pose(file: Signature) -> int | None:
+    shapes = file.named("scores", "keypoints")
+    return shapes[1][2] if _ranks(shapes) == [2, 4] and shapes[1][3] in (2, 3) else None
+
+
+def _detr_pose_raw(file: Signature) -> int | None:
+    shapes = file.named("pred_logits", "pred_keypoints")
+    return shapes[1][2] // 2 if _ranks(shapes) == [3, 3] and shapes[1][2] % 2 == 0 else None
+
+
+_HEATMAPS = "heatmaps (n, joints, height, width), a whole part of the input's sides"
+_DETS = "dets (n, k, 5) and labels (n, k)"
+KINDS: dict[str, Kind] = {
+    "heatmaps": Kind(
+        about="HRNet, SimpleBaseline, TinyPose and other heatmap networks",
+        task="pose", match=_heatmaps, outputs=_HEATMAPS, decode=pose_decoders.heatmaps,
+        normalization=_IMAGENET,
+    ),
+    "vitpose": Kind(
+        about="ViTPose and other networks trained with UDP",
+        task="pose", match=_heatmaps, outputs=_HEATMAPS, decode=pose_decoders.heatmaps,
+        normalization=_IMAGENET, alignment="corners", needs_name=True,
+    ),
+    "rtmpose": Kind(
+        about="RTMPose, RTMW and other SimCC networks",
+        task="pose", match=_simcc, outputs="x and y (n, joints, bins)",
+        decode=pose_decoders.simcc, normalization=_IMAGENET,
+    ),
+    "movenet": Kind(
+        about="MoveNet SinglePose",
+        task="pose", match=_movenet, outputs="(1, 1, 17, 3)", decode=pose_decoders.movenet,
+    ),
+    "yolox": Kind(
+        about="YOLOX", task="detect", match=_yolox, outputs="(n, cells, 5 + classes)",
+        decode=box_decoders.yolox, bgr=True,
+    ),
+    "yolox-nms": Kind(
+        about="YOLOX exported by MMDeploy", task="detect", match=_mmdeploy, outputs=_DETS,
+        decode=box_decoders.mmdeploy, bgr=True, nms_iou_threshold=1.0,
+    ),
+    "rtmdet": Kind(
+        about="RTMDet without its decoding", task="detect", match=_rtmdet,
+        outputs="three maps (n, h, w, classes + 4)", decode=box_decoders.rtmdet,
+        normalization=_IMAGENET, bgr=True,
+    ),
+    "rtmdet-nms": Kind(
+        about="RTMDet exported by MMDeploy", task="detect", match=_mmdeploy, outputs=_DETS,
+        decode=box_decoders.mmdeploy, normalization=_IMAGENET, bgr=True, nms_iou_threshold=1.0,
+    ),
+    "nanodet": Kind(
+        about="NanoDet and NanoDet-Plus", task="detect", match=_nanodet,
+        outputs="(n, cells, classes + 32)", decode=box_decoders.nanodet,
+        normalization=_IMAGENET, bgr=True, fit="stretch",
+    ),
+    "picodet": Kind(
+        about="PicoDet with decoded boxes", task="detect", match=_decoded_boxes,
+        outputs="boxes (n, k, 4) and scores (n, k)", decode=box_decoders.decoded,
+        normalization=_IMAGENET, fit="stretch-cubic", score_threshold=0.4,
+    ),
+    "yolo": Kind(
+        about="YOLOv8 to YOLO26 detection without NMS inside", task="detect", match=_yolo,
+        outputs="(n, 4 + classes, cells)", decode=box_decoders.yolo, normalization=_SHARES,
+        fit="letterbox-center",
+    ),
+    "yolo-nms": Kind(
+        about="YOLO detection with NMS inside, YOLO26", task="detect", match=_yolo_end_to_end,
+        outputs="(n, k, 6)", decode=box_decoders.yolo_end_to_end, normalization=_SHARES,
+        fit="letterbox-center", nms_iou_threshold=1.0,
+    ),
+    "rf-detr": Kind(
+        about="RF-DETR", task="detect", match=_detr, outputs="boxes (n, k, 4), logits (n, k, c)",
+        decode=box_decoders.detr, normalization=_IMAGENET, fit="stretch", nms_iou_threshold=1.0,
+    ),
+    "yolo-pose": Kind(
+        about="YOLOv8-pose to YOLO26-pose without NMS inside", task="one-stage", match=_yolo_pose,
+        outputs="(n, 5 + 3 joints, cells)", decode=one_stage_decoders.yolo_pose,
+        normalization=_SHARES, fit="letterbox-center",
+    ),
+    "yolo-pose-nms": Kind(
+        about="YOLO pose with NMS inside, YOLO26-pose", task="one-stage",
+        match=_yolo_pose_end_to_end, outputs="(n, k, 6 + 3 joints)",
+        decode=one_stage_decoders.yolo_pose_end_to_end, normalization=_SHARES,
+        fit="letterbox-center", nms_iou_threshold=1.0,
+    ),
+    "rtmo": Kind(
+        about="RTMO", task="one-stage", match=_rtmo,
+        outputs="dets (n, k, 5) and keypoints (n, k, joints, 3)", decode=one_stage_decoders.rtmo,
+        bgr=True, nms_iou_threshold=1.0,
+    ),
+    "detrpose": Kind(
+        about="DETRPose, ECPose", task="one-stage", match=_detr_pose,
+        outputs="scores (n, k) and keypoints (n, k, joints, 2)",
+        decode=one_stage_decoders.detr_pose, normalization=_SHARES, fit="stretch",
+        nms_iou_threshold=1.0,
+    ),
+    "detrpose-raw": Kind(
+        about="DETRPose, ECPose without their decoding", task="one-stage", match=_detr_pose_raw,
+        outputs="pred_logits (n, k, classes) and pred_keypoints (n, k, 2 joints)",
+        decode=one_stage_decoders.detr_pose_raw, normalization=_SHARES, fit="stretch",
+        nms_iou_threshold=1.0,
+    ),
+    "movenet-multipose": Kind(
+        about="MoveNet MultiPose", task="one-stage", match=_multipose, outputs="(1, 6, 56)",
+        decode=one_stage_decoders.multipose, nms_iou_threshold=1.0,
+    ),
+}  # fmt: skip

@@ -1,0 +1,176 @@
+"""Models of other projects on the command line: planted points come out to the pixel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from coco_documents import coco_document
+from foreign_models import (
+    DETECTOR_SIZE,
+    JOINTS_PX,
+    PERSON_BOX,
+    SIZE,
+    box_outputs,
+    people_outputs,
+    write_heatmaps,
+    write_outputs,
+    write_simcc,
+)
+from run_cli import json_lines, json_records, write_dot, write_dot_video
+from run_main import run_main
+from slimpose import geometry
+from slimpose.media.images import read_image
+from synthetic_models import write_pose_model
+
+ONE_STAGE = sorted(people_outputs(17))
+IMAGE = (192, 128)
+"""Height and width: twice the detectors' input."""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("slimpose.cli.options.doubts", lambda *_: [])
+    cv2.imwrite("street.png", np.full((*IMAGE, 3), 90, np.uint8))
+    return tmp_path
+
+
+def keypoints_of(record: dict[str, Any]) -> np.ndarray:
+    return np.array(record["keypoints"]).reshape(-1, 3)
+
+
+def test_simcc_net_on_the_boxes_of_a_detector(capsys: Any) -> None:
+    write_simcc(Path("rtm.onnx"))
+    write_outputs(Path("pico.onnx"), DETECTOR_SIZE, box_outputs()["picodet"])
+    models = ["--model", "rtm.onnx", "--detector", "pico.onnx"]
+    assert run_main("predict", "street.png", *models, "--json", "poses.json") == 0
+    (record,) = json_records(Path("poses.json"))
+    box = 2 * np.array([PERSON_BOX], np.float32) + 0.5
+    to_image = geometry.invert_affines(geometry.crop_affines(box, SIZE))
+    (expected,) = geometry.transform_points(to_image, JOINTS_PX[None])
+    np.testing.assert_allclose(keypoints_of(record)[:, :2], expected, atol=0.02)
+    np.testing.assert_allclose(keypoints_of(record)[:, 2], 0.6, atol=1e-3)
+    assert "1 image, 1 person; pico + rtm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ONE_STAGE)
+def test_one_stage_net_needs_no_detector(kind: str, capsys: Any) -> None:
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)[kind])
+    assert run_main("predict", "street.png", "--model", "net.onnx", "--json", "poses.json") == 0
+    (record,) = json_records(Path("poses.json"))
+    np.testing.assert_allclose(keypoints_of(record)[:, :2], 2 * JOINTS_PX + 0.5, atol=0.02)
+    assert "1 image, 1 person; net, " in capsys.readouterr().out
+    drawn, plain = read_image(Path("out/street.png")), read_image(Path("street.png"))
+    assert (drawn != plain).any()
+
+
+@pytest.mark.parametrize(("joints", "kind"), [(26, "rtmo"), (133, "yolo-pose-nms")])
+def test_larger_skeletons_are_followed_smoothed_drawn_and_written(joints: int, kind: str) -> None:
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(joints)[kind])
+    write_dot_video("walk.mp4", 6)
+    outputs = ["--jsonl", "p.jsonl", "--csv", "p.csv", "--json", "p.json"]
+    assert run_main("predict", "walk.mp4", "--model", "net.onnx", *outputs) == 0
+    people = [frame["people"] for frame in json_lines(Path("p.jsonl").read_text())]
+    assert len(people) == 6
+    assert [person["track_id"] for person in people[-1]] == [1]
+    assert len(people[-1][0]["keypoints"]) == 3 * joints
+    assert Path("out/walk.mp4").stat().st_size > 0
+
+
+def test_one_stage_net_runs_live_on_two_cameras() -> None:
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)["rtmo"])
+    for name in ("a.mp4", "b.mp4"):
+        write_dot_video(name, 5)
+    assert run_main("live", "a.mp4", "b.mp4", "--model", "net.onnx", "--jsonl", "p.jsonl") == 0
+    frames = json_lines(Path("p.jsonl").read_text())
+    assert len(frames) == 10
+    assert {person["track_id"] for frame in frames for person in frame["people"]} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--detector", "pico.onnx"], "net finds people itself; expected no detector"),
+        (["--boxes", "boxes.json"], "net.onnx finds people itself; expected no --boxes"),
+        (["--model-kind", "yolox"], "expected the outputs of yolox"),
+        (["--mean", "1", "2"], "expected 3 finite numbers: R, G, B"),
+        (["--skeleton", "halpe26"], "gives 17 joints; skeleton halpe26 has 26"),
+    ],
+)
+def test_options_that_do_not_fit_are_rejected(
+    options: list[str], message: str, capsys: Any
+) -> None:
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)["rtmo"])
+    Path("boxes.json").write_text(json.dumps(coco_document()))
+    write_dot("street.png")
+    assert run_main("predict", "street.png", "--model", "net.onnx", *options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not Path("net.toml").exists()
+
+
+def test_what_is_said_about_a_file_is_remembered(capsys: Any) -> None:
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, box_outputs()["rtmdet-nms"])
+    write_heatmaps(Path("vit.onnx"), "corners")
+    models = ["--model", "vit.onnx", "--detector", "net.onnx"]
+    assert run_main("predict", "street.png", *models) == 2
+    assert "could be of 2 kinds; expected --model-kind" in capsys.readouterr().err
+    Path("net.toml").write_text('kind = "rtmdet-nms"\n')
+    said = ["--model-kind", "vitpose", "--bgr", "--std", "50", "50", "50"]
+    assert run_main("predict", "street.png", *models, *said, "--json", "a.json") == 0
+    assert "how to run vit.onnx is remembered in vit.toml" in capsys.readouterr().err
+    lines = Path("vit.toml").read_text().splitlines()[1:]
+    assert lines == ['kind = "vitpose"', "std = [50.0, 50.0, 50.0]", "bgr = true"]
+    assert run_main("predict", "street.png", *models, "--json", "b.json") == 0
+    assert Path("a.json").read_text() == Path("b.json").read_text()
+    (record,) = json_records(Path("a.json"))
+    box = 2 * np.array([PERSON_BOX], np.float32) + 0.5
+    to_image = geometry.invert_affines(geometry.crop_affines(box, SIZE))
+    (expected,) = geometry.transform_points(to_image, JOINTS_PX[None])
+    np.testing.assert_allclose(keypoints_of(record)[:, :2], expected, atol=0.5)
+
+
+def test_shipped_models_need_no_settings(folder: Path, capsys: Any) -> None:
+    write_pose_model(folder / "ours.onnx")
+    assert run_main("predict", "street.png", "--model", "ours.onnx", "--bgr") == 2
+    assert "was written by slimpose and says itself how it is run" in capsys.readouterr().err
+
+
+def test_one_stage_net_is_evaluated(capsys: Any) -> None:
+    pytest.importorskip("pycocotools")
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)["rtmo"])
+    document = coco_document()
+    document["images"][0] |= {"height": IMAGE[0], "width": IMAGE[1]}
+    points = np.concatenate([2 * JOINTS_PX + 0.5, np.full((17, 1), 2)], axis=1)
+    document["annotations"][0] |= {
+        "keypoints": points.ravel().tolist(),
+        "area": 4000.0,
+        "bbox": [15.5, 7.5, 64.0, 96.0],
+    }
+    Path("truth.json").write_text(json.dumps(document))
+    command = ["evaluate", "net.onnx", "--annotations", "truth.json", "--images", "."]
+    assert run_main(*command, "--json", "figures.json", "--analyze", "page") == 0
+    figures = json.loads(Path("figures.json").read_text())
+    assert figures["AP"] == pytest.approx(1.0)
+    assert Path("page/index.html").is_file()
+    assert run_main(*command, "--flip") == 2
+    assert "--flip: only for pose models of crops" in capsys.readouterr().err
+
+
+def test_a_net_of_another_project_is_measured_as_ours_are(folder: Path, capsys: Any) -> None:
+    path = write_heatmaps(folder / "theirs.onnx")
+    assert run_main("verify", path, path, "--images", folder, "--max-px", "0.1") in (0, 2)
+    write_outputs(Path("pico.onnx"), DETECTOR_SIZE, box_outputs()["picodet"])
+    (folder / "photos").mkdir()
+    capsys.readouterr()
+    command = ["benchmark", "--model", path, "--people", "1", "--rounds", "2", "--seconds", "0.2"]
+    assert run_main(*command, "--threads", "1") == 0
+    assert "theirs" in capsys.readouterr().out
