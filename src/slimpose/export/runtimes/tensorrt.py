@@ -67,14 +67,6 @@ def write(source: LoadedNetwork | Path, out: Path, options: FileOptions) -> list
 
 def check_tensorrt_support(path: Path) -> None:
     """Raise ValueError if TensorRT does not support the file's operators or its quantization."""
-    report = check_layers(layers_of(read_graph(path)), load_target(TARGET), whole=True)
-    if report.leaving:
-        first = report.leaving[0]
-        raise ValueError(
-            f"{path.name} does not run in TensorRT: {len(report.leaving)} of its layers are not "
-            f"supported, the first is {first.layer.name} ({first.findings[0].why}); all of them: "
-            f"slimpose lint {path.name} --target {TARGET} --whole"
-        )
     model = onnx.load(str(path))
     constants = {entry.name: entry for entry in model.graph.initializer}
     for node in model.graph.node:
@@ -88,6 +80,14 @@ def check_tensorrt_support(path: Path) -> None:
                 "computes INT8 around 0 only: expected a file of slimpose quantize --scheme "
                 "symmetric"
             )
+    report = check_layers(layers_of(read_graph(path)), load_target(TARGET), whole=True)
+    if report.leaving:
+        first = report.leaving[0]
+        raise ValueError(
+            f"{path.name} does not run in TensorRT: {len(report.leaving)} of its layers are not "
+            f"supported, the first is {first.layer.name} ({first.findings[0].why}); all of them: "
+            f"slimpose lint {path.name} --target {TARGET} --whole"
+        )
 
 
 def build(trt: Any, path: Path, *, timings: Path) -> bytes:
