@@ -18,7 +18,7 @@ from slimpose.tasks import Task
 MAX_BATCH = 64
 """Crops of one call; larger batches are split, which bounds memory and costs no time."""
 MAX_BATCH_CPU = 8
-"""On a processor: 64 crops at once take 6 to 13 % more time each, as their maps leave its cache."""
+"""On a processor: 64 crops at once take some 10 % more time each, as their maps leave its cache."""
 _GPU_BACKENDS = ("cuda", "tensorrt", "tensorrt-engine")
 
 ImageBoxes = tuple[Image, Float32[np.ndarray, "_n 4"], Float32[np.ndarray, " _n"]]
