@@ -8,9 +8,6 @@ from typing import Annotated
 from slimpose.cli.options import ModelFileOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
-from slimpose.export.adopt import adopt as write_adopted
-from slimpose.export.adopt import check_texts
-from slimpose.export.onnx import smooth_noise_images
 from slimpose.measure.synthetic_video import sample_photos_folder
 from slimpose.runtime.session import Session
 
@@ -41,6 +38,10 @@ def adopt(
         images: Folder of images with people to compare on; a checkout's sample photos by default,
             noise where there are none.
     """
+    from slimpose.export.adopt import adopt as write_adopted
+    from slimpose.export.adopt import check_texts
+    from slimpose.export.onnx import smooth_noise_images
+
     if out.suffix.lower() != ".onnx":
         raise ValueError(f"--out is {out}; expected an ONNX file to write")
     check_texts([("--license", license_text), ("--origin", origin)])
