@@ -276,6 +276,14 @@ class Fields:
         """Return a text; see the function of this name."""
         return text(self.get(name), self.what(name))
 
+    def line(self, name: str, *, longest: int = 1000) -> str:
+        """Return a text that is printed: one line of at most ``longest`` printable characters."""
+        value = self.text(name)
+        if not value.isprintable() or len(value) > longest:
+            expected = f"one line of at most {longest} printable characters"
+            raise fail(self.what(name), value, expected)
+        return value
+
     def items(self, name: str, expected: str = "a list") -> list[Any]:
         """Return a list; see the function of this name."""
         return items(self.get(name), self.what(name), expected)

@@ -47,7 +47,7 @@ def test_published_boxes_and_scores_are_kept() -> None:
     net = PyramidDetector(PYRAMID).eval()
     import_picodet(PUBLISHED, net)
     images = torch.randint(0, 256, (1, 320, 320, 3), dtype=torch.uint8)
-    normalized = (images.float().permute(0, 3, 1, 2) - net.mean_pixel) / net.std_pixel
+    normalized = net.normalized(images)
     session = onnxruntime.InferenceSession(str(PUBLISHED), providers=["CPUExecutionProvider"])
     outputs = session.run(["boxes", "scores"], {"image": normalized.numpy()})
     boxes, scores = map(np.asarray, outputs)

@@ -21,9 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slimpose import fields
-from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD, Size
+from slimpose.arrays import Size
 from slimpose.geometry import CanvasFit, CellAlignment
 from slimpose.network.alignment import align_heatmaps
+from slimpose.network.imagenet_pixels import ImageNetPixels
 from slimpose.network.spec import WIDEST
 from slimpose.tasks import Task
 
@@ -224,9 +225,6 @@ class HighResolutionNet(nn.Module):
     ``alignment`` is where the heatmaps' cells lay when the weights were trained.
     """
 
-    mean_pixel: Tensor
-    std_pixel: Tensor
-
     def __init__(self, spec: HighResolutionSpec, alignment: CellAlignment = "centers") -> None:
         super().__init__()
         self.spec = spec
@@ -255,16 +253,14 @@ class HighResolutionNet(nn.Module):
             for width, narrower in zip(widths[::-1], (*widths[-2::-1], widths[0]), strict=True)
         )
         self.to_heatmaps = convolution(widths[0], spec.joints)
-        for name, values in (("mean_pixel", IMAGENET_MEAN), ("std_pixel", IMAGENET_STD)):
-            pixel = 255 * torch.tensor(values).view(1, 3, 1, 1)
-            self.register_buffer(name, pixel, persistent=False)
+        self.normalized = ImageNetPixels()
 
     def forward(self, crops: Tensor, with_maps: bool = False) -> Tensor | tuple[Tensor, ...]:
         """Return heatmaps; any input size that is a multiple of 32 works.
 
         With ``with_maps``, also return the maps after every exchange, finest first.
         """
-        images = (crops.float().permute(0, 3, 1, 2) - self.mean_pixel) / self.std_pixel
+        images = self.normalized(crops)
         exchanged: list[Tensor] = []
         features = self.features(images, exchanged.extend if with_maps else None)
         heatmaps = self.to_heatmaps(features)

@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slimpose import fields
-from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD, Size
+from slimpose.arrays import Size
 from slimpose.geometry import CanvasFit
 from slimpose.network.cells import Cells, grid_cells
+from slimpose.network.imagenet_pixels import ImageNetPixels
 from slimpose.network.spec import WIDEST
 from slimpose.tasks import Task
 
@@ -243,23 +244,17 @@ class Head(nn.Module):
 class PyramidDetector(nn.Module):
     """uint8 images (n, H, W, 3) RGB to person logits (n, cells) and boxes (n, cells, 4)."""
 
-    mean_pixel: Tensor
-    std_pixel: Tensor
-
     def __init__(self, spec: PyramidSpec) -> None:
         super().__init__()
         self.spec = spec
         self.trunk = Trunk(spec)
         self.neck = Neck(spec.widths[-3:], spec.neck_width)
         self.heads = nn.ModuleList(Head(spec.neck_width, spec.bins) for _ in STRIDES)
-        for name, values in (("mean_pixel", IMAGENET_MEAN), ("std_pixel", IMAGENET_STD)):
-            pixel = 255 * torch.tensor(values).view(1, 3, 1, 1)
-            self.register_buffer(name, pixel, persistent=False)
+        self.normalized = ImageNetPixels()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and boxes (x1, y1, x2, y2 in pixel centers) of all cells."""
-        pixels = (images.float().permute(0, 3, 1, 2) - self.mean_pixel) / self.std_pixel
-        maps = self.neck(self.trunk(pixels))
+        maps = self.neck(self.trunk(self.normalized(images)))
         heads = [head(features) for head, features in zip(self.heads, maps, strict=True)]
         logits = torch.cat([logits for logits, _ in heads], dim=1)
         edges = torch.cat([edges for _, edges in heads], dim=2)

@@ -24,8 +24,8 @@ from slimpose.runtime.timing import StageTimes
 from slimpose.tracking.assignment import assign
 from slimpose.tracking.motion_gate import MotionGate
 from slimpose.tracking.smoothing import DEFAULT_ONE_EURO, OneEuroSettings, PoseSmoother
-from slimpose.tracking.tracker import ExpectedPeople, NewIds, Origin, Tracker
-from slimpose.tracking.tracks import DEFAULT_TRACKER, SLOW_FRAME_S, TrackerSettings
+from slimpose.tracking.tracker import ExpectedPeople, Origin, Tracker
+from slimpose.tracking.tracks import DEFAULT_TRACKER, SLOW_FRAME_S, NewIds, TrackerSettings
 
 _log = logging.getLogger(__name__)
 

@@ -258,11 +258,11 @@ def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return ModelInfo(
-        name=_label(entry, "name"),
+        name=entry.line("name", longest=_LONGEST_LABEL),
         task=task,
         size=size,
         stride=entry.integer("stride", low=1, high=min(size)),
-        precision=_label(entry, "precision"),
+        precision=entry.line("precision", longest=_LONGEST_LABEL),
         gmac=float("nan") if "kind" in metadata else _number(entry, "gmac"),
         params=entry.integer("params", low=0),
         card=dict(card.values),
@@ -280,15 +280,6 @@ def _fit(entry: Fields) -> CanvasFit:
         if entry.get("fit") == fit:
             return fit
     raise fields.fail(entry.what("fit"), entry.get("fit"), f"one of {', '.join(known)}")
-
-
-def _label(entry: Fields, name: str) -> str:
-    """Return a text that is printed."""
-    text = entry.text(name)
-    if not text.isprintable() or len(text) > _LONGEST_LABEL:
-        expected = f"at most {_LONGEST_LABEL} printable characters"
-        raise fields.fail(entry.what(name), text, expected)
-    return text
 
 
 def _number(entry: Fields, name: str, *, high: float = math.inf) -> float:

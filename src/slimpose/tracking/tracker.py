@@ -22,6 +22,7 @@ from slimpose.tracking.boxes import joint_extents, pairwise_oks, pose_quality
 from slimpose.tracking.frame_times import FrameTimes
 from slimpose.tracking.tracks import (
     DEFAULT_TRACKER,
+    NewIds,
     Track,
     TrackerSettings,
     TrackState,
@@ -50,24 +51,6 @@ class Origin(enum.IntEnum):
     """The expected box of a tracked person."""
     COASTED = 2
     """The expected box of a lost person."""
-
-
-@dataclass(slots=True)
-class NewIds:
-    """The ids of new people: 1, 2, 3, ...; unlike ``itertools.count`` it can be pickled.
-
-    Attributes:
-        newest: The last one given; 0 before the first.
-    """
-
-    newest: int = 0
-
-    def __iter__(self) -> NewIds:
-        return self
-
-    def __next__(self) -> int:
-        self.newest += 1
-        return self.newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -235,3 +235,21 @@ def _box_score(poses: Poses, row: int) -> float:
     """The detector's score of the box: the person score without the factor of the joints."""
     joints = float(person_scores(poses.scores[row : row + 1], np.ones(1, np.float32))[0])
     return min(1.0, float(poses.person_scores[row]) / joints) if joints > 0 else 0.0
+
+
+@dataclass(slots=True)
+class NewIds:
+    """The ids of new people: 1, 2, 3, ...; unlike ``itertools.count`` it can be pickled.
+
+    Attributes:
+        newest: The last one given; 0 before the first.
+    """
+
+    newest: int = 0
+
+    def __iter__(self) -> NewIds:
+        return self
+
+    def __next__(self) -> int:
+        self.newest += 1
+        return self.newest

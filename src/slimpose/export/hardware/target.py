@@ -28,7 +28,6 @@ _KEYS = {"title", "aliases", "family", "extends", "parameters", "sources"}
 _KEYS |= {"runs", "refuses", "limits"}
 _RULE_KEYS = {"id", "on", "holds", "because", "fix", "source", "level"}
 _RUN_KEYS = {"on", "source"}
-_LONGEST_LINE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +135,7 @@ def read_target(file: Path) -> Target:
     parameters: dict[str, Fact] = {}
     for document in chain:
         sources |= {
-            name: _line(table, name)
-            for table in _table(document, "sources")
-            for name in table.values
+            name: table.line(name) for table in _table(document, "sources") for name in table.values
         }
         parameters |= _parameters(document)
     runs: dict[str, str] = {}
@@ -168,7 +165,7 @@ def read_target(file: Path) -> Target:
             limits[rule.id] = rule
     return Target(
         name=file.stem,
-        title=_line(chain[-1], "title"),
+        title=chain[-1].line("title"),
         aliases=chain[-1].texts("aliases") if chain[-1].has("aliases") else (),
         parameters=parameters,
         runs=runs,
@@ -182,7 +179,7 @@ def _chain(file: Path) -> list[Fields]:
     chain = [_read(file)]
     names = [file.stem] if file.resolve().parent == TARGETS else []
     while chain[0].has("extends"):
-        name = _line(chain[0], "extends")
+        name = chain[0].line("extends")
         if name in names:
             raise ValueError(
                 f"{chain[0].what('extends')} is {quoted(name)}, which extends this target itself; "
@@ -199,7 +196,7 @@ def _chain(file: Path) -> list[Fields]:
 def _read(file: Path) -> Fields:
     document = Fields(read_toml(file, kind="target file"), str(file))
     _check_keys(document, required={"title"}, optional=_KEYS)
-    _line(document, "title")
+    document.line("title")
     return document
 
 
@@ -211,15 +208,6 @@ def _check_keys(entry: Fields, *, required: Set[str], optional: Set[str] = froze
         )
     if missing := required - entry.values.keys():
         raise ValueError(f"{entry.where} lacks {', '.join(sorted(missing))}")
-
-
-def _line(entry: Fields, name: str) -> str:
-    """Return a text that is printed in a report."""
-    text = entry.text(name)
-    if not text.isprintable() or len(text) > _LONGEST_LINE:
-        expected = f"one line of at most {_LONGEST_LINE} printable characters"
-        raise fields.fail(entry.what(name), text, expected)
-    return text
 
 
 def _table(document: Fields, name: str) -> list[Fields]:
@@ -238,7 +226,10 @@ def _entries(document: Fields, name: str) -> list[Fields]:
     for number, value in enumerate(document.items(name, expected), start=1):
         entry = fields.table(value, f"{document.what(name)} {number}", expected)
         if "id" in entry.values:
-            entry = Fields(entry.values, f"{document.where}: rule {quoted(_line(entry, 'id'))}")
+            entry = Fields(
+                entry.values,
+                f"{document.where}: rule {quoted(entry.line('id'))}",
+            )
         entries.append(entry)
     return entries
 
@@ -260,18 +251,18 @@ def _rule(entry: Fields, sources: Mapping[str, str]) -> Rule:
     if level not in ("leaves", "advice"):
         raise fields.fail(entry.what("level"), level, "leaves or advice")
     try:
-        parse_placeholders(_line(entry, "because") + _line(entry, "fix"))
-        holds = Expression.parse(_line(entry, "holds")) if entry.has("holds") else None
+        parse_placeholders(entry.line("because") + entry.line("fix"))
+        holds = Expression.parse(entry.line("holds")) if entry.has("holds") else None
     except ValueError as error:
         text = str(error)
         where = "" if text.startswith(entry.where) else f"{entry.where}: "
         raise ValueError(f"{where}{text}") from error
     return Rule(
-        id=_line(entry, "id"),
+        id=entry.line("id"),
         on=_kinds(entry),
         holds=holds,
-        because=_line(entry, "because"),
-        fix=_line(entry, "fix"),
+        because=entry.line("because"),
+        fix=entry.line("fix"),
         source=_source(entry, sources),
         level=level,
         where=entry.where,
@@ -306,7 +297,7 @@ def _source(entry: Fields, sources: Mapping[str, str]) -> str:
 
 def _check_unique_ids(document: Fields) -> None:
     entries = [*_entries(document, "refuses"), *_entries(document, "limits")]
-    ids = Counter(_line(entry, "id") for entry in entries if entry.has("id"))
+    ids = Counter(entry.line("id") for entry in entries if entry.has("id"))
     for rule_id, uses in ids.items():
         if uses > 1:
             raise ValueError(f"{document.where}: rule {quoted(rule_id)} is defined twice")

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-from slimpose.arrays import IMAGENET_MEAN, IMAGENET_STD, Size
+from slimpose.arrays import Size
 from slimpose.geometry import CanvasFit, CellAlignment
 from slimpose.network.alignment import align_heatmaps
 from slimpose.network.baselines.efficient_pose import EfficientPose
@@ -19,6 +18,7 @@ from slimpose.network.baselines.hourglass import StackedHourglass
 from slimpose.network.baselines.hrnet import Hrnet
 from slimpose.network.baselines.lightweight_openpose import LightweightOpenPose
 from slimpose.network.baselines.lpn import Lpn
+from slimpose.network.imagenet_pixels import ImageNetPixels
 from slimpose.tasks import Task
 
 
@@ -121,21 +121,12 @@ class BaselineNet(nn.Module):
     slimpose trained them.
     """
 
-    mean_pixel: Tensor
-    std_pixel: Tensor
-
     def __init__(self, spec: BaselineSpec, alignment: CellAlignment = "centers") -> None:
         super().__init__()
         self.spec = spec
         self.alignment: CellAlignment = alignment
         self.body = ARCHITECTURES[spec.baseline].make(spec.joints)
-        for name, values in (("mean_pixel", IMAGENET_MEAN), ("std_pixel", IMAGENET_STD)):
-            pixel = 255 * torch.tensor(values).view(1, 3, 1, 1)
-            self.register_buffer(name, pixel, persistent=False)
-
-    def normalized(self, crops: Tensor) -> Tensor:
-        """Return the body's input (n, 3, H, W), normalized by ImageNet's mean and deviation."""
-        return (crops.float().permute(0, 3, 1, 2) - self.mean_pixel) / self.std_pixel
+        self.normalized = ImageNetPixels()
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return heatmaps; any input size that is a multiple of the coarsest stride works."""

@@ -32,6 +32,20 @@ GraphPath = tuple[list[Weights], str]
 """The convolutions' weights along a path through a graph, and the tensor at its end."""
 
 
+def load_graph(path: Path) -> Any:
+    """Read an ONNX file; return its graph.
+
+    Raises:
+        ValueError: If it is not an ONNX file.
+    """
+    import onnx
+
+    try:
+        return onnx.load(str(path)).graph
+    except Exception as error:
+        raise ValueError(f"{path} is not an ONNX file: {str(error).splitlines()[0]}") from error
+
+
 class PublishedGraph:
     """An ONNX graph's nodes by the tensors that they read.
 
@@ -42,13 +56,9 @@ class PublishedGraph:
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        import onnx
         from onnx import numpy_helper
 
-        try:
-            graph = onnx.load(str(path)).graph
-        except Exception as error:
-            raise ValueError(f"{path} is not an ONNX file: {str(error).splitlines()[0]}") from error
+        graph = load_graph(path)
         self.path, self.name = path, name
         self.inputs = [value.name for value in graph.input]
         self.outputs = [value.name for value in graph.output]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slimpose.network.encoder import Encoder
+from slimpose.network.published.graph import load_graph
 
 _Convolution = tuple[str, np.ndarray, np.ndarray]
 """Name, weights and bias."""
@@ -52,13 +53,9 @@ def import_trunk(path: Path, encoder: Encoder) -> None:
 
 def _biased_convolutions(path: Path) -> list[_Convolution]:
     """Read name, weights and bias of a graph's convolutions that have a bias."""
-    import onnx
     from onnx import numpy_helper
 
-    try:
-        graph = onnx.load(str(path)).graph
-    except Exception as error:
-        raise ValueError(f"{path} is not an ONNX file: {str(error).splitlines()[0]}") from error
+    graph = load_graph(path)
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
