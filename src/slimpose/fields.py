@@ -276,12 +276,11 @@ class Fields:
         """Return a text; see the function of this name."""
         return text(self.get(name), self.what(name))
 
-    def line(self, name: str, *, longest: int = 1000) -> str:
+    def line(self, name: str, *, longest: int = 1000, expected: str = "one line of at most") -> str:
         """Return a text that is printed: one line of at most ``longest`` printable characters."""
         value = self.text(name)
         if not value.isprintable() or len(value) > longest:
-            expected = f"one line of at most {longest} printable characters"
-            raise fail(self.what(name), value, expected)
+            raise fail(self.what(name), value, f"{expected} {longest} printable characters")
         return value
 
     def items(self, name: str, expected: str = "a list") -> list[Any]:

@@ -258,11 +258,11 @@ def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return ModelInfo(
-        name=entry.line("name", longest=_LONGEST_LABEL),
+        name=entry.line("name", longest=_LONGEST_LABEL, expected="at most"),
         task=task,
         size=size,
         stride=entry.integer("stride", low=1, high=min(size)),
-        precision=entry.line("precision", longest=_LONGEST_LABEL),
+        precision=entry.line("precision", longest=_LONGEST_LABEL, expected="at most"),
         gmac=float("nan") if "kind" in metadata else _number(entry, "gmac"),
         params=entry.integer("params", low=0),
         card=dict(card.values),
