@@ -79,11 +79,20 @@ class _Import:
 
     def _stem(self, net: HighResolutionNet, tensor: str) -> _Map:
         stem = net.stem
-        first = self._sequence(nn.Sequential(stem.first, nn.ReLU()), _Map(tensor, torch.arange(3)))
-        left, right = self._halves(first)
-        half = stem.first.out_channels // 2
-        right = _Map(right.tensor, right.order - half)  # the network's right path counts from 0
-        left, right = self._sequence(stem.left, left), self._sequence(stem.right, right)
+        paths = (stem.left, stem.right)
+        half = net.spec.stem_width // 2
+        template = nn.Conv2d(3, 2 * half, 3, stride=2, padding=1)
+        first = self._sequence(nn.Sequential(template, nn.ReLU()), _Map(tensor, torch.arange(3)))
+        assert template.bias is not None
+        for path, weight, bias in zip(
+            paths, template.weight.chunk(2), template.bias.chunk(2), strict=True
+        ):
+            path[0].weight.copy_(weight)
+            path[0].bias.copy_(bias)
+        left, right = (
+            self._sequence(path[2:], _Map(source.tensor, torch.arange(half)))
+            for path, source in zip(paths, self._halves(first), strict=True)
+        )
         order = torch.stack([left.order, right.order + half], dim=1).flatten()
         return _Map(self._shuffled(left.tensor, right.tensor), order)
 
