@@ -266,6 +266,17 @@ class PyramidDetector(nn.Module):
             [centers - distances[..., :2], centers + distances[..., 2:]], dim=2
         )
 
+    def stages_before(self, count: int) -> list[nn.Module]:
+        """Return the trunk's first convolution and its first ``count`` stages, for freezing.
+
+        Raises:
+            ValueError: If there are fewer stages.
+        """
+        stages = list(self.trunk.stages)
+        if not 1 <= count <= len(stages):
+            raise ValueError(f"frozen_stages is {count}; expected 0 to {len(stages)}")
+        return [self.trunk.first, *stages[:count]]
+
     def cells(self, size: Size, device: torch.device) -> Cells:
         """Return the cells for an input size."""
         return grid_cells(size, STRIDES, device)
