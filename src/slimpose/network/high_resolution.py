@@ -9,9 +9,7 @@ Source:
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,9 +20,10 @@ from torch import Tensor, nn
 
 from slimpose import fields
 from slimpose.arrays import Size
-from slimpose.geometry import CanvasFit, CellAlignment
+from slimpose.geometry import CellAlignment
 from slimpose.network.alignment import align_heatmaps
 from slimpose.network.imagenet_pixels import ImageNetPixels
+from slimpose.network.sized_spec import SizedSpec
 from slimpose.network.spec import WIDEST
 from slimpose.tasks import Task
 
@@ -37,7 +36,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HighResolutionSpec:
+class HighResolutionSpec(SizedSpec):
     """Specification of a high-resolution pose network, stored in the metadata of files.
 
     Attributes:
@@ -84,27 +83,9 @@ class HighResolutionSpec:
         return "pose"
 
     @property
-    def fit(self) -> CanvasFit:
-        """How an image fills the input."""
-        return "letterbox"
-
-    @property
     def stride(self) -> int:
         """Crop pixels per heatmap cell."""
         return 4
-
-    @property
-    def heatmap_size(self) -> Size:
-        """Height and width of the output maps."""
-        return Size(self.size.height // self.stride, self.size.width // self.stride)
-
-    def at(self, size: Size) -> HighResolutionSpec:
-        """Return the same network for another input size."""
-        return dataclasses.replace(self, size=size)
-
-    def to_json(self) -> str:
-        """Return the spec as JSON, for a file's metadata."""
-        return json.dumps(dataclasses.asdict(self))
 
 
 HR = HighResolutionSpec()

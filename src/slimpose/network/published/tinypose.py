@@ -79,20 +79,18 @@ class _Import:
 
     def _stem(self, net: HighResolutionNet, tensor: str) -> _Map:
         stem = net.stem
-        paths = (stem.left, stem.right)
         half = net.spec.stem_width // 2
-        template = nn.Conv2d(3, 2 * half, 3, stride=2, padding=1)
-        first = self._sequence(nn.Sequential(template, nn.ReLU()), _Map(tensor, torch.arange(3)))
-        assert template.bias is not None
-        for path, weight, bias in zip(
-            paths, template.weight.chunk(2), template.bias.chunk(2), strict=True
+        both = nn.Conv2d(3, 2 * half, 3, stride=2, padding=1)
+        pixels = _Map(tensor, torch.arange(3))
+        halves = self._halves(self._sequence(nn.Sequential(both, nn.ReLU()), pixels))
+        assert both.bias is not None
+        ends: list[_Map] = []
+        for path, source, weight, bias in zip(
+            (stem.left, stem.right), halves, both.weight.chunk(2), both.bias.chunk(2), strict=True
         ):
-            path[0].weight.copy_(weight)
-            path[0].bias.copy_(bias)
-        left, right = (
-            self._sequence(path[2:], _Map(source.tensor, torch.arange(half)))
-            for path, source in zip(paths, self._halves(first), strict=True)
-        )
+            path[0].load_state_dict({"weight": weight, "bias": bias})
+            ends.append(self._sequence(path[2:], _Map(source.tensor, torch.arange(half))))
+        left, right = ends
         order = torch.stack([left.order, right.order + half], dim=1).flatten()
         return _Map(self._shuffled(left.tensor, right.tensor), order)
 
