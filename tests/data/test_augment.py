@@ -14,6 +14,7 @@ from slimpose.arrays import Image, Size
 from slimpose.data.augment import (
     Augmentation,
     jitter_color,
+    lower_resolution,
     mix_up,
     random_erase,
     sample_affine,
@@ -261,3 +262,19 @@ def test_half_of_the_mixups_are_split() -> None:
     split = [mix for mix in mixed if len(np.unique(mix)) == 2]
     assert 0.4 < len(split) / len(mixed) < 0.6
     assert all(0.1 < mix.mean() / 255 < 0.9 for mix in split)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_lower_resolution_keeps_coarse_structure_and_loses_detail(seed: int) -> None:
+    fine = np.indices((64, 48)).sum(axis=0) % 2 * 255  # a checkerboard of single pixels
+    coarse = np.repeat(np.indices((2, 2)).sum(axis=0) % 2 * 255, 32, axis=0).repeat(24, axis=1)
+    image = np.stack([fine, coarse, coarse], axis=2).astype(np.uint8)
+    changed = lower_resolution(
+        np.random.default_rng(seed), Augmentation(low_resolution=1.0), image
+    ).astype(float)
+    assert changed.shape == image.shape
+    assert changed[..., 0].std() < 0.8 * fine.std()
+    assert np.abs(changed[..., 1] - coarse).mean() < 32
+    np.testing.assert_array_equal(
+        lower_resolution(np.random.default_rng(seed), NO_AUGMENTATION, image), image
+    )

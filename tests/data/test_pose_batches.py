@@ -116,3 +116,12 @@ def test_mixup_has_no_labels_and_is_a_function_of_its_position(
     np.testing.assert_array_equal(
         batches_of(people).batch(7, 1, CROP, augmentation).crops[0], mixed.crops[7]
     )
+
+
+def test_teachers_crops_keep_their_resolution(people: TrainingPeople) -> None:
+    batch = batches_of(people).batch(0, 20, CROP, Augmentation(low_resolution=0.5))
+    plain = batches_of(people).batch(0, 20, CROP, Augmentation())
+    np.testing.assert_array_equal(batch.sharp_crops, plain.crops)
+    changed = (batch.crops != batch.sharp_crops).any(axis=(1, 2, 3))
+    assert 0 < changed.sum() < 20
+    np.testing.assert_array_equal(batch.heatmaps, plain.heatmaps)

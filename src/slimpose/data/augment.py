@@ -39,6 +39,9 @@ class Augmentation:
             person's crop (pose only).
         truncate: Probability that the image ends inside the person's box, as it does for a quarter
             of COCO's people (pose only).
+        low_resolution: Probability of a crop that has been shrunk, to a quarter at least, and
+            enlarged again, as the crops of small people are (pose only). A teacher that runs on
+            every crop sees it as it was.
         mixup: Probability of two people's crops in one, blended or side by side (pose only). Only
             a teacher that runs on every crop can label it, so it is turned off without one.
         mosaic: Probability of four images side by side (detector only).
@@ -56,6 +59,7 @@ class Augmentation:
     blur: float = 0.05
     random_erase: float = 0.3
     truncate: float = 0.0
+    low_resolution: float = 0.0
     mixup: float = 0.0
     mosaic: float = 0.0
 
@@ -132,6 +136,18 @@ def jitter_color(rng: np.random.Generator, augmentation: Augmentation, crop: Ima
     if draws[6] < augmentation.blur:
         crop = cv2.GaussianBlur(crop, (0, 0), 0.5 + 1.5 * draws[7])
     return crop
+
+
+def lower_resolution(rng: np.random.Generator, augmentation: Augmentation, crop: Image) -> Image:
+    """Shrink a crop to between a quarter and all of its size, and enlarge it again."""
+    draws = rng.random(2)
+    if draws[0] >= augmentation.low_resolution:
+        return crop
+    height, width = crop.shape[:2]
+    share = 4.0 ** -draws[1]
+    small = max(1, round(share * width)), max(1, round(share * height))
+    shrunk = cv2.resize(crop, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def random_erase(

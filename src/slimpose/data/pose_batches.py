@@ -14,6 +14,7 @@ from slimpose.arrays import Crops, Heatmaps, Image, Scores, Size
 from slimpose.data.augment import (
     Augmentation,
     jitter_color,
+    lower_resolution,
     mix_up,
     random_erase,
     sample_affine,
@@ -23,15 +24,20 @@ from slimpose.data.order import SampleOrder
 from slimpose.data.people import TrainingPeople
 from slimpose.data.teacher_cache import Peaks, draw_peaks
 
+_RESOLUTION = 1 << 32
+"""Tells the random draws of the resolution from those of another sample's crop in a mixup."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseBatch:
     """Crops (n, H, W, 3), their target heatmaps (n, J, h, w) and joint weights (n, J).
 
+    ``sharp_crops`` are the crops before their resolution was lowered, for a teacher.
     ``teacher_heatmaps`` (n, J, h, w) come from a cached teacher, if the batch uses one.
     """
 
     crops: Crops
+    sharp_crops: Crops
     heatmaps: Heatmaps
     weights: Scores
     teacher_heatmaps: Heatmaps | None = None
@@ -74,9 +80,16 @@ class PoseBatches:
         ``with_cached_teacher`` draws the cached teacher's heatmaps, if there are any; mixup has
         none.
         """
+        positions = range(first, first + count)
         samples = [
             self._sample(self.order.at(position), (self.seed, position), size, augmentation)
-            for position in range(first, first + count)
+            for position in positions
+        ]
+        crops = [
+            lower_resolution(
+                np.random.default_rng((self.seed, position, _RESOLUTION)), augmentation, sample.crop
+            )
+            for position, sample in zip(positions, samples, strict=True)
         ]
         to_crop = np.stack([sample.to_crop for sample in samples])
         points_crop = np.stack([sample.points_crop for sample in samples])
@@ -93,7 +106,8 @@ class PoseBatches:
                 peaks, to_crop, size, stride=self.stride, sigma_px=sigma_px
             )
         return PoseBatch(
-            crops=np.stack([sample.crop for sample in samples]),
+            crops=np.stack(crops),
+            sharp_crops=np.stack([sample.crop for sample in samples]),
             heatmaps=heatmap.encode(points_heatmap, map_size, sigma_px=sigma_px),
             weights=weights * inside,
             teacher_heatmaps=teacher_heatmaps,

@@ -123,10 +123,10 @@ class PoseTask:
         teacher_heatmaps = batch.teacher_heatmaps
         if self._teacher_features is None:
             if teacher_heatmaps is None and self._online_teacher is not None:
-                teacher_heatmaps = self._online_teacher(batch.crops)
+                teacher_heatmaps = self._online_teacher(batch.sharp_crops)
             return self._heatmap_loss(model(crops), batch, teacher_heatmaps)
         predicted, *features = model(crops, with_maps=True)
-        online_heatmaps, *target = self._teacher_features(batch.crops)
+        online_heatmaps, *target = self._teacher_features(batch.sharp_crops)
         if teacher_heatmaps is None:
             teacher_heatmaps = online_heatmaps
         of_heatmaps = self._heatmap_loss(predicted, batch, teacher_heatmaps)

@@ -36,7 +36,7 @@ _PHASE_LIMITS: dict[str, tuple[float, float]] = {
 }
 _AUGMENTATION_LIMITS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("flip", "rotate", "half_body", "grayscale", "blur", "random_erase"), _SHARE),
-    **dict.fromkeys(("truncate", "mixup", "mosaic", "shift"), _SHARE),
+    **dict.fromkeys(("truncate", "low_resolution", "mixup", "mosaic", "shift"), _SHARE),
     "scale": _BELOW_ONE,
     "rotation_deg": (0, 180),
     "color_jitter": (0, 2),
