@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from shuffle_pose import export_graph
 from slimpose.arrays import Size
 from slimpose.network.published.picodet import import_picodet
-from slimpose.network.pyramid_detector import PYRAMID, PyramidDetector, PyramidSpec
+from slimpose.network.pyramid_detector import PYRAMID, Head, PyramidDetector, PyramidSpec
 
 PUBLISHED = Path("../shared/peers/picodet-s-320-person.onnx")
 SPEC = PyramidSpec(
@@ -24,7 +25,13 @@ class Published(nn.Module):
 
     def __init__(self, net: PyramidDetector) -> None:
         super().__init__()
-        self.net = net
+        self.net = copy.deepcopy(net)
+        for head in self.net.heads:
+            assert isinstance(head, Head)
+            whole = nn.Conv2d(head.total.in_channels, 1, 5, padding=2)
+            weight = head.total.weight * head.per_channel.weight.transpose(0, 1)
+            whole.load_state_dict({"weight": weight, "bias": head.total.bias})
+            head.total, head.per_channel = whole, nn.Identity()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = self.net.neck(self.net.trunk(images))

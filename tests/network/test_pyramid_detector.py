@@ -47,7 +47,7 @@ def test_scores_are_geometric_means_of_two_probabilities() -> None:
     head = net.heads[0]
     assert isinstance(head, Head)
     with torch.no_grad():
-        for layer, bias in ((head.score, 2.0), (head.aligned[1], -1.0)):
+        for layer, bias in ((head.score, 2.0), (head.aligned, -1.0)):
             for name, parameter in layer.named_parameters():
                 parameter.fill_(bias if name == "bias" else 0.0)
         logits, _ = head(torch.rand(1, 8, 3, 3))

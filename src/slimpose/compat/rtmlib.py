@@ -44,7 +44,7 @@ InputSize = tuple[int, int]
 _MODES = {
     "performance": (models.DEFAULT_POSE, models.DEFAULT_DETECTOR),
     "balanced": (models.DEFAULT_POSE, models.DEFAULT_DETECTOR),
-    "lightweight": (f"{models.DEFAULT_POSE}-int8", f"{models.DEFAULT_DETECTOR}-int8"),
+    "lightweight": ("mnv2-int8", models.DEFAULT_DETECTOR),
 }
 _DEVICES = {("onnxruntime", "cuda"): "cuda"}
 """Our backend by rtmlib's backend and device; on the CPU the names are the same."""

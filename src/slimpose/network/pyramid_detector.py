@@ -56,7 +56,7 @@ class PyramidSpec(SizedSpec):
     depths: tuple[int, ...] = (2, 2, 6, 2)
     neck_width: int = 96
     bins: int = 8
-    size: Size = Size(320, 320)
+    size: Size = Size(320, 352)
     joints: int = 0
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class PyramidSpec(SizedSpec):
             )
         if any(side % 32 or side <= 0 for side in self.size):
             raise ValueError(
-                f"input size {self.size} is not a multiple of 32; expected for example 320x320"
+                f"input size {self.size} is not a multiple of 32; expected for example 320x352"
             )
 
     @property
@@ -209,7 +209,10 @@ class Head(nn.Module):
         self.towers = nn.Sequential(Separable(width, width), Separable(width, width))
         self.excite = nn.Conv2d(width, width, 1)
         self.mix = conv_swish(width, width)
-        self.aligned = nn.Sequential(conv_swish(width, 1, kernel=5), nn.Conv2d(1, 1, 1))
+        # As one convolution they would be computed for 16 outputs, in ONNX Runtime's blocks.
+        self.per_channel = nn.Conv2d(width, width, 5, padding=2, groups=width, bias=False)
+        self.total = nn.Conv2d(width, 1, 1)
+        self.aligned = nn.Conv2d(1, 1, 1)
         self.score = nn.Conv2d(width, 1, 1)
         self.edges = nn.Conv2d(width, 4 * bins, 1)
 
@@ -221,7 +224,8 @@ class Head(nn.Module):
         """
         maps = self.towers(maps)
         mixed = self.mix(maps * torch.sigmoid(self.excite(maps.mean((2, 3), keepdim=True))))
-        logs = F.logsigmoid(self.score(mixed)) + F.logsigmoid(self.aligned(maps))
+        aligned = self.aligned(F.hardswish(self.total(self.per_channel(maps))))
+        logs = F.logsigmoid(self.score(mixed)) + F.logsigmoid(aligned)
         log_score = logs.flatten(1) / 2
         logits = log_score - torch.log((1 - log_score.exp()).clamp_min(_MIN_COMPLEMENT))
         return logits, self.edges(mixed).flatten(2)

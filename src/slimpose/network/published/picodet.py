@@ -71,9 +71,19 @@ class _Import:
         mean = graph.after(tensor, "ReduceMean")
         gate = graph.after(self._sequence(nn.Sequential(head.excite), mean), "Sigmoid")
         mixed = self._sequence(head.mix, graph.after(tensor, "Mul", gate))
-        self._sequence(head.aligned, tensor)
+        self._aligned(head, tensor)
         for layer in (head.score, head.edges):
             self._sequence(nn.Sequential(layer), mixed)
+
+    def _aligned(self, head: Head, tensor: str) -> None:
+        """Split a 5x5 convolution to one channel into one per channel and their sum."""
+        whole = nn.Conv2d(head.total.in_channels, 1, 5, padding=2)
+        self._sequence(nn.Sequential(whole, nn.Hardswish(), head.aligned), tensor)
+        assert whole.bias is not None
+        assert head.total.bias is not None
+        head.per_channel.weight.copy_(whole.weight.transpose(0, 1))
+        head.total.weight.fill_(1)
+        head.total.bias.copy_(whole.bias)
 
     def _resized(self, tensor: str) -> str:
         return self._graph.after(tensor, "Resize")

@@ -21,12 +21,12 @@ from slimpose.train.recipes.paper import (
 )
 from slimpose.train.recipes.small_data import (
     detector,
+    detector_mnv2,
     dpu,
     hr,
     lite1,
     mnv2,
     pruned,
-    pyramid,
     teacher,
 )
 
@@ -35,7 +35,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "hr": hr,
     "teacher": teacher,
     "detector": detector,
-    "pyramid": pyramid,
+    "detector-mnv2": detector_mnv2,
     "dpu": dpu,
     "lite1": lite1,
     "pruned": pruned,
