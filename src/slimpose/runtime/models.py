@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
-DEFAULT_POSE = "mnv2"
+DEFAULT_POSE = "hr"
 DEFAULT_DETECTOR = "detector"
 
 
