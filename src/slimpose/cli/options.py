@@ -12,6 +12,7 @@ import dataclasses
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,7 @@ from slimpose.runtime.follower import Follower
 from slimpose.runtime.foreign.graph import remember
 from slimpose.runtime.foreign.settings import ModelSettings
 from slimpose.runtime.machine import check_threads
+from slimpose.runtime.people_limits import PeopleLimits
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.skeleton import Skeleton
 
@@ -170,7 +172,13 @@ class TrackingOptions:
         if self.detect_every < 1:
             raise ValueError(f"--detect-every is {self.detect_every}; expected 1 or more")
 
-    def follower(self, pipeline: Pipeline, *, cameras: int = 1) -> Follower:
+    def follower(
+        self,
+        pipeline: Pipeline,
+        *,
+        cameras: int = 1,
+        limits: Sequence[PeopleLimits] | None = None,
+    ) -> Follower:
         """Return a follower with these options."""
         return Follower(
             pipeline,
@@ -178,7 +186,38 @@ class TrackingOptions:
             detect_every=self.detect_every,
             track=self.track,
             smooth=self.smooth,
+            limits=limits,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """Cameras and streams.
+
+    Attributes:
+        cameras: TOML file of cameras with names, addresses and thresholds of their own, in addition
+            to the sources (docs/tutorials/video_and_cameras.md).
+        mosaic: MP4 file for a drawn video of all cameras side by side.
+        realtime: Play video files in real time, like cameras: frames may be dropped.
+        loop: Start video files again at their end.
+        seconds: Stop after this many seconds.
+        frames: Stop after this many frames of all cameras together.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    cameras: Path | None = None
+    mosaic: Path | None = None
+    realtime: bool = False
+    loop: bool = False
+    seconds: float | None = None
+    frames: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, bound in (("--seconds", self.seconds), ("--frames", self.frames)):
+            if bound is not None and not bound > 0:
+                raise ValueError(f"{option} is {bound:g}; expected a number over 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +253,13 @@ class FrameOptions:
             start_s=_seconds("--from", self.start, 0.0),
             end_s=_seconds("--to", self.end, math.inf),
         )
+
+
+def first_given(options: DrawingOptions | StreamOptions) -> str:
+    """Return the first option that is not at its default; empty if all are."""
+    fields = dataclasses.fields(options)
+    names = [field.name for field in fields if getattr(options, field.name) != field.default]
+    return f"--{names[0].replace('_', '-')}" if names else ""
 
 
 def _seconds(option: str, text: str | None, default: float) -> float:
@@ -269,18 +315,14 @@ class DrawingOptions:
         if trails is not None and not trails > 0:
             raise ValueError(f"--trails is {trails:g}; expected seconds, a number over 0")
 
-    def given(self) -> str:
-        """Return the first option that was given, for messages."""
-        fields = dataclasses.fields(self)
-        names = [field.name for field in fields if getattr(self, field.name) != field.default]
-        return f"--{names[0].replace('_', '-')}" if names else ""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """Text outputs for the poses; any of them at once.
+    """Text outputs for the poses, any of them at once; and whether outputs are replaced.
 
     Attributes:
+        overwrite: Replace outputs that exist. Otherwise a file that an option names must not exist,
+            and drawings get a number added to their names.
         json: File for the poses as COCO keypoint results: a list with one record per person. Images
             named by a number that no other input has (000000000139.jpg) also get the image_id that
             COCO's tools require.
@@ -295,6 +337,7 @@ class OutputOptions:
             file can be written.
     """
 
+    overwrite: bool = False
     json: Path | None = None
     csv: Path | None = None
     jsonl: str | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from slimpose.arrays import Image, Size
 from slimpose.cli.drawing import PoseDrawing
+from slimpose.cli.output_paths import unused_path
 from slimpose.draw import Tile, mosaic
 from slimpose.media.stream import StreamStatus
 from slimpose.media.stream_reader import clock_s
@@ -18,11 +19,6 @@ TILE = Size(360, 640)
 _MOSAIC_FPS = 25.0
 
 
-def camera_video_path(folder: Path, camera: int) -> Path:
-    """Return the path of a camera's video."""
-    return folder / f"camera-{camera}.mp4"
-
-
 class VideoOutputs:
     """The drawn videos of a run: per camera, a mosaic, both or none.
 
@@ -30,6 +26,8 @@ class VideoOutputs:
         folder: For a video of each camera.
         mosaic_file: For all cameras side by side.
         names: The cameras' names.
+        stems: The starts of the names of the cameras' files; where one exists, a number is added.
+        overwrite: Whether files that exist are replaced instead; inputs are checked before.
         use_clock: Whether the mosaic runs by the clock instead of the times of the video files.
         drawing: Draws the frames.
     """
@@ -40,10 +38,13 @@ class VideoOutputs:
         mosaic_file: Path | None,
         *,
         names: Sequence[str],
+        stems: Sequence[str],
+        overwrite: bool,
         use_clock: bool,
         drawing: PoseDrawing,
     ) -> None:
         self._folder, self._mosaic_file, self._names = folder, mosaic_file, names
+        self._stems, self._overwrite = stems, overwrite
         self._use_clock, self._drawing = use_clock, drawing
         self._cameras: dict[int, VideoWriter] = {}
         self._mosaic: VideoWriter | None = None
@@ -53,8 +54,8 @@ class VideoOutputs:
     @property
     def paths(self) -> list[str]:
         """Where the videos are written, for the summary."""
-        folders = [str(self._folder)] if self._cameras else []
-        return [*folders, *([str(self._mosaic_file)] if self._mosaic is not None else [])]
+        videos = [str(video.path) for _, video in sorted(self._cameras.items())]
+        return [*videos, *([str(self._mosaic_file)] if self._mosaic is not None else [])]
 
     def write(self, batch: Sequence[FrameResult], statuses: Sequence[StreamStatus]) -> None:
         """Draw the poses of a batch and write the frames.
@@ -70,8 +71,15 @@ class VideoOutputs:
             if self._folder is not None:
                 if result.camera not in self._cameras:
                     status = statuses[result.camera]
+                    path = unused_path(
+                        self._folder,
+                        self._stems[result.camera],
+                        ".mp4",
+                        used=set(),
+                        replaceable=lambda _: self._overwrite,
+                    )
                     self._cameras[result.camera] = VideoWriter(
-                        camera_video_path(self._folder, result.camera),
+                        path,
                         Size(*drawn.shape[:2]),
                         fps=status.fps or DEFAULT_FPS,
                         pixel_aspect=status.pixel_aspect,
