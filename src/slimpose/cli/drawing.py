@@ -149,7 +149,7 @@ class PoseDrawing:
         is_used: bool,
         keypoint_thresholds: Mapping[int, float] | None = None,
     ) -> None:
-        if not is_used and options != DrawingOptions():
+        if not (is_used or options.show) and options != DrawingOptions():
             raise ValueError(
                 f"{first_given(options)} is about drawings; expected an output for them"
             )

@@ -29,6 +29,7 @@ from slimpose.cli.options import (
 from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.video_output import VideoOutputs
+from slimpose.cli.window import Window
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
 from slimpose.media.camera_file import CameraSettings, read_cameras
@@ -83,7 +84,7 @@ def live(
     mosaic = streams.mosaic
     drawing = PoseDrawing(
         style,
-        is_used=out is not None or mosaic is not None,
+        is_used=out is not None or mosaic is not None or style.show,
         keypoint_thresholds={
             number: camera.keypoint_threshold
             for number, camera in enumerate(settings)
@@ -119,6 +120,7 @@ def live(
         overwrite=outputs.overwrite,
         use_clock=streams.realtime or any(address.kind != "file" for address in inputs),
         drawing=drawing,
+        window=Window("slimpose") if style.show else None,
     )
     stats = LiveStats(len(inputs))
     records = RecordWriters(outputs, cameras.stems)
@@ -204,7 +206,12 @@ def _follow(
             display.update()
             waiting_since_s = time.perf_counter()
             is_time_over = seconds is not None and time.monotonic() - started_s >= seconds
-            if stop.is_set() or is_time_over or (frames is not None and stats.frames >= frames):
+            if (
+                stop.is_set()
+                or videos.is_window_closed
+                or is_time_over
+                or (frames is not None and stats.frames >= frames)
+            ):
                 break
 
 

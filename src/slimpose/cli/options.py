@@ -292,6 +292,8 @@ class DrawingOptions:
         draw_labels: Write the people's scores, and the ids of tracked people (default: only these).
         black_background: Draw on black instead of on the image.
         trails: Draw the paths of tracked people over this many seconds.
+        show: Show the drawings in a window while they are made; an image stays until a key is
+            pressed. q, Esc or closing the window end the run as Ctrl-C does.
 
     Raises:
         ValueError: If a number is out of range.
@@ -303,6 +305,7 @@ class DrawingOptions:
     draw_labels: bool | None = None
     black_background: bool = False
     trails: float | None = None
+    show: bool = False
 
     def __post_init__(self) -> None:
         threshold, width, trails = self.keypoint_threshold, self.line_width, self.trails

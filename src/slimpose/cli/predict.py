@@ -14,10 +14,9 @@ from typing import Annotated
 
 import cv2
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from slimpose import geometry
-from slimpose.arrays import Boxes, PersonScores, Size
+from slimpose.arrays import Boxes, Image, PersonScores, Size
 from slimpose.cli.console import plain_console
 from slimpose.cli.counted import counted
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
@@ -37,6 +36,8 @@ from slimpose.cli.options import (
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs, subfolders
+from slimpose.cli.progress_bar import ProgressBar
+from slimpose.cli.window import Window
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
 from slimpose.media.addresses import SourceError, is_stream
@@ -44,7 +45,6 @@ from slimpose.media.frame import Frame, FrameRange, Media
 from slimpose.media.images import ImageError
 from slimpose.media.sources import is_image_url, open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
-from slimpose.messages import printable
 from slimpose.poses import Poses
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.frame_result import FrameResult
@@ -135,6 +135,7 @@ def predict(
             selected=selected,
             outputs=outputs,
             drawing=PoseDrawing(style, is_used=draw),
+            window=Window("slimpose") if style.show and files else None,
             out=out if draw else None,
             subfolders=subfolders(sources, files) if recursive else {},
             boxes=boxes,
@@ -159,6 +160,7 @@ def _predict_files(
     selected: FrameOptions,
     outputs: OutputOptions,
     drawing: PoseDrawing,
+    window: Window | None,
     out: Path | None,
     subfolders: Mapping[Path, Path],
     boxes: Path | None,
@@ -194,6 +196,7 @@ def _predict_files(
         estimator=_FrameEstimator(pipeline, tracking, box_file),
         frames=selected.range,
         drawing=drawing,
+        window=window,
         drawings=(
             DrawingFolder(out, files, overwrite=outputs.overwrite, subfolders=subfolders)
             if out is not None
@@ -290,6 +293,7 @@ class _Run:
     estimator: _FrameEstimator
     frames: FrameRange
     drawing: PoseDrawing
+    window: Window | None
     drawings: DrawingFolder | None
     records: RecordWriters
     failures: Failures
@@ -302,7 +306,7 @@ class _Run:
     def process_all(self, inputs: Sequence[Input]) -> None:
         """Process all inputs; finish the text outputs, or remove them if no input was readable."""
         try:
-            with _ProgressBar(self.failures.console, inputs=len(inputs)) as progress:
+            with ProgressBar(self.failures.console, inputs=len(inputs)) as progress:
                 for item in inputs:
                     self._process_input(item, progress)
                     if self._is_unread:
@@ -329,7 +333,7 @@ class _Run:
         """Whether standard output is the only output and its reader has gone."""
         return self.drawings is None and self.records.all_readers_gone
 
-    def _process_input(self, item: Input, progress: _ProgressBar) -> None:
+    def _process_input(self, item: Input, progress: ProgressBar) -> None:
         """Process one input; if it fails, report it and remove its records and drawings."""
         positions, counts_before = self.records.positions(), replace(self.counts)
         try:
@@ -356,7 +360,7 @@ class _Run:
         self.counts.images += not media.is_video
         self.counts.completed += str(item.path) not in self.failures.names
 
-    def _process_frames(self, media: Media, item: Input, progress: _ProgressBar) -> None:
+    def _process_frames(self, media: Media, item: Input, progress: ProgressBar) -> None:
         """Estimate, write and draw the poses of every frame."""
         follower = self.estimator.new_follower(media)
         is_one_image = not media.is_video and media.frame_count == 1
@@ -377,12 +381,24 @@ class _Run:
                 self.counts.poses += len(result.poses)
                 with self.stages.timed("draw and write"):
                     self.records.write(result)
-                    if write_drawn is not None:
-                        write_drawn(self.drawing.draw(result), frame.timestamp_s)
+                    if write_drawn is not None or self.window is not None:
+                        drawn = self.drawing.draw(result)
+                        if write_drawn is not None:
+                            write_drawn(drawn, frame.timestamp_s)
+                        self._show(drawn)
                 progress.advance_frame()
+                if self.window is not None and not media.is_video:
+                    self.window.wait_for_key()
                 if self._is_unread:
                     break
         self.counts.detections += follower.detections if follower is not None else 0
+
+    def _show(self, drawn: Image) -> None:
+        """Show a drawing in the window; interrupt the run if that was closed."""
+        if self.window is not None:
+            if not self.window.is_open:
+                raise KeyboardInterrupt
+            self.window.show(drawn)
 
     def _read_frames(self, media: Media) -> Iterator[Frame]:
         """The frames; a video with missing frames is reported as failed, its other frames kept."""
@@ -395,32 +411,6 @@ class _Run:
                 started_s = perf_counter()
         except UnreadFramesError as error:
             self.failures.add(str(media.path), error)
-
-
-class _ProgressBar(Progress):
-    """Progress in frames; an image is one frame."""
-
-    def __init__(self, console: Console, *, inputs: int) -> None:
-        super().__init__(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self._frames = inputs
-        self._task = self.add_task("", total=inputs)
-
-    def start_input(self, media: Media) -> None:
-        """Show the name of the next input and add its frames, as far as their number is known."""
-        self._frames += max(0, media.frame_count - 1)
-        self.update(self._task, description=printable(media.path.name), total=self._frames)
-
-    def advance_frame(self) -> None:
-        """Count one frame as done."""
-        self.advance(self._task)
 
 
 def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: int | None) -> None:

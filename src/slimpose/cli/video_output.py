@@ -8,6 +8,7 @@ from pathlib import Path
 from slimpose.arrays import Image, Size
 from slimpose.cli.drawing import PoseDrawing
 from slimpose.cli.output_paths import unused_path
+from slimpose.cli.window import Window
 from slimpose.draw import Tile, mosaic
 from slimpose.media.stream import StreamStatus
 from slimpose.media.stream_reader import clock_s
@@ -30,6 +31,7 @@ class VideoOutputs:
         overwrite: Whether files that exist are replaced instead; inputs are checked before.
         use_clock: Whether the mosaic runs by the clock instead of the times of the video files.
         drawing: Draws the frames.
+        window: Shows the frames: those of one camera, or the mosaic of several.
     """
 
     def __init__(
@@ -42,7 +44,9 @@ class VideoOutputs:
         overwrite: bool,
         use_clock: bool,
         drawing: PoseDrawing,
+        window: Window | None = None,
     ) -> None:
+        self._window = window
         self._folder, self._mosaic_file, self._names = folder, mosaic_file, names
         self._stems, self._overwrite = stems, overwrite
         self._use_clock, self._drawing = use_clock, drawing
@@ -63,7 +67,7 @@ class VideoOutputs:
         Raises:
             RuntimeError: If they cannot be written.
         """
-        if self._folder is None and self._mosaic_file is None:
+        if self._folder is None and self._mosaic_file is None and self._window is None:
             return
         for result in batch:
             drawn = self._drawing.draw(result)
@@ -85,12 +89,19 @@ class VideoOutputs:
                         pixel_aspect=status.pixel_aspect,
                     )
                 self._cameras[result.camera].write(drawn, result.timestamp_s)
-        if self._mosaic_file is not None:
-            self._write_mosaic(self._mosaic_file, batch, statuses)
+        is_mosaic_shown = self._window is not None and len(self._names) > 1
+        if self._mosaic_file is not None or is_mosaic_shown:
+            self._make_mosaic(batch, statuses)
+        if self._window is not None and not is_mosaic_shown and self._newest[0] is not None:
+            self._window.show(self._newest[0])
 
-    def _write_mosaic(
-        self, path: Path, batch: Sequence[FrameResult], statuses: Sequence[StreamStatus]
-    ) -> None:
+    @property
+    def is_window_closed(self) -> bool:
+        """Whether the user closed the window."""
+        return self._window is not None and not self._window.is_open
+
+    def _make_mosaic(self, batch: Sequence[FrameResult], statuses: Sequence[StreamStatus]) -> None:
+        """Draw the mosaic when it is time to; write it and show it."""
         if not (batch or self._use_clock):
             return
         now_s = clock_s() if self._use_clock else max(result.timestamp_s for result in batch)
@@ -109,10 +120,15 @@ class VideoOutputs:
             )
         ]
         image = mosaic(tiles, TILE)
-        if self._mosaic is None:
-            self._mosaic = VideoWriter(path, Size(*image.shape[:2]), fps=_MOSAIC_FPS)
-        self._mosaic.write(image, now_s)
         self._mosaic_s = now_s
+        if self._window is not None and len(self._names) > 1:
+            self._window.show(image)
+        if self._mosaic_file is None:
+            return
+        if self._mosaic is None:
+            size = Size(*image.shape[:2])
+            self._mosaic = VideoWriter(self._mosaic_file, size, fps=_MOSAIC_FPS)
+        self._mosaic.write(image, now_s)
 
     def finish(self) -> None:
         """Rename the videos to their final names."""
