@@ -23,7 +23,7 @@ from slimpose.poses import NOT_TRACKED
 from slimpose.runtime.frame_result import FrameResult
 
 JPEG_QUALITY = 92
-_LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".jp2"})
+_LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jp2"})
 
 WriteDrawn = Callable[[Image, float], None]
 """Writes a drawn image, given with its time in seconds."""

@@ -26,7 +26,6 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 """The usual ones, for messages; files are recognized by their contents."""
-_HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cx])", re.DOTALL)
 _log = logging.getLogger("slimpose")
 
 
@@ -152,8 +151,6 @@ def open_media(path: Path, frames: FrameRange = ALL_FRAMES) -> Media:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     if size_bytes == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
-    if _HEIC.match(head):
-        raise SourceError(f"{path}: a HEIC image, which OpenCV cannot decode; convert it to JPEG")
     if image_format(head) or (suffix in IMAGE_SUFFIXES and not is_video_start(head)):
         return open_image(path, frames)
     reason = "no frame of a video can be read (damaged, truncated, or not a video?)"
