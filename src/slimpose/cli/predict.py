@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -13,12 +12,10 @@ from time import perf_counter
 from typing import Annotated
 
 import cv2
-from rich.console import Console
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores, Size
 from slimpose.cli.console import plain_console
-from slimpose.cli.counted import counted
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
 from slimpose.cli.live import live
 from slimpose.cli.live_stats import stage_table
@@ -36,6 +33,7 @@ from slimpose.cli.options import (
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs, subfolders
+from slimpose.cli.predict_summary import Counts, print_summary
 from slimpose.cli.progress_bar import ProgressBar
 from slimpose.cli.window import Window
 from slimpose.formats import boxes as box_files
@@ -51,7 +49,6 @@ from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.models import DEFAULT_DETECTOR
 from slimpose.runtime.people_limits import largest_people
 from slimpose.runtime.pipeline import Pipeline
-from slimpose.runtime.session import Session
 from slimpose.runtime.timing import StageTimes
 
 
@@ -208,7 +205,7 @@ def _predict_files(
     run.process_all(inputs)
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     if run.counts.inputs:
-        _print_summary(console, run, pipeline, threads=models.threads)
+        print_summary(console, run.counts, run.stages, pipeline, threads=models.threads)
     if selected != FrameOptions() and run.counts.images and not run.counts.videos:
         console.print("NOTE: --every, --from and --to are about videos; all inputs were images")
     for line in [
@@ -226,22 +223,6 @@ def _predict_files(
     code = failures.summarize(completed=run.counts.completed)
     run.records.check_readers()
     return code
-
-
-@dataclass(slots=True, kw_only=True)
-class _Counts:
-    """Statistics of a run; ``completed`` inputs are those that were read to their end."""
-
-    images: int = 0
-    videos: int = 0
-    completed: int = 0
-    frames: int = 0
-    poses: int = 0
-    detections: int = 0
-
-    @property
-    def inputs(self) -> int:
-        return self.images + self.videos
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +278,7 @@ class _Run:
     drawings: DrawingFolder | None
     records: RecordWriters
     failures: Failures
-    counts: _Counts = field(default_factory=_Counts)
+    counts: Counts = field(default_factory=Counts)
 
     @property
     def stages(self) -> StageTimes:
@@ -411,25 +392,3 @@ class _Run:
                 started_s = perf_counter()
         except UnreadFramesError as error:
             self.failures.add(str(media.path), error)
-
-
-def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: int | None) -> None:
-    """Print what was processed, by which models, and how fast."""
-    counts = run.counts
-    kinds = ((counts.images, "image"), (counts.videos, "video"))
-    inputs = " and ".join(counted(number, kind) for number, kind in kinds if number)
-    inputs += f" ({counted(counts.frames, 'frame')})" if counts.videos else ""
-    people = counted(counts.poses, "pose" if counts.videos else "person")
-    session, detector = pipeline.estimator.session, pipeline.detector
-    boxes = detector.session.info.name if detector else "given boxes"
-    one_stage = pipeline.estimator.finds_people
-    models = session.info.name if one_stage else f"{boxes} + {session.info.name}"
-    automatic = f"automatic (of {os.cpu_count()}) CPU threads"
-    cpu = counted(threads, "CPU thread") if threads else automatic
-    backend = f", {session.backend} {session.precision}" if isinstance(session, Session) else ""
-    console.print(f"{inputs}, {people}; {models}, {cpu}{backend}")
-    if counts.frames:
-        console.print(f"median ms per frame: {run.stages.medians()}")
-    if counts.detections:
-        runner = "the model" if one_stage else "the detector"
-        console.print(f"{runner} ran on {counted(counts.detections, 'frame')} of videos")
