@@ -114,7 +114,7 @@ def test_live_shows_the_mosaic_of_several_sources_and_ends_complete(
     process = run(display, monkeypatch, tmp_path, *sources)
     wait_until(display.has_colors, process)
     # two tiles of 640 pixels, scaled to the screen
-    wait_until(lambda: (display.pixels()[:, 350:576] > 100).any(), process)
+    wait_until(lambda: bool((display.pixels()[:, 350:576] > 100).any()), process)
     display.press("Escape")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

@@ -23,7 +23,7 @@ def read(path: Path, **frames: float) -> list[tuple[int, float]]:
 def write_animation(path: Path, frames: int) -> Path:
     animation = cv2.Animation()
     animation.frames = [np.full((32, 32, 3), 9 * number, np.uint8) for number in range(frames)]
-    animation.durations = np.full(frames, 100, np.int32)
+    animation.durations = [100] * frames
     assert cv2.imwriteanimation(str(path), animation)
     return path
 

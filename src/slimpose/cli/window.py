@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import cv2
@@ -64,7 +65,7 @@ class Window:
         self._has_key = False
         while self.is_open and not self._has_key:
             self._root.update()
-            self._root.after(20)
+            time.sleep(0.02)
 
     def close(self) -> None:
         """Close the window."""
