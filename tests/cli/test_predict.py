@@ -102,7 +102,7 @@ def test_input_is_never_overwritten(predict: Predict) -> None:
     assert file.read_bytes() == before
 
 
-def test_other_images_of_the_user_are_never_overwritten(predict: Predict) -> None:
+def test_other_images_are_only_overwritten_on_request(predict: Predict, capsys: Capture) -> None:
     kept = [write_dot(name) for name in ("in/a.jpg", "in/a-2.jpg", "in/a.pose.jpg", "out/a-2.jpg")]
     before = [file.read_bytes() for file in kept]
     write_dot("one/a.jpg")
@@ -113,8 +113,20 @@ def test_other_images_of_the_user_are_never_overwritten(predict: Predict) -> Non
     assert [file.read_bytes() for file in kept] == before
     assert all_files("in") == ["a-2.jpg", "a.jpg", "a.pose-2.jpg", "a.pose.jpg", "link.pose.jpg"]
     assert all_files("out") == ["a-2.jpg", "a-3.jpg", "a.jpg"]
-    assert predict("one/a.jpg") == 0  # drawings of an earlier run are replaced
-    assert all_files("out") == ["a-2.jpg", "a-3.jpg", "a.jpg"]
+    capsys.readouterr()
+    first = Path("out/a.jpg").read_bytes()
+    write_dot("one/a.jpg", 20, 60)
+    assert predict("one/a.jpg") == 0  # drawings of an earlier run are kept
+    assert all_files("out") == ["a-2.jpg", "a-3.jpg", "a-4.jpg", "a.jpg"]
+    assert "NOTE: 1 drawing got a number added to the name, as a file" in capsys.readouterr().out
+    assert Path("out/a.jpg").read_bytes() == first
+    assert predict("one/a.jpg", "--overwrite") == 0  # or replaced
+    assert all_files("out") == ["a-2.jpg", "a-3.jpg", "a-4.jpg", "a.jpg"]
+    assert Path("out/a.jpg").read_bytes() == Path("out/a-4.jpg").read_bytes() != first
+    assert predict("in/a.jpg", "--out", "in", "--overwrite") == 0
+    assert [file.read_bytes() for file in kept[:2]] == before[:2]
+    assert kept[2].read_bytes() != before[2]  # in/a.pose.jpg
+    assert len(all_files("in")) == 5
 
 
 def test_name_that_is_not_utf8_is_written_escaped(predict: Predict) -> None:
@@ -280,8 +292,10 @@ def test_without_inputs_no_file_is_opened_or_created(predict: Predict, capsys: C
     assert predict("missing.jpg", "--json", "poses.json", "--model", "missing.onnx") == 2
     assert not any(Path().iterdir())
     assert capsys.readouterr().err == "slimpose: missing.jpg: no such file or folder\n"
-    assert predict("missing.jpg", "0") == 2
-    assert capsys.readouterr().err.endswith("slimpose: 2 of 2 inputs failed:\n  missing.jpg\n  0\n")
+    assert predict("missing.jpg", "gone.jpg") == 2
+    assert capsys.readouterr().err.endswith(
+        "slimpose: 2 of 2 inputs failed:\n  missing.jpg\n  gone.jpg\n"
+    )
 
 
 def test_without_readable_inputs_no_json_is_written(predict: Predict) -> None:
@@ -345,7 +359,7 @@ def test_image_of_100_megapixels_is_processed(predict: Predict) -> None:
             "--openpose-order COCO_18 is about --openpose; expected both",
         ),
         (["a.png", "--csv", "-"], 2, "--csv is -; expected a file (--jsonl - is standard output)"),
-        (["a.png", "--score-threshold", "2"], 2, "--score-threshold is 2; expected a number 0..1"),
+        (["a.png", "--conf", "2"], 2, "--conf is 2; expected a number 0..1"),
         (["a.png", "--out", "a.png"], 2, "--out a.png is a file; expected a folder"),
         (["a.png", "--json", "."], 2, "--json . is a folder"),
         (["a.png", "--json", "a.png"], 2, "would be overwritten"),
@@ -378,7 +392,7 @@ def test_no_draw_writes_json_only(predict: Predict) -> None:
 
 def test_score_threshold_removes_people(predict: Predict) -> None:
     write_dot("a.png")
-    assert predict("a.png", "--score-threshold", "0.95", "--json", "poses.json") == 0
+    assert predict("a.png", "--conf", "0.95", "--json", "poses.json") == 0
     assert records_of() == []
 
 
@@ -406,13 +420,13 @@ def test_joint_threshold_is_checked_and_only_for_drawings(
     predict: Predict, capsys: Capture
 ) -> None:
     write_dot("a.png")
-    assert predict("a.png", "--no-draw", "--json", "p.json", "--joint-threshold", "0.1") == 2
-    assert "--joint-threshold is about drawings" in capsys.readouterr().err
-    assert predict("a.png", "--joint-threshold", "nan") == 2
-    assert "--joint-threshold is 'nan'; expected a number" in capsys.readouterr().err
-    assert predict("a.png", "--joint-threshold", "1.5") == 2
-    assert "--joint-threshold is 1.5; expected a number 0..1" in capsys.readouterr().err
-    assert predict("a.png", "--joint-threshold", "0.1") == 0
+    assert predict("a.png", "--no-draw", "--json", "p.json", "--keypoint-threshold", "0.1") == 2
+    assert "--keypoint-threshold is about drawings" in capsys.readouterr().err
+    assert predict("a.png", "--keypoint-threshold", "nan") == 2
+    assert "--keypoint-threshold is 'nan'; expected a number" in capsys.readouterr().err
+    assert predict("a.png", "--keypoint-threshold", "1.5") == 2
+    assert "--keypoint-threshold is 1.5; expected a number 0..1" in capsys.readouterr().err
+    assert predict("a.png", "--keypoint-threshold", "0.1") == 0
     assert "NOTE" not in capsys.readouterr().out
 
 

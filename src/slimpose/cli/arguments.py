@@ -5,7 +5,8 @@
 Positional-only parameters are arguments, all others options. Types are bool (a switch), int,
 float, str, Path, Literal, a tuple or list of one of them (several values), each with ``| None``,
 and dataclasses, whose fields are options themselves. An annotated string is the name on the
-command line where it is not that of the parameter.
+command line where it is not that of the parameter. ``--out`` and ``--model`` have the short names
+``-o`` and ``-m`` in all commands.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
+from slimpose.cli.renamed_options import name_here
 from slimpose.media.addresses import redacted
 
 _MAX_WIDTH, _MAX_ECHO = 100, 80
+_SHORT = {"--out": "-o", "--model": "-m"}
 _REQUIRED = inspect.Parameter.empty
 _SECTION = re.compile(r"^(?:Args|Attributes|Raises|Returns):$", re.M)
 _ENTRY = re.compile(r"^    (\w+): (.*(?:\n {8}.*)*)", re.M)
@@ -47,7 +50,7 @@ def run(function: Callable[..., int | None], arguments: Sequence[str], *, prog: 
         print(_help(function, parameters, prog))
         return 0
     try:
-        given = _given(parameters, arguments[:end], arguments[end + 1 :])
+        given = _given(parameters, arguments[:end], arguments[end + 1 :], prog)
     except ValueError as error:
         raise ValueError(f"{error}; {prog} --help lists all") from None
     return (
@@ -242,7 +245,9 @@ def _add_to(parser: Any, parameter: _Parameter) -> None:
     """Add a parameter to an argparse parser or group; texts are read later, by ``_read``."""
     settings: dict[str, Any] = {"help": parameter.help, "default": argparse.SUPPRESS}
     if parameter.type is None:
-        action = argparse.BooleanOptionalAction if parameter.default is True else "store_true"
+        # A switch that is None by default may be turned on and off.
+        has_off = parameter.default is not False
+        action = argparse.BooleanOptionalAction if has_off else "store_true"
         parser.add_argument(parameter.shown, dest=parameter.name, action=action, **settings)
         return
     if parameter.collect:
@@ -251,18 +256,27 @@ def _add_to(parser: Any, parameter: _Parameter) -> None:
         parser.add_argument(parameter.shown, metavar=parameter.shown, **settings)
     else:
         settings |= {"dest": parameter.name, "metavar": parameter.type.metavar}
-        parser.add_argument(parameter.shown, **settings)
+        short = [_SHORT[parameter.shown]] if parameter.shown in _SHORT else []
+        parser.add_argument(parameter.shown, *short, **settings)
 
 
 def _given(
-    parameters: Sequence[_Parameter], arguments: Sequence[str], literal: Sequence[str]
+    parameters: Sequence[_Parameter],
+    arguments: Sequence[str],
+    literal: Sequence[str],
+    prog: str,
 ) -> dict[str, Any]:
     """Return the values given on the command line, by name; ``literal`` are never options."""
     positional = [one for one in parameters if one.is_positional]
     options = [one for one in parameters if not one.is_positional]
     parsed, rest = _OptionParser(options).parse_known_args(list(arguments))
     texts = vars(parsed)
-    _refuse_unknown([text for text in rest if text.startswith("-") and text != "-"], options)
+    # argparse takes -out for -o with the value "ut".
+    glued = [
+        text for text in arguments if text[:2] in _SHORT.values() and text[2:3] not in ("", "=")
+    ]
+    unknown = [text for text in rest if text.startswith("-") and text != "-"]
+    _refuse_unknown([*glued, *unknown], options, prog)
     words = [*rest, *literal]
     for one in positional:
         if words:
@@ -286,7 +300,7 @@ def _value(parameter: _Parameter, texts: Any) -> Any:
     return parameter.collect([_read(parameter, text) for text in texts])
 
 
-def _refuse_unknown(words: Sequence[str], options: Sequence[_Parameter]) -> None:
+def _refuse_unknown(words: Sequence[str], options: Sequence[_Parameter], prog: str) -> None:
     if not words:
         return
     known = [one.shown for one in options]
@@ -294,7 +308,9 @@ def _refuse_unknown(words: Sequence[str], options: Sequence[_Parameter]) -> None
         words[0].partition("=")[0].replace("_", "-"), known, n=1, cutoff=0.75
     )
     hint = ""
-    if near:
+    if elsewhere := name_here(prog.rpartition(" ")[2], words[0]):
+        hint = f" (here: {elsewhere})"
+    elif near:
         hint = f" (expected {near[0]}?)"
     elif not words[0].startswith("--"):
         hint = " (a file of that name is ./NAME)"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from slimpose.arrays import Image, Size
-from slimpose.cli.output_paths import file_identities
-from slimpose.draw import DRAWN_JOINT_SCORE, draw_poses
-from slimpose.formats.files import fitting_name, write_bytes
+from slimpose.cli.counted import counted
+from slimpose.cli.options import DrawingOptions, first_given
+from slimpose.cli.output_paths import file_identities, unused_path
+from slimpose.draw import Trails, draw_poses
+from slimpose.formats.files import write_bytes
 from slimpose.media.addresses import plain_reason
 from slimpose.media.frame import Media
 from slimpose.media.video_writer import VideoWriter
@@ -21,24 +23,40 @@ from slimpose.poses import NOT_TRACKED
 from slimpose.runtime.frame_result import FrameResult
 
 JPEG_QUALITY = 92
-_LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".jp2"})
+_LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jp2"})
 
 WriteDrawn = Callable[[Image, float], None]
 """Writes a drawn image, given with its time in seconds."""
 
 
 class DrawingFolder:
-    """A folder for drawn images and videos, named like their inputs; earlier drawings are replaced.
+    """A folder for drawn images and videos, named like their inputs.
 
-    In a folder of the inputs they are named NAME.pose.SUFFIX. There, and where a number is added
-    because two inputs have one name, no file is replaced: it may be an image of the user's.
+    In a folder of the inputs they are named NAME.pose.SUFFIX. Where a file of the name exists, a
+    number is added.
+
+    Args:
+        folder: The folder.
+        inputs: All inputs; they are never replaced.
+        overwrite: Whether files that exist are replaced.
+        subfolders: Of inputs whose drawings are in folders of the folder.
     """
 
-    def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        inputs: Collection[Path],
+        *,
+        overwrite: bool = False,
+        subfolders: Mapping[Path, Path] | None = None,
+    ) -> None:
         self.folder = folder
+        self._overwrite, self._subfolders = overwrite, subfolders or {}
+        self._inputs = file_identities(inputs)
+        self._kept = 0
         parents = {parent for file in inputs for parent in (file.parent, file.resolve().parent)}
         self._holds_inputs = bool(file_identities(parents) & file_identities([folder]))
-        self._used_names: set[str] = set()
+        self._used: set[str] = set()
 
     @contextmanager
     def writer(self, media: Media) -> Iterator[WriteDrawn]:
@@ -84,63 +102,109 @@ class DrawingFolder:
         suffix = ".mp4" if media.is_video else suffix
         mark = ".pose" if self._holds_inputs else ""
         mark += f".page-{page}" if page is not None else ""
-        for number in count(1):
-            ending = f"{mark}{f'-{number}' if number > 1 else ''}{suffix}"
-            path = self.folder / fitting_name(media.path.stem, ending)
-            must_keep = (number > 1 or self._holds_inputs) and os.path.lexists(path)
-            if path.name.lower() not in self._used_names and not must_keep:
-                self._used_names.add(path.name.lower())
-                if path.is_dir():
-                    raise RuntimeError(f"cannot write {path}: it is a folder")
-                return path
-        raise AssertionError("count ended")
+        folder = self.folder / self._subfolders.get(media.path, "")
+        folder.mkdir(parents=True, exist_ok=True)
+        kept: list[Path] = []
+
+        def is_replaceable(path: Path) -> bool:
+            if path.is_dir():
+                raise RuntimeError(f"cannot write {path}: it is a folder")
+            if self._overwrite and not file_identities([path]) & self._inputs:
+                return True
+            kept.append(path)
+            return False
+
+        path = unused_path(
+            folder, media.path.stem + mark, suffix, used=self._used, replaceable=is_replaceable
+        )
+        self._kept += bool(kept)
+        return path
+
+    def notes(self) -> list[str]:
+        """Return a line about the files that exist and were kept."""
+        if not self._kept:
+            return []
+        return [
+            f"NOTE: {counted(self._kept, 'drawing')} got a number added to the name, as a file of "
+            f"that name exists in {self.folder} (--overwrite replaces such files)"
+        ]
 
 
 class PoseDrawing:
     """Draws results, and counts the people without a keypoint that scores enough.
 
     Args:
-        joint_threshold: Keypoints that score less are not drawn.
+        options: How they are drawn.
         is_used: Whether anything will be drawn.
+        keypoint_thresholds: Those of cameras that have one of their own, by the camera's number.
 
     Raises:
-        ValueError: If the threshold is out of range, or given where nothing is drawn.
+        ValueError: If an option is given where nothing is drawn.
     """
 
-    def __init__(self, joint_threshold: float, *, is_used: bool) -> None:
-        if not is_used and joint_threshold != DRAWN_JOINT_SCORE:
-            raise ValueError("--joint-threshold is about drawings; expected an output for them")
-        if not 0 <= joint_threshold <= 1:
-            raise ValueError(f"--joint-threshold is {joint_threshold:g}; expected a number 0..1")
-        self._joint_threshold = joint_threshold
-        self._people = self._empty = 0
+    def __init__(
+        self,
+        options: DrawingOptions,
+        *,
+        is_used: bool,
+        keypoint_thresholds: Mapping[int, float] | None = None,
+    ) -> None:
+        if not (is_used or options.show) and options != DrawingOptions():
+            raise ValueError(
+                f"{first_given(options)} is about drawings; expected an output for them"
+            )
+        self._options = options
+        self._thresholds = keypoint_thresholds or {}
+        self._trails: dict[tuple[int, str], Trails] = {}
+        self._people = self._empty = self._tracked = 0
         self._best_score = 0.0
 
     def draw(self, result: FrameResult) -> Image:
         """Return the image with the poses on it, with boxes and ids where people are tracked."""
-        poses = result.poses
+        poses, options = result.poses, self._options
+        threshold = self._thresholds.get(result.camera, options.keypoint_threshold)
         best = poses.scores.max(axis=1, initial=0.0)
         self._people += len(poses)
-        self._empty += int((best < self._joint_threshold).sum())
+        self._empty += int((best < threshold).sum())
         self._best_score = max(self._best_score, float(best.max(initial=0.0)))
         is_tracked = bool((poses.ids != NOT_TRACKED).any())
+        self._tracked += is_tracked
+        labels = options.draw_labels
         return draw_poses(
-            result.image,
+            self._background(result),
             poses,
-            joint_threshold=self._joint_threshold,
-            boxes=is_tracked,
-            ids=is_tracked,
+            keypoint_threshold=threshold,
+            line_width_px=options.line_width,
+            boxes=is_tracked if options.draw_boxes is None else options.draw_boxes,
+            ids=is_tracked if labels is None else labels,
+            person_scores=bool(labels),
         )
 
+    def _background(self, result: FrameResult) -> Image:
+        """What the poses are drawn on: the image or black, with the trails."""
+        image, options = result.image, self._options
+        canvas = np.zeros_like(image) if options.black_background else image
+        if options.trails is None:
+            return canvas
+        canvas = canvas.copy()
+        trails = self._trails.setdefault((result.camera, result.stem), Trails(options.trails))
+        trails.add(result.poses, result.timestamp_s)
+        trails.draw(canvas, options.line_width or max(2.0, min(image.shape[:2]) / 240))
+        return canvas
+
     def notes(self) -> list[str]:
-        """Return a line about empty drawings, if most people have no keypoint to draw."""
-        if 2 * self._empty <= self._people:
-            return []
-        return [
-            f"NOTE: {self._empty} of {self._people} people are drawn without a keypoint: theirs "
-            f"score under {self._joint_threshold:g} (the best of all has {self._best_score:.2f}; a "
-            "model with little training?); a lower --joint-threshold draws them"
-        ]
+        """Return lines about what was not drawn: most people's keypoints, and trails."""
+        notes: list[str] = []
+        if 2 * self._empty > self._people:
+            notes.append(
+                f"NOTE: {self._empty} of {self._people} people are drawn without a keypoint: "
+                f"theirs score under {self._options.keypoint_threshold:g} (the best of all has "
+                f"{self._best_score:.2f}; a model with little training?); a lower "
+                "--keypoint-threshold draws them"
+            )
+        if self._options.trails is not None and not self._tracked:
+            notes.append("NOTE: --trails drew nothing: no people were tracked")
+        return notes
 
 
 def write_image(path: Path, image: Image) -> None:

@@ -8,23 +8,34 @@ A command takes such a dataclass as a parameter, and each of its fields becomes 
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import slimpose
+from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import openpose
 from slimpose.formats.openpose import Order
 from slimpose.measure.trial import doubts
+from slimpose.media.frame import FrameRange
+from slimpose.messages import quoted
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.foreign.graph import remember
 from slimpose.runtime.foreign.settings import ModelSettings
 from slimpose.runtime.machine import check_threads
+from slimpose.runtime.people_limits import PeopleLimits
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.skeleton import Skeleton
 
 STANDARD_OUTPUT = "-"
+_MAX_LINE_WIDTH_PX = 255
+_TIME = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,6}):)?(\d{1,9}(?:\.\d{1,9})?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +112,8 @@ class ModelOptions(RuntimeOptions):
         model: Pose model: a shipped model's name (see slimpose models), a file written by slimpose
             export, or one of another project (docs/models.md); a one-stage model needs no detector.
         detector: Person detector: a shipped model's name or a file.
-        score_threshold: Minimum score 0..1 of a person box; by default the detector's own.
+        conf: Minimum score 0..1 of a person box; by default the detector's own threshold.
+        max_people: At most this many people per image, the largest.
 
     Raises:
         ValueError: If a number is out of range.
@@ -109,13 +121,15 @@ class ModelOptions(RuntimeOptions):
 
     model: str = models.DEFAULT_POSE
     detector: str = models.DEFAULT_DETECTOR
-    score_threshold: float | None = None
+    conf: float | None = None
+    max_people: int | None = None
 
     def __post_init__(self) -> None:
         RuntimeOptions.__post_init__(self)  # super() does not work in a class with slots
-        score = self.score_threshold
-        if score is not None and not 0 <= score <= 1:
-            raise ValueError(f"--score-threshold is {score:g}; expected a number 0..1")
+        if self.conf is not None and not 0 <= self.conf <= 1:
+            raise ValueError(f"--conf is {self.conf:g}; expected a number 0..1")
+        if self.max_people is not None and self.max_people < 1:
+            raise ValueError(f"--max-people is {self.max_people}; expected 1 or more")
 
     def load(self, *, with_detector: bool = True) -> Pipeline:
         """Open the pose model and, unless boxes come from elsewhere, the detector.
@@ -127,7 +141,8 @@ class ModelOptions(RuntimeOptions):
             self.model,
             detector,
             threads=self.threads,
-            score_threshold=self.score_threshold,
+            conf=self.conf,
+            max_people=self.max_people,
             backend=self.backend,
             precision=self.precision,
         )
@@ -157,7 +172,13 @@ class TrackingOptions:
         if self.detect_every < 1:
             raise ValueError(f"--detect-every is {self.detect_every}; expected 1 or more")
 
-    def follower(self, pipeline: Pipeline, *, cameras: int = 1) -> Follower:
+    def follower(
+        self,
+        pipeline: Pipeline,
+        *,
+        cameras: int = 1,
+        limits: Sequence[PeopleLimits] | None = None,
+    ) -> Follower:
         """Return a follower with these options."""
         return Follower(
             pipeline,
@@ -165,14 +186,146 @@ class TrackingOptions:
             detect_every=self.detect_every,
             track=self.track,
             smooth=self.smooth,
+            limits=limits,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutputOptions:
-    """Text outputs for the poses; any of them at once.
+class StreamOptions:
+    """Cameras and streams.
 
     Attributes:
+        cameras: TOML file of cameras with names, addresses and thresholds of their own, in addition
+            to the sources (docs/tutorials/video_and_cameras.md).
+        mosaic: MP4 file for a drawn video of all cameras side by side.
+        realtime: Play video files in real time, like cameras: frames may be dropped.
+        loop: Start video files again at their end.
+        seconds: Stop after this many seconds.
+        frames: Stop after this many frames of all cameras together.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    cameras: Path | None = None
+    mosaic: Path | None = None
+    realtime: bool = False
+    loop: bool = False
+    seconds: float | None = None
+    frames: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, bound in (("--seconds", self.seconds), ("--frames", self.frames)):
+            if bound is not None and not bound > 0:
+                raise ValueError(f"{option} is {bound:g}; expected a number over 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameOptions:
+    """Which frames of videos and streams are processed.
+
+    Attributes:
+        every: Only every N-th frame.
+        start: Start videos at this time: seconds, or minutes:seconds, hours:minutes:seconds. They
+            are decoded up to it.
+        end: End videos before this time.
+
+    Raises:
+        ValueError: If a value is no time or out of range.
+    """
+
+    every: int = 1
+    start: Annotated[str | None, "--from"] = None
+    end: Annotated[str | None, "--to"] = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"--every is {self.every}; expected 1 or more")
+        start_s, end_s = _seconds("--from", self.start, 0.0), _seconds("--to", self.end, math.inf)
+        if not start_s < end_s:
+            raise ValueError(f"--to is {self.end}; expected a time after --from {start_s:g} s")
+
+    @property
+    def range(self) -> FrameRange:
+        """Return the frames of a video that are read."""
+        return FrameRange(
+            every=self.every,
+            start_s=_seconds("--from", self.start, 0.0),
+            end_s=_seconds("--to", self.end, math.inf),
+        )
+
+
+def first_given(options: DrawingOptions | StreamOptions) -> str:
+    """Return the first option that is not at its default; empty if all are."""
+    fields = dataclasses.fields(options)
+    names = [field.name for field in fields if getattr(options, field.name) != field.default]
+    return f"--{names[0].replace('_', '-')}" if names else ""
+
+
+def _seconds(option: str, text: str | None, default: float) -> float:
+    """Return a time such as 90, 1:30 or 0:01:30.5 in seconds.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if text is None:
+        return default
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"{option} is {quoted(text)}; expected seconds or hours:minutes:seconds, such as 90, "
+            "1:30 or 0:01:30.5"
+        )
+    hours, minutes, seconds = match.groups("0")
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawingOptions:
+    """How poses are drawn.
+
+    Attributes:
+        keypoint_threshold: Minimum score 0..1 of the keypoints that are drawn; text outputs have
+            all.
+        line_width: Width of the limbs in pixels; by default about 1/50 of each person's size.
+        draw_boxes: Draw the person boxes (default: of tracked people).
+        draw_labels: Write the people's scores, and the ids of tracked people (default: only these).
+        black_background: Draw on black instead of on the image.
+        trails: Draw the paths of tracked people over this many seconds.
+        show: Show the drawings in a window while they are made; an image stays until a key is
+            pressed. q, Esc or closing the window end the run as Ctrl-C does.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    keypoint_threshold: float = DRAWN_JOINT_SCORE
+    line_width: float | None = None
+    draw_boxes: bool | None = None
+    draw_labels: bool | None = None
+    black_background: bool = False
+    trails: float | None = None
+    show: bool = False
+
+    def __post_init__(self) -> None:
+        threshold, width, trails = self.keypoint_threshold, self.line_width, self.trails
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"--keypoint-threshold is {threshold:g}; expected a number 0..1")
+        if width is not None and not 0 < width <= _MAX_LINE_WIDTH_PX:
+            raise ValueError(
+                f"--line-width is {width:g}; expected a number over 0, at most {_MAX_LINE_WIDTH_PX}"
+            )
+        if trails is not None and not trails > 0:
+            raise ValueError(f"--trails is {trails:g}; expected seconds, a number over 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """Text outputs for the poses, any of them at once; and whether outputs are replaced.
+
+    Attributes:
+        overwrite: Replace outputs that exist. Otherwise a file that an option names must not exist,
+            and drawings get a number added to their names.
         json: File for the poses as COCO keypoint results: a list with one record per person. Images
             named by a number that no other input has (000000000139.jpg) also get the image_id that
             COCO's tools require.
@@ -187,6 +340,7 @@ class OutputOptions:
             file can be written.
     """
 
+    overwrite: bool = False
     json: Path | None = None
     csv: Path | None = None
     jsonl: str | None = None

@@ -40,13 +40,15 @@ class Address:
 
     Attributes:
         kind: A local camera, a network stream, or a video file.
-        name: The redacted address, for messages and output files.
+        name: The redacted address, or a name, for messages and output files.
+        stem: Start of the names of its files; empty where it has no name of its own.
         target: Number, URL or path to open, with secrets: never print it.
     """
 
     kind: Literal["camera", "network", "file"]
     name: str
     target: str = field(repr=False)
+    stem: str = ""
 
     def redact(self, text: str) -> str:
         """Return the text without the secrets of this or any other address."""
@@ -56,6 +58,23 @@ class Address:
 def is_url(text: str) -> bool:
     """Return whether the text is an address with a scheme rather than a path."""
     return re.match(r"[a-z][a-z0-9+.-]*://", text.strip(), re.IGNORECASE) is not None
+
+
+def is_stream(source: str) -> bool:
+    """Return whether a source on the command line is a camera or stream, or names some.
+
+    Such as 0, rtsp://..., /dev/video0, env:NAME, @FILE. What exists as a file is none.
+    """
+    path = Path(source)
+    if path.exists():
+        return path.is_char_device()
+    source = source.strip()
+    return (
+        (source.isascii() and source.isdecimal())
+        or is_url(source)
+        or source[:1] == "@"
+        or (source.startswith("env:"))
+    )
 
 
 def parse(source: str) -> Address:
@@ -117,7 +136,7 @@ def parse_all(sources: Iterable[str]) -> list[Address]:
         if source.startswith("@") and not Path(source).exists():
             for number, line in enumerate(_lines(Path(source[1:])), start=1):
                 if line and not line.startswith("#"):
-                    addresses.append(_parse_value(line, f"{source[1:]}, line {number}"))
+                    addresses.append(parse_value(line, f"{source[1:]}, line {number}"))
         else:
             addresses.append(_parse_variable(source) or parse(source))
     return addresses
@@ -145,11 +164,17 @@ def _parse_variable(source: str) -> Address | None:
     value = os.environ.get(name, "").strip()
     if not value:
         raise SourceError(f"{source}: no environment variable of this name, or it is empty")
-    return _parse_value(value, source)
+    return parse_value(value, source)
 
 
-def _parse_value(value: str, place: str) -> Address:
-    """Parse what was found at a place: it may hold a password, so it is never shown as it is."""
+def parse_value(value: str, place: str) -> Address:
+    """Return the address that was found at a place, such as a file, which is named in errors.
+
+    It may hold a password, so it is never shown as it is.
+
+    Raises:
+        SourceError: If it is none.
+    """
     if (address := _parse_variable(value)) is not None:
         return address
     try:

@@ -20,12 +20,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
-from slimpose.media.frame import Frame
+from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange
 from slimpose.media.stream import Stream, StreamStatus
 from slimpose.media.stream_reader import DEFAULT_TIMEOUTS, StreamTimeouts
 from slimpose.runtime.follower import Follower
@@ -50,7 +50,12 @@ class CameraGroup:
         realtime: Whether video files play in real time, like cameras; otherwise each of their
             frames is processed.
         loop: Whether video files start again at their end.
+        frames: Which frames are taken of every source, or of each; start and end are for video
+            files only.
         timeouts: Time limits for opening, reading and reopening streams.
+
+    Attributes:
+        stems: Start of the names of each source's files: its name, or camera-0, camera-1, ...
 
     Raises:
         SourceError: If there is no source, one is invalid, or a camera is named twice.
@@ -61,6 +66,7 @@ class CameraGroup:
         *sources: str | Address,
         realtime: bool = False,
         loop: bool = False,
+        frames: FrameRange | Sequence[FrameRange] = ALL_FRAMES,
         timeouts: StreamTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         if not sources:
@@ -75,6 +81,11 @@ class CameraGroup:
         cameras = [source.target for source in parsed if source.kind == "camera"]
         if len(set(cameras)) < len(cameras):
             raise addresses.SourceError("a camera is named twice; only one reader can open it")
+        self.stems = [source.stem or f"camera-{number}" for number, source in enumerate(parsed)]
+        stems = [stem.lower() for stem in self.stems]
+        if twice := [stem for stem in stems if stems.count(stem) > 1]:
+            raise addresses.SourceError(f"two cameras would have files named {twice[0]}")
+        ranges = [frames] * len(parsed) if isinstance(frames, FrameRange) else list(frames)
         self._changed = threading.Condition()
         self._notices: deque[StreamNotice] = deque(maxlen=1000)
         self._streams = [
@@ -85,9 +96,10 @@ class CameraGroup:
                 report=self._reporter(number, source),
                 realtime=realtime,
                 loop=loop,
+                frames=selected,
                 timeouts=timeouts,
             )
-            for number, source in enumerate(parsed)
+            for number, (source, selected) in enumerate(zip(parsed, ranges, strict=True))
         ]
 
     def __len__(self) -> int:
@@ -166,7 +178,7 @@ def follow_cameras(
         yield [
             FrameResult(
                 source=names[frame.camera],
-                stem=f"camera-{frame.camera}",
+                stem=cameras.stems[frame.camera],
                 camera=frame.camera,
                 frame_index=frame.index,
                 timestamp_s=frame.timestamp_s,
