@@ -1,0 +1,177 @@
+"""Person detection in tiles of an image: for people who are small in it, and for many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from slimpose import geometry
+from slimpose.arrays import Boxes, Image, PersonScores, Size
+from slimpose.runtime.detector import Detector, box_nms
+
+_CANDIDATE_SCORE = 0.05
+"""Boxes that score more may be people; if they are small, they are detected again in tiles."""
+_SMALL = 0.25
+"""Share of the detector's input below which a box is small."""
+_MAX_SCALE = 4.0
+"""Tiles are not enlarged more than this."""
+_GRID_OVERLAP = 0.25
+"""Of the tiles that cover the whole image, as a share of their sides."""
+_CUT_PX = 2.0
+"""A box that ends this near to a tile's border, in pixels of the detector's input, is cut."""
+_MARGIN_PX = 4.0
+"""Between a small box and its tile's border, likewise, besides a sixth of the box."""
+_SAME_PERSON_IOU = 0.45
+"""Boxes found at different scales that overlap more are one person; the larger scale is kept."""
+_MAX_BOXES = 100
+"""Of one tile, the best."""
+
+_Tiles = Int64[np.ndarray, "_tiles 4"]
+"""x1, y1, x2, y2 in image pixels; x2 and y2 are not part of the tile."""
+
+
+class TiledDetector(Detector):
+    """A person detector that enlarges what is small.
+
+    It runs on the whole image, and if that is larger than its input, on overlapping tiles that show
+    it twice as large. Where there are small boxes, of however low scores, it runs again on tiles
+    around them, each time twice as large, until people fill a quarter of its input. The tiles are
+    chosen so that each of these boxes lies whole in one of them; boxes that a tile's border cuts
+    are dropped. So the cost depends on the number of small people and how far they are apart.
+
+    It does not depend on how an image fills the detector's input (``ModelInfo.fit``), or its size.
+
+    Attributes:
+        images: Number of images processed so far.
+        runs: Number of times the detector ran on one of them or on a tile.
+
+    Raises:
+        ValueError: If the session holds another kind of model, or the threshold is not in 0..1.
+    """
+
+    images = 0
+    runs = 0
+
+    def __call__(self, image: Image) -> tuple[Boxes, PersonScores]:
+        """Return the people's boxes (n, 4) in image pixels, the best first, and scores (n,)."""
+        canvas, (height, width) = self.session.info.size, image.shape[:2]
+        scale = min(canvas.height / height, canvas.width / width)
+        tiles = np.array([[0, 0, width, height]], np.int64)
+        is_whole = True
+        levels: list[tuple[Boxes, PersonScores]] = []
+        self.images += 1
+        while len(tiles):
+            self.runs += len(tiles)
+            boxes, scores = self._detect_tiles(image, tiles, scale)
+            levels.append((boxes, scores))
+            is_small = _shares(boxes, scale, canvas) < _SMALL
+            scale *= 2
+            if scale > _MAX_SCALE:
+                break
+            tile = Size(round(canvas.height / scale), round(canvas.width / scale))
+            if is_whole and scale < 2:
+                tiles = _grid(Size(height, width), tile)
+            else:
+                is_candidate = is_small & (scores > _CANDIDATE_SCORE)
+                margins = _MARGIN_PX / scale + (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 6
+                padded = boxes + margins[:, None] * np.array([-1, -1, 1, 1], np.float32)
+                tiles = _cover(padded[is_candidate], tile, Size(height, width))
+            is_whole = False
+        return _merge(levels, self.score_threshold)
+
+    def _detect_tiles(
+        self, image: Image, tiles: _Tiles, scale: float
+    ) -> tuple[Boxes, PersonScores]:
+        """Return the boxes, in image pixels, of the tiles of one scale that are not cut."""
+        parts = [np.ascontiguousarray(image[y1:y2, x1:x2]) for x1, y1, x2, y2 in tiles]
+        threshold = min(self.score_threshold, _CANDIDATE_SCORE)
+        all_boxes, all_scores = [], []
+        for tile, (boxes, scores) in zip(tiles, self.detect(parts, threshold), strict=True):
+            boxes = boxes[:_MAX_BOXES] + np.tile(tile[:2], 2).astype(np.float32)
+            kept = ~_cut(boxes, tile, Size(*image.shape[:2]), _CUT_PX / scale)
+            all_boxes.append(boxes[kept])
+            all_scores.append(scores[:_MAX_BOXES][kept])
+        boxes, scores = np.concatenate(all_boxes), np.concatenate(all_scores)
+        rows = box_nms(boxes, scores, iou_threshold=self.session.info.nms_iou_threshold)
+        return boxes[rows], scores[rows]
+
+
+def _shares(boxes: Boxes, scale: float, canvas: Size) -> Float32[np.ndarray, " n"]:
+    """Return the longer side of each box as a share of the detector's input."""
+    sides = (boxes[:, 2:] - boxes[:, :2]) * np.float32(scale)
+    return (sides / np.array([canvas.width, canvas.height], np.float32)).max(axis=1)
+
+
+def _cut(
+    boxes: Boxes, tile: Int64[np.ndarray, "4"], image: Size, distance: float
+) -> Bool[np.ndarray, " n"]:
+    """Return which boxes end at a border of the tile that is not one of the image."""
+    low, high = tile[:2], tile[2:]
+    is_low = (boxes[:, :2] < low + distance) & (low > 0)
+    is_high = (boxes[:, 2:] > high - 1 - distance) & (high < (image.width, image.height))
+    return (is_low | is_high).any(axis=1)
+
+
+def _grid(image: Size, tile: Size) -> _Tiles:
+    """Return overlapping tiles that cover an image."""
+    tops, lefts = (
+        _starts(length, side) for length, side in zip(image, tile, strict=True)
+    )
+    y, x = (axis.ravel() for axis in np.meshgrid(tops, lefts, indexing="ij"))
+    return _placed(x, y, tile, image)
+
+
+def _starts(length: int, side: int) -> Int64[np.ndarray, " n"]:
+    if side >= length:
+        return np.zeros(1, np.int64)
+    count = int(np.ceil((length - _GRID_OVERLAP * side) / ((1 - _GRID_OVERLAP) * side)))
+    return np.linspace(0, length - side, max(2, count)).round().astype(np.int64)
+
+
+def _cover(boxes: Boxes, tile: Size, image: Size) -> _Tiles:
+    """Return tiles so that each box lies in one of them, as far as it lies in the image.
+
+    Rows of tiles from top to bottom, tiles of a row from left to right; each is centered on its
+    boxes.
+    """
+    limits = np.array([image.width, image.height] * 2, np.float32)
+    boxes = np.clip(boxes, 0, limits)
+    corners: list[np.ndarray] = []
+    while len(boxes):
+        top = boxes[:, 1].min()
+        is_row = boxes[:, 3] <= max(top + tile.height, boxes[boxes[:, 1] == top, 3].min())
+        row, boxes = boxes[is_row], boxes[~is_row]
+        while len(row):
+            left = row[:, 0].min()
+            is_here = row[:, 2] <= max(left + tile.width, row[row[:, 0] == left, 2].min())
+            here, row = row[is_here], row[~is_here]
+            middle = (here[:, :2].min(axis=0) + here[:, 2:].max(axis=0)) / 2
+            corners.append(middle - np.array([tile.width, tile.height]) / 2)
+    found = np.array(corners, np.float64).reshape(-1, 2).round().astype(np.int64)
+    return _placed(found[:, 0], found[:, 1], tile, image)
+
+
+def _placed(
+    x: Int64[np.ndarray, " n"], y: Int64[np.ndarray, " n"], tile: Size, image: Size
+) -> _Tiles:
+    """Return tiles at upper left corners, moved into the image."""
+    width, height = min(tile.width, image.width), min(tile.height, image.height)
+    x, y = np.clip(x, 0, image.width - width), np.clip(y, 0, image.height - height)
+    return np.stack([x, y, x + width, y + height], axis=1)
+
+
+def _merge(
+    levels: Sequence[tuple[Boxes, PersonScores]], threshold: float
+) -> tuple[Boxes, PersonScores]:
+    """Return one box per person, the best first, of the boxes of all scales."""
+    boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    for coarse, coarse_scores in reversed(levels):
+        is_new = coarse_scores > threshold
+        if len(boxes):
+            is_new &= geometry.box_iou(coarse, boxes).max(axis=1) <= _SAME_PERSON_IOU
+        boxes = np.concatenate([boxes, coarse[is_new]])
+        scores = np.concatenate([scores, coarse_scores[is_new]])
+    order = np.argsort(-scores, kind="stable")
+    return boxes[order], scores[order]
