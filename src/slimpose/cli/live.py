@@ -17,15 +17,17 @@ from slimpose.cli.drawing import PoseDrawing
 from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import (
     STANDARD_OUTPUT,
+    DetectorFileOptions,
+    DrawingOptions,
     ModelFileOptions,
     ModelOptions,
     OutputOptions,
     TrackingOptions,
+    tile_note,
 )
 from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
-from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
 from slimpose.media.video_reader import silence_opencv_logs
@@ -42,11 +44,12 @@ def live(
     *,
     models: ModelOptions,
     model_file: ModelFileOptions,
+    detector_file: DetectorFileOptions,
     tracking: TrackingOptions,
     outputs: OutputOptions,
+    style: DrawingOptions,
     out: Path | None = None,
     mosaic: Path | None = None,
-    joint_threshold: float = DRAWN_JOINT_SCORE,
     realtime: bool = False,
     loop: bool = False,
     seconds: float | None = None,
@@ -67,12 +70,13 @@ def live(
             in a text file, one a line: other users see the command line, with its passwords.
         models: Models and how they run.
         model_file: What the model file does not say itself.
+        detector_file: The same for the detector.
         tracking: How people are tracked.
         outputs: Text outputs.
+        style: How poses are drawn.
         out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
             names.
         mosaic: MP4 file for a drawn video of all cameras side by side.
-        joint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         realtime: Play video files in real time, like cameras: frames may be dropped.
         loop: Start video files again at their end.
         seconds: Stop after this many seconds.
@@ -82,12 +86,13 @@ def live(
     for option, bound in (("--seconds", seconds), ("--frames", frames)):
         if bound is not None and not bound > 0:
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
-    drawing = PoseDrawing(joint_threshold, is_used=out is not None or mosaic is not None)
+    drawing = PoseDrawing(style, is_used=out is not None or mosaic is not None)
     inputs = addresses.parse_all(sources)
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
     cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
     _check_outputs(inputs, outputs, out=out, mosaic=mosaic)
     model_file.remember(models.model)
+    detector_file.remember(models.detector, is_used=True)
     pipeline = models.load()
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
     follower = tracking.follower(pipeline, cameras=len(cameras))
@@ -112,7 +117,7 @@ def live(
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     for line in stats.summary(statuses, detections=follower.detections):
         console.print(line)
-    for line in drawing.notes():
+    for line in filter(None, [tile_note(pipeline), *drawing.notes()]):
         console.print(line)
     if paths := [*videos.paths, *records.paths]:
         console.print(f"written: {', '.join(paths)}")

@@ -8,11 +8,13 @@ A command takes such a dataclass as a parameter, and each of its fields becomes 
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import slimpose
+from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import openpose
 from slimpose.formats.openpose import Order
 from slimpose.measure.trial import doubts
@@ -22,9 +24,11 @@ from slimpose.runtime.foreign.graph import remember
 from slimpose.runtime.foreign.settings import ModelSettings
 from slimpose.runtime.machine import check_threads
 from slimpose.runtime.pipeline import Pipeline
+from slimpose.runtime.tiles import TiledDetector, Tiles
 from slimpose.skeleton import Skeleton
 
 STANDARD_OUTPUT = "-"
+_MAX_LINE_WIDTH_PX = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +60,61 @@ class ModelFileOptions:
             FileNotFoundError: If there is no such file.
             ValueError: If a value is invalid or does not fit, or the file needs no settings.
         """
-        values = {
-            "kind": self.model_kind,
-            "mean": self.mean or None,
-            "std": self.std or None,
-            "bgr": self.bgr or None,
-            "skeleton": self.skeleton,
-        }
-        given = {name: value for name, value in values.items() if value is not None}
-        if given:
-            path = models.resolve(model)
-            file = remember(path, ModelSettings(**given))
-            print(f"slimpose: how to run {path.name} is remembered in {file}", file=sys.stderr)
+        _remember(
+            model,
+            ModelSettings(
+                kind=self.model_kind,
+                mean=self.mean or None,
+                std=self.std or None,
+                bgr=self.bgr or None,
+                skeleton=self.skeleton,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorFileOptions:
+    """The same for the file of ``--detector``.
+
+    Attributes:
+        detector_kind: Kind of a detector of another project: yolox, rtmdet-nms, yolo ...
+        detector_mean: What is subtracted from R, G, B 0..255 before it.
+        detector_std: What divides them after that.
+        detector_bgr: Give it BGR instead of RGB.
+    """
+
+    detector_kind: str | None = None
+    detector_mean: tuple[float, ...] = ()
+    detector_std: tuple[float, ...] = ()
+    detector_bgr: bool = False
+
+    def remember(self, detector: str, *, is_used: bool) -> None:
+        """Write the options that were given to the detector file's settings, if they fit it.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the detector is not used, a value is invalid or does not fit, or the file
+                needs no settings.
+        """
+        settings = ModelSettings(
+            kind=self.detector_kind,
+            mean=self.detector_mean or None,
+            std=self.detector_std or None,
+            bgr=self.detector_bgr or None,
+        )
+        if settings.given and not is_used:
+            raise ValueError(
+                f"--detector-{next(iter(settings.given))} is about the file of --detector, which "
+                "is not used; expected none (--model-kind, --mean, --std, --bgr are for the model)"
+            )
+        _remember(detector, settings)
+
+
+def _remember(model: str, settings: ModelSettings) -> None:
+    if settings.given:
+        path = models.resolve(model)
+        file = remember(path, settings)
+        print(f"slimpose: how to run {path.name} is remembered in {file}", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +148,11 @@ class ModelOptions(RuntimeOptions):
         model: Pose model: a shipped model's name (see slimpose models), a file written by slimpose
             export, or one of another project (docs/models.md); a one-stage model needs no detector.
         detector: Person detector: a shipped model's name or a file.
-        score_threshold: Minimum score 0..1 of a person box; by default the detector's own.
+        conf: Minimum score 0..1 of a person box; by default the detector's own threshold.
+        max_people: At most this many people per image, the largest.
+        tiles: Run the detector also on enlarged tiles of each image, around whatever may be a small
+            person: for people who are small, or many. Takes several times its time, for hundreds
+            of people hundreds of times.
 
     Raises:
         ValueError: If a number is out of range.
@@ -109,13 +160,16 @@ class ModelOptions(RuntimeOptions):
 
     model: str = models.DEFAULT_POSE
     detector: str = models.DEFAULT_DETECTOR
-    score_threshold: float | None = None
+    conf: float | None = None
+    max_people: int | None = None
+    tiles: Tiles = "off"
 
     def __post_init__(self) -> None:
         RuntimeOptions.__post_init__(self)  # super() does not work in a class with slots
-        score = self.score_threshold
-        if score is not None and not 0 <= score <= 1:
-            raise ValueError(f"--score-threshold is {score:g}; expected a number 0..1")
+        if self.conf is not None and not 0 <= self.conf <= 1:
+            raise ValueError(f"--conf is {self.conf:g}; expected a number 0..1")
+        if self.max_people is not None and self.max_people < 1:
+            raise ValueError(f"--max-people is {self.max_people}; expected 1 or more")
 
     def load(self, *, with_detector: bool = True) -> Pipeline:
         """Open the pose model and, unless boxes come from elsewhere, the detector.
@@ -127,13 +181,26 @@ class ModelOptions(RuntimeOptions):
             self.model,
             detector,
             threads=self.threads,
-            score_threshold=self.score_threshold,
+            conf=self.conf,
+            max_people=self.max_people,
+            tiles=self.tiles if with_detector else "off",
             backend=self.backend,
             precision=self.precision,
         )
         for doubt in doubts(pipeline, self.model, detector):
             print(f"slimpose: warning: {doubt}", file=sys.stderr)
         return pipeline
+
+
+def tile_note(pipeline: Pipeline) -> str | None:
+    """Return how often a detector with tiles ran, for the end of a run; None without tiles."""
+    detector = pipeline.detector
+    if not isinstance(detector, TiledDetector) or not detector.images:
+        return None
+    return (
+        f"tiles: the detector ran {detector.runs / detector.images:.1f} times per image that it "
+        "processed"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +233,48 @@ class TrackingOptions:
             track=self.track,
             smooth=self.smooth,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawingOptions:
+    """How poses are drawn.
+
+    Attributes:
+        keypoint_threshold: Minimum score 0..1 of the keypoints that are drawn; text outputs have
+            all.
+        line_width: Width of the limbs in pixels; by default about 1/50 of each person's size.
+        draw_boxes: Draw the person boxes (default: of tracked people).
+        draw_labels: Write the people's scores, and the ids of tracked people (default: only these).
+        black_background: Draw on black instead of on the image.
+        trails: Draw the paths of tracked people over this many seconds.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    keypoint_threshold: float = DRAWN_JOINT_SCORE
+    line_width: float | None = None
+    draw_boxes: bool | None = None
+    draw_labels: bool | None = None
+    black_background: bool = False
+    trails: float | None = None
+
+    def __post_init__(self) -> None:
+        threshold, width, trails = self.keypoint_threshold, self.line_width, self.trails
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"--keypoint-threshold is {threshold:g}; expected a number 0..1")
+        if width is not None and not 0 < width <= _MAX_LINE_WIDTH_PX:
+            raise ValueError(
+                f"--line-width is {width:g}; expected a number over 0, at most {_MAX_LINE_WIDTH_PX}"
+            )
+        if trails is not None and not trails > 0:
+            raise ValueError(f"--trails is {trails:g}; expected seconds, a number over 0")
+
+    def given(self) -> str:
+        """Return the first option that was given, for messages."""
+        fields = dataclasses.fields(self)
+        names = [field.name for field in fields if getattr(self, field.name) != field.default]
+        return f"--{names[0].replace('_', '-')}" if names else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,31 +110,37 @@ class Detector:
         self.session = session
         self.score_threshold = check_score_threshold(score_threshold, session.info)
 
-    def __call__(self, image: Image) -> tuple[Boxes, PersonScores]:
-        """Return the people's boxes (n, 4) in image pixels, the best first, and scores (n,)."""
-        return self.detect([image], self.score_threshold)[0]
+    def __call__(
+        self, image: Image, *, score_threshold: float | None = None
+    ) -> tuple[Boxes, PersonScores]:
+        """Return the people's boxes (n, 4) in image pixels, the best first, and scores (n,).
+
+        ``score_threshold`` replaces the detector's.
+        """
+        return self.detect([image], score_threshold=score_threshold)[0]
 
     def detect(
-        self, images: Sequence[Image], score_threshold: float
+        self, images: Sequence[Image], *, score_threshold: float | None = None
     ) -> list[tuple[Boxes, PersonScores]]:
-        """Return the boxes and scores of each image over a threshold, computed in batches."""
+        """Return the boxes and scores of each image, computed in batches."""
         info = self.session.info
         found: list[tuple[Boxes, PersonScores]] = []
         for start in range(0, len(images), _MAX_BATCH):
             batch = images[start : start + _MAX_BATCH]
             fitted = [fit_canvas(image, info.size, info.fit) for image in batch]
-            outputs = self.session.run(
-                np.stack([canvas for canvas, _ in fitted]), ("boxes", "scores")
-            )
-            for image, (_, to_canvas), boxes, scores in zip(batch, fitted, *outputs, strict=True):
-                found.append(
-                    decode_boxes(
-                        boxes,
-                        scores,
-                        to_canvas,
-                        image,
-                        threshold=score_threshold,
-                        iou_threshold=info.nms_iou_threshold,
-                    )
+            canvases = np.stack([canvas for canvas, _ in fitted])
+            outputs = self.session.run(canvases, ("boxes", "scores"))
+            found += [
+                decode_boxes(
+                    boxes,
+                    scores,
+                    to_canvas,
+                    image,
+                    threshold=self.score_threshold if score_threshold is None else score_threshold,
+                    iou_threshold=info.nms_iou_threshold,
                 )
+                for image, (_, to_canvas), boxes, scores in zip(
+                    batch, fitted, *outputs, strict=True
+                )
+            ]
         return found

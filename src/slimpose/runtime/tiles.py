@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores, Size
+from slimpose.messages import quoted
 from slimpose.runtime.detector import Detector, box_nms
+from slimpose.runtime.session import Model
+
+Tiles = Literal["off", "auto"]
+"""Whether a detector runs on tiles of an image too."""
 
 _CANDIDATE_SCORE = 0.05
 """Boxes that score more may be people; if they are small, they are detected again in tiles."""
@@ -30,6 +36,20 @@ _MAX_BOXES = 100
 
 _Tiles = Int64[np.ndarray, "_tiles 4"]
 """x1, y1, x2, y2 in image pixels; x2 and y2 are not part of the tile."""
+
+
+def new_detector(
+    session: Model, *, score_threshold: float | None = None, tiles: Tiles = "off"
+) -> Detector:
+    """Return a ``Detector``, or with tiles "auto" a ``TiledDetector``.
+
+    Raises:
+        ValueError: If there is no such choice, or what they raise.
+    """
+    if tiles not in get_args(Tiles):
+        raise ValueError(f"tiles is {quoted(tiles)}; expected one of {', '.join(get_args(Tiles))}")
+    create = Detector if tiles == "off" else TiledDetector
+    return create(session, score_threshold=score_threshold)
 
 
 class TiledDetector(Detector):
@@ -54,8 +74,14 @@ class TiledDetector(Detector):
     images = 0
     runs = 0
 
-    def __call__(self, image: Image) -> tuple[Boxes, PersonScores]:
-        """Return the people's boxes (n, 4) in image pixels, the best first, and scores (n,)."""
+    def __call__(
+        self, image: Image, *, score_threshold: float | None = None
+    ) -> tuple[Boxes, PersonScores]:
+        """Return the people's boxes (n, 4) in image pixels, the best first, and scores (n,).
+
+        ``score_threshold`` replaces the detector's.
+        """
+        threshold = self.score_threshold if score_threshold is None else score_threshold
         canvas, (height, width) = self.session.info.size, image.shape[:2]
         scale = min(canvas.height / height, canvas.width / width)
         tiles = np.array([[0, 0, width, height]], np.int64)
@@ -64,7 +90,9 @@ class TiledDetector(Detector):
         self.images += 1
         while len(tiles):
             self.runs += len(tiles)
-            boxes, scores = self._detect_tiles(image, tiles, scale)
+            boxes, scores = self._detect_tiles(
+                image, tiles, scale, min(threshold, _CANDIDATE_SCORE)
+            )
             levels.append((boxes, scores))
             is_small = _shares(boxes, scale, canvas) < _SMALL
             scale *= 2
@@ -79,16 +107,16 @@ class TiledDetector(Detector):
                 padded = boxes + margins[:, None] * np.array([-1, -1, 1, 1], np.float32)
                 tiles = _cover(padded[is_candidate], tile, Size(height, width))
             is_whole = False
-        return _merge(levels, self.score_threshold)
+        return _merge(levels, threshold)
 
     def _detect_tiles(
-        self, image: Image, tiles: _Tiles, scale: float
+        self, image: Image, tiles: _Tiles, scale: float, threshold: float
     ) -> tuple[Boxes, PersonScores]:
         """Return the boxes, in image pixels, of the tiles of one scale that are not cut."""
         parts = [np.ascontiguousarray(image[y1:y2, x1:x2]) for x1, y1, x2, y2 in tiles]
-        threshold = min(self.score_threshold, _CANDIDATE_SCORE)
+        found = self.detect(parts, score_threshold=threshold)
         all_boxes, all_scores = [], []
-        for tile, (boxes, scores) in zip(tiles, self.detect(parts, threshold), strict=True):
+        for tile, (boxes, scores) in zip(tiles, found, strict=True):
             boxes = boxes[:_MAX_BOXES] + np.tile(tile[:2], 2).astype(np.float32)
             kept = ~_cut(boxes, tile, Size(*image.shape[:2]), _CUT_PX / scale)
             all_boxes.append(boxes[kept])
@@ -116,9 +144,7 @@ def _cut(
 
 def _grid(image: Size, tile: Size) -> _Tiles:
     """Return overlapping tiles that cover an image."""
-    tops, lefts = (
-        _starts(length, side) for length, side in zip(image, tile, strict=True)
-    )
+    tops, lefts = (_starts(length, side) for length, side in zip(image, tile, strict=True))
     y, x = (axis.ravel() for axis in np.meshgrid(tops, lefts, indexing="ij"))
     return _placed(x, y, tile, image)
 
