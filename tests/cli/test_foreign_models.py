@@ -100,6 +100,8 @@ def test_one_stage_net_runs_live_on_two_cameras() -> None:
         (["--detector", "pico.onnx"], "net finds people itself; expected no detector"),
         (["--boxes", "boxes.json"], "net.onnx finds people itself; expected no --boxes"),
         (["--model-kind", "yolox"], "expected the outputs of yolox"),
+        (["--detector-kind", "yolo"], "was written by slimpose and says itself how it is run"),
+        (["--tiles", "auto"], "tiles are for a person detector, and net finds people itself"),
         (["--mean", "1", "2"], "expected 3 finite numbers: R, G, B"),
         (["--skeleton", "halpe26"], "gives 17 joints; skeleton halpe26 has 26"),
     ],
@@ -136,6 +138,26 @@ def test_what_is_said_about_a_file_is_remembered(capsys: Any) -> None:
     to_image = geometry.invert_affines(geometry.crop_affines(box, SIZE))
     (expected,) = geometry.transform_points(to_image, JOINTS_PX[None])
     np.testing.assert_allclose(keypoints_of(record)[:, :2], expected, atol=0.5)
+
+
+def test_what_is_said_about_a_detector_is_remembered(capsys: Any) -> None:
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, box_outputs()["rtmdet-nms"])
+    write_simcc(Path("rtm.onnx"))
+    models = ["--model", "rtm.onnx", "--detector", "net.onnx"]
+    said = ["--detector-kind", "rtmdet-nms", "--detector-bgr", "--detector-mean", "1", "2", "3"]
+    assert run_main("predict", "street.png", *models, *said, "--json", "a.json") == 0
+    assert "how to run net.onnx is remembered in net.toml" in capsys.readouterr().err
+    lines = Path("net.toml").read_text().splitlines()[1:]
+    assert lines == ['kind = "rtmdet-nms"', "mean = [1.0, 2.0, 3.0]", "bgr = true"]
+    assert not Path("rtm.toml").exists()
+    write_dot_video("walk.mp4", 2)
+    assert run_main("live", "walk.mp4", *models, "--detector-std", "9", "9", "9") == 0
+    assert "std = [9.0, 9.0, 9.0]" in Path("net.toml").read_text()
+    capsys.readouterr()
+    Path("truth.json").write_text(json.dumps(coco_document()))
+    command = ["evaluate", "rtm.onnx", "--annotations", "truth.json", "--images", "."]
+    assert run_main(*command, "--detector-kind", "yolox") == 2
+    assert "--detector-kind is about the file of --detector, which" in capsys.readouterr().err
 
 
 def test_shipped_models_need_no_settings(folder: Path, capsys: Any) -> None:

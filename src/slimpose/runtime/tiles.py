@@ -36,10 +36,12 @@ _MAX_BOXES = 100
 
 _Tiles = Int64[np.ndarray, "_tiles 4"]
 """x1, y1, x2, y2 in image pixels; x2 and y2 are not part of the tile."""
+_Found = tuple[Float32[np.ndarray, "_n 4"], Float32[np.ndarray, " _n"]]
+"""Boxes in image pixels, and their scores."""
 
 
 def new_detector(
-    session: Model, *, score_threshold: float | None = None, tiles: Tiles = "off"
+    session: Model, *, score_threshold: float | None = None, tiles: str = "off"
 ) -> Detector:
     """Return a ``Detector``, or with tiles "auto" a ``TiledDetector``.
 
@@ -86,7 +88,7 @@ class TiledDetector(Detector):
         scale = min(canvas.height / height, canvas.width / width)
         tiles = np.array([[0, 0, width, height]], np.int64)
         is_whole = True
-        levels: list[tuple[Boxes, PersonScores]] = []
+        levels: list[_Found] = []
         self.images += 1
         while len(tiles):
             self.runs += len(tiles)
@@ -188,9 +190,7 @@ def _placed(
     return np.stack([x, y, x + width, y + height], axis=1)
 
 
-def _merge(
-    levels: Sequence[tuple[Boxes, PersonScores]], threshold: float
-) -> tuple[Boxes, PersonScores]:
+def _merge(levels: Sequence[_Found], threshold: float) -> tuple[Boxes, PersonScores]:
     """Return one box per person, the best first, of the boxes of all scales."""
     boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     for coarse, coarse_scores in reversed(levels):
