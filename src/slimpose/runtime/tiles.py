@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float32, Int64
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores, Size
@@ -25,19 +25,37 @@ _MAX_SCALE = 4.0
 """Tiles are not enlarged more than this."""
 _GRID_OVERLAP = 0.25
 """Of the tiles that cover the whole image, as a share of their sides."""
+_LARGE = 0.6
+"""Larger boxes in a tile are people that a smaller scale shows better."""
 _CUT_PX = 2.0
 """A box that ends this near to a tile's border, in pixels of the detector's input, is cut."""
+_NEAR_BORDER_PX = 16.0
+"""A box that ends this near to it may be a part of a person."""
+_PART_SHARE = 0.6
+"""Share of such a box that lies in another if it is a part of that person."""
 _MARGIN_PX = 4.0
 """Between a small box and its tile's border, likewise, besides a sixth of the box."""
 _SAME_PERSON_IOU = 0.45
-"""Boxes found at different scales that overlap more are one person; the larger scale is kept."""
+"""Boxes found at different scales that overlap more are one person."""
 _MAX_BOXES = 100
 """Of one tile, the best."""
 
 _Tiles = Int64[np.ndarray, "_tiles 4"]
 """x1, y1, x2, y2 in image pixels; x2 and y2 are not part of the tile."""
-_Found = tuple[Float32[np.ndarray, "_n 4"], Float32[np.ndarray, " _n"]]
-"""Boxes in image pixels, and their scores."""
+
+
+class _Found(NamedTuple):
+    """The boxes of the tiles of one scale, in image pixels.
+
+    ``shares`` are their longer sides as shares of the detector's input, ``gaps_px`` their distances
+    from the nearest border of their tile in its pixels, ``tiles`` the numbers of these.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    shares: np.ndarray
+    gaps_px: np.ndarray
+    tiles: np.ndarray
 
 
 def new_detector(
@@ -60,8 +78,8 @@ class TiledDetector(Detector):
     It runs on the whole image, and if that is larger than its input, on overlapping tiles that show
     it twice as large. Where there are small boxes, of however low scores, it runs again on tiles
     around them, each time twice as large, until people fill a quarter of its input. The tiles are
-    chosen so that each of these boxes lies whole in one of them; boxes that a tile's border cuts
-    are dropped. So the cost depends on the number of small people and how far they are apart.
+    chosen so that each of these boxes lies whole in one of them. So the cost depends on the number
+    of small people and how far they are apart.
 
     It does not depend on how an image fills the detector's input (``ModelInfo.fit``), or its size.
 
@@ -84,48 +102,55 @@ class TiledDetector(Detector):
         ``score_threshold`` replaces the detector's.
         """
         threshold = self.score_threshold if score_threshold is None else score_threshold
-        canvas, (height, width) = self.session.info.size, image.shape[:2]
-        scale = min(canvas.height / height, canvas.width / width)
-        tiles = np.array([[0, 0, width, height]], np.int64)
-        is_whole = True
+        canvas, size = self.session.info.size, Size(*image.shape[:2])
+        scale = min(canvas.height / size.height, canvas.width / size.width)
+        tiles = np.array([[0, 0, size.width, size.height]], np.int64)
         levels: list[_Found] = []
         self.images += 1
         while len(tiles):
             self.runs += len(tiles)
-            boxes, scores = self._detect_tiles(
-                image, tiles, scale, min(threshold, _CANDIDATE_SCORE)
-            )
-            levels.append((boxes, scores))
-            is_small = _shares(boxes, scale, canvas) < _SMALL
+            found = self._detect_tiles(image, tiles, scale, min(threshold, _CANDIDATE_SCORE))
+            levels.append(found)
             scale *= 2
             if scale > _MAX_SCALE:
                 break
             tile = Size(round(canvas.height / scale), round(canvas.width / scale))
-            if is_whole and scale < 2:
-                tiles = _grid(Size(height, width), tile)
+            if len(levels) == 1 and scale < 2:
+                tiles = _grid(size, tile)
             else:
-                is_candidate = is_small & (scores > _CANDIDATE_SCORE)
-                margins = _MARGIN_PX / scale + (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 6
-                padded = boxes + margins[:, None] * np.array([-1, -1, 1, 1], np.float32)
-                tiles = _cover(padded[is_candidate], tile, Size(height, width))
-            is_whole = False
+                tiles = _cover(self._small_boxes(found, scale), tile, size)
         return _merge(levels, threshold)
 
-    def _detect_tiles(
-        self, image: Image, tiles: _Tiles, scale: float, threshold: float
-    ) -> tuple[Boxes, PersonScores]:
-        """Return the boxes, in image pixels, of the tiles of one scale that are not cut."""
+    def _detect_tiles(self, image: Image, tiles: _Tiles, scale: float, threshold: float) -> _Found:
+        """Return the boxes of the tiles of one scale."""
+        canvas, size = self.session.info.size, Size(*image.shape[:2])
         parts = [np.ascontiguousarray(image[y1:y2, x1:x2]) for x1, y1, x2, y2 in tiles]
-        found = self.detect(parts, score_threshold=threshold)
-        all_boxes, all_scores = [], []
-        for tile, (boxes, scores) in zip(tiles, found, strict=True):
+        found = []
+        for number, (tile, (boxes, scores)) in enumerate(
+            zip(tiles, self.detect(parts, score_threshold=threshold), strict=True)
+        ):
             boxes = boxes[:_MAX_BOXES] + np.tile(tile[:2], 2).astype(np.float32)
-            kept = ~_cut(boxes, tile, Size(*image.shape[:2]), _CUT_PX / scale)
-            all_boxes.append(boxes[kept])
-            all_scores.append(scores[:_MAX_BOXES][kept])
-        boxes, scores = np.concatenate(all_boxes), np.concatenate(all_scores)
-        rows = box_nms(boxes, scores, iou_threshold=self.session.info.nms_iou_threshold)
-        return boxes[rows], scores[rows]
+            found.append(
+                _Found(
+                    boxes=boxes,
+                    scores=scores[:_MAX_BOXES],
+                    shares=_shares(boxes, scale, canvas),
+                    gaps_px=np.float32(scale) * _gaps(boxes, tile, size),
+                    tiles=np.full(len(boxes), number),
+                )
+            )
+        return _Found(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+    def _small_boxes(self, found: _Found, scale: float) -> Boxes:
+        """Return boxes around what may be small people, with a margin for tiles of a scale."""
+        rows = np.flatnonzero(
+            (found.shares < _SMALL) & (found.scores > _CANDIDATE_SCORE) & (found.gaps_px > _CUT_PX)
+        )
+        threshold = self.session.info.nms_iou_threshold
+        kept = box_nms(found.boxes[rows], found.scores[rows], iou_threshold=threshold)
+        boxes = found.boxes[rows[kept]]
+        margins = _MARGIN_PX / scale + (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 6
+        return boxes + margins[:, None] * np.array([-1, -1, 1, 1], np.float32)
 
 
 def _shares(boxes: Boxes, scale: float, canvas: Size) -> Float32[np.ndarray, " n"]:
@@ -134,14 +159,15 @@ def _shares(boxes: Boxes, scale: float, canvas: Size) -> Float32[np.ndarray, " n
     return (sides / np.array([canvas.width, canvas.height], np.float32)).max(axis=1)
 
 
-def _cut(
-    boxes: Boxes, tile: Int64[np.ndarray, "4"], image: Size, distance: float
-) -> Bool[np.ndarray, " n"]:
-    """Return which boxes end at a border of the tile that is not one of the image."""
-    low, high = tile[:2], tile[2:]
-    is_low = (boxes[:, :2] < low + distance) & (low > 0)
-    is_high = (boxes[:, 2:] > high - 1 - distance) & (high < (image.width, image.height))
-    return (is_low | is_high).any(axis=1)
+def _gaps(boxes: Boxes, tile: Int64[np.ndarray, "4"], image: Size) -> Float32[np.ndarray, " n"]:
+    """Return the distance of each box from the nearest border of its tile, in image pixels.
+
+    Borders that are also the image's do not count.
+    """
+    limits = np.array([image.width, image.height])
+    low = np.where(tile[:2] > 0, boxes[:, :2] - tile[:2], np.inf)
+    high = np.where(tile[2:] < limits, tile[2:] - 1 - boxes[:, 2:], np.inf)
+    return np.minimum(low, high).min(axis=1, initial=np.inf).astype(np.float32)
 
 
 def _grid(image: Size, tile: Size) -> _Tiles:
@@ -191,13 +217,30 @@ def _placed(
 
 
 def _merge(levels: Sequence[_Found], threshold: float) -> tuple[Boxes, PersonScores]:
-    """Return one box per person, the best first, of the boxes of all scales."""
-    boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-    for coarse, coarse_scores in reversed(levels):
-        is_new = coarse_scores > threshold
-        if len(boxes):
-            is_new &= geometry.box_iou(coarse, boxes).max(axis=1) <= _SAME_PERSON_IOU
-        boxes = np.concatenate([boxes, coarse[is_new]])
-        scores = np.concatenate([scores, coarse_scores[is_new]])
-    order = np.argsort(-scores, kind="stable")
-    return boxes[order], scores[order]
+    """Return one box per person, the best first, of the boxes of all scales.
+
+    Of the boxes of a person the one is kept that shows them best: large enough in the detector's
+    input, and if there are several, at the smallest scale, which shows most around them. Then come
+    small ones, at the largest scale, and boxes that end near to the border of their tile.
+    """
+    numbers = np.concatenate([np.full(len(found.scores), k) for k, found in enumerate(levels)])
+    found = _Found(*(np.concatenate(column) for column in zip(*levels, strict=True)))
+    is_small, is_near_border = found.shares < _SMALL, found.gaps_px < _NEAR_BORDER_PX
+    order = np.lexsort(
+        (-found.scores, np.where(is_small, -numbers, numbers), is_small, is_near_border)
+    )
+    is_possible = (found.scores > threshold) & (found.gaps_px > _CUT_PX)
+    is_possible &= (numbers == 0) | (found.shares < _LARGE)
+    left = order[is_possible[order]]
+    tiles, kept = found.tiles + 1_000_000 * numbers, []
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        box, others = found.boxes[best : best + 1], found.boxes[left]
+        is_same = geometry.box_iou(box, others)[0] > _SAME_PERSON_IOU
+        inside = geometry.box_intersections(box, others)[0] / geometry.box_areas(others)
+        is_same |= (inside > _PART_SHARE) & is_near_border[left]
+        left = left[~is_same | (tiles[left] == tiles[best])]
+    rows = np.array(kept, np.int64)
+    rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+    return found.boxes[rows], found.scores[rows]
