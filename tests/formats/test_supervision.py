@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
+import supervision
 
 import slimpose
 from run_cli import write_models, write_walk
 from slimpose.formats.supervision import to_keypoints
 from slimpose.media.sources import open_media
 from walkers import poses_of
-
-supervision: Any = pytest.importorskip("supervision")
 
 
 def test_detections_have_ids_scores_and_keypoints() -> None:

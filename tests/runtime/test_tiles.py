@@ -16,13 +16,16 @@ from foreign_models import DETECTOR_SIZE, people_outputs, write_outputs, write_s
 from slimpose import geometry
 from slimpose.arrays import Size
 from slimpose.geometry import CanvasFit
+from slimpose.measure.synthetic_video import extract_people
 from slimpose.runtime.detector import Detector
+from slimpose.runtime.models import resolve
 from slimpose.runtime.pipeline import Pipeline
-from slimpose.runtime.session import ModelInfo
+from slimpose.runtime.session import ModelInfo, Session
 from slimpose.runtime.tiles import TiledDetector, _cover, new_detector
 from slimpose.skeleton import COCO17
 from synthetic_models import write_detector_model, write_pose_model
 
+PHOTOS = Path(__file__).parents[2] / "examples/photos"
 _SURE_PX = 64
 """Height in the input from which the model below is sure of a person."""
 
@@ -134,6 +137,29 @@ def test_threshold_of_a_call_replaces_the_detectors_own() -> None:
     detector = TiledDetector(WhiteRectangles(Size(256, 320), "letterbox"), score_threshold=0.95)
     assert len(detector(image)[0]) == 0
     assert len(detector(image, score_threshold=0.5)[0]) == 1
+
+
+def test_small_people_of_the_sample_photos_are_found_by_the_shipped_detector() -> None:
+    detector = Detector(Session(resolve("detector"), threads=1))
+    patches = extract_people(PHOTOS, detector)
+    image = np.full((1440, 2560, 3), 110, np.uint8)
+    people: list[list[float]] = []
+    for number in range(30):
+        patch = patches[number % len(patches)]
+        scale = 60 / float(patch.box[3] - patch.box[1])
+        height, width = (max(1, round(scale * side)) for side in patch.rgb.shape[:2])
+        x, y = 40 + 240 * (number % 10), 80 + 400 * (number // 10)
+        small = cv2.resize(patch.rgb, (width, height), interpolation=cv2.INTER_AREA)
+        image[y : y + height, x : x + width] = small
+        people.append((scale * patch.box + [x, y, x, y]).tolist())
+    truth = np.array(people, np.float32)
+    tiled = TiledDetector(detector.session)
+    counts = [
+        int((geometry.box_iou(truth, one(image)[0]).max(axis=1, initial=0) > 0.5).sum())
+        for one in (detector, tiled)
+    ]
+    assert counts[0] < 15
+    assert counts[1] >= 27
 
 
 @settings(max_examples=100, deadline=None)

@@ -21,6 +21,8 @@ _CANDIDATE_SCORE = 0.05
 """Boxes that score more may be people; if they are small, they are detected again in tiles."""
 _SMALL = 0.25
 """Share of the detector's input below which a box is small."""
+_ENOUGH = 0.1
+"""Share from which a box is good enough to be kept, rather than those at larger scales."""
 _MAX_SCALE = 4.0
 """Tiles are not enlarged more than this."""
 _GRID_OVERLAP = 0.25
@@ -219,13 +221,13 @@ def _placed(
 def _merge(levels: Sequence[_Found], threshold: float) -> tuple[Boxes, PersonScores]:
     """Return one box per person, the best first, of the boxes of all scales.
 
-    Of the boxes of a person the one is kept that shows them best: large enough in the detector's
-    input, and if there are several, at the smallest scale, which shows most around them. Then come
-    small ones, at the largest scale, and boxes that end near to the border of their tile.
+    Of the boxes of a person that one is kept which is large enough in the detector's input, at the
+    smallest scale, which shows most around the person; else the one at the largest scale. Boxes
+    that end near to the border of their tile come last.
     """
     numbers = np.concatenate([np.full(len(found.scores), k) for k, found in enumerate(levels)])
     found = _Found(*(np.concatenate(column) for column in zip(*levels, strict=True)))
-    is_small, is_near_border = found.shares < _SMALL, found.gaps_px < _NEAR_BORDER_PX
+    is_small, is_near_border = found.shares < _ENOUGH, found.gaps_px < _NEAR_BORDER_PX
     order = np.lexsort(
         (-found.scores, np.where(is_small, -numbers, numbers), is_small, is_near_border)
     )
