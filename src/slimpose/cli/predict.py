@@ -25,6 +25,7 @@ from slimpose.cli.options import (
     STANDARD_OUTPUT,
     DetectorFileOptions,
     DrawingOptions,
+    FrameOptions,
     ModelFileOptions,
     ModelOptions,
     OutputOptions,
@@ -37,7 +38,7 @@ from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
 from slimpose.media.addresses import SourceError
-from slimpose.media.frame import Frame, Media
+from slimpose.media.frame import Frame, FrameRange, Media
 from slimpose.media.images import ImageError
 from slimpose.media.sources import open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
@@ -60,6 +61,7 @@ def predict(
     model_file: ModelFileOptions,
     detector_file: DetectorFileOptions,
     tracking: TrackingOptions,
+    selected: FrameOptions,
     outputs: OutputOptions,
     style: DrawingOptions,
     out: Path = Path("out"),
@@ -80,6 +82,7 @@ def predict(
         model_file: What the model file does not say itself.
         detector_file: The same for the detector.
         tracking: How people in videos are tracked.
+        selected: Which frames of videos are processed.
         outputs: Text outputs.
         style: How poses are drawn.
         out: Folder for the drawn images and videos (videos become MP4 without sound). They are
@@ -123,6 +126,7 @@ def predict(
     started_s = perf_counter()
     run = _Run(
         estimator=_FrameEstimator(pipeline, tracking, box_file),
+        frames=selected.range,
         drawing=drawing,
         drawings=DrawingFolder(out, files) if draw else None,
         records=RecordWriters(outputs),
@@ -132,6 +136,8 @@ def predict(
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     if run.counts.inputs:
         _print_summary(console, run, pipeline, threads=models.threads)
+    if selected != FrameOptions() and run.counts.images and not run.counts.videos:
+        console.print("NOTE: --every, --from and --to are about videos; all inputs were images")
     for line in drawing.notes():
         console.print(line)
     paths = [*([str(out)] if draw else []), *run.records.paths]
@@ -208,6 +214,7 @@ class _Run:
     """Processes the inputs one by one and counts."""
 
     estimator: _FrameEstimator
+    frames: FrameRange
     drawing: PoseDrawing
     drawings: DrawingFolder | None
     records: RecordWriters
@@ -253,7 +260,7 @@ class _Run:
         positions, counts_before = self.records.positions(), replace(self.counts)
         try:
             with self.stages.timed("read"):
-                media = open_media(item.path)
+                media = open_media(item.path, self.frames)
             progress.start_input(media)
             self._process_frames(media, item, progress)
         except (
