@@ -18,7 +18,6 @@ from walkers import poses_of
 def test_detections_have_ids_scores_and_keypoints() -> None:
     poses = poses_of([(50, 100), (200, 100)], ids=[7, 9])
     detections: Any = poses.to_supervision()
-    assert isinstance(detections, supervision.Detections)
     np.testing.assert_array_equal(detections.xyxy, poses.boxes_image)
     np.testing.assert_array_equal(detections.confidence, poses.person_scores)
     assert detections.tracker_id.tolist() == [7, 9]
@@ -30,6 +29,7 @@ def test_detections_have_ids_scores_and_keypoints() -> None:
     assert second.data["class_name"].tolist() == ["person"]
     detections.xyxy[:] = 0  # a copy
     assert poses.boxes_image.any()
+    assert isinstance(detections, supervision.Detections)
 
 
 def test_people_without_ids_and_no_people() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -177,7 +178,7 @@ def test_every_small_box_lies_whole_in_a_tile(data: st.DataObject) -> None:
     assert (tiles[:, 2:] <= [image.width, image.height]).all()
     inside = (boxes[:, None, :2] >= tiles[:, :2] - 1).all(axis=2)
     inside &= (boxes[:, None, 2:] <= tiles[:, 2:] + 1).all(axis=2)
-    assert inside.any(axis=1).all()
+    assert (inside.sum(axis=1) > 0).all()
 
 
 def test_pipelines_take_tiles(tmp_path: Path) -> None:
@@ -190,6 +191,8 @@ def test_pipelines_take_tiles(tmp_path: Path) -> None:
     image = np.full((400, 400, 3), 20, np.uint8)
     image[200:203, 100:103] = 255
     assert len(pipeline(image)) >= 1
+    again = pickle.loads(pickle.dumps(pipeline))
+    assert len(again(image)) == len(pipeline(image))
     plain = Pipeline(estimator=pipeline.estimator, detector=pipeline.detector, tiles="auto")
     assert len(slimpose.Follower(plain).step([slimpose.Frame(image=image, timestamp_s=0.0)])) == 1
     with pytest.raises(ValueError, match="tiles is 'many'; expected one of off, auto"):
