@@ -25,6 +25,8 @@ _ENOUGH = 0.1
 """Share from which a box is good enough to be kept, rather than those at larger scales."""
 _MAX_SCALE = 4.0
 """Tiles are not enlarged more than this."""
+_GRID_SCALE = 0.5
+"""Up to this scale all of the image is shown in tiles: people of 60 pixels are 15 to 30 then."""
 _GRID_OVERLAP = 0.25
 """Of the tiles that cover the whole image, as a share of their sides."""
 _LARGE = 0.6
@@ -39,7 +41,7 @@ _MARGIN_PX = 4.0
 """Between a small box and its tile's border, likewise, besides a sixth of the box."""
 _SAME_PERSON_IOU = 0.45
 """Boxes found at different scales that overlap more are one person."""
-_MAX_BOXES = 100
+_MAX_BOXES = 300
 """Of one tile, the best."""
 
 _Tiles = Int64[np.ndarray, "_tiles 4"]
@@ -78,10 +80,10 @@ class TiledDetector(Detector):
     """A person detector that enlarges what is small.
 
     It runs on the whole image, and if that is larger than its input, on overlapping tiles that show
-    it twice as large. Where there are small boxes, of however low scores, it runs again on tiles
-    around them, each time twice as large, until people fill a quarter of its input. The tiles are
-    chosen so that each of these boxes lies whole in one of them. So the cost depends on the number
-    of small people and how far they are apart.
+    it twice as large, and again until that is a quarter of its size or more. Where there are small
+    boxes then, of however low scores, it runs on tiles around them, each time twice as large, until
+    people fill a quarter of its input. The tiles are chosen so that each of these boxes lies whole
+    in one of them. So the cost depends on the number of small people and how far they are apart.
 
     It does not depend on how an image fills the detector's input (``ModelInfo.fit``), or its size.
 
@@ -117,7 +119,7 @@ class TiledDetector(Detector):
             if scale > _MAX_SCALE:
                 break
             tile = Size(round(canvas.height / scale), round(canvas.width / scale))
-            if len(levels) == 1 and scale < 2:
+            if scale <= _GRID_SCALE or (len(levels) == 1 and scale < 2):
                 tiles = _grid(size, tile)
             else:
                 tiles = _cover(self._small_boxes(found, scale), tile, size)
