@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from slimpose.cli.doctor import wide_console
-from slimpose.cli.options import DetectorFileOptions, ModelFileOptions, RuntimeOptions
+from slimpose.cli.model_file_options import DetectorFileOptions, ModelFileOptions
+from slimpose.cli.options import RuntimeOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation

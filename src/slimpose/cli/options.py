@@ -12,6 +12,7 @@ import dataclasses
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,9 +26,8 @@ from slimpose.media.frame import FrameRange
 from slimpose.messages import quoted
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
-from slimpose.runtime.foreign.graph import remember
-from slimpose.runtime.foreign.settings import ModelSettings
 from slimpose.runtime.machine import check_threads
+from slimpose.runtime.people_limits import PeopleLimits
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.tiles import TiledDetector, Tiles
 from slimpose.skeleton import Skeleton
@@ -35,92 +35,6 @@ from slimpose.skeleton import Skeleton
 STANDARD_OUTPUT = "-"
 _MAX_LINE_WIDTH_PX = 255
 _TIME = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,6}):)?(\d{1,9}(?:\.\d{1,9})?)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFileOptions:
-    """What a model file of another project does not say itself.
-
-    It is remembered in a TOML file of the model file's name next to it, so later calls and other
-    commands need none of these options.
-
-    Attributes:
-        model_kind: Kind of a model file of another project, if its inputs and outputs fit several:
-            heatmaps, vitpose, rtmpose, yolox, rtmdet-nms ... (docs/models.md).
-        mean: What is subtracted from R, G, B 0..255 before such a model.
-        std: What divides them after that.
-        bgr: Give such a model BGR instead of RGB.
-        skeleton: Its skeleton: coco17, halpe26, wholebody133 or openpose18, or a JSON file.
-    """
-
-    model_kind: str | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    bgr: bool = False
-    skeleton: str | None = None
-
-    def remember(self, model: str) -> None:
-        """Write the options that were given to the model file's settings, if they fit the file.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If a value is invalid or does not fit, or the file needs no settings.
-        """
-        _remember(
-            model,
-            ModelSettings(
-                kind=self.model_kind,
-                mean=self.mean or None,
-                std=self.std or None,
-                bgr=self.bgr or None,
-                skeleton=self.skeleton,
-            ),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectorFileOptions:
-    """The same for the file of ``--detector``.
-
-    Attributes:
-        detector_kind: Kind of a detector of another project: yolox, rtmdet-nms, yolo ...
-        detector_mean: What is subtracted from R, G, B 0..255 before it.
-        detector_std: What divides them after that.
-        detector_bgr: Give it BGR instead of RGB.
-    """
-
-    detector_kind: str | None = None
-    detector_mean: tuple[float, ...] = ()
-    detector_std: tuple[float, ...] = ()
-    detector_bgr: bool = False
-
-    def remember(self, detector: str, *, is_used: bool) -> None:
-        """Write the options that were given to the detector file's settings, if they fit it.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the detector is not used, a value is invalid or does not fit, or the file
-                needs no settings.
-        """
-        settings = ModelSettings(
-            kind=self.detector_kind,
-            mean=self.detector_mean or None,
-            std=self.detector_std or None,
-            bgr=self.detector_bgr or None,
-        )
-        if settings.given and not is_used:
-            raise ValueError(
-                f"--detector-{next(iter(settings.given))} is about the file of --detector, which "
-                "is not used; expected none (--model-kind, --mean, --std, --bgr are for the model)"
-            )
-        _remember(detector, settings)
-
-
-def _remember(model: str, settings: ModelSettings) -> None:
-    if settings.given:
-        path = models.resolve(model)
-        file = remember(path, settings)
-        print(f"slimpose: how to run {path.name} is remembered in {file}", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +144,13 @@ class TrackingOptions:
         if self.detect_every < 1:
             raise ValueError(f"--detect-every is {self.detect_every}; expected 1 or more")
 
-    def follower(self, pipeline: Pipeline, *, cameras: int = 1) -> Follower:
+    def follower(
+        self,
+        pipeline: Pipeline,
+        *,
+        cameras: int = 1,
+        limits: Sequence[PeopleLimits] | None = None,
+    ) -> Follower:
         """Return a follower with these options."""
         return Follower(
             pipeline,
@@ -238,7 +158,38 @@ class TrackingOptions:
             detect_every=self.detect_every,
             track=self.track,
             smooth=self.smooth,
+            limits=limits,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """Cameras and streams.
+
+    Attributes:
+        cameras: TOML file of cameras with names, addresses and thresholds of their own, in addition
+            to the sources (docs/tutorials/video_and_cameras.md).
+        mosaic: MP4 file for a drawn video of all cameras side by side.
+        realtime: Play video files in real time, like cameras: frames may be dropped.
+        loop: Start video files again at their end.
+        seconds: Stop after this many seconds.
+        frames: Stop after this many frames of all cameras together.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    cameras: Path | None = None
+    mosaic: Path | None = None
+    realtime: bool = False
+    loop: bool = False
+    seconds: float | None = None
+    frames: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, bound in (("--seconds", self.seconds), ("--frames", self.frames)):
+            if bound is not None and not bound > 0:
+                raise ValueError(f"{option} is {bound:g}; expected a number over 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +227,13 @@ class FrameOptions:
         )
 
 
+def first_given(options: DrawingOptions | StreamOptions) -> str:
+    """Return the first option that is not at its default; empty if all are."""
+    fields = dataclasses.fields(options)
+    names = [field.name for field in fields if getattr(options, field.name) != field.default]
+    return f"--{names[0].replace('_', '-')}" if names else ""
+
+
 def _seconds(option: str, text: str | None, default: float) -> float:
     """Return a time such as 90, 1:30 or 0:01:30.5 in seconds.
 
@@ -306,6 +264,8 @@ class DrawingOptions:
         draw_labels: Write the people's scores, and the ids of tracked people (default: only these).
         black_background: Draw on black instead of on the image.
         trails: Draw the paths of tracked people over this many seconds.
+        show: Show the drawings in a window while they are made; an image stays until a key is
+            pressed. q, Esc or closing the window end the run as Ctrl-C does.
 
     Raises:
         ValueError: If a number is out of range.
@@ -317,6 +277,7 @@ class DrawingOptions:
     draw_labels: bool | None = None
     black_background: bool = False
     trails: float | None = None
+    show: bool = False
 
     def __post_init__(self) -> None:
         threshold, width, trails = self.keypoint_threshold, self.line_width, self.trails
@@ -329,18 +290,14 @@ class DrawingOptions:
         if trails is not None and not trails > 0:
             raise ValueError(f"--trails is {trails:g}; expected seconds, a number over 0")
 
-    def given(self) -> str:
-        """Return the first option that was given, for messages."""
-        fields = dataclasses.fields(self)
-        names = [field.name for field in fields if getattr(self, field.name) != field.default]
-        return f"--{names[0].replace('_', '-')}" if names else ""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """Text outputs for the poses; any of them at once.
+    """Text outputs for the poses, any of them at once; and whether outputs are replaced.
 
     Attributes:
+        overwrite: Replace outputs that exist. Otherwise a file that an option names must not exist,
+            and drawings get a number added to their names.
         json: File for the poses as COCO keypoint results: a list with one record per person. Images
             named by a number that no other input has (000000000139.jpg) also get the image_id that
             COCO's tools require.
@@ -355,6 +312,7 @@ class OutputOptions:
             file can be written.
     """
 
+    overwrite: bool = False
     json: Path | None = None
     csv: Path | None = None
     jsonl: str | None = None
