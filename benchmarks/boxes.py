@@ -3,9 +3,8 @@
     python benchmarks/boxes.py --yolox yolox-nano.onnx \
         --annotations ../shared/data/dev/person_keypoints.json --images ../shared/data/dev/images
 
-All are measured by the same evaluator. YOLOX runs at its own input size (OpenVINO, BF16 where the
-processor has it) with an NMS threshold of 0.65; our detector runs as shipped. The last line is
-JSON: figures, versions, commit.
+All are measured by the same evaluator, each at its own input size and NMS threshold. The last line
+is JSON: figures, versions, commit.
 """
 
 from __future__ import annotations
@@ -16,21 +15,17 @@ from pathlib import Path
 
 import machine
 
-from slimpose.arrays import Size
 from slimpose.cli.arguments import run
 from slimpose.evaluate.detector import (
-    DetectImages,
+    MIN_SCORE,
     box_ap,
-    detect_images,
     detected_boxes,
     recall_and_false_positives,
 )
 from slimpose.formats import coco
+from slimpose.runtime.detector import Detector
 from slimpose.runtime.models import resolve
 from slimpose.runtime.session import Session
-from slimpose.train.box_distillation import SAME_PERSON_IOU, open_box_teacher
-
-_YOLOX_SIZE = Size(416, 416)
 
 
 def main(
@@ -45,27 +40,21 @@ def main(
     Args:
         annotations: COCO file with the boxes of all people.
         images: Folder of its images.
-        yolox: ONNX files of YOLOX-nano or -tiny (416x416).
+        yolox: ONNX files of YOLOX-nano or -tiny, or other detectors (docs/models.md).
         model: Our detector: a shipped model's name or a file.
         thresholds: Score thresholds for the recall and the false positives.
     """
     truth = coco.read(annotations, keypoints=False)
-    ours = Session(resolve(model))
-
-    systems: dict[str, tuple[DetectImages, Size, float]] = {
-        model: (detect_images(ours), ours.info.size, ours.info.nms_iou_threshold)
-    }
-    systems |= {
-        path.name: (open_box_teacher(path).detect, _YOLOX_SIZE, SAME_PERSON_IOU) for path in yolox
-    }
     figures = []
-    for name, (detect, size, iou) in systems.items():
-        found = detected_boxes(truth, images, detect, canvas=size, nms_iou_threshold=iou)
+    for name in (model, *map(str, yolox)):
+        session = Session(resolve(name))
+        found = detected_boxes(truth, images, Detector(session, score_threshold=MIN_SCORE))
         accuracy = box_ap(truth, found)
         by_threshold = {
             f"{threshold:g}": recall_and_false_positives(truth, found, threshold=threshold)
             for threshold in thresholds
         }
+        iou = session.info.nms_iou_threshold
         figures.append({"model": name, "nms_iou_threshold": iou, **accuracy, "at": by_threshold})
         print(f"{name}: person AP {100 * accuracy['AP']:.1f}")
         for threshold, at in by_threshold.items():

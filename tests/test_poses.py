@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from slimpose.formats import csv
@@ -231,7 +232,6 @@ def test_dict_is_json_with_everything() -> None:
 
 
 def test_data_frame_has_a_row_per_keypoint() -> None:
-    pandas = pytest.importorskip("pandas")
     frame = numbered(3).to_dataframe()
     assert len(frame) == 3 * 17
     assert set(csv.COLUMNS) - set(frame.columns) == {"source", "camera", "frame", "timestamp_s"}

@@ -100,6 +100,8 @@ def test_one_stage_net_runs_live_on_two_cameras() -> None:
         (["--detector", "pico.onnx"], "net finds people itself; expected no detector"),
         (["--boxes", "boxes.json"], "net.onnx finds people itself; expected no --boxes"),
         (["--model-kind", "yolox"], "expected the outputs of yolox"),
+        (["--detector-kind", "yolo"], "was written by slimpose and says itself how it is run"),
+        (["--tiles", "auto"], "tiles are for a person detector, and net finds people itself"),
         (["--mean", "1", "2"], "expected 3 finite numbers: R, G, B"),
         (["--skeleton", "halpe26"], "gives 17 joints; skeleton halpe26 has 26"),
     ],
@@ -138,6 +140,26 @@ def test_what_is_said_about_a_file_is_remembered(capsys: Any) -> None:
     np.testing.assert_allclose(keypoints_of(record)[:, :2], expected, atol=0.5)
 
 
+def test_what_is_said_about_a_detector_is_remembered(capsys: Any) -> None:
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, box_outputs()["rtmdet-nms"])
+    write_simcc(Path("rtm.onnx"))
+    models = ["--model", "rtm.onnx", "--detector", "net.onnx"]
+    said = ["--detector-kind", "rtmdet-nms", "--detector-bgr", "--detector-mean", "1", "2", "3"]
+    assert run_main("predict", "street.png", *models, *said, "--json", "a.json") == 0
+    assert "how to run net.onnx is remembered in net.toml" in capsys.readouterr().err
+    lines = Path("net.toml").read_text().splitlines()[1:]
+    assert lines == ['kind = "rtmdet-nms"', "mean = [1.0, 2.0, 3.0]", "bgr = true"]
+    assert not Path("rtm.toml").exists()
+    write_dot_video("walk.mp4", 2)
+    assert run_main("live", "walk.mp4", *models, "--detector-std", "9", "9", "9") == 0
+    assert "std = [9.0, 9.0, 9.0]" in Path("net.toml").read_text()
+    capsys.readouterr()
+    Path("truth.json").write_text(json.dumps(coco_document()))
+    command = ["evaluate", "rtm.onnx", "--annotations", "truth.json", "--images", "."]
+    assert run_main(*command, "--detector-kind", "yolox") == 2
+    assert "--detector-kind is about the file of --detector, which" in capsys.readouterr().err
+
+
 def test_shipped_models_need_no_settings(folder: Path, capsys: Any) -> None:
     write_pose_model(folder / "ours.onnx")
     assert run_main("predict", "street.png", "--model", "ours.onnx", "--bgr") == 2
@@ -165,12 +187,87 @@ def test_one_stage_net_is_evaluated(capsys: Any) -> None:
     assert "--flip: only for pose models of crops" in capsys.readouterr().err
 
 
-def test_a_net_of_another_project_is_measured_as_ours_are(folder: Path, capsys: Any) -> None:
-    path = write_heatmaps(folder / "theirs.onnx")
-    assert run_main("verify", path, path, "--images", folder, "--max-px", "0.1") in (0, 2)
+@pytest.fixture
+def theirs() -> list[str]:
+    """A heatmap network and a detector of other projects, and the options that name them."""
+    write_heatmaps(Path("theirs.onnx"))
     write_outputs(Path("pico.onnx"), DETECTOR_SIZE, box_outputs()["picodet"])
-    (folder / "photos").mkdir()
-    capsys.readouterr()
-    command = ["benchmark", "--model", path, "--people", "1", "--rounds", "2", "--seconds", "0.2"]
-    assert run_main(*command, "--threads", "1") == 0
-    assert "theirs" in capsys.readouterr().out
+    return ["--model", "theirs.onnx", "--detector", "pico.onnx"]
+
+
+def test_benchmark_times_them(theirs: list[str], capsys: Any) -> None:
+    command = ["benchmark", *theirs, "--people", "1", "--rounds", "2", "--seconds", "0.2"]
+    assert run_main(*command, "--threads", "1", "--no-memory", "--photos", ".", "--json") == 0
+    document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert {row["name"].split()[0] for row in document["alone"]} == {"theirs", "pico"}
+    assert all(row["median_ms"] > 0 and row["share_of_peak"] is None for row in document["alone"])
+    assert {row["people"] for row in document["pipeline"]} == {1}
+
+
+def test_plan_chooses_them(theirs: list[str], capsys: Any) -> None:
+    load = ["--people", "1", "--fps", "1", "--seconds", "0.2", "--photos", "."]
+    options = ["--threads", "1", "--backend", "onnxruntime", "--json"]
+    assert run_main("plan", *theirs, *load, *options) == 0
+    command = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["command"]
+    assert "--model theirs.onnx --detector pico.onnx" in command
+
+
+def test_verify_compares_them(theirs: list[str], capsys: Any) -> None:
+    Path("truth.json").write_text(json.dumps(truth_of_the_street()))
+    data = ["--images", ".", "--annotations", "truth.json", "--json"]
+    assert run_main("verify", theirs[1], theirs[1], *data, "--max-px", "0.01") == 0
+    drift = json.loads(capsys.readouterr().out)
+    assert (drift["people"], drift["joints"], drift["max_px"]) == (1, 17, 0.0)
+    write_simcc(Path("rtm.onnx"))  # its joints lie at whole pixels, as those of the heatmaps
+    assert run_main("verify", theirs[1], "rtm.onnx", *data, "--max-px", "1") == 0
+    assert run_main("verify", theirs[1], "pico.onnx", *data) == 2
+    assert "pico.onnx is a detect model; expected a pose model" in capsys.readouterr().err
+
+
+def test_evaluate_measures_them(theirs: list[str]) -> None:
+    pytest.importorskip("pycocotools")
+    Path("truth.json").write_text(json.dumps(truth_of_the_street()))
+    data = ["--annotations", "truth.json", "--images", ".", "--json", "figures.json"]
+    assert run_main("evaluate", theirs[1], *data) == 0
+    assert json.loads(Path("figures.json").read_text())["AP"] == pytest.approx(1.0)
+    assert run_main("evaluate", theirs[1], *data, "--boxes", "detector", *theirs[2:]) == 0
+    figures = json.loads(Path("figures.json").read_text())
+    assert (figures["people"], figures["AP"]) == (1, pytest.approx(1.0))
+    assert run_main("evaluate", theirs[3], *data) == 0
+    assert json.loads(Path("figures.json").read_text())["AP"] == pytest.approx(1.0)
+
+
+def test_compare_has_rows_of_them(theirs: list[str], capsys: Any) -> None:
+    pytest.importorskip("pycocotools")
+    Path("truth.json").write_text(json.dumps(truth_of_the_street()))
+    write_outputs(Path("rtmo.onnx"), DETECTOR_SIZE, people_outputs(17)["rtmo"])
+    files = [theirs[1], theirs[3], "rtmo.onnx"]
+    options = ["--annotations", "truth.json", "--images", ".", "--rounds", "1", "--threads", "1"]
+    assert run_main("compare", *files, *options, "--out", "report", "--json") == 0
+    output = capsys.readouterr()
+    systems = {row["system"]: row for row in json.loads(output.out)["systems"]}
+    assert {name: row["task"] for name, row in systems.items()} == {
+        "theirs": "pose",
+        "pico": "detect",
+        "rtmo": "one-stage",
+    }
+    assert systems["theirs"]["measured"]["AP"] == pytest.approx(1.0)
+    assert systems["pico"]["measured"]["AP"] == pytest.approx(1.0)
+    assert systems["pico"]["note"].startswith("A person detector: its time is per image")
+    assert all(row["ms"]["1"] > 0 for row in systems.values())
+    assert Path("report/compare.svg").is_file()
+
+
+def truth_of_the_street() -> dict[str, Any]:
+    """Return COCO annotations of one person where the synthetic models find them."""
+    x1, y1, x2, y2 = box = 2 * np.array(PERSON_BOX, np.float32) + 0.5
+    to_image = geometry.invert_affines(geometry.crop_affines(box[None], SIZE))
+    (points,) = geometry.transform_points(to_image, JOINTS_PX[None])
+    document: dict[str, Any] = coco_document()
+    document["images"][0] |= {"height": IMAGE[0], "width": IMAGE[1]}
+    document["annotations"][0] |= {
+        "keypoints": np.concatenate([points, np.full((17, 1), 2)], axis=1).ravel().tolist(),
+        "area": 4000.0,
+        "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
+    }
+    return document

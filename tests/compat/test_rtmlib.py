@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from foreign_models import DETECTOR_SIZE, people_outputs, write_outputs
 from slimpose.arrays import Size
 from slimpose.compat.rtmlib import (
     Body,
@@ -23,6 +24,7 @@ from slimpose.compat.rtmlib import (
     draw_skeleton,
 )
 from slimpose.runtime import models
+from slimpose.runtime.foreign.skeletons import HALPE26, WHOLE_BODY133
 from slimpose.skeleton import COCO17, Skeleton
 from synthetic_models import (
     CROP,
@@ -48,7 +50,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def skeleton_of(joints: int) -> Skeleton:
+def new_skeleton(joints: int) -> Skeleton:
     return Skeleton(
         name=f"joints{joints}",
         joints=tuple(f"joint{number}" for number in range(joints)),
@@ -85,9 +87,42 @@ while cap.isOpened():
     img_show = draw_skeleton(
         img_show, keypoints, scores, openpose_skeleton=openpose_skeleton, kpt_thr=0.43)
     img_show = cv2.resize(img_show, (960, 540))
-    shown.append(img_show)
+    cv2.imshow('img', img_show)
+    cv2.waitKey(10)
+
+cap.release()
+cv2.destroyAllWindows()
 """
-"""The steps of rtmlib's demos; the window is a list."""
+"""The steps of rtmlib's webcam and video demos."""
+WHOLE_BODY_DEMO = """
+import cv2
+
+from slimpose.compat.rtmlib import Wholebody, draw_skeleton
+
+cap = cv2.VideoCapture(SOURCE)
+wholebody = Wholebody(pose=POSE, to_openpose=False, backend='onnxruntime', device='cpu')
+
+while cap.isOpened():
+    success, frame = cap.read()
+    if not success:
+        break
+    keypoints, scores = wholebody(frame)
+    found.append((keypoints, scores))
+    img_show = draw_skeleton(frame.copy(), keypoints, scores, kpt_thr=0.43)
+    cv2.imshow('img', img_show)
+    if cv2.waitKey(1) & 0xFF == ord('q'):
+        break
+"""
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The images that a program shows; there is no window."""
+    images: list[np.ndarray] = []
+    monkeypatch.setattr(cv2, "imshow", lambda _, image: images.append(image))
+    monkeypatch.setattr(cv2, "waitKey", lambda _: -1)
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+    return images
 
 
 def write_pan(path: Path, frames: int, *, step_px: int) -> Path:
@@ -104,12 +139,13 @@ def write_pan(path: Path, frames: int, *, step_px: int) -> Path:
 
 @pytest.mark.parametrize("openpose", [False, True])
 @pytest.mark.parametrize("tracking", [False, True])
-def test_video_demo_runs(tmp_path: Path, openpose: bool, tracking: bool) -> None:
+def test_video_demo_runs(
+    tmp_path: Path, openpose: bool, tracking: bool, shown: list[np.ndarray]
+) -> None:
     video = write_pan(tmp_path / "pan.avi", 12, step_px=2)
     found: list[tuple[np.ndarray, np.ndarray]] = []
-    shown: list[np.ndarray] = []
     names = {"SOURCE": str(video), "OPENPOSE": openpose, "TRACKING": tracking}
-    exec(WEBCAM_DEMO, {**names, "found": found, "shown": shown})
+    exec(WEBCAM_DEMO, {**names, "found": found})
     joints = 18 if openpose else 17
     assert len(found) == len(shown) == 12
     first, _ = found[0]
@@ -123,6 +159,30 @@ def test_video_demo_runs(tmp_path: Path, openpose: bool, tracking: bool) -> None
     assert all(image.shape == (540, 960, 3) for image in shown)
     plain = cv2.resize(cv2.imread(str(PHOTO))[:420, :560], (960, 540))  # pyright: ignore
     assert np.abs(shown[0].astype(int) - plain).max() > 100  # something is drawn
+
+
+def test_whole_body_demo_runs_with_a_one_stage_file(
+    tmp_path: Path, shown: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    video = write_pan(tmp_path / "pan.avi", 3, step_px=2)
+    outputs = people_outputs(133)["rtmo"]
+    pose = write_outputs(tmp_path / "rtmo.onnx", DETECTOR_SIZE, outputs)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    exec(WHOLE_BODY_DEMO, {"SOURCE": str(video), "POSE": str(pose), "found": found})
+    assert [points.shape for points, _ in found] == [(1, 133, 2)] * 3
+    assert len(shown) == 3
+
+
+@pytest.mark.parametrize(("joints", "a", "b"), [(26, "neck", "hip"), (133, "left_hand_root", None)])
+def test_larger_skeletons_have_limbs(joints: int, a: str, b: str | None) -> None:
+    skeleton = {26: HALPE26, 133: WHOLE_BODY133}[joints]
+    ends = [skeleton.joints.index(a), skeleton.joints.index(b or "left_forefinger1")]
+    keypoints, scores = np.zeros((1, joints, 2), np.float32), np.zeros((1, joints), np.float32)
+    keypoints[0, ends] = [[10, 30], [50, 30]]
+    scores[0, ends] = 0.9
+    drawn = draw_skeleton(np.zeros((60, 60, 3), np.uint8), keypoints, scores)
+    assert drawn[30, 30].any()  # half way between the two
 
 
 def test_custom_in_a_tracker(shipped: Path) -> None:
@@ -198,7 +258,7 @@ def test_one_person_in_the_whole_image_without_a_detector(shipped: Path) -> None
 def test_larger_skeletons_need_a_file(solution: Any, joints: int, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"ships no model of {joints} keypoints; expected"):
         solution()
-    skeleton = skeleton_of(joints)
+    skeleton = new_skeleton(joints)
     fields = metadata_of("pose", CROP, skeleton=json.dumps(dataclasses.asdict(skeleton)))
     file = write_pose_model(tmp_path / "large.onnx", skeleton=skeleton, metadata=fields)
     keypoints, scores = solution(pose=str(file))(BGR)

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 
 import slimpose
-
-nbformat: Any = pytest.importorskip("nbformat")
-nbclient: Any = pytest.importorskip("nbclient")
-pytest.importorskip("ipykernel")
 
 NOTEBOOK = Path(__file__).parents[2] / "examples/notebook.ipynb"
 

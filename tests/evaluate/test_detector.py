@@ -9,7 +9,7 @@ import numpy as np
 
 from coco_documents import coco_document
 from slimpose.arrays import Crops, Size
-from slimpose.evaluate.detector import detected_boxes
+from slimpose.evaluate.detector import canvas_detector, detected_boxes
 from slimpose.formats import coco
 
 
@@ -25,6 +25,7 @@ def test_boxes_that_are_too_narrow_are_dropped(tmp_path: Path) -> None:
         return np.array(boxes, np.float32), np.array([[0.9, 0.8, 0.7]], np.float32)
 
     cv2.imwrite(str(tmp_path / "street.png"), np.zeros((48, 64, 3), np.uint8))
-    found = detected_boxes(truth, tmp_path, detect, canvas=Size(64, 64), fit="letterbox")
+    find = canvas_detector(detect, canvas=Size(64, 64), fit="letterbox")
+    found = detected_boxes(truth, tmp_path, find)
     assert canvases == [(1, 64, 64, 3)]
     np.testing.assert_allclose(found[7].boxes_image, [[8, 8, 24, 24]], atol=1e-4)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
+import supervision
 
 import slimpose
 from run_cli import write_models, write_walk
@@ -14,13 +14,10 @@ from slimpose.formats.supervision import to_keypoints
 from slimpose.media.sources import open_media
 from walkers import poses_of
 
-supervision: Any = pytest.importorskip("supervision")
-
 
 def test_detections_have_ids_scores_and_keypoints() -> None:
     poses = poses_of([(50, 100), (200, 100)], ids=[7, 9])
     detections: Any = poses.to_supervision()
-    assert isinstance(detections, supervision.Detections)
     np.testing.assert_array_equal(detections.xyxy, poses.boxes_image)
     np.testing.assert_array_equal(detections.confidence, poses.person_scores)
     assert detections.tracker_id.tolist() == [7, 9]
@@ -32,6 +29,7 @@ def test_detections_have_ids_scores_and_keypoints() -> None:
     assert second.data["class_name"].tolist() == ["person"]
     detections.xyxy[:] = 0  # a copy
     assert poses.boxes_image.any()
+    assert isinstance(detections, supervision.Detections)
 
 
 def test_people_without_ids_and_no_people() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from slimpose.media.image_inputs import load_image
@@ -62,7 +63,6 @@ def png(image: np.ndarray) -> bytes:
 
 
 def test_all_forms_of_an_image_are_read_alike(tmp_path: Path, image: np.ndarray) -> None:
-    pil = pytest.importorskip("PIL.Image")
     data = png(image)
     path = tmp_path / "image.png"
     path.write_bytes(data)
@@ -73,9 +73,9 @@ def test_all_forms_of_an_image_are_read_alike(tmp_path: Path, image: np.ndarray)
             "text": str(path),
             "bytes": data,
             "bytearray": bytearray(data),
-            "PIL": pil.fromarray(image),
-            "PIL from a file": pil.open(path),
-            "PIL from memory": pil.open(io.BytesIO(data)),
+            "PIL": PIL.Image.fromarray(image),
+            "PIL from a file": PIL.Image.open(path),
+            "PIL from memory": PIL.Image.open(io.BytesIO(data)),
             "URL": f"{host}/a%20b.png?size=2",
             "URL with a space": f"{host}/a b.png?size=2",
         }
@@ -97,14 +97,13 @@ def test_color_is_that_of_arrays_only(tmp_path: Path, image: np.ndarray) -> None
 @pytest.mark.parametrize("mode", PIL_MODES)
 def test_pil_image_of_any_mode(mode: str, image: np.ndarray) -> None:
     """A gray image is representable in all of them; 16 bits in a range of their own."""
-    pil = pytest.importorskip("PIL.Image")
     gray = np.where(image[:, :, 2] > 128, 255, 0).astype(np.uint8)
     expected = np.repeat(gray[:, :, None], 3, axis=2)
-    base = pil.fromarray(gray)
+    base = PIL.Image.fromarray(gray)
     if mode.startswith("I;16"):
         order = ">u2" if mode.endswith("B") else "<u2"
         sixteen = (gray.astype(np.uint16) * 257).astype(order)
-        converted = pil.frombytes(mode, base.size, sixteen.tobytes())
+        converted = PIL.Image.frombytes(mode, base.size, sixteen.tobytes())
     elif mode == "LAB":
         from PIL import ImageCms
 
@@ -119,28 +118,26 @@ def test_pil_image_of_any_mode(mode: str, image: np.ndarray) -> None:
 
 
 def test_pil_image_is_turned_upright_as_its_file_is(tmp_path: Path, image: np.ndarray) -> None:
-    pil = pytest.importorskip("PIL.Image")
-    exif = pil.Exif()
+    exif = PIL.Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     path = tmp_path / "turned.png"
-    pil.fromarray(image).save(path, exif=exif)
-    turned = load_image(pil.open(path))
+    PIL.Image.fromarray(image).save(path, exif=exif)
+    turned = load_image(PIL.Image.open(path))
     assert turned.shape == (60, 40, 3)
     np.testing.assert_array_equal(turned, load_image(path))
 
 
 def test_broken_pil_images_are_rejected_in_one_line(tmp_path: Path) -> None:
-    pil = pytest.importorskip("PIL.Image")
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
     path = tmp_path / "cut.jpg"
     data = cv2.imencode(".jpg", noise)[1].tobytes()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ImageError, match=r"PIL image .*cut.jpg: cannot be converted to RGB: .*"):
-        load_image(pil.open(path))
+        load_image(PIL.Image.open(path))
     with pytest.raises(ImageError, match=r"float32 pixels are -1\.\.0"):
-        load_image(pil.fromarray(np.array([[-1, 0]], np.float32)))
+        load_image(PIL.Image.fromarray(np.array([[-1, 0]], np.float32)))
     with pytest.raises(ImageError, match="at most 256 million"):
-        load_image(pil.new("1", (20_000, 20_000)))
+        load_image(PIL.Image.new("1", (20_000, 20_000)))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from image_files import encoded, noise
@@ -101,14 +102,13 @@ def test_avif_is_turned_upright(orientation: int) -> None:
     """Pillow writes the properties irot and imir for an EXIF orientation."""
     if not cv2.haveImageWriter("a.avif"):
         pytest.skip("this OpenCV has no AVIF")
-    pillow = pytest.importorskip("PIL.Image")
     corner = np.zeros((40, 60, 3), np.uint8)
     corner[:12, :24] = (255, 0, 0)
-    exif = pillow.Exif()
+    exif = PIL.Image.Exif()
     exif[274] = orientation
     data = io.BytesIO()
     try:
-        pillow.fromarray(corner).save(data, "AVIF", exif=exif, quality=95)
+        PIL.Image.fromarray(corner).save(data, "AVIF", exif=exif, quality=95)
     except (KeyError, OSError):
         pytest.skip("this Pillow writes no AVIF")
     flipped = {1: 0, 2: 1, 3: 0, 4: 1, 5: 1, 6: 0, 7: 1, 8: 0}[orientation]

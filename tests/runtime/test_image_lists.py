@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 import slimpose
@@ -70,13 +71,12 @@ def test_people_of_all_images_are_one_batch(
 
 
 def test_list_of_everything(pipeline: slimpose.Pipeline, tmp_path: Path) -> None:
-    pil = pytest.importorskip("PIL.Image")
     image = dot_image(SIZE, 50, 40)
     image[:, :, 2] //= 2  # BGR differs from RGB
     path = tmp_path / "dot.png"
     cv2.imwrite(str(path), image[:, :, ::-1])
-    opened = pil.open(path)
-    mixed = [image, path, str(path), path.read_bytes(), opened, opened, pil.fromarray(image)]
+    opened = PIL.Image.open(path)
+    mixed = [image, path, str(path), path.read_bytes(), opened, opened, PIL.Image.fromarray(image)]
     assert_same(pipeline(mixed), [pipeline(image)] * len(mixed))
     bgr = [image[:, :, ::-1], path]
     assert_same(pipeline(bgr, color="bgr"), [pipeline(image)] * 2)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from foreign_models import write_heatmaps
 from slimpose.cli import train as command
 from slimpose.cli.main import main
 from slimpose.cli.train import DataOptions
@@ -73,6 +74,16 @@ def test_cached_teacher_and_labeled_only(
     assert recipe == dataclasses.replace(
         tiny_recipe().with_cached_teacher(), distillation_weight=0.5, distill_unlabeled=False
     )
+
+
+def test_heatmap_network_of_another_project_teaches(
+    train: Callable[..., int], tmp_path: Path
+) -> None:
+    teacher = write_heatmaps(tmp_path / "theirs.onnx")
+    assert train(teacher=teacher) == 0
+    metadata = load_checkpoint(tmp_path / BEST).metadata
+    assert metadata["teacher"].startswith("theirs.onnx ")
+    assert Recipe.from_json(metadata["recipe"]).distillation_weight == 0.5
 
 
 @pytest.mark.usefixtures("train")

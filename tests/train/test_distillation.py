@@ -10,8 +10,11 @@ import pytest
 import torch
 
 import tiny_training
+from foreign_models import JOINTS_PX, SIZE, write_heatmaps, write_simcc
+from slimpose import geometry, heatmap
 from slimpose.arrays import Crops, Heatmaps, Size
 from slimpose.data.people import StoredCrops, TrainingPeople
+from slimpose.geometry import CellAlignment
 from slimpose.media.images import read_image
 from slimpose.network.pose_net import PoseNet
 from slimpose.network.weights import load_checkpoint, load_into, save_checkpoint
@@ -107,6 +110,30 @@ def test_invalid_teacher_file_is_rejected(tmp_path: Path) -> None:
         ValueError, match=r"detector\.onnx is a detect model; expected a pose model"
     ):
         distillation.open_teacher(write_detector_model(tmp_path / "detector.onnx"))
+
+
+@pytest.mark.parametrize("alignment", ["multiples", "corners"])
+def test_heatmap_network_of_another_project_teaches_in_our_cells(
+    tmp_path: Path, alignment: CellAlignment
+) -> None:
+    path = write_heatmaps(tmp_path / "net.onnx", alignment)
+    if alignment == "corners":
+        path.with_suffix(".toml").write_text('kind = "vitpose"\n')
+    teacher = distillation.open_teacher(path)
+    assert (teacher.stride, teacher.skeleton.name) == (4, COCO17.name)
+    for scale in (1, 2):
+        size = Size(scale * SIZE.height, scale * SIZE.width)
+        maps = teacher.predict(np.zeros((2, *size, 3), np.uint8))
+        assert maps.shape == (2, 17, size.height // 4, size.width // 4)
+        points, _, _ = heatmap.decode(maps.astype(np.float32))
+        found = geometry.heatmap_to_crop(points, 4)
+        expected = scale * JOINTS_PX + (scale - 1) / 2
+        np.testing.assert_allclose(found, np.tile(expected, (2, 1, 1)), atol=0.3 * scale)
+
+
+def test_networks_of_other_projects_without_heatmaps_are_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a rtmpose network gives none; expected a heatmap netw"):
+        distillation.open_teacher(write_simcc(tmp_path / "net.onnx"))
 
 
 def test_cached_teacher_is_computed_once(tmp_path: Path) -> None:

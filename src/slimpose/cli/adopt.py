@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from slimpose.cli.options import ModelFileOptions
+from slimpose.cli.model_file_options import ModelFileOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
 from slimpose.measure.synthetic_video import sample_photos_folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
@@ -23,6 +23,14 @@ from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.formats import coco
 from slimpose.formats.files import write_bytes, write_json
 from slimpose.runtime.machine import read_machine
+from slimpose.tasks import Task
+
+_WHOLE_IMAGES = "It gets whole images, no boxes: its time is per image, its AP end to end."
+_NOTES: Mapping[Task, str] = {
+    "bottom-up": _WHOLE_IMAGES,
+    "one-stage": _WHOLE_IMAGES,
+    "detect": "A person detector: its time is per image, its AP that of its boxes, all people.",
+}
 
 
 def compare(
@@ -80,12 +88,7 @@ def compare(
                 console.print(f"measuring {rows[number].system}")
                 model = open_model(path, threads=max(threads))
                 rows[number].measured = measure_ap(model, truth, images)
-                if model.info.task != "pose":
-                    rows[
-                        number
-                    ].note = (
-                        "It gets whole images, no boxes: its time is per image, its AP end to end."
-                    )
+                rows[number].note = _NOTES.get(model.info.task, rows[number].note)
     measured_on, cpu = _people(truth), read_machine().cpu
     table = to_markdown(rows, threads=timed_threads, measured_on=measured_on, machine=cpu)
     systems = [asdict(row) for row in rows]

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from slimpose.cli.doctor import wide_console
-from slimpose.cli.options import ModelFileOptions, RuntimeOptions
+from slimpose.cli.model_file_options import DetectorFileOptions, ModelFileOptions
+from slimpose.cli.options import RuntimeOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
@@ -31,6 +32,7 @@ from slimpose.runtime import models
 from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.one_stage import OneStageEstimator
 from slimpose.runtime.session import Model, Session
+from slimpose.runtime.tiles import TiledDetector, Tiles, new_detector
 from slimpose.runtime.timing import Durations
 
 POSE_NMS_OKS = 0.9
@@ -109,6 +111,8 @@ def evaluate(
     pose: PoseOptions,
     runtime: RuntimeOptions,
     model_file: ModelFileOptions,
+    detector_file: DetectorFileOptions,
+    tiles: Tiles = "off",
     box_threshold: float | None = None,
     json_file: Annotated[Path | None, "--json"] = None,
     results: Path | None = None,
@@ -124,6 +128,9 @@ def evaluate(
         pose: Options for pose models.
         runtime: How models are run.
         model_file: What the model file does not say itself.
+        detector_file: The same for the file of --detector.
+        tiles: For a detector, or a pose model with --boxes detector: run the detector also on
+            enlarged tiles of each image, around whatever may be a small person.
         box_threshold: For a pose model: ignore boxes of a file or a detector that do not score more
             than this (default: 0.05). For a detector: score threshold for the recall and the false
             positives (default: its own).
@@ -140,7 +147,13 @@ def evaluate(
         [annotations, *map(Path, (model, pose.boxes, pose.detector))],
     )
     model_file.remember(model)
+    detector_file.remember(pose.detector, is_used=pose.boxes == "detector")
     loaded = open_model(model, runtime)
+    if tiles != "off" and loaded.info.task != "detect" and pose.boxes != "detector":
+        raise ValueError(
+            f"--tiles are for a person detector; {loaded.info.name} is a {loaded.info.task} model "
+            f"and --boxes is {pose.boxes}; expected --boxes detector"
+        )
     truth = None
     if loaded.info.task == "detect":
         if pose.given():
@@ -148,7 +161,7 @@ def evaluate(
                 f"{', '.join(pose.given())}: only for pose models; {loaded.info.name} is a person "
                 "detector"
             )
-        figures, records = evaluate_detector(loaded, annotations, images, box_threshold)
+        figures, records = evaluate_detector(loaded, annotations, images, box_threshold, tiles)
     elif loaded.info.task == "one-stage":
         truth = _ground_truth(annotations, loaded, pose, results)
         figures, records = evaluate_one_stage(loaded, truth, images, pose, box_threshold)
@@ -158,9 +171,10 @@ def evaluate(
             loaded, flip=pose.flip, flip_shift=pose.flip_shift, decoding=pose.decoding
         )
         truth = _ground_truth(annotations, loaded, pose, results)
-        boxes = _boxes(truth.file, images, pose, runtime, box_threshold)
+        boxes = _boxes(truth.file, images, pose, runtime, box_threshold, tiles)
         figures, records = evaluate_pose(loaded, truth, images, boxes, predict, pose)
     figures |= {"annotations": annotations.name, "threads": runtime.threads}
+    figures |= {"tiles": tiles} if tiles != "off" else {}
     if isinstance(loaded, Session):
         figures |= {"backend": loaded.backend, "precision": loaded.precision}
     if results:
@@ -201,21 +215,19 @@ def open_model(model: str, runtime: RuntimeOptions) -> Model:
 
 
 def evaluate_detector(
-    loaded: Model, annotations: Path, images: Path, threshold: float | None
+    loaded: Model, annotations: Path, images: Path, threshold: float | None, tiles: Tiles
 ) -> tuple[Figures, Records]:
     """Return a detector's figures and its boxes as COCO result records."""
     truth = coco.read(annotations, keypoints=False)
     truth.check_images(images)
     durations = Durations()
+    detector = new_detector(loaded, score_threshold=detector_evaluation.MIN_SCORE, tiles=tiles)
     with Progress(transient=True) as bar:
         task = bar.add_task("images")
         found = detector_evaluation.detected_boxes(
             truth,
             images,
-            durations.timed()(detector_evaluation.detect_images(loaded)),
-            canvas=loaded.info.size,
-            fit=loaded.info.fit,
-            nms_iou_threshold=loaded.info.nms_iou_threshold,
+            durations.timed()(detector),
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     threshold = loaded.info.score_threshold if threshold is None else threshold
@@ -225,6 +237,8 @@ def evaluate_detector(
         "model": loaded.info.name,
         "ms_per_image": durations.mean_ms,
     }
+    if isinstance(detector, TiledDetector):
+        figures["detector_runs_per_image"] = detector.runs / max(1, detector.images)
     return figures, detector_evaluation.box_records(truth, found)
 
 
@@ -326,6 +340,7 @@ def _boxes(
     options: PoseOptions,
     runtime: RuntimeOptions,
     threshold: float | None,
+    tiles: Tiles,
 ) -> dict[int, ScoredBoxes]:
     if options.boxes == "gt":
         boxes = ground_truth_boxes(truth)
@@ -342,14 +357,8 @@ def _boxes(
             raise ValueError(
                 f"{options.detector} is a {detector.info.task} model; expected a person detector"
             )
-        boxes = detector_evaluation.detected_boxes(
-            truth,
-            images,
-            detector_evaluation.detect_images(detector),
-            canvas=detector.info.size,
-            fit=detector.info.fit,
-            nms_iou_threshold=detector.info.nms_iou_threshold,
-        )
+        find = new_detector(detector, score_threshold=detector_evaluation.MIN_SCORE, tiles=tiles)
+        boxes = detector_evaluation.detected_boxes(truth, images, find)
     else:
         boxes = boxes_from_file(truth, Path(options.boxes))
     return boxes_above_score(

@@ -16,15 +16,16 @@ from rich.live import Live
 from slimpose.cli.console import plain_console
 from slimpose.cli.drawing import PoseDrawing
 from slimpose.cli.live_stats import LiveStats, stage_table
+from slimpose.cli.model_file_options import DetectorFileOptions, ModelFileOptions
 from slimpose.cli.options import (
     STANDARD_OUTPUT,
     DrawingOptions,
     FrameOptions,
-    ModelFileOptions,
     ModelOptions,
     OutputOptions,
     StreamOptions,
     TrackingOptions,
+    tile_note,
 )
 from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.cli.outputs import RecordWriters
@@ -48,6 +49,7 @@ def live(
     *,
     models: ModelOptions,
     model_file: ModelFileOptions,
+    detector_file: DetectorFileOptions,
     tracking: TrackingOptions,
     selected: FrameOptions,
     outputs: OutputOptions,
@@ -70,6 +72,7 @@ def live(
             in a text file, one a line: other users see the command line, with its passwords.
         models: Models and how they run.
         model_file: What the model file does not say itself.
+        detector_file: The same for the detector.
         tracking: How people are tracked.
         selected: Which frames are processed; --from and --to are for video files.
         outputs: Text outputs.
@@ -105,6 +108,7 @@ def live(
     )
     _check_outputs(inputs, cameras.stems, outputs, out=out, mosaic=mosaic)
     model_file.remember(models.model)
+    detector_file.remember(models.detector, is_used=True)
     pipeline = models.load()
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
     limits = [
@@ -136,7 +140,7 @@ def live(
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     for line in stats.summary(statuses, detections=follower.detections):
         console.print(line)
-    for line in [*drawing.notes(), *records.notes()]:
+    for line in filter(None, [tile_note(pipeline), *drawing.notes(), *records.notes()]):
         console.print(line)
     if paths := [*videos.paths, *records.paths]:
         console.print(f"written: {', '.join(paths)}")

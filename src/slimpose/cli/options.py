@@ -26,59 +26,15 @@ from slimpose.media.frame import FrameRange
 from slimpose.messages import quoted
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
-from slimpose.runtime.foreign.graph import remember
-from slimpose.runtime.foreign.settings import ModelSettings
 from slimpose.runtime.machine import check_threads
 from slimpose.runtime.people_limits import PeopleLimits
 from slimpose.runtime.pipeline import Pipeline
+from slimpose.runtime.tiles import TiledDetector, Tiles
 from slimpose.skeleton import Skeleton
 
 STANDARD_OUTPUT = "-"
 _MAX_LINE_WIDTH_PX = 255
 _TIME = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,6}):)?(\d{1,9}(?:\.\d{1,9})?)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFileOptions:
-    """What a model file of another project does not say itself.
-
-    It is remembered in a TOML file of the model file's name next to it, so later calls and other
-    commands need none of these options.
-
-    Attributes:
-        model_kind: Kind of a model file of another project, if its inputs and outputs fit several:
-            heatmaps, vitpose, rtmpose, yolox, rtmdet-nms ... (docs/models.md).
-        mean: What is subtracted from R, G, B 0..255 before such a model.
-        std: What divides them after that.
-        bgr: Give such a model BGR instead of RGB.
-        skeleton: Its skeleton: coco17, halpe26, wholebody133 or openpose18, or a JSON file.
-    """
-
-    model_kind: str | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    bgr: bool = False
-    skeleton: str | None = None
-
-    def remember(self, model: str) -> None:
-        """Write the options that were given to the model file's settings, if they fit the file.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If a value is invalid or does not fit, or the file needs no settings.
-        """
-        values = {
-            "kind": self.model_kind,
-            "mean": self.mean or None,
-            "std": self.std or None,
-            "bgr": self.bgr or None,
-            "skeleton": self.skeleton,
-        }
-        given = {name: value for name, value in values.items() if value is not None}
-        if given:
-            path = models.resolve(model)
-            file = remember(path, ModelSettings(**given))
-            print(f"slimpose: how to run {path.name} is remembered in {file}", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +70,9 @@ class ModelOptions(RuntimeOptions):
         detector: Person detector: a shipped model's name or a file.
         conf: Minimum score 0..1 of a person box; by default the detector's own threshold.
         max_people: At most this many people per image, the largest.
+        tiles: Run the detector also on enlarged tiles of each image, around whatever may be a small
+            person: for people who are small, or many. Takes several times its time, for hundreds
+            of people hundreds of times.
 
     Raises:
         ValueError: If a number is out of range.
@@ -123,6 +82,7 @@ class ModelOptions(RuntimeOptions):
     detector: str = models.DEFAULT_DETECTOR
     conf: float | None = None
     max_people: int | None = None
+    tiles: Tiles = "off"
 
     def __post_init__(self) -> None:
         RuntimeOptions.__post_init__(self)  # super() does not work in a class with slots
@@ -143,12 +103,24 @@ class ModelOptions(RuntimeOptions):
             threads=self.threads,
             conf=self.conf,
             max_people=self.max_people,
+            tiles=self.tiles if with_detector else "off",
             backend=self.backend,
             precision=self.precision,
         )
         for doubt in doubts(pipeline, self.model, detector):
             print(f"slimpose: warning: {doubt}", file=sys.stderr)
         return pipeline
+
+
+def tile_note(pipeline: Pipeline) -> str | None:
+    """Return how often a detector with tiles ran, for the end of a run; None without tiles."""
+    detector = pipeline.detector
+    if not isinstance(detector, TiledDetector) or not detector.images:
+        return None
+    return (
+        f"tiles: the detector ran {detector.runs / detector.images:.1f} times per image that it "
+        "processed"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,11 +19,11 @@ from slimpose.cli.console import plain_console
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
 from slimpose.cli.live import live
 from slimpose.cli.live_stats import stage_table
+from slimpose.cli.model_file_options import DetectorFileOptions, ModelFileOptions
 from slimpose.cli.options import (
     STANDARD_OUTPUT,
     DrawingOptions,
     FrameOptions,
-    ModelFileOptions,
     ModelOptions,
     OutputOptions,
     StreamOptions,
@@ -58,6 +58,7 @@ def predict(
     *,
     models: ModelOptions,
     model_file: ModelFileOptions,
+    detector_file: DetectorFileOptions,
     tracking: TrackingOptions,
     selected: FrameOptions,
     outputs: OutputOptions,
@@ -82,6 +83,7 @@ def predict(
             addresses of images; or cameras and streams, see slimpose live.
         models: Models and how they run.
         model_file: What the model file does not say itself.
+        detector_file: The same for the detector.
         tracking: How people in videos are tracked.
         selected: Which frames of videos are processed.
         outputs: Text outputs.
@@ -104,6 +106,7 @@ def predict(
             sources,
             models=models,
             model_file=model_file,
+            detector_file=detector_file,
             tracking=tracking,
             selected=selected,
             outputs=outputs,
@@ -128,6 +131,7 @@ def predict(
             failures,
             models=models,
             model_file=model_file,
+            detector_file=detector_file,
             tracking=tracking,
             selected=selected,
             outputs=outputs,
@@ -153,6 +157,7 @@ def _predict_files(
     *,
     models: ModelOptions,
     model_file: ModelFileOptions,
+    detector_file: DetectorFileOptions,
     tracking: TrackingOptions,
     selected: FrameOptions,
     outputs: OutputOptions,
@@ -164,10 +169,10 @@ def _predict_files(
     profile: bool,
 ) -> int:
     """Predict images and videos; return the exit code."""
-    if boxes is not None and models.detector != DEFAULT_DETECTOR:
-        raise ValueError(
-            f"--boxes are used instead of a detector; expected no --detector {models.detector}"
-        )
+    tiles = "--tiles" if models.tiles != "off" else ""
+    unused = tiles if models.detector == DEFAULT_DETECTOR else f"--detector {models.detector}"
+    if boxes is not None and unused:
+        raise ValueError(f"--boxes are used instead of a detector; expected no {unused}")
     box_file = box_files.read(boxes) if boxes is not None else None
     if not files:
         return failures.summarize(completed=0)
@@ -183,6 +188,7 @@ def _predict_files(
         overwrite=outputs.overwrite,
     )
     model_file.remember(models.model)
+    detector_file.remember(models.detector, is_used=box_file is None)
     pipeline = models.load(with_detector=box_file is None)
     if box_file is not None and pipeline.estimator.finds_people:
         raise ValueError(f"{models.model} finds people itself; expected no --boxes")

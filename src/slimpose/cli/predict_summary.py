@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from slimpose.cli.counted import counted
+from slimpose.cli.options import tile_note
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import StageTimes
@@ -48,6 +49,8 @@ def print_summary(
     console.print(f"{inputs}, {people}; {models}, {cpu}{backend}")
     if counts.frames:
         console.print(f"median ms per frame: {stages.medians()}")
+    if (note := tile_note(pipeline)) is not None:
+        console.print(note)
     if counts.detections:
         runner = "the model" if one_stage else "the detector"
         console.print(f"{runner} ran on {counted(counts.detections, 'frame')} of videos")

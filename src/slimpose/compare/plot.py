@@ -47,22 +47,25 @@ _OURS, _MEASURED, _PUBLISHED = (
 def plot_comparison(rows: Sequence[ComparisonRow], path: Path, *, threads: int) -> None:
     """Draw AP against multiply-adds and against milliseconds, readable in black and white.
 
-    Round markers are published figures. A row without AP, cost or time is left out of the panel
-    that needs it. The file is SVG or PNG; the times are those with ``threads`` threads.
+    Round markers are published figures. Detectors, whose AP is of boxes, are left out, as is a row
+    without AP, cost or time in the panel that needs it. The file is SVG or PNG; the times are those
+    with ``threads`` threads.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
         ValueError: If no row has an AP.
     """
     pyplot = new_pyplot()
-    if not any(_aps(row) for row in rows):
+    if not any(_aps(row) for row in rows if _has_keypoints(row)):
         raise ValueError(
             "there is no AP to draw: give --annotations and --images, or systems with a published "
             "one"
         )
     figure, (*panels, key) = pyplot.subplots(1, 3, figsize=(14, 6.4), width_ratios=(5, 5, 2.6))
     panels[1].sharey(panels[0])
-    points = [(row, *ap) for row in rows if row.gmac or row.ms for ap in _aps(row)]
+    points = [
+        (row, *ap) for row in rows if row.gmac or row.ms for ap in _aps(row) if _has_keypoints(row)
+    ]
     costs = (
         ("true GMAC of one input", lambda row: row.gmac),
         (f"ms per person, {threads} thread{'s' * (threads > 1)}", lambda row: row.ms.get(threads)),
@@ -97,6 +100,10 @@ def _draw_key(axes: Any, points: Sequence[tuple[ComparisonRow, float, bool]]) ->
         for number, (row, _, is_measured) in enumerate(points, start=1)
     )
     axes.text(0, 1, transform=axes.transAxes, s=text, fontsize=8, va="top", linespacing=1.5)
+
+
+def _has_keypoints(row: ComparisonRow) -> bool:
+    return row.task != "detect"
 
 
 def _aps(row: ComparisonRow) -> list[tuple[float, bool]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from slimpose.tasks import Task
+
 
 @dataclass(slots=True, kw_only=True)
 class ComparisonRow:
@@ -19,6 +21,7 @@ class ComparisonRow:
         model: The name of the network or the file of the model; empty if there is none to run.
         size: Input height and width.
         weights: Origin of the weights; empty without weights.
+        task: "pose", "detect", "one-stage" or "bottom-up": a detector's AP is of its boxes.
         runs_in: The backend and the precision it computes in; empty if it was not opened.
         params: Number of parameters.
         gmac: True multiply-adds of one input in 1e9.
@@ -34,6 +37,7 @@ class ComparisonRow:
     model: str = ""
     size: str = ""
     weights: str = ""
+    task: Task = "pose"
     runs_in: str = ""
     params: int | None = None
     gmac: float | None = None

@@ -157,7 +157,7 @@ def complete_row(row: ComparisonRow, path: Path) -> None:
         row.runs_in = _runs_in(path, file_precision(read_metadata(path)))
         return
     model = open_model(path, threads=1)
-    row.runs_in = _runs_in(path, model.info.precision)
+    row.runs_in, row.task = _runs_in(path, model.info.precision), model.info.task
     row.size = str(model.info.size)
     if path.suffix == ".onnx":
         cost = cost_of_onnx(path)

@@ -31,6 +31,7 @@ from slimpose.messages import quoted
 from slimpose.poses import NOT_TRACKED, Poses
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
+from slimpose.runtime.foreign.skeletons import skeleton_of
 from slimpose.runtime.pipeline import Pipeline, load
 from slimpose.runtime.session import ModelInfo
 from slimpose.skeleton import COCO17, OPENPOSE18
@@ -282,8 +283,8 @@ def draw_skeleton(
         openpose_skeleton: Whether 18 joints are OpenPose's.
         kpt_thr: Joints that score less are not drawn.
         radius: Of the joints, in pixels.
-        line_width: Of the limbs, in pixels. Skeletons other than COCO's 17 and OpenPose's 18
-            joints have none.
+        line_width: Of the limbs, in pixels. Skeletons other than COCO's 17, Halpe's 26,
+            COCO-WholeBody's 133 and OpenPose's 18 joints have none.
     """
     canvas = np.ascontiguousarray(img)
     people = np.asarray(keypoints, np.float32)
@@ -291,9 +292,10 @@ def draw_skeleton(
         return canvas
     people = people[None] if people.ndim == 2 else people
     shown = np.asarray(scores).reshape(people.shape[:2]) >= kpt_thr
-    skeleton = {17: COCO17, 18: OPENPOSE18 if openpose_skeleton else None}.get(people.shape[1])
+    joints = people.shape[1]
+    skeleton = OPENPOSE18 if openpose_skeleton and joints == 18 else skeleton_of(joints)
     limbs = skeleton.limb_indices if skeleton is not None else []
-    sides = skeleton.mirror.sides if skeleton is not None else [None] * people.shape[1]
+    sides = skeleton.mirror.sides if skeleton is not None else [None] * joints
     colors = [_bgr({"left": LEFT, "right": RIGHT}.get(side or "", CENTER)) for side in sides]
     for points, is_shown in zip(people, shown, strict=True):
         for a, b in limbs:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from slimpose import geometry
-from slimpose.arrays import Crops, Size
+from slimpose.arrays import Boxes, Crops, Image, PersonScores, Size
 from slimpose.evaluate.boxes import ScoredBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats.coco import CocoFile
@@ -18,41 +18,51 @@ from slimpose.geometry import CanvasFit
 from slimpose.media.annotated_image import read_annotated_image
 from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.detector import NMS_IOU_THRESHOLD, decode_boxes
-from slimpose.runtime.session import Model
 
 TALL_PX = 96.0
-_MIN_SCORE = 0.005
+MIN_SCORE = 0.005
+"""Boxes that score less have no part in AP."""
 _MATCH_IOU = 0.5
 DetectImages = Callable[[Crops], tuple[np.ndarray, np.ndarray]]
 """uint8 canvases (n, H, W, 3) to boxes (n, k, 4) in canvas pixels and scores (n, k)."""
+FindBoxes = Callable[[Image], tuple[Boxes, PersonScores]]
+"""An image to its people's boxes, best first, and scores over MIN_SCORE: a ``Detector``."""
 
 
-def detect_images(model: Model) -> DetectImages:
-    """Return a detector model as a function for ``detected_boxes``."""
-
-    def detect(canvases: Crops) -> tuple[np.ndarray, np.ndarray]:
-        boxes, scores = model.run(canvases, ("boxes", "scores"))
-        return boxes, scores
-
-    return detect
-
-
-def detected_boxes(
-    annotations: CocoFile,
-    image_folder: Path,
+def canvas_detector(
     detect: DetectImages,
     *,
     canvas: Size,
     fit: CanvasFit,
     nms_iou_threshold: float = NMS_IOU_THRESHOLD,
+) -> FindBoxes:
+    """Return a function of canvases, such as a network in training, as one of images.
+
+    ``canvas`` is its input size, ``fit`` how an image fills it. Of two boxes that overlap more than
+    ``nms_iou_threshold`` the better one is kept.
+    """
+
+    def find(image: Image) -> tuple[Boxes, PersonScores]:
+        fitted, to_canvas = fit_canvas(image, canvas, fit)
+        boxes, scores = (output[0] for output in detect(fitted[None]))
+        return decode_boxes(
+            boxes, scores, to_canvas, image, threshold=MIN_SCORE, iou_threshold=nms_iou_threshold
+        )
+
+    return find
+
+
+def detected_boxes(
+    annotations: CocoFile,
+    image_folder: Path,
+    find: FindBoxes,
+    *,
     image_ids: Sequence[int] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, ScoredBoxes]:
     """Return a detector's boxes by image id, of all images by default.
 
-    ``canvas`` is the detector's input size, ``fit`` how an image fills it. Of two boxes that
-    overlap more than ``nms_iou_threshold`` the better one is kept. ``on_progress`` is called with
-    (images done, all images).
+    ``on_progress`` is called with (images done, all images).
 
     Raises:
         ImageError: If an image is missing or broken.
@@ -61,12 +71,7 @@ def detected_boxes(
     found: dict[int, ScoredBoxes] = {}
     selected = list(annotations.images) if image_ids is None else image_ids
     for done, image_id in enumerate(selected, start=1):
-        image = read_annotated_image(annotations, image_folder, image_id)
-        fitted, to_canvas = fit_canvas(image, canvas, fit)
-        boxes, scores = (output[0] for output in detect(fitted[None]))
-        boxes, scores = decode_boxes(
-            boxes, scores, to_canvas, image, threshold=_MIN_SCORE, iou_threshold=nms_iou_threshold
-        )
+        boxes, scores = find(read_annotated_image(annotations, image_folder, image_id))
         found[image_id] = ScoredBoxes(boxes_image=boxes, scores=scores)
         on_progress(done, len(selected))
     return found

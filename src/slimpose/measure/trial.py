@@ -66,8 +66,12 @@ def doubts(pipeline: Pipeline, model: str | Path, detector: str | Path | None) -
             )
         with suppress(OSError, ValueError):  # tried again next time
             write_json(cache, known)
-    hint = "is its kind right? See docs/models.md for --model-kind, --mean, --std, --bgr"
-    return [f"{name} {known[key]} ({hint})" for name, key in keys.items() if known[key]]
+    options = {name: "--detector-kind" if name == detector else "--model-kind" for name in keys}
+    return [
+        f"{name} {known[key]} (is its kind right? See docs/models.md for {options[name]} ...)"
+        for name, key in keys.items()
+        if known[key]
+    ]
 
 
 def _detector_doubt(detector: Detector, reference: Pipeline, photos: Sequence[Image]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float32, Int64
 
@@ -13,6 +15,8 @@ from slimpose.runtime.session import Model, ModelInfo
 SCORE_THRESHOLD = 0.3
 NMS_IOU_THRESHOLD = 0.6
 """Written to a detector's file unless its card has others."""
+_MAX_BATCH = 4
+"""Images of one call: bounds the memory."""
 
 
 def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou_threshold: float) -> list[int]:
@@ -20,11 +24,13 @@ def box_nms(boxes_image: Boxes, scores: PersonScores, *, iou_threshold: float) -
 
     A box is dropped if its IoU with a better kept box is over the threshold.
     """
-    overlap = geometry.box_iou(boxes_image, boxes_image)
     kept: list[int] = []
-    for candidate in np.argsort(-scores, kind="stable"):
-        if (overlap[candidate, kept] <= iou_threshold).all():
-            kept.append(int(candidate))
+    left = np.argsort(-scores, kind="stable")
+    while len(left):
+        best, others = left[:1], left[1:]
+        kept.append(int(best[0]))
+        overlap = geometry.box_iou(boxes_image[best], boxes_image[others])[0]
+        left = others[overlap <= iou_threshold]
     return kept
 
 
@@ -111,13 +117,30 @@ class Detector:
 
         ``score_threshold`` replaces the detector's.
         """
-        canvas, to_canvas = fit_canvas(image, self.session.info.size, self.session.info.fit)
-        boxes, scores = self.session.run(canvas[None], ("boxes", "scores"))
-        return decode_boxes(
-            boxes[0],
-            scores[0],
-            to_canvas,
-            image,
-            threshold=self.score_threshold if score_threshold is None else score_threshold,
-            iou_threshold=self.session.info.nms_iou_threshold,
-        )
+        return self.detect([image], score_threshold=score_threshold)[0]
+
+    def detect(
+        self, images: Sequence[Image], *, score_threshold: float | None = None
+    ) -> list[tuple[Boxes, PersonScores]]:
+        """Return the boxes and scores of each image, computed in batches."""
+        info = self.session.info
+        found: list[tuple[Boxes, PersonScores]] = []
+        for start in range(0, len(images), _MAX_BATCH):
+            batch = images[start : start + _MAX_BATCH]
+            fitted = [fit_canvas(image, info.size, info.fit) for image in batch]
+            canvases = np.stack([canvas for canvas, _ in fitted])
+            outputs = self.session.run(canvases, ("boxes", "scores"))
+            found += [
+                decode_boxes(
+                    boxes,
+                    scores,
+                    to_canvas,
+                    image,
+                    threshold=self.score_threshold if score_threshold is None else score_threshold,
+                    iou_threshold=info.nms_iou_threshold,
+                )
+                for image, (_, to_canvas), boxes, scores in zip(
+                    batch, fitted, *outputs, strict=True
+                )
+            ]
+        return found

@@ -24,6 +24,7 @@ from slimpose.runtime.one_stage import OneStageEstimator, without_boxes
 from slimpose.runtime.people_limits import ALL_PEOPLE, PeopleLimits, largest_people
 from slimpose.runtime.preview import ImagePreview
 from slimpose.runtime.session import Session
+from slimpose.runtime.tiles import Tiles, new_detector
 from slimpose.runtime.timing import StageTimes
 
 _Item = TypeVar("_Item", bound=ImageInput)
@@ -40,6 +41,9 @@ class Pipeline:
         detector: The person detector; None if there is none.
         limits: Which people are kept; ``conf`` is also in the detector. People in given boxes are
             kept always.
+
+    Raises:
+        ValueError: If ``tiles`` is neither "off" nor "auto", or there is no detector for them.
     """
 
     def __init__(
@@ -48,7 +52,10 @@ class Pipeline:
         estimator: PoseEstimator,
         detector: Detector | None,
         limits: PeopleLimits = ALL_PEOPLE,
+        tiles: Tiles = "off",
     ) -> None:
+        if tiles != "off":
+            detector = _with_tiles(detector, tiles, estimator)
         self.estimator = estimator
         self.detector = detector
         self.limits = limits
@@ -209,6 +216,14 @@ class Pipeline:
         return finish
 
 
+def _with_tiles(detector: Detector | None, tiles: Tiles, estimator: PoseEstimator) -> Detector:
+    if detector is None:
+        name = estimator.session.info.name
+        reason = f"{name} finds people itself" if estimator.finds_people else "there is none"
+        raise ValueError(f"tiles are for a person detector, and {reason}; expected no tiles")
+    return new_detector(detector.session, score_threshold=detector.score_threshold, tiles=tiles)
+
+
 def load(
     model: str | Path = models.DEFAULT_POSE,
     detector: str | Path | None = models.DEFAULT_DETECTOR,
@@ -218,6 +233,7 @@ def load(
     max_people: int | None = None,
     backend: str = "onnxruntime",
     precision: str | None = None,
+    tiles: Tiles = "off",
 ) -> Pipeline:
     """Open a pose model and a detector and return the pipeline of both.
 
@@ -238,6 +254,8 @@ def load(
             (a trial of two seconds per model, remembered).
         precision: The precision to compute in; None for the files' own, "bf16" or "fp16" where
             backend and processor have it, "any" to let backend "auto" choose.
+        tiles: "auto" to run the detector on enlarged tiles of each image too, which finds smaller
+            people; several to hundreds of times the detector's time (``runtime.tiles``).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -258,11 +276,12 @@ def load(
                 f"{session.info.name} finds people itself; expected no detector (got {detector})"
             )
         estimator = OneStageEstimator(session, score_threshold=conf)
-        return Pipeline(estimator=estimator, detector=None, limits=limits)
+        return Pipeline(estimator=estimator, detector=None, limits=limits, tiles=tiles)
     return Pipeline(
         estimator=PoseEstimator(session),
         detector=(
             None if detector is None else Detector(open_model(detector), score_threshold=conf)
         ),
         limits=limits,
+        tiles=tiles,
     )

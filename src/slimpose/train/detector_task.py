@@ -19,7 +19,7 @@ from slimpose.data.detector_batches import (
     load_unlabeled,
 )
 from slimpose.data.order import SampleOrder
-from slimpose.evaluate.detector import box_ap, detected_boxes
+from slimpose.evaluate.detector import box_ap, canvas_detector, detected_boxes
 from slimpose.network.build import build
 from slimpose.network.cells import Cells
 from slimpose.network.detector_net import BoxDecoder, DetectorNet
@@ -158,9 +158,9 @@ class DetectorTask:
         boxes = detected_boxes(
             self._val,
             self._val_images,
-            detect,
-            canvas=self._recipe.phase_at(step).size,
-            fit=self._recipe.net.fit,
+            canvas_detector(
+                detect, canvas=self._recipe.phase_at(step).size, fit=self._recipe.net.fit
+            ),
             image_ids=local_items(list(self._val.images)),
         )
         return box_ap(self._val, dict(all_gather(list(boxes.items()))))

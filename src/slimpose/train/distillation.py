@@ -53,7 +53,9 @@ class Teacher:
 
 
 def open_teacher(path: Path) -> Teacher:
-    """Open weights of ``slimpose train`` (any input size), or an ONNX file of ``slimpose export``.
+    """Open weights of ``slimpose train`` (any input size), or an ONNX file with heatmaps.
+
+    The file is of ``slimpose export`` or another project (docs/models.md).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -111,7 +113,12 @@ def _onnx_teacher(path: Path) -> Teacher:
             " heatmaps as output"
         )
     if "heatmaps" not in session.outputs:
-        raise ValueError(f"{path} has no heatmaps to learn from; export it with --heatmaps")
+        hint = (
+            f"a {session.info.kind} network gives none; expected a heatmap network"
+            if session.info.kind
+            else "export it with --heatmaps"
+        )
+        raise ValueError(f"{path} has no heatmaps to learn from; {hint}")
     model_size, stride = session.info.size, session.info.stride
 
     def predict(crops: Crops) -> Heatmaps:

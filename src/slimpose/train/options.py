@@ -14,8 +14,8 @@ class RecipeOptions:
     """Changes to a recipe; each default leaves it as it is.
 
     Attributes:
-        teacher: Network to distill from: best.safetensors of a run, or an ONNX file with heatmaps;
-            for a detector a YOLOX ONNX file.
+        teacher: Network to distill from: best.safetensors of a run, or an ONNX file with heatmaps,
+            also of another project (docs/models.md); for a detector the file of another detector.
         distillation_weight: The teacher's share of the loss, 0 to 1; alpha in the paper. By default
             the recipe's, or 0.5 if it has none. 0 trains without a teacher.
         cached_teacher: Run the teacher once on every person (flipped too) before training, then

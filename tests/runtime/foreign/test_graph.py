@@ -75,6 +75,31 @@ def test_fixed_batch_is_freed_only_if_each_crop_keeps_its_values(
         assert sides[0].dim_param == "n"
 
 
+def test_weights_of_another_file_are_never_older_than_it(tmp_path: Path, cache: Path) -> None:
+    """The copy of a free batch size is known by the file, which other weights do not change."""
+    found, files = [], []
+    for is_mirrored in (False, True):
+        model = onnx.load(write_fixed(tmp_path / "net.onnx"))
+        maps = next(tensor for tensor in model.graph.initializer if tensor.name == "maps")
+        values = numpy_helper.to_array(maps)
+        maps.CopyFrom(numpy_helper.from_array(values[..., :: -1 if is_mirrored else 1], "maps"))
+        (tmp_path / "weights.bin").unlink(missing_ok=True)
+        onnx.save(
+            model,
+            tmp_path / "net.onnx",
+            save_as_external_data=True,
+            location="weights.bin",
+            size_threshold=2000,
+        )
+        files.append((tmp_path / "net.onnx").read_bytes())
+        found.append(Session(tmp_path / "net.onnx").run(CROPS, ("heatmaps",))[0])
+    assert files[0] == files[1]
+    assert found[0].shape == (3, 17, 16, 12)
+    assert np.abs(found[0] - found[1]).max() > 0.1
+    (copy,) = (cache / "slimpose" / "free-batch").iterdir()
+    assert copy.stat().st_size == 0
+
+
 def test_without_onnx_a_fixed_batch_runs_row_by_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

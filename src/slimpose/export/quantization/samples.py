@@ -9,11 +9,12 @@ import numpy as np
 
 from slimpose.arrays import Crops
 from slimpose.evaluate.boxes import ground_truth_boxes
-from slimpose.evaluate.detector import box_ap, detect_images, detected_boxes
+from slimpose.evaluate.detector import MIN_SCORE, box_ap, detected_boxes
 from slimpose.evaluate.pose import pose_ap, pose_records, predict_points
 from slimpose.formats.coco import CocoFile
 from slimpose.media.annotated_image import read_annotated_image
 from slimpose.runtime.crops import crop_people, fit_canvas
+from slimpose.runtime.detector import Detector
 from slimpose.runtime.session import Model, ModelInfo
 from slimpose.tasks import Task
 
@@ -88,14 +89,7 @@ def average_precision(model: Model, annotations: CocoFile, folder: Path) -> floa
             annotations, folder, boxes, predict_points(model), crop_size=info.size, batch_size=16
         )
         return 100 * pose_ap(annotations, records)["AP"]
-    found = detected_boxes(
-        annotations,
-        folder,
-        detect_images(model),
-        canvas=info.size,
-        fit=info.fit,
-        nms_iou_threshold=info.nms_iou_threshold,
-    )
+    found = detected_boxes(annotations, folder, Detector(model, score_threshold=MIN_SCORE))
     return 100 * box_ap(annotations, found)["AP"]
 
 

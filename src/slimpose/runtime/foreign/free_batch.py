@@ -3,7 +3,8 @@
 The inputs' and outputs' first sides are freed, and constant shapes of Reshape that begin with the
 old batch size copy it from their input instead. The result is used only if it computes two images
 at once as it computes each alone. It is kept in the cache folder. Needs the package onnx; without
-it, or where it fails, files run in parts of their own batch size.
+it, or where it fails, files run in parts of their own batch size. So do files whose weights are in
+another file: these may change while the file, which identifies the copy, stays the same.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from slimpose.runtime.onnx_file import INPUT_TYPES, open_onnx_file
 
 _TOLERANCE = 1e-3
 _MAX_BYTES = 2**30
-_VERSION = "1"
+_VERSION = "2"
 
 
 def free_batch(path: Path, signature: Signature) -> Path | None:
@@ -48,8 +49,10 @@ def _rewritten(path: Path, signature: Signature) -> bytes | None:
     """Return the file with a free batch size; None if it cannot be read or written."""
     onnx = import_package("onnx", missing="onnx is not installed: pip install onnx")
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
         graph = model.graph
+        if any(tensor.data_location == tensor.EXTERNAL for tensor in graph.initializer):
+            return None
         del graph.value_info[:]
         for value in (*graph.input, *graph.output):
             sides = value.type.tensor_type.shape.dim

@@ -252,8 +252,10 @@ def _kind_of(signature: Signature, named: str | None) -> tuple[str, int]:
         )
     if len(found) > 1:
         choices = "; ".join(f"{name} for {KINDS[name].about}" for name in found)
+        is_detector = all(KINDS[name].task == "detect" for name in found)
+        option = f"--model-kind{' (of the --detector: --detector-kind)' if is_detector else ''}"
         raise ValueError(
-            f"{path} could be of {len(found)} kinds; expected --model-kind, or kind = "
+            f"{path} could be of {len(found)} kinds; expected {option}, or kind = "
             f'"{next(iter(found))}" in {settings} next to it: {choices}'
         )
     return next(iter(found.items()))
