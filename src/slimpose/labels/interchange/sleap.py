@@ -1,0 +1,232 @@
+"""SLEAP's labels (``.slp``) and analysis files (HDF5), through the package sleap-io."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from slimpose.arrays import Size
+from slimpose.formats.files import replace_when_done
+from slimpose.labels.interchange.label_data import (
+    Builder,
+    LabelData,
+    Progress,
+    no_progress,
+    own_skeleton,
+    size_of,
+)
+from slimpose.messages import quoted
+from slimpose.skeleton import Skeleton
+
+
+def read(path: Path, *, frames: Path | None, on_progress: Progress = no_progress) -> LabelData:
+    """Read labels; frames of videos are written to the folder ``frames`` as PNG files.
+
+    Instances that people labeled are read; those that SLEAP predicted only if there are no others.
+
+    Raises:
+        FileNotFoundError: If the file, an image or a video is missing.
+        ValueError: If it is not such a file, or has frames of videos and ``frames`` is None.
+    """
+    labels = _load(path)
+    skeletons = labels.skeletons
+    if len(skeletons) != 1:
+        raise ValueError(
+            f"{path} has {len(skeletons)} skeletons; expected one: each kind of instance needs a "
+            "model of its own"
+        )
+    (skeleton,) = skeletons
+    builder = Builder(
+        path=path,
+        skeleton=own_skeleton(
+            str(skeleton.name or "animal"),
+            skeleton.node_names,
+            limbs=[(str(a), str(b)) for a, b in skeleton.edge_names],
+            flip_pairs=[tuple(pair) for pair in skeleton.symmetry_names] or None,
+        ),
+    )
+    labeled = any(_is_user(one) for frame in labels for one in frame.instances)
+    used = [
+        (frame, [one for one in frame.instances if _is_user(one) or not labeled])
+        for frame in labels
+    ]
+    used = [(frame, instances) for frame, instances in used if instances or not labeled]
+    images = _Images(path, labels.videos, frames)
+    for done, (frame, instances) in enumerate(used, start=1):
+        name, size = images.add(frame.video, int(frame.frame_idx))
+        image_id = builder.add_image(name, size)
+        for instance in instances:
+            builder.add_instance(image_id, _keypoints(instance))
+        on_progress(done, len(used))
+    file, notes = builder.build()
+    predicted = sum(not _is_user(one) for frame in labels for one in frame.instances)
+    if predicted and labeled:
+        notes.append(f"{predicted} predicted instances are left out; labeled ones are read")
+    elif predicted:
+        notes.append(f"all {predicted} instances are predicted ones, labeled by no person")
+    return LabelData(file=file, image_folder=images.folder, notes=tuple(notes))
+
+
+def write(data: LabelData, path: Path) -> list[str]:
+    """Write a ``.slp`` or an analysis file (``.h5``); return notes on what is lost.
+
+    The images are named by their absolute paths, as SLEAP does.
+    """
+    import sleap_io
+
+    file = data.file
+    skeleton = _skeleton(file.skeleton)
+    paths = [str((data.image_folder / one.file_name).resolve()) for one in file.images.values()]
+    video = sleap_io.Video.from_filename(paths)
+    people = file.people_by_image()
+    most = max(
+        (sum(one.is_labeled and not one.is_crowd for one in these) for these in people.values()),
+        default=0,
+    )
+    is_analysis = path.suffix.lower() in (".h5", ".hdf5")
+    tracks = [sleap_io.Track(f"instance{n}") for n in range(1, most + 1)] if is_analysis else []
+    frames = []
+    for index, these in enumerate(people.values()):
+        labeled = [one for one in these if one.is_labeled and not one.is_crowd]
+        instances = []
+        for number, person in enumerate(labeled):
+            assert person.keypoints is not None
+            track = tracks[number] if is_analysis else None
+            instances.append(_instance(person.keypoints, skeleton, track))
+        frames.append(sleap_io.LabeledFrame(video=video, frame_idx=index, instances=instances))
+    labels = sleap_io.Labels(
+        labeled_frames=frames, videos=[video], skeletons=[skeleton], tracks=tracks
+    )
+    notes = ["boxes, areas and sigmas are not in SLEAP's files"]
+    with replace_when_done(path) as partial:
+        if is_analysis:
+            sleap_io.save_analysis_h5(labels, str(partial))
+            notes.append("in an analysis file hidden keypoints are like visible ones")
+        else:
+            sleap_io.save_slp(labels, str(partial), embed=False, verbose=False)
+    return notes
+
+
+def _load(path: Path) -> Any:
+    import sleap_io
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no SLEAP file {path}")
+    load = sleap_io.load_slp if path.suffix.lower() == ".slp" else sleap_io.load_analysis_h5
+    try:
+        return load(str(path))
+    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} cannot be read by sleap-io ({type(error).__name__}: {error}); expected a "
+            ".slp file of SLEAP or one of its analysis files"
+        ) from error
+
+
+def _is_user(instance: object) -> bool:
+    import sleap_io
+
+    return not isinstance(instance, sleap_io.PredictedInstance)
+
+
+def _keypoints(instance: Any) -> np.ndarray:
+    """x, y, v: points that SLEAP marks as not visible have a position and are hidden."""
+    points = instance.points
+    xy = np.array(points["xy"], np.float64).reshape(-1, 2)
+    keypoints = np.zeros((len(xy), 3))
+    known = np.isfinite(xy).all(axis=1)
+    keypoints[known, :2] = xy[known]
+    keypoints[known, 2] = np.where(np.array(points["visible"], bool)[known], 2, 1)
+    return keypoints
+
+
+def _skeleton(skeleton: Skeleton) -> Any:
+    import sleap_io
+
+    partners = skeleton.flip_indices.tolist()
+    symmetries = [[a, b] for a, b in enumerate(partners) if a < b]
+    return sleap_io.Skeleton(
+        nodes=list(skeleton.joints),
+        edges=[list(limb) for limb in skeleton.limb_indices],
+        symmetries=symmetries,
+        name=skeleton.name,
+    )
+
+
+def _instance(keypoints: np.ndarray, skeleton: Any, track: Any) -> Any:
+    import sleap_io
+
+    points = np.where(keypoints[:, 2:] > 0, keypoints[:, :2], np.nan).astype(np.float64)
+    instance = sleap_io.Instance.from_numpy(points, skeleton=skeleton, track=track)
+    hidden = keypoints[:, 2] == 1
+    instance.points["xy"][hidden] = keypoints[hidden, :2]
+    instance.points["visible"] = keypoints[:, 2] == 2
+    return instance
+
+
+class _Images:
+    """The images of labeled frames: files that exist, or frames that are written."""
+
+    def __init__(self, path: Path, videos: Sequence[Any], frames: Path | None) -> None:
+        self._path, self._frames = path, frames
+        lists = [video.filename for video in videos if isinstance(video.filename, list)]
+        self._are_files = len(lists) == len(videos) > 0
+        files = [str(_found(Path(one), path)) for names in lists for one in names]
+        if self._are_files:
+            self.folder = Path(os.path.commonpath([str(Path(one).parent) for one in files]))
+        elif frames is None:
+            name = next(video.filename for video in videos if not isinstance(video.filename, list))
+            raise ValueError(
+                f"{path} labels frames of videos, such as {Path(str(name)).name}; expected "
+                "--frames FOLDER to write them to as images"
+            )
+        else:
+            self.folder = frames
+        stems = Counter(Path(str(video.filename)).stem for video in videos)
+        self._names = {
+            id(video): Path(str(video.filename)).stem.removesuffix(".pkg")
+            + (f"-{number}" if stems[Path(str(video.filename)).stem] > 1 else "")
+            for number, video in enumerate(videos)
+        }
+
+    def add(self, video: Any, index: int) -> tuple[str, Size]:
+        """Return the name of a frame's image, relative to the folder, and its size."""
+        if self._are_files:
+            file = _found(Path(video.filename[index]), self._path)
+            return file.relative_to(self.folder).as_posix(), size_of(file)
+        name = f"{self._names[id(video)]}/{index:06d}.png"
+        try:
+            image = np.asarray(video[index])
+        except (OSError, ValueError, IndexError, RuntimeError) as error:
+            raise FileNotFoundError(
+                f"{self._path}: frame {index} of {quoted(str(video.filename))} cannot be read "
+                f"({error}); expected the video where the file says (moved?)"
+            ) from error
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if image.ndim == 3 and image.shape[2] == 1:
+            image = image[:, :, 0]
+        elif image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        with replace_when_done(target) as partial:
+            if not cv2.imwrite(str(partial), image):
+                raise ValueError(f"cannot write {target}; OpenCV could not encode the frame")
+        return name, Size(*image.shape[:2])
+
+
+def _found(file: Path, labels: Path) -> Path:
+    """An image where it was labeled, or next to the labels, at as much of its path as there is."""
+    if file.is_file():
+        return file.absolute()
+    for count in range(len(file.parts) - 1, 0, -1):
+        near = labels.parent.joinpath(*file.parts[-count:])
+        if near.is_file():
+            return near.absolute()
+    raise FileNotFoundError(
+        f"{labels} names {file}, which does not exist, nor next to {labels.name} (moved?)"
+    )
