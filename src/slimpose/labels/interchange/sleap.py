@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
 
 from slimpose.arrays import Size
+from slimpose.formats.coco import CocoPerson
 from slimpose.formats.files import replace_when_done
 from slimpose.labels.interchange.label_data import (
     Builder,
@@ -21,6 +22,7 @@ from slimpose.labels.interchange.label_data import (
     own_skeleton,
     size_of,
 )
+from slimpose.media.images import image_files
 from slimpose.messages import quoted
 from slimpose.skeleton import Skeleton
 
@@ -82,24 +84,23 @@ def write(data: LabelData, path: Path) -> list[str]:
 
     file = data.file
     skeleton = _skeleton(file.skeleton)
-    paths = [str((data.image_folder / one.file_name).resolve()) for one in file.images.values()]
-    video = sleap_io.Video.from_filename(paths)
-    people = file.people_by_image()
-    most = max(
-        (sum(one.is_labeled and not one.is_crowd for one in these) for these in people.values()),
-        default=0,
-    )
     is_analysis = path.suffix.lower() in (".h5", ".hdf5")
+    labeled = {
+        image_id: [one for one in people if one.is_labeled and not one.is_crowd]
+        for image_id, people in file.people_by_image().items()
+    }
+    most = max(map(len, labeled.values()), default=0)
     tracks = [sleap_io.Track(f"instance{n}") for n in range(1, most + 1)] if is_analysis else []
+    video, indices = _folder_video(data) if is_analysis else _image_video(data)
     frames = []
-    for index, these in enumerate(people.values()):
-        labeled = [one for one in these if one.is_labeled and not one.is_crowd]
-        instances = []
-        for number, person in enumerate(labeled):
-            assert person.keypoints is not None
-            track = tracks[number] if is_analysis else None
-            instances.append(_instance(person.keypoints, skeleton, track))
-        frames.append(sleap_io.LabeledFrame(video=video, frame_idx=index, instances=instances))
+    for image_id, people in labeled.items():
+        instances = [
+            _instance(_known(person), skeleton, tracks[number] if is_analysis else None)
+            for number, person in enumerate(people)
+        ]
+        frames.append(
+            sleap_io.LabeledFrame(video=video, frame_idx=indices[image_id], instances=instances)
+        )
     labels = sleap_io.Labels(
         labeled_frames=frames, videos=[video], skeletons=[skeleton], tracks=tracks
     )
@@ -107,10 +108,41 @@ def write(data: LabelData, path: Path) -> list[str]:
     with replace_when_done(path) as partial:
         if is_analysis:
             sleap_io.save_analysis_h5(labels, str(partial))
-            notes.append("in an analysis file hidden keypoints are like visible ones")
+            notes.append("analysis files have no images without instances, and no hidden keypoints")
         else:
             sleap_io.save_slp(labels, str(partial), embed=False, verbose=False)
     return notes
+
+
+def _known(person: CocoPerson) -> np.ndarray:
+    assert person.keypoints is not None
+    return person.keypoints
+
+
+def _image_video(data: LabelData) -> tuple[Any, dict[int, int]]:
+    """The images as SLEAP's video, and the frame of each."""
+    import sleap_io
+
+    images = data.file.images.values()
+    paths = [str((data.image_folder / one.file_name).resolve()) for one in images]
+    return sleap_io.Video.from_filename(paths), {one.id: n for n, one in enumerate(images)}
+
+
+def _folder_video(data: LabelData) -> tuple[Any, dict[int, int]]:
+    """A folder as a video of its images in the order of their names, and the frame of each."""
+    import sleap_io
+
+    images = data.file.images.values()
+    folders = {(data.image_folder / one.file_name).resolve().parent for one in images}
+    if len(folders) != 1:
+        raise ValueError(
+            f"{data.file.path} has images in {len(folders)} folders; expected one: an analysis "
+            "file of SLEAP is of one video (write .slp instead)"
+        )
+    (folder,) = folders
+    number = {file.name: index for index, file in enumerate(image_files(folder))}
+    video = sleap_io.Video(filename=str(folder), open_backend=False)
+    return video, {one.id: number[PurePosixPath(one.file_name).name] for one in images}
 
 
 def _load(path: Path) -> Any:
@@ -173,14 +205,15 @@ class _Images:
     """The images of labeled frames: files that exist, or frames that are written."""
 
     def __init__(self, path: Path, videos: Sequence[Any], frames: Path | None) -> None:
-        self._path, self._frames = path, frames
-        lists = [video.filename for video in videos if isinstance(video.filename, list)]
+        self._path = path
+        self._files = {id(video): _files(video) for video in videos}
+        lists = [files for files in self._files.values() if files is not None]
         self._are_files = len(lists) == len(videos) > 0
-        files = [str(_found(Path(one), path)) for names in lists for one in names]
+        files = [str(_found(one, path)) for names in lists for one in names]
         if self._are_files:
             self.folder = Path(os.path.commonpath([str(Path(one).parent) for one in files]))
         elif frames is None:
-            name = next(video.filename for video in videos if not isinstance(video.filename, list))
+            name = next((one.filename for one in videos if _files(one) is None), "none")
             raise ValueError(
                 f"{path} labels frames of videos, such as {Path(str(name)).name}; expected "
                 "--frames FOLDER to write them to as images"
@@ -197,7 +230,13 @@ class _Images:
     def add(self, video: Any, index: int) -> tuple[str, Size]:
         """Return the name of a frame's image, relative to the folder, and its size."""
         if self._are_files:
-            file = _found(Path(video.filename[index]), self._path)
+            files = self._files[id(video)]
+            if files is None or index >= len(files):
+                raise ValueError(
+                    f"{self._path} labels frame {index} of {quoted(str(video.filename))}; expected "
+                    f"one of its {len(files or [])} images (images removed?)"
+                )
+            file = _found(files[index], self._path)
             return file.relative_to(self.folder).as_posix(), size_of(file)
         name = f"{self._names[id(video)]}/{index:06d}.png"
         try:
@@ -217,6 +256,14 @@ class _Images:
             if not cv2.imwrite(str(partial), image):
                 raise ValueError(f"cannot write {target}; OpenCV could not encode the frame")
         return name, Size(*image.shape[:2])
+
+
+def _files(video: Any) -> list[Path] | None:
+    """The files of a video that is a list or a folder of images; None of a real video."""
+    if isinstance(video.filename, list):
+        return [Path(one) for one in video.filename]
+    folder = Path(str(video.filename))
+    return image_files(folder) if folder.is_dir() else None
 
 
 def _found(file: Path, labels: Path) -> Path:
