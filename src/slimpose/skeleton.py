@@ -171,6 +171,26 @@ class Skeleton:
         return tuple((self.joints.index(a), self.joints.index(b)) for a, b in self.limbs)
 
     @property
+    def branches(self) -> tuple[int, ...]:
+        """For each joint the number of its branch of limbs outside the trunk; -1 in the trunk.
+
+        The trunk is, if it is not known, the joint with the most limbs.
+        """
+        ends = Counter(joint for limb in self.limbs for joint in limb)
+        trunk = {*self.trunk} or {joint for joint, _ in ends.most_common(1)}
+        found = dict.fromkeys(trunk, -1)
+        for joint in self.joints:
+            if joint in found:
+                continue
+            branch, waiting = 1 + max(found.values(), default=-1), [joint]
+            while waiting:
+                one = waiting.pop()
+                if one not in found:
+                    found[one] = branch
+                    waiting += [b if a == one else a for a, b in self.limbs if one in (a, b)]
+        return tuple(found[joint] for joint in self.joints)
+
+    @property
     def sigma_array(self) -> Float32[np.ndarray, " joints"]:
         """``sigmas`` as an array.
 
