@@ -16,8 +16,8 @@ SIGMA_RANGE = 0.025, 0.107
 SIGMA_PER_DISTANCE = 0.27
 """Sigma per distance to the nearest joint.
 
-For 5,958 of COCO's people it gives COCO's own sigmas within a factor of 1.15 on average (1.4 at
-most); from 100 of them within 1.2 (docs/skeletons.md).
+For 5,958 of COCO's people it gives COCO's own sigmas within a factor of 1.12 on average (1.5 at
+most); from 100 of them within 1.19 (docs/skeletons.md).
 """
 _SIGMAS_PER_RESIDUAL = 2.0
 """Largest sigma in standard deviations of a joint about where its neighbors predict it."""
@@ -49,7 +49,8 @@ class LabeledPoints:
 def joint_distances(labels: LabeledPoints, *, quantile: float = 0.5) -> Distances:
     """Return the median distance of every two joints in square roots of the area.
 
-    With another ``quantile`` that one of the distances. It is infinite where fewer than five instances have both, and on the diagonal.
+    With another ``quantile`` that one of the distances. It is infinite where fewer than five
+    instances have both, and on the diagonal.
     """
     joints = labels.labeled.shape[1]
     distances = np.full((joints, joints), np.inf)

@@ -165,6 +165,15 @@ class Skeleton:
                 stacklevel=2,
             )
 
+    def has_same_joints(self, other: Skeleton) -> bool:
+        """Return whether another skeleton has the same joints in the same order.
+
+        They may be named in another usual way, such as LShoulder for left_shoulder.
+        """
+        return (
+            self.joints == other.joints or self.mirror.plain_names == other.mirror.plain_names
+        )
+
     @property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:
         """The limbs as pairs of indices into ``joints``."""

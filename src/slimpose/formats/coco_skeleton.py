@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from slimpose.label_geometry import (
     sigmas_from_labels,
     sigmas_from_repeats,
 )
-from slimpose.messages import quoted
+from slimpose.messages import DataWarning, quoted
 from slimpose.skeleton import Skeleton
 from slimpose.skeleton_parts import known_sigmas, with_derived_parts
 
@@ -68,6 +69,35 @@ def complete_skeleton(file: CocoFile, repeated: CocoFile | None = None) -> Compl
         + ", ".join(f"{joint} {sigma:.3f}" for joint, sigma in _named_sigmas(skeleton))
     )
     return CompletedSkeleton(skeleton=skeleton, lines=tuple(lines))
+
+
+def with_sigmas_of(file: CocoFile, model: Skeleton) -> CocoFile:
+    """Return an annotation file whose skeleton has sigmas: its own, a model's, or of its labels.
+
+    A DataWarning is issued if the file's and the model's differ: AP is computed with the file's.
+
+    Raises:
+        ValueError: If neither has sigmas and the file has too few labels to find them.
+    """
+    own = file.skeleton.sigmas
+    if own and model.sigmas and not np.allclose(own, model.sigmas, rtol=0.01, atol=0):
+        warnings.warn(
+            f"{file.path}: the sigmas of {quoted(file.skeleton.name)} "
+            f"({file.skeleton.sigma_source or 'given'}) differ from the model's "
+            f"({model.sigma_source or 'given'}); AP is computed with the file's",
+            DataWarning,
+            stacklevel=2,
+        )
+    if own:
+        return file
+    skeleton = file.skeleton
+    if model.sigmas:
+        source = f"{model.sigma_source or 'given'}, in the model"
+        skeleton = dataclasses.replace(skeleton, sigmas=model.sigmas, sigma_source=source)
+    else:
+        sigmas, source = _sigmas(file, labeled_points(file), None)
+        skeleton = dataclasses.replace(skeleton, sigmas=sigmas, sigma_source=source)
+    return dataclasses.replace(file, skeleton=skeleton)
 
 
 def _named_sigmas(skeleton: Skeleton) -> list[tuple[str, float]]:

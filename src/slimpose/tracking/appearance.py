@@ -6,7 +6,7 @@ import itertools
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float32, Float64
 
 from slimpose.arrays import Boxes, Image
 from slimpose.poses import Poses
@@ -24,21 +24,35 @@ BINS = len(_PARTS) * _LEVELS**3
 _SAMPLES = 16  # pixels per side of a part
 
 
-def torso_histograms(image: Image, poses: Poses) -> Float32[np.ndarray, "n bins"]:
+def color_histograms(image: Image, poses: Poses) -> Float32[np.ndarray, "n bins"]:
     """Return the RGB histogram of two parts of each person: BINS bins that sum to 1.
 
     They are trunk and legs in the box of a person; of other skeletons what lies between the trunk's
     joints, and along the other limbs. The bins of a part that lies outside the image are 0.
     """
     if is_person(poses.skeleton):
-        parts = [_grid(poses.boxes_image, part) for part in _PARTS]
-    else:
-        parts = [weights @ poses.points_image for weights in _samples_of(poses.skeleton)]
+        return torso_histograms(image, poses.boxes_image)
+    parts = [
+        weights @ np.nan_to_num(poses.points_image, nan=-1.0)
+        for weights in _samples_of(poses.skeleton)
+    ]
+    return _histograms(image, parts)
+
+
+def torso_histograms(image: Image, boxes_image: Boxes) -> Float32[np.ndarray, "n bins"]:
+    """Return the RGB histogram of the trunk and of the legs in each box: BINS bins that sum to 1.
+
+    The bins of a part that lies outside the image are 0.
+    """
+    return _histograms(image, [_grid(boxes_image, part) for part in _PARTS])
+
+
+def _histograms(image: Image, parts: list[np.ndarray]) -> Float32[np.ndarray, "n bins"]:
     histograms = [_soft_histograms(image, points) / len(parts) for points in parts]
     return np.concatenate(histograms, axis=1).astype(np.float32)
 
 
-def _grid(boxes_image: Boxes, part: np.ndarray) -> Float32[np.ndarray, "n samples 2"]:
+def _grid(boxes_image: Boxes, part: np.ndarray) -> Float[np.ndarray, "n samples 2"]:
     """Points (x, y) in a part of each box."""
     extents = (boxes_image[:, 2:] - boxes_image[:, :2])[:, [0, 1, 0, 1]]
     parts_image = boxes_image[:, [0, 1, 0, 1]] + part * extents
@@ -71,7 +85,7 @@ def _samples_of(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _soft_histograms(
-    image: Image, points_image: Float32[np.ndarray, "n samples 2"]
+    image: Image, points_image: Float[np.ndarray, "n samples 2"]
 ) -> Float64[np.ndarray, "n bins"]:
     """Histograms in which each pixel counts in the two nearest bins of every channel.
 

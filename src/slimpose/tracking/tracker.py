@@ -15,7 +15,7 @@ from slimpose.arrays import Boxes, Image, PersonScores, Size
 from slimpose.geometry import MIN_BOX_PX
 from slimpose.poses import Poses
 from slimpose.skeleton import Skeleton
-from slimpose.tracking.appearance import BINS, histogram_similarity, torso_histograms
+from slimpose.tracking.appearance import BINS, color_histograms, histogram_similarity
 from slimpose.tracking.assignment import assign
 from slimpose.tracking.association import pose_similarity
 from slimpose.tracking.boxes import (
@@ -169,7 +169,7 @@ class Tracker:
         self._times.add(timestamp_s)
         histograms = np.zeros((len(poses), BINS), np.float32)
         if image is not None:
-            histograms = torso_histograms(image, poses)
+            histograms = color_histograms(image, poses)
         observed = _Observations(
             poses=poses,
             origins=origins,
