@@ -256,6 +256,7 @@ def evaluate_one_stage(
         "ms_per_image": durations.mean_ms,
         "flip": False,
         "decoding": "its own",
+        "sigmas": truth.file.skeleton.sigma_source or "given",
     }
     return figures, records
 
@@ -295,6 +296,7 @@ def evaluate_pose(
         "flip": options.flip,
         "flip_shift": options.flip_shift,
         "decoding": options.decoding,
+        "sigmas": truth.file.skeleton.sigma_source or "given",
     }
     return figures, records
 

@@ -51,6 +51,7 @@ EXTRAS = {
     "pycocotools": "eval",
     "supervision": "supervision",
     "matplotlib": "plot",
+    **{name: name for name in ("tensorboard", "wandb", "mlflow")},
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
     ),

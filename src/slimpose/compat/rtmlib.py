@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from slimpose.draw import CENTER, LEFT, RGB, RIGHT, draw_dot, draw_line
+from slimpose.draw import CENTER, RGB, draw_dot, draw_line, joint_colors
 from slimpose.formats import openpose
 from slimpose.media.addresses import is_url, redacted
 from slimpose.media.frame import Frame
@@ -293,8 +293,8 @@ def draw_skeleton(
     shown = np.asarray(scores).reshape(people.shape[:2]) >= kpt_thr
     skeleton = {17: COCO17, 18: OPENPOSE18 if openpose_skeleton else None}.get(people.shape[1])
     limbs = skeleton.limb_indices if skeleton is not None else []
-    sides = skeleton.mirror.sides if skeleton is not None else [None] * people.shape[1]
-    colors = [_bgr({"left": LEFT, "right": RIGHT}.get(side or "", CENTER)) for side in sides]
+    joints = joint_colors(skeleton) if skeleton is not None else [None] * people.shape[1]
+    colors = [_bgr(color or CENTER) for color in joints]
     for points, is_shown in zip(people, shown, strict=True):
         for a, b in limbs:
             if is_shown[a] and is_shown[b]:

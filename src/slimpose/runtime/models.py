@@ -14,6 +14,18 @@ def shipped() -> dict[str, Path]:
     return {file.stem: file for file in sorted(WEIGHTS.glob("*.onnx"), key=lambda file: file.stem)}
 
 
+def shipped_weights() -> dict[str, Path]:
+    """Return the weights to start training from by name: of the shipped models, and in a checkout.
+
+    In an installed package they are next to the models, in a checkout in ``models/NAME``.
+    """
+    installed = {file.stem: file for file in WEIGHTS.glob("*.safetensors")}
+    checkout = WEIGHTS.parents[2] / "models"
+    return installed | {
+        file.parent.name: file for file in sorted(checkout.glob("*/weights.safetensors"))
+    }
+
+
 def resolve(name_or_path: str | Path) -> Path:
     """Return the file of a shipped model, or a path as it is.
 

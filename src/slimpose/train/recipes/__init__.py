@@ -11,6 +11,7 @@ from slimpose.formats.files import read_toml
 from slimpose.messages import quoted
 from slimpose.network.weights import read_metadata
 from slimpose.train.recipe import Recipe
+from slimpose.train.recipes.own import own, own_detector, own_teacher
 from slimpose.train.recipes.paper import (
     ABLATION_NETS,
     ablation,
@@ -22,6 +23,9 @@ from slimpose.train.recipes.paper import (
 from slimpose.train.recipes.small_data import detector, dpu, hr, lite1, mnv2, pruned, teacher
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    "own": own,
+    "own-detector": own_detector,
+    "own-teacher": own_teacher,
     "mnv2": mnv2,
     "hr": hr,
     "teacher": teacher,
