@@ -50,7 +50,7 @@ def category_entry(skeleton: Skeleton, *, category_id: int = 1) -> dict[str, Any
     }
     if skeleton.flip_pairs is not None:
         entry["flip_pairs"] = [[number[a], number[b]] for a, b in skeleton.flip_pairs]
-    if skeleton.sigmas not in (COCO17.sigmas, (1 / len(skeleton.joints),) * len(skeleton.joints)):
+    if skeleton.sigmas and skeleton.sigmas != COCO17.sigmas:
         entry["sigmas"] = list(skeleton.sigmas)
     return entry
 

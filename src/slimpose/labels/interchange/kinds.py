@@ -44,7 +44,7 @@ def kind_of(path: Path) -> Kind:
 
         try:
             with h5py.File(path) as file:
-                return "sleap-analysis" if "track_occupancy" in file else "deeplabcut"
+                return "sleap-analysis" if "tracks" in file else "deeplabcut"
         except OSError as error:
             raise ValueError(f"{path} is not HDF5 ({error}); expected SLEAP's or DeepLabCut's")
     if suffix in (".yaml", ".yml"):

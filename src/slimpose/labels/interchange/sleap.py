@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -150,14 +151,50 @@ def _load(path: Path) -> Any:
 
     if not path.is_file():
         raise FileNotFoundError(f"no SLEAP file {path}")
-    load = sleap_io.load_slp if path.suffix.lower() == ".slp" else sleap_io.load_analysis_h5
     try:
-        return load(str(path))
+        if path.suffix.lower() == ".slp":
+            return sleap_io.load_slp(str(path))
+        return _load_analysis(path)
     except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} cannot be read by sleap-io ({type(error).__name__}: {error}); expected a "
             ".slp file of SLEAP or one of its analysis files"
         ) from error
+
+
+def _load_analysis(path: Path) -> Any:
+    """Read an analysis file; sleap-io cannot read those of older versions of SLEAP."""
+    import h5py
+    import sleap_io
+
+    with h5py.File(path) as file:
+        order = json.loads(file["tracks"].attrs.get("dims", '["track", "xy", "node", "frame"]'))
+        axes = [order.index(name) for name in ("frame", "track", "node", "xy")]
+        points = np.transpose(file["tracks"][:], axes)
+        nodes = [name.decode() for name in file["node_names"][:]]
+        edges = file["edge_inds"][:].tolist() if "edge_inds" in file else []
+        symmetries = json.loads(file.attrs.get("skeleton_symmetries", "[]"))
+        name = str(file.attrs.get("skeleton_name", ""))
+        video_path = file["video_path"][()].decode() if "video_path" in file else ""
+    if not video_path:
+        raise ValueError("it names no video; expected an analysis file that was made with one")
+    skeleton = sleap_io.Skeleton(nodes=nodes, edges=edges, name=name or None)
+    for pair in symmetries:
+        skeleton.add_symmetry(*pair)
+    video = sleap_io.Video(filename=video_path, open_backend=False)
+    frames = [
+        sleap_io.LabeledFrame(
+            video=video,
+            frame_idx=index,
+            instances=[
+                sleap_io.PredictedInstance.from_numpy(one.astype(np.float64), skeleton=skeleton)
+                for one in points[index]
+                if np.isfinite(one).any()
+            ],
+        )
+        for index in np.flatnonzero(np.isfinite(points).any(axis=(1, 2, 3))).tolist()
+    ]
+    return sleap_io.Labels(labeled_frames=frames, videos=[video], skeletons=[skeleton])
 
 
 def _is_user(instance: object) -> bool:
@@ -240,11 +277,11 @@ class _Images:
             return file.relative_to(self.folder).as_posix(), size_of(file)
         name = f"{self._names[id(video)]}/{index:06d}.png"
         try:
-            image = np.asarray(video[index])
+            image = np.asarray(self._opened(video)[index])
         except (OSError, ValueError, IndexError, RuntimeError) as error:
             raise FileNotFoundError(
                 f"{self._path}: frame {index} of {quoted(str(video.filename))} cannot be read "
-                f"({error}); expected the video where the file says (moved?)"
+                f"({error}); expected the video where the file says, or next to it (moved?)"
             ) from error
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -256,6 +293,16 @@ class _Images:
             if not cv2.imwrite(str(partial), image):
                 raise ValueError(f"cannot write {target}; OpenCV could not encode the frame")
         return name, Size(*image.shape[:2])
+
+
+    def _opened(self, video: Any) -> Any:
+        """The video, from where it was or from next to the labels."""
+        if not video.exists():
+            near = _found(Path(str(video.filename).replace("\\", "/")), self._path)
+            video.replace_filename(str(near))
+        if not video.is_open:
+            video.open()
+        return video
 
 
 def _files(video: Any) -> list[Path] | None:
@@ -270,10 +317,11 @@ def _found(file: Path, labels: Path) -> Path:
     """An image where it was labeled, or next to the labels, at as much of its path as there is."""
     if file.is_file():
         return file.absolute()
-    for count in range(len(file.parts) - 1, 0, -1):
-        near = labels.parent.joinpath(*file.parts[-count:])
-        if near.is_file():
-            return near.absolute()
+    for folder in labels.absolute().parents[:4]:
+        for count in range(len(file.parts) - 1, 0, -1):
+            near = folder.joinpath(*file.parts[-count:])
+            if near.is_file():
+                return near
     raise FileNotFoundError(
         f"{labels} names {file}, which does not exist, nor next to {labels.name} (moved?)"
     )
