@@ -320,7 +320,7 @@ def _cut_box(person: CocoPerson, flip: np.ndarray, generator: np.random.Generato
         box[axis] = box[2 + axis] - keep * extent
     keypoints = _keypoints(person)
     labeled = keypoints[keypoints[:, 2] > 0, :2]
-    margin = 0.1 * np.sqrt(np.prod(box[2:] - box[:2]))
+    margin = 0.2 * np.sqrt(np.prod(box[2:] - box[:2]))
     cut = ((labeled < box[:2] - margin) | (labeled > box[2:] + margin)).any()
     return dataclasses.replace(person, box_image=box) if cut else None
 

@@ -18,7 +18,7 @@ _FAR_SHARE = 0.6
 _SAME_SHARE = 0.1
 """Two labels are of one joint if they are that near to each other, as a share of the size."""
 _DUPLICATE_SHARE = 0.7
-_CUT_SHARE = 0.08
+_CUT_SHARE = 0.15
 """How far a joint may be outside its box, as a share of the box's size."""
 _MERGED_JOINTS = 3
 

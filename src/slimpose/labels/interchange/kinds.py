@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from slimpose.formats import coco
-from slimpose.formats.coco import CocoFile
 from slimpose.formats.coco_document import to_document
 from slimpose.formats.files import read_json, write_json
 from slimpose.labels.interchange import deeplabcut, sleap, yolo
@@ -130,19 +129,20 @@ def _read_coco(path: Path, images: Path | None) -> LabelData:
         warnings.simplefilter("always", DataWarning)
         file = coco.parse(document, path, keypoints=True, areas=False)
     notes = [*repairs, *(str(warning.message) for warning in caught)]
-    folder = images or _image_folder(path, file)
+    folder = images or coco_image_folder(path, document)
     return LabelData(file=file, image_folder=folder, notes=tuple(notes))
 
 
-def _image_folder(path: Path, file: CocoFile) -> Path:
-    """Where the usual tools put the images of a file: next to it, or in a folder images.
+def coco_image_folder(path: Path, document: object) -> Path:
+    """Return where the usual tools put the images of a COCO file: next to it, or in images/.
 
     CVAT writes ``annotations/person_keypoints_default.json`` and ``images/default/``.
     """
     split = path.stem.rpartition("_")[2]
     near, above = path.parent / "images", path.parent.parent / "images"
     folders = [path.parent, near, near / split, above, above / split]
-    name = next((image.file_name for image in file.images.values()), "")
+    images = document.get("images") if isinstance(document, dict) else None
+    entries = images if isinstance(images, list) else []
+    names = [one["file_name"] for one in entries if isinstance(one, dict) and "file_name" in one]
+    name = next((one for one in names if isinstance(one, str) and one), "")
     return next((folder for folder in folders if name and (folder / name).is_file()), path.parent)
-
-
