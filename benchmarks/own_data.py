@@ -1,6 +1,7 @@
 r"""AP of ``slimpose train own`` on drawn objects, from the shipped weights and from random ones.
 
-    python benchmarks/own_data.py --out OUT [--instances 300] [--kinds shears hand] [--recipe FILE]
+    python benchmarks/own_data.py --out OUT [--instances 300] [--kinds shears hand] \
+        [--recipe FILE]
 
 For each kind of object of tests/support/drawn_objects.py (a tool with 5 keypoints, a hand with 21,
 a person with 13, an animal with 20) it draws a training set and 100 other objects, trains twice and
@@ -52,23 +53,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--instances", type=int, default=300)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--starts", nargs="+", default=list(STARTS), choices=STARTS)
     parser.add_argument("--recipe", default="own")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    lines = ["| object | keypoints | start | AP | AP50 | AP75 | minutes |", "|---|---|---|---|---|---|---|"]
+    lines = ["| object | keypoints | start | AP | AP50 | AP75 | minutes |", f"|{'---|' * 7}"]
     for name in options.kinds:
         kind, data = KINDS[name], options.out / name
         for part, count, seed in (("train", options.instances, 1), ("val", 100, 2)):
             if not (data / part / "labels.json").is_file():
                 write_dataset(kind, data / part, count, seed=seed)
-        for start in STARTS:
+        for start in options.starts:
             figures, seconds = train(
                 name, start, options.out, recipe=options.recipe, threads=options.threads
             )
             cells = [f"{100 * figures[key]:.1f}" for key in ("AP", "AP50", "AP75")]
-            lines.append(
-                f"| {name} | {len(kind.joints)} | {start} | {' | '.join(cells)} | {seconds / 60:.0f} |"
-            )
+            row = (name, str(len(kind.joints)), start, *cells, f"{seconds / 60:.0f}")
+            lines.append(f"| {' | '.join(row)} |")
             print("\n".join(lines), flush=True)
 
 

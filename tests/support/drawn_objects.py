@@ -36,6 +36,10 @@ class Kind:
     category: dict[str, Any]
 
 
+def _at(x: float, y: float, z: float) -> np.ndarray:
+    return np.array([x, y, z])
+
+
 def _limb(start: np.ndarray, length: float, angle: float, out: float = 0.0) -> np.ndarray:
     """The end of a limb that hangs down at angle 0, forwards (x) by ``angle``, sideways by out."""
     a, o = np.deg2rad([angle, out])
@@ -69,7 +73,9 @@ def _hand(rng: Generator) -> np.ndarray:
         for knuckle, length in enumerate(lengths):
             total += bend * (knuckle > 0)
             a, b = np.deg2rad([angle, total])
-            point = point + length * np.array([np.sin(a) * np.cos(b), -np.cos(a) * np.cos(b), -np.sin(b)])
+            point = point + length * np.array(
+                [np.sin(a) * np.cos(b), -np.cos(a) * np.cos(b), -np.sin(b)]
+            )
             points.append(point)
     hand = np.array(points)
     hand[:, 0] *= rng.choice([-1.0, 1.0])
@@ -81,10 +87,10 @@ def _person(rng: Generator) -> np.ndarray:
     width, hip = rng.uniform(0.19, 0.25), rng.uniform(0.1, 0.14)
     lean = np.array([rng.normal(0, 0.08), 0, rng.normal(0, 0.05)])
     neck = np.array([0, -0.55, 0]) + lean
-    joints = [neck + [rng.normal(0, 0.03), -0.22, -0.03]]
+    joints = [neck + _at(rng.normal(0, 0.03), -0.22, -0.03)]
     sides: list[list[np.ndarray]] = [[], []]
     for index, side in enumerate((1, -1)):
-        shoulder = neck + [side * width, 0.03, 0]
+        shoulder = neck + _at(side * width, 0.03, 0)
         lift = rng.choice([rng.uniform(5, 45), rng.uniform(45, 150)])
         elbow = _limb(shoulder, 0.3, side * lift, rng.normal(0, 20))
         wrist = _limb(elbow, 0.27, side * (lift + rng.uniform(-70, 60)), rng.normal(0, 25))
@@ -104,14 +110,14 @@ def _animal(rng: Generator) -> np.ndarray:
     withers, rump = np.array([length / 2, -0.05, 0]), np.array([-length / 2, 0, 0])
     neck = np.deg2rad(rng.uniform(-75, 10))
     head = withers + rng.uniform(0.3, 0.5) * np.array([np.cos(neck), np.sin(neck), 0])
-    nose = head + [rng.uniform(0.18, 0.26), rng.uniform(0.05, 0.16), rng.normal(0, 0.03)]
+    nose = head + _at(rng.uniform(0.18, 0.26), rng.uniform(0.05, 0.16), rng.normal(0, 0.03))
     joints = [nose]
     for height, back in ((-0.06, 0.05), (-0.2, -0.05)):
-        joints += [head + [back, height, side * 0.07] for side in (-1, 1)]
-    joints += [withers, rump, rump + [-rng.uniform(0.2, 0.4), rng.uniform(-0.2, 0.3), 0]]
-    for start in (withers + [-0.05, 0.15, 0], rump + [0.05, 0.12, 0]):
+        joints += [head + _at(back, height, side * 0.07) for side in (-1, 1)]
+    joints += [withers, rump, rump + _at(-rng.uniform(0.2, 0.4), rng.uniform(-0.2, 0.3), 0)]
+    for start in (withers + _at(-0.05, 0.15, 0), rump + _at(0.05, 0.12, 0)):
         for side in (-1, 1):
-            top = start + [0, 0, side * half]
+            top = start + _at(0, 0, side * half)
             swing = rng.normal(0, 22)
             knee = _limb(top, leg / 2, swing)
             joints += [top, knee, _limb(knee, leg / 2, swing - abs(rng.normal(0, 18)))]
@@ -137,8 +143,11 @@ KINDS = {
             tuple((f"{f}_4", 0.07, 1) for f in _FINGERS), _hand, 40, 25, {"flip_pairs": []},
         ),
         Kind(
-            "person", ("Head", *(f"{s}{p}" for p in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle") for s in "LR")),
-            (("LShoulder", "RHip", 0.26, 0), ("RShoulder", "LHip", 0.26, 0), ("LShoulder", "RShoulder", 0.16, 0),
+            "person",
+            ("Head", *(f"{s}{p}" for p in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
+                       for s in "LR")),
+            (("LShoulder", "RHip", 0.26, 0), ("RShoulder", "LHip", 0.26, 0),
+             ("LShoulder", "RShoulder", 0.16, 0),
              *((f"{s}{a}", f"{s}{b}", w, c) for s in "LR" for a, b, w, c in (
                  ("Shoulder", "Elbow", 0.1, 0), ("Elbow", "Wrist", 0.08, 1),
                  ("Hip", "Knee", 0.14, 2), ("Knee", "Ankle", 0.11, 2)))),
@@ -147,9 +156,12 @@ KINDS = {
         Kind(
             "animal", ("nose", "eye.L", "eye.R", "ear.L", "ear.R", "withers", "rump", "tail",
                        *(f"{leg}_{part}" for leg in _LEGS for part in ("top", "knee", "hoof"))),
-            (("withers", "rump", 0.34, 0), ("withers", "ear.L", 0.16, 0), ("ear.R", "nose", 0.13, 0), ("rump", "tail", 0.05, 1),
-             *((f"{leg}_{a}", f"{leg}_{b}", w, 0) for leg in _LEGS for a, b, w in (("top", "knee", 0.11), ("knee", "hoof", 0.08)))),
-            (("nose", 0.045, 2), ("eye.L", 0.025, 2), ("eye.R", 0.025, 2), ("ear.L", 0.05, 1), ("ear.R", 0.05, 1),
+            (("withers", "rump", 0.34, 0), ("withers", "ear.L", 0.16, 0),
+             ("ear.R", "nose", 0.13, 0), ("rump", "tail", 0.05, 1),
+             *((f"{leg}_{a}", f"{leg}_{b}", w, 0) for leg in _LEGS
+               for a, b, w in (("top", "knee", 0.11), ("knee", "hoof", 0.08)))),
+            (("nose", 0.045, 2), ("eye.L", 0.025, 2), ("eye.R", 0.025, 2),
+             ("ear.L", 0.05, 1), ("ear.R", 0.05, 1),
              *((f"{leg}_hoof", 0.05, 2) for leg in _LEGS)), _animal, 12, 40, {},
         ),
     )
@@ -207,13 +219,13 @@ def draw(image: np.ndarray, kind: Kind, look: Look, points: np.ndarray) -> None:
     items = [((where[a][2] + where[b][2]) / 2, a, b, w, c) for a, b, w, c in kind.parts]
     items += [(where[name][2] - 0.02 * depth, name, name, 2 * w, c) for name, w, c in kind.dots]
     for z, a, b, width, index in sorted(items, key=lambda item: -item[0]):
-        ends = [tuple(int(round(16 * v)) for v in where[name][:2]) for name in (a, b)]
+        ends = [tuple(round(16 * float(v)) for v in where[name][:2]) for name in (a, b)]
         stroke = max(1, round(width * look.size_px))
         cv2.line(image, ends[0], ends[1], [25.0] * 3, stroke + 2, cv2.LINE_AA, 4)
         cv2.line(image, ends[0], ends[1], color(index, z), stroke, cv2.LINE_AA, 4)
 
 
-def annotation(kind: Kind, points: np.ndarray, hidden: np.ndarray, look: Look) -> dict[str, Any]:
+def annotation(points: np.ndarray, hidden: np.ndarray, look: Look) -> dict[str, Any]:
     """Return the fields of a COCO annotation; joints outside of the image are absent."""
     inside = ((points[:, :2] >= 0) & (points[:, :2] < (WIDTH, HEIGHT))).all(axis=1)
     v = np.where(inside, np.where(hidden, 1, 2), 0)
@@ -247,10 +259,12 @@ def image_with(
         if rng.random() < 0.3:
             center = points[rng.integers(len(points)), :2] + rng.normal(0, 6, 2)
             radius = int(look.size_px * rng.uniform(0.1, 0.25))
-            cv2.circle(image, tuple(int(v) for v in center), radius, rng.integers(0, 256, 3).tolist(), -1)
+            cv2.circle(
+                image, tuple(int(v) for v in center), radius, rng.integers(0, 256, 3).tolist(), -1
+            )
             hidden = np.linalg.norm(points[:, :2] - center, axis=1) < radius
         noisy = points + label_noise * look.size_px * rng.normal(0, 1, points.shape)
-        annotations.append(annotation(kind, noisy, hidden, look))
+        annotations.append(annotation(noisy, hidden, look))
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.5))
     return image.clip(0, 255).astype(np.uint8), annotations
@@ -281,28 +295,25 @@ def write_dataset(
     return labels
 
 
-def write_video(kind: Kind, path: Path, *, seed: int = 0, frames: int = 40) -> list[np.ndarray]:
-    """Write a video of two objects that move past each other's side; return their boxes."""
+def write_video(kind: Kind, path: Path, *, seed: int = 0, frames: int = 30) -> np.ndarray:
+    """Write a video of two objects that move; return their boxes (frames, 2, 4)."""
     rng = np.random.default_rng(seed)
-    back = background(rng)
+    back, boxes = background(rng), []
     looks = [Look(rng.integers(20, 236, (3, 3)).astype(float), 52) for _ in range(2)]
-    poses = [(projected(kind, rng), projected(kind, rng)) for _ in range(2)]
+    poses = [projected(kind, rng) for _ in range(2)]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 15, (WIDTH, HEIGHT))
-    boxes = []
     for frame in range(frames):
-        image, share, of_frame = back.copy(), frame / frames, []
-        for index, (first, second) in enumerate(poses):
-            mix = 0.5 + 0.08 * np.sin(6 * share)
-            points = (1 - mix) * first + mix * first if index < 0 else first + 0 * second
-            points = points * looks[index].size_px / max(0.5, float(np.abs(points[:, :2]).max()))
-            points[:, :2] += (WIDTH * (0.25 + 0.5 * index) + 30 * np.sin(3 * share), HEIGHT * (0.45 + 0.1 * share))
-            draw(image, kind, looks[index], points)
-            x, y, w, h = annotation(kind, points, np.zeros(len(points), bool), looks[index])["bbox"]
-            of_frame.append([x, y, x + w, y + h])
-        boxes.append(np.array(of_frame, np.float32))
-        writer.write(image.clip(0, 255).astype(np.uint8)[..., ::-1].copy())
+        image, share = back.copy(), frame / frames
+        for number, (look, pose) in enumerate(zip(looks, poses, strict=True)):
+            points = pose * look.size_px / max(0.5, float(np.abs(pose[:, :2]).max()))
+            x = WIDTH * (0.25 + 0.5 * number) + 30 * np.sin(3 * share)
+            points[:, :2] += (x, HEIGHT * (0.45 + 0.1 * share))
+            draw(image, kind, look, points)
+            x, y, w, h = annotation(points, np.zeros(len(points), bool), look)["bbox"]
+            boxes.append([x, y, x + w, y + h])
+        writer.write(np.ascontiguousarray(image.clip(0, 255).astype(np.uint8)[..., ::-1]))
     writer.release()
-    return boxes
+    return np.array(boxes, np.float32).reshape(frames, 2, 4)
 
 
 if __name__ == "__main__":
