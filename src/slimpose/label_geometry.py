@@ -11,8 +11,8 @@ Points = Float64[np.ndarray, "n joints 2"]
 Distances = Float64[np.ndarray, "joints joints"]
 JointValues = Float64[np.ndarray, " joints"]
 
-SIGMA_RANGE = 0.025, 0.107
-"""Least and largest sigma that labels lead to: COCO's eyes and hips."""
+SIGMA_RANGE = 0.025, 0.079
+"""Least and largest sigma that labels lead to: those of COCO's eyes and shoulders."""
 SIGMA_PER_DISTANCE = 0.27
 """Sigma per distance to the nearest joint.
 

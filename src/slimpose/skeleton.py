@@ -170,9 +170,7 @@ class Skeleton:
 
         They may be named in another usual way, such as LShoulder for left_shoulder.
         """
-        return (
-            self.joints == other.joints or self.mirror.plain_names == other.mirror.plain_names
-        )
+        return self.joints == other.joints or self.mirror.plain_names == other.mirror.plain_names
 
     @property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:

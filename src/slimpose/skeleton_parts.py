@@ -23,6 +23,7 @@ _OTHER_LIMBS = (
         ("wrist", "hand"), ("ankle", "heel"), ("ankle", "foot"), ("ankle", "toe"),
         ("ankle", "big_toe"), ("ankle", "small_toe"))),
 )  # fmt: skip
+_HAND_AND_FACE = ("face_", "hand_", "thumb", "forefinger", "index", "middle", "ring", "pinky")
 _HEADS = ("head", "head_top", "top_head")
 
 
@@ -35,7 +36,8 @@ def is_person(skeleton: Skeleton) -> bool:
     """
     plain = skeleton.mirror.plain_names
     rests = {name.removeprefix("left_").removeprefix("right_") for name in plain}
-    return rests <= _PEOPLE and set(COCO17.trunk) <= set(plain)
+    others = (rest for rest in rests - _PEOPLE if not rest.startswith(_HAND_AND_FACE))
+    return set(COCO17.trunk) <= set(plain) and next(others, None) is None
 
 
 def known_sigmas(skeleton: Skeleton) -> dict[str, float]:

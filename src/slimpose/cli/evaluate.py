@@ -339,6 +339,7 @@ def _boxes(
         return boxes
     if options.boxes == "detector":
         truth.check_images(images)
+        models.check_detector_of(truth.skeleton, options.detector)
         detector = open_model(options.detector, runtime)
         if detector.info.task != "detect":
             raise ValueError(

@@ -362,8 +362,11 @@ def _check_models(
     count = len(info.skeleton.joints)
     if joints not in (None, count):
         raise ValueError(f"{info.name} has {count} keypoints; expected a model of {joints}")
-    if to_openpose and count != len(COCO17.joints):
-        raise ValueError(f"{info.name} has {count} keypoints; expected 17 for to_openpose")
+    if to_openpose and not info.skeleton.has_same_joints(COCO17):
+        raise ValueError(
+            f"{info.name} has {count} keypoints of {quoted(info.skeleton.name)}; expected COCO's "
+            "17 of a person for to_openpose"
+        )
     _check_size("pose_input_size", pose_size, info)
     if pipeline.detector is not None:
         _check_size("det_input_size", det_size, pipeline.detector.session.info)

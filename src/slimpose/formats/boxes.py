@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -183,17 +182,20 @@ def _from_annotations(annotations: coco.CocoFile) -> BoxFile:
     )
 
 
-def _from_records(path: Path, records: list[Any], category_id: int) -> BoxFile:
+def _from_records(path: Path, values: list[Any], category_id: int) -> BoxFile:
     by_name: dict[str, dict[int, _Rows]] = {}
     by_image_id: dict[int, dict[int, _Rows]] = {}
-    wanted = _category(path, records, category_id)
-    for number, value in enumerate(records):
-        record = fields.table(
-            value,
-            f"{path}: record {number}",
-            "an object with bbox, and file_name or image_id",
-        )
-        if record.has("category_id") and record.integer("category_id") != wanted:
+    expected = "an object with bbox, and file_name or image_id"
+    records = [
+        fields.table(value, f"{path}: record {number}", expected)
+        for number, value in enumerate(values)
+    ]
+    categories = [
+        record.integer("category_id") if record.has("category_id") else None for record in records
+    ]
+    wanted = _category(path, {one for one in categories if one is not None}, category_id)
+    for record, category in zip(records, categories, strict=True):
+        if category not in (wanted, None):
             continue
         row = _row(record)
         frame = record.integer("frame", low=0) if record.has("frame") else 0
@@ -206,22 +208,17 @@ def _from_records(path: Path, records: list[Any], category_id: int) -> BoxFile:
     return BoxFile(path=path, by_name=by_name, by_image_id=by_image_id)
 
 
-def _category(path: Path, records: list[Any], category_id: int) -> int:
+def _category(path: Path, found: set[int], category_id: int) -> int | None:
     """The category whose records are taken: the given one, COCO's people, or the only one."""
-    found = Counter(
-        record["category_id"]
-        for record in records
-        if isinstance(record, dict) and isinstance(record.get("category_id"), int)
-    )
-    for wanted in (category_id, PERSON_CATEGORY, *found):
-        if wanted in found and (wanted in (category_id, PERSON_CATEGORY) or len(found) == 1):
+    for wanted in (category_id, PERSON_CATEGORY):
+        if wanted in found:
             return wanted
-    if found:
+    if len(found) > 1:
         raise ValueError(
             f"{path}: the records have category_id {', '.join(map(str, sorted(found)[:5]))}; "
             f"expected {category_id}, one category only, or no category_id"
         )
-    return category_id
+    return next(iter(found), None)
 
 
 def _row(record: Fields) -> list[float]:

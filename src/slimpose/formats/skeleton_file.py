@@ -30,6 +30,7 @@ def skeleton_of_category(entry: Fields) -> Skeleton:
     """
     joints = _joints(entry, "keypoints")
     if joints == COCO17.joints:  # many such files have other limbs, or none, and are drawn alike
+        _given_parts(entry, joints)
         entry = Fields({**entry.values, "skeleton": None}, entry.where)
     return _skeleton(entry, joints, name=entry.text("name"))
 

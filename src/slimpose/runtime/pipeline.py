@@ -233,6 +233,8 @@ def load(
             )
         estimator = OneStageEstimator(session, score_threshold=score_threshold)
         return Pipeline(estimator=estimator, detector=None)
+    if detector is not None:
+        models.check_detector_of(session.info.skeleton, detector)
     return Pipeline(
         estimator=PoseEstimator(session),
         detector=(

@@ -41,12 +41,13 @@ def start_file(start: str) -> str:
     )
 
 
-def load_start(task: Task, recipe: Recipe, start: str, skeleton: Skeleton) -> str:
+def load_start(task: Task, recipe: Recipe, start: str, skeleton: Skeleton | None = None) -> str:
     """Load the weights to start from into a task's model; return their description, for metadata.
 
     ``start`` is "imagenet", a trunk of ``slimpose import-trunk``, or weights of this network or of
     a part of it. A folded trunk also needs the task's images. Of weights of another skeleton the
     head is kept only for the joints of ``skeleton`` that it has too, by name; the others' is new.
+    Without a skeleton (a detector) the weights must be of the same joints.
 
     Raises:
         ValueError: If the file does not fit the network, or the network has no encoder to load
@@ -56,7 +57,9 @@ def load_start(task: Task, recipe: Recipe, start: str, skeleton: Skeleton) -> st
     path = Path(start)
     weights = None if start == IMAGENET else load_weights(path)
     if weights is not None and "trunk" not in weights.metadata:
-        weights, note = _with_new_head(task.model, weights, skeleton)
+        note = ""
+        if skeleton is not None:
+            weights, note = _with_new_head(task.model, weights, skeleton)
         return _load_network(task.model, weights, path) + note
     net = recipe.net
     encoder = task.model.get_submodule("encoder") if isinstance(net, NetSpec) else None
