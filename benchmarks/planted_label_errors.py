@@ -185,9 +185,7 @@ def plant(
     return dataclasses.replace(file, people=(*people.values(), *added)), truth
 
 
-def score(
-    findings: list[Finding], truth: dict[int, tuple[str, int]]
-) -> dict[str, dict[str, Any]]:
+def score(findings: list[Finding], truth: dict[int, tuple[str, int]]) -> dict[str, dict[str, Any]]:
     """Return counts by kind: planted, found, false, found as another kind."""
     table: dict[str, dict[str, Any]] = {}
     for kind in KINDS:
@@ -303,9 +301,7 @@ def _split(person: CocoPerson, number: int) -> tuple[CocoPerson, CocoPerson] | N
         points[own] = keypoints[own]
         low, high = points[own, :2].min(0) - 3, points[own, :2].max(0) + 3
         box = np.concatenate([low, high]).astype(np.float32)
-        halves.append(
-            dataclasses.replace(person, id=identity, keypoints=points, box_image=box)
-        )
+        halves.append(dataclasses.replace(person, id=identity, keypoints=points, box_image=box))
     return halves[0], halves[1]
 
 

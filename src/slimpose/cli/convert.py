@@ -50,9 +50,7 @@ def convert(
             bar.update(task, completed=done, total=total)
 
         read_split = split if kind_of(labels) == "yolo" else None
-        data = read_labels(
-            labels, images=images, frames=frames, split=read_split, on_progress=show
-        )
+        data = read_labels(labels, images=images, frames=frames, split=read_split, on_progress=show)
         lost = write_labels(data, out, kind, split=split or "train", on_progress=show)
     for note in [*data.notes, *lost]:
         print(f"slimpose: {note}", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""Labels of one's own data: other tools' files, checks, labels proposed by a model, new projects."""
+"""Labels of your own data: files of other tools, checks, proposals of a model, new projects."""

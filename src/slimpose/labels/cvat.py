@@ -35,9 +35,7 @@ def label_constructor(skeleton: Skeleton, poses: list[Poses]) -> list[dict[str, 
         f'data-node-to="{b + 1}" stroke-width="0.5"></line>'
         for a, b in skeleton.limb_indices
     ]
-    sublabels = [
-        {"name": name, "attributes": [], "type": "points"} for name in skeleton.joints
-    ]
+    sublabels = [{"name": name, "attributes": [], "type": "points"} for name in skeleton.joints]
     return [
         {
             "name": category_entry(skeleton)["name"],

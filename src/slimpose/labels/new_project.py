@@ -44,7 +44,7 @@ extends = "own"
 
 # learning_rate = 2e-3
 # patience = 6              # evaluations without a better AP after which training stops
-# augmentation.rotation = 40.0
+# augmentation.rotation_deg = 40.0
 """
 
 _README = """\

@@ -144,9 +144,7 @@ def _summary(files: Sequence[CheckedFile]) -> str:
 def _figure(checked: CheckedFile, finding: Finding, findings: Sequence[Finding]) -> str:
     assert checked.file is not None
     assert checked.image_folder is not None
-    person = next(
-        (one for one in checked.file.people if one.id == finding.annotation_id), None
-    )
+    person = next((one for one in checked.file.people if one.id == finding.annotation_id), None)
     same = [
         one
         for one in findings
@@ -166,9 +164,7 @@ def _figure(checked: CheckedFile, finding: Finding, findings: Sequence[Finding])
     return f"<figure>{shown}<figcaption>{escape(name)}: {text}</figcaption></figure>"
 
 
-def _drawn(
-    file: CocoFile, folder: Path, person: CocoPerson, joints: Sequence[int]
-) -> Image | None:
+def _drawn(file: CocoFile, folder: Path, person: CocoPerson, joints: Sequence[int]) -> Image | None:
     """The crop around an instance with its labels; None if its image cannot be read."""
     keypoints = person.keypoints
     if keypoints is None or not person.is_labeled:

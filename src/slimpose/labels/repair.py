@@ -97,8 +97,8 @@ def _repair_area(entry: dict[str, Any], counts: Counter[str]) -> None:
     box, area = _box(entry), entry.get("area")
     if box is None or box[2] <= 0 or box[3] <= 0:
         return
-    is_number = isinstance(area, int | float) and not isinstance(area, bool)
-    if is_number and area > 0 and area_fits(float(area), float(box[2]), float(box[3])):
+    known = 0.0 if isinstance(area, bool) or not isinstance(area, int | float) else float(area)
+    if known > 0 and area_fits(known, float(box[2]), float(box[3])):
         return
     outline = _outline_area(entry.get("segmentation"))
     fits = area_fits(outline, float(box[2]), float(box[3]))

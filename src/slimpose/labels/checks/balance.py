@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ def pose_balance(poses: PoseArrays, skeleton: Skeleton) -> Balance:
     hidden = (poses.visibility == 1).sum(axis=0) / np.maximum(labels, 1)
     edges = (0, *_SIZES_PX, np.inf)
     sizes = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         name = f"{low:g} px and more" if high == np.inf else f"{low:g} to {high:g} px"
         count = int(((poses.sizes_px >= low) & (poses.sizes_px < high)).sum())
         sizes.append((name, count))

@@ -94,7 +94,9 @@ def check_file(
         unreadable: set[int] = set()
         if image_folder is not None:
             faults, hashes = image_checks.check_images(
-                file, image_folder, on_progress=lambda done, total: on_progress("images", done, total)
+                file,
+                image_folder,
+                on_progress=lambda done, total: on_progress("images", done, total),
             )
             findings = [*findings, *faults]
             unreadable = {one.image_id for one in faults if one.image_id is not None}
@@ -170,6 +172,4 @@ def check_leaks(train: CheckedFile, val: CheckedFile) -> list[Finding]:
 
 
 def _without(file: CocoFile, image_ids: set[int]) -> CocoFile:
-    return replace(
-        file, people=tuple(one for one in file.people if one.image_id not in image_ids)
-    )
+    return replace(file, people=tuple(one for one in file.people if one.image_id not in image_ids))

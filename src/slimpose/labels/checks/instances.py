@@ -69,9 +69,7 @@ def _off_body(
     return found if len(found) < len(labeled) else []
 
 
-def _blamed_joints(
-    excess: Float64[np.ndarray, " p"], pairs: np.ndarray
-) -> tuple[list[int], float]:
+def _blamed_joints(excess: Float64[np.ndarray, " p"], pairs: np.ndarray) -> tuple[list[int], float]:
     """The fewest joints that all too long distances have in common, and the largest excess."""
     long = excess > _LONG
     if not long.any():
@@ -127,9 +125,7 @@ def _is_near(poses: PoseArrays, first: int, second: int) -> bool:
     """Whether two boxes overlap, or nearly."""
     gap = 0.1 * min(poses.sizes_px[first], poses.sizes_px[second])
     one, other = poses.boxes[first], poses.boxes[second]
-    return bool(
-        (np.maximum(one[:2], other[:2]) - np.minimum(one[2:], other[2:]) < gap).all()
-    )
+    return bool((np.maximum(one[:2], other[:2]) - np.minimum(one[2:], other[2:]) < gap).all())
 
 
 def _compare(
@@ -137,12 +133,14 @@ def _compare(
 ) -> Iterator[Finding]:
     one, other = poses.people[first], poses.people[second]
     common = poses.labeled[first] & poses.labeled[second]
-    size = max(1.0, min(_size(poses, distances, first), _size(poses, distances, second)))
+    size = max(1.0, min(_size(poses, first), _size(poses, second)))
     apart = np.linalg.norm(poses.points[first] - poses.points[second], axis=1)
     same = common & (apart < _SAME_SHARE * size)
     fewest = min(int(poses.labeled[first].sum()), int(poses.labeled[second].sum()))
-    if same.sum() >= 2 and same.sum() >= _DUPLICATE_SHARE * common.sum() and (
-        common.sum() >= 0.5 * fewest
+    if (
+        same.sum() >= 2
+        and same.sum() >= _DUPLICATE_SHARE * common.sum()
+        and (common.sum() >= 0.5 * fewest)
     ):
         text = f"{int(same.sum())} of {int(common.sum())} joints are where annotation {one.id} "
         text += "has them"
@@ -158,16 +156,14 @@ def _compare(
         yield _finding("merged or split", one, text.format(other.id), (), 0.8)
 
 
-def _size(poses: PoseArrays, distances: PairDistances, row: int) -> float:
+def _size(poses: PoseArrays, row: int) -> float:
     """The smaller of the sizes by the joints' extent and by the box: either may be wrong."""
     points = poses.points[row, poses.labeled[row]]
     extent = float(np.linalg.norm(np.ptp(points, axis=0)))
     return min(extent, float(poses.sizes_px[row])) if extent > 0 else float(poses.sizes_px[row])
 
 
-def _fit_together(
-    poses: PoseArrays, distances: PairDistances, first: int, second: int
-) -> bool:
+def _fit_together(poses: PoseArrays, distances: PairDistances, first: int, second: int) -> bool:
     """Whether two instances with different joints have the usual distances to each other."""
     labels = poses.labeled[first], poses.labeled[second]
     if min(one.sum() for one in labels) < 2:

@@ -63,7 +63,9 @@ class PoseArrays:
         """The points about their mean, with a root mean square of 1; 0 where not labeled."""
         weight = self.labeled[..., None]
         count = np.maximum(weight.sum(axis=1, keepdims=True), 1)
-        centered = (self.points - (self.points * weight).sum(axis=1, keepdims=True) / count) * weight
+        centered = (
+            self.points - (self.points * weight).sum(axis=1, keepdims=True) / count
+        ) * weight
         spread = np.sqrt((centered**2).sum(axis=(1, 2), keepdims=True) / count)
         return centered / np.maximum(spread, 1e-9)
 

@@ -72,8 +72,8 @@ def _parts(document: Any, path: Path) -> tuple[dict[str, Any], list[Any], list[d
     of_people = [
         one
         for one in annotations
-        if _key(one.get("category_id")) in (str(category.id), "None") or
-        _key(one.get("category_id")) not in known
+        if _key(one.get("category_id")) in (str(category.id), "None")
+        or _key(one.get("category_id")) not in known
     ]
     return dict(category.entry.values), fields.items("images"), of_people
 
@@ -122,9 +122,7 @@ def _annotation_faults(
 
 def _doubts(entry: dict[str, Any], image: dict[str, Any], joints: int) -> Iterator[Finding]:
     """What can be read and is not right: counts, areas, joints outside the image."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        keypoints = entry["keypoints"]
+    keypoints = entry["keypoints"]
     visibility = keypoints[2::3]
     labeled = [n for n in range(joints) if visibility[n] > 0]
     given = entry.get("num_keypoints")
@@ -132,9 +130,9 @@ def _doubts(entry: dict[str, Any], image: dict[str, Any], joints: int) -> Iterat
         yield _of(entry, f"num_keypoints is {given}; {len(labeled)} keypoints are labeled")
     _, _, width, height = entry["bbox"]
     area = entry.get("area")
-    is_number = isinstance(area, int | float) and not isinstance(area, bool)
-    if labeled and is_number and area > 0 and not area_fits(float(area), width, height):
-        yield _of(entry, f"area {area:g} does not fit the bbox, {width:g} wide and {height:g} high")
+    known = 0.0 if isinstance(area, bool) or not isinstance(area, int | float) else float(area)
+    if labeled and known > 0 and not area_fits(known, width, height):
+        yield _of(entry, f"area {known:g} does not fit the bbox, {width:g} wide and {height:g} high")
     outside = tuple(
         n
         for n in labeled

@@ -75,10 +75,15 @@ def _box(poses: PoseArrays, row: int, shape: tuple[int, ...]) -> np.ndarray:
     if around is None:
         return box
     x, y, width, height = around
-    low, high = poses.points[row, poses.labeled[row]].min(0), poses.points[row, poses.labeled[row]].max(0)
+    low, high = (
+        poses.points[row, poses.labeled[row]].min(0),
+        poses.points[row, poses.labeled[row]].max(0),
+    )
     if (low < box[:2] - 0.5 * width).any() or (high > box[2:] + 0.5 * width).any():
         return box  # joints far outside are likely wrong themselves
-    return np.array([min(box[0], x), min(box[1], y), max(box[2], x + width), max(box[3], y + height)])
+    return np.array(
+        [min(box[0], x), min(box[1], y), max(box[2], x + width), max(box[3], y + height)]
+    )
 
 
 def check_disagreement(poses: PoseArrays, predictions: Predictions) -> list[Finding]:

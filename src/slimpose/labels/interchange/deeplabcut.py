@@ -47,9 +47,7 @@ def read(path: Path, *, on_progress: Progress = no_progress) -> LabelData:
     files = _label_files(path, config_path, str(config.get("scorer") or ""))
     tables = [(file, _read_table(file)) for file in files]
     joints = _joints(tables, config)
-    limbs = [
-        (str(a), str(b)) for a, b in config.get("skeleton") or [] if {a, b} <= set(joints)
-    ]
+    limbs = [(str(a), str(b)) for a, b in config.get("skeleton") or [] if {a, b} <= set(joints)]
     name = str(config.get("Task") or "animal")
     root = config_path.parent if config_path else _root(files[0])
     builder = Builder(path=path, skeleton=own_skeleton(name, joints, limbs))
@@ -183,7 +181,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is not YAML ({reason}); expected a DeepLabCut project") from error
     if not isinstance(config, dict) or "bodyparts" not in config:
-        raise ValueError(f"{path} has no bodyparts; expected the config.yaml of a DeepLabCut project")
+        raise ValueError(
+            f"{path} has no bodyparts; expected the config.yaml of a DeepLabCut project"
+        )
     return config
 
 
@@ -218,18 +218,18 @@ def _read_table(path: Path) -> DataFrame:
         raise FileNotFoundError(f"no DeepLabCut file {path}")
     try:
         if path.suffix.lower() in (".h5", ".hdf5"):
-            table = pandas.read_hdf(path)
+            table: Any = pandas.read_hdf(path)
         else:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = [row for row, _ in zip(csv.reader(file), range(4), strict=False)]
             heads = next((n for n, row in enumerate(rows) if row and row[0] == "coords"), 0) + 1
             columns = 3 if len(rows[0]) > 2 and not any(rows[0][1:3]) else 1
-            table = pandas.read_csv(
-                path, header=list(range(heads)), index_col=list(range(columns))
-            )
+            table = pandas.read_csv(path, header=list(range(heads)), index_col=list(range(columns)))
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read ({reason}); expected DeepLabCut's labels") from error
+        raise ValueError(
+            f"{path} cannot be read ({reason}); expected DeepLabCut's labels"
+        ) from error
     levels = list(getattr(table.columns, "names", []))
     if levels not in (list(_LEVELS), [one for one in _LEVELS if one != "individuals"]):
         raise ValueError(
@@ -241,7 +241,7 @@ def _read_table(path: Path) -> DataFrame:
             f"{path} has predictions of a video (likelihood); expected labels, "
             "CollectedData_SCORER.h5 or .csv"
         )
-    return table  # pyright: ignore[reportReturnType] - a DataFrame, by its levels
+    return table
 
 
 def _joints(tables: Sequence[tuple[Path, DataFrame]], config: dict[str, Any]) -> list[str]:

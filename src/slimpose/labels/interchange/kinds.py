@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -45,7 +44,9 @@ def kind_of(path: Path) -> Kind:
             with h5py.File(path) as file:
                 return "sleap-analysis" if "tracks" in file else "deeplabcut"
         except OSError as error:
-            raise ValueError(f"{path} is not HDF5 ({error}); expected SLEAP's or DeepLabCut's")
+            raise ValueError(
+                f"{path} is not HDF5 ({error}); expected a file of SLEAP or DeepLabCut"
+            ) from error
     if suffix in (".yaml", ".yml"):
         return "deeplabcut" if path.name == "config.yaml" else "yolo"
     if suffix == ".csv":
@@ -97,7 +98,11 @@ def read_labels(
 
 
 def write_labels(
-    data: LabelData, path: Path, kind: Kind, *, split: str = "train",
+    data: LabelData,
+    path: Path,
+    kind: Kind,
+    *,
+    split: str = "train",
     on_progress: Progress = no_progress,
 ) -> list[str]:
     """Write labels for a tool; return notes on what its files cannot hold.

@@ -81,8 +81,7 @@ def write(data: LabelData, path: Path) -> list[str]:
 
     The images are named by their absolute paths, as SLEAP does.
     """
-    import sleap_io
-
+    sleap_io = _library()
     file = data.file
     skeleton = _skeleton(file.skeleton)
     is_analysis = path.suffix.lower() in (".h5", ".hdf5")
@@ -122,8 +121,7 @@ def _known(person: CocoPerson) -> np.ndarray:
 
 def _image_video(data: LabelData) -> tuple[Any, dict[int, int]]:
     """The images as SLEAP's video, and the frame of each."""
-    import sleap_io
-
+    sleap_io = _library()
     images = data.file.images.values()
     paths = [str((data.image_folder / one.file_name).resolve()) for one in images]
     return sleap_io.Video.from_filename(paths), {one.id: n for n, one in enumerate(images)}
@@ -131,8 +129,7 @@ def _image_video(data: LabelData) -> tuple[Any, dict[int, int]]:
 
 def _folder_video(data: LabelData) -> tuple[Any, dict[int, int]]:
     """A folder as a video of its images in the order of their names, and the frame of each."""
-    import sleap_io
-
+    sleap_io = _library()
     images = data.file.images.values()
     folders = {(data.image_folder / one.file_name).resolve().parent for one in images}
     if len(folders) != 1:
@@ -146,9 +143,15 @@ def _folder_video(data: LabelData) -> tuple[Any, dict[int, int]]:
     return video, {one.id: number[PurePosixPath(one.file_name).name] for one in images}
 
 
-def _load(path: Path) -> Any:
+def _library() -> Any:
+    """The package; its attributes are made when they are used, which type checkers cannot see."""
     import sleap_io
 
+    return sleap_io
+
+
+def _load(path: Path) -> Any:
+    sleap_io = _library()
     if not path.is_file():
         raise FileNotFoundError(f"no SLEAP file {path}")
     try:
@@ -165,9 +168,11 @@ def _load(path: Path) -> Any:
 def _load_analysis(path: Path) -> Any:
     """Read an analysis file; sleap-io cannot read those of older versions of SLEAP."""
     import h5py
-    import sleap_io
 
-    with h5py.File(path) as file:
+    sleap_io = _library()
+
+    with h5py.File(path) as opened:
+        file: Any = opened
         order = json.loads(file["tracks"].attrs.get("dims", '["track", "xy", "node", "frame"]'))
         axes = [order.index(name) for name in ("frame", "track", "node", "xy")]
         points = np.transpose(file["tracks"][:], axes)
@@ -198,8 +203,7 @@ def _load_analysis(path: Path) -> Any:
 
 
 def _is_user(instance: object) -> bool:
-    import sleap_io
-
+    sleap_io = _library()
     return not isinstance(instance, sleap_io.PredictedInstance)
 
 
@@ -215,8 +219,7 @@ def _keypoints(instance: Any) -> np.ndarray:
 
 
 def _skeleton(skeleton: Skeleton) -> Any:
-    import sleap_io
-
+    sleap_io = _library()
     partners = skeleton.flip_indices.tolist()
     symmetries = [[a, b] for a, b in enumerate(partners) if a < b]
     return sleap_io.Skeleton(
@@ -228,8 +231,7 @@ def _skeleton(skeleton: Skeleton) -> Any:
 
 
 def _instance(keypoints: np.ndarray, skeleton: Any, track: Any) -> Any:
-    import sleap_io
-
+    sleap_io = _library()
     points = np.where(keypoints[:, 2:] > 0, keypoints[:, :2], np.nan).astype(np.float64)
     instance = sleap_io.Instance.from_numpy(points, skeleton=skeleton, track=track)
     hidden = keypoints[:, 2] == 1
@@ -293,7 +295,6 @@ class _Images:
             if not cv2.imwrite(str(partial), image):
                 raise ValueError(f"cannot write {target}; OpenCV could not encode the frame")
         return name, Size(*image.shape[:2])
-
 
     def _opened(self, video: Any) -> Any:
         """The video, from where it was or from next to the labels."""

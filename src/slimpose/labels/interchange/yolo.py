@@ -189,9 +189,7 @@ def _image_files(entry: Fields, root: Path, split: str) -> list[Path]:
         if not path.exists():  # Roboflow writes ../train/images for a file next to train/
             path = root / str(place).removeprefix("../")
         if path.is_dir():
-            files += sorted(
-                one for one in path.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES
-            )
+            files += sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES)
         elif path.is_file() and path.suffix == ".txt":
             lines = path.read_text(encoding="utf-8").splitlines()
             files += [root / line.strip() for line in lines if line.strip()]
