@@ -217,7 +217,7 @@ def score(findings: list[Finding], truth: dict[int, tuple[str, int]]) -> dict[st
 def _sum(tables: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     total = {}
     for kind in KINDS:
-        sums = {key: sum(table[kind][key] for table in tables) for key in tables[0][kind]}
+        sums: dict[str, float] = {key: sum(table[kind][key] for table in tables) for key in tables[0][kind]}
         sums["precision"] = sums["found"] / max(1, sums["found"] + sums["false"])
         sums["recall"] = sums["found"] / max(1, sums["planted"])
         total[kind] = sums
@@ -315,7 +315,7 @@ def _cut_box(person: CocoPerson, flip: np.ndarray, generator: np.random.Generato
     else:
         box[axis] = box[2 + axis] - keep * extent
     keypoints = _keypoints(person)
-    labeled = keypoints[keypoints[:, 2] > 0, :2]
+    labeled = keypoints[keypoints[:, 2] == 2, :2]
     margin = 0.2 * np.sqrt(np.prod(box[2:] - box[:2]))
     cut = ((labeled < box[:2] - margin) | (labeled > box[2:] + margin)).any()
     return dataclasses.replace(person, box_image=box) if cut else None

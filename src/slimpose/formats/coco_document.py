@@ -117,9 +117,9 @@ def _annotation(person: CocoPerson, category_id: int) -> dict[str, Any]:
     return entry
 
 
-def _flat(keypoints: np.ndarray) -> list[float]:
+def _flat(keypoints: np.ndarray) -> list[float | int]:
     """Keypoints as COCO's flat list; absent ones are 0, 0, 0."""
-    flat: list[float] = []
+    flat: list[float | int] = []
     for x, y, v in keypoints.tolist():
         flat += [round(x, _DECIMALS), round(y, _DECIMALS), int(v)] if v > 0 else [0, 0, 0]
     return flat

@@ -28,7 +28,7 @@ MEANINGS: dict[Kind, str] = {
     "limb length": "joints at distances that nobody else in the data has",
     "duplicate": "one instance labeled twice",
     "merged or split": "joints of two instances in one, or of one instance in two",
-    "box cuts joints": "labeled joints outside the instance's box",
+    "box cuts joints": "visible joints outside the instance's box",
     "model disagrees": "labels that a model contradicts and is sure of",
 }
 ERRORS: frozenset[Kind] = frozenset({"structure", "image", "train and val"})

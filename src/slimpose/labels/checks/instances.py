@@ -87,7 +87,7 @@ def _blamed_joints(excess: Float64[np.ndarray, " p"], pairs: np.ndarray) -> tupl
 
 
 def check_boxes(poses: PoseArrays, off_body: dict[int, set[int]]) -> list[Finding]:
-    """Find labeled joints clearly outside their boxes.
+    """Find visible joints clearly outside their boxes; hidden ones may be, as in COCO.
 
     Args:
         poses: The instances.
@@ -97,12 +97,12 @@ def check_boxes(poses: PoseArrays, off_body: dict[int, set[int]]) -> list[Findin
     extent = poses.boxes[:, 2:] - poses.boxes[:, :2]
     margin = _CUT_SHARE * np.sqrt(np.maximum(extent.prod(axis=1), 1))[:, None, None]
     low, high = poses.boxes[:, None, :2] - margin, poses.boxes[:, None, 2:] + margin
-    outside = poses.labeled & ((poses.points < low) | (poses.points > high)).any(axis=2)
+    outside = (poses.visibility == 2) & ((poses.points < low) | (poses.points > high)).any(axis=2)
     for row in np.flatnonzero(outside.any(axis=1)):
         person = poses.people[row]
         joints = set(np.flatnonzero(outside[row]).tolist()) - off_body.get(person.id, set())
         if joints:
-            text = f"{len(joints)} labeled joints are outside the box"
+            text = f"{len(joints)} visible joints are outside the box"
             share = len(joints) / max(1, int(poses.labeled[row].sum()))
             findings.append(
                 _finding("box cuts joints", person, text, tuple(sorted(joints)), 0.5 + 0.5 * share)

@@ -94,7 +94,11 @@ def write(data: LabelData, folder: Path, *, on_progress: Progress = no_progress)
             table.to_csv(partial)
         with replace_when_done(target / f"CollectedData_{SCORER}.h5") as partial:
             table.to_hdf(partial, key=_KEY, mode="w")
-    _write_config(folder, data, individuals, list(by_video))
+    videos = {
+        f"{video}.mp4": {"crop": f"0, {images[0].width}, 0, {images[0].height}"}
+        for video, images in by_video.items()
+    }
+    _write_config(folder, data, individuals, videos)
     return ["DeepLabCut's files have no boxes, areas, sigmas or mirror pairs; hidden is visible"]
 
 
@@ -125,7 +129,7 @@ def _table(
 
 
 def _write_config(
-    folder: Path, data: LabelData, individuals: Sequence[str], videos: Sequence[str]
+    folder: Path, data: LabelData, individuals: Sequence[str], videos: dict[str, Any]
 ) -> None:
     import yaml
 
@@ -146,7 +150,7 @@ def _write_config(
         "identity": False if individuals else None,
         "project_path": str(folder.resolve()),
         "engine": "pytorch",
-        "video_sets": {f"{video}.mp4": {"crop": "0, 0, 0, 0"} for video in videos},
+        "video_sets": videos,
         **bodyparts,
         "skeleton": [list(limb) for limb in skeleton.limbs],
         "TrainingFraction": [0.95],

@@ -108,7 +108,7 @@ def write(data: LabelData, path: Path) -> list[str]:
     with replace_when_done(path) as partial:
         if is_analysis:
             sleap_io.save_analysis_h5(labels, str(partial))
-            notes.append("analysis files have no images without instances, and no hidden keypoints")
+            notes.append("analysis files have no images without instances; hidden keypoints are visible")
         else:
             sleap_io.save_slp(labels, str(partial), embed=False, verbose=False)
     return notes
@@ -236,7 +236,8 @@ def _instance(keypoints: np.ndarray, skeleton: Any, track: Any) -> Any:
     instance = sleap_io.Instance.from_numpy(points, skeleton=skeleton, track=track)
     hidden = keypoints[:, 2] == 1
     instance.points["xy"][hidden] = keypoints[hidden, :2]
-    instance.points["visible"] = keypoints[:, 2] == 2
+    # An analysis file (with tracks) has no positions of joints that are not visible.
+    instance.points["visible"] = keypoints[:, 2] >= (2 if track is None else 1)
     return instance
 
 
