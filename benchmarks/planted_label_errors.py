@@ -42,6 +42,7 @@ from slimpose.labels.checks.pose_arrays import PoseArrays
 KINDS = ("swap", "off body", "limb length", "duplicate", "merged or split", "box cuts joints")
 _MIN_JOINTS = 5
 _PER_SCENE = 4
+_MIN_PAIRED = 4
 
 
 def main(
@@ -130,6 +131,8 @@ def plant(
 ) -> tuple[CocoFile, dict[int, tuple[str, int]]]:
     """Return a file with errors, and by annotation id the kind and number of its error."""
     flip = file.skeleton.flip_indices
+    has_sides = (flip != np.arange(len(flip))).sum() >= _MIN_PAIRED
+    kinds = KINDS if has_sides else KINDS[1:]
     people = {one.id: one for one in file.people}
     by_image: dict[int, list[int]] = {}
     for one in file.people:
@@ -142,7 +145,7 @@ def plant(
     for identity in order:
         if number >= count:
             break
-        kind = KINDS[number % len(KINDS)]
+        kind = kinds[number % len(kinds)]
         person = people[identity]
         neighbors = [one for one in by_image[person.image_id] if one != identity]
         if identity in truth:
@@ -238,7 +241,7 @@ def _swap(person: CocoPerson, flip: np.ndarray, generator: np.random.Generator) 
     del generator
     keypoints = _keypoints(person)
     paired = (keypoints[:, 2] > 0) & (flip != np.arange(len(flip)))
-    if paired.sum() < 4:
+    if paired.sum() < _MIN_PAIRED:
         return None
     return dataclasses.replace(person, keypoints=keypoints[flip])
 

@@ -92,9 +92,9 @@ def test_files_are_read_back_by_the_tools_own_libraries(data: LabelData, tmp_pat
     (folder,) = (tmp_path / "dlc/labeled-data").iterdir()
     from_h5: Any = pandas.read_hdf(folder / "CollectedData_slimpose.h5")
     from_csv = pandas.read_csv(
-        folder / "CollectedData_slimpose.csv", header=[0, 1, 2], index_col=[0, 1, 2]
+        folder / "CollectedData_slimpose.csv", header=[0, 1, 2, 3], index_col=[0, 1, 2]
     )
-    assert list(from_h5.columns.names) == ["scorer", "bodyparts", "coords"]
+    assert list(from_h5.columns.names) == ["scorer", "individuals", "bodyparts", "coords"]
     np.testing.assert_allclose(from_h5.to_numpy(), from_csv.to_numpy())
     assert (folder / from_h5.index[0][2]).is_file()
 

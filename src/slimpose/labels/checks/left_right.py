@@ -22,6 +22,8 @@ _MIN_INSTANCES = 30
 _MAX_SHARE = 0.3
 _PRIOR = 1e-4
 _MAX_WEIGHT = 15.0
+_STARTS = ((2.0, 0.01), (8.0, 0.05), (4.0, 0.2))
+"""Weights and shares that the fit starts from; the most likely result is used."""
 _SIMILAR_SHARE = 0.12
 """Distance at which a prediction hardly supports a label, as a share of the instance's size."""
 
@@ -97,8 +99,15 @@ def swap_probability(evidence: Float64[np.ndarray, "n kinds"]) -> Float64[np.nda
     n, kinds = evidence.shape
     if not n or not np.abs(evidence).any():
         return np.zeros(n)
-    weights, share = np.full(kinds, 2.0), 0.01
-    probability = np.zeros(n)
+    fits = [_fit(evidence, np.full(kinds, weight), share) for weight, share in _STARTS]
+    return max(fits, key=lambda fit: fit[0])[1]
+
+
+def _fit(
+    evidence: np.ndarray, weights: np.ndarray, share: float
+) -> tuple[float, Float64[np.ndarray, " n"]]:
+    """Expectation maximization from one start; return the log likelihood and probabilities."""
+    n, kinds = evidence.shape
     for _ in range(60):
         is_right = 1 / (1 + np.exp(-np.clip(evidence @ weights, -30, 30)))
         wrong = share * (1 - is_right)
@@ -108,7 +117,11 @@ def swap_probability(evidence: Float64[np.ndarray, "n kinds"]) -> Float64[np.nda
         curvature = (evidence * (is_right * (1 - is_right))[:, None]).T @ evidence
         step = np.linalg.solve(curvature + (_PRIOR * n + 1e-6) * np.eye(kinds), gradient)
         weights = np.clip(weights + np.clip(step, -2, 2), 0, _MAX_WEIGHT)
-    return probability
+    is_right = 1 / (1 + np.exp(-np.clip(evidence @ weights, -30, 30)))
+    wrong = share * (1 - is_right)
+    likelihood = float(np.log(wrong + (1 - share) * is_right).sum())
+    likelihood -= 0.5 * _PRIOR * n * float(weights @ weights)
+    return likelihood, wrong / (wrong + (1 - share) * is_right)
 
 
 def _inputs(

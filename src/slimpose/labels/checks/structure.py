@@ -128,7 +128,7 @@ def _doubts(entry: dict[str, Any], image: dict[str, Any], joints: int) -> Iterat
     given = entry.get("num_keypoints")
     if given is not None and given != len(labeled):
         yield _of(entry, f"num_keypoints is {given}; {len(labeled)} keypoints are labeled")
-    _, _, width, height = entry["bbox"]
+    _, _, width, height = map(float, entry["bbox"])
     area = entry.get("area")
     known = 0.0 if isinstance(area, bool) or not isinstance(area, int | float) else float(area)
     if labeled and known > 0 and not area_fits(known, width, height):
