@@ -20,10 +20,10 @@ _FOLDS = 5
 _RIDGE_SHARE = 0.3
 _MIN_INSTANCES = 30
 _MAX_SHARE = 0.3
+_MIN_VARIANCE = 1e-3
+_MAX_UNKNOWN = 0.05
 _PRIOR = 1e-4
 _MAX_WEIGHT = 15.0
-_STARTS = ((2.0, 0.01), (8.0, 0.05), (4.0, 0.2))
-"""Weights and shares that the fit starts from; the most likely result is used."""
 _SIMILAR_SHARE = 0.12
 """Distance at which a prediction hardly supports a label, as a share of the instance's size."""
 
@@ -92,36 +92,80 @@ def model_evidence(
 def swap_probability(evidence: Float64[np.ndarray, "n kinds"]) -> Float64[np.ndarray, " n"]:
     """Return the probability of each instance that its sides are exchanged.
 
-    The logistic function of weighted evidence, with the weights and the share of exchanged
-    instances that make the evidence of all instances most likely (expectation maximization): so
-    nothing is flagged in data whose sides cannot be known from it.
+    Where nearly all instances show their sides, exchanged ones are a group of their own, apart from
+    the others: by all evidence, or by one kind. Elsewhere the probability is the logistic function
+    of weighted evidence. What the data do not show is not flagged.
     """
-    n, kinds = evidence.shape
-    if not n or not np.abs(evidence).any():
-        return np.zeros(n)
-    fits = [_fit(evidence, np.full(kinds, weight), share) for weight, share in _STARTS]
-    return max(fits, key=lambda fit: fit[0])[1]
+    used = evidence[:, np.abs(evidence).sum(axis=0) > 0]
+    if len(used) < _MIN_INSTANCES or not used.shape[1]:
+        return np.zeros(len(evidence))
+    probabilities = [_logistic(used)]
+    for columns in (used, *(used[:, [column]] for column in range(used.shape[1]))):
+        exchanged, unknown = _as_groups(columns)
+        if unknown < _MAX_UNKNOWN:
+            probabilities.append(exchanged)
+    return np.max(probabilities, axis=0)
 
 
-def _fit(
-    evidence: np.ndarray, weights: np.ndarray, share: float
-) -> tuple[float, Float64[np.ndarray, " n"]]:
-    """Expectation maximization from one start; return the log likelihood and probabilities."""
-    n, kinds = evidence.shape
+def _as_groups(used: np.ndarray) -> tuple[Float64[np.ndarray, " n"], float]:
+    """Fit a mixture of normal distributions to the evidence (expectation maximization).
+
+    Its groups are instances around a mean, exchanged ones around the opposite of it, and ones that
+    show nothing around 0. Returns the probabilities of the second group, and the third's share.
+    """
+    kinds = used.shape[1]
+    n = len(used)
+    mean = np.maximum(np.median(used, axis=0), 1e-3)
+    spread = np.diag(np.maximum(used.std(axis=0) ** 2 / 4, _MIN_VARIANCE))
+    wide = np.diag(np.maximum((used**2).mean(axis=0), _MIN_VARIANCE))
+    share, unknown = 0.02, 0.2
+    exchanged = np.zeros(n)
+    for _ in range(100):
+        logs = np.stack(
+            [
+                np.log((1 - unknown) * (1 - share)) + _log_normal(used - mean, spread),
+                np.log((1 - unknown) * share) + _log_normal(used + mean, spread),
+                np.log(unknown) + _log_normal(used, wide),
+            ],
+            axis=1,
+        )
+        parts = np.exp(logs - logs.max(axis=1, keepdims=True))
+        parts /= parts.sum(axis=1, keepdims=True)
+        right, exchanged, none = parts.T
+        known = float((right + exchanged).sum()) + 1e-9
+        share = float(np.clip(exchanged.sum() / known, 0.2 / n, _MAX_SHARE))
+        unknown = float(np.clip(none.mean(), 0.01, 0.99))
+        mean = np.maximum(((right - exchanged)[:, None] * used).sum(axis=0) / known, 1e-3)
+        from_mean, from_opposite = used - mean, used + mean
+        spread = (from_mean * right[:, None]).T @ from_mean
+        spread += (from_opposite * exchanged[:, None]).T @ from_opposite
+        spread = spread / known + _MIN_VARIANCE * np.eye(kinds)
+        wide = (used * none[:, None]).T @ used / (float(none.sum()) + 1e-9)
+        wide += _MIN_VARIANCE * np.eye(kinds)
+    return exchanged, unknown
+
+
+def _logistic(used: np.ndarray) -> Float64[np.ndarray, " n"]:
+    """Fit the evidence's weights and the share of exchanged instances that are most likely."""
+    n, kinds = used.shape
+    weights, share = np.full(kinds, 2.0), 0.01
+    probability = np.zeros(n)
     for _ in range(60):
-        is_right = 1 / (1 + np.exp(-np.clip(evidence @ weights, -30, 30)))
+        is_right = 1 / (1 + np.exp(-np.clip(used @ weights, -30, 30)))
         wrong = share * (1 - is_right)
         probability = wrong / (wrong + (1 - share) * is_right)
         share = float(np.clip(probability.mean(), 0.2 / n, _MAX_SHARE))
-        gradient = evidence.T @ ((1 - probability) - is_right) - _PRIOR * n * weights
-        curvature = (evidence * (is_right * (1 - is_right))[:, None]).T @ evidence
+        gradient = used.T @ ((1 - probability) - is_right) - _PRIOR * n * weights
+        curvature = (used * (is_right * (1 - is_right))[:, None]).T @ used
         step = np.linalg.solve(curvature + (_PRIOR * n + 1e-6) * np.eye(kinds), gradient)
         weights = np.clip(weights + np.clip(step, -2, 2), 0, _MAX_WEIGHT)
-    is_right = 1 / (1 + np.exp(-np.clip(evidence @ weights, -30, 30)))
-    wrong = share * (1 - is_right)
-    likelihood = float(np.log(wrong + (1 - share) * is_right).sum())
-    likelihood -= 0.5 * _PRIOR * n * float(weights @ weights)
-    return likelihood, wrong / (wrong + (1 - share) * is_right)
+    return probability
+
+
+def _log_normal(offsets: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Logarithm of the density of a normal distribution about 0, but for a constant factor."""
+    whitened = np.linalg.solve(covariance, offsets.T).T
+    return -0.5 * (np.einsum("nk,nk->n", offsets, whitened) + np.linalg.slogdet(covariance)[1])
 
 
 def _inputs(
