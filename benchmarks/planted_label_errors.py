@@ -220,7 +220,9 @@ def score(findings: list[Finding], truth: dict[int, tuple[str, int]]) -> dict[st
 def _sum(tables: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     total = {}
     for kind in KINDS:
-        sums: dict[str, float] = {key: sum(table[kind][key] for table in tables) for key in tables[0][kind]}
+        sums: dict[str, float] = {
+            key: sum(table[kind][key] for table in tables) for key in tables[0][kind]
+        }
         sums["precision"] = sums["found"] / max(1, sums["found"] + sums["false"])
         sums["recall"] = sums["found"] / max(1, sums["planted"])
         total[kind] = sums

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import venv
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -220,5 +217,3 @@ def test_project_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run_main("new-project", tmp_path, "--keypoints", "a") == 2
     assert "is not empty" in capsys.readouterr().err
     assert run_main("new-project", tmp_path / "new") == 2
-
-

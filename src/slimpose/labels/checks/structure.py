@@ -132,7 +132,9 @@ def _doubts(entry: dict[str, Any], image: dict[str, Any], joints: int) -> Iterat
     area = entry.get("area")
     known = 0.0 if isinstance(area, bool) or not isinstance(area, int | float) else float(area)
     if labeled and known > 0 and not area_fits(known, width, height):
-        yield _of(entry, f"area {known:g} does not fit the bbox, {width:g} wide and {height:g} high")
+        yield _of(
+            entry, f"area {known:g} does not fit the bbox, {width:g} wide and {height:g} high"
+        )
     outside = tuple(
         n
         for n in labeled

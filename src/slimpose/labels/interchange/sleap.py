@@ -108,7 +108,9 @@ def write(data: LabelData, path: Path) -> list[str]:
     with replace_when_done(path) as partial:
         if is_analysis:
             sleap_io.save_analysis_h5(labels, str(partial))
-            notes.append("analysis files have no images without instances; hidden keypoints are visible")
+            notes.append(
+                "analysis files have no images without instances; hidden keypoints are visible"
+            )
         else:
             sleap_io.save_slp(labels, str(partial), embed=False, verbose=False)
     return notes
