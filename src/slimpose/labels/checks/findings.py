@@ -25,7 +25,7 @@ MEANINGS: dict[Kind, str] = {
     "train and val": "nearly the same image in train and val: val figures are too high",
     "swap": "left and right of the whole body are exchanged",
     "off body": "a joint far away from all others",
-    "limb length": "joints at distances that nobody else in the data has",
+    "limb length": "joints at distances that no other instance has",
     "duplicate": "one instance labeled twice",
     "merged or split": "joints of two instances in one, or of one instance in two",
     "box cuts joints": "visible joints outside the instance's box",

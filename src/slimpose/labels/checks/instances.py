@@ -12,7 +12,7 @@ from slimpose.labels.checks.findings import Finding, Kind
 from slimpose.labels.checks.pose_arrays import PairDistances, PoseArrays, by_image
 
 _LONG = 5.0
-"""Excess of a distance that nobody else's has, in deviations (``PairDistances.excess``)."""
+"""Excess of a distance that no other instance has, in deviations (``PairDistances.excess``)."""
 _FAR_SHARE = 0.6
 """A joint is off the body if it is that far from all others, as a share of the others' extent."""
 _SAME_SHARE = 0.1

@@ -93,7 +93,7 @@ def pair_distances(poses: PoseArrays) -> PairDistances:
 
     An instance's size is the median of its distances, each relative to the pair's median: one
     wrong joint does not change it. Distances are projected, so they vary downwards by far; only
-    the upper half of their distribution tells how long a limb can be.
+    the upper half of their distribution shows how long a limb can be.
     """
     pairs = _nearest_pairs(poses)
     a, b = pairs.T
