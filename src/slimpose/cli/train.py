@@ -126,6 +126,10 @@ def train(
         stop_after_minutes=stop_after_minutes,
     )
     run.check_folders(out, data.folds)
+    if track_with:
+        from slimpose.train import experiment_log
+
+        experiment_log.require(track_with, out)
     keep_freed_memory()
     # By default the threads that make batches delay small calls by 5 ms each.
     sys.setswitchinterval(2e-4)
@@ -174,8 +178,6 @@ class _Run:
         from slimpose.train.start import IMAGENET, RANDOM, load_start
         from slimpose.train.task import TrainingData
 
-        if self.track_with:
-            experiment_log.require(self.track_with, out)
         devices = open_devices(
             precision=self.precision,
             accumulate=self.accumulate,
