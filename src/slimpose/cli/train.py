@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import statistics
 import sys
@@ -201,6 +202,9 @@ class _Run:
                 start_net=_net_of(start_metadata, spec_from_json),
                 box_shape=read.box_shape,
             )
+            is_random = start_metadata.get("start") == RANDOM if self.resume else start == RANDOM
+            if is_random:
+                plan = dataclasses.replace(plan, frozen_stages=0)  # random weights must be trained
             task, teacher_name = _open_task(
                 plan,
                 self.options,
