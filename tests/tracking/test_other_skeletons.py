@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ SPIDER = Skeleton(
 )  # fmt: skip
 
 
-def poses_of(skeleton: Skeleton, points: list[list[tuple[float, float]]]) -> Poses:
+def poses_of(skeleton: Skeleton, points: Sequence[Sequence[tuple[float, float]]]) -> Poses:
     array = np.array(points, np.float32)
     low, high = array.min(axis=1) - 10, array.max(axis=1) + 10
     count, joints = array.shape[:2]
@@ -41,9 +43,8 @@ def test_duplicates_of_an_object_with_two_joints_are_dropped() -> None:
     """At least three joints had to agree, so no two poses of two joints were duplicates."""
     tracker = Tracker(STICK)
     twice = [[(100, 100), (100, 180)], [(101, 100), (100, 181)], [(300, 100), (300, 180)]]
-    for frame in range(5):
-        found = tracker.update(poses_of(STICK, twice), frame / 15)
-    assert found.ids.tolist() == [1, 2]
+    found = [tracker.update(poses_of(STICK, twice), frame / 15) for frame in range(5)]
+    assert found[-1].ids.tolist() == [1, 2]
 
 
 def test_object_with_one_joint_is_followed() -> None:
@@ -60,9 +61,9 @@ def test_skeleton_without_sigmas_is_tracked_with_a_warning() -> None:
     with pytest.warns(DataWarning, match="'stick' has no sigmas .* takes 0.07 for all joints"):
         tracker = Tracker(unknown)
     assert tracker.skeleton.sigmas == (DEFAULT_SIGMA,) * 2
-    for frame in range(5):
-        found = tracker.update(poses_of(unknown, [[(9, 9), (9, 90)]]), frame / 15)
-    assert found.ids.tolist() == [1]
+    poses = poses_of(unknown, [[(9, 9), (9, 90)]])
+    found = [tracker.update(poses, frame / 15) for frame in range(5)]
+    assert found[-1].ids.tolist() == [1]
 
 
 def spider_image(color: tuple[int, int, int], poses: Poses) -> np.ndarray:
