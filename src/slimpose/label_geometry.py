@@ -76,7 +76,7 @@ def sigmas_from_labels(labels: LabeledPoints, partners: Int64[np.ndarray, " join
     distances = joint_distances(labels)
     nearest = distances.min(axis=1)
     sigmas = SIGMA_PER_DISTANCE * np.where(np.isfinite(nearest), nearest, np.nan)
-    for joint in np.flatnonzero(np.isfinite(nearest)):
+    for joint in map(int, np.flatnonzero(np.isfinite(nearest))):
         sigmas[joint] = min(
             sigmas[joint], _SIGMAS_PER_RESIDUAL * _residual(labels, distances, joint)
         )

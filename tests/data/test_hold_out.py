@@ -23,11 +23,11 @@ def file_of(names: list[str], *, labeled: int | None = None) -> coco.CocoFile:
 
 def test_fifth_of_the_images_is_held_out_always_the_same() -> None:
     file = file_of([f"{i}.jpg" for i in range(50)])
-    train, held = hold_out(file, start=0, stop=0.2)
+    train, held = hold_out(file, start=0.0, stop=0.2)
     assert (len(train.images), len(held.images)) == (40, 10)
     assert not train.images.keys() & held.images.keys()
     assert {person.image_id for person in held.people} == held.images.keys()
-    assert hold_out(file, start=0, stop=0.2)[1].images == held.images
+    assert hold_out(file, start=0.0, stop=0.2)[1].images == held.images
 
 
 def test_folds_cover_every_image_once() -> None:
@@ -39,7 +39,7 @@ def test_folds_cover_every_image_once() -> None:
 def test_images_of_a_folder_stay_together() -> None:
     """The frames of a video are alike: AP on half of them says nothing."""
     file = file_of([f"video-{i % 6}/{i}.jpg" for i in range(60)])
-    train, held = hold_out(file, start=0, stop=0.34)
+    train, held = hold_out(file, start=0.0, stop=0.34)
     folders = [
         {image.file_name.split("/")[0] for image in part.images.values()} for part in (train, held)
     ]
@@ -49,4 +49,4 @@ def test_images_of_a_folder_stay_together() -> None:
 
 def test_too_few_images_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"0 are left to measure AP on, without any labels"):
-        hold_out(file_of(["a.jpg", "b.jpg"]), start=0, stop=0.2)
+        hold_out(file_of(["a.jpg", "b.jpg"]), start=0.0, stop=0.2)

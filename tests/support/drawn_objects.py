@@ -227,7 +227,8 @@ def draw(image: np.ndarray, kind: Kind, look: Look, points: np.ndarray) -> None:
 
 def annotation(points: np.ndarray, hidden: np.ndarray, look: Look) -> dict[str, Any]:
     """Return the fields of a COCO annotation; joints outside of the image are absent."""
-    inside = ((points[:, :2] >= 0) & (points[:, :2] < (WIDTH, HEIGHT))).all(axis=1)
+    is_inside = (points[:, :2] >= 0) & (points[:, :2] < (WIDTH, HEIGHT))
+    inside = np.asarray(is_inside.all(axis=1))
     v = np.where(inside, np.where(hidden, 1, 2), 0)
     keypoints = np.where(inside[:, None], points[:, :2], 0)
     margin = 0.12 * look.size_px

@@ -62,8 +62,22 @@ def test_own_objects_are_trained_with_images_held_out(
     assert skeleton.joints == KINDS["animal"].joints
     assert min(skeleton.sigmas) >= 0.025
     assert skeleton.sigma_source == "from 12 instances of labels.json"
-    net = load_network(tmp_path / "run" / BEST).spec
-    assert net.size.width > net.size.height  # as the animals' boxes
+    assert load_network(tmp_path / "run" / BEST).spec.task == "pose"
+    assert '"joints": 20' in metadata["net"]
+
+
+def test_random_weights_are_never_frozen(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen stages of random weights would stay random; a resumed run does the same."""
+    frozen = dataclasses.replace(RECIPES["short"](), frozen_stages=2)
+    monkeypatch.setitem(RECIPES, "short", lambda: frozen)
+    assert run_main(*options, "--stop-after-minutes", "0") == 0
+    checkpoint = tmp_path / "run/checkpoint.safetensors"
+    assert Recipe.from_json(read_metadata(checkpoint)["recipe"]).frozen_stages == 0
+    assert run_main(*options, "--resume") == 0
+    best = read_metadata(tmp_path / "run" / BEST)
+    assert Recipe.from_json(best["recipe"]).frozen_stages == 0
 
 
 def test_folds_are_trained_one_after_the_other(

@@ -106,7 +106,7 @@ def test_weights_of_other_keypoints_get_a_new_head(tmp_path: Path) -> None:
     own = Skeleton(name="own", joints=("REye", "tail", "Nose", "LWrist"))
     recipe = tiny_recipe()
     recipe = dataclasses.replace(recipe, net=dataclasses.replace(recipe.net, joints=4))
-    model = PoseNet(recipe.net)
+    model = PoseNet(dataclasses.replace(tiny_training.NET, joints=4))
     new = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     task = SimpleNamespace(model=model)
     note = load_start(task, recipe, str(path), own)  # pyright: ignore[reportArgumentType]

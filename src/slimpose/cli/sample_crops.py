@@ -55,7 +55,7 @@ def sample_crops(
         if left <= 0:
             break
     if not any(map(len, crops)):
-        cause = " (the shipped detector finds people only; expected --annotations for other objects)"
+        cause = " (the shipped detector finds people only; expected --annotations of others)"
         raise ValueError(
             f"no people in the images of {folder}: nothing to compare"
             f"{cause if annotations is None else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import statistics
 import sys
@@ -126,6 +127,10 @@ def train(
         stop_after_minutes=stop_after_minutes,
     )
     run.check_folders(out, data.folds)
+    if track_with:
+        from slimpose.train import experiment_log
+
+        experiment_log.require(track_with, out)
     keep_freed_memory()
     # By default the threads that make batches delay small calls by 5 ms each.
     sys.setswitchinterval(2e-4)
@@ -174,8 +179,6 @@ class _Run:
         from slimpose.train.start import IMAGENET, RANDOM, load_start
         from slimpose.train.task import TrainingData
 
-        if self.track_with:
-            experiment_log.require(self.track_with, out)
         devices = open_devices(
             precision=self.precision,
             accumulate=self.accumulate,
@@ -199,6 +202,9 @@ class _Run:
                 start_net=_net_of(start_metadata, spec_from_json),
                 box_shape=read.box_shape,
             )
+            is_random = start_metadata.get("start") == RANDOM if self.resume else start == RANDOM
+            if is_random:
+                plan = dataclasses.replace(plan, frozen_stages=0)  # random weights must be trained
             task, teacher_name = _open_task(
                 plan,
                 self.options,

@@ -158,7 +158,7 @@ def _splits(
             val = dataclasses.replace(val, skeleton=_with_sigmas(val.skeleton, people.skeleton))
         yield SplitData(train=people, val=val)
     elif not options.folds:
-        train, val = hold_out(people, start=0, stop=options.hold_out)
+        train, val = hold_out(people, start=0.0, stop=options.hold_out)
         yield SplitData(train=train, val=val)
     for fold in range(options.folds):
         span = fold / options.folds, (fold + 1) / options.folds

@@ -56,5 +56,9 @@ def start(accelerator: Accelerator, recipe: Recipe, out: Path, notes: dict[str, 
 def log(accelerator: Accelerator, record: dict[str, Any]) -> None:
     """Log the numbers of a line of metrics.jsonl, at its step; without a log nothing."""
     if accelerator.trackers and ("AP" in record or record["step"] % STEPS_PER_LINE == 0):
-        numbers = {name: value for name, value in record.items() if isinstance(value, (int, float))}
-        accelerator.log(numbers, step=numbers.pop("step"))
+        numbers = {
+            name: value
+            for name, value in record.items()
+            if isinstance(value, (int, float)) and name != "step"
+        }
+        accelerator.log(numbers, step=record["step"])

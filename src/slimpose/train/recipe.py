@@ -62,7 +62,7 @@ class Recipe:
             networks without batch norm need (``train/relative_adam.py``).
         frozen_stages: How many of the encoder's stages, besides its stem, are not trained: their
             maps are the largest, so a CPU step is half as long again as fast, and an encoder that
-            was trained on people needs no new edges.
+            was trained on people needs no new edges. With random weights all are trained.
         weight_decay: AdamW's, on convolution weights only; with 0 it is Adam.
         warmup_share: Share of the run in which the learning rate rises.
         flat: Share of the run in which it then stays at its peak, before a cosine decay to zero.

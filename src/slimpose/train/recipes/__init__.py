@@ -20,7 +20,16 @@ from slimpose.train.recipes.paper import (
     compared_nets,
     paper_nets,
 )
-from slimpose.train.recipes.small_data import detector, dpu, hr, lite1, mnv2, pruned, teacher
+from slimpose.train.recipes.small_data import (
+    detector,
+    dpu,
+    hr,
+    lite1,
+    mnv2,
+    pruned,
+    pyramid,
+    teacher,
+)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "own": own,
@@ -30,6 +39,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "hr": hr,
     "teacher": teacher,
     "detector": detector,
+    "pyramid": pyramid,
     "dpu": dpu,
     "lite1": lite1,
     "pruned": pruned,
