@@ -233,7 +233,9 @@ def test_near_duplicates_in_train_and_val_are_found(dataset: Path, tmp_path: Pat
     """A copy that was scaled and compressed; not another image of the same kind."""
     train = coco.read(dataset / "labels.json", keypoints=True, areas=False)
     name = next(iter(train.images.values())).file_name
-    scaled = cv2.resize(cv2.imread(str(dataset / "images" / name)), None, fx=0.7, fy=0.7)
+    image = cv2.imread(str(dataset / "images" / name))
+    assert image is not None
+    scaled = cv2.resize(image, (round(0.7 * image.shape[1]), round(0.7 * image.shape[0])))
     cv2.imwrite(str(tmp_path / "copy.jpg"), scaled, [cv2.IMWRITE_JPEG_QUALITY, 60])
     write_dataset(KINDS["shears"], tmp_path / "other", 6, seed=99)
     other = json.loads((tmp_path / "other/labels.json").read_text())
