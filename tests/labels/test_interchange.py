@@ -383,3 +383,23 @@ def test_wrong_arguments_are_rejected(
     Path("labels.txt").touch()
     assert run_main("convert", *arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_images_that_would_share_a_label_file_are_rejected(tmp_path: Path) -> None:
+    image(tmp_path, "a.png")
+    image(tmp_path, "a.jpg")
+    document = cvat()
+    document["images"].append(document["images"][0] | {"id": 2, "file_name": "a.jpg"})
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    data = read_labels(tmp_path / "labels.json")
+    with pytest.raises(ValueError, match=r"one label file in YOLO's data sets, a\.txt"):
+        write_labels(data, tmp_path / "yolo", "yolo")
+
+
+def test_keypoints_outside_the_image_are_noted(tmp_path: Path) -> None:
+    image(tmp_path, "a.png")
+    document = cvat()
+    document["annotations"][0]["keypoints"][0] = 70
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    notes = write_labels(read_labels(tmp_path / "labels.json"), tmp_path / "yolo", "yolo")
+    assert "1 keypoints outside their images are moved to the border" in notes

@@ -40,7 +40,7 @@ def proposal(name: str, *hardness: float, x: float = 50.0, people: int = 1) -> P
 
 def test_hardest_images_come_first() -> None:
     """By the mean of the ranks of what is known."""
-    easy, middle, hard = proposal("a", 0.1, 2), proposal("b", 0.2, 1), proposal("c", 0.9, 3)
+    easy, middle, hard = proposal("a", 0.1, 2.0), proposal("b", 0.2, 1.0), proposal("c", 0.9, 3.0)
     ordered = hardest_first([easy, middle, hard])
     assert [one.file_name for one, _ in ordered] == ["c", "a", "b"]
     assert [difficulty for _, difficulty in ordered] == [1.0, 0.25, 0.25]

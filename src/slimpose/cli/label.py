@@ -137,7 +137,14 @@ class _Found:
         """The name of an image: its own, or of a frame by its place among the used ones."""
         if frame is not None:
             return f"{item.stem}/{frame // self.every:06d}.png"
-        return item.source if self.folder is None else f"{item.stem}{item.path.suffix}"
+        if self.folder is not None:
+            return f"{item.stem}{item.path.suffix}"
+        if "/" in item.source:
+            raise SourceError(
+                f"{item.path}: another image is named {item.path.name} too; expected "
+                "--copy-images, which gives them different names"
+            )
+        return item.source
 
     def write_images(self, names: list[str]) -> None:
         """Copy the images that are used, and remove the frames that are not."""

@@ -213,12 +213,12 @@ def _balance(checked: CheckedFile) -> str:
         f"<tr><td>{name}</td><td>{count:,}</td><td>{_bar(count / balance.instances)}</td></tr>"
         for name, count in balance.sizes
     )
-    people = [one for one in checked.file.people if one.is_labeled and not one.is_crowd]
+    people = {one.id: one for one in checked.file.people}
     groups = []
     for group in balance.poses:
-        person = people[group.row] if group.row < len(people) else None
         image = None
-        if person is not None and checked.image_folder is not None:
+        if checked.image_folder is not None:
+            person = people[group.annotation_id]
             image = _drawn(checked.file, checked.image_folder, person, ())
         source = "" if image is None else base64.b64encode(jpeg(image)).decode()
         shown = f'<img src="data:image/jpeg;base64,{source}" alt="">' if source else ""

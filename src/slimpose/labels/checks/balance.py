@@ -16,10 +16,10 @@ _SIZES_PX = (32, 64, 128, 256)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseGroup:
-    """A kind of pose: the share of instances, and the row of the most typical one."""
+    """A kind of pose: the share of instances, and the annotation id of the most typical one."""
 
     share: float
-    row: int
+    annotation_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,10 @@ def _groups(poses: PoseArrays) -> tuple[PoseGroup, ...]:
     gaps = _squared_distances(rows, centers)
     nearest = gaps.argmin(axis=1)
     groups = [
-        PoseGroup(share=float((nearest == number).mean()), row=int(gaps[:, number].argmin()))
+        PoseGroup(
+            share=float((nearest == number).mean()),
+            annotation_id=poses.people[int(gaps[:, number].argmin())].id,
+        )
         for number in range(len(centers))
         if (nearest == number).any()
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,12 @@ def write(data: LabelData, folder: Path, *, on_progress: Progress = no_progress)
     for video, images in by_video.items():
         target = folder / "labeled-data" / video
         target.mkdir(parents=True, exist_ok=True)
+        names = Counter(PurePosixPath(image.file_name).name for image in images)
+        if doubled := [name for name, count in names.items() if count > 1]:
+            raise ValueError(
+                f"several images would be {target / doubled[0]}; expected folders whose names "
+                "differ in more than _ and /"
+            )
         for image in images:
             source = data.image_folder / image.file_name
             copy = target / PurePosixPath(image.file_name).name

@@ -19,6 +19,7 @@ import numpy as np
 from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.fields import Fields
+from slimpose.formats.coco import CocoFile, CocoPerson
 from slimpose.formats.files import replace_when_done, write_bytes
 from slimpose.labels.interchange.label_data import (
     Builder,
@@ -85,6 +86,7 @@ def write(
     """
     skeleton = data.file.skeleton
     people = data.file.people_by_image()
+    written: dict[Path, str] = {}
     for done, (image_id, image) in enumerate(data.file.images.items(), start=1):
         name = PurePosixPath(image.file_name)
         if name.parts[:1] == ("images",):
@@ -103,6 +105,11 @@ def write(
             if person.keypoints is not None and not person.is_crowd
         ]
         labels = (folder / "labels" / split / name).with_suffix(".txt")
+        if (other := written.setdefault(labels, image.file_name)) != image.file_name:
+            raise ValueError(
+                f"{other} and {image.file_name} have one label file in YOLO's data sets, "
+                f"{labels.name}; expected names that differ in more than their suffixes"
+            )
         labels.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(labels, "".join(lines).encode())
         on_progress(done, len(people))
@@ -110,7 +117,18 @@ def write(
     notes = ["limbs and sigmas are not in YOLO's files"]
     if crowds := sum(person.is_crowd for person in data.file.people):
         notes.append(f"{crowds} boxes of crowds are left out")
+    if outside := sum(_outside(person, data.file) for person in data.file.people):
+        notes.append(f"{outside} keypoints outside their images are moved to the border")
     return notes
+
+
+def _outside(person: CocoPerson, file: CocoFile) -> int:
+    """How many labeled keypoints lie outside the image, which YOLO rejects."""
+    if person.keypoints is None:
+        return 0
+    image = file.images[person.image_id]
+    points = person.keypoints[person.keypoints[:, 2] > 0, :2]
+    return int(((points < 0) | (points > (image.width, image.height))).any(axis=1).sum())
 
 
 def _write_yaml(path: Path, skeleton: Skeleton, split: str) -> None:
