@@ -97,7 +97,8 @@ def main(
     gains = [100 * (one["active"] - one["random"]) for one in results]
     print(
         f"{choose} chosen people: AP {100 * means['active']:.1f}, "
-        f"random {100 * means['random']:.1f} (gain {np.mean(gains):+.1f}, {min(gains):+.1f} to {max(gains):+.1f} over {seeds} seeds)"
+        f"random {100 * means['random']:.1f}; gain {np.mean(gains):+.1f} "
+        f"({min(gains):+.1f} to {max(gains):+.1f} over {seeds} seeds)"
     )
     print(json.dumps({**machine.about(), "recipe": recipe, "start": start, "seeds": results}))
 
