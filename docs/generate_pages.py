@@ -26,6 +26,7 @@ API_TITLES = {
     "measure": "Measuring speed",
     "network": "Networks",
     "data": "Training data",
+    "labels": "Labels of your own",
     "train": "Training",
     "export": "Export, quantization, hardware",
     "compare": "Comparing systems",

@@ -8,8 +8,9 @@ import pytest
 
 from slimpose import draw
 from slimpose.arrays import Image, Size
+from slimpose.draw import LEFT, RIGHT, joint_colors
 from slimpose.poses import Poses
-from slimpose.skeleton import COCO17
+from slimpose.skeleton import COCO17, Skeleton
 
 
 def person(*, scale: float = 1.0, score: float = 1.0, track: int = -1) -> Poses:
@@ -164,3 +165,25 @@ def test_camera_with_a_problem_is_dimmed_and_labeled() -> None:
     assert mosaic[80, 160 + 150, 0] == 50
     assert mosaic[90 + 40 : 90 + 50, :160].any()  # text, also without a frame
     assert not mosaic[90:, 160:].any()  # text stays within its tile
+
+
+def test_skeleton_without_sides_is_drawn_by_branch() -> None:
+    joints = ("wrist", "thumb_1", "thumb_2", "index_1", "index_2")
+    hand = Skeleton(
+        name="hand",
+        joints=joints,
+        limbs=tuple(zip(("wrist", "thumb_1", "wrist", "index_1"), joints[1:], strict=True)),
+    )
+    wrist, *fingers = joint_colors(hand)
+    assert wrist is None
+    assert fingers[0] == fingers[1] != fingers[2] == fingers[3]
+
+
+def test_given_colors_are_used() -> None:
+    colors = ((1, 2, 3), (4, 5, 6))
+    assert joint_colors(Skeleton(name="x", joints=("l_a", "r_a"), colors=colors)) == list(colors)
+
+
+def test_people_are_colored_by_side() -> None:
+    left, right = joint_colors(Skeleton(name="x", joints=("LEye", "REye")))
+    assert (left, right) == (LEFT, RIGHT)

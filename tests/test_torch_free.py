@@ -24,6 +24,7 @@ PACKAGES = (
     "slimpose.measure",
     "slimpose.data",
     "slimpose.evaluate",
+    "slimpose.labels",
     "slimpose.compat",
 )
 """What runs on a user's machine, with all modules."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from slimpose.arrays import Image, Size
 from slimpose.poses import NOT_TRACKED, Poses
+from slimpose.skeleton import Skeleton
 
 RGB = tuple[int, int, int]
 
@@ -54,8 +55,7 @@ def draw_poses(
         person_scores: Whether to write the people's scores.
     """
     canvas = np.ascontiguousarray(image).copy()
-    by_side = {"left": LEFT, "right": RIGHT}
-    sides = [by_side.get(side or "") for side in poses.skeleton.mirror.sides]
+    colors = joint_colors(poses.skeleton)
     max_width_px = max(1.0, min(image.shape[:2]) / 60)
     for person in np.argsort(poses.person_scores, kind="stable"):
         points = poses.points_image[person]
@@ -68,11 +68,11 @@ def draw_poses(
         for outline in (True, False):
             for a, b in poses.skeleton.limb_indices:
                 if shown[a] and shown[b]:
-                    color = _OUTLINE_COLOR if outline else _limb_color(sides[a], sides[b])
+                    color = _OUTLINE_COLOR if outline else _limb_color(colors[a], colors[b])
                     stroke = width + _outline_px(width) if outline else width
                     draw_line(canvas, points[a], points[b], color, stroke)
             for joint in np.flatnonzero(shown):
-                color = _OUTLINE_COLOR if outline else _lighten(sides[joint] or CENTER)
+                color = _OUTLINE_COLOR if outline else _lighten(colors[joint] or CENTER)
                 radius = 0.75 * width + 0.5 + (_outline_px(width) / 2 if outline else 0.0)
                 draw_dot(canvas, points[joint], color, radius)
     return canvas
@@ -107,6 +107,22 @@ class Trails:
         for track, path in self._paths.items():
             for (_, a), (_, b) in itertools.pairwise(path):
                 draw_line(canvas, a, b, track_color(track), line_width_px)
+
+
+def joint_colors(skeleton: Skeleton) -> list[RGB | None]:
+    """Return each joint's color: given, by side (None in the middle), or else by branch.
+
+    Where no name has a side, the branches of the limbs from the trunk, such as fingers, have
+    different colors.
+    """
+    if skeleton.colors:
+        return list(skeleton.colors)
+    sides = skeleton.mirror.sides
+    if any(sides):
+        by_side = {"left": LEFT, "right": RIGHT}
+        return [by_side.get(side or "") for side in sides]
+    branches = skeleton.branches
+    return [None if branch < 0 else track_color(branch + 1) for branch in branches]
 
 
 def track_color(track: int) -> RGB:
@@ -191,7 +207,7 @@ def _draw_text(
 
 
 def _limb_color(a: RGB | None, b: RGB | None) -> RGB:
-    """The color of the side a limb is on; of the center if it connects left and right."""
+    """The color of both ends or of the one that has one; of the center if they differ."""
     if a is None or b is None:
         return a or b or CENTER
     return a if a == b else CENTER

@@ -1,7 +1,8 @@
 """Left and right in the names of joints: which two exchange places in a mirrored image.
 
 The usual spellings are known, in any case: left_eye, eye_left, leftEye, l_eye, eye.L, LEye, leye,
-and hoof_fl with hoof_fr. Names that only might have a side, such as leye, need both of a pair.
+and hoof_fl with hoof_fr; and the words of other languages (``joint_words.py``). Names that only
+might have a side, such as leye, need both of a pair.
 """
 
 from __future__ import annotations
@@ -11,18 +12,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
-Side = Literal["left", "right"]
+from slimpose.joint_words import PART_WORDS, SHORT_SIDE_WORDS, SIDE_WORDS, Side, in_latin_letters
 
-_WORDS: dict[str, Side] = {"left": "left", "right": "right"}
+_WORDS = SIDE_WORDS
 _LETTERS: dict[str, Side] = {"l": "left", "r": "right"}
 _SIDES: dict[str, Side] = _WORDS | _LETTERS
 _CORNERS: dict[str, tuple[Side, str]] = {
     code: (side, row)
-    for row in "fbhr"  # front, back, hind, rear
+    for row in "fbhrtudml"  # front, back, hind, rear, top, upper, down, middle, lower
     for letter, side in _LETTERS.items()
-    for code in ((f"{row}{letter}", f"{letter}{row}") if row != "r" else (f"{row}{letter}",))
+    for code in ((f"{row}{letter}", f"{letter}{row}") if row not in "rl" else (f"{row}{letter}",))
 }
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W_A-Za-z0-9]+")
 """A part of a name such as LeftEye_2: Left, Eye, 2."""
@@ -35,7 +35,7 @@ class MirrorPairs:
     Attributes:
         partners: For each joint the index of the joint on the other side; its own in the middle.
         sides: For each joint its side; None in the middle.
-        plain_names: The names in one spelling: left_eye, right_eye, nose.
+        plain_names: The names in one spelling and in English: left_eye, right_eye, nose.
         unpaired: Names that have a side and no partner.
     """
 
@@ -62,6 +62,8 @@ def mirror_pairs(
 
     >>> mirror_pairs(("nose", "eye.L", "eye.R")).partners
     (0, 2, 1)
+    >>> mirror_pairs(("Nase", "linkes Auge", "rechtes Auge")).plain_names
+    ('nose', 'left_eye', 'right_eye')
     """
     readings = [sorted(_readings(name, names), key=lambda one: one.rank) for name in names]
     sided = {joint: ways[0] for joint, ways in enumerate(readings) if ways and not ways[0].rank}
@@ -79,7 +81,9 @@ def mirror_pairs(
         partners=tuple(partners),
         sides=tuple(sided[joint].side if joint in sided else None for joint in range(len(names))),
         plain_names=tuple(
-            "_".join((sided[joint].side, *sided[joint].rest) if joint in sided else _parts(name))
+            "_".join((sided[joint].side, *_english(sided[joint].rest)))
+            if joint in sided
+            else "_".join(_english(_parts(name)))
             for joint, name in enumerate(names)
         ),
         unpaired=tuple(
@@ -91,7 +95,13 @@ def mirror_pairs(
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return tuple(part.lower() for part in _PART.findall(name))
+    return tuple(part.lower() for part in _PART.findall(in_latin_letters(name)))
+
+
+def _english(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of a name with the words of other languages translated."""
+    whole = PART_WORDS.get("".join(parts))
+    return (whole,) if whole else tuple(PART_WORDS.get(part, part) for part in parts)
 
 
 def _readings(name: str, names: tuple[str, ...]) -> Iterator[_Reading]:
@@ -99,12 +109,13 @@ def _readings(name: str, names: tuple[str, ...]) -> Iterator[_Reading]:
     parts = _parts(name)
     sides: set[Side] = {_SIDES[part] for part in parts if part in _SIDES}
     rest = tuple(part for part in parts if part not in _SIDES)
-    # Of points named a, b, c, ... l and r are no sides.
-    is_letter = not rest and len(name) == 1 and sum(len(other) == 1 for other in names) > 2
+    is_letter = not any(part in _WORDS for part in parts) and _are_letters(name, names)
     if len(sides) == 1 and not is_letter:
         yield _Reading(0, sides.pop(), rest)
     for index, part in enumerate(parts):
         before, after = parts[:index], parts[index + 1 :]
+        if part in SHORT_SIDE_WORDS and not (len(part) == 1 and _are_letters(name, names)):
+            yield _Reading(1, SHORT_SIDE_WORDS[part], (*before, *after))
         if part in _CORNERS:
             side, row = _CORNERS[part]
             yield _Reading(1, side, (*before, row, *after))
@@ -116,6 +127,14 @@ def _readings(name: str, names: tuple[str, ...]) -> Iterator[_Reading]:
                 yield _Reading(rank, side, (*before, part[len(end) :], *after))
             if part.endswith(end):
                 yield _Reading(rank + 2, side, (*before, part[: -len(end)], *after))
+
+
+def _are_letters(name: str, names: tuple[str, ...]) -> bool:
+    """Whether names count by letters, as in a, b, c, ... or tip_a, tip_b, ...: l is no side."""
+    stem = name[:-1].lower()
+    others = {other.lower() for other in names if other.lower() != name.lower()}
+    ends = {other[-1] for other in others if other[:-1] == stem and other[-1:].isalpha()}
+    return len(ends) > 1 and not ends <= set("lrmc")
 
 
 def _pairs(

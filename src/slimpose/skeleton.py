@@ -6,6 +6,7 @@ import dataclasses
 import json
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,10 +29,14 @@ class Skeleton:
         joints: The joints' names, in the order of every ``joints`` axis.
         limbs: Pairs of joint names that are drawn as lines.
         sigmas: OKS's tolerance of each joint, as a fraction of the square root of the person's
-            area; half of COCO's k.
-        upper_body: The joints above the hips, for half-body augmentation.
+            area; half of COCO's k. () while they are not known: OKS cannot be computed then.
+        upper_body: The joints of one half for half-body augmentation; of people those above the
+            hips. () for no such augmentation.
         flip_pairs: The names of joints that exchange places in a mirrored image, () for none; by
             default found from the names, such as left_eye with right_eye, LEye with REye.
+        trunk: The joints of the trunk, where the follower compares colors; () for all joints.
+        colors: RGB of each joint in drawings; () for colors by side or by limb (``draw.py``).
+        sigma_source: Where the sigmas come from, in words.
 
     Raises:
         ValueError: If names are missing or doubled, a part names a joint that is not there, or a
@@ -40,10 +45,13 @@ class Skeleton:
 
     name: str
     joints: tuple[str, ...]
-    limbs: tuple[tuple[str, str], ...]
-    sigmas: tuple[float, ...]
-    upper_body: tuple[str, ...]
+    limbs: tuple[tuple[str, str], ...] = ()
+    sigmas: tuple[float, ...] = ()
+    upper_body: tuple[str, ...] = ()
     flip_pairs: tuple[tuple[str, str], ...] | None = None
+    trunk: tuple[str, ...] = ()
+    colors: tuple[tuple[int, int, int], ...] = ()
+    sigma_source: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self) -> None:
         where = f"skeleton {quoted(self.name)}"
@@ -54,12 +62,13 @@ class Skeleton:
             raise ValueError(
                 f"{where} has several joints named {quoted(doubled[0])}; expected different names"
             )
-        if len(self.sigmas) != len(self.joints):
-            raise ValueError(
-                f"{where} has {len(self.joints)} joints but {len(self.sigmas)} sigmas; expected "
-                "one for each joint"
-            )
-        for joint, sigma in zip(self.joints, self.sigmas, strict=True):
+        for field in ("sigmas", "colors"):
+            if (count := len(getattr(self, field))) not in (0, len(self.joints)):
+                raise ValueError(
+                    f"{where} has {len(self.joints)} joints but {count} {field}; expected one for "
+                    "each joint"
+                )
+        for joint, sigma in zip(self.joints, self.sigmas, strict=bool(self.sigmas)):
             if not 0 < sigma <= 1:
                 raise ValueError(
                     f"{where}: the sigma of {quoted(joint)} is {quoted(sigma)}; expected a number "
@@ -67,11 +76,11 @@ class Skeleton:
                 )
         pairs = self.flip_pairs or ()
         unknown = {joint for pair in (*self.limbs, *pairs) for joint in pair}
-        unknown = (unknown | set(self.upper_body)) - set(self.joints)
+        unknown = (unknown | {*self.upper_body, *self.trunk}) - set(self.joints)
         if unknown:
             raise ValueError(
                 f"{where} has no joints named {quoted(sorted(unknown))}; expected names of "
-                "joints in limbs, upper_body and flip_pairs"
+                "joints in limbs, upper_body, flip_pairs and trunk"
             )
         paired = Counter(joint for pair in pairs for joint in pair)
         if paired and max(paired.values()) > 1:
@@ -100,6 +109,12 @@ class Skeleton:
                 for index, pair in enumerate(entry.items(name))
             )
 
+        def colors() -> Iterator[tuple[int, int, int]]:
+            for index, color in enumerate(entry.items("colors")):
+                what = f"{entry.what('colors')}[{index}]"
+                red, green, blue = fields.numbers(color, what, count=3, expected="red, green, blue")
+                yield int(red), int(green), int(blue)
+
         sigmas = entry.items("sigmas")
         return cls(
             name=entry.text("name"),
@@ -108,6 +123,9 @@ class Skeleton:
             sigmas=tuple(fields.number(one, entry.what("sigmas")) for one in sigmas),
             upper_body=entry.texts("upper_body"),
             flip_pairs=pairs("flip_pairs") if entry.has("flip_pairs") else None,
+            trunk=entry.texts("trunk") if entry.has("trunk") else (),
+            colors=tuple(colors()) if entry.has("colors") else (),
+            sigma_source=entry.text("sigma_source") if entry.values.get("sigma_source") else "",
         )
 
     @property
@@ -129,7 +147,8 @@ class Skeleton:
             ValueError: If a name has a side and no partner.
         """
         choice = (
-            "the pairs in the category's field flip_pairs, such as [[2, 3], [4, 5]] ([] for none)"
+            "the pairs in the category's field flip_pairs, such as [[2, 3], [4, 5]], or by name in "
+            "skeleton.toml ([] for none)"
         )
         if unpaired := self.mirror.unpaired:
             raise ValueError(
@@ -146,14 +165,51 @@ class Skeleton:
                 stacklevel=2,
             )
 
+    def has_same_joints(self, other: Skeleton) -> bool:
+        """Return whether another skeleton has the same joints in the same order.
+
+        They may be named in another usual way, such as LShoulder for left_shoulder.
+        """
+        return self.joints == other.joints or self.mirror.plain_names == other.mirror.plain_names
+
     @property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:
         """The limbs as pairs of indices into ``joints``."""
         return tuple((self.joints.index(a), self.joints.index(b)) for a, b in self.limbs)
 
     @property
+    def branches(self) -> tuple[int, ...]:
+        """For each joint the number of its branch of limbs outside the trunk; -1 in the trunk.
+
+        The trunk is, if it is not known, the joint with the most limbs.
+        """
+        ends = Counter(joint for limb in self.limbs for joint in limb)
+        trunk = {*self.trunk} or {joint for joint, _ in ends.most_common(1)}
+        found = dict.fromkeys(trunk, -1)
+        for joint in self.joints:
+            if joint in found:
+                continue
+            branch, waiting = 1 + max(found.values(), default=-1), [joint]
+            while waiting:
+                one = waiting.pop()
+                if one not in found:
+                    found[one] = branch
+                    waiting += [b if a == one else a for a, b in self.limbs if one in (a, b)]
+        return tuple(found[joint] for joint in self.joints)
+
+    @property
     def sigma_array(self) -> Float32[np.ndarray, " joints"]:
-        """``sigmas`` as an array."""
+        """``sigmas`` as an array.
+
+        Raises:
+            ValueError: If they are not known.
+        """
+        if not self.sigmas:
+            raise ValueError(
+                f"skeleton {quoted(self.name)} has no sigmas, which OKS needs; expected them in "
+                "the category's field sigmas or in skeleton.toml (slimpose train finds them from "
+                "the labels)"
+            )
         return np.array(self.sigmas, np.float32)
 
 
@@ -234,6 +290,8 @@ COCO17 = Skeleton(
         0.089,
     ),
     upper_body=_COCO_UPPER_BODY,
+    trunk=("left_shoulder", "right_shoulder", "left_hip", "right_hip"),
+    sigma_source="COCO",
 )
 """The 17 COCO keypoints (Lin et al., "Microsoft COCO", ECCV 2014), sigmas from pycocotools."""
 
@@ -266,6 +324,8 @@ OPENPOSE18 = Skeleton(
         "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
         "right_eye", "left_eye", "right_ear", "left_ear",
     ),
+    trunk=COCO17.trunk,
+    sigma_source="COCO",
 )  # fmt: skip
 """OpenPose's COCO body: COCO's joints and a neck between the shoulders.
 

@@ -78,7 +78,10 @@ def test_entry_belongs_to_the_file_in_its_folder(tmp_path: Path) -> None:
         (record(score="high"), "record 0: score is 'high'; expected"),
         (record(frame=-1), "record 0: frame is -1; expected an integer of 0 or more"),
         (record(category_id="person"), "record 0: category_id is 'person'; expected an integer"),
-        (record(category_id=7), "all 1 records have category_id 7; expected 1"),
+        (
+            [record(category_id=7), record(category_id=8)],
+            "the records have category_id 7, 8; expected 1, one category only, or no category_id",
+        ),
         (record(file_name=4), "record 0: file_name is 4; expected text"),
         (
             {"bbox": [1, 2, 3, 4]},
@@ -92,6 +95,14 @@ def test_invalid_record_is_rejected_by_its_place(
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         read(tmp_path, value if isinstance(value, list) else [value])
     assert str(tmp_path) in str(caught.value)
+
+
+def test_only_category_is_taken_whatever_its_number(tmp_path: Path) -> None:
+    """A detector of own objects has their category."""
+    file = read(tmp_path, [record(category_id=7), record(category_id=7)])
+    assert len(file.lookup(Path("a.png"), 0, SIZE)[0]) == 2
+    mixed = read(tmp_path, [record(category_id=1), record(category_id=7), record()])
+    assert len(mixed.lookup(Path("a.png"), 0, SIZE)[0]) == 2
 
 
 def test_category_of_results_may_be_text(tmp_path: Path) -> None:

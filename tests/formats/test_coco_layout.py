@@ -151,7 +151,7 @@ def test_paper_recipe_trains_on_a_coco_folder(command: list[str], tmp_path: Path
         (("--accumulate", "0"), "--accumulate is 0, --workers 1; expected 1 or more"),
         (
             ("--start", "nowhere"),
-            "no start file nowhere (expected a file, or the words imagenet or random)",
+            "no start file nowhere (expected a file, one of detector",
         ),
         (
             ("--precision", "fp16"),
@@ -174,9 +174,9 @@ def test_conflicting_options_are_rejected(
 
 def test_coco_folder_or_separate_files_are_required(command: list[str], capsys: Any) -> None:
     at = command.index("--coco")
-    assert run_main(*command[:at], *command[at + 2 :], "--train", "a.json", "--images", "b") == 2
+    assert run_main(*command[:at], *command[at + 2 :], "--train", "a.json") == 2
     expected = (
-        "--val, --val-images missing; "
-        "expected --coco FOLDER, or --train, --images, --val, --val-images"
+        "--images missing; expected --coco FOLDER, or --train, --images, --val, --val-images "
+        "(without the last two, images of --train are held out)"
     )
     assert expected in capsys.readouterr().err

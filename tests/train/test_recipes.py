@@ -84,7 +84,7 @@ BASE = 'extends = "mnv2"\n'
         ),
         (
             'extends = "mnv3"',
-            "no recipe is named 'mnv3'; expected FILE.toml, or one of mnv2, hr, teacher",
+            "no recipe is named 'mnv3'; expected FILE.toml, or one of own, own-detector",
         ),
         ('extends = "mnv2', r"mine\.toml is not TOML: .* \(recipe expected\)"),
         (

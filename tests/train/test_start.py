@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from torch import nn
 import tiny_training
 from slimpose.network.encoder import Encoder
 from slimpose.network.pose_net import PoseNet
-from slimpose.network.weights import save_checkpoint
+from slimpose.network.weights import load_weights, read_metadata, save_checkpoint
+from slimpose.skeleton import COCO17, Skeleton
 from slimpose.train.pose_task import PoseTask
 from slimpose.train.recipes import RECIPES
-from slimpose.train.start import load_start
+from slimpose.train.start import load_start, start_file
 from tiny_training import tiny_recipe, tiny_task, training_data
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -95,3 +97,31 @@ def test_checkpoint_is_not_a_start(people_folder: Path, tmp_path: Path) -> None:
         ValueError, match=r"checkpoint to resume from; expected the run's best\.safetensors"
     ):
         load_start(tiny_task(recipe, people_folder), recipe, str(path))
+
+
+def test_weights_of_other_keypoints_get_a_new_head(tmp_path: Path) -> None:
+    """Three of COCO's keypoints in another order and naming, and a new one."""
+    path = tiny_training.save_net(tmp_path / "best.safetensors", PoseNet(tiny_training.NET))
+    before = load_weights(path).tensors
+    own = Skeleton(name="own", joints=("REye", "tail", "Nose", "LWrist"))
+    recipe = tiny_recipe()
+    recipe = dataclasses.replace(recipe, net=dataclasses.replace(recipe.net, joints=4))
+    model = PoseNet(dataclasses.replace(tiny_training.NET, joints=4))
+    new = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    task = SimpleNamespace(model=model)
+    note = load_start(task, recipe, str(path), own)  # pyright: ignore[reportArgumentType]
+    assert note == "best.safetensors (start unknown), with a new head for 1 of 4 joints"
+    after = model.state_dict()
+    for row, joint in ((0, "right_eye"), (2, "nose"), (3, "left_wrist")):
+        expected = before["to_heatmaps.weight"][COCO17.joints.index(joint)]
+        assert torch.equal(after["to_heatmaps.weight"][row], expected)
+    assert torch.equal(after["to_heatmaps.weight"][1], new["to_heatmaps.weight"][1])
+    for name, tensor in after.items():
+        assert name.startswith("to_heatmaps.") or torch.equal(tensor, before[name])
+
+
+def test_names_of_shipped_models_are_starts() -> None:
+    for name in ("mnv2", "detector"):
+        assert read_metadata(Path(start_file(name)))["net"]
+    with pytest.raises(FileNotFoundError, match=r"no start file mnv3 \(expected a file, one of"):
+        start_file("mnv3")

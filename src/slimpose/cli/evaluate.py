@@ -270,6 +270,7 @@ def evaluate_one_stage(
         "ms_per_image": durations.mean_ms,
         "flip": False,
         "decoding": "its own",
+        "sigmas": truth.file.skeleton.sigma_source or "given",
     }
     return figures, records
 
@@ -309,6 +310,7 @@ def evaluate_pose(
         "flip": options.flip,
         "flip_shift": options.flip_shift,
         "decoding": options.decoding,
+        "sigmas": truth.file.skeleton.sigma_source or "given",
     }
     return figures, records
 
@@ -352,6 +354,7 @@ def _boxes(
         return boxes
     if options.boxes == "detector":
         truth.check_images(images)
+        models.check_detector_of(truth.skeleton, options.detector)
         detector = open_model(options.detector, runtime)
         if detector.info.task != "detect":
             raise ValueError(

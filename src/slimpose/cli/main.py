@@ -33,6 +33,10 @@ COMMANDS = {
     "plan": "find settings for a number of people, cameras and frames per second",
     "compare": "compare pose estimation systems: cost, time, accuracy measured and published",
     "cost": "parameters, multiply-adds and the paper's tool number of a network",
+    "new-project": "write a folder to start with your own keypoints: recipe, skeleton, commands",
+    "convert": "convert labels: COCO, YOLO-pose, SLEAP, DeepLabCut",
+    "check": "find faults and suspicious labels before training, on a page with images",
+    "label": "propose labels with a model for CVAT and FiftyOne, hardest images first",
     "train": "train a pose network or a person detector",
     "paper": "compare the paper's tables with the results of finished runs",
     "import-trunk": "initialize training from a published graph",
@@ -52,6 +56,8 @@ EXTRAS = {
     "supervision": "supervision",
     "matplotlib": "plot",
     "pillow_heif": "heic",
+    **dict.fromkeys(("sleap_io", "yaml", "h5py", "pandas", "tables"), "labels"),
+    **{name: name for name in ("tensorboard", "wandb", "mlflow")},
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
     ),

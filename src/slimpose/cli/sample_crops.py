@@ -55,7 +55,11 @@ def sample_crops(
         if left <= 0:
             break
     if not any(map(len, crops)):
-        raise ValueError(f"no people in the images of {folder}: nothing to compare")
+        cause = " (the shipped detector finds people only; expected --annotations of others)"
+        raise ValueError(
+            f"no people in the images of {folder}: nothing to compare"
+            f"{cause if annotations is None else ''}"
+        )
     return np.concatenate(crops), np.concatenate(areas).astype(np.float32)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
+import json
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.progress import (
     BarColumn,
@@ -19,15 +22,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from slimpose.cli.train_data import DataOptions, ReadData, SplitData, read_data
 from slimpose.data.people import select_people
-from slimpose.formats import coco, coco_layout
+from slimpose.formats import coco
 from slimpose.formats.coco_layout import CocoLayout
+from slimpose.formats.files import write_json
 from slimpose.geometry import CellAlignment
 from slimpose.media.images import image_files
 from slimpose.runtime.machine import check_threads
-from slimpose.train.options import Precision, RecipeOptions
+from slimpose.skeleton import Skeleton
+from slimpose.train.options import ExperimentLog, Precision, RecipeOptions
 
 if TYPE_CHECKING:
+    from slimpose.network.build import Spec
     from slimpose.train.box_distillation import BoxTeacher
     from slimpose.train.devices import Devices
     from slimpose.train.distillation import Teacher
@@ -39,45 +46,6 @@ if TYPE_CHECKING:
 
 _LOG_LINE_S = 30.0
 """Seconds between two lines of progress, where standard output is not a terminal."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataOptions:
-    """Where the data are.
-
-    Attributes:
-        coco_folder: Folder of COCO 2017 in its usual layout, instead of the next four.
-        train: COCO annotation file to train on.
-        images: Folder of its images.
-        val: COCO annotation file to evaluate on during the run.
-        val_images: Folder of its images.
-    """
-
-    coco_folder: Annotated[Path | None, "--coco"] = None
-    train: Path | None = None
-    images: Path | None = None
-    val: Path | None = None
-    val_images: Path | None = None
-
-    def layout(self) -> CocoLayout:
-        """Return the files and folders.
-
-        Raises:
-            ValueError: If some are missing, or given besides the folder of COCO.
-        """
-        train, images, val, val_images = self.train, self.images, self.val, self.val_images
-        options = {"--train": train, "--images": images, "--val": val, "--val-images": val_images}
-        given = sorted(option for option, path in options.items() if path is not None)
-        if self.coco_folder is not None:
-            if given:
-                raise ValueError(f"--coco contains all data; leave out {', '.join(given)}")
-            return coco_layout.find(self.coco_folder)
-        if train is None or images is None or val is None or val_images is None:
-            missing = [option for option in options if option not in given]
-            raise ValueError(
-                f"{', '.join(missing)} missing; expected --coco FOLDER, or {', '.join(options)}"
-            )
-        return CocoLayout(train=train, train_images=images, val=val, val_images=val_images)
 
 
 def keep_freed_memory() -> None:
@@ -111,105 +79,186 @@ def train(
     precision: Precision = "fp32",
     workers: int = 1,
     threads: int | None = None,
+    track_with: ExperimentLog | None = None,
     stop_after_minutes: float = float("inf"),
 ) -> int:
-    """Train a pose network or a person detector; under torchrun, on several GPUs and machines.
+    """Train a pose network or a detector; under torchrun, on several GPUs and machines.
 
     Args:
-        recipe: Name of a recipe (a wrong name lists them), FILE.toml with your own, or a weights
-            file to repeat its run.
+        recipe: Name of a recipe (a wrong name lists them; own is for a few hundred images of your
+            own), FILE.toml with your own, or a weights file to repeat its run.
         out: Folder of the run: metrics.jsonl, checkpoint.safetensors, best.safetensors.
         data: Where the data are.
         options: Changes to the recipe.
-        start: Weights to start from instead of the recipe's: imagenet, random, a file of slimpose
-            import-trunk, or weights of an earlier run.
+        start: Weights to start from instead of the recipe's: imagenet, random, a shipped model
+            (mnv2, detector), a file of slimpose import-trunk, or weights of an earlier run. Of
+            weights for other keypoints the head is replaced.
         resume: Continue exactly from the checkpoint in the run's folder.
         accumulate: Compute each process's batch in this many parts, to fit into its memory.
         precision: Use fp32, or bf16 or fp16 where that is safe (fp16 on GPUs only).
         workers: Threads per process that make batches; a fast GPU needs several.
         threads: CPU threads; PyTorch's choice by default.
+        track_with: Also log to TensorBoard, Weights & Biases (offline) or MLflow, into the run's
+            folder.
         stop_after_minutes: Stop with a checkpoint after this time.
     """
     import torch
 
-    from slimpose.network.build import alignment_from_metadata, spec_from_json
-    from slimpose.network.weights import read_metadata
-    from slimpose.train.devices import open_devices
-    from slimpose.train.distillation import TEACHER_CACHE
-    from slimpose.train.processes import world_size
     from slimpose.train.recipes import load_recipe
-    from slimpose.train.run import CHECKPOINT, check_run_folder, run
-    from slimpose.train.start import IMAGENET, RANDOM, load_start
-    from slimpose.train.task import TrainingData
+    from slimpose.train.start import RANDOM, start_file
 
     plan = load_recipe(recipe).with_options(options)
     files = data.layout()
     check_threads(threads)
     if accumulate < 1 or workers < 1:
         raise ValueError(f"--accumulate is {accumulate}, --workers {workers}; expected 1 or more")
-    _check_start(start, resume=resume)
-    check_run_folder(out, resume=resume)
+    if start and resume:
+        raise ValueError("--resume continues from the run's own checkpoint; leave out --start")
+    run = _Run(
+        plan=plan,
+        options=options,
+        files=files,
+        resume=resume,
+        start=start_file(start or plan.start or RANDOM) if not resume else RANDOM,
+        accumulate=accumulate,
+        precision=precision,
+        workers=workers,
+        track_with=track_with,
+        stop_after_minutes=stop_after_minutes,
+    )
+    run.check_folders(out, data.folds)
+    if track_with:
+        from slimpose.train import experiment_log
+
+        experiment_log.require(track_with, out)
     keep_freed_memory()
     # By default the threads that make batches delay small calls by 5 ms each.
     sys.setswitchinterval(2e-4)
-    devices = open_devices(precision=precision, accumulate=accumulate, workers=workers)
     if threads:
         torch.set_num_threads(threads)
-    start = str(out / CHECKPOINT) if resume else start or plan.start or RANDOM
-    is_file = start not in (IMAGENET, RANDOM)
-    start_metadata = read_metadata(Path(start)) if is_file else {}
-    torch.manual_seed(plan.seed)
-    with _progress_bar(devices) as bar:
-        reading = bar.add_task("reading images", total=None, note="")
-        people = coco.read(files.train, keypoints=plan.task == "pose", areas=False)
-        if data.coco_folder is not None:
-            coco_layout.check_all_images_exist(people, files.train_images)
-        plan = plan.for_data(
-            samples_per_epoch=_samples_per_epoch(plan, people),
-            length=options.length,
-            joints=len(people.skeleton.joints),
-            start_net=spec_from_json(start_metadata["net"]) if "net" in start_metadata else None,
-        )
-        task, teacher_name = _open_task(
-            plan,
-            options,
-            TrainingData(
-                train=people,
-                train_images=files.train_images,
-                val=coco.read(files.val, keypoints=plan.task == "pose"),
-                val_images=files.val_images,
-            ),
-            alignment=alignment_from_metadata(start_metadata),
-            cache=out / TEACHER_CACHE,
-            bar=bar,
-            on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
-        )
-        notes = _notes(files, people, start_metadata, teacher_name, options.unlabeled)
-        notes["start"] = RANDOM if resume or start == RANDOM else load_start(task, plan, start)
-        steps = run(
-            task,
-            plan,
-            out,
-            resume=resume,
-            notes=notes,
-            devices=devices,
-            stop_after_s=60 * stop_after_minutes,
-        )
-        _show_progress(steps, plan, bar)
-    if world_size() > 1:
-        devices.accelerator.end_training()
+    read = read_data(data, files, keypoints=plan.task == "pose")
+    figures = [run.train(read, split, out / split.subfolder) for split in read.splits]
+    if data.folds:
+        print(_describe_folds(figures, out))
     return 0
 
 
-def _check_start(start: str | None, *, resume: bool) -> None:
-    if start and resume:
-        raise ValueError("--resume continues from the run's own checkpoint; leave out --start")
-    from slimpose.train.start import IMAGENET, RANDOM
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What the runs of all folds have in common; see the options of ``train``."""
 
-    if start and start not in (IMAGENET, RANDOM) and not Path(start).is_file():
-        raise FileNotFoundError(
-            f"no start file {start} (expected a file, or the words {IMAGENET} or {RANDOM})"
+    plan: Recipe
+    options: RecipeOptions
+    files: CocoLayout
+    resume: bool
+    start: str
+    accumulate: int
+    precision: Precision
+    workers: int
+    track_with: ExperimentLog | None
+    stop_after_minutes: float
+
+    def check_folders(self, out: Path, folds: int) -> None:
+        """Check that a run can start or resume in its folder, or one of each fold in theirs."""
+        from slimpose.train.run import check_run_folder
+
+        for folder in [out / f"fold-{fold + 1}" for fold in range(folds)] or [out]:
+            check_run_folder(folder, resume=self.resume)
+
+    def train(self, read: ReadData, split: SplitData, out: Path) -> dict[str, float]:
+        """Train once; return the best figures."""
+        import torch
+
+        from slimpose.network.build import alignment_from_metadata, spec_from_json
+        from slimpose.network.weights import read_metadata
+        from slimpose.train import experiment_log
+        from slimpose.train.devices import open_devices
+        from slimpose.train.distillation import TEACHER_CACHE
+        from slimpose.train.processes import world_size
+        from slimpose.train.run import BEST, CHECKPOINT, run
+        from slimpose.train.start import IMAGENET, RANDOM, load_start
+        from slimpose.train.task import TrainingData
+
+        devices = open_devices(
+            precision=self.precision,
+            accumulate=self.accumulate,
+            workers=self.workers,
+            log_with=self.track_with,
+            log_folder=out,
         )
+        start = str(out / CHECKPOINT) if self.resume else self.start
+        is_file = start not in (IMAGENET, RANDOM)
+        start_metadata = read_metadata(Path(start)) if is_file else {}
+        torch.manual_seed(self.plan.seed)
+        with _progress_bar(devices) as bar:
+            if not bar.disable:
+                for line in read.lines:
+                    bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            reading = bar.add_task("reading images", total=None, note="")
+            plan = self.plan.for_data(
+                samples_per_epoch=_samples_per_epoch(self.plan, split.train),
+                length=self.options.length,
+                joints=len(read.skeleton.joints),
+                start_net=_net_of(start_metadata, spec_from_json),
+                box_shape=read.box_shape,
+            )
+            is_random = start_metadata.get("start") == RANDOM if self.resume else start == RANDOM
+            if is_random:
+                plan = dataclasses.replace(plan, frozen_stages=0)  # random weights must be trained
+            task, teacher_name = _open_task(
+                plan,
+                self.options,
+                TrainingData(
+                    train=split.train,
+                    train_images=self.files.train_images,
+                    val=split.val,
+                    val_images=self.files.val_images,
+                ),
+                alignment=alignment_from_metadata(start_metadata),
+                cache=out / TEACHER_CACHE,
+                bar=bar,
+                on_progress=lambda done, total: bar.update(reading, completed=done, total=total),
+            )
+            notes = _notes(
+                self.files, read.skeleton, start_metadata, teacher_name, self.options.unlabeled
+            )
+            notes["start"] = RANDOM
+            if not self.resume and start != RANDOM:
+                notes["start"] = load_start(task, plan, start, read.skeleton)
+            if self.track_with:
+                experiment_log.start(devices.accelerator, plan, out, notes)
+            steps = run(
+                task,
+                plan,
+                out,
+                resume=self.resume,
+                notes=notes,
+                devices=devices,
+                stop_after_s=60 * self.stop_after_minutes,
+            )
+            _show_progress(steps, plan, bar)
+        if world_size() > 1 or self.track_with:
+            devices.accelerator.end_training()
+        if not (out / BEST).is_file():
+            return {}
+        return json.loads(read_metadata(out / BEST).get("figures", "{}"))
+
+
+def _net_of(metadata: dict[str, str], parse: Callable[[str], Spec]) -> Spec | None:
+    return parse(metadata["net"]) if "net" in metadata else None
+
+
+def _describe_folds(figures: Sequence[dict[str, float]], out: Path) -> str:
+    """Write the figures of the folds to OUT/folds.json; return their AP, mean and deviation."""
+    write_json(out / "folds.json", list(figures))
+    found = [100 * one["AP"] for one in figures if "AP" in one]
+    if len(found) < len(figures):
+        return f"{len(found)} of {len(figures)} folds were evaluated; --resume continues"
+    listed = ", ".join(f"{ap:.1f}" for ap in found)
+    return (
+        f"AP of {len(found)} folds: {listed}; mean {statistics.mean(found):.1f}, "
+        f"standard deviation {statistics.stdev(found):.1f} ({out / 'folds.json'})"
+    )
 
 
 def _progress_bar(devices: Devices) -> Progress:
@@ -279,7 +328,7 @@ def _open_task(
 
 def _notes(
     files: CocoLayout,
-    people: coco.CocoFile,
+    skeleton: Skeleton,
     start_metadata: dict[str, str],
     teacher_name: str | None,
     unlabeled: Path | None,
@@ -288,7 +337,7 @@ def _notes(
     notes = {
         "train_file": files.train.name,
         "val_file": files.val.name,
-        "skeleton": people.skeleton.to_json(),
+        "skeleton": skeleton.to_json(),
     }
     if "alignment" in start_metadata:
         notes["alignment"] = start_metadata["alignment"]

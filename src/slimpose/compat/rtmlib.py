@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from slimpose.draw import CENTER, LEFT, RGB, RIGHT, draw_dot, draw_line
+from slimpose.draw import CENTER, RGB, draw_dot, draw_line, joint_colors
 from slimpose.formats import openpose
 from slimpose.media.addresses import is_url, redacted
 from slimpose.media.frame import Frame
@@ -295,8 +295,8 @@ def draw_skeleton(
     joints = people.shape[1]
     skeleton = OPENPOSE18 if openpose_skeleton and joints == 18 else skeleton_of(joints)
     limbs = skeleton.limb_indices if skeleton is not None else []
-    sides = skeleton.mirror.sides if skeleton is not None else [None] * joints
-    colors = [_bgr({"left": LEFT, "right": RIGHT}.get(side or "", CENTER)) for side in sides]
+    joints = joint_colors(skeleton) if skeleton is not None else [None] * people.shape[1]
+    colors = [_bgr(color or CENTER) for color in joints]
     for points, is_shown in zip(people, shown, strict=True):
         for a, b in limbs:
             if is_shown[a] and is_shown[b]:
@@ -364,8 +364,11 @@ def _check_models(
     count = len(info.skeleton.joints)
     if joints not in (None, count):
         raise ValueError(f"{info.name} has {count} keypoints; expected a model of {joints}")
-    if to_openpose and count != len(COCO17.joints):
-        raise ValueError(f"{info.name} has {count} keypoints; expected 17 for to_openpose")
+    if to_openpose and not info.skeleton.has_same_joints(COCO17):
+        raise ValueError(
+            f"{info.name} has {count} keypoints of {quoted(info.skeleton.name)}; expected COCO's "
+            "17 of a person for to_openpose"
+        )
     _check_size("pose_input_size", pose_size, info)
     if pipeline.detector is not None:
         _check_size("det_input_size", det_size, pipeline.detector.session.info)

@@ -29,8 +29,8 @@ class Augmentation:
             repositories do; otherwise uniformly (pose only).
         shift: Largest shift as a share of the box, both ways. For the detector four times this
             share of the free canvas is used when an image is placed.
-        half_body: Probability of a crop of only the upper or the lower body, if at least 3 of its
-            joints are labeled (pose only).
+        half_body: Probability of a crop of only the upper or the lower body, if the skeleton has
+            an upper body and at least 3 of its joints are labeled (pose only).
         color_jitter: Largest relative change of brightness, of contrast and of each color channel.
         grayscale: Probability of a gray image.
         blur: Probability of a Gaussian blur.
@@ -90,7 +90,7 @@ def sample_affine(
     comparable.
     """
     draws = rng.random(8)
-    if draws[0] < augmentation.half_body:
+    if draws[0] < augmentation.half_body and upper_body.any() and not upper_body.all():
         part = labeled & (upper_body if draws[1] < 0.6 else ~upper_body)
         if part.sum() >= 3:
             low, high = points[part].min(axis=0), points[part].max(axis=0)

@@ -48,7 +48,7 @@ def boxes_from_file(annotations: CocoFile, path: Path) -> dict[int, ScoredBoxes]
         ValueError: If it is not such a file, or has no box for any of these images; if a box has no
             area, or may be of two images.
     """
-    box_file = box_files.read(path)
+    box_file = box_files.read(path, category_id=annotations.category_id)
     files = [Path(entry.file_name) for entry in annotations.images.values()]
     box_file.assign(files, by_number=False)
     boxes: dict[int, ScoredBoxes] = {}

@@ -16,6 +16,7 @@ from slimpose.evaluate.boxes import ScoredBoxes
 from slimpose.evaluate.coco_ap import average_precision
 from slimpose.formats import coco, results
 from slimpose.formats.coco import CocoFile
+from slimpose.formats.coco_skeleton import with_sigmas_of
 from slimpose.formats.files import read_json
 from slimpose.media.annotated_image import read_annotated_image
 from slimpose.oks import oks_nms
@@ -153,12 +154,12 @@ def read_ground_truth(annotations: Path, info: ModelInfo) -> GroundTruth:
             file=dataclasses.replace(images, skeleton=info.skeleton), is_labeled=False
         )
     truth = coco.parse(document, annotations, keypoints=True)
-    if truth.skeleton.joints != info.skeleton.joints:
+    if not truth.skeleton.has_same_joints(info.skeleton):
         raise ValueError(
             f"{annotations} has the joints {', '.join(truth.skeleton.joints)}; {info.name} outputs "
             f"{', '.join(info.skeleton.joints)}: expected the same, in the same order"
         )
-    return GroundTruth(file=truth, is_labeled=True)
+    return GroundTruth(file=with_sigmas_of(truth, info.skeleton), is_labeled=True)
 
 
 # Not Crops and Affines: images differ in their number of people, and a shape check of a batch would

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -146,12 +145,12 @@ class BoxFile:
         return [name for name, count in shared.items() if count == longest > 0], longest
 
 
-def read(path: Path) -> BoxFile:
+def read(path: Path, *, category_id: int = PERSON_CATEGORY) -> BoxFile:
     """Read boxes from a COCO annotation file or a list of results (``slimpose predict --json``).
 
     A record of a list has ``bbox`` (x, y, width, height) and ``file_name`` or ``image_id``; it may
-    have ``score`` (default 1), ``frame`` (default 0) and ``category_id`` (records of other
-    categories than 1, person, are skipped).
+    have ``score`` (default 1), ``frame`` (default 0) and ``category_id``: of several categories
+    only ``category_id``'s are taken, or those of 1, COCO's people; if there is one category, all.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -161,7 +160,7 @@ def read(path: Path) -> BoxFile:
     if isinstance(document, dict):
         return _from_annotations(coco.parse(document, path, keypoints=False, areas=False))
     if isinstance(document, list):
-        return _from_records(path, document)
+        return _from_records(path, document, category_id)
     raise ValueError(
         f"{path} is {json_kind(document)}; expected a COCO annotation file or a list of results"
     )
@@ -183,19 +182,20 @@ def _from_annotations(annotations: coco.CocoFile) -> BoxFile:
     )
 
 
-def _from_records(path: Path, records: list[Any]) -> BoxFile:
+def _from_records(path: Path, values: list[Any], category_id: int) -> BoxFile:
     by_name: dict[str, dict[int, _Rows]] = {}
     by_image_id: dict[int, dict[int, _Rows]] = {}
-    others: Counter[int] = Counter()
-    for number, value in enumerate(records):
-        record = fields.table(
-            value,
-            f"{path}: record {number}",
-            "an object with bbox, and file_name or image_id",
-        )
-        category = record.integer("category_id") if record.has("category_id") else PERSON_CATEGORY
-        if category != PERSON_CATEGORY:
-            others[category] += 1
+    expected = "an object with bbox, and file_name or image_id"
+    records = [
+        fields.table(value, f"{path}: record {number}", expected)
+        for number, value in enumerate(values)
+    ]
+    categories = [
+        record.integer("category_id") if record.has("category_id") else None for record in records
+    ]
+    wanted = _category(path, {one for one in categories if one is not None}, category_id)
+    for record, category in zip(records, categories, strict=True):
+        if category not in (wanted, None):
             continue
         row = _row(record)
         frame = record.integer("frame", low=0) if record.has("frame") else 0
@@ -205,13 +205,20 @@ def _from_records(path: Path, records: list[Any]) -> BoxFile:
         else:
             image_id = record.integer("image_id")
             by_image_id.setdefault(image_id, {}).setdefault(frame, []).append(row)
-    if others and not by_name and not by_image_id:
-        raise ValueError(
-            f"{path}: all {len(records)} records have category_id "
-            f"{', '.join(map(str, sorted(others)[:5]))}; expected {PERSON_CATEGORY}, COCO's number "
-            "of people, or no category_id"
-        )
     return BoxFile(path=path, by_name=by_name, by_image_id=by_image_id)
+
+
+def _category(path: Path, found: set[int], category_id: int) -> int | None:
+    """The category whose records are taken: the given one, COCO's people, or the only one."""
+    for wanted in (category_id, PERSON_CATEGORY):
+        if wanted in found:
+            return wanted
+    if len(found) > 1:
+        raise ValueError(
+            f"{path}: the records have category_id {', '.join(map(str, sorted(found)[:5]))}; "
+            f"expected {category_id}, one category only, or no category_id"
+        )
+    return next(iter(found), None)
 
 
 def _row(record: Fields) -> list[float]:

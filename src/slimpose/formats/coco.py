@@ -16,9 +16,10 @@ from jaxtyping import Float32
 from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.fields import Fields, json_kind
-from slimpose.formats.coco_category import people_category, read_categories, read_skeleton
+from slimpose.formats.coco_category import people_category, read_categories
 from slimpose.formats.coco_checks import check_areas, check_boxes, check_unique
 from slimpose.formats.files import read_json
+from slimpose.formats.skeleton_file import skeleton_of_category
 from slimpose.messages import quoted
 from slimpose.skeleton import COCO17, Skeleton
 
@@ -228,7 +229,7 @@ def _annotation(value: object, index: int, path: Path) -> Fields:
 
 def _skeleton(category: Mapping[str, Any], where: str = "") -> Skeleton:
     place = f"category {quoted(category.get('name'))}"
-    return read_skeleton(Fields(category, f"{where}: {place}" if where else place))
+    return skeleton_of_category(Fields(category, f"{where}: {place}" if where else place))
 
 
 def _read_images(document: Fields) -> dict[int, CocoImage]:

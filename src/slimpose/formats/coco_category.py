@@ -1,4 +1,4 @@
-"""The category of a COCO file that holds the people, and its skeleton."""
+"""The category of a COCO file that holds the people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from slimpose import fields
 from slimpose.fields import Fields
 from slimpose.messages import quoted
-from slimpose.skeleton import COCO17, Skeleton, name_pair
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,66 +92,6 @@ def people_category(categories: list[Category], where: str, *, keypoints: bool) 
             " with annotations, or one named person (rename it, or leave out the others)"
         )
     return chosen[0]
-
-
-def read_skeleton(entry: Fields) -> Skeleton:
-    """Return the skeleton of an entry of ``categories``: COCO's, if it has these joints.
-
-    The fields sigmas and flip_pairs (of names, or of numbers from 1 as in skeleton) are optional.
-
-    Raises:
-        ValueError: If a field is invalid.
-    """
-    joints = tuple(
-        _joint_name(value, f"{entry.what('keypoints')}[{index}]")
-        for index, value in enumerate(entry.items("keypoints", "a list of names"))
-    )
-    given: dict[str, Any] = {}
-    if entry.has("sigmas"):
-        given["sigmas"] = tuple(
-            fields.number(value, f"{entry.what('sigmas')}[{index}]")
-            for index, value in enumerate(entry.items("sigmas"))
-        )
-    if entry.has("flip_pairs"):
-        given["flip_pairs"] = _pairs(entry, "flip_pairs", joints)
-    limbs = _pairs(entry, "skeleton", joints) if entry.has("skeleton") else ()
-    try:
-        if joints == COCO17.joints:
-            return dataclasses.replace(COCO17, **given) if given else COCO17
-        default: dict[str, Any] = {"sigmas": (1 / max(1, len(joints)),) * len(joints)}
-        return Skeleton(
-            name=entry.text("name"), joints=joints, limbs=limbs, upper_body=(), **(default | given)
-        )
-    except ValueError as error:
-        raise ValueError(f"{entry.where}: {error}") from error
-
-
-def _joint_name(value: object, what: str) -> str:
-    """A joint's name; numbers are names too."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise fields.fail(what, value, "a keypoint's name")
-    return value
-
-
-def _pairs(entry: Fields, name: str, joints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Pairs of joints, each given by its number from 1 or by its name."""
-    pairs: list[tuple[str, str]] = []
-    for index, pair in enumerate(entry.items(name)):
-        what = f"{entry.what(name)}[{index}]"
-        expected = f"two numbers 1..{len(joints)}"
-        ends = fields.items(pair, what, expected)
-        if name == "flip_pairs" and all(isinstance(end, str) for end in ends):
-            pairs.append(name_pair(pair, what))
-            continue
-        if len(ends) != 2 or not all(
-            isinstance(end, int) and not isinstance(end, bool) and 1 <= end <= len(joints)
-            for end in ends
-        ):
-            raise fields.fail(what, pair, expected)
-        pairs.append((joints[ends[0] - 1], joints[ends[1] - 1]))
-    return tuple(pairs)
 
 
 def _listed(categories: list[Category]) -> str:

@@ -87,7 +87,10 @@ def check_areas(path: Path, people: tuple[CocoPerson, ...], missing: list[CocoPe
 def _has_plausible_area(person: CocoPerson) -> bool:
     """Whether a person without a box, or with one, has an area that fits it."""
     x1, y1, x2, y2 = person.box_image.tolist()
-    width, height = x2 - x1, y2 - y1
+    return not person.has_box or area_fits(person.area, x2 - x1, y2 - y1)
+
+
+def area_fits(area: float, width: float, height: float) -> bool:
+    """Return whether an area in square pixels may be that of a person in a box of this size."""
     # Some tools count both border pixels.
-    largest = _LARGEST_AREA * (width + 2) * (height + 2)
-    return not person.has_box or _SMALLEST_AREA * width * height <= person.area <= largest
+    return _SMALLEST_AREA * width * height <= area <= _LARGEST_AREA * (width + 2) * (height + 2)

@@ -27,6 +27,7 @@ from slimpose.runtime.detector import Detector
 from slimpose.runtime.foreign.settings import read_settings
 from slimpose.runtime.pipeline import Pipeline, load
 from slimpose.skeleton import COCO17
+from slimpose.skeleton_parts import is_person
 
 MIN_SHARE = 0.5
 """Share of the shipped detector's people that another detector should find."""
@@ -42,8 +43,10 @@ def doubts(pipeline: Pipeline, model: str | Path, detector: str | Path | None) -
     """Return a sentence about each model of another project that does badly in the trial.
 
     ``model`` and ``detector`` are the files that the pipeline was opened from. Without sample
-    photos or shipped models nothing can be tried.
+    photos or shipped models nothing can be tried, nor with keypoints that are not a person's.
     """
+    if not is_person(pipeline.estimator.session.info.skeleton):
+        return []
     sessions = {model: pipeline.estimator.session}
     if pipeline.detector is not None and detector is not None:
         sessions[detector] = pipeline.detector.session

@@ -277,6 +277,8 @@ def load(
             )
         estimator = OneStageEstimator(session, score_threshold=conf)
         return Pipeline(estimator=estimator, detector=None, limits=limits, tiles=tiles)
+    if detector is not None:
+        models.check_detector_of(session.info.skeleton, detector)
     return Pipeline(
         estimator=PoseEstimator(session),
         detector=(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import warnings
 
 import numpy as np
 from jaxtyping import Float32
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores, Points, Scores
+from slimpose.messages import DataWarning, quoted
 from slimpose.skeleton import Skeleton
 
 VISIBLE_SCORE = 0.3
@@ -20,8 +23,23 @@ It is the median of the people in COCO with at least 15 labeled joints.
 """
 AREA_PER_BOX_AREA = 0.51
 """A person's area, as OKS uses it, over the area of the box: the mean of COCO's people."""
+DEFAULT_SIGMA = 0.07
+"""Sigma of every joint in tracking where a skeleton has none: the median of COCO's."""
 _SHRINK_TIME_S = 1.0
 """Time constant with which a box that is too large shrinks."""
+
+
+def with_default_sigmas(skeleton: Skeleton) -> Skeleton:
+    """Return a skeleton that has sigmas; a DataWarning is issued where it had none."""
+    if skeleton.sigmas:
+        return skeleton
+    warnings.warn(
+        f"skeleton {quoted(skeleton.name)} has no sigmas (how precisely each joint is found); "
+        f"tracking takes {DEFAULT_SIGMA} for all joints; expected sigmas in --skeleton FILE",
+        DataWarning,
+        stacklevel=3,
+    )
+    return dataclasses.replace(skeleton, sigmas=(DEFAULT_SIGMA,) * len(skeleton.joints))
 
 
 def joint_extents(points_image: Points, scores: Scores) -> Boxes:
@@ -79,15 +97,15 @@ def pairwise_oks(
     A high value means that both are of one person. The heads and shoulders of two people are never
     at the same place, but the legs in two poses of one person often differ, where a box does not
     contain them. Left and right may be swapped. Only joints visible in both poses count: the best
-    ones, half as many as the pose with fewer joints has, at least three. The scale is the area of
-    the smaller pose.
+    ones, half as many as the pose with fewer joints has, at least three (of skeletons with fewer
+    joints all). The scale is the area of the smaller pose.
     """
     visible = scores >= VISIBLE_SCORE
     extents = joint_extents(points_image, scores)
     areas = AREA_PER_BOX_AREA * np.maximum(geometry.box_areas(extents), 1)
     variance = np.minimum(areas[:, None], areas[None])[:, :, None] * (2 * skeleton.sigma_array) ** 2
     fewest = np.minimum(visible.sum(axis=1)[:, None], visible.sum(axis=1)[None])
-    half = np.maximum(3, (fewest + 1) // 2)
+    half = np.maximum(min(3, points_image.shape[1]), (fewest + 1) // 2)
     counted = np.arange(points_image.shape[1]) < half[:, :, None]
 
     def best_half_oks(order: np.ndarray) -> np.ndarray:

@@ -15,10 +15,15 @@ from slimpose.arrays import Boxes, Image, PersonScores, Size
 from slimpose.geometry import MIN_BOX_PX
 from slimpose.poses import Poses
 from slimpose.skeleton import Skeleton
-from slimpose.tracking.appearance import BINS, histogram_similarity, torso_histograms
+from slimpose.tracking.appearance import BINS, color_histograms, histogram_similarity
 from slimpose.tracking.assignment import assign
 from slimpose.tracking.association import pose_similarity
-from slimpose.tracking.boxes import joint_extents, pairwise_oks, pose_quality
+from slimpose.tracking.boxes import (
+    joint_extents,
+    pairwise_oks,
+    pose_quality,
+    with_default_sigmas,
+)
 from slimpose.tracking.frame_times import FrameTimes
 from slimpose.tracking.tracks import (
     DEFAULT_TRACKER,
@@ -80,7 +85,8 @@ class Tracker:
     frames, run the pose model on the boxes from ``expected``.
 
     Args:
-        skeleton: Skeleton of all poses.
+        skeleton: Skeleton of all poses. Without sigmas, a warning is issued and DEFAULT_SIGMA is
+            used for all joints.
         settings: When tracks are started, lost and ended.
         new_ids: Source of the ids of new people, default 1, 2, 3, ...; cameras may share one.
 
@@ -101,7 +107,7 @@ class Tracker:
         settings: TrackerSettings = DEFAULT_TRACKER,
         new_ids: Iterator[int] | None = None,
     ) -> None:
-        self.skeleton = skeleton
+        self.skeleton = with_default_sigmas(skeleton)
         self.settings = settings
         self._new_ids = NewIds() if new_ids is None else new_ids
         self._tracks: list[Track] = []
@@ -163,7 +169,7 @@ class Tracker:
         self._times.add(timestamp_s)
         histograms = np.zeros((len(poses), BINS), np.float32)
         if image is not None:
-            histograms = torso_histograms(image, poses.boxes_image)
+            histograms = color_histograms(image, poses)
         observed = _Observations(
             poses=poses,
             origins=origins,

@@ -12,13 +12,14 @@ command runs on each, with ``--nnodes 2 --rdzv-backend c10d --rdzv-endpoint FIRS
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
-from slimpose.train.options import Precision
+from slimpose.train.options import ExperimentLog, Precision
 from slimpose.train.processes import Shard, rank, world_size
 from slimpose.train.recipe import Recipe
 
@@ -77,9 +78,16 @@ def synchronize_norms(model: nn.Module, device: torch.device) -> None:
 
 
 def open_devices(
-    *, precision: Precision = "fp32", accumulate: int = 1, workers: int = 1
+    *,
+    precision: Precision = "fp32",
+    accumulate: int = 1,
+    workers: int = 1,
+    log_with: ExperimentLog | None = None,
+    log_folder: Path | None = None,
 ) -> Devices:
     """Join the processes that torchrun started, if any; use this process's GPU, or else the CPU.
+
+    ``log_with`` logs into ``log_folder``, see ``experiment_log.py``.
 
     Raises:
         ValueError: If the device cannot compute in that precision.
@@ -88,7 +96,9 @@ def open_devices(
     if precision == "fp16" and not has_gpu:
         raise ValueError("fp16 needs a GPU, and there is none here; expected fp32, or bf16")
     autocast = "no" if precision == "fp32" else precision
-    accelerator = Accelerator(cpu=not has_gpu, mixed_precision=autocast)
+    accelerator = Accelerator(
+        cpu=not has_gpu, mixed_precision=autocast, log_with=log_with, project_dir=log_folder
+    )
     if has_gpu:
         # A resumed run must repeat what an uninterrupted one does.
         torch.backends.cudnn.deterministic = True

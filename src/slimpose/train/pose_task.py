@@ -19,6 +19,7 @@ from slimpose.data.pose_batches import PoseBatch, PoseBatches
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.evaluate.pose import pose_ap, pose_records, predict_from_heatmaps
 from slimpose.geometry import CellAlignment
+from slimpose.messages import quoted
 from slimpose.network.build import build
 from slimpose.train.distillation import Teacher, cached_teacher
 from slimpose.train.feature_distillation import compile_features, feature_loss, prepare_student
@@ -181,10 +182,13 @@ def _check_teacher(recipe: Recipe, data: TrainingData, teacher: Teacher | None) 
         )
     if teacher is None:
         return
-    if teacher.skeleton.joints != data.train.skeleton.joints:
+    if not teacher.skeleton.has_same_joints(data.train.skeleton):
         raise ValueError(
-            f"the teacher's joints are {teacher.skeleton.joints}; {data.train.path} has"
-            f" {data.train.skeleton.joints}"
+            f"the teacher {teacher.name} finds {len(teacher.skeleton.joints)} keypoints of"
+            f" {quoted(teacher.skeleton.name)}; {data.train.path} has"
+            f" {quoted(data.train.skeleton.joints)}; expected a teacher with the same ones: leave"
+            " out --teacher (--start can use weights of other keypoints), or first train a larger"
+            " network on this data (slimpose train own-teacher) and pass its best.safetensors"
         )
     if _is_online(recipe) and teacher.stride != recipe.net.stride:
         raise ValueError(
@@ -201,7 +205,7 @@ def _check_joints(recipe: Recipe, data: TrainingData) -> None:
             f"{data.train.path} has {len(joints)} joints; the network has {recipe.net.joints}"
             " heatmaps"
         )
-    if data.val.skeleton.joints != joints:
+    if not data.val.skeleton.has_same_joints(data.train.skeleton):
         raise ValueError(
             f"{data.val.path} has the joints {data.val.skeleton.joints}; {data.train.path} has"
             f" {joints}"

@@ -53,7 +53,8 @@ class Recipe:
         task: "pose" or "detect".
         net: The network to train; its size is the one for evaluation and export.
         phases: In order; one learning rate schedule covers all of them.
-        start: Default for ``--start``: "imagenet", or "" for random weights.
+        start: Default for ``--start``: "imagenet", a shipped model's name, or "" for random
+            weights.
         batch: Samples per step, of all processes together.
         learning_rate: AdamW's peak learning rate.
         encoder_rate: The encoder's learning rate as a share of it.
@@ -61,7 +62,7 @@ class Recipe:
             networks without batch norm need (``train/relative_adam.py``).
         frozen_stages: How many of the encoder's stages, besides its stem, are not trained: their
             maps are the largest, so a CPU step is half as long again as fast, and an encoder that
-            was trained on people needs no new edges.
+            was trained on people needs no new edges. With random weights all are trained.
         weight_decay: AdamW's, on convolution weights only; with 0 it is Adam.
         warmup_share: Share of the run in which the learning rate rises.
         flat: Share of the run in which it then stays at its peak, before a cosine decay to zero.
@@ -86,7 +87,11 @@ class Recipe:
             only).
         sigma_share: Standard deviation of the target Gaussian as a share of the heatmap's height
             (pose only).
+        sizes_from_boxes: Change the phases' and the network's sizes to the shape of most boxes,
+            with about the same area (pose only).
         evaluations: Number of evaluations of the averaged weights, evenly spread over the run.
+        patience: Stop after this many evaluations at the final size without a better AP; 0 never
+            stops.
         seed: Determines order, augmentation and initial weights.
 
     Raises:
@@ -118,7 +123,9 @@ class Recipe:
     distill_unlabeled: bool = True
     teacher_labels: TeacherLabels = TeacherLabels()
     sigma_share: float = 1 / 32
+    sizes_from_boxes: bool = False
     evaluations: int = 12
+    patience: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -238,18 +245,27 @@ class Recipe:
         return recipe.with_cached_teacher() if options.cached_teacher else recipe
 
     def for_data(
-        self, *, samples_per_epoch: int, length: float, joints: int, start_net: Spec | None
+        self,
+        *,
+        samples_per_epoch: int,
+        length: float,
+        joints: int,
+        start_net: Spec | None,
+        box_shape: float = 1.0,
     ) -> Recipe:
         """Return a copy that fits the data and the weights to start from.
 
         ``length`` is a factor on the samples of each phase, ``joints`` are the data's (a detector
-        ignores them), ``start_net`` is the network of the weights to start from, if they name it.
+        ignores them), ``start_net`` is the network of the weights to start from, if they name it,
+        ``box_shape`` is the height of most boxes per width, for ``sizes_from_boxes``.
         """
         recipe = self.with_epochs_counted(samples_per_epoch)
         recipe = recipe.scaled(length) if length != 1.0 else recipe
         if recipe.task != "pose":
             return recipe
         recipe = dataclasses.replace(recipe, net=dataclasses.replace(recipe.net, joints=joints))
+        if recipe.sizes_from_boxes:
+            recipe = recipe.with_shape(box_shape)
         return recipe.with_pruned_net(start_net) if start_net is not None else recipe
 
     def with_epochs_counted(self, samples_per_epoch: int) -> Recipe:
@@ -260,6 +276,25 @@ class Recipe:
             return dataclasses.replace(phase, samples=samples, epochs=0.0)
 
         return dataclasses.replace(self, phases=tuple(map(counted, self.phases)))
+
+    def with_shape(self, height_per_width: float) -> Recipe:
+        """Return a copy with sizes of another shape and about the same area, multiples of 32.
+
+        >>> from slimpose.train.recipes import load_recipe
+        >>> load_recipe("own").with_shape(1.0).net.size
+        Size(height=224, width=224)
+        """
+
+        def reshaped(size: Size) -> Size:
+            area, shape = size.height * size.width, min(2.0, max(0.5, height_per_width))
+            width = max(32, 32 * round((area / shape) ** 0.5 / 32))
+            return Size(max(32, 32 * round(area / width / 32)), width)
+
+        phases = tuple(
+            dataclasses.replace(phase, size=reshaped(phase.size)) for phase in self.phases
+        )
+        net = self.net.at(reshaped(self.net.size))
+        return dataclasses.replace(self, phases=phases, net=net)
 
     def with_cached_teacher(self) -> Recipe:
         """Return a copy whose teacher runs on every person once, before training."""

@@ -27,6 +27,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "ema": _BELOW_ONE,
     "sigma_share": (_TINY, 0.5),
     "evaluations": (1, 1e6),
+    "patience": (0, 1e6),
     "seed": (0, 2**63),
 }
 _PHASE_LIMITS: dict[str, tuple[float, float]] = {

@@ -21,6 +21,7 @@ from slimpose.data.order import prefetch
 from slimpose.formats.files import write_bytes
 from slimpose.network.encoder import Encoder
 from slimpose.network.weights import Checkpoint, load_checkpoint, save_checkpoint
+from slimpose.train import experiment_log
 from slimpose.train.checkpoint import pack_training, unpack_training
 from slimpose.train.devices import Devices, open_devices
 from slimpose.train.inference import compile_frozen_stem
@@ -81,7 +82,8 @@ def run(
     With several processes all do the same, each with its part of the data; only the first writes.
     A run may be resumed, from its folder's checkpoint, with another number of them; by default it
     is one process in FP32. ``notes`` are further metadata for the weights (data, license, start).
-    After ``stop_after_s`` seconds the run stops with a checkpoint, for ``resume``.
+    After ``stop_after_s`` seconds the run stops with a checkpoint, for ``resume``; it ends when the
+    recipe's ``patience`` does.
 
     Raises:
         FileExistsError: If the folder contains a run and ``resume`` is off.
@@ -109,7 +111,7 @@ def run(
         _truncate_metrics(metrics_path, state.done)
     started = last_saved = time.monotonic()
     with metrics_path.open("a", encoding="utf-8") if devices.is_main else nullcontext() as metrics:
-        for step in _steps(task, state):
+        for step in () if state.has_no_patience else _steps(task, state):
             state.done = step.number + 1
             is_last = state.done == recipe.steps
             figures = None
@@ -117,15 +119,18 @@ def run(
                 figures = state.evaluate(task, step.number)
             progress = Progress(step=step, seconds=time.monotonic() - started, figures=figures)
             if metrics:
-                metrics.write(_metrics_line(progress, recipe))
+                record = _metrics(progress, recipe)
+                metrics.write(json.dumps(record) + "\n")
                 metrics.flush()
+                experiment_log.log(devices.accelerator, record)
             yield progress
             now = time.monotonic()
             stops = math.isfinite(stop_after_s) and broadcast(now - started > stop_after_s)
+            is_last = is_last or state.has_no_patience
             if figures or now - last_saved > save_every_s or stops or is_last:
                 state.save()
                 last_saved = now
-            if stops:
+            if stops or is_last:
                 break
 
 
@@ -142,6 +147,7 @@ class _State:
     optimizer: torch.optim.Optimizer = field(init=False)
     done: int = 0
     best: float = float("-inf")
+    evaluations_since_best: int = 0
 
     def __post_init__(self) -> None:
         self.model.to(device=self.devices.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -182,14 +188,22 @@ class _State:
             where = f"{path}: scaler"
             state = fields.table(fields.from_json(saved.metadata["scaler"], where), where)
             scaler.load_state_dict(dict(state.values))
-        progress = {"step", "best", "scaler"}
+        since = saved.metadata.get("evaluations_since_best", "0")
+        self.evaluations_since_best = fields.integer(
+            since, f"{path}: evaluations_since_best", low=0
+        )
+        progress = {"step", "best", "scaler", "evaluations_since_best"}
         self.notes = {name: saved.metadata[name] for name in saved.metadata.keys() - progress}
 
     def save(self) -> None:
         """Write the checkpoint, in the first process only."""
         if not self.devices.is_main:
             return
-        metadata = self._metadata() | {"step": str(self.done), "best": str(self.best)}
+        metadata = self._metadata() | {
+            "step": str(self.done),
+            "best": str(self.best),
+            "evaluations_since_best": str(self.evaluations_since_best),
+        }
         scaler = self.devices.accelerator.scaler
         if scaler is not None:
             metadata["scaler"] = json.dumps(scaler.state_dict())
@@ -202,13 +216,20 @@ class _State:
         figures = task.evaluate(self.averaged, step)
         recipe = self.recipe
         is_final_size = recipe.phase_at(step).size == recipe.phases[-1].size
+        self.evaluations_since_best += is_final_size
         if is_final_size and figures["AP"] > self.best:
+            self.evaluations_since_best = 0
             self.best = figures["AP"]
             samples = str(self.done * recipe.batch)
             metadata = self._metadata() | {"samples": samples, "figures": json.dumps(figures)}
             if self.devices.is_main:
                 save_checkpoint(self.out / BEST, self.averaged.state_dict(), metadata)
         return figures
+
+    @property
+    def has_no_patience(self) -> bool:
+        """Whether the AP has not improved for as many evaluations as the recipe waits."""
+        return 0 < self.recipe.patience <= self.evaluations_since_best
 
     def _metadata(self) -> dict[str, str]:
         recipe, net = self.recipe, self.recipe.net
@@ -251,7 +272,7 @@ def _is_of_recipe(saved: Checkpoint, recipe: Recipe) -> bool:
         return False
 
 
-def _metrics_line(progress: Progress, recipe: Recipe) -> str:
+def _metrics(progress: Progress, recipe: Recipe) -> dict[str, Any]:
     step = progress.step
     record = {
         "step": step.number,
@@ -261,7 +282,7 @@ def _metrics_line(progress: Progress, recipe: Recipe) -> str:
         "learning_rate": step.learning_rate,
         "seconds": round(progress.seconds, 2),
     }
-    return json.dumps(record | (progress.figures or {})) + "\n"
+    return record | (progress.figures or {})
 
 
 def _truncate_metrics(path: Path, steps: int) -> None:

@@ -31,6 +31,7 @@ from slimpose.export.quantization.rounding import Evaluation, Log, Rounding
 from slimpose.export.quantization.schemes import SCHEMES
 from slimpose.formats import coco
 from slimpose.formats.coco import CocoFile
+from slimpose.formats.coco_skeleton import with_sigmas_of
 from slimpose.formats.files import write_bytes
 from slimpose.formats.temporary_folder import temporary_folder
 from slimpose.runtime.session import ModelInfo, Session
@@ -134,13 +135,13 @@ def quantize(
 
 def _read_annotations(request: QuantizationRequest, info: ModelInfo) -> CocoFile:
     annotations = coco.read(request.annotations, keypoints=info.task == "pose")
-    if info.task == "pose" and annotations.skeleton.joints != info.skeleton.joints:
+    if info.task == "pose" and not annotations.skeleton.has_same_joints(info.skeleton):
         raise ValueError(
             f"{request.annotations} has the keypoints {', '.join(annotations.skeleton.joints)}; "
             f"expected those of {info.name}: {', '.join(info.skeleton.joints)}"
         )
     annotations.check_images(request.calibration)
-    return annotations
+    return with_sigmas_of(annotations, info.skeleton) if info.task == "pose" else annotations
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from slimpose.formats.files import read_json
+from slimpose.formats.skeleton_file import read_skeleton
 from slimpose.skeleton import COCO17, OPENPOSE18, Skeleton
 
 _BODY = COCO17.joints
@@ -93,6 +92,8 @@ WHOLE_BODY133 = Skeleton(
         *_mirrored(_WHOLE_BODY_JOINTS),
         *((f"face_{a}", f"face_{b}") for a, b in _MIRRORED_FACE),
     ),
+    trunk=COCO17.trunk,
+    sigma_source="COCO-WholeBody",
 )
 """COCO-WholeBody's 133 keypoints: body, feet, face, hands.
 
@@ -122,6 +123,8 @@ HALPE26 = Skeleton(
     ),
     sigmas=(*COCO17.sigmas, 0.026, 0.026, 0.066, *(0.079,) * 6),
     upper_body=(*COCO17.upper_body, "head", "neck"),
+    trunk=COCO17.trunk,
+    sigma_source="MMPose",
 )  # fmt: skip
 """Halpe's 26 body keypoints, as RTMPose's body models have them; sigmas from MMPose.
 
@@ -134,7 +137,7 @@ SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, OPENPOSE18, HALPE2
 
 
 def skeleton_named(name: str) -> Skeleton:
-    """Return the skeleton of this name, or of a JSON file that ``Skeleton.to_json`` describes.
+    """Return the skeleton of this name, or of a skeleton file (``formats/skeleton_file.py``).
 
     >>> len(skeleton_named("halpe26").joints)
     26
@@ -145,12 +148,12 @@ def skeleton_named(name: str) -> Skeleton:
     """
     if name in SKELETONS:
         return SKELETONS[name]
-    if not name.endswith(".json"):
+    if not name.endswith((".json", ".toml")):
         raise ValueError(
-            f"no skeleton is named {name!r}; expected one of {', '.join(SKELETONS)}, or a JSON "
-            "file with name, joints, limbs, sigmas and upper_body"
+            f"no skeleton is named {name!r}; expected one of {', '.join(SKELETONS)}, or a JSON or "
+            "TOML file with keypoints, and if known sigmas and limbs"
         )
-    return Skeleton.from_json(json.dumps(read_json(Path(name), kind="skeleton")))
+    return read_skeleton(Path(name))
 
 
 def skeleton_of(joints: int) -> Skeleton | None:

@@ -11,6 +11,7 @@ from slimpose.formats.files import read_toml
 from slimpose.messages import quoted
 from slimpose.network.weights import read_metadata
 from slimpose.train.recipe import Recipe
+from slimpose.train.recipes.own import own, own_detector, own_teacher
 from slimpose.train.recipes.paper import (
     ABLATION_NETS,
     ablation,
@@ -31,6 +32,9 @@ from slimpose.train.recipes.small_data import (
 )
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    "own": own,
+    "own-detector": own_detector,
+    "own-teacher": own_teacher,
     "mnv2": mnv2,
     "hr": hr,
     "teacher": teacher,

@@ -1,0 +1,1 @@
+"""Checks of labels: structure, images, geometry, and against a model."""

@@ -1,0 +1,1 @@
+"""Reading and writing the label files of other tools."""

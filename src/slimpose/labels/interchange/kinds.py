@@ -1,0 +1,153 @@
+"""Which tool a label file is of, and reading and writing by its name."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from slimpose.formats import coco
+from slimpose.formats.coco_document import to_document
+from slimpose.formats.files import read_json, write_json
+from slimpose.labels.interchange import deeplabcut, sleap, yolo
+from slimpose.labels.interchange.label_data import LabelData, Progress, no_progress
+from slimpose.labels.repair import repaired
+from slimpose.messages import DataWarning
+
+Kind = Literal["coco", "yolo", "sleap", "sleap-analysis", "deeplabcut"]
+
+
+def kind_of(path: Path) -> Kind:
+    """Return the tool whose file this is, by its name and contents.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If it is none of a known tool.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        for name, kind in (("config.yaml", "deeplabcut"), ("data.yaml", "yolo")):
+            if (path / name).is_file():
+                return kind  # pyright: ignore[reportReturnType] - one of Kind
+        raise ValueError(
+            f"{path} has neither config.yaml nor data.yaml; expected a DeepLabCut project, a YOLO "
+            "data set, or a file"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"no label file {path}")
+    if suffix == ".slp":
+        return "sleap"
+    if suffix in (".h5", ".hdf5"):
+        import h5py
+
+        try:
+            with h5py.File(path) as file:
+                return "sleap-analysis" if "tracks" in file else "deeplabcut"
+        except OSError as error:
+            raise ValueError(
+                f"{path} is not HDF5 ({error}); expected a file of SLEAP or DeepLabCut"
+            ) from error
+    if suffix in (".yaml", ".yml"):
+        return "deeplabcut" if path.name == "config.yaml" else "yolo"
+    if suffix == ".csv":
+        return "deeplabcut"
+    if suffix == ".json":
+        return "coco"
+    raise ValueError(
+        f"{path}: no known label file; expected COCO (.json), YOLO (data.yaml), SLEAP (.slp, .h5) "
+        "or DeepLabCut (config.yaml, CollectedData_*.csv, .h5)"
+    )
+
+
+def read_labels(
+    path: Path,
+    *,
+    images: Path | None = None,
+    frames: Path | None = None,
+    split: str | None = None,
+    kind: Kind | None = None,
+    on_progress: Progress = no_progress,
+) -> LabelData:
+    """Read the labels of any known tool.
+
+    Args:
+        path: A file or folder.
+        images: Folder of a COCO file's images; by default where the usual tools put them.
+        frames: Folder to write the frames to that a SLEAP file labels in videos.
+        split: Of a YOLO data set: train, val or test.
+        kind: The tool; recognized by default.
+        on_progress: Called with (images done, all images).
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file or entry is invalid.
+    """
+    kind = kind or kind_of(path)
+    if split is not None and kind != "yolo":
+        raise ValueError(f"--split is {split}, for YOLO data sets; {path} is of {kind}")
+    if kind == "coco":
+        return _read_coco(path, images)
+    if images is not None:
+        raise ValueError(f"--images is for COCO files; {path} is of {kind}, which names its images")
+    if kind == "yolo":
+        file = path / "data.yaml" if path.is_dir() else path
+        return yolo.read(file, split=split, on_progress=on_progress)
+    if kind == "deeplabcut":
+        return deeplabcut.read(path, on_progress=on_progress)
+    return sleap.read(path, frames=frames, on_progress=on_progress)
+
+
+def write_labels(
+    data: LabelData,
+    path: Path,
+    kind: Kind,
+    *,
+    split: str = "train",
+    on_progress: Progress = no_progress,
+) -> list[str]:
+    """Write labels for a tool; return notes on what its files cannot hold.
+
+    Raises:
+        ValueError: If the path's suffix is of another kind of file, or cannot be written.
+    """
+    suffixes = {"coco": (".json",), "sleap": (".slp",), "sleap-analysis": (".h5", ".hdf5")}
+    expected = suffixes.get(kind, ("",))
+    if path.suffix.lower() not in expected:
+        what = "a folder" if expected == ("",) else f"a name that ends in {expected[0]}"
+        raise ValueError(f"--out is {path}; expected {what} for {kind}")
+    if kind == "coco":
+        write_json(path, to_document(data.file))
+        return []
+    data.file.check_images(data.image_folder)
+    if kind == "yolo":
+        return yolo.write(data, path, split=split, on_progress=on_progress)
+    if kind == "deeplabcut":
+        return deeplabcut.write(data, path, on_progress=on_progress)
+    return sleap.write(data, path)
+
+
+def _read_coco(path: Path, images: Path | None) -> LabelData:
+    """Read a COCO file as tools write it: what is certain is corrected, and noted."""
+    document = read_json(path, kind="annotation file")
+    document, repairs = repaired(document)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        file = coco.parse(document, path, keypoints=True, areas=False)
+    notes = [*repairs, *(str(warning.message) for warning in caught)]
+    folder = images or coco_image_folder(path, document)
+    return LabelData(file=file, image_folder=folder, notes=tuple(notes))
+
+
+def coco_image_folder(path: Path, document: object) -> Path:
+    """Return where the usual tools put the images of a COCO file: next to it, or in images/.
+
+    CVAT writes ``annotations/person_keypoints_default.json`` and ``images/default/``.
+    """
+    split = path.stem.rpartition("_")[2]
+    near, above = path.parent / "images", path.parent.parent / "images"
+    folders = [path.parent, near, near / split, above, above / split]
+    images = document.get("images") if isinstance(document, dict) else None
+    entries = images if isinstance(images, list) else []
+    names = [one["file_name"] for one in entries if isinstance(one, dict) and "file_name" in one]
+    name = next((one for one in names if isinstance(one, str) and one), "")
+    return next((folder for folder in folders if name and (folder / name).is_file()), path.parent)

@@ -1,0 +1,405 @@
+"""Label files of other tools: what they really write is read, and what is written comes back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from drawn_objects import KINDS, write_dataset
+from run_main import run_main
+from slimpose.labels.interchange.kinds import kind_of, read_labels, write_labels
+from slimpose.labels.interchange.label_data import LabelData
+
+JOINTS = ["nose", "left_ear", "right_ear", "tail"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> LabelData:
+    """Twelve drawn animals of 20 joints, some hidden."""
+    folder = tmp_path_factory.mktemp("animals")
+    write_dataset(KINDS["animal"], folder, 12, seed=3)
+    return read_labels(folder / "labels.json")
+
+
+def rows(read: LabelData) -> dict[tuple[str, int], np.ndarray]:
+    """The labeled keypoints by the image's name without folders, and number in it."""
+    found: dict[tuple[str, int], np.ndarray] = {}
+    for image_id, people in read.file.people_by_image().items():
+        name = Path(read.file.images[image_id].file_name).name
+        labeled = [one for one in people if one.is_labeled and not one.is_crowd]
+        for number, person in enumerate(labeled):
+            assert person.keypoints is not None
+            found[(name, number)] = person.keypoints
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "out", "keeps_hidden"),
+    [
+        ("coco", "labels.json", True),
+        ("yolo", "yolo", True),
+        ("sleap", "labels.slp", True),
+        ("sleap-analysis", "labels.h5", False),  # has positions only
+        ("deeplabcut", "dlc", False),
+    ],
+)
+def test_labels_come_back_as_they_were_written(
+    data: LabelData, tmp_path: Path, kind: Any, out: str, keeps_hidden: bool
+) -> None:
+    write_labels(data, tmp_path / out, kind)
+    assert kind_of(tmp_path / out) == kind
+    back = read_labels(tmp_path / out, images=data.image_folder if kind == "coco" else None)
+    assert back.file.skeleton.joints == data.file.skeleton.joints
+    before, after = rows(data), rows(back)
+    assert before.keys() == after.keys()
+    for key, keypoints in before.items():
+        labeled = keypoints[:, 2] > 0
+        np.testing.assert_array_equal(after[key][:, 2] > 0, labeled)
+        np.testing.assert_allclose(after[key][labeled, :2], keypoints[labeled, :2], atol=2e-3)
+        if keeps_hidden:
+            np.testing.assert_array_equal(after[key][:, 2], keypoints[:, 2])
+    if kind in ("coco", "yolo"):
+        boxes = [[one.box_image for one in part.file.people] for part in (data, back)]
+        np.testing.assert_allclose(boxes[1], boxes[0], atol=2e-3)
+    if kind != "yolo":
+        assert set(back.file.skeleton.limbs) == set(data.file.skeleton.limbs)
+    if kind in ("yolo", "sleap"):
+        np.testing.assert_array_equal(
+            back.file.skeleton.flip_indices, data.file.skeleton.flip_indices
+        )
+
+
+def test_files_are_read_back_by_the_tools_own_libraries(data: LabelData, tmp_path: Path) -> None:
+    """SLEAP's by sleap-io, DeepLabCut's by sleap-io and as DeepLabCut does, by pandas."""
+    import pandas
+    import sleap_io
+
+    write_labels(data, tmp_path / "labels.slp", "sleap")
+    write_labels(data, tmp_path / "labels.h5", "sleap-analysis")
+    write_labels(data, tmp_path / "dlc", "deeplabcut")
+    library: Any = sleap_io
+    for labels in (library.load_slp(str(tmp_path / "labels.slp")),
+                   library.load_analysis_h5(str(tmp_path / "labels.h5")),
+                   library.load_dlc_project(str(tmp_path / "dlc"))):  # fmt: skip
+        frames = [one for one in labels if len(one.instances)]
+        assert len(frames) == sum(map(bool, data.file.people_by_image().values())) > 10
+        assert set(labels.skeleton.node_names) == set(data.file.skeleton.joints)
+    (folder,) = (tmp_path / "dlc/labeled-data").iterdir()
+    from_h5: Any = pandas.read_hdf(folder / "CollectedData_slimpose.h5")
+    from_csv = pandas.read_csv(
+        folder / "CollectedData_slimpose.csv", header=[0, 1, 2, 3], index_col=[0, 1, 2]
+    )
+    assert list(from_h5.columns.names) == ["scorer", "individuals", "bodyparts", "coords"]
+    np.testing.assert_allclose(from_h5.to_numpy(), from_csv.to_numpy())
+    assert (folder / from_h5.index[0][2]).is_file()
+
+
+def image(folder: Path, name: str, width: int = 64, height: int = 48) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((height, width, 3), 90, np.uint8))
+
+
+KEYPOINTS = [10, 12, 2, 20, 8, 2, 22, 16, 1, 0, 0, 0]
+
+
+def cvat() -> dict[str, Any]:
+    """As CVAT 2 exports "COCO Keypoints 1.0"."""
+    return {
+        "licenses": [{"name": "", "id": 0, "url": ""}],
+        "info": {"contributor": "", "date_created": "", "description": "", "version": ""},
+        "categories": [
+            {"id": 1, "name": "mouse", "supercategory": "", "keypoints": JOINTS,
+             "skeleton": [[1, 2], [1, 3]]},
+        ],
+        "images": [
+            {"id": 1, "width": 64, "height": 48, "file_name": "a.png", "license": 0,
+             "flickr_url": "", "coco_url": "", "date_captured": 0},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [], "area": 192.0,
+             "bbox": [8.0, 6.0, 16.0, 12.0], "iscrowd": 0,
+             "attributes": {"occluded": False, "keyframe": False},
+             "keypoints": KEYPOINTS, "num_keypoints": 3},
+        ],
+    }  # fmt: skip
+
+
+def label_studio() -> dict[str, Any]:
+    """As label-studio-sdk's converter writes keypoints: no area, a box of the keypoints."""
+    return {
+        "images": [{"width": 64, "height": 48, "id": 0, "file_name": "images/a.png"}],
+        "categories": [
+            {"id": 0, "name": "mouse"},
+            {"id": 1, "name": "default", "supercategory": "default", "keypoints": JOINTS,
+             "skeleton": []},
+        ],
+        "annotations": [
+            {"id": 0, "image_id": 0, "category_id": 0, "segmentation": [], "bbox": [8, 6, 16, 12],
+             "ignore": 0, "iscrowd": 0, "area": 192},
+            {"id": 1, "image_id": 0, "category_id": 1, "keypoints": KEYPOINTS,
+             "num_keypoints": 3, "bbox": [10, 8, 12, 8], "iscrowd": 0},
+        ],
+        "info": {"year": 2026, "version": "1.0", "contributor": "Label Studio"},
+    }  # fmt: skip
+
+
+def roboflow() -> dict[str, Any]:
+    """As Roboflow exports COCO: a root category without annotations."""
+    return {
+        "info": {"year": "2026", "version": "1", "description": "Exported from roboflow.com"},
+        "licenses": [{"id": 1, "url": "", "name": "Private"}],
+        "categories": [
+            {"id": 0, "name": "mice", "supercategory": "none"},
+            {"id": 1, "name": "mouse", "supercategory": "mice", "keypoints": JOINTS,
+             "skeleton": [[1, 2], [1, 3]]},
+        ],
+        "images": [
+            {"id": 0, "license": 1, "file_name": "a.png", "height": 48, "width": 64,
+             "date_captured": "2026-11-01T10:00:00+00:00", "extra": {"name": "mouse.jpg"}},
+        ],
+        "annotations": [
+            {"id": 0, "image_id": 0, "category_id": 1, "bbox": [8, 6, 16, 12], "area": 192,
+             "segmentation": [], "iscrowd": 0, "keypoints": KEYPOINTS},
+        ],
+    }  # fmt: skip
+
+
+def coco_annotator() -> dict[str, Any]:
+    """As COCO Annotator exports: keypoints alone have an empty box, boxes alone no keypoints."""
+    return {
+        "images": [
+            {"id": 3, "dataset_id": 1, "category_ids": [2], "path": "/datasets/mice/a.png",
+             "width": 64, "height": 48, "file_name": "a.png", "annotated": True, "deleted": False,
+             "num_annotations": 2, "metadata": {}, "milliseconds": 0, "is_modified": False},
+        ],
+        "categories": [
+            {"id": 2, "name": "mouse", "supercategory": "", "color": "#ff0000", "metadata": {},
+             "keypoints": JOINTS, "skeleton": [[1, 2], [1, 3]],
+             "keypoint_colors": ["#bf5c4d"] * 4},
+        ],
+        "annotations": [
+            {"id": 5, "image_id": 3, "category_id": 2, "segmentation": [], "area": 0,
+             "bbox": [0, 0, 0, 0], "iscrowd": False, "isbbox": False, "color": "#00ff00",
+             "keypoints": KEYPOINTS, "num_keypoints": 3, "metadata": {}},
+            {"id": 6, "image_id": 3, "category_id": 2, "segmentation": [[1, 1, 9, 1, 9, 9, 1, 9]],
+             "area": 64, "bbox": [1, 1, 8, 8], "iscrowd": False, "isbbox": True, "metadata": {}},
+        ],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("document", [cvat, label_studio, roboflow, coco_annotator])
+def test_coco_files_are_read_as_tools_write_them(document: Any, tmp_path: Path) -> None:
+    written = document()
+    image(tmp_path, written["images"][0]["file_name"])
+    (tmp_path / "export.json").write_text(json.dumps(written))
+    assert run_main("convert", tmp_path / "export.json", "--out", tmp_path / "labels.json") == 0
+    read = read_labels(tmp_path / "labels.json")
+    (person,) = [one for one in read.file.people if one.is_labeled]
+    assert person.keypoints is not None
+    assert person.keypoints.ravel().tolist() == KEYPOINTS
+    assert person.has_box
+    assert read.file.skeleton.joints == tuple(JOINTS)
+
+
+def test_empty_boxes_are_noted(tmp_path: Path) -> None:
+    image(tmp_path, "a.png")
+    (tmp_path / "export.json").write_text(json.dumps(coco_annotator()))
+    notes = read_labels(tmp_path / "export.json").notes
+    assert any("1 empty boxes of people with keypoints" in note for note in notes)
+
+
+@pytest.mark.parametrize("place", ["annotations/person_keypoints_default.json", "labels.json"])
+def test_images_are_found_where_tools_put_them(tmp_path: Path, place: str) -> None:
+    image(tmp_path, "images/default/a.png" if "/" in place else "images/a.png")
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text(json.dumps(cvat()))
+    read = read_labels(tmp_path / place)
+    read.file.check_images(read.image_folder)
+
+
+DLC_ROWS = (
+    "scorer,Ann,Ann,Ann,Ann,Ann,Ann,Ann,Ann",
+    "bodyparts,nose,nose,left_ear,left_ear,right_ear,right_ear,tail,tail",
+    "coords,x,y,x,y,x,y,x,y",
+    "labeled-data/clip/img0001.png,10.5,12,20,8,22,16,,",
+)
+
+
+def test_old_deeplabcut_rows_have_one_path(tmp_path: Path) -> None:
+    """Before version 2.2 an image's path was one column."""
+    image(tmp_path, "labeled-data/clip/img0001.png")
+    path = tmp_path / "labeled-data/clip/CollectedData_Ann.csv"
+    path.write_text("\n".join(DLC_ROWS))
+    (person,) = read_labels(path).file.people
+    assert person.keypoints is not None
+    assert person.keypoints.tolist() == [[10.5, 12, 2], [20, 8, 2], [22, 16, 2], [0, 0, 0]]
+
+
+def test_individuals_of_deeplabcut_are_instances(tmp_path: Path) -> None:
+    image(tmp_path, "labeled-data/clip/img0001.png")
+    path = tmp_path / "labeled-data/clip/CollectedData_Ann.csv"
+    lines = [
+        "scorer,,,Ann,Ann,Ann,Ann,Ann,Ann,Ann,Ann",
+        "individuals,,,m1,m1,m1,m1,m2,m2,m2,m2",
+        "bodyparts,,,nose,nose,tail,tail,nose,nose,tail,tail",
+        "coords,,,x,y,x,y,x,y,x,y",
+        "labeled-data,clip,img0001.png,1,2,3,4,30,31,32,33",
+    ]
+    path.write_text("\n".join(lines))
+    people = read_labels(path).file.people
+    assert [one.keypoints[0, 0] for one in people if one.keypoints is not None] == [1, 30]
+
+
+def test_missing_image_of_deeplabcut_is_an_error(tmp_path: Path) -> None:
+    """sleap-io leaves such rows out, and gives their images' labels to others."""
+    path = tmp_path / "labeled-data/clip/CollectedData_Ann.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(DLC_ROWS))
+    with pytest.raises(FileNotFoundError, match=r"labels labeled-data/clip/img0001\.png"):
+        read_labels(path)
+
+
+def test_analysis_files_of_old_versions_of_sleap_are_read(tmp_path: Path) -> None:
+    """They have no scores; sleap-io fails."""
+    import h5py
+
+    image(tmp_path, "frames/0.png")
+    image(tmp_path, "frames/1.png")
+    tracks = np.full((1, 2, 2, 2), np.nan)
+    tracks[0, :, :, 1] = [[10, 20], [11, 21]]  # x, then y, of both nodes in frame 1
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file["tracks"] = tracks
+        file["track_occupancy"] = np.array([[0], [1]])
+        file["node_names"] = np.array([b"head", b"tail"])
+        file["video_path"] = str(tmp_path / "frames").encode()
+    read = read_labels(tmp_path / "old.h5")
+    assert [one.file_name for one in read.file.images.values()] == ["1.png"]
+    (person,) = read.file.people
+    assert person.keypoints is not None
+    assert person.keypoints.tolist() == [[10, 11, 2], [20, 21, 2]]
+
+
+def test_frames_of_videos_are_written(tmp_path: Path) -> None:
+    import sleap_io
+
+    library: Any = sleap_io
+    writer = cv2.VideoWriter(
+        str(tmp_path / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48)
+    )
+    for level in range(5):
+        writer.write(np.full((48, 64, 3), 40 * level, np.uint8))
+    writer.release()
+    skeleton = library.Skeleton(nodes=["head", "tail"], edges=[[0, 1]])
+    instance = library.Instance.from_numpy(np.array([[10.0, 11], [20, 21]]), skeleton=skeleton)
+    video = library.Video.from_filename(str(tmp_path / "clip.mp4"))
+    frame = library.LabeledFrame(video=video, frame_idx=3, instances=[instance])
+    labels = library.Labels(labeled_frames=[frame], videos=[video], skeletons=[skeleton])
+    library.save_slp(labels, str(tmp_path / "clip.slp"))
+    with pytest.raises(ValueError, match="expected --frames FOLDER"):
+        read_labels(tmp_path / "clip.slp")
+    read = read_labels(tmp_path / "clip.slp", frames=tmp_path / "frames")
+    written = cv2.imread(str(tmp_path / "frames/clip/000003.png"))
+    assert written is not None
+    assert abs(int(written.mean()) - 120) < 6
+    assert [one.file_name for one in read.file.images.values()] == ["clip/000003.png"]
+
+
+def yolo(folder: Path, line: str, **changes: Any) -> Path:
+    import yaml
+
+    image(folder, "train/images/a.png")
+    (folder / "train/labels").mkdir()
+    (folder / "train/labels/a.txt").write_text(line)
+    document = {
+        "train": "../train/images", "val": "../valid/images", "names": ["mouse"],
+        "kpt_shape": [2, 3], "flip_idx": [1, 0],
+    }  # fmt: skip
+    (folder / "data.yaml").write_text(yaml.safe_dump(document | changes))
+    return folder / "data.yaml"
+
+
+def test_yolo_of_roboflow_is_read(tmp_path: Path) -> None:
+    """Its folders are named relative to a folder next to data.yaml."""
+    read = read_labels(yolo(tmp_path, "0 0.5 0.5 0.5 0.5 0.25 0.25 2 0.5 0.75 1\n"))
+    (person,) = read.file.people
+    assert person.keypoints is not None
+    assert person.keypoints.tolist() == [[16, 12, 2], [32, 36, 1]]
+    assert person.box_image.tolist() == [16, 12, 48, 36]
+    assert read.file.skeleton.flip_indices.tolist() == [1, 0]
+
+
+def test_yolo_without_visibility_is_read(tmp_path: Path) -> None:
+    path = yolo(tmp_path, "0 0.5 0.5 0.5 0.5 0.25 0.25 0 0\n", kpt_shape=[2, 2])
+    (person,) = read_labels(path).file.people
+    assert person.keypoints is not None
+    assert person.keypoints[:, 2].tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("line", "changes", "message"),
+    [
+        ("0 0.5 0.5\n", {}, r"a\.txt: line 1 .* expected 11 numbers"),
+        ("0 a\n", {}, "expected 11 numbers"),
+        ("", {"names": ["mouse", "rat"]}, "has 2 classes"),
+        ("", {"flip_idx": [1, 1]}, "each pair naming each other"),
+        ("", {"kpt_shape": [2]}, r"expected \[keypoints, 2 or 3\]"),
+        ("", {"train": "nowhere"}, "which is not in"),
+        ("", {"kpt_names": {0: ["a"]}}, "expected 2 names"),
+    ],
+)
+def test_invalid_yolo_files_are_rejected(
+    tmp_path: Path, line: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read_labels(yolo(tmp_path, line, **changes))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.json", "--out", "x.json"], "no label file"),
+        (["labels.json", "--out", "x"], "expected a name that ends in"),
+        (["labels.json", "--out", "x.slp", "--to", "yolo"], "expected a folder"),
+        (["labels.json", "--out", "x.json", "--split", "val"], "for YOLO data sets"),
+        (["labels.txt", "--out", "x.json"], "no known label file"),
+    ],
+)
+def test_wrong_arguments_are_rejected(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image(tmp_path, "a.png")
+    Path("labels.json").write_text(json.dumps(cvat()))
+    Path("labels.txt").touch()
+    assert run_main("convert", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_images_that_would_share_a_label_file_are_rejected(tmp_path: Path) -> None:
+    image(tmp_path, "a.png")
+    image(tmp_path, "a.jpg")
+    document = cvat()
+    document["images"].append(document["images"][0] | {"id": 2, "file_name": "a.jpg"})
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    data = read_labels(tmp_path / "labels.json")
+    with pytest.raises(ValueError, match=r"one label file in YOLO's data sets, a\.txt"):
+        write_labels(data, tmp_path / "yolo", "yolo")
+
+
+def test_keypoints_outside_the_image_are_noted(tmp_path: Path) -> None:
+    image(tmp_path, "a.png")
+    document = cvat()
+    document["annotations"][0]["keypoints"][0] = 70
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    notes = write_labels(read_labels(tmp_path / "labels.json"), tmp_path / "yolo", "yolo")
+    assert "1 keypoints outside their images are moved to the border" in notes
