@@ -11,10 +11,10 @@ import numpy as np
 
 from slimpose.arrays import Image, Size
 from slimpose.media.addresses import is_url, redacted
+from slimpose.media.avif import avif_orientation
 from slimpose.media.decoder_messages import with_messages
 from slimpose.media.image_formats import (
     ImageStructure,
-    avif_orientation,
     image_format,
     read_structure,
 )
