@@ -132,6 +132,8 @@ def predict(
     if profile:
         console.print(stage_table(run.stages, perf_counter() - started_s))
     sys.stdout.flush()
+    if box_file is not None and (doubt := box_file.doubt()):
+        failures.console.print(f"slimpose: warning: {doubt}")
     code = failures.summarize(completed=run.counts.completed)
     run.records.check_readers()
     return code
