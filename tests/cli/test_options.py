@@ -11,7 +11,7 @@ from slimpose.cli.options import ModelOptions, OutputOptions, TrackingOptions
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (lambda: ModelOptions(threads=0), "threads is 0; expected 1 or more"),
+        (lambda: ModelOptions(threads=0), "threads is 0; expected 1..1024"),
         (lambda: ModelOptions(score_threshold=-0.1), r"--score-threshold is -0\.1; expected"),
         (lambda: TrackingOptions(detect_every=0), "--detect-every is 0; expected 1 or more"),
         (lambda: OutputOptions(csv=Path("-")), "--csv is -; expected a file"),

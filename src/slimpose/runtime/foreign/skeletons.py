@@ -150,7 +150,11 @@ def skeleton_named(name: str) -> Skeleton:
             f"no skeleton is named {name!r}; expected one of {', '.join(SKELETONS)}, or a JSON "
             "file with name, joints, limbs, sigmas and upper_body"
         )
-    return Skeleton.from_json(json.dumps(read_json(Path(name), kind="skeleton")))
+    text = json.dumps(read_json(Path(name), kind="skeleton"))
+    try:
+        return Skeleton.from_json(text, "the skeleton")
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def skeleton_of(joints: int) -> Skeleton | None:
