@@ -47,7 +47,16 @@ def draw_poses(
         joint_threshold: Joints that score less are not drawn, nor the limbs that end at them.
         boxes: Whether to draw the person boxes.
         ids: Whether to write the track ids of tracked people, each in its track's color.
+
+    Raises:
+        ValueError: If the image is not RGB uint8, or the threshold not 0..1.
     """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"the image is {image.dtype} {image.shape}; expected uint8 (height, width, 3), RGB"
+        )
+    if not 0 <= joint_threshold <= 1:
+        raise ValueError(f"joint_threshold is {joint_threshold:g}; expected a number 0..1")
     canvas = np.ascontiguousarray(image).copy()
     by_side = {"left": LEFT, "right": RIGHT}
     sides = [by_side.get(side or "") for side in poses.skeleton.mirror.sides]

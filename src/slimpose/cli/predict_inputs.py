@@ -13,6 +13,7 @@ from rich.console import Console
 from slimpose.formats.results import unique_image_numbers
 from slimpose.media.addresses import SourceError, plain_reason, redacted
 from slimpose.media.sources import expand
+from slimpose.messages import short_name
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ def expand_all(sources: Iterable[str], failures: Failures) -> list[Path]:
             for file in expand(source):
                 files.setdefault(file.resolve(), file)
         except SourceError as error:
-            failures.add(redacted(source), error)
+            failures.add(short_name(redacted(source)), error)
     return list(files.values())
 
 

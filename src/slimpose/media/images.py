@@ -18,6 +18,7 @@ from slimpose.media.image_formats import (
     image_format,
     read_structure,
 )
+from slimpose.messages import short_name
 
 MAX_PIXELS = 256_000_000
 IMAGE_SUFFIXES = frozenset(
@@ -97,13 +98,14 @@ def read_image(path: str | Path) -> Image:
     if isinstance(path, str) and is_url(path):
         raise ImageError(f"{redacted(path)}: an address, not a file; download it first")
     path = Path(path)
-    if not path.is_file():
-        reason = "a folder, not an image" if path.is_dir() else "no such file"
-        raise ImageError(f"{path}: {reason}")
     try:
+        if not path.is_file():
+            reason = "a folder, not an image" if path.is_dir() else "no such file"
+            raise ImageError(f"{path}: {reason}")
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
+        name = short_name(str(path))
+        raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from error
     return decode_image(data, name=str(path))
 
 

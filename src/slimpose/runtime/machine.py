@@ -63,7 +63,8 @@ def check_threads(threads: int | None) -> None:
     """Check a number of CPU threads; None stands for an automatic choice.
 
     Raises:
-        ValueError: If it is under 1, or more than any machine has: starting them takes minutes.
+        ValueError: If it is under 1, or more than any machine has (starting them would
+            take minutes).
     """
     if threads is not None and not 1 <= threads <= _MAX_THREADS:
         raise ValueError(
