@@ -29,6 +29,8 @@ IMAGE_SUFFIXES = frozenset(
 _DAMAGE = re.compile(r"[Pp]remature end|bad (Huffman|arithmetic)|instead of RST|error")
 _DECODER = re.compile(r"libpng (error|warning): |Corrupt JPEG data: |Warning: | of JPEG file")
 _VALUE_RANGES = (255, 1023, 4095, 16383, 65535)
+_SHIFTED_RANGES = {4: 1023, 16: 4095, 64: 16383}
+"""The range of 8-bit values that were multiplied to 10, 12 or 14 bits, by their step."""
 _KINDS = {
     "animation": "an animation of several images",
     "motion jpeg": "Motion JPEG, several images one after another",
@@ -197,8 +199,9 @@ def to_8_bit(pixels: np.ndarray, *, name: str, max_value: int | None = None) -> 
     """Return pixels of any depth as uint8, by the range of their values.
 
     Cameras write 10, 12 or 14 bits into 16-bit files, where no header states it: the range is then
-    the smallest of 8, 10, 12, 14 and 16 bits that holds all values. Floating-point pixels are
-    0..1, or have one of these ranges.
+    the smallest of 8, 10, 12, 14 and 16 bits that holds all values. Values whose lowest bits are
+    all 0 are in the upper bits of 16, but for 8-bit values in the upper ones of 10, 12 or 14.
+    Floating-point pixels are 0..1, or have one of these ranges.
 
     Args:
         pixels: Any array of an image.
@@ -231,9 +234,12 @@ def _value_range(pixels: np.ndarray, high: float) -> int:
     """The largest value that the pixels could have, by those they have."""
     if pixels.dtype.kind == "f":
         return next((top for top in (1, *_VALUE_RANGES) if high <= top), int(high))
-    # Values of 8 to 14 bits in the upper bits of 16, or 8 bits times 257: a dark image.
-    if not (pixels & 3).any() or not (pixels % 257).any():
-        return 65535
+    if pixels.dtype.itemsize > 1:
+        bits = int(np.bitwise_or.reduce(pixels, axis=None))
+        step = bits & -bits
+        if step > 2 or not (pixels % 257).any():  # fewer bits in the upper ones, or times 257
+            shifted = _SHIFTED_RANGES.get(step, 65535)
+            return shifted if high <= shifted else 65535
     return next((top for top in _VALUE_RANGES if high <= top), int(high))
 
 
