@@ -56,6 +56,15 @@ def test_input_image_is_not_modified() -> None:
     assert not image.any()
 
 
+def test_other_images_and_thresholds_are_rejected() -> None:
+    for wrong in (black() / 255, black()[:, :, 0]):
+        with pytest.raises(ValueError, match=r"expected uint8 \(height, width, 3\), RGB"):
+            draw.draw_poses(wrong, person())
+    for threshold in (float("nan"), 30):
+        with pytest.raises(ValueError, match=r"joint_threshold is .*; expected a number 0\.\.1"):
+            draw.draw_poses(black(), person(), joint_threshold=threshold)
+
+
 def test_joints_below_the_threshold_and_their_limbs_are_not_drawn() -> None:
     poses = person()
     scores = poses.scores.copy()

@@ -80,7 +80,7 @@ def test_skeleton_is_read_back_from_json() -> None:
     [
         ("{", "metadata skeleton is '{'; expected JSON"),
         ("null", "metadata skeleton is None; expected an object"),
-        ("{}", "metadata skeleton has no sigmas; expected it among its fields, []"),
+        ("{}", "metadata skeleton has no name; expected it among its fields, []"),
         (small().to_json().replace('"neck"', "7"), "metadata skeleton: joints[0] is 7; expected"),
         (small().to_json().replace("0.1", "NaN"), "metadata skeleton: sigmas is nan; expected"),
     ],

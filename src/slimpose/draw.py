@@ -53,7 +53,16 @@ def draw_poses(
         boxes: Whether to draw the person boxes.
         ids: Whether to write the track ids of tracked people, each in its track's color.
         person_scores: Whether to write the people's scores.
+
+    Raises:
+        ValueError: If the image is not RGB uint8, or the threshold not 0..1.
     """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"the image is {image.dtype} {image.shape}; expected uint8 (height, width, 3), RGB"
+        )
+    if not 0 <= keypoint_threshold <= 1:
+        raise ValueError(f"keypoint_threshold is {keypoint_threshold:g}; expected a number 0..1")
     canvas = np.ascontiguousarray(image).copy()
     colors = joint_colors(poses.skeleton)
     max_width_px = max(1.0, min(image.shape[:2]) / 60)

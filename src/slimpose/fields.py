@@ -300,11 +300,15 @@ class Fields:
 
 
 def _range(low: float, high: float) -> str:
-    if low <= -_LARGEST and high >= _LARGEST:
-        return ""
+    """Inclusive limits in words; the next float above 0 or below 1 is an exclusive one."""
+    is_open_low, is_open_high = low == math.nextafter(0, 1), high == math.nextafter(1, 0)
+    lower = " above 0" if is_open_low else f" of {low:g} or more"
+    upper = " below 1" if is_open_high else f" of at most {high:g}"
+    if low <= -_LARGEST:
+        return "" if high >= _LARGEST else upper
     if high >= _LARGEST:
-        return f" of {low:g} or more"
-    return f" of at most {high:g}" if low <= -_LARGEST else f" {low:g}..{high:g}"
+        return lower
+    return f"{lower} and{upper}" if is_open_low or is_open_high else f" {low:g}..{high:g}"
 
 
 def _is_finite(value: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _SHORT = 80
+_LONGEST_NAME = 255
 _LONGEST_MESSAGE = 2000
 
 
@@ -25,6 +26,17 @@ def quoted(value: object) -> str:
     if len(text) <= _SHORT and not (isinstance(value, str) and len(value) > _SHORT):
         return text
     return f"{text[: _SHORT - 24]}...{f' ({size})' if size else ''}"
+
+
+def short_name(name: str) -> str:
+    """Return the name of a file or the like, shortened if no file could have it.
+
+    >>> short_name("street.jpg")
+    'street.jpg'
+    """
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _SHORT - 24]}... ({len(name)} characters)"
 
 
 def printable(text: str) -> str:

@@ -94,13 +94,12 @@ class Skeleton:
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Skeleton:
-        """Parse what ``to_json`` wrote.
+    def from_json(cls, text: str, where: str = "metadata skeleton") -> Skeleton:
+        """Parse what ``to_json`` wrote; ``where`` is its place, for messages.
 
         Raises:
             ValueError: If the text does not describe a skeleton.
         """
-        where = "metadata skeleton"
         entry = fields.table(fields.from_json(text, where), where)
 
         def pairs(name: str) -> tuple[tuple[str, str], ...]:
@@ -115,12 +114,11 @@ class Skeleton:
                 red, green, blue = fields.numbers(color, what, count=3, expected="red, green, blue")
                 yield int(red), int(green), int(blue)
 
-        sigmas = entry.items("sigmas")
         return cls(
             name=entry.text("name"),
             joints=entry.texts("joints"),
             limbs=pairs("limbs"),
-            sigmas=tuple(fields.number(one, entry.what("sigmas")) for one in sigmas),
+            sigmas=tuple(fields.number(one, entry.what("sigmas")) for one in entry.items("sigmas")),
             upper_body=entry.texts("upper_body"),
             flip_pairs=pairs("flip_pairs") if entry.has("flip_pairs") else None,
             trunk=entry.texts("trunk") if entry.has("trunk") else (),

@@ -229,7 +229,7 @@ def test_invalid_analysis_is_rejected_before_the_evaluation(
             "--boxes is boxes.onnx, a model; expected --boxes detector --detector boxes.onnx",
         ),
         ("--results out.json", "--json and --results: two of them are one file"),
-        ("--threads -1", "threads is -1; expected 1 or more"),
+        ("--threads -1", "threads is -1; expected 1..1024"),
     ],
 )
 def test_invalid_options_are_rejected(

@@ -47,6 +47,29 @@ def test_closed_output_ends_without_a_traceback(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "NAME"],
+        ["predict", "photos/*.jpg", "--json", "NAME"],
+        ["live", "NAME"],
+        ["live", "@NAME"],
+        ["evaluate", "mnv2", "--annotations", "NAME", "--images", "."],
+        ["verify", "mnv2", "NAME"],
+        ["lint", "NAME.onnx", "--target", "ncnn"],
+        ["NAME"],
+    ],
+)
+def test_name_that_is_too_long_is_reported_shortened(arguments: list[str], capsys: Capture) -> None:
+    """No file system takes it: the system's error comes from wherever it is first looked up."""
+    name = "x" * 3000
+    assert run_main(*(argument.replace("NAME", name) for argument in arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("slimpose: ")
+    assert "Errno" not in error
+    assert len(error) < 600
+
+
 def test_renamed_options_still_work(capsys: pytest.CaptureFixture[str]) -> None:
     renamed = with_new_names("train", ["mnv2", "--alpha=0.3", "--cached-teacher"])
     assert renamed == ["mnv2", "--distillation-weight=0.3", "--cached-teacher"]

@@ -11,8 +11,8 @@ from slimpose.cli.options import ModelOptions, OutputOptions, TrackingOptions
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (lambda: ModelOptions(threads=0), "threads is 0; expected 1 or more"),
         (lambda: ModelOptions(conf=-0.1), r"--conf is -0\.1; expected"),
+        (lambda: ModelOptions(threads=0), "threads is 0; expected 1..1024"),
         (lambda: TrackingOptions(detect_every=0), "--detect-every is 0; expected 1 or more"),
         (lambda: OutputOptions(csv=Path("-")), "--csv is -; expected a file"),
         (lambda: OutputOptions(openpose_order="COCO_18"), "is about --openpose; expected both"),

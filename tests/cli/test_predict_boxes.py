@@ -80,6 +80,15 @@ def test_boxes_of_an_image_at_another_size_fail_it(predict: Predict, capsys: Cap
     assert "declares a.png to be 960 wide and 960 high; the image is 96" in capsys.readouterr().err
 
 
+def test_boxes_that_cannot_be_right_are_reported(predict: Predict, capsys: Capture) -> None:
+    write_dot("a.png")
+    write_boxes([{"file_name": "a.png", "bbox": [60, 50, 90, 90]}])
+    assert predict("a.png", "--boxes", "boxes.json", "--json", "poses.json") == 0
+    assert len(records_of()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("slimpose: warning: boxes.json: 1 of 1 boxes do not fit; expected x, y")
+
+
 def test_results_of_a_video_can_be_used_as_boxes(predict: Predict) -> None:
     write_dot_video("walk.mp4", 4)
     assert predict("walk.mp4", "--no-draw", "--json", "first.json", "--no-track") == 0

@@ -108,3 +108,22 @@ def test_only_category_is_taken_whatever_its_number(tmp_path: Path) -> None:
 def test_category_of_results_may_be_text(tmp_path: Path) -> None:
     file = read(tmp_path, [record(category_id="1")])
     assert len(file.lookup(Path("a.png"), 0, SIZE)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "bbox",
+    [
+        [40, 30, 60, 44],  # x1, y1, x2, y2
+        [0.6, 0.6, 0.3, 0.3],  # normalized
+    ],
+)
+def test_boxes_in_another_format_are_reported(tmp_path: Path, bbox: list[float]) -> None:
+    right = [record(file_name=f"{number}.png") for number in range(8)]
+    wrong = [record(file_name=f"{number}.png", bbox=bbox) for number in (8, 9)]
+    file = read(tmp_path, right + wrong)
+    for number in range(8):
+        file.lookup(Path(f"{number}.png"), 0, SIZE)
+    assert file.doubt() == ""
+    for number in (8, 9):
+        file.lookup(Path(f"{number}.png"), 0, SIZE)
+    assert "2 of 10 boxes do not fit; expected x, y, width, height in pixels" in file.doubt()

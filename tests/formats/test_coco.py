@@ -228,14 +228,14 @@ def test_mirror_pairs_are_read_from_the_category(
 ) -> None:
     joints = ["top", "a", "b"]
     document["categories"] = [{"id": 1, "name": "x", "keypoints": joints, "flip_pairs": pairs}]
-    document["annotations"][0]["keypoints"] = [1, 1, 2] * 3
+    document["annotations"][0]["keypoints"] = [15, 15, 2] * 3
     skeleton = coco.read(write_coco(document), keypoints=True).skeleton
     assert skeleton.flip_indices.tolist() == [0, 2, 1]
 
 
 def test_numbers_are_names_of_keypoints(document: Document, write_coco: Write) -> None:
     document["categories"] = [{"id": 1, "name": "x", "keypoints": [1, 2, 3]}]
-    document["annotations"][0]["keypoints"] = [1, 1, 2] * 3
+    document["annotations"][0]["keypoints"] = [15, 15, 2] * 3
     assert coco.read(write_coco(document), keypoints=True).skeleton.joints == ("1", "2", "3")
 
 
@@ -245,6 +245,38 @@ def test_sigmas_of_a_file_are_used_for_coco_joints_too(
     document["categories"][0]["sigmas"] = [0.05] * 17
     skeleton = coco.read(write_coco(document), keypoints=True).skeleton
     assert (skeleton.joints, skeleton.sigmas) == (COCO17.joints, (0.05,) * 17)
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "cause"),
+    [
+        ("bbox", [10, 8, 300, 320], "x1, y1, x2, y2"),
+        ("bbox", [0.1, 0.1, 0.5, 0.6], "normalized"),
+        ("keypoints", [0.4, 0.3, 2] * 17, "normalized"),
+        ("keypoints", [300, 320, 2] * 17, "of another image"),
+        ("keypoints", [*([20, 20, 2] * 8), *([0, 0, 2] * 9)], "absent ones with v 2"),
+    ],
+)
+def test_coordinates_that_contradict_each_other_are_rejected(
+    document: Document, write_coco: Write, field: str, values: list[float], cause: str
+) -> None:
+    """Boxes that do not fit their images, keypoints that do not fit their boxes."""
+    (person,) = document["annotations"]
+    person["bbox"] = [40, 30, 20, 16]
+    person["keypoints"] = [45, 35, 2] * 17
+    assert coco.read(write_coco(document), keypoints=True, areas=False).people
+    person[field] = values
+    message = f"the {field} of 1 of 1 people cannot be right; the first is annotation 70: bbox x="
+    with pytest.raises(ValueError, match=f"{message}.*{cause}"):
+        coco.read(write_coco(document), keypoints=True, areas=False)
+
+
+def test_few_odd_coordinates_are_kept(document: Document, write_coco: Write) -> None:
+    """COCO has 2 people of 1000 whose keypoints are mostly outside of their boxes."""
+    (person,) = document["annotations"]
+    document["annotations"] = [{**person, "id": number} for number in range(1, 11)]
+    document["annotations"][0]["keypoints"] = [0, 0, 2] * 17
+    assert len(coco.read(write_coco(document), keypoints=True).people) == 10
 
 
 def test_declared_size_is_compared_with_the_images(document: Document, write_coco: Write) -> None:

@@ -78,6 +78,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BAD", "admin:geheim@door")
     monkeypatch.setenv("NO_HOST", "rtsp:///x?token=geheim")
     monkeypatch.setenv("EMPTY", "")
+    monkeypatch.setenv("LONG", f"admin:geheim@door/{'x' * 400}")
     (tmp_path / "cameras.txt").write_text(
         "# the house\nhttps://u:geheim@yard/v\n\n  env:DOOR\n0\n", encoding="utf-8-sig"
     )
@@ -108,6 +109,7 @@ def test_addresses_come_from_files_and_variables(folder: Path) -> None:
         ("env:NONE", "env:NONE: no environment variable of this name, or it is empty"),
         ("env:EMPTY", "env:EMPTY: no environment variable of this name, or it is empty"),
         ("env:BAD", "env:BAD: not a camera number, an address or a video file"),
+        ("env:LONG", "env:LONG: not a camera number, an address or a video file"),
         ("env:NO_HOST", "env:NO_HOST: rtsp:///x?token=***: this address has no host"),
         ("@missing.txt", "@missing.txt: cannot be read: No such file or directory"),
         ("@bad.txt", "bad.txt, line 2: not a camera number, an address or a video file"),

@@ -48,6 +48,13 @@ class TestLines:
         print("after", file=sys.stderr)
         assert capfd.readouterr().err == "from another thread\nafter\n"
 
+    def test_log_lines_of_opencv_are_dropped(self, capfd: Capture) -> None:
+        def decode() -> None:
+            os.write(2, b"[ERROR:0@1.5] global loadsave.cpp:1390 imdecode_ can't read data\n")
+
+        assert with_messages(decode) == (None, "")
+        assert capfd.readouterr().err == ""
+
     def test_error_of_the_decoder_restores_standard_error(self, capfd: Capture) -> None:
         with pytest.raises(ZeroDivisionError):
             with_messages(lambda: 1 // 0)

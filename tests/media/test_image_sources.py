@@ -180,6 +180,7 @@ def test_damaged_images_are_named_and_the_others_read(tmp_path: Path) -> None:
         (b"", jpegs(2, height=20)[0], "single"),  # a preview
         (b"MPF\0", jpegs(2)[0], "pages"),  # a stereo image
         (b"MPF\0 hdrgm:Version", jpegs(2)[0], "single"),  # how bright HDR is, no image
+        (b"ns.google.com/photos/1.0/container/", b"".join(jpegs(2, 3)), "single"),  # depth
         (b"", b"junk", "single"),
     ],
 )
@@ -195,10 +196,31 @@ def test_second_jpeg_in_a_file_is_an_image_unless_it_belongs_to_the_first(
     assert not open_media(tmp_path / "a.jpg").is_video
 
 
-def test_pnm_images_one_after_another_are_pages(tmp_path: Path) -> None:
-    path = tmp_path / "scan.ppm"
-    path.write_bytes(b"".join(encoded(".ppm", gray(30 * level)) for level in (1, 2, 3)))
+@pytest.mark.parametrize("suffix", [".ppm", ".png", ".bmp", ".webp", ".pam", ".jp2"])
+def test_images_one_after_another_in_a_file_are_pages(tmp_path: Path, suffix: str) -> None:
+    """As scanners and ffmpeg -f image2pipe write them; of any sizes."""
+    images = [
+        encoded(suffix, gray(30 * level, height)) for level, height in ((1, 40), (2, 64), (3, 40))
+    ]
+    path = tmp_path / f"scan{suffix}"
+    path.write_bytes(b"".join(images))
+    media = open_media(path)
+    assert [frame.image.shape[0] for frame in media.frames] == [40, 64, 40]
+    assert not media.is_video
     assert levels_of(path) == [1, 2, 3]
+    with pytest.raises(ImageError, match="several images in one file; expected one image"):
+        read_image(path)
+    path.write_bytes(images[0] + b"junk")
+    assert levels_of(path) == [1]
+
+
+@pytest.mark.parametrize("heights", [(40, 64, 40), (64, 40, 40), (40, 64)])
+def test_motion_jpeg_may_change_its_size(tmp_path: Path, heights: tuple[int, ...]) -> None:
+    path = tmp_path / "camera.mjpeg"
+    path.write_bytes(b"".join(jpegs(1, height=height)[0] for height in heights))
+    media = open_media(path)
+    assert media.is_video
+    assert [frame.image.shape[0] for frame in media.frames] == list(heights)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from image_files import encoded, noise
-from slimpose.media.images import ImageError, check_image, decode_image, read_image
+from slimpose.media.images import ImageError, check_image, decode_image, read_image, to_8_bit
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 
@@ -79,6 +79,28 @@ def test_all_depths_become_8_bits_by_their_range(data: bytes) -> None:
     assert image.shape == (48, 64, 3)
     for channel in range(3):
         np.testing.assert_allclose(image[..., channel], 255 * RAMP, atol=3)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_8_bit_values_in_the_upper_bits_of_fewer_than_16(bits: int, suffix: str) -> None:
+    image = noise()[:, :, 0]
+    data = encoded(suffix, image.astype(np.uint16) << (bits - 8))
+    difference = decode_image(data, name="x")[:, :, 0].astype(int) - image
+    assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("shift", [2, 4, 6])
+def test_values_in_the_upper_bits_of_16_have_their_range(shift: int) -> None:
+    values = np.arange(0, 1 << (16 - shift), 7).astype(np.uint16)
+    data = encoded(".png", (values << shift)[None])
+    decoded = decode_image(data, name="x")[0, :, 0]
+    np.testing.assert_allclose(decoded, values / ((1 << (16 - shift)) - 1) * 255, atol=1)
+
+
+def test_signed_8_bit_values_are_kept() -> None:
+    values = np.arange(128, dtype=np.int8)
+    np.testing.assert_array_equal(to_8_bit(values, name="x"), values)
 
 
 @pytest.mark.parametrize("scale", [257, 256, 64])

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import struct
+import warnings
 import wave
 from pathlib import Path
 
@@ -17,8 +18,13 @@ from slimpose.media.addresses import SourceError
 from slimpose.media.frame import Frame
 from slimpose.media.images import ImageError, image_files, read_image
 from slimpose.media.sources import expand, open_media
-from slimpose.media.video_reader import DamagedFrameError, TruncatedVideoError
+from slimpose.media.video_reader import (
+    DamagedFrameError,
+    TruncatedVideoError,
+    UnreadFramesError,
+)
 from slimpose.media.video_writer import VideoWriter
+from slimpose.messages import DataWarning
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 
@@ -213,6 +219,43 @@ def test_unreadable_file_is_reported_by_name(
     path.write_bytes(data)
     with pytest.raises((SourceError, ImageError), match=f"{name}: .*{message}"):
         open_media(path)
+
+
+def test_second_mp4_in_a_file_is_reported_after_the_frames_of_the_first(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "one.mp4", 5)
+    path.write_bytes(2 * path.read_bytes())
+    message = r"one\.mp4: a second video, which cannot be read, follows in the file after 5 frames"
+    assert len(frames_before_error(path, UnreadFramesError, message)) == 5
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_second_video_track_is_reported(tmp_path: Path, name: str) -> None:
+    """Dashboard cameras write front and rear into one file."""
+    path = write_video(tmp_path / name, 5, codec="mp4v" if name == "a.mp4" else "MJPG")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        open_media(path)
+    path.write_bytes(with_second_track(path.read_bytes()))
+    with pytest.warns(DataWarning, match=r"it has 2 video tracks, of which one is read"):
+        assert len(list(open_media(path).frames)) == 5
+
+
+def with_second_track(video: bytes) -> bytes:
+    """The video with its list of tracks twice; both show the same frames."""
+    index = b"moov" if video[4:8] == b"ftyp" else b"hdrl"
+    track = b"trak" if index == b"moov" else b"strl"
+    order, name_offset = (">I", 4) if index == b"moov" else ("<I", 8)
+    start, first = (video.index(name) - name_offset for name in (index, track))
+    extra = 0 if index == b"moov" else 8  # RIFF counts without its name and length
+    at = 0 if index == b"moov" else 4
+    (length,) = struct.unpack_from(order, video, first + at)
+    (old,) = struct.unpack_from(order, video, start + at)
+    end = first + length + extra
+    data = bytearray(video[:end] + video[first:end] + video[end:])
+    struct.pack_into(order, data, start + at, old + length + extra)
+    if index == b"hdrl":
+        struct.pack_into(order, data, 4, len(data) - 8)
+    return bytes(data)
 
 
 def test_truncated_mp4_is_rejected(tmp_path: Path) -> None:

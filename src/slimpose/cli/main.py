@@ -6,6 +6,7 @@ Exit code 2 is invalid input, 1 any other failure.
 from __future__ import annotations
 
 import atexit
+import errno
 import importlib
 import logging
 import os
@@ -20,7 +21,7 @@ from slimpose.cli.arguments import run
 from slimpose.cli.renamed_options import with_new_names
 from slimpose.cli.standard_streams import forgiving_streams
 from slimpose.media.addresses import redacted
-from slimpose.messages import DataWarning, printable
+from slimpose.messages import DataWarning, printable, quoted, short_name
 from slimpose.runtime.installation import install_extra, missing_base_module
 
 COMMANDS = {
@@ -89,7 +90,7 @@ def _exit_code(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments)
     except BAD_INPUT as error:
-        return _report(str(error), code=2)
+        return _report(_plain(error), code=2)
     except ImportError as error:
         if (error.name or "slimpose").startswith("slimpose"):
             raise
@@ -100,9 +101,17 @@ def _exit_code(arguments: Sequence[str]) -> int:
             return _report(message)
         raise
     except (RuntimeError, OSError, FloatingPointError) as error:
-        return _report(str(error))
+        is_bad_name = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        return _report(_plain(error), code=2 if is_bad_name else 1)
     except KeyboardInterrupt:
         return _report("interrupted", code=130)
+
+
+def _plain(error: Exception) -> str:
+    """What an error says: of one of the system its file and reason, without Python's number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{short_name(os.fsdecode(error.filename))}: {error.strerror}"
+    return str(error)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -117,7 +126,8 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         raise ValueError(
-            f"unknown command {redacted(arguments[0])!r}; expected one of {', '.join(COMMANDS)}"
+            f"unknown command {quoted(redacted(arguments[0]))}; expected one of "
+            f"{', '.join(COMMANDS)}"
         )
     name = arguments[0].replace("-", "_")
     command = getattr(importlib.import_module(f"slimpose.cli.{name}"), name)

@@ -226,6 +226,8 @@ def _predict_files(
     if profile:
         console.print(stage_table(run.stages, perf_counter() - started_s))
     sys.stdout.flush()
+    if box_file is not None and (doubt := box_file.doubt()):
+        failures.console.print(f"slimpose: warning: {doubt}")
     code = failures.summarize(completed=run.counts.completed)
     run.records.check_readers()
     return code

@@ -14,6 +14,7 @@ from slimpose.formats.results import unique_image_numbers
 from slimpose.media.addresses import SourceError, plain_reason, redacted
 from slimpose.media.images import ImageError
 from slimpose.media.sources import expand, fetch_image, is_image_url
+from slimpose.messages import short_name
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ def expand_all(
             for file in found:
                 files.setdefault(file.resolve(), file)
         except (SourceError, ImageError) as error:
-            failures.add(redacted(source), error)
+            failures.add(short_name(redacted(source)), error)
     return list(files.values())
 
 

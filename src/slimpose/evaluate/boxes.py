@@ -46,7 +46,7 @@ def boxes_from_file(annotations: CocoFile, path: Path) -> dict[int, ScoredBoxes]
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not such a file, or has no box for any of these images; if a box has no
-            area, or may be of two images.
+            area, or may be of two images; if many do not fit their images.
     """
     box_file = box_files.read(path, category_id=annotations.category_id)
     files = [Path(entry.file_name) for entry in annotations.images.values()]
@@ -62,6 +62,8 @@ def boxes_from_file(annotations: CocoFile, path: Path) -> dict[int, ScoredBoxes]
             raise ValueError(f"{path}: {entry.file_name}: {error}") from error
         if len(scores):
             boxes[image_id] = ScoredBoxes(boxes_image=in_image, scores=scores)
+    if doubt := box_file.doubt():
+        raise ValueError(doubt)
     if not boxes:
         raise ValueError(
             f"{path} has no box for an image of {annotations.path} (of another data set?)"

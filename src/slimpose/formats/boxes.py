@@ -14,6 +14,7 @@ from slimpose import fields
 from slimpose.arrays import Boxes, PersonScores, Size
 from slimpose.fields import Fields, json_kind
 from slimpose.formats import coco
+from slimpose.formats.coco_checks import MAX_MISPLACED_SHARE, PLAUSIBLE_BOX, is_plausible_box
 from slimpose.formats.files import read_json
 from slimpose.formats.results import PERSON_CATEGORY, image_number
 
@@ -39,6 +40,8 @@ class BoxFile:
     sizes: Mapping[str, Size] = field(default_factory=dict)
     _names_by_last_part: dict[str, list[str]] = field(init=False, default_factory=dict)
     _owners: dict[str, Path] = field(init=False, default_factory=dict)
+    _returned: Counter[bool] = field(init=False, default_factory=Counter)
+    """How many boxes were returned, by whether they fit their images."""
 
     def __post_init__(self) -> None:
         for name in self.by_name:
@@ -69,7 +72,15 @@ class BoxFile:
             number = image_number(file) if image_id is None else image_id
             frames = {} if number is None else self.by_image_id.get(number, {})
         table = np.array(frames.get(frame, []), np.float32).reshape(-1, 5)
+        self._returned.update(is_plausible_box(box, size) for box in table[:, :4])
         return table[:, :4], table[:, 4]
+
+    def doubt(self) -> str:
+        """Return why the boxes that were returned so far cannot be right; empty if they can."""
+        count, wrong = self._returned.total(), self._returned[False]
+        if wrong <= MAX_MISPLACED_SHARE * count:
+            return ""
+        return f"{self.path}: {wrong} of {count} boxes do not fit; expected {PLAUSIBLE_BOX}"
 
     def files_without_boxes(self, files: Sequence[Path]) -> int:
         """Return how many of the files (at least one) have no entry.

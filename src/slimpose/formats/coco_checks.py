@@ -6,6 +6,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float32
+
+from slimpose.arrays import Size
 from slimpose.messages import DataWarning
 
 if TYPE_CHECKING:
@@ -14,6 +18,17 @@ if TYPE_CHECKING:
 _SMALLEST_AREA, _LARGEST_AREA = 0.01, 1.2
 """Plausible areas of people as shares of their box; COCO's are 0.2 to 0.9."""
 _MAX_ABSURD_SHARE = 0.01
+MAX_MISPLACED_SHARE = 0.1
+"""Of people whose coordinates contradict each other; COCO has 0.002, wrong formats 0.2 and more."""
+PLAUSIBLE_BOX = (
+    "x, y, width, height in pixels, mostly inside the image (x1, y1, x2, y2? normalized 0..1?)"
+)
+_PLAUSIBLE_KEYPOINTS = (
+    "most labeled keypoints in or near the bbox, in pixels of the image (normalized 0..1, relative "
+    "to the bbox, y before x, of another image, or absent ones with v 2?)"
+)
+_MARGIN = 0.25
+"""Share of a box's sides by which keypoints may lie outside of it."""
 
 
 def check_unique(path: Path, kind: str, ids: list[int]) -> None:
@@ -48,6 +63,7 @@ def check_boxes(path: Path, people: tuple[CocoPerson, ...], images: dict[int, Co
                 f"x2={x2:g} y2={y2:g}, the image is {image.width} wide and {image.height} high; "
                 "expected some overlap"
             )
+    _check_coordinates(path, people, images)
     if empty and empty[0].keypoints is None:
         warnings.warn(
             f"{path}: the bbox of {len(empty)} of {len(people)} people has no area: they cannot be "
@@ -55,6 +71,50 @@ def check_boxes(path: Path, people: tuple[CocoPerson, ...], images: dict[int, Co
             DataWarning,
             stacklevel=2,
         )
+
+
+def _check_coordinates(
+    path: Path, people: tuple[CocoPerson, ...], images: dict[int, CocoImage]
+) -> None:
+    """Raise ValueError if many boxes do not fit their images, or keypoints their boxes."""
+    boxed = [person for person in people if person.has_box and not person.is_crowd]
+    labeled = [person for person in boxed if person.is_labeled]
+
+    def fits_image(person: CocoPerson) -> bool:
+        image = images[person.image_id]
+        return is_plausible_box(person.box_image, Size(image.height, image.width))
+
+    for field, candidates, is_plausible, expected in (
+        ("bbox", boxed, fits_image, PLAUSIBLE_BOX),
+        ("keypoints", labeled, _has_plausible_keypoints, _PLAUSIBLE_KEYPOINTS),
+    ):
+        wrong = [person for person in candidates if not is_plausible(person)]
+        if len(wrong) > MAX_MISPLACED_SHARE * len(candidates):
+            x1, y1, x2, y2 = wrong[0].box_image.tolist()
+            image = images[wrong[0].image_id]
+            raise ValueError(
+                f"{path}: the {field} of {len(wrong)} of {len(candidates)} people cannot be right; "
+                f"the first is annotation {wrong[0].id}: bbox x={x1:g} y={y1:g} width={x2 - x1:g} "
+                f"height={y2 - y1:g} in an image {image.width} wide and {image.height} high; "
+                f"expected {expected}"
+            )
+
+
+def is_plausible_box(box_image: Float32[np.ndarray, "4"], size: Size) -> bool:
+    """Return whether a box is larger than a pixel and at least half of it is inside its image."""
+    x1, y1, x2, y2 = box_image.tolist()
+    inside = (min(x2, size.width) - max(x1, 0.0)) * (min(y2, size.height) - max(y1, 0.0))
+    return max(x2 - x1, y2 - y1) > 1 and inside >= 0.5 * (x2 - x1) * (y2 - y1)
+
+
+def _has_plausible_keypoints(person: CocoPerson) -> bool:
+    """Whether at least half of the labeled keypoints are in or near the box."""
+    assert person.keypoints is not None
+    points = person.keypoints[person.keypoints[:, 2] > 0, :2]
+    low, high = person.box_image[:2], person.box_image[2:]
+    margin = _MARGIN * (high - low)
+    is_near = ((points >= low - margin) & (points <= high + margin)).all(axis=1)
+    return bool(is_near.mean() >= 0.5)
 
 
 def check_areas(path: Path, people: tuple[CocoPerson, ...], missing: list[CocoPerson]) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from slimpose.messages import short_name
+
 SCHEMES = ("rtsp", "rtsps", "http", "https")
 HIDDEN = "***"
 
@@ -105,18 +107,25 @@ def parse(source: str) -> Address:
                 f"{redacted(source)}: this address has no host; expected {scheme}://host/path"
             )
         return Address(kind="network", name=redacted(source), target=source)
+    return _parse_path(source)
+
+
+def _parse_path(source: str) -> Address:
     path = Path(source)
-    if path.is_char_device():
-        return Address(kind="camera", name=source, target=source)
     shown = re.sub(r"^[^/\s]+:[^/\s]*@", f"{HIDDEN}@", source)  # rtsp:// forgotten
-    if path.is_dir():
+    try:
+        if path.is_char_device():
+            return Address(kind="camera", name=source, target=source)
+        if path.is_dir():
+            raise SourceError(
+                f"{shown}: a folder; expected a camera number, an address or a video file"
+            )
+        is_file, reason = path.is_file(), "no such file"
+    except OSError as error:  # a name that is too long, a folder that cannot be searched
+        is_file, reason, shown = False, plain_reason(error), short_name(shown)
+    if not is_file:
         raise SourceError(
-            f"{shown}: a folder; expected a camera number, an address or a video file"
-        )
-    if not path.is_file():
-        raise SourceError(
-            f"{shown}: no such file; "
-            "expected a camera number, rtsp://..., http://... or a video file"
+            f"{shown}: {reason}; expected a camera number, rtsp://..., http://... or a video file"
         )
     return Address(kind="file", name=source, target=source)
 
@@ -133,7 +142,7 @@ def parse_all(sources: Iterable[str]) -> list[Address]:
     """
     addresses: list[Address] = []
     for source in sources:
-        if source.startswith("@") and not Path(source).exists():
+        if source.startswith("@") and not _exists(source):
             for number, line in enumerate(_lines(Path(source[1:])), start=1):
                 if line and not line.startswith("#"):
                     addresses.append(parse_value(line, f"{source[1:]}, line {number}"))
@@ -142,12 +151,20 @@ def parse_all(sources: Iterable[str]) -> list[Address]:
     return addresses
 
 
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a name that is too long
+        return False
+
+
 def _lines(file: Path) -> list[str]:
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except OSError as error:
         raise SourceError(
-            f"@{file}: cannot be read: {plain_reason(error)}; expected a file of addresses"
+            f"{short_name(f'@{file}')}: cannot be read: {plain_reason(error)}; expected a file of "
+            "addresses"
         ) from error
     except UnicodeDecodeError:
         raise SourceError(f"@{file}: not UTF-8 text; expected one address a line") from None
@@ -159,11 +176,13 @@ def _lines(file: Path) -> list[str]:
 def _parse_variable(source: str) -> Address | None:
     """The address in the environment variable that ``env:NAME`` names; None for other sources."""
     kind, _, name = source.partition(":")
-    if kind != "env" or not name or name.startswith("//") or Path(source).exists():
+    if kind != "env" or not name or name.startswith("//") or _exists(source):
         return None
     value = os.environ.get(name, "").strip()
     if not value:
-        raise SourceError(f"{source}: no environment variable of this name, or it is empty")
+        raise SourceError(
+            f"{short_name(source)}: no environment variable of this name, or it is empty"
+        )
     return parse_value(value, source)
 
 

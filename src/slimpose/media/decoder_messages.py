@@ -94,7 +94,11 @@ def with_messages(decode: Callable[[], _T]) -> tuple[_T, str]:
     result, text, is_alone = _decode(decode, exclusive=False)
     if text and not is_alone:
         result, text, _ = _decode(decode, exclusive=True)
-    lines = [match[0].decode(errors="replace") for match in _DECODER_LINE.finditer(text)]
+    lines = [
+        match[0].decode(errors="replace")
+        for match in _DECODER_LINE.finditer(text)
+        if not match[0].startswith(b"[")  # OpenCV's own log names places in its sources
+    ]
     return result, "; ".join(dict.fromkeys(line.strip() for line in lines))
 
 

@@ -1,7 +1,9 @@
-"""What an image file's own bytes say: format, size, completeness, number of images, orientation."""
+"""What an image file's own bytes say: format, size, completeness, number of images."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 import struct
 from collections.abc import Iterator
@@ -41,8 +43,11 @@ _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_END_MARKER = 0xD9
 _JPEG_PADDING = 4096
 """Bytes between two images of Motion JPEG, at most."""
-_GAIN_MAP = re.compile(rb"hdrgm:|urn:iso:std:iso:ts:21496")
+_PHOTO_PARTS = re.compile(rb"hdrgm:|urn:iso:std:iso:ts:21496|ns\.google\.com/photos")
+"""In the head of a photo with gain maps, depth maps or the like behind it."""
 _NUMBER = re.compile(rb"(?:\s|#[^\n]*\n)+(\d+)")
+_PAM_END = b"ENDHDR\n"
+_JPEG2000_START = b"\0\0\0\x0cjP  \r\n\x87\n"
 _MAX_TIFF_PAGES = 65_536
 _REDUCED, _MASK = 1, 4  # bits of TIFF's NewSubfileType
 
@@ -83,37 +88,52 @@ def image_format(head: Buffer) -> str:
 def read_structure(data: Buffer) -> ImageStructure:
     """Read the structure of an image file; damaged structure is the decoder's to reject."""
     name = image_format(data)
-    if name == "png":
-        return _read_png(data)
     if name == "jpeg":
         return _read_jpeg(data)
     if name == "tiff":
         return _read_tiff(data)
     if name == "gif":
         return ImageStructure(format=name, kind="animation" if _gif_moves(data) else "single")
-    if name == "webp":
-        return _read_webp(data)
     if name == "avif":
         length = max(16, int.from_bytes(data[:4], "big"))
         is_sequence = b"avis" in data[8 : min(length, 256)]
         return ImageStructure(format=name, kind="animation" if is_sequence else "single")
-    if name in ("pnm", "pam"):
-        return _read_pnm(data, name)
-    return ImageStructure(format=name, max_value=1 if name == "hdr" else None)
+    reader = {"png": _read_png, "webp": _read_webp, "pnm": _read_pnm, "pam": _read_pam}.get(name)
+    max_value = 1 if name == "hdr" else None
+    structure = reader(data) if reader else ImageStructure(format=name, max_value=max_value)
+    end = _image_end(data, 0, name)
+    if structure.kind == "single" and end > 0 and image_format(data[end : end + 16]) == name:
+        return dataclasses.replace(structure, kind="pages")
+    return structure
 
 
 def split_images(data: Buffer, name: str) -> Iterator[bytes]:
-    """Yield the images of a file of JPEGs or PNMs one after another; the last may be truncated."""
+    """Yield the images of a file of images one after another; the last may be truncated."""
     position = 0
     while 0 <= position < len(data):
-        _, end = _jpeg_end(data, position) if name == "jpeg" else (None, _pnm_end(data, position))
+        end = _image_end(data, position, name)
         yield data[position : end if end > 0 else len(data)]
         if end < 0:
             return
         if name == "jpeg":
             position = data.find(JPEG_START, end)
         else:
-            position = end if image_format(data[end : end + 16]) == "pnm" else -1
+            position = end if image_format(data[end : end + 16]) == name else -1
+
+
+def _image_end(data: Buffer, start: int, name: str) -> int:
+    """The position after the image at ``start``; -1 if unknown."""
+    head = data[start : start + 16]
+    if name == "jpeg":
+        return _jpeg_end(data, start)[1]
+    if name == "png":
+        return next((end for chunk, _, end in _png_chunks(data, start) if chunk == b"IEND"), -1)
+    if name in ("webp", "bmp") and len(head) == 16:
+        length = int.from_bytes(head[4:8] if name == "webp" else head[2:6], "little")
+        return start + length + (8 + length % 2 if name == "webp" else 0) if length > 16 else -1
+    if name in ("pnm", "pam"):
+        return _pnm_end(data, start) if name == "pnm" else _pam_end(data, start)
+    return data.find(_JPEG2000_START, start + 12) if name == "jpeg2000" else -1
 
 
 # JPEG.
@@ -123,12 +143,20 @@ def _read_jpeg(data: Buffer) -> ImageStructure:
     size, end = _jpeg_end(data, 0)
     kind: ImageKind = "single"
     following = data.find(JPEG_START, end, end + _JPEG_PADDING) if end > 0 else -1
-    # Previews and the gain maps of HDR photos are not images of their own.
-    if following >= 0 and _jpeg_end(data, following)[0] == size:
-        head = data[: min(end, 1 << 16)]
-        if not _GAIN_MAP.search(head):
-            kind = "pages" if b"MPF\0" in head else "motion jpeg"
+    head = data[: min(end, 1 << 16)]
+    if following >= 0 and not _PHOTO_PARTS.search(head):
+        second, second_end = _jpeg_end(data, following)
+        if b"MPF\0" in head:  # its other images are previews
+            kind = "pages" if second == size else "single"
+        elif second == size or not _is_preview(data, size, second, second_end):
+            kind = "motion jpeg"
     return ImageStructure(format="jpeg", size=size, is_complete=end > 0, kind=kind)
+
+
+def _is_preview(data: Buffer, size: Size | None, second: Size | None, end: int) -> bool:
+    """Whether the second JPEG of a file is a preview of the first: smaller, and the last one."""
+    is_smaller = size is None or second is None or math.prod(second) < math.prod(size)
+    return is_smaller and (end < 0 or data.find(JPEG_START, end, end + _JPEG_PADDING) < 0)
 
 
 def _jpeg_end(data: Buffer, start: int) -> tuple[Size | None, int]:
@@ -160,20 +188,26 @@ def _jpeg_segments(data: Buffer, position: int) -> Iterator[tuple[int, bytes, in
 
 
 def _read_png(data: Buffer) -> ImageStructure:
-    size, position = None, len(_PNG_SIGNATURE)
+    size = None
     kind: ImageKind = "single"
-    while position + 12 <= len(data):
-        length, chunk = struct.unpack(">I4s", data[position : position + 8])
-        body = data[position + 8 : position + 16]
-        if chunk == b"IHDR" and length >= 8 and len(body) == 8:
+    for chunk, body, _ in _png_chunks(data, 0):
+        if chunk == b"IHDR" and len(body) == 8:
             width, height = struct.unpack(">II", body)
             size = Size(height, width)
         elif chunk == b"acTL" and len(body) == 8 and int.from_bytes(body[:4], "big") > 1:
             kind = "animation"
         elif chunk == b"IEND":
             return ImageStructure(format="png", size=size, kind=kind)
-        position += 12 + length
     return ImageStructure(format="png", size=size, kind=kind, is_complete=False)
+
+
+def _png_chunks(data: Buffer, start: int) -> Iterator[tuple[bytes, bytes, int]]:
+    """Yield name, first 8 bytes and end of each chunk of the PNG at ``start``."""
+    position = start + len(_PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length, chunk = struct.unpack(">I4s", data[position : position + 8])
+        yield chunk, data[position + 8 : position + 8 + min(length, 8)], position + 12 + length
+        position += 12 + length
 
 
 def _gif_moves(data: Buffer) -> bool:
@@ -214,19 +248,32 @@ def _read_webp(data: Buffer) -> ImageStructure:
     return ImageStructure(format="webp", kind=kind, count=count, is_complete=is_complete)
 
 
-def _read_pnm(data: Buffer, name: str) -> ImageStructure:
-    if name == "pam":
-        found = re.search(rb"\nMAXVAL\s+(\d{1,5})\s", data[:1024])
-        return ImageStructure(format=name, max_value=int(found[1]) or None if found else None)
+def _read_pnm(data: Buffer) -> ImageStructure:
     header = _pnm_header(data, 0)
     if header is None:
-        return ImageStructure(format=name, is_complete=False)
+        return ImageStructure(format="pnm", is_complete=False)
     size, max_value, _ = header
-    end = _pnm_end(data, 0)
-    has_more = end > 0 and image_format(data[end : end + 16]) == "pnm"
-    return ImageStructure(
-        format=name, size=size, kind="pages" if has_more else "single", max_value=max_value
-    )
+    return ImageStructure(format="pnm", size=size, max_value=max_value)
+
+
+def _read_pam(data: Buffer) -> ImageStructure:
+    return ImageStructure(format="pam", max_value=_pam_value(data[:1024], b"MAXVAL"))
+
+
+def _pam_value(head: bytes, name: bytes) -> int | None:
+    found = re.search(rb"\n%s\s+(\d{1,9})\s" % name, head)
+    return (int(found[1]) or None) if found else None
+
+
+def _pam_end(data: Buffer, start: int) -> int:
+    """The position after the PAM at ``start``; -1 without a whole header."""
+    head = data[start : start + 1024]
+    values = [_pam_value(head, name) for name in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL")]
+    length = head.find(_PAM_END)
+    if length < 0 or None in values:
+        return -1
+    width, height, depth, max_value = (value or 0 for value in values)
+    return start + length + len(_PAM_END) + width * height * depth * (1 + (max_value > 255))
 
 
 def _pnm_header(data: Buffer, start: int) -> tuple[Size, int | None, int] | None:
@@ -295,81 +342,3 @@ def _read_tiff(data: Buffer) -> ImageStructure:
 
 def _unpack(layout: str, data: Buffer, position: int) -> tuple[int, ...]:
     return struct.unpack(layout, data[position : position + struct.calcsize(layout)])
-
-
-# AVIF.
-
-
-def avif_orientation(data: Buffer) -> tuple[int, int | None] | None:
-    """Return how an AVIF image is to be turned: quarter turns counterclockwise, mirror axis.
-
-    The axis is 0 to exchange top and bottom, 1 for left and right. None without such properties.
-
-    Source:
-        ISO/IEC 23008-12, 6.5.10 (irot) and 6.5.12 (imir): the image is turned, then mirrored.
-    """
-    meta = _box_body(data, b"meta", 0, len(data))
-    properties = meta and _box_body(data, b"iprp", meta[0] + 4, meta[1])
-    stored = properties and _box_body(data, b"ipco", *properties)
-    if not meta or not properties or not stored:
-        return None
-    boxes = list(_boxes(data, *stored))
-    turns, axis, is_found = 0, None, False
-    for index in _primary_properties(data, meta, properties):
-        if not 1 <= index <= len(boxes):
-            continue
-        name, start, _ = boxes[index - 1]
-        value = int.from_bytes(data[start : start + 1], "big")
-        if name == b"irot":
-            turns, is_found = value & 3, True
-        elif name == b"imir":
-            axis, is_found = value & 1, True
-    return (turns, axis) if is_found else None
-
-
-def _primary_properties(
-    data: Buffer, meta: tuple[int, int], properties: tuple[int, int]
-) -> list[int]:
-    """Numbers of the properties of the primary item, from 1."""
-    primary, table = _box_body(data, b"pitm", meta[0] + 4, meta[1]), None
-    table = _box_body(data, b"ipma", *properties)
-    if not primary or not table:
-        return []
-    wide = data[primary[0] : primary[0] + 1] != b"\0"
-    item = int.from_bytes(data[primary[0] + 4 : primary[0] + (8 if wide else 6)], "big")
-    head = data[table[0] : table[0] + 8]
-    if len(head) < 8:
-        return []
-    id_bytes, index_bytes = (4 if head[0] else 2), (2 if head[3] & 1 else 1)
-    position = table[0] + 8
-    for _ in range(int.from_bytes(head[4:8], "big")):
-        if position >= table[1]:
-            break
-        number = int.from_bytes(data[position : position + id_bytes], "big")
-        count = int.from_bytes(data[position + id_bytes : position + id_bytes + 1], "big")
-        position += id_bytes + 1
-        if number == item:
-            mask = 0x7FFF if index_bytes == 2 else 0x7F
-            starts = range(position, position + count * index_bytes, index_bytes)
-            return [int.from_bytes(data[at : at + index_bytes], "big") & mask for at in starts]
-        position += count * index_bytes
-    return []
-
-
-def _boxes(data: Buffer, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and end of the body of each box of an ISO base media file."""
-    while start + 8 <= end:
-        length, name = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
-        head = 8
-        if length == 1:
-            length, head = int.from_bytes(data[start + 8 : start + 16], "big"), 16
-        elif length == 0:
-            length = end - start
-        if length < head:
-            return
-        yield name, start + head, min(start + length, end)
-        start += length
-
-
-def _box_body(data: Buffer, wanted: bytes, start: int, end: int) -> tuple[int, int] | None:
-    return next(((a, b) for name, a, b in _boxes(data, start, end) if name == wanted), None)

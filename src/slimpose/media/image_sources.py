@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 from slimpose.arrays import Image, Size
+from slimpose.media.avif import avif_orientation
 from slimpose.media.decoder_messages import with_messages
 from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange, Media
 from slimpose.media.image_formats import (
     Buffer,
     ImageStructure,
-    avif_orientation,
     read_structure,
     split_images,
 )

@@ -12,13 +12,14 @@ import numpy as np
 from slimpose.arrays import Image, Size
 from slimpose.media import heic
 from slimpose.media.addresses import is_url, redacted
+from slimpose.media.avif import avif_orientation
 from slimpose.media.decoder_messages import with_messages
 from slimpose.media.image_formats import (
     ImageStructure,
-    avif_orientation,
     image_format,
     read_structure,
 )
+from slimpose.messages import short_name
 
 MAX_PIXELS = 256_000_000
 # fmt: off
@@ -32,6 +33,8 @@ IMAGE_SUFFIXES = frozenset({
 _DAMAGE = re.compile(r"[Pp]remature end|bad (Huffman|arithmetic)|instead of RST|error")
 _DECODER = re.compile(r"libpng (error|warning): |Corrupt JPEG data: |Warning: | of JPEG file")
 _VALUE_RANGES = (255, 1023, 4095, 16383, 65535)
+_SHIFTED_RANGES = {4: 1023, 16: 4095, 64: 16383}
+"""The range of 8-bit values that were multiplied to 10, 12 or 14 bits, by their step."""
 _KINDS = {
     "animation": "an animation of several images",
     "motion jpeg": "Motion JPEG, several images one after another",
@@ -101,13 +104,14 @@ def read_image(path: str | Path) -> Image:
     if isinstance(path, str) and is_url(path):
         raise ImageError(f"{redacted(path)}: an address, not a file; download it first")
     path = Path(path)
-    if not path.is_file():
-        reason = "a folder, not an image" if path.is_dir() else "no such file"
-        raise ImageError(f"{path}: {reason}")
     try:
+        if not path.is_file():
+            reason = "a folder, not an image" if path.is_dir() else "no such file"
+            raise ImageError(f"{path}: {reason}")
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
+        name = short_name(str(path))
+        raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from error
     return decode_image(data, name=str(path))
 
 
@@ -215,8 +219,9 @@ def to_8_bit(pixels: np.ndarray, *, name: str, max_value: int | None = None) -> 
     """Return pixels of any depth as uint8, by the range of their values.
 
     Cameras write 10, 12 or 14 bits into 16-bit files, where no header states it: the range is then
-    the smallest of 8, 10, 12, 14 and 16 bits that holds all values. Floating-point pixels are
-    0..1, or have one of these ranges.
+    the smallest of 8, 10, 12, 14 and 16 bits that holds all values. Values whose lowest bits are
+    all 0 are in the upper bits of 16, but for 8-bit values in the upper ones of 10, 12 or 14.
+    Floating-point pixels are 0..1, or have one of these ranges.
 
     Args:
         pixels: Any array of an image.
@@ -249,9 +254,12 @@ def _value_range(pixels: np.ndarray, high: float) -> int:
     """The largest value that the pixels could have, by those they have."""
     if pixels.dtype.kind == "f":
         return next((top for top in (1, *_VALUE_RANGES) if high <= top), int(high))
-    # Values of 8 to 14 bits in the upper bits of 16, or 8 bits times 257: a dark image.
-    if not (pixels & 3).any() or not (pixels % 257).any():
-        return 65535
+    if pixels.dtype.itemsize > 1:
+        bits = int(np.bitwise_or.reduce(pixels, axis=None))
+        step = bits & -bits
+        if step > 2 or not (pixels % 257).any():  # fewer bits in the upper ones, or times 257
+            shifted = _SHIFTED_RANGES.get(step, 65535)
+            return shifted if high <= shifted else 65535
     return next((top for top in _VALUE_RANGES if high <= top), int(high))
 
 

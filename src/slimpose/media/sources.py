@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from slimpose.media.addresses import SourceError, is_url, redacted
+from slimpose.media.addresses import SourceError, is_url, plain_reason, redacted
 from slimpose.media.frame import ALL_FRAMES, FrameRange, Media
 from slimpose.media.image_formats import image_format
 from slimpose.media.image_sources import open_image
@@ -18,6 +18,7 @@ from slimpose.media.image_urls import fetch
 from slimpose.media.images import IMAGE_SUFFIXES, is_image_file, passed_over_text, read_head
 from slimpose.media.video_containers import NO_VIDEO_TRACK, is_video_start, track_problem
 from slimpose.media.video_reader import open_video
+from slimpose.messages import short_name
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -63,9 +64,16 @@ def expand(source: str, *, recursive: bool = False) -> list[Path]:
         SourceError: If there is no such file.
     """
     if is_url(source):
-        raise SourceError(
-            f"{redacted(source)}: an address, not a file (slimpose live reads streams)"
-        )
+        is_image = Path(source.partition("?")[0]).suffix.lower() in IMAGE_SUFFIXES
+        remedy = "download it first" if is_image else "slimpose live reads streams"
+        raise SourceError(f"{redacted(source)}: an address, not a file ({remedy})")
+    try:
+        return _files_of(source, recursive=recursive)
+    except OSError as error:  # a name that is too long, a folder that cannot be searched
+        raise SourceError(f"{short_name(source)}: {plain_reason(error)}") from error
+
+
+def _files_of(source: str, *, recursive: bool) -> list[Path]:
     path = Path(source)
     if path.is_dir():
         return _media_files(path, recursive=recursive)

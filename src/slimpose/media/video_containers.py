@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,7 @@ _SOUND_START = re.compile(
     rb"|TTA1|DSD |caff|\x0b\x77|\x7f\xfe\x80\x01|\.snd|MThd",
     re.DOTALL,
 )
+_MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
 _ASF_VIDEO = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")
 _ASF_SOUND = bytes.fromhex("409e69f84d5bcf11a8fd00805f5c442b")
 
@@ -48,17 +50,9 @@ def track_problem(path: Path) -> str:
 
     FFmpeg returns the cover image of a song as a video of one frame.
     """
-    with path.open("rb") as file:
-        head = file.read(_MAX_HEADER_BYTES)
-        if head[4:8] in (b"ftyp", b"moov"):
-            return _missing_track(_mp4_index(file), video=b"hdlr.{8}vide", sound=b"hdlr.{8}soun")
-    if head.startswith(b"\x1a\x45\xdf\xa3"):  # Matroska: codecs are named V_... and A_...
-        return _missing_track(head, video=rb"\x86[\x80-\xff]V_", sound=rb"\x86[\x80-\xff]A_")
-    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
-        return _missing_track(head, video=b"strh.{4}vids", sound=b"strh.{4}auds")
-    if head.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
-        video, sound = re.escape(_ASF_VIDEO), re.escape(_ASF_SOUND)
-        return _missing_track(head, video=video, sound=sound)
+    head, index, video, sound = _header(path)
+    if video:
+        return _missing_track(index, video=video, sound=sound)
     is_sound = _SOUND_START.match(head) is not None
     is_sound |= head.startswith(b"OggS") and not re.search(b"theora|BBCD|\x01video", head[:65536])
     return NO_VIDEO_TRACK if is_sound else ""
@@ -105,22 +99,64 @@ def _ebml_size(data: bytes, position: int) -> tuple[int, int]:
     return value, position + count
 
 
+def video_track_count(path: Path) -> int:
+    """Return how many video tracks a file has by its header; 1 if unknown.
+
+    Dashboard cameras write front and rear into one file, of which FFmpeg decodes one.
+    """
+    _, index, video, _ = _header(path)
+    return max(1, len(re.findall(video, index, re.DOTALL)) if video else 1)
+
+
+def _header(path: Path) -> tuple[bytes, bytes, bytes, bytes]:
+    """The first bytes, the list of tracks, and the patterns of a video and a sound track in it.
+
+    The patterns are empty for formats without such a list.
+    """
+    with path.open("rb") as file:
+        head = file.read(_MAX_HEADER_BYTES)
+        if head[4:8] in (b"ftyp", b"moov"):
+            return head, _mp4_index(file), b"hdlr.{8}vide", b"hdlr.{8}soun"
+    if head.startswith(b"\x1a\x45\xdf\xa3"):  # Matroska: codecs are named V_... and A_...
+        tracks = head.partition(_MATROSKA_CLUSTER)[0]
+        return head, tracks, rb"\x86[\x80-\xff]V_", rb"\x86[\x80-\xff]A_"
+    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
+        return head, head, b"strh.{4}vids", b"strh.{4}auds"
+    if head.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
+        return head, head, re.escape(_ASF_VIDEO), re.escape(_ASF_SOUND)
+    return head, b"", b"", b""
+
+
+def has_second_mp4(path: Path) -> bool:
+    """Return whether another MP4 follows the first one in a file; FFmpeg ignores it."""
+    with path.open("rb") as file:
+        names = [name for name, _, _ in _mp4_boxes(file) if name in (b"ftyp", b"moov")]
+    return names.count(b"ftyp") > 1 and names.count(b"moov") > 1
+
+
 def _mp4_index(file: BinaryIO) -> bytes:
     """The moov box; empty if there is none, as in a recording that was cut off."""
+    for name, position, length in _mp4_boxes(file):
+        if name == b"moov":
+            file.seek(position)
+            return file.read(length) if length <= _MAX_INDEX_BYTES else b""
+    return b""
+
+
+def _mp4_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, position and length of each box of an MP4."""
     position = 0
     while True:
         file.seek(position)
         header = file.read(16)
         if len(header) < 8:
-            return b""
+            return
         length, name = int.from_bytes(header[:4], "big"), header[4:8]
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
-        if name == b"moov":
-            file.seek(position)
-            return file.read(length) if length <= _MAX_INDEX_BYTES else b""
+        yield name, position, length
         if length < 8:
-            return b""
+            return
         position += length
 
 

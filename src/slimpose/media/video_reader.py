@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -18,10 +19,13 @@ from slimpose.media.images import to_rgb
 from slimpose.media.video_containers import (
     NO_VIDEO_TRACK,
     empty_track_problem,
+    has_second_mp4,
     is_text,
     may_be_cut_off,
     track_problem,
+    video_track_count,
 )
+from slimpose.messages import DataWarning
 
 DEFAULT_FPS = 25.0
 MAX_READ_FAILURES = 64
@@ -85,6 +89,13 @@ def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL
     if first is None:
         capture.release()
         raise SourceError(f"{path}: {problem or empty_track_problem(path) or reason}")
+    if (tracks := video_track_count(path)) > 1:
+        warnings.warn(
+            f"{path}: it has {tracks} video tracks, of which one is read (ffmpeg -i FILE -map "
+            "0:v:1 -c copy OTHER.mp4 extracts the second)",
+            DataWarning,
+            stacklevel=2,
+        )
     count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
     frame_count = int(count) if math.isfinite(count) and 0 < count < 1e9 else 0
     fps = fps if math.isfinite(fps) and 1 <= fps <= 240 else DEFAULT_FPS
@@ -225,3 +236,8 @@ def _read_frames(
             "the rest is kept"
         )
     selected.check_any(count, path, time_s)
+    if bgr is None and has_second_mp4(path):
+        raise UnreadFramesError(
+            f"{path}: a second video, which cannot be read, follows in the file after {index} "
+            "frames (MP4 files joined byte by byte? ffmpeg -f concat joins them); those are kept"
+        )

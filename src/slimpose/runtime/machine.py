@@ -23,6 +23,7 @@ ARM_FEATURES: Mapping[str, tuple[str, ...]] = {
 }
 """Instruction sets that speed up small networks, by any of the Linux kernel's names for them."""
 
+_MAX_THREADS = 1024
 _NO_LIMIT_BYTES = 1 << 60
 """Version 1 control groups say "unlimited" with a number as large as this."""
 
@@ -62,11 +63,13 @@ def check_threads(threads: int | None) -> None:
     """Check a number of CPU threads; None stands for an automatic choice.
 
     Raises:
-        ValueError: If it is under 1.
+        ValueError: If it is under 1, or more than any machine has (starting them would
+            take minutes).
     """
-    if threads is not None and threads < 1:
+    if threads is not None and not 1 <= threads <= _MAX_THREADS:
         raise ValueError(
-            f"threads is {threads}; expected 1 or more (leave it out for an automatic choice)"
+            f"threads is {threads}; expected 1..{_MAX_THREADS} (leave it out for an automatic "
+            "choice)"
         )
 
 

@@ -189,7 +189,16 @@ def write_fives(path: Path) -> Path:
         (write_simcc, 'skeleton = "halpe26"', "gives 17 joints; skeleton halpe26 has 26"),
         (write_simcc, 'skeleton = "halp"', "no skeleton is named 'halp'; expected one of coco17"),
         (write_simcc, 'kind = "yolox"', "expected the outputs of yolox, as --model-kind or net.to"),
-        (write_simcc, 'kind = "yolo99"', "no model kind is named 'yolo99'; expected heatmaps,"),
+        (
+            write_simcc,
+            'kind = "yolo99"',
+            "no model kind is named 'yolo99', as --model-kind or net.toml says; expected heatmaps,",
+        ),
+        (
+            write_simcc,
+            'skeleton = "net.json"',
+            "no skeleton net.json (as --skeleton or net.toml says)",
+        ),
         (write_simcc, "kind = rtmpose", "net.toml is not TOML"),
         (write_simcc, "means = [1, 2, 3]", "net.toml has 'means'; expected some of alignment"),
         (write_simcc, "mean = [1, 2]", "3 finite numbers: R, G, B"),

@@ -231,7 +231,10 @@ def _kind_of(signature: Signature, named: str | None) -> tuple[str, int]:
     path, settings = signature.path, settings_name(signature.path)
     if named is not None:
         if named not in KINDS:
-            raise ValueError(f"no model kind is named {quoted(named)}; expected {', '.join(KINDS)}")
+            raise ValueError(
+                f"{path}: no model kind is named {quoted(named)}, as --model-kind or {settings} "
+                f"says; expected {', '.join(KINDS)}"
+            )
         joints = KINDS[named].match(signature)
         if joints is None:
             raise ValueError(
@@ -265,8 +268,9 @@ def _skeleton(signature: Signature, joints: int, settings: ModelSettings) -> Ske
     if settings.skeleton is not None:
         try:
             skeleton = skeleton_named(settings.skeleton)
-        except ValueError as error:
-            raise ValueError(f"{signature.path}: {error}") from error
+        except (ValueError, FileNotFoundError) as error:
+            said = f"as --skeleton or {settings_name(signature.path)} says"
+            raise ValueError(f"{signature.path}: {error} ({said})") from error
         if len(skeleton.joints) != joints:
             raise ValueError(
                 f"{signature.path} gives {joints} joints; skeleton {settings.skeleton} has "
