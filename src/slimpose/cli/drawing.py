@@ -63,8 +63,14 @@ class DrawingFolder:
         def write(image: Image, timestamp_s: float) -> None:
             nonlocal video
             if video is None:
-                size, aspect = Size(*image.shape[:2]), media.pixel_aspect
-                video = VideoWriter(path, size, fps=media.fps, pixel_aspect=aspect)
+                video = VideoWriter(
+                    path,
+                    Size(*image.shape[:2]),
+                    fps=media.fps,
+                    pixel_aspect=media.pixel_aspect,
+                    sound_of=media if self._with_sound else None,
+                )
+                self.has_videos = True
             video.write(image, timestamp_s)
 
         try:

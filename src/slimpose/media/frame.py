@@ -59,6 +59,8 @@ class Media:
             after the last good frame if frames that the header states are missing,
             DamagedFrameError if some in between could not be decoded.
         pixel_aspect: Width of a pixel relative to its height, for displaying the frames.
+        start_s: Time of the first frame since the start of a video file's video track: over 0 where
+            the track starts with frames that cannot be decoded.
     """
 
     path: Path
@@ -67,3 +69,4 @@ class Media:
     fps: float
     frames: Iterator[Frame]
     pixel_aspect: Fraction = SQUARE
+    start_s: float = 0.0
