@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from slimpose import geometry
-from slimpose.arrays import Size
+from slimpose.arrays import Boxes, PersonScores, Size
 from slimpose.media.frame import Frame
 from slimpose.media.images import check_image
 from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes
+from slimpose.runtime.everyone import EVERYONE_SCORE, Everyone, boxes_only, concatenate
 from slimpose.runtime.one_stage import without_boxes
 from slimpose.runtime.people_limits import PeopleLimits, largest_people
 from slimpose.runtime.pipeline import Pipeline
@@ -46,6 +47,8 @@ class _Camera:
     tracker: Tracker
     smoother: PoseSmoother | None
     motion_gate: MotionGate = field(default_factory=MotionGate)
+    everyone: Everyone = field(default_factory=Everyone)
+    boxes_left: list[np.ndarray] = field(default_factory=list)  # of the frame, not followed
     size: Size | None = None
     timestamp_s: float = -math.inf
     is_after_gap: bool = True  # whether the frame is the first one or follows a gap
@@ -78,8 +81,13 @@ class Follower:
         tracking: When tracks are started, lost and ended.
         smoothing: Strength of the smoothing.
         limits: Which people are kept, for each camera; by default those of the pipeline.
+        find_everyone: Whether ``everyone`` is filled. The detector then runs on every frame.
 
     Attributes:
+        everyone: With ``find_everyone``, for each frame of the last step all people who may be in
+            it, for hiding them: the returned ones before smoothing, those not confirmed or over the
+            limits, faint detections, and people who were found shortly before. Those without a
+            pose in this frame have a person score of 0; without any pose, keypoint scores of 0 too.
         limits: As given; may be changed between steps.
         last_ms: Time of each stage of the last step: "detect", "crop", "pose", "track".
         detections: Number of frames that the detector has processed.
@@ -107,6 +115,7 @@ class Follower:
         tracking: TrackerSettings = DEFAULT_TRACKER,
         smoothing: OneEuroSettings = DEFAULT_ONE_EURO,
         limits: Sequence[PeopleLimits] | None = None,
+        find_everyone: bool = False,
     ) -> None:
         self._estimator = pipeline.estimator
         if pipeline.detector is None and not self._estimator.finds_people:
@@ -122,13 +131,14 @@ class Follower:
         self._detector: Detector | None = (
             None if self._estimator.finds_people else pipeline.detector
         )
-        self._detect_every = detect_every
+        self._detect_every, self._find_everyone = detect_every, find_everyone
         self._track = track
         self._tracking, self._smoothing, self._smooth = tracking, smoothing, smooth
         self._numbers = NewIds()
         self._cameras = [self._new_camera() for _ in range(cameras)]
         self.last_ms = StageTimes(*STAGES).totals_ms()
         self.detections = 0
+        self.everyone: list[Poses] = []
 
     def step(self, frames: Sequence[Frame]) -> list[Poses]:
         """Return the people of each frame, in the order of the frames, with ids and smoothed.
@@ -173,6 +183,10 @@ class Follower:
                 frames, all_poses, boxes, is_detected, strict=True
             )
         ]
+        if self._find_everyone:
+            self.everyone = [
+                self._everyone(frame, poses) for frame, poses in zip(frames, all_poses, strict=True)
+            ]
         times.lap("track")
         self.last_ms = times.totals_ms()
         return results
@@ -241,7 +255,7 @@ class Follower:
         Always a camera's first frame, and the first after a gap. Of those that are due, and then of
         those that need it, only as many as spread the work of the detector evenly over the steps.
         """
-        if not self._track or self._detector is None:
+        if not self._track or self._detector is None or self._find_everyone:
             return [True] * len(frames)
         candidates: list[tuple[int, int]] = []
         selected = [False] * len(frames)
@@ -267,9 +281,7 @@ class Follower:
         self.detections += 1
         if self._detector is None:  # the people are found with their poses
             return without_boxes(frame.image), np.zeros(0, np.int64)
-        conf = self.limits[frame.camera].conf
-        options = {} if conf is None else {"score_threshold": conf}
-        boxes, scores = self._detector(frame.image, **options)
+        boxes, scores = self._detected_boxes(self._detector, frame)
         phase = frame.camera * self._detect_every // len(self._cameras)  # spreads the cameras
         camera.frames_left = self._detect_every - (0 if camera.has_detected else phase)
         camera.has_detected, camera.needs_detection, camera.frames_since = True, False, 0
@@ -291,7 +303,31 @@ class Follower:
         most = self.limits[frame.camera].max_people
         followed = most and most * (_FOLLOWED_PER_SHOWN if self._track else 1)
         kept = largest_people(merged, followed, preferred=is_known)
+        if self._find_everyone:
+            camera.boxes_left.append(np.delete(merged, kept, axis=0))
         return (frame.image, merged[kept], scores[kept]), origins[kept]
+
+    def _detected_boxes(self, detector: Detector, frame: Frame) -> tuple[Boxes, PersonScores]:
+        """The detected boxes and their scores; faint ones are only kept for ``everyone``."""
+        conf = self.limits[frame.camera].conf
+        if not self._find_everyone:
+            return detector(frame.image, **({} if conf is None else {"score_threshold": conf}))
+        threshold = detector.score_threshold if conf is None else conf
+        boxes, scores = detector(frame.image, score_threshold=min(threshold, EVERYONE_SCORE))
+        is_kept = scores > threshold
+        self._cameras[frame.camera].boxes_left = [boxes[~is_kept]]
+        return boxes[is_kept], scores[is_kept]
+
+    def _everyone(self, frame: Frame, poses: Poses) -> Poses:
+        """All people who may be in the frame; ``poses`` are all that were estimated in it."""
+        camera = self._cameras[frame.camera]
+        skeleton = self._estimator.session.info.skeleton
+        left = np.concatenate([np.zeros((0, 4), np.float32), *camera.boxes_left])
+        return camera.everyone.update(
+            frame.timestamp_s,
+            concatenate([poses, boxes_only(left, skeleton)]),
+            camera.tracker.unobserved(frame.timestamp_s),
+        )
 
     def _largest_poses(self, frame: Frame, poses: Poses) -> Poses:
         """The largest people; those of the last frame are preferred."""
