@@ -132,6 +132,43 @@ def head_regions(poses: Poses, what: What = "heads") -> HeadRegions:
     )
 
 
+class Hider:
+    """Hides the people of frames, and counts the frames with someone who had no pose to hide by.
+
+    Args:
+        what: "faces", "heads" or "people".
+
+    Attributes:
+        frames: Number of frames.
+        frames_without_pose: Number of these in which someone was hidden by the box, or where a pose
+            was expected or found shortly before.
+    """
+
+    def __init__(self, what: What) -> None:
+        check_what(what)
+        self.what = what
+        self.frames = self.frames_without_pose = 0
+
+    def __call__(self, image: Image, everyone: Poses) -> Image:
+        """Return the image with everyone hidden, see ``hide``.
+
+        Args:
+            image: RGB uint8.
+            everyone: The people; person scores of 0 mark those without a pose in this frame.
+        """
+        self.frames += 1
+        is_box = head_regions(everyone, self.what).hidden_by == HiddenBy.BOX
+        self.frames_without_pose += bool((is_box | (everyone.person_scores <= 0)).any())
+        return hide(image, everyone, self.what)
+
+    def summary(self) -> str:
+        """Return what was hidden, as a line for the user."""
+        return (
+            f"{self.what} hidden in {self.frames} frames; in {self.frames_without_pose} of them "
+            "someone had no pose to hide by: by the box, or the place expected, then"
+        )
+
+
 class _Parts:
     """The rows of a skeleton's keypoints that place a head."""
 

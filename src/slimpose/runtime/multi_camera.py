@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from slimpose.hide import Hider
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
 from slimpose.media.frame import Frame
@@ -148,13 +149,23 @@ class CameraGroup:
 
 
 def follow_cameras(
-    cameras: CameraGroup, follower: Follower, *, timeout_s: float = 0.25
+    cameras: CameraGroup,
+    follower: Follower,
+    *,
+    timeout_s: float = 0.25,
+    hider: Hider | None = None,
 ) -> Iterator[list[FrameResult]]:
     """Yield results, batch by batch, until all sources have ended.
 
     A batch holds the newest frame of every source that has a new one. It is empty where none
-    arrived within ``timeout_s``, so that the caller can check its own conditions.
+    arrived within ``timeout_s``, so that the caller can check its own conditions. With a ``hider``
+    the images of the results have their people hidden already; nothing has the others.
+
+    Raises:
+        ValueError: If there is a hider, and the follower was made without ``find_everyone``.
     """
+    if hider is not None and not follower.finds_everyone:
+        raise ValueError("the follower does not find everyone; expected find_everyone=True")
     names = [status.name for status in cameras.statuses()]
     while not cameras.have_ended:
         frames = cameras.take(timeout_s)
