@@ -28,7 +28,7 @@ import slimpose
 from slimpose import geometry
 from slimpose.arrays import Image
 from slimpose.cli.arguments import run
-from slimpose.hide import FILL_RGB, What, head_regions, hide
+from slimpose.hide import FILL_RGB, What, hide
 from slimpose.media.images import read_image
 from slimpose.runtime.everyone import EVERYONE_SCORE
 from slimpose.runtime.follower import Follower
@@ -41,7 +41,12 @@ _MAX_SIDE = 960
 
 
 def main(
-    annotations: Path, images: Path, /, *, what: tuple[str, ...] = ("faces", "heads"), limit: int = 0
+    annotations: Path,
+    images: Path,
+    /,
+    *,
+    what: tuple[str, ...] = ("faces", "heads"),
+    limit: int = 0,
 ) -> None:
     """Measure how much of the faces of a labeled data set is hidden.
 
@@ -82,7 +87,9 @@ def main(
                 if before is not None and find_faces is not None:
                     total.add_faces(before, find_faces(hidden))
     print(file=sys.stderr)
-    report = {f"{one} {score or 'default'}": totals[one, score].figures() for one, score in settings}
+    report = {
+        f"{one} {score or 'default'}": totals[one, score].figures() for one, score in settings
+    }
     for name, figures in report.items():
         print(name, ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
     print(json.dumps({"figures": report, "images": len(entries), **machine.about()}))

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int64
 from slimpose.arrays import Boxes, Image
 from slimpose.draw import draw_line
 from slimpose.messages import quoted
-from slimpose.poses import Poses
+from slimpose.poses import NOT_TRACKED, Poses
 from slimpose.skeleton import Skeleton
 
 What = Literal["faces", "heads", "people"]
@@ -140,8 +140,9 @@ class Hider:
 
     Attributes:
         frames: Number of frames.
-        frames_without_pose: Number of these in which someone was hidden by the box, or where a pose
-            was expected or found shortly before.
+        frames_without_pose: Number of these in which the pose of someone has no sure keypoint of
+            the head or the shoulders, or someone with a track was not found. Faint detections do
+            not count: most are nobody.
     """
 
     def __init__(self, what: What) -> None:
@@ -154,11 +155,13 @@ class Hider:
 
         Args:
             image: RGB uint8.
-            everyone: The people; person scores of 0 mark those without a pose in this frame.
+            everyone: The people, as ``Follower.everyone`` has them.
         """
         self.frames += 1
         is_box = head_regions(everyone, self.what).hidden_by == HiddenBy.BOX
-        self.frames_without_pose += bool((is_box | (everyone.person_scores <= 0)).any())
+        has_pose = everyone.scores.any(axis=1)
+        is_lost = (everyone.ids != NOT_TRACKED) & (everyone.person_scores == 0)
+        self.frames_without_pose += bool(((is_box & has_pose) | is_lost).any())
         return hide(image, everyone, self.what)
 
     def summary(self) -> str:
@@ -176,8 +179,9 @@ class _Parts:
         index = {name: row for row, name in enumerate(skeleton.joints)}
         names = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "head")
         self.face = [index[name] for name in names if name in index]
-        self.shoulders = [index[f"{side}_shoulder"] for side in ("left", "right")
-                          if f"{side}_shoulder" in index]
+        self.shoulders = [
+            index[f"{side}_shoulder"] for side in ("left", "right") if f"{side}_shoulder" in index
+        ]
         self.hips = [index[f"{side}_hip"] for side in ("left", "right") if f"{side}_hip" in index]
 
 

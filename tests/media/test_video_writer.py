@@ -198,7 +198,8 @@ def test_invalid_size_is_rejected_and_leaves_no_file(
 ) -> None:
     monkeypatch.setattr(video_writer, "MAX_SIDE", 200_000)
     with pytest.raises(
-        RuntimeError, match=r"a\.mp4: (OpenCV|x264) cannot encode video of \(100000, 100000\) pixels"
+        RuntimeError,
+        match=r"a\.mp4: (OpenCV|x264) cannot encode video of \(100000, 100000\) pixels",
     ):
         VideoWriter(tmp_path / "a.mp4", Size(100_000, 100_000), fps=25.0)
     assert list(tmp_path.iterdir()) == []

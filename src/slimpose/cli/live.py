@@ -90,7 +90,9 @@ def live(
     model_file.remember(models.model)
     pipeline = models.load()
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
-    follower = tracking.follower(pipeline, cameras=len(cameras))
+    follower = tracking.follower(
+        pipeline, cameras=len(cameras), find_everyone=drawing.hider is not None
+    )
     videos = VideoOutputs(
         out,
         mosaic,
@@ -112,7 +114,7 @@ def live(
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     for line in stats.summary(statuses, detections=follower.detections):
         console.print(line)
-    for line in drawing.notes():
+    for line in [*drawing.notes(), *videos.notes()]:
         console.print(line)
     if paths := [*videos.paths, *records.paths]:
         console.print(f"written: {', '.join(paths)}")
@@ -152,7 +154,7 @@ def _follow(
     started_s = time.monotonic()
     waiting_since_s = time.perf_counter()
     with _Display(cameras, stats) as display:
-        for batch in follow_cameras(cameras, follower):
+        for batch in follow_cameras(cameras, follower, hider=videos.hider):
             step_ms = sum(follower.last_ms.values()) if batch else 0.0
             waited_ms = 1e3 * (time.perf_counter() - waiting_since_s) - step_ms
             stats.stages.add("wait for frames", max(0.0, waited_ms))

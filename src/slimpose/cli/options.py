@@ -17,6 +17,7 @@ import slimpose
 from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import openpose
 from slimpose.formats.openpose import Order
+from slimpose.hide import What
 from slimpose.measure.trial import doubts
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
@@ -164,7 +165,9 @@ class TrackingOptions:
         if self.detect_every < 1:
             raise ValueError(f"--detect-every is {self.detect_every}; expected 1 or more")
 
-    def follower(self, pipeline: Pipeline, *, cameras: int = 1) -> Follower:
+    def follower(
+        self, pipeline: Pipeline, *, cameras: int = 1, find_everyone: bool = False
+    ) -> Follower:
         """Return a follower with these options."""
         return Follower(
             pipeline,
@@ -172,6 +175,7 @@ class TrackingOptions:
             detect_every=self.detect_every,
             track=self.track,
             smooth=self.smooth,
+            find_everyone=find_everyone,
         )
 
 
@@ -187,6 +191,8 @@ class DrawingOptions:
         draw_labels: Write the people's scores, and the ids of tracked people (default: only these).
         black_background: Draw on black instead of on the image.
         trails: Draw the paths of tracked people over this many seconds.
+        hide: Hide the faces, the heads or the whole people in what is drawn, each filled with one
+            color before anything is written; the detector runs on every frame, sound is left out.
 
     Raises:
         ValueError: If a number is out of range.
@@ -198,6 +204,7 @@ class DrawingOptions:
     draw_labels: bool | None = None
     black_background: bool = False
     trails: float | None = None
+    hide: What | None = None
 
     def __post_init__(self) -> None:
         threshold, width, trails = self.keypoint_threshold, self.line_width, self.trails

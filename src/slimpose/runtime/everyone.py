@@ -70,7 +70,9 @@ def boxes_only(boxes_image: Boxes, skeleton: Skeleton) -> Poses:
 
 def concatenate(parts: Sequence[Poses]) -> Poses:
     """Return the people of several results of one skeleton in one."""
-    names = [one.name for one in dataclasses.fields(Poses) if one.name not in ("skeleton", "preview")]
+    names = [
+        one.name for one in dataclasses.fields(Poses) if one.name not in ("skeleton", "preview")
+    ]
     arrays = {name: np.concatenate([getattr(one, name) for one in parts]) for name in names}
     return Poses(**arrays, skeleton=parts[0].skeleton)
 

@@ -84,6 +84,7 @@ class Follower:
         find_everyone: Whether ``everyone`` is filled. The detector then runs on every frame.
 
     Attributes:
+        finds_everyone: As given.
         everyone: With ``find_everyone``, for each frame of the last step all people who may be in
             it, for hiding them: the returned ones before smoothing, those not confirmed or over the
             limits, faint detections, and people who were found shortly before. Those without a
@@ -131,7 +132,7 @@ class Follower:
         self._detector: Detector | None = (
             None if self._estimator.finds_people else pipeline.detector
         )
-        self._detect_every, self._find_everyone = detect_every, find_everyone
+        self._detect_every, self.finds_everyone = detect_every, find_everyone
         self._track = track
         self._tracking, self._smoothing, self._smooth = tracking, smoothing, smooth
         self._numbers = NewIds()
@@ -183,7 +184,7 @@ class Follower:
                 frames, all_poses, boxes, is_detected, strict=True
             )
         ]
-        if self._find_everyone:
+        if self.finds_everyone:
             self.everyone = [
                 self._everyone(frame, poses) for frame, poses in zip(frames, all_poses, strict=True)
             ]
@@ -255,7 +256,7 @@ class Follower:
         Always a camera's first frame, and the first after a gap. Of those that are due, and then of
         those that need it, only as many as spread the work of the detector evenly over the steps.
         """
-        if not self._track or self._detector is None or self._find_everyone:
+        if not self._track or self._detector is None or self.finds_everyone:
             return [True] * len(frames)
         candidates: list[tuple[int, int]] = []
         selected = [False] * len(frames)
@@ -303,14 +304,14 @@ class Follower:
         most = self.limits[frame.camera].max_people
         followed = most and most * (_FOLLOWED_PER_SHOWN if self._track else 1)
         kept = largest_people(merged, followed, preferred=is_known)
-        if self._find_everyone:
+        if self.finds_everyone:
             camera.boxes_left.append(np.delete(merged, kept, axis=0))
         return (frame.image, merged[kept], scores[kept]), origins[kept]
 
     def _detected_boxes(self, detector: Detector, frame: Frame) -> tuple[Boxes, PersonScores]:
         """The detected boxes and their scores; faint ones are only kept for ``everyone``."""
         conf = self.limits[frame.camera].conf
-        if not self._find_everyone:
+        if not self.finds_everyone:
             return detector(frame.image, **({} if conf is None else {"score_threshold": conf}))
         threshold = detector.score_threshold if conf is None else conf
         boxes, scores = detector(frame.image, score_threshold=min(threshold, EVERYONE_SCORE))

@@ -17,6 +17,7 @@ the newest frame of each camera is the next.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections import deque
@@ -173,6 +174,12 @@ def follow_cameras(
             if frame.is_new_view:
                 follower.forget(frame.camera)
         all_poses = follower.step(frames) if frames else []
+        if hider is not None and frames:
+            frames = [
+                dataclasses.replace(frame, image=hider(frame.image, everyone))
+                for frame, everyone in zip(frames, follower.everyone, strict=True)
+            ]
+            all_poses = [dataclasses.replace(poses, preview=None) for poses in all_poses]
         now_s = time.monotonic()
         yield [
             FrameResult(
