@@ -159,9 +159,9 @@ class Hider:
         """
         self.frames += 1
         is_box = head_regions(everyone, self.what).hidden_by == HiddenBy.BOX
-        has_pose = everyone.scores.any(axis=1)
-        is_lost = (everyone.ids != NOT_TRACKED) & (everyone.person_scores == 0)
-        self.frames_without_pose += bool(((is_box & has_pose) | is_lost).any())
+        is_found = everyone.person_scores > 0
+        is_lost = (everyone.ids != NOT_TRACKED) & ~is_found
+        self.frames_without_pose += bool(((is_box & is_found) | is_lost).any())
         return hide(image, everyone, self.what)
 
     def summary(self) -> str:

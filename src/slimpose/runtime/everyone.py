@@ -9,9 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from slimpose import geometry
-from slimpose.arrays import Boxes
 from slimpose.poses import Poses
-from slimpose.skeleton import Skeleton
 
 EVERYONE_SCORE = 0.1
 """Boxes that score more count, if that is less than what the detector's threshold asks for."""
@@ -30,17 +28,21 @@ class Everyone:
     def __init__(self) -> None:
         self._recent: deque[tuple[float, Poses]] = deque()
 
-    def update(self, timestamp_s: float, observed: Poses, expected: Poses) -> Poses:
+    def update(self, timestamp_s: float, poses: Poses, faint: Poses, expected: Poses) -> Poses:
         """Return everyone in a frame.
 
         Args:
             timestamp_s: Time of the frame.
-            observed: Poses of the frame, and boxes without one (``boxes_only``).
+            poses: The people of the frame.
+            faint: Others that may be people.
             expected: Where tracks that have no pose in this frame expect theirs.
 
         Returns:
-            The observed people, and those expected or held with person scores of 0.
+            All of them, and those held in place; person scores are over 0 for ``poses`` only.
         """
+        found = np.maximum(poses.person_scores, np.finfo(np.float32).tiny)
+        poses = dataclasses.replace(poses, person_scores=found)
+        observed = _concatenate([poses, _without_scores(faint)])
         while self._recent and timestamp_s - self._recent[0][0] > HOLD_S:
             self._recent.popleft()
         everyone = [observed, _without_scores(expected)]
@@ -51,24 +53,10 @@ class Everyone:
             everyone.append(_without_scores(held))
             boxes = np.concatenate([boxes, held.boxes_image])
         self._recent.append((timestamp_s, observed))
-        return concatenate(everyone)
+        return _concatenate(everyone)
 
 
-def boxes_only(boxes_image: Boxes, skeleton: Skeleton) -> Poses:
-    """Return people of whom nothing is known but their boxes (n, 4): all scores are 0."""
-    count, joints = len(boxes_image), len(skeleton.joints)
-    return Poses(
-        points_image=np.zeros((count, joints, 2), np.float32),
-        scores=np.zeros((count, joints), np.float32),
-        covariances_image=np.zeros((count, joints, 2, 2), np.float32),
-        boxes_image=boxes_image,
-        person_scores=np.zeros(count, np.float32),
-        ids=np.full(count, -1, np.int64),
-        skeleton=skeleton,
-    )
-
-
-def concatenate(parts: Sequence[Poses]) -> Poses:
+def _concatenate(parts: Sequence[Poses]) -> Poses:
     """Return the people of several results of one skeleton in one."""
     names = [
         one.name for one in dataclasses.fields(Poses) if one.name not in ("skeleton", "preview")

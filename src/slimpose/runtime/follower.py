@@ -17,7 +17,7 @@ from slimpose.media.images import check_image
 from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes
-from slimpose.runtime.everyone import EVERYONE_SCORE, Everyone, boxes_only, concatenate
+from slimpose.runtime.everyone import EVERYONE_SCORE, Everyone
 from slimpose.runtime.one_stage import without_boxes
 from slimpose.runtime.people_limits import PeopleLimits, largest_people
 from slimpose.runtime.pipeline import Pipeline
@@ -36,6 +36,7 @@ _SAME_BOX_IOU = 0.5
 """A detected and an expected box with this overlap become one box, midway between them."""
 _MAX_EXTRA_DETECTIONS = 4
 """On request the detector runs at most this many times as often as it does anyway."""
+ScoredBoxes = tuple[Boxes, PersonScores]
 _FOLLOWED_PER_SHOWN = 2
 """Times ``max_people`` that people are followed: they keep their ids where their order changes."""
 
@@ -48,7 +49,7 @@ class _Camera:
     smoother: PoseSmoother | None
     motion_gate: MotionGate = field(default_factory=MotionGate)
     everyone: Everyone = field(default_factory=Everyone)
-    boxes_left: list[np.ndarray] = field(default_factory=list)  # of the frame, not followed
+    faint: list[ScoredBoxes] = field(default_factory=list)  # of the frame, for everyone only
     size: Size | None = None
     timestamp_s: float = -math.inf
     is_after_gap: bool = True  # whether the frame is the first one or follows a gap
@@ -87,8 +88,8 @@ class Follower:
         finds_everyone: As given.
         everyone: With ``find_everyone``, for each frame of the last step all people who may be in
             it, for hiding them: the returned ones before smoothing, those not confirmed or over the
-            limits, faint detections, and people who were found shortly before. Those without a
-            pose in this frame have a person score of 0; without any pose, keypoint scores of 0 too.
+            limits, faint detections, and people who were found shortly before. Faint ones and those
+            without a pose in this frame have a person score of 0.
         limits: As given; may be changed between steps.
         last_ms: Time of each stage of the last step: "detect", "crop", "pose", "track".
         detections: Number of frames that the detector has processed.
@@ -168,26 +169,34 @@ class Follower:
             known = (frame.image, people.boxes_image, people.box_scores), people.origins
             boxes.append(self._detect(frame, people) if detect else known)
         times.lap("detect")
-        crops = self._estimator.crop([image_boxes for image_boxes, _ in boxes])
+        crops = self._estimator.crop(
+            [
+                self._with_faint(frame, image_boxes)
+                for frame, (image_boxes, _) in zip(frames, boxes, strict=True)
+            ]
+        )
         times.lap("crop")
         conf = [self.limits[frame.camera].conf for frame in frames]
         all_poses = self._estimator.estimate_crops(
             dataclasses.replace(crops, score_thresholds=conf)
         )
         times.lap("pose")
-        results = [
-            dataclasses.replace(
-                self._update_tracks(frame, poses, origins, detector_ran=detect),
-                preview=ImagePreview(frame.image),
-            )
-            for frame, poses, (_, origins), detect in zip(
-                frames, all_poses, boxes, is_detected, strict=True
-            )
-        ]
-        if self.finds_everyone:
-            self.everyone = [
-                self._everyone(frame, poses) for frame, poses in zip(frames, all_poses, strict=True)
-            ]
+        results, self.everyone = [], []
+        for frame, found, (_, origins), detect in zip(
+            frames, all_poses, boxes, is_detected, strict=True
+        ):
+            camera = self._cameras[frame.camera]
+            first_faint = len(found) - sum(len(scores) for _, scores in camera.faint)
+            poses = found[:first_faint]
+            people = self._update_tracks(frame, poses, origins, detector_ran=detect)
+            results.append(dataclasses.replace(people, preview=ImagePreview(frame.image)))
+            if self.finds_everyone:
+                expected_poses = camera.tracker.unobserved(frame.timestamp_s)
+                self.everyone.append(
+                    camera.everyone.update(
+                        frame.timestamp_s, poses, found[first_faint:], expected_poses
+                    )
+                )
         times.lap("track")
         self.last_ms = times.totals_ms()
         return results
@@ -305,10 +314,10 @@ class Follower:
         followed = most and most * (_FOLLOWED_PER_SHOWN if self._track else 1)
         kept = largest_people(merged, followed, preferred=is_known)
         if self.finds_everyone:
-            camera.boxes_left.append(np.delete(merged, kept, axis=0))
+            camera.faint.append((np.delete(merged, kept, axis=0), np.delete(scores, kept)))
         return (frame.image, merged[kept], scores[kept]), origins[kept]
 
-    def _detected_boxes(self, detector: Detector, frame: Frame) -> tuple[Boxes, PersonScores]:
+    def _detected_boxes(self, detector: Detector, frame: Frame) -> ScoredBoxes:
         """The detected boxes and their scores; faint ones are only kept for ``everyone``."""
         conf = self.limits[frame.camera].conf
         if not self.finds_everyone:
@@ -316,18 +325,17 @@ class Follower:
         threshold = detector.score_threshold if conf is None else conf
         boxes, scores = detector(frame.image, score_threshold=min(threshold, EVERYONE_SCORE))
         is_kept = scores > threshold
-        self._cameras[frame.camera].boxes_left = [boxes[~is_kept]]
+        self._cameras[frame.camera].faint = [(boxes[~is_kept], scores[~is_kept])]
         return boxes[is_kept], scores[is_kept]
 
-    def _everyone(self, frame: Frame, poses: Poses) -> Poses:
-        """All people who may be in the frame; ``poses`` are all that were estimated in it."""
-        camera = self._cameras[frame.camera]
-        skeleton = self._estimator.session.info.skeleton
-        left = np.concatenate([np.zeros((0, 4), np.float32), *camera.boxes_left])
-        return camera.everyone.update(
-            frame.timestamp_s,
-            concatenate([poses, boxes_only(left, skeleton)]),
-            camera.tracker.unobserved(frame.timestamp_s),
+    def _with_faint(self, frame: Frame, image_boxes: ImageBoxes) -> ImageBoxes:
+        """The boxes, and behind them those for ``everyone`` only."""
+        image, boxes, scores = image_boxes
+        faint = self._cameras[frame.camera].faint
+        return (
+            image,
+            np.concatenate([boxes, *(one for one, _ in faint)]),
+            np.concatenate([scores, *(one for _, one in faint)]),
         )
 
     def _largest_poses(self, frame: Frame, poses: Poses) -> Poses:
