@@ -17,11 +17,11 @@ import pytest
 
 from fake_camera import CERTIFICATE
 
+Writer = subprocess.Popen[bytes]
+
 
 @contextmanager
-def hls_server(
-    folder: Path, *, is_encrypted: bool = False
-) -> Iterator[tuple[str, subprocess.Popen]]:
+def hls_server(folder: Path, *, is_encrypted: bool = False) -> Iterator[tuple[str, Writer]]:
     """Provide the address of a stream, segments of a second each, and the process that writes it."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("needs ffmpeg: apt install ffmpeg")

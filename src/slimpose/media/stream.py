@@ -7,6 +7,8 @@ import dataclasses
 import logging
 import threading
 import time
+import zlib
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -171,6 +173,7 @@ class Stream:
         self._status = StreamStatus(name=address.name)
         self._is_black = False
         self._freeze = FreezeCheck(timeouts.frozen_s)
+        self._returned: deque[int] = deque(maxlen=1000)  # checksums of the frames of an HLS stream
         self._noted: set[str] = set()
         self._view, self._taken_view = 0, -1
         self._bright_s = self._checked_s = self._live_since_s = 0.0
@@ -305,6 +308,8 @@ class Stream:
     def _update_state(self, frame: Frame) -> None:
         """Update the state with a new frame; report what has changed."""
         now_s = time.monotonic()
+        if self.address.is_hls:
+            self._check_repeated(frame.image)
         if self._status.state != "live":
             self._enter("live", "")
             self._status.connections += 1
@@ -324,6 +329,13 @@ class Stream:
             self._checked_s = now_s
             self._check_black(frame.image, now_s)
             self._check_frozen(frame.image, now_s)
+
+    def _check_repeated(self, image: Image) -> None:
+        """Raise SourceError where an HLS stream is opened again, and no segment was added to it."""
+        checksum = zlib.crc32(np.ascontiguousarray(image[::4, ::4]))
+        if self._status.state != "live" and checksum in self._returned:
+            raise SourceError("it has sent nothing new since it was lost")
+        self._returned.append(checksum)
 
     def _check_black(self, image: Image, now_s: float) -> None:
         """Report frames that turn black for a while, and their end."""

@@ -160,8 +160,7 @@ def _open_live(
     if not capture.isOpened():
         capture.release()
         raise SourceError(explain(address))
-    is_hls = address.kind == "network" and urlsplit(address.target).path.lower().endswith(".m3u8")
-    return _PacedCapture(capture) if is_hls else _LiveCapture(capture)
+    return _PacedCapture(capture) if address.is_hls else _LiveCapture(capture)
 
 
 class _LiveCapture:
