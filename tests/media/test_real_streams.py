@@ -189,19 +189,19 @@ def test_clock_of_an_rtsp_server_may_jump() -> None:
 
 @pytest.mark.parametrize("is_encrypted", [False, True])
 def test_hls_stream_is_returned_by_its_clock(tmp_path: Path, is_encrypted: bool) -> None:
-    with hls_server(tmp_path, is_encrypted=is_encrypted) as (url, writer):
-        with CameraGroup(url, timeouts=SHORT) as cameras:
-            started_s = time.monotonic()
-            take_frames(cameras, 1)
-            first, first_s = cameras.statuses()[0].received, time.monotonic()
-            while time.monotonic() - first_s < 3:
-                cameras.take(0.1)
-            rate = (cameras.statuses()[0].received - first) / (time.monotonic() - first_s)
-            assert rate < 35, "segments were returned at once"
-            assert rate > 10 or time.monotonic() - started_s > 10, "too few frames"
-            writer.kill()  # what it wrote stays on the web server
-            take_until(cameras, has("it has sent nothing new since it was lost"))
-            assert cameras.statuses()[0].state != "live"
+    with (
+        hls_server(tmp_path, is_encrypted=is_encrypted) as (url, writer),
+        CameraGroup(url, timeouts=SHORT) as cameras,
+    ):
+        take_frames(cameras, 1)
+        first, first_s = cameras.statuses()[0].received, time.monotonic()
+        while time.monotonic() - first_s < 3:
+            cameras.take(0.1)
+        rate = (cameras.statuses()[0].received - first) / (time.monotonic() - first_s)
+        assert 5 < rate < 35, "25 a second, not whole segments at once"
+        writer.kill()  # what it wrote stays on the web server
+        take_until(cameras, has("it has sent nothing new since it was lost"))
+        assert cameras.statuses()[0].state != "live"
 
 
 @pytest.mark.parametrize("is_encrypted", [False, True])

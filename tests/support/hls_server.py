@@ -22,7 +22,7 @@ Writer = subprocess.Popen[bytes]
 
 @contextmanager
 def hls_server(folder: Path, *, is_encrypted: bool = False) -> Iterator[tuple[str, Writer]]:
-    """Provide the address of a stream, segments of a second each, and the process that writes it."""
+    """Provide the address of a stream in segments of a second, and the process that writes it."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("needs ffmpeg: apt install ffmpeg")
     source = "testsrc=size=160x120:rate=25"
