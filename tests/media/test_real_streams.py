@@ -88,7 +88,7 @@ def test_rtsp_stream_is_read(options: list[str], login: str, query: str) -> None
             "/stream",
             "no video with this login (are the user, the password and the path right?)",
         ),
-        ("ann:secret", "/other", "no video with this login"),
+        ("ann:secret", "/other", "nothing is at this path (RTSP 404)"),
     ],
 )
 def test_login_that_fails_is_explained_without_it(login: str, path: str, message: str) -> None:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
@@ -23,7 +24,8 @@ _ENCODER = {"preset": "veryfast", "crf": "21", "tune": "zerolatency"}
 """Without latency each frame is written at once. At most one key frame in 250 frames."""
 _CONTAINER = {
     # A fragment for each frame; at the end the file gets one index, like any other MP4.
-    "movflags": "hybrid_fragmented+frag_every_frame+empty_moov+default_base_moof",
+    "movflags": "hybrid_fragmented+delay_moov+default_base_moof",
+    "frag_duration": "1",  # frag_every_frame writes wrong times of sound (FFmpeg 8)
     "flush_packets": "1",
     "max_interleave_delta": "1",  # no frame waits for sound that has ended
 }
@@ -31,6 +33,8 @@ _BUFFER_BYTES = 1 << 22
 """More than a fragment: the file grows by whole fragments."""
 _COPIED_SOUND = frozenset({"aac", "mp3", "opus", "flac", "alac", "ac3", "eac3"})
 """Codecs that MP4 holds and players know."""
+_DECODER_START_S = Fraction(45, 1000)
+"""Sound before the first frame that is copied, and not played: decoders start with it."""
 _BT601, _BT709, _LIMITED = 6, 1, 1  # of H.273
 _log = logging.getLogger("slimpose")
 
@@ -138,6 +142,9 @@ class _Sound:
         self, file: BinaryIO, source: InputContainer, track: AudioStream, copy: AudioStream
     ) -> None:
         self._file, self._source, self._copy = file, source, copy
+        # Transport streams repeat in each packet what MP4 has once.
+        is_adts = track.codec_context.name == "aac" and not track.codec_context.extradata
+        self._filter = BitStreamFilterContext("aac_adtstoasc", track) if is_adts else None
         self._packets = source.demux(track)
         video = source.streams.video[0]
         self._first_frame = (video.start_time or 0) * (video.time_base or Fraction(0))
@@ -160,7 +167,7 @@ class _Sound:
             source.close()
             file.close()
             return None
-        codec = track.codec_context.name if track.codec_context is not None else "unknown"
+        codec = track.codec_context.codec.canonical_name if track.codec_context else "unknown"
         if codec not in _COPIED_SOUND:
             _log.warning(
                 "%s: the drawn video has no sound: its sound is %s; expected %s",
@@ -181,12 +188,13 @@ class _Sound:
                 self._copied_until = Fraction(1 << 40)
                 return
             start = packet.pts * packet.time_base - self._first_frame
-            if start < 0:
-                continue  # before the first frame; the preparation of the decoder too
+            if start < -_DECODER_START_S:
+                continue
             self._copied_until = start
             packet.pts = packet.dts = round(start / packet.time_base)
-            packet.stream = self._copy
-            container.mux(packet)
+            for copied in [packet] if self._filter is None else self._filter.filter(packet):
+                copied.stream = self._copy
+                container.mux(copied)
 
     def _next_packet(self) -> Packet | None:
         """The next packet with a time; None at the end, and where the file is damaged."""
