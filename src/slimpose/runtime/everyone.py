@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +25,7 @@ class Everyone:
     """
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[float, Poses]] = deque()
+        self._missing: list[tuple[float, Poses]] = []  # when they were found, and where
 
     def update(self, timestamp_s: float, poses: Poses, faint: Poses, expected: Poses) -> Poses:
         """Return everyone in a frame.
@@ -43,17 +42,17 @@ class Everyone:
         found = np.maximum(poses.person_scores, np.finfo(np.float32).tiny)
         poses = dataclasses.replace(poses, person_scores=found)
         observed = _concatenate([poses, _without_scores(faint)])
-        while self._recent and timestamp_s - self._recent[0][0] > HOLD_S:
-            self._recent.popleft()
-        everyone = [observed, _without_scores(expected)]
         boxes = np.concatenate([observed.boxes_image, expected.boxes_image])
-        for _, poses in reversed(self._recent):
-            overlap = geometry.box_iou(poses.boxes_image, boxes).max(axis=1, initial=0.0)
-            held = poses[overlap < _SAME_PLACE_IOU]
-            everyone.append(_without_scores(held))
-            boxes = np.concatenate([boxes, held.boxes_image])
-        self._recent.append((timestamp_s, observed))
-        return _concatenate(everyone)
+        still_missing = []
+        for found_s, people in self._missing:
+            overlap = geometry.box_iou(people.boxes_image, boxes).max(axis=1, initial=0.0)
+            held = people[overlap < _SAME_PLACE_IOU]
+            if len(held) and timestamp_s - found_s <= HOLD_S:
+                still_missing.append((found_s, _without_scores(held)))
+        self._missing = [*still_missing, (timestamp_s, observed)]
+        return _concatenate(
+            [observed, _without_scores(expected), *(people for _, people in still_missing)]
+        )
 
 
 def _concatenate(parts: Sequence[Poses]) -> Poses:
