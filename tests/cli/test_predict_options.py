@@ -9,7 +9,16 @@ import cv2
 import numpy as np
 import pytest
 
-from run_cli import Capture, all_files, in_work_folder, records_of, write_dot, write_walk
+from run_cli import (
+    Capture,
+    all_files,
+    frames_in,
+    in_work_folder,
+    json_lines,
+    records_of,
+    write_dot,
+    write_walk,
+)
 from slimpose.arrays import Size
 from slimpose.media.images import read_image
 from synthetic_models import write_detector_model
@@ -190,3 +199,68 @@ def test_tracked_people_have_trails_and_their_boxes_and_ids_can_be_hidden(
     write_dot("a.png")
     assert predict("a.png", "--trails", "1") == 0
     assert "NOTE: --trails drew nothing: no people were tracked" in capsys.readouterr().out
+
+
+# Parts of videos.
+
+
+@pytest.mark.parametrize(
+    ("options", "frames"),
+    [
+        ([], list(range(20))),
+        (["--every", "4"], [0, 4, 8, 12, 16]),
+        (["--from", "0.5"], list(range(5, 20))),
+        (["--to", "0:00:00.3"], [0, 1, 2]),
+        (["--from", "0:0.5", "--to", "1.1", "--every", "3"], [6, 9]),
+    ],
+)
+def test_parts_of_videos_are_processed_with_their_numbers_and_times(
+    predict: Predict, options: list[str], frames: list[int]
+) -> None:
+    write_walk("walk.avi", 20, fps=10.0)
+    assert predict("walk.avi", "--no-track", "--jsonl", "p.jsonl", *options) == 0
+    lines = json_lines(Path("p.jsonl").read_text())
+    assert [line["frame"] for line in lines] == frames
+    times_s = [line["timestamp_s"] for line in lines]
+    np.testing.assert_allclose(times_s, np.array(frames) / 10, atol=1e-3)
+    assert frames_in(Path("out/walk.mp4")) == len(frames)
+
+
+def test_time_after_the_end_is_reported_and_the_other_inputs_are_processed(
+    predict: Predict, capsys: Capture
+) -> None:
+    write_walk("a.avi", 5, fps=10.0)
+    write_walk("b.avi", 30, fps=10.0)
+    assert predict("a.avi", "b.avi", "--from", "2", "--json", "p.json") == 2
+    assert "a.avi: no frame from 2 to inf s (every: 1); the last frame is at 0.4 s" in (
+        capsys.readouterr().err
+    )
+    assert {record["file_name"] for record in records_of("p.json")} == {"b.avi"}
+    assert all_files("out") == ["b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--every", "0"], "--every is 0; expected 1 or more"),
+        (["--from", "soon"], "--from is 'soon'; expected seconds or hours:minutes:seconds"),
+        (["--from", "-3"], "--from"),
+        (["--to", "1:2:3:4"], "--to is '1:2:3:4'; expected seconds or hours:minutes:seconds"),
+        (["--to", "nan"], "--to is 'nan'; expected seconds"),
+        (["--from", "2", "--to", "0:02"], "--to is 0:02; expected a time after --from 2 s"),
+        (["--to", "0"], "--to is 0; expected a time after --from 0 s"),
+    ],
+)
+def test_invalid_times_are_rejected(
+    predict: Predict, capsys: Capture, options: list[str], message: str
+) -> None:
+    write_walk("walk.avi", 2)
+    assert predict("walk.avi", *options) == 2
+    assert message in capsys.readouterr().err
+    assert all_files() == ["walk.avi"]
+
+
+def test_times_for_images_only_are_noted(predict: Predict, capsys: Capture) -> None:
+    write_dot("a.png")
+    assert predict("a.png", "--from", "1") == 0
+    assert "NOTE: --every, --from and --to are about videos; all" in capsys.readouterr().out

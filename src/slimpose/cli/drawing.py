@@ -18,7 +18,7 @@ from slimpose.draw import Trails, draw_poses
 from slimpose.formats.files import fitting_name, write_bytes
 from slimpose.hide import Hider
 from slimpose.media.addresses import plain_reason
-from slimpose.media.frame import Media
+from slimpose.media.frame import Media, SoundSource
 from slimpose.media.video_writer import VideoWriter, has_h264
 from slimpose.poses import NOT_TRACKED
 from slimpose.runtime.frame_result import FrameResult
@@ -74,7 +74,11 @@ class DrawingFolder:
                     Size(*image.shape[:2]),
                     fps=media.fps,
                     pixel_aspect=media.pixel_aspect,
-                    sound_of=media if self._with_sound else None,
+                    sound=(
+                        SoundSource(media.path, media.start_s + timestamp_s)
+                        if self._with_sound
+                        else None
+                    ),
                 )
                 self._has_videos = True
             video.write(image, timestamp_s)

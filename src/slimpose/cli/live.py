@@ -18,6 +18,7 @@ from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import (
     STANDARD_OUTPUT,
     DrawingOptions,
+    FrameOptions,
     ModelFileOptions,
     ModelOptions,
     OutputOptions,
@@ -43,6 +44,7 @@ def live(
     models: ModelOptions,
     model_file: ModelFileOptions,
     tracking: TrackingOptions,
+    selected: FrameOptions,
     outputs: OutputOptions,
     style: DrawingOptions,
     out: Path | None = None,
@@ -68,6 +70,7 @@ def live(
         models: Models and how they run.
         model_file: What the model file does not say itself.
         tracking: How people are tracked.
+        selected: Which frames are processed; --from and --to are for video files.
         outputs: Text outputs.
         style: How poses are drawn.
         out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
@@ -84,8 +87,10 @@ def live(
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
     drawing = PoseDrawing(style, is_used=out is not None or mosaic is not None)
     inputs = addresses.parse_all(sources)
+    if (selected.start or selected.end) and all(address.kind != "file" for address in inputs):
+        raise ValueError("--from and --to are about video files; expected one among the sources")
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
-    cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
+    cameras = CameraGroup(*inputs, realtime=realtime, loop=loop, frames=selected.range)
     _check_outputs(inputs, outputs, out=out, mosaic=mosaic)
     model_file.remember(models.model)
     pipeline = models.load()

@@ -24,6 +24,7 @@ from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import (
     STANDARD_OUTPUT,
     DrawingOptions,
+    FrameOptions,
     ModelFileOptions,
     ModelOptions,
     OutputOptions,
@@ -36,7 +37,7 @@ from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
 from slimpose.hide import Hider
 from slimpose.media.addresses import SourceError
-from slimpose.media.frame import Frame, Media
+from slimpose.media.frame import Frame, FrameRange, Media
 from slimpose.media.images import ImageError
 from slimpose.media.sources import open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
@@ -58,6 +59,7 @@ def predict(
     models: ModelOptions,
     model_file: ModelFileOptions,
     tracking: TrackingOptions,
+    selected: FrameOptions,
     outputs: OutputOptions,
     style: DrawingOptions,
     out: Path = Path("out"),
@@ -77,6 +79,7 @@ def predict(
         models: Models and how they run.
         model_file: What the model file does not say itself.
         tracking: How people in videos are tracked.
+        selected: Which frames of videos are processed.
         outputs: Text outputs.
         style: How poses are drawn.
         out: Folder for the drawn images and videos (videos become MP4: H.264 with their sound, with
@@ -118,6 +121,7 @@ def predict(
     started_s = perf_counter()
     run = _Run(
         estimator=_FrameEstimator(pipeline, tracking, box_file, drawing.hider),
+        frames=selected.range,
         drawing=drawing,
         drawings=(DrawingFolder(out, files, with_sound=drawing.hider is None) if draw else None),
         records=RecordWriters(outputs),
@@ -127,6 +131,8 @@ def predict(
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     if run.counts.inputs:
         _print_summary(console, run, pipeline, threads=models.threads)
+    if selected != FrameOptions() and run.counts.images and not run.counts.videos:
+        console.print("NOTE: --every, --from and --to are about videos; all inputs were images")
     for line in [*drawing.notes(), *(run.drawings.notes() if run.drawings else [])]:
         console.print(line)
     paths = [*([str(out)] if draw else []), *run.records.paths]
@@ -215,6 +221,7 @@ class _Run:
     """Processes the inputs one by one and counts."""
 
     estimator: _FrameEstimator
+    frames: FrameRange
     drawing: PoseDrawing
     drawings: DrawingFolder | None
     records: RecordWriters
@@ -260,7 +267,7 @@ class _Run:
         positions, counts_before = self.records.positions(), replace(self.counts)
         try:
             with self.stages.timed("read"):
-                media = open_media(item.path)
+                media = open_media(item.path, self.frames)
             progress.start_input(media)
             self._process_frames(media, item, progress)
         except (

@@ -16,7 +16,7 @@ from av.packet import Packet
 from slimpose.arrays import Image, Size
 from slimpose.formats.partial_file import PartialFile
 from slimpose.media.addresses import plain_reason
-from slimpose.media.frame import Media
+from slimpose.media.frame import SoundSource
 from slimpose.media.mp4 import TIMESCALE_HZ
 from slimpose.messages import printable
 
@@ -35,6 +35,7 @@ _COPIED_SOUND = frozenset({"aac", "mp3", "opus", "flac", "alac", "ac3", "eac3"})
 """Codecs that MP4 holds and players know."""
 _DECODER_START_S = Fraction(45, 1000)
 """Sound before the first frame that is copied, and not played: decoders start with it."""
+_SEEK_FROM_S = 5.0
 _BT601, _BT709, _LIMITED = 6, 1, 1  # of H.273
 _log = logging.getLogger("slimpose")
 
@@ -55,7 +56,7 @@ class H264Encoder:
         *,
         fps: float,
         pixel_aspect: Fraction,
-        sound_of: Media | None,
+        sound: SoundSource | None,
     ) -> None:
         self._file = file
         self._frame_duration = max(1, round(TIMESCALE_HZ / fps))
@@ -80,7 +81,8 @@ class H264Encoder:
                 f"cannot write {file.target}: x264 cannot encode video of "
                 f"({size.width}, {size.height}) pixels"
             ) from error
-        self._sound = None if sound_of is None else _Sound.open(sound_of, self._container)
+        self._sound = None if sound is None else _Sound.open(sound, self._container)
+        self._end = Fraction(0)  # of the last frame, in seconds
 
     def write(self, image: Image, ticks: int) -> None:
         """Encode a frame; ``ticks`` is its time in units of 1 / TIMESCALE_HZ.
@@ -90,10 +92,11 @@ class H264Encoder:
         """
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pts, frame.time_base = ticks, Fraction(1, TIMESCALE_HZ)
+        self._end = Fraction(ticks + self._frame_duration, TIMESCALE_HZ)
         self._write(frame, sound_until=Fraction(ticks, TIMESCALE_HZ))
 
     def close(self) -> None:
-        """Write the remaining frames and the rest of the sound.
+        """Write the remaining frames and the sound up to the end of the last one.
 
         Raises:
             RuntimeError: If something could not be written.
@@ -101,12 +104,12 @@ class H264Encoder:
         if not self._is_closed:
             self._is_closed = True
             if self._failure is None:
-                self._write(None, sound_until=None)
+                self._write(None, sound_until=self._end)
             self._close_files()
         if self._failure is not None:
             raise self._failure
 
-    def _write(self, frame: av.VideoFrame | None, *, sound_until: Fraction | None) -> None:
+    def _write(self, frame: av.VideoFrame | None, *, sound_until: Fraction) -> None:
         """Write a frame, or at the end those in the encoder, after the sound before it."""
         if self._failure is not None:
             raise self._failure
@@ -139,22 +142,31 @@ class _Sound:
     """The sound track of a video file, packet by packet, with times from its first frame."""
 
     def __init__(
-        self, file: BinaryIO, source: InputContainer, track: AudioStream, copy: AudioStream
+        self,
+        file: BinaryIO,
+        source: InputContainer,
+        track: AudioStream,
+        copy: AudioStream,
+        *,
+        start_s: float,
     ) -> None:
         self._file, self._source, self._copy = file, source, copy
         # Transport streams repeat in each packet what MP4 has once.
         is_adts = track.codec_context.name == "aac" and not track.codec_context.extradata
         self._filter = BitStreamFilterContext("aac_adtstoasc", track) if is_adts else None
-        self._packets = source.demux(track)
         video = source.streams.video[0]
         self._first_frame = (video.start_time or 0) * (video.time_base or Fraction(0))
+        self._first_frame += Fraction(start_s)
+        if start_s > _SEEK_FROM_S:
+            source.seek(int((self._first_frame - 1) * av.time_base))
+        self._packets = source.demux(track)
         self._copied_until = Fraction(-1)
 
     @classmethod
-    def open(cls, media: Media, container: OutputContainer) -> _Sound | None:
+    def open(cls, sound: SoundSource, container: OutputContainer) -> _Sound | None:
         """Open the sound of a video file; None if there is none that MP4 can hold."""
         try:
-            file = media.path.open("rb")  # FFmpeg takes what precedes a colon for a protocol
+            file = sound.path.open("rb")  # FFmpeg takes what precedes a colon for a protocol
         except OSError:
             return None
         try:
@@ -171,18 +183,18 @@ class _Sound:
         if codec not in _COPIED_SOUND:
             _log.warning(
                 "%s: the drawn video has no sound: its sound is %s; expected %s",
-                *(printable(str(media.path)), codec, ", ".join(sorted(_COPIED_SOUND))),
+                *(printable(str(sound.path)), codec, ", ".join(sorted(_COPIED_SOUND))),
             )
             source.close()
             file.close()
             return None
-        sound = cls(file, source, track, container.add_stream_from_template(track))
-        sound._first_frame += Fraction(media.start_s)
-        return sound
+        return cls(
+            file, source, track, container.add_stream_from_template(track), start_s=sound.start_s
+        )
 
-    def copy(self, container: OutputContainer, *, until: Fraction | None) -> None:
-        """Copy the packets up to one that starts after a time in seconds; all if it is None."""
-        while until is None or self._copied_until <= until:
+    def copy(self, container: OutputContainer, *, until: Fraction) -> None:
+        """Copy the packets up to one that starts after a time in seconds."""
+        while self._copied_until <= until:
             packet = self._next_packet()
             if packet is None:
                 self._copied_until = Fraction(1 << 40)

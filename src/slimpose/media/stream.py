@@ -21,7 +21,7 @@ import numpy as np
 
 from slimpose.arrays import Image, Size
 from slimpose.media.addresses import Address, SourceError, plain_reason
-from slimpose.media.frame import SQUARE, Frame
+from slimpose.media.frame import ALL_FRAMES, SQUARE, Frame, FrameRange
 from slimpose.media.images import ImageError
 from slimpose.media.stream_reader import DEFAULT_TIMEOUTS, StreamTimeouts, VideoPlayer, read_live
 from slimpose.media.video_reader import UnreadFramesError
@@ -148,6 +148,7 @@ class Stream:
         report: Called from the thread with messages for the user.
         realtime: Whether a video file plays in real time.
         loop: Whether a video file starts again at its end.
+        frames: Which frames are taken; start and end are for video files only.
         timeouts: Time limits.
     """
 
@@ -160,12 +161,17 @@ class Stream:
         report: Callable[[str], None],
         realtime: bool = False,
         loop: bool = False,
+        frames: FrameRange = ALL_FRAMES,
         timeouts: StreamTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         self.address = address
         self._camera, self._changed, self._send_report = camera, changed, report
         self._timeouts = timeouts
-        self._file = VideoPlayer(address, realtime=realtime) if address.kind == "file" else None
+        self._file: VideoPlayer | None = None
+        if address.kind == "file":
+            played = dataclasses.replace(frames, every=1)
+            self._file = VideoPlayer(address, realtime=realtime, frames=played)
+        self._every = frames.every
         self._waits_for_taker, self._loop = self._file is not None and not realtime, loop
         self._stop = threading.Event()
         self._newest: Frame | None = None
@@ -363,6 +369,9 @@ class Stream:
         size = Size(*frame.image.shape[:2])
         message, status = "", self._status
         with self._changed:
+            if status.received % self._every:
+                status.received += 1
+                return
             while self._waits_for_taker and self._newest is not None and not self._stop.is_set():
                 self._changed.wait(1.0)
             if self._stop.is_set():

@@ -19,7 +19,7 @@ import cv2
 from slimpose.arrays import Image
 from slimpose.media import mjpeg
 from slimpose.media.addresses import Address, SourceError
-from slimpose.media.frame import Frame
+from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange
 from slimpose.media.images import to_rgb
 from slimpose.media.mjpeg import MotionJpegStream
 from slimpose.media.sources import open_media
@@ -74,10 +74,12 @@ class VideoPlayer:
         fps: Frame rate in the file's header; 0 before it is opened.
     """
 
-    def __init__(self, address: Address, *, realtime: bool) -> None:
+    def __init__(
+        self, address: Address, *, realtime: bool, frames: FrameRange = ALL_FRAMES
+    ) -> None:
         self.fps = 0.0
-        self._path, self._realtime = Path(address.target), realtime
-        self._first_s = clock_s() if realtime else 0.0
+        self._path, self._realtime, self._frames = Path(address.target), realtime, frames
+        self._first_s = clock_s() if realtime else frames.start_s
         self._next_s = 0.0
 
     def play(self, stop: threading.Event) -> Generator[Frame, None, None]:
@@ -87,7 +89,7 @@ class VideoPlayer:
             SourceError: If it is not a video, or frames are missing (UnreadFramesError, after the
                 last good one).
         """
-        media = open_media(self._path)
+        media = open_media(self._path, self._frames)
         if not media.is_video:
             raise SourceError("an image; expected a video (slimpose predict reads images)")
         self.fps = media.fps
@@ -95,8 +97,9 @@ class VideoPlayer:
         cpu_s = time.thread_time()
         for frame in media.frames:
             decode_ms = 1e3 * (time.thread_time() - cpu_s)
-            timestamp_s = self._first_s + start_s + frame.timestamp_s
-            self._next_s = start_s + frame.timestamp_s + 1 / media.fps
+            played_s = start_s + frame.timestamp_s - self._frames.start_s
+            timestamp_s = self._first_s + played_s
+            self._next_s = played_s + 1 / media.fps
             early_s = timestamp_s - clock_s() if self._realtime else 0.0
             if stop.wait(early_s) if early_s > 0 else stop.is_set():
                 return

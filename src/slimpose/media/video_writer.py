@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from slimpose.arrays import Image, Size
 from slimpose.draw import resize_to_fit
 from slimpose.formats.partial_file import PartialFile
-from slimpose.media.frame import SQUARE, Media
+from slimpose.media.frame import SQUARE, SoundSource
 from slimpose.media.mp4 import TIMESCALE_HZ
 from slimpose.media.mpeg4_encoder import Mpeg4Encoder
 
@@ -62,8 +62,7 @@ class VideoWriter:
         size: Size of the frames.
         fps: Usual frame rate: the encoder's rate, and the display time of the last frame.
         pixel_aspect: Width of a pixel relative to its height.
-        sound_of: The video whose sound is copied, with H.264 only; None for no sound. The time of
-            its first frame is that of the first frame that is written.
+        sound: Sound to copy, with H.264 only, up to the end of the last frame; None for none.
 
     Raises:
         RuntimeError: If the size cannot be encoded, or the file cannot be written.
@@ -76,7 +75,7 @@ class VideoWriter:
         *,
         fps: float,
         pixel_aspect: Fraction = SQUARE,
-        sound_of: Media | None = None,
+        sound: SoundSource | None = None,
     ) -> None:
         self.size = _encodable(size)
         if max(size) > MAX_SIDE:
@@ -88,21 +87,19 @@ class VideoWriter:
         self._last_ticks = -1
         self._file = PartialFile(path)
         try:
-            self._encoder = self._open_encoder(fps, pixel_aspect, sound_of)
+            self._encoder = self._open_encoder(fps, pixel_aspect, sound)
         except RuntimeError:
             self._file.discard()
             raise
 
     def _open_encoder(
-        self, fps: float, pixel_aspect: Fraction, sound_of: Media | None
+        self, fps: float, pixel_aspect: Fraction, sound: SoundSource | None
     ) -> FrameEncoder:
         if not has_h264():
             return Mpeg4Encoder(self._file, self.size, fps=fps, pixel_aspect=pixel_aspect)
         from slimpose.media.h264_encoder import H264Encoder
 
-        return H264Encoder(
-            self._file, self.size, fps=fps, pixel_aspect=pixel_aspect, sound_of=sound_of
-        )
+        return H264Encoder(self._file, self.size, fps=fps, pixel_aspect=pixel_aspect, sound=sound)
 
     @property
     def path(self) -> Path:

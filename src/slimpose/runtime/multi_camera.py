@@ -21,13 +21,13 @@ import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from slimpose.hide import Hider
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
-from slimpose.media.frame import Frame
+from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange
 from slimpose.media.stream import Stream, StreamStatus
 from slimpose.media.stream_reader import DEFAULT_TIMEOUTS, StreamTimeouts
 from slimpose.runtime.follower import Follower
@@ -52,6 +52,8 @@ class CameraGroup:
         realtime: Whether video files play in real time, like cameras; otherwise each of their
             frames is processed.
         loop: Whether video files start again at their end.
+        frames: Which frames are taken of every source, or of each; start and end are for video
+            files only.
         timeouts: Time limits for opening, reading and reopening streams.
 
     Raises:
@@ -63,6 +65,7 @@ class CameraGroup:
         *sources: str | Address,
         realtime: bool = False,
         loop: bool = False,
+        frames: FrameRange | Sequence[FrameRange] = ALL_FRAMES,
         timeouts: StreamTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         if not sources:
@@ -77,6 +80,7 @@ class CameraGroup:
         cameras = [source.target for source in parsed if source.kind == "camera"]
         if len(set(cameras)) < len(cameras):
             raise addresses.SourceError("a camera is named twice; only one reader can open it")
+        ranges = [frames] * len(parsed) if isinstance(frames, FrameRange) else list(frames)
         self._changed = threading.Condition()
         self._notices: deque[StreamNotice] = deque(maxlen=1000)
         self._streams = [
@@ -87,9 +91,10 @@ class CameraGroup:
                 report=self._reporter(number, source),
                 realtime=realtime,
                 loop=loop,
+                frames=selected,
                 timeouts=timeouts,
             )
-            for number, source in enumerate(parsed)
+            for number, (source, selected) in enumerate(zip(parsed, ranges, strict=True))
         ]
 
     def __len__(self) -> int:
