@@ -147,7 +147,7 @@ class Hider:
 
     def __init__(self, what: What) -> None:
         check_what(what)
-        self.what = what
+        self.what: What = what
         self.frames = self.frames_without_pose = 0
 
     def __call__(self, image: Image, everyone: Poses) -> Image:

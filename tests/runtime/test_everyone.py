@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -91,7 +93,7 @@ def made(figure_pipeline: Pipeline) -> tuple[Pipeline, MadeDetector]:
     return pipeline, detector
 
 
-def frame(people: list[float], time_s: float) -> Frame:
+def frame(people: Sequence[float], time_s: float) -> Frame:
     """Lights at the middles of people, with faces of noise."""
     image = np.full((HEIGHT, WIDTH, 3), 20, np.uint8)
     rng = np.random.default_rng(round(1000 * time_s))

@@ -200,7 +200,7 @@ class _Sound:
             if packet is None:
                 self._copied_until = Fraction(1 << 40)
                 return
-            start = packet.pts * packet.time_base - self._first_frame
+            start = (packet.pts or 0) * packet.time_base - self._first_frame
             if start < -_DECODER_START_S:
                 continue
             self._copied_until = start
