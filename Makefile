@@ -16,7 +16,7 @@ CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) an
 .PHONY: demo check check-python docs format clean
 
 demo: .venv-lean/installed
-	$(LEAN)/slimpose predict examples/photos/*.jpg --out out/demo
+	$(LEAN)/slimpose predict examples/photos/*.jpg --out out/demo --overwrite
 	@echo "The drawings are in $(CURDIR)/out/demo"
 
 check: .venv/installed

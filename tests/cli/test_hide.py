@@ -47,7 +47,7 @@ def test_dot_of_no_frame_of_a_video_is_shown(predict: Run, options: list[str]) -
     frames = [frame.image for frame in open_media(Path("out/a.mp4")).frames]
     assert len(frames) == 40
     assert max(int(image.max()) for image in frames) < 150
-    assert predict("a.avi", *nothing) == 0
+    assert predict("a.avi", *nothing, "--overwrite") == 0
     assert all(frame.image.max() > 180 for frame in open_media(Path("out/a.mp4")).frames)
 
 
@@ -78,7 +78,7 @@ def test_sound_is_copied_unless_people_are_hidden(predict: Run) -> None:
         both.mux(video.encode(None))
         both.mux(sound.encode(None))
     for options, kinds in (([], ["video", "audio"]), (["--hide", "faces"], ["video"])):
-        assert predict("a.mp4", *options) == 0
+        assert predict("a.mp4", *options, "--overwrite") == 0
         with av.open("out/a.mp4") as written:
             assert [stream.type for stream in written.streams] == kinds
 

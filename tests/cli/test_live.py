@@ -71,7 +71,8 @@ def test_all_outputs_at_once(live: Live, capsys: Capture) -> None:
     output = capsys.readouterr()
     lines = json_lines(output.out)  # the only standard output
     assert len(lines) == 20
-    assert "written: videos, all.mp4, p.json, p.csv, op" in output.err
+    videos = "videos/camera-0.mp4, videos/camera-1.mp4"
+    assert f"written: {videos}, all.mp4, p.json, p.csv, op" in output.err
     assert "Where the time went" in output.err
     assert re.search(r"to read and decode, in parallel: \[0\] [\d.]+, \[1\] [\d.]+", output.err)
     people = sum(len(line["people"]) for line in lines)
@@ -143,7 +144,7 @@ def test_number_of_frames_can_be_limited(live: Live, capsys: Capture) -> None:
         (["a.avi", "--detect-every", "0"], "--detect-every is 0; expected 1 or more"),
         (["a.avi", "--mosaic", "a.avi"], "--mosaic a.avi is an input of this call"),
         (
-            ["a.avi", "camera-1.mp4", "--out", "."],
+            ["a.avi", "camera-1.mp4", "--out", ".", "--overwrite"],
             "--out (camera 1) camera-1.mp4 is an input of this call",
         ),
         (["a.avi", "--json", "-"], "--json is -; expected a file (--jsonl - is standard output)"),

@@ -102,7 +102,7 @@ def test_input_is_never_overwritten(predict: Predict) -> None:
     assert file.read_bytes() == before
 
 
-def test_other_images_of_the_user_are_never_overwritten(predict: Predict) -> None:
+def test_other_images_are_only_overwritten_on_request(predict: Predict, capsys: Capture) -> None:
     kept = [write_dot(name) for name in ("in/a.jpg", "in/a-2.jpg", "in/a.pose.jpg", "out/a-2.jpg")]
     before = [file.read_bytes() for file in kept]
     write_dot("one/a.jpg")
@@ -113,8 +113,20 @@ def test_other_images_of_the_user_are_never_overwritten(predict: Predict) -> Non
     assert [file.read_bytes() for file in kept] == before
     assert all_files("in") == ["a-2.jpg", "a.jpg", "a.pose-2.jpg", "a.pose.jpg", "link.pose.jpg"]
     assert all_files("out") == ["a-2.jpg", "a-3.jpg", "a.jpg"]
-    assert predict("one/a.jpg") == 0  # drawings of an earlier run are replaced
-    assert all_files("out") == ["a-2.jpg", "a-3.jpg", "a.jpg"]
+    capsys.readouterr()
+    first = Path("out/a.jpg").read_bytes()
+    write_dot("one/a.jpg", 20, 60)
+    assert predict("one/a.jpg") == 0  # drawings of an earlier run are kept
+    assert all_files("out") == ["a-2.jpg", "a-3.jpg", "a-4.jpg", "a.jpg"]
+    assert "NOTE: 1 drawing got a number added to the name, as a file" in capsys.readouterr().out
+    assert Path("out/a.jpg").read_bytes() == first
+    assert predict("one/a.jpg", "--overwrite") == 0  # or replaced
+    assert all_files("out") == ["a-2.jpg", "a-3.jpg", "a-4.jpg", "a.jpg"]
+    assert Path("out/a.jpg").read_bytes() == Path("out/a-4.jpg").read_bytes() != first
+    assert predict("in/a.jpg", "--out", "in", "--overwrite") == 0
+    assert [file.read_bytes() for file in kept[:2]] == before[:2]
+    assert kept[2].read_bytes() != before[2]  # in/a.pose.jpg
+    assert len(all_files("in")) == 5
 
 
 def test_name_that_is_not_utf8_is_written_escaped(predict: Predict) -> None:
@@ -280,8 +292,10 @@ def test_without_inputs_no_file_is_opened_or_created(predict: Predict, capsys: C
     assert predict("missing.jpg", "--json", "poses.json", "--model", "missing.onnx") == 2
     assert not any(Path().iterdir())
     assert capsys.readouterr().err == "slimpose: missing.jpg: no such file or folder\n"
-    assert predict("missing.jpg", "0") == 2
-    assert capsys.readouterr().err.endswith("slimpose: 2 of 2 inputs failed:\n  missing.jpg\n  0\n")
+    assert predict("missing.jpg", "gone.jpg") == 2
+    assert capsys.readouterr().err.endswith(
+        "slimpose: 2 of 2 inputs failed:\n  missing.jpg\n  gone.jpg\n"
+    )
 
 
 def test_without_readable_inputs_no_json_is_written(predict: Predict) -> None:

@@ -264,3 +264,24 @@ def test_times_for_images_only_are_noted(predict: Predict, capsys: Capture) -> N
     write_dot("a.png")
     assert predict("a.png", "--from", "1") == 0
     assert "NOTE: --every, --from and --to are about videos; all" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--kpt-thr", "0.3"], "unknown option '--kpt-thr' (here: --keypoint-threshold)"),
+        (["--max_det=3"], "unknown option '--max_det=3' (here: --max-people)"),
+        (["--vid-stride", "2"], "(here: --every)"),
+        (["--source", "a.png"], "(here: SOURCE, without a name)"),
+        (["--det_frequency", "4"], "(here: --detect-every)"),
+        (["--exist-ok"], "(here: --overwrite)"),
+        (["--drawboxes"], "(expected --draw-boxes?)"),
+    ],
+)
+def test_options_of_other_tools_are_named_as_they_are_here(
+    predict: Predict, capsys: Capture, option: list[str], message: str
+) -> None:
+    write_dot("a.png")
+    assert predict("a.png", *option) == 2
+    assert message in capsys.readouterr().err
+    assert all_files() == ["a.png"]

@@ -72,7 +72,8 @@ def test_smoothing_can_be_turned_off(predict: Predict) -> None:
     write_walk(Path("walk.avi"), 20)
 
     def points(*options: str) -> np.ndarray:
-        assert predict("walk.avi", "--no-draw", "--json", "poses.json", *options) == 0
+        written = ["--json", "poses.json", "--overwrite"]
+        assert predict("walk.avi", "--no-draw", *written, *options) == 0
         return np.array([record["keypoints"] for record in json_records(Path("poses.json"))])
 
     smooth, raw = points(), points("--no-smooth")
@@ -209,10 +210,7 @@ def test_damaged_frame_is_reported_and_the_rest_is_processed(
             ["walk.avi", "--openpose", "walk.avi"],
             "--openpose walk.avi is a file; expected a folder",
         ),
-        (
-            ["rtsp://admin:hunter2@host/x"],
-            "rtsp://***@host/x: an address, not a file (slimpose live reads streams)",
-        ),
+        (["ftp://admin:hunter2@host/x"], "ftp://***@host/x: cannot open ftp://; expected rtsp"),
     ],
 )
 def test_invalid_arguments_are_rejected(

@@ -37,6 +37,8 @@ def test_mosaic_survives_batches_without_a_frame(use_clock: bool, tmp_path: Path
         None,
         tmp_path / "all.mp4",
         names=["a.mp4"],
+        stems=["a"],
+        overwrite=False,
         use_clock=use_clock,
         drawing=PoseDrawing(DrawingOptions(), is_used=True),
     )

@@ -103,15 +103,15 @@ def test_one_stage_models_have_limits_of_each_camera(tmp_path: Path) -> None:
     outputs["dets"][0, 1] = [2, 2, 6, 9, 0.8]  # a small person
     path = write_outputs(tmp_path / "net.onnx", DETECTOR_SIZE, outputs)
     image = np.zeros((*DETECTOR_SIZE, 3), np.uint8)
-    everybody = load(path, conf=0.0)(image)
-    assert len(everybody) == 2
-    largest = everybody[largest_people(everybody.boxes_image, 1)]
+    all_people = load(path, conf=0.0)(image)
+    assert len(all_people) == 2
+    largest = all_people[largest_people(all_people.boxes_image, 1)]
     (one,) = load(path, conf=0.0, max_people=1)([image])
     np.testing.assert_array_equal(one.points_image, largest.points_image)
     limits = [PeopleLimits(conf=0.0), PeopleLimits(conf=1.0), PeopleLimits(conf=0.0, max_people=1)]
     follower = Follower(load(path), cameras=3, track=False, limits=limits)
     frames = [Frame(image=image, timestamp_s=0.0, camera=camera) for camera in range(3)]
-    assert [len(poses) for poses in follower.step(frames)] == [len(everybody), 0, 1]
+    assert [len(poses) for poses in follower.step(frames)] == [len(all_people), 0, 1]
 
 
 class KnownBoxes(Detector):

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
+from slimpose.cli.renamed_options import name_here
 from slimpose.media.addresses import redacted
 
 _MAX_WIDTH, _MAX_ECHO = 100, 80
@@ -49,7 +50,7 @@ def run(function: Callable[..., int | None], arguments: Sequence[str], *, prog: 
         print(_help(function, parameters, prog))
         return 0
     try:
-        given = _given(parameters, arguments[:end], arguments[end + 1 :])
+        given = _given(parameters, arguments[:end], arguments[end + 1 :], prog)
     except ValueError as error:
         raise ValueError(f"{error}; {prog} --help lists all") from None
     return (
@@ -260,7 +261,10 @@ def _add_to(parser: Any, parameter: _Parameter) -> None:
 
 
 def _given(
-    parameters: Sequence[_Parameter], arguments: Sequence[str], literal: Sequence[str]
+    parameters: Sequence[_Parameter],
+    arguments: Sequence[str],
+    literal: Sequence[str],
+    prog: str,
 ) -> dict[str, Any]:
     """Return the values given on the command line, by name; ``literal`` are never options."""
     positional = [one for one in parameters if one.is_positional]
@@ -272,7 +276,7 @@ def _given(
         text for text in arguments if text[:2] in _SHORT.values() and text[2:3] not in ("", "=")
     ]
     unknown = [text for text in rest if text.startswith("-") and text != "-"]
-    _refuse_unknown([*glued, *unknown], options)
+    _refuse_unknown([*glued, *unknown], options, prog)
     words = [*rest, *literal]
     for one in positional:
         if words:
@@ -296,7 +300,7 @@ def _value(parameter: _Parameter, texts: Any) -> Any:
     return parameter.collect([_read(parameter, text) for text in texts])
 
 
-def _refuse_unknown(words: Sequence[str], options: Sequence[_Parameter]) -> None:
+def _refuse_unknown(words: Sequence[str], options: Sequence[_Parameter], prog: str) -> None:
     if not words:
         return
     known = [one.shown for one in options]
@@ -304,7 +308,9 @@ def _refuse_unknown(words: Sequence[str], options: Sequence[_Parameter]) -> None
         words[0].partition("=")[0].replace("_", "-"), known, n=1, cutoff=0.75
     )
     hint = ""
-    if near:
+    if elsewhere := name_here(prog.rpartition(" ")[2], words[0]):
+        hint = f" (here: {elsewhere})"
+    elif near:
         hint = f" (expected {near[0]}?)"
     elif not words[0].startswith("--"):
         hint = " (a file of that name is ./NAME)"

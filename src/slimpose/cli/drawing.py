@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -12,10 +11,11 @@ import cv2
 import numpy as np
 
 from slimpose.arrays import Image, Size
-from slimpose.cli.options import DrawingOptions
-from slimpose.cli.output_paths import file_identities
+from slimpose.cli.counted import counted
+from slimpose.cli.options import DrawingOptions, first_given
+from slimpose.cli.output_paths import file_identities, unused_path
 from slimpose.draw import Trails, draw_poses
-from slimpose.formats.files import fitting_name, write_bytes
+from slimpose.formats.files import write_bytes
 from slimpose.hide import Hider
 from slimpose.media.addresses import plain_reason
 from slimpose.media.frame import Media, SoundSource
@@ -25,26 +25,43 @@ from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.installation import install_extra
 
 JPEG_QUALITY = 92
-_LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".jp2"})
+_LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jp2"})
 
 WriteDrawn = Callable[[Image, float], None]
 """Writes a drawn image, given with its time in seconds."""
 
 
 class DrawingFolder:
-    """A folder for drawn images and videos, named like their inputs; earlier drawings are replaced.
+    """A folder for drawn images and videos, named like their inputs.
 
-    In a folder of the inputs they are named NAME.pose.SUFFIX. There, and where a number is added
-    because two inputs have one name, no file is replaced: it may be an image of the user's.
+    In a folder of the inputs they are named NAME.pose.SUFFIX. Where a file of the name exists, a
+    number is added.
+
+    Args:
+        folder: The folder.
+        inputs: All inputs; they are never replaced.
+        overwrite: Whether files that exist are replaced.
+        subfolders: Of inputs whose drawings are in folders of the folder.
     """
 
-    def __init__(self, folder: Path, inputs: Iterable[Path], *, with_sound: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        inputs: Collection[Path],
+        *,
+        overwrite: bool = False,
+        subfolders: Mapping[Path, Path] | None = None,
+        with_sound: bool = True,
+    ) -> None:
         self.folder = folder
+        self._overwrite, self._subfolders = overwrite, subfolders or {}
+        self._inputs = file_identities(inputs)
+        self._kept = 0
         self._with_sound = with_sound
         self._has_videos = False
         parents = {parent for file in inputs for parent in (file.parent, file.resolve().parent)}
         self._holds_inputs = bool(file_identities(parents) & file_identities([folder]))
-        self._used_names: set[str] = set()
+        self._used: set[str] = set()
 
     @contextmanager
     def writer(self, media: Media) -> Iterator[WriteDrawn]:
@@ -95,25 +112,39 @@ class DrawingFolder:
             if video is not None:
                 video.close()
 
-    def notes(self) -> list[str]:
-        """Return a line about the videos' codec, if players lack it."""
-        return codec_notes() if self._has_videos else []
-
     def _unused_path(self, media: Media, *, page: int | None = None) -> Path:
         suffix = ".jpg" if media.path.suffix.lower() in _LOSSY_SUFFIXES else ".png"
         suffix = ".mp4" if media.is_video else suffix
         mark = ".pose" if self._holds_inputs else ""
         mark += f".page-{page}" if page is not None else ""
-        for number in count(1):
-            ending = f"{mark}{f'-{number}' if number > 1 else ''}{suffix}"
-            path = self.folder / fitting_name(media.path.stem, ending)
-            must_keep = (number > 1 or self._holds_inputs) and os.path.lexists(path)
-            if path.name.lower() not in self._used_names and not must_keep:
-                self._used_names.add(path.name.lower())
-                if path.is_dir():
-                    raise RuntimeError(f"cannot write {path}: it is a folder")
-                return path
-        raise AssertionError("count ended")
+        folder = self.folder / self._subfolders.get(media.path, "")
+        folder.mkdir(parents=True, exist_ok=True)
+        kept: list[Path] = []
+
+        def is_replaceable(path: Path) -> bool:
+            if path.is_dir():
+                raise RuntimeError(f"cannot write {path}: it is a folder")
+            if self._overwrite and not file_identities([path]) & self._inputs:
+                return True
+            kept.append(path)
+            return False
+
+        path = unused_path(
+            folder, media.path.stem + mark, suffix, used=self._used, replaceable=is_replaceable
+        )
+        self._kept += bool(kept)
+        return path
+
+    def notes(self) -> list[str]:
+        """Return lines about the videos' codec, if players lack it, and the files that were kept."""
+        notes = codec_notes() if self._has_videos else []
+        if not self._kept:
+            return notes
+        return [
+            *notes,
+            f"NOTE: {counted(self._kept, 'drawing')} got a number added to the name, as a file of "
+            f"that name exists in {self.folder} (--overwrite replaces such files)",
+        ]
 
 
 class PoseDrawing:
@@ -138,8 +169,10 @@ class PoseDrawing:
         is_used: bool,
         keypoint_thresholds: Mapping[int, float] | None = None,
     ) -> None:
-        if not is_used and options != DrawingOptions():
-            raise ValueError(f"{options.given()} is about drawings; expected an output for them")
+        if not (is_used or options.show) and options != DrawingOptions():
+            raise ValueError(
+                f"{first_given(options)} is about drawings; expected an output for them"
+            )
         self._options = options
         self.hider = None if options.hide is None else Hider(options.hide)
         self._thresholds = keypoint_thresholds or {}

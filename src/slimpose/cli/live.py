@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import threading
 import time
@@ -22,23 +23,27 @@ from slimpose.cli.options import (
     ModelFileOptions,
     ModelOptions,
     OutputOptions,
+    StreamOptions,
     TrackingOptions,
 )
 from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.cli.outputs import RecordWriters
-from slimpose.cli.video_output import VideoOutputs, camera_video_path
+from slimpose.cli.video_output import VideoOutputs
+from slimpose.cli.window import Window
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
+from slimpose.media.camera_file import CameraSettings, read_cameras
 from slimpose.media.video_reader import silence_opencv_logs
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
+from slimpose.runtime.people_limits import PeopleLimits
 
 _REFRESH_S = 0.5
 _LOG_LINE_S = 60.0
 
 
 def live(
-    sources: Annotated[tuple[str, ...], "SOURCE"],
+    sources: Annotated[tuple[str, ...], "SOURCE"] = (),
     /,
     *,
     models: ModelOptions,
@@ -47,12 +52,8 @@ def live(
     selected: FrameOptions,
     outputs: OutputOptions,
     style: DrawingOptions,
+    streams: StreamOptions,
     out: Path | None = None,
-    mosaic: Path | None = None,
-    realtime: bool = False,
-    loop: bool = False,
-    seconds: float | None = None,
-    frames: int | None = None,
     profile: bool = False,
 ) -> int:
     """Track people in several cameras and streams at once, until Ctrl-C.
@@ -73,43 +74,64 @@ def live(
         selected: Which frames are processed; --from and --to are for video files.
         outputs: Text outputs.
         style: How poses are drawn.
-        out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
-            names.
-        mosaic: MP4 file for a drawn video of all cameras side by side.
-        realtime: Play video files in real time, like cameras: frames may be dropped.
-        loop: Start video files again at their end.
-        seconds: Stop after this many seconds.
-        frames: Stop after this many frames of all cameras together.
+        streams: Cameras and when the run ends.
+        out: Folder for a drawn video of each camera: camera-0.mp4, ..., or NAME.mp4 of the name in
+            the file of cameras; where such a file exists, a number is added.
         profile: Print the time of every stage at the end.
     """
-    for option, bound in (("--seconds", seconds), ("--frames", frames)):
-        if bound is not None and not bound > 0:
-            raise ValueError(f"{option} is {bound:g}; expected a number over 0")
-    drawing = PoseDrawing(style, is_used=out is not None or mosaic is not None)
-    inputs = addresses.parse_all(sources)
+    settings = _settings(sources, streams.cameras)
+    inputs = [camera.address for camera in settings]
+    mosaic = streams.mosaic
+    drawing = PoseDrawing(
+        style,
+        is_used=out is not None or mosaic is not None or style.show,
+        keypoint_thresholds={
+            number: camera.keypoint_threshold
+            for number, camera in enumerate(settings)
+            if camera.keypoint_threshold is not None
+        },
+    )
     if (selected.start or selected.end) and all(address.kind != "file" for address in inputs):
         raise ValueError("--from and --to are about video files; expected one among the sources")
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
-    cameras = CameraGroup(*inputs, realtime=realtime, loop=loop, frames=selected.range)
-    _check_outputs(inputs, outputs, out=out, mosaic=mosaic)
+    cameras = CameraGroup(
+        *inputs,
+        realtime=streams.realtime,
+        loop=streams.loop,
+        frames=[
+            dataclasses.replace(selected.range, every=camera.every or selected.every)
+            for camera in settings
+        ],
+    )
+    _check_outputs(inputs, cameras.stems, outputs, out=out, mosaic=mosaic)
     model_file.remember(models.model)
     pipeline = models.load()
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
+    limits = [
+        PeopleLimits(conf=camera.conf, max_people=camera.max_people or models.max_people)
+        for camera in settings
+    ]
     follower = tracking.follower(
-        pipeline, cameras=len(cameras), find_everyone=drawing.hider is not None
+        pipeline,
+        cameras=len(cameras),
+        limits=limits,
+        find_everyone=drawing.hider is not None,
     )
     videos = VideoOutputs(
         out,
         mosaic,
         names=[address.name for address in inputs],
-        use_clock=realtime or any(address.kind != "file" for address in inputs),
+        stems=cameras.stems,
+        overwrite=outputs.overwrite,
+        use_clock=streams.realtime or any(address.kind != "file" for address in inputs),
         drawing=drawing,
+        window=Window("slimpose") if style.show else None,
     )
     stats = LiveStats(len(inputs))
-    records = RecordWriters(outputs)
+    records = RecordWriters(outputs, cameras.stems)
     try:
         with _stop_on_signals() as stop, cameras:
-            _follow(cameras, follower, stats, records, videos, stop, seconds=seconds, frames=frames)
+            _follow(cameras, follower, stats, records, videos, stop, streams)
         videos.finish()
         records.finish()
     finally:
@@ -119,7 +141,7 @@ def live(
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     for line in stats.summary(statuses, detections=follower.detections):
         console.print(line)
-    for line in [*drawing.notes(), *videos.notes()]:
+    for line in [*drawing.notes(), *videos.notes(), *records.notes()]:
         console.print(line)
     if paths := [*videos.paths, *records.paths]:
         console.print(f"written: {', '.join(paths)}")
@@ -129,17 +151,33 @@ def live(
     return 2 if any(status.received == 0 for status in statuses) else 0
 
 
+def _settings(sources: Sequence[str], camera_file: Path | None) -> list[CameraSettings]:
+    """The cameras of the command line and of the file, in this order."""
+    settings = [CameraSettings(address=address) for address in addresses.parse_all(sources)]
+    settings += [] if camera_file is None else read_cameras(camera_file)
+    if not settings:
+        raise ValueError("missing SOURCE ..., or --cameras PATH; slimpose live --help lists all")
+    return settings
+
+
 def _check_outputs(
-    inputs: Sequence[Address], outputs: OutputOptions, *, out: Path | None, mosaic: Path | None
+    inputs: Sequence[Address],
+    stems: Sequence[str],
+    outputs: OutputOptions,
+    *,
+    out: Path | None,
+    mosaic: Path | None,
 ) -> None:
+    replaced = out if outputs.overwrite else None
     videos = {
-        f"--out (camera {number})": camera_video_path(out, number) if out is not None else None
-        for number in range(len(inputs))
+        f"--out (camera {number})": replaced and replaced / f"{stem}.mp4"
+        for number, stem in enumerate(stems)
     }
     check_output_paths(
         {**outputs.files(), "--mosaic": mosaic, **videos},
         {"--out": out, **outputs.folders()},
         [Path(address.target) for address in inputs if address.kind == "file"],
+        overwrite=outputs.overwrite,
     )
     check_suffix("--mosaic", mosaic, ".mp4")
 
@@ -151,11 +189,10 @@ def _follow(
     records: RecordWriters,
     videos: VideoOutputs,
     stop: threading.Event,
-    *,
-    seconds: float | None,
-    frames: int | None,
+    streams: StreamOptions,
 ) -> None:
     """Track and write until all sources have ended, a limit is reached, or ``stop`` is set."""
+    seconds, frames = streams.seconds, streams.frames
     started_s = time.monotonic()
     waiting_since_s = time.perf_counter()
     with _Display(cameras, stats) as display:
@@ -174,7 +211,12 @@ def _follow(
             display.update()
             waiting_since_s = time.perf_counter()
             is_time_over = seconds is not None and time.monotonic() - started_s >= seconds
-            if stop.is_set() or is_time_over or (frames is not None and stats.frames >= frames):
+            if (
+                stop.is_set()
+                or videos.is_window_closed
+                or is_time_over
+                or (frames is not None and stats.frames >= frames)
+            ):
                 break
 
 

@@ -51,6 +51,7 @@ EXTRAS = {
     "pycocotools": "eval",
     "supervision": "supervision",
     "matplotlib": "plot",
+    "pillow_heif": "heic",
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
     ),

@@ -12,6 +12,7 @@ import dataclasses
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,7 @@ from slimpose.runtime.follower import Follower
 from slimpose.runtime.foreign.graph import remember
 from slimpose.runtime.foreign.settings import ModelSettings
 from slimpose.runtime.machine import check_threads
+from slimpose.runtime.people_limits import PeopleLimits
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.skeleton import Skeleton
 
@@ -172,7 +174,12 @@ class TrackingOptions:
             raise ValueError(f"--detect-every is {self.detect_every}; expected 1 or more")
 
     def follower(
-        self, pipeline: Pipeline, *, cameras: int = 1, find_everyone: bool = False
+        self,
+        pipeline: Pipeline,
+        *,
+        cameras: int = 1,
+        limits: Sequence[PeopleLimits] | None = None,
+        find_everyone: bool = False,
     ) -> Follower:
         """Return a follower with these options."""
         return Follower(
@@ -182,7 +189,38 @@ class TrackingOptions:
             track=self.track,
             smooth=self.smooth,
             find_everyone=find_everyone,
+            limits=limits,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """Cameras and streams.
+
+    Attributes:
+        cameras: TOML file of cameras with names, addresses and thresholds of their own, in addition
+            to the sources (docs/tutorials/video_and_cameras.md).
+        mosaic: MP4 file for a drawn video of all cameras side by side.
+        realtime: Play video files in real time, like cameras: frames may be dropped.
+        loop: Start video files again at their end.
+        seconds: Stop after this many seconds.
+        frames: Stop after this many frames of all cameras together.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    cameras: Path | None = None
+    mosaic: Path | None = None
+    realtime: bool = False
+    loop: bool = False
+    seconds: float | None = None
+    frames: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, bound in (("--seconds", self.seconds), ("--frames", self.frames)):
+            if bound is not None and not bound > 0:
+                raise ValueError(f"{option} is {bound:g}; expected a number over 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +258,13 @@ class FrameOptions:
         )
 
 
+def first_given(options: DrawingOptions | StreamOptions) -> str:
+    """Return the first option that is not at its default; empty if all are."""
+    fields = dataclasses.fields(options)
+    names = [field.name for field in fields if getattr(options, field.name) != field.default]
+    return f"--{names[0].replace('_', '-')}" if names else ""
+
+
 def _seconds(option: str, text: str | None, default: float) -> float:
     """Return a time such as 90, 1:30 or 0:01:30.5 in seconds.
 
@@ -252,6 +297,8 @@ class DrawingOptions:
         trails: Draw the paths of tracked people over this many seconds.
         hide: Hide the faces, the heads or the whole people in what is drawn, each filled with one
             color before anything is written; the detector runs on every frame, sound is left out.
+        show: Show the drawings in a window while they are made; an image stays until a key is
+            pressed. q, Esc or closing the window end the run as Ctrl-C does.
 
     Raises:
         ValueError: If a number is out of range.
@@ -264,6 +311,7 @@ class DrawingOptions:
     black_background: bool = False
     trails: float | None = None
     hide: What | None = None
+    show: bool = False
 
     def __post_init__(self) -> None:
         threshold, width, trails = self.keypoint_threshold, self.line_width, self.trails
@@ -276,18 +324,14 @@ class DrawingOptions:
         if trails is not None and not trails > 0:
             raise ValueError(f"--trails is {trails:g}; expected seconds, a number over 0")
 
-    def given(self) -> str:
-        """Return the first option that was given, for messages."""
-        fields = dataclasses.fields(self)
-        names = [field.name for field in fields if getattr(self, field.name) != field.default]
-        return f"--{names[0].replace('_', '-')}" if names else ""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """Text outputs for the poses; any of them at once.
+    """Text outputs for the poses, any of them at once; and whether outputs are replaced.
 
     Attributes:
+        overwrite: Replace outputs that exist. Otherwise a file that an option names must not exist,
+            and drawings get a number added to their names.
         json: File for the poses as COCO keypoint results: a list with one record per person. Images
             named by a number that no other input has (000000000139.jpg) also get the image_id that
             COCO's tools require.
@@ -302,6 +346,7 @@ class OutputOptions:
             file can be written.
     """
 
+    overwrite: bool = False
     json: Path | None = None
     csv: Path | None = None
     jsonl: str | None = None

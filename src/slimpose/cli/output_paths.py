@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from pathlib import Path
 
-from slimpose.formats.files import resolve_output
+from slimpose.formats.files import fitting_name, resolve_output
 
 
 def file_identities(files: Iterable[Path]) -> set[tuple[int, int]]:
@@ -23,6 +25,8 @@ def check_output_paths(
     files: Mapping[str, Path | None],
     folders: Mapping[str, Path | None],
     inputs: Iterable[Path | None],
+    *,
+    overwrite: bool = True,
 ) -> None:
     """Reject output paths that cannot be written, before hours of work; create the folders.
 
@@ -30,9 +34,11 @@ def check_output_paths(
         files: Files to write, by the option that names them; None (here and below) is skipped.
         folders: Folders to write into, by the option that names them.
         inputs: Files that must not be overwritten.
+        overwrite: Whether other files that exist may be replaced.
 
     Raises:
         ValueError: If a file is an input, a device, or named twice.
+        FileExistsError: If a file exists and may not be replaced.
         NotADirectoryError: If a folder is a file.
         IsADirectoryError: If a file is a folder.
         RuntimeError: If a folder cannot be created or written to.
@@ -49,6 +55,8 @@ def check_output_paths(
         resolve_output(file)
         if file_identities([file]) & input_identities:
             raise ValueError(f"{option} {file} is an input of this call; it would be overwritten")
+        if file.exists() and not overwrite:
+            raise FileExistsError(f"{option} {file} exists; --overwrite replaces it")
     if len({file.absolute() for file in files.values()}) < len(files):
         raise ValueError(
             f"{' and '.join(files)}: two of them are one file; it would be overwritten"
@@ -60,6 +68,27 @@ def check_output_paths(
                 pass
         except OSError as error:
             raise RuntimeError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def unused_path(
+    folder: Path, stem: str, suffix: str, *, used: set[str], replaceable: Callable[[Path], bool]
+) -> Path:
+    """Return the path of an output, with a number if its name is taken; add it to ``used``.
+
+    Args:
+        folder: Where it is written.
+        stem: Start of its name.
+        suffix: End of its name, from the dot on.
+        used: Names of this run, in lower case.
+        replaceable: Whether a file that exists may be replaced.
+    """
+    for number in count(1):
+        ending = f"{f'-{number}' if number > 1 else ''}{suffix}"
+        path = folder / fitting_name(stem, ending)
+        if str(path).lower() not in used and (not os.path.lexists(path) or replaceable(path)):
+            used.add(str(path).lower())
+            return path
+    raise AssertionError("count ended")
 
 
 def check_suffix(option: str, file: Path | None, suffix: str) -> None:

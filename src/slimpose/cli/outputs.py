@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from slimpose.cli.options import STANDARD_OUTPUT, OutputOptions
@@ -37,6 +37,10 @@ class RecordWriter:
     def truncate(self, position: int) -> None:
         """Remove the records after a position."""
 
+    def notes(self) -> list[str]:
+        """Return lines about the output for the end of the run."""
+        return []
+
     def finish(self) -> None:
         """Rename the partial file to its final name."""
 
@@ -50,11 +54,16 @@ class RecordWriter:
 class RecordWriters:
     """All text outputs of a run; opened at its start, so that errors occur before the work.
 
+    Args:
+        options: Which.
+        stems: The starts of the names of the sources' files.
+
     Raises:
         RuntimeError: If something cannot be written.
+        FileExistsError: If there are OpenPose files of these sources, and none may be replaced.
     """
 
-    def __init__(self, options: OutputOptions) -> None:
+    def __init__(self, options: OutputOptions, stems: Collection[str]) -> None:
         self._writers: list[RecordWriter] = []
         self._stdout = _StdoutWriter() if options.jsonl == STANDARD_OUTPUT else None
         try:
@@ -71,7 +80,7 @@ class RecordWriters:
             elif options.jsonl is not None:
                 self._writers.append(_FileWriter(Path(options.jsonl), _json_lines))
             if options.openpose is not None:
-                self._writers.append(_OpenPoseWriter(options.openpose, options.openpose_order))
+                self._writers.append(_OpenPoseWriter(options, stems))
         except BaseException:
             self.discard()
             raise
@@ -80,6 +89,10 @@ class RecordWriters:
     def paths(self) -> list[str]:
         """Where the outputs are written, for the summary."""
         return [writer.path for writer in self._writers if writer.path]
+
+    def notes(self) -> list[str]:
+        """Return lines about the outputs for the end of the run."""
+        return [note for writer in self._writers for note in writer.notes()]
 
     def write(self, result: FrameResult) -> None:
         """Write the people of one frame to every output."""
@@ -196,15 +209,23 @@ class _StdoutWriter(RecordWriter):
 class _OpenPoseWriter(RecordWriter):
     """A folder of OpenPose files, one per frame."""
 
-    def __init__(self, folder: Path, order: Order) -> None:
-        self.path = str(folder)
-        self._folder = folder
-        self._order: Order = order
+    def __init__(self, options: OutputOptions, stems: Collection[str]) -> None:
+        assert options.openpose is not None
+        self.path = str(options.openpose)
+        self._folder = options.openpose
+        self._order: Order = options.openpose_order
+        self._earlier = openpose.files_of(self._folder, stems)
+        if self._earlier and not options.overwrite:
+            raise FileExistsError(
+                f"--openpose {self._folder} holds {len(self._earlier)} files of these sources, "
+                f"such as {min(self._earlier)}; --overwrite replaces them"
+            )
         # None: a run that never truncates does not remember its files
         self._files_since_position: list[Path] | None = None
 
     def write(self, result: FrameResult) -> None:
         file = self._folder / openpose.file_name(result.stem, result.frame_index)
+        self._earlier.discard(file.name)
         try:
             write_json(file, openpose.document(result.poses, self._order))
         except ValueError as error:  # it names the path
@@ -217,6 +238,14 @@ class _OpenPoseWriter(RecordWriter):
     def position(self) -> int:
         self._files_since_position = []
         return 0
+
+    def notes(self) -> list[str]:
+        if not self._earlier:
+            return []
+        return [
+            f"NOTE: {self._folder} still holds {len(self._earlier)} files of an earlier, longer "
+            f"run, such as {min(self._earlier)}"
+        ]
 
     def truncate(self, position: int) -> None:  # noqa: ARG002 (a folder has no positions)
         for file in self._files_since_position or []:

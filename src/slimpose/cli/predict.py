@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Annotated
 
 import cv2
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores, Size
 from slimpose.cli.console import plain_console
-from slimpose.cli.counted import counted
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
+from slimpose.cli.live import live
 from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import (
     STANDARD_OUTPUT,
@@ -28,32 +26,35 @@ from slimpose.cli.options import (
     ModelFileOptions,
     ModelOptions,
     OutputOptions,
+    StreamOptions,
     TrackingOptions,
+    first_given,
 )
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters
-from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs
+from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs, subfolders
+from slimpose.cli.predict_summary import Counts, print_summary
+from slimpose.cli.progress_bar import ProgressBar
+from slimpose.cli.window import Window
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
 from slimpose.hide import Hider
-from slimpose.media.addresses import SourceError
+from slimpose.media.addresses import SourceError, is_stream
 from slimpose.media.frame import Frame, FrameRange, Media
 from slimpose.media.images import ImageError
-from slimpose.media.sources import open_media
+from slimpose.media.sources import is_image_url, open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
-from slimpose.messages import printable
 from slimpose.poses import Poses
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.models import DEFAULT_DETECTOR
 from slimpose.runtime.people_limits import largest_people
 from slimpose.runtime.pipeline import Pipeline
-from slimpose.runtime.session import Session
 from slimpose.runtime.timing import StageTimes
 
 
 def predict(
-    sources: Annotated[tuple[str, ...], "SOURCE"],
+    sources: Annotated[tuple[str, ...], "SOURCE"] = (),
     /,
     *,
     models: ModelOptions,
@@ -62,45 +63,113 @@ def predict(
     selected: FrameOptions,
     outputs: OutputOptions,
     style: DrawingOptions,
+    streams: StreamOptions,
     out: Path = Path("out"),
+    recursive: bool = False,
     draw: bool = True,
     boxes: Path | None = None,
     profile: bool = False,
 ) -> int:
-    """Find all people in images and videos, draw their poses, and write them as text.
+    """Find all people in images, videos or cameras, draw their poses, and write them as text.
 
     People in videos are tracked: they keep their ids, and their keypoints are smoothed. Inputs that
     cannot be read are reported at once and again at the end, and the others are processed; the exit
     code is then 2 (1 if the input was not the cause). While a video is processed, its outputs are
-    named NAME.partial.SUFFIX; they are complete up to the last record at any time.
+    named NAME.partial.SUFFIX; they are complete up to the last record at any time. With a camera or
+    a stream among the sources it does what slimpose live does.
 
     Args:
-        sources: Images, videos, folders of them, or quoted patterns such as 'photos/**/*.jpg'.
+        sources: Images, videos, folders of them, quoted patterns such as 'photos/**/*.jpg', or
+            addresses of images; or cameras and streams, see slimpose live.
         models: Models and how they run.
         model_file: What the model file does not say itself.
         tracking: How people in videos are tracked.
         selected: Which frames of videos are processed.
         outputs: Text outputs.
         style: How poses are drawn.
+        streams: Cameras and when the run ends.
         out: Folder for the drawn images and videos (videos become MP4: H.264 with their sound, with
-            the extra video; else MPEG-4 Part 2 without it). They are named like the inputs and
-            replace files of that name there. In a folder of the inputs they are named
-            NAME.pose.jpg. There, and where a number is added because two inputs have one name, no
-            file is replaced.
+            the extra video; else MPEG-4 Part 2 without it). They are named like the inputs, in a
+            folder of the inputs NAME.pose.jpg; where a file of that name exists, a number is added.
+        recursive: Search the subfolders of folders too; drawings are then in such subfolders.
         draw: Draw the poses and write the drawn images and videos.
         boxes: File of person boxes to use instead of a detector: a COCO annotation file or a list
             of results. People are not tracked then; inputs that it does not mention have no people.
         profile: Print the time of every stage at the end.
     """
-    drawing = PoseDrawing(style, is_used=draw)
-    silence_opencv_logs()  # a broken file gets our one line, not ten of the decoder
+    if streams.cameras is not None or any(
+        is_stream(source) and not is_image_url(source) for source in sources
+    ):
+        _check_stream_options(boxes, recursive=recursive)
+        return live(
+            sources,
+            models=models,
+            model_file=model_file,
+            tracking=tracking,
+            selected=selected,
+            outputs=outputs,
+            style=style,
+            streams=streams,
+            out=out if draw else None,
+            profile=profile,
+        )
+    if not sources:
+        raise ValueError("missing SOURCE ...; slimpose predict --help lists all")
+    if streams != StreamOptions():
+        raise ValueError(
+            f"{first_given(streams)} is about cameras and streams; expected one among the sources "
+            "(slimpose live takes it with video files too)"
+        )
+    with TemporaryDirectory(prefix="slimpose-") as downloads:
+        failures = Failures(plain_console(stderr=True))
+        silence_opencv_logs()  # a broken file gets our one line, not ten of the decoder
+        files = expand_all(sources, failures, recursive=recursive, downloads=Path(downloads))
+        return _predict_files(
+            files,
+            failures,
+            models=models,
+            model_file=model_file,
+            tracking=tracking,
+            selected=selected,
+            outputs=outputs,
+            drawing=PoseDrawing(style, is_used=draw),
+            window=Window("slimpose") if style.show and files else None,
+            out=out if draw else None,
+            subfolders=subfolders(sources, files) if recursive else {},
+            boxes=boxes,
+            profile=profile,
+        )
+
+
+def _check_stream_options(boxes: Path | None, *, recursive: bool) -> None:
+    """Reject the options that are about files."""
+    given = {"--boxes": boxes is not None, "--recursive": recursive}
+    for option in (option for option, is_given in given.items() if is_given):
+        raise ValueError(f"{option} is about files; expected no camera or stream among the sources")
+
+
+def _predict_files(
+    files: list[Path],
+    failures: Failures,
+    *,
+    models: ModelOptions,
+    model_file: ModelFileOptions,
+    tracking: TrackingOptions,
+    selected: FrameOptions,
+    outputs: OutputOptions,
+    drawing: PoseDrawing,
+    window: Window | None,
+    out: Path | None,
+    subfolders: Mapping[Path, Path],
+    boxes: Path | None,
+    profile: bool,
+) -> int:
+    """Predict images and videos; return the exit code."""
     if boxes is not None and models.detector != DEFAULT_DETECTOR:
         raise ValueError(
             f"--boxes are used instead of a detector; expected no --detector {models.detector}"
         )
     box_file = box_files.read(boxes) if boxes is not None else None
-    failures = Failures(plain_console(stderr=True))
-    files = expand_all(sources, failures)
     if not files:
         return failures.summarize(completed=0)
     if box_file is not None and (missing := box_file.files_without_boxes(files)):
@@ -110,8 +179,9 @@ def predict(
         )
     check_output_paths(
         outputs.files(),
-        {"--out": out if draw else None, **outputs.folders()},
+        {"--out": out, **outputs.folders()},
         [*files, boxes, Path(models.model), Path(models.detector)],
+        overwrite=outputs.overwrite,
     )
     model_file.remember(models.model)
     pipeline = models.load(with_detector=box_file is None)
@@ -119,23 +189,39 @@ def predict(
         raise ValueError(f"{models.model} finds people itself; expected no --boxes")
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
     started_s = perf_counter()
+    inputs = name_inputs(files)
     run = _Run(
         estimator=_FrameEstimator(pipeline, tracking, box_file, drawing.hider),
         frames=selected.range,
         drawing=drawing,
-        drawings=(DrawingFolder(out, files, with_sound=drawing.hider is None) if draw else None),
-        records=RecordWriters(outputs),
+        window=window,
+        drawings=(
+            DrawingFolder(
+                out,
+                files,
+                overwrite=outputs.overwrite,
+                subfolders=subfolders,
+                with_sound=drawing.hider is None,
+            )
+            if out is not None
+            else None
+        ),
+        records=RecordWriters(outputs, [item.stem for item in inputs]),
         failures=failures,
     )
-    run.process_all(files)
+    run.process_all(inputs)
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     if run.counts.inputs:
-        _print_summary(console, run, pipeline, threads=models.threads)
+        print_summary(console, run.counts, run.stages, pipeline, threads=models.threads)
     if selected != FrameOptions() and run.counts.images and not run.counts.videos:
         console.print("NOTE: --every, --from and --to are about videos; all inputs were images")
-    for line in [*drawing.notes(), *(run.drawings.notes() if run.drawings else [])]:
+    for line in [
+        *drawing.notes(),
+        *(run.drawings.notes() if run.drawings else []),
+        *run.records.notes(),
+    ]:
         console.print(line)
-    paths = [*([str(out)] if draw else []), *run.records.paths]
+    paths = [*([str(out)] if out is not None else []), *run.records.paths]
     if run.counts.inputs and paths:
         console.print(f"written: {', '.join(paths)}")
     if profile:
@@ -144,22 +230,6 @@ def predict(
     code = failures.summarize(completed=run.counts.completed)
     run.records.check_readers()
     return code
-
-
-@dataclass(slots=True, kw_only=True)
-class _Counts:
-    """Statistics of a run; ``completed`` inputs are those that were read to their end."""
-
-    images: int = 0
-    videos: int = 0
-    completed: int = 0
-    frames: int = 0
-    poses: int = 0
-    detections: int = 0
-
-    @property
-    def inputs(self) -> int:
-        return self.images + self.videos
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,20 +293,21 @@ class _Run:
     estimator: _FrameEstimator
     frames: FrameRange
     drawing: PoseDrawing
+    window: Window | None
     drawings: DrawingFolder | None
     records: RecordWriters
     failures: Failures
-    counts: _Counts = field(default_factory=_Counts)
+    counts: Counts = field(default_factory=Counts)
 
     @property
     def stages(self) -> StageTimes:
         return self.estimator.stages
 
-    def process_all(self, files: Sequence[Path]) -> None:
+    def process_all(self, inputs: Sequence[Input]) -> None:
         """Process all inputs; finish the text outputs, or remove them if no input was readable."""
         try:
-            with _ProgressBar(self.failures.console, inputs=len(files)) as progress:
-                for item in name_inputs(files):
+            with ProgressBar(self.failures.console, inputs=len(inputs)) as progress:
+                for item in inputs:
                     self._process_input(item, progress)
                     if self._is_unread:
                         break
@@ -262,7 +333,7 @@ class _Run:
         """Whether standard output is the only output and its reader has gone."""
         return self.drawings is None and self.records.all_readers_gone
 
-    def _process_input(self, item: Input, progress: _ProgressBar) -> None:
+    def _process_input(self, item: Input, progress: ProgressBar) -> None:
         """Process one input; if it fails, report it and remove its records and drawings."""
         positions, counts_before = self.records.positions(), replace(self.counts)
         try:
@@ -289,7 +360,7 @@ class _Run:
         self.counts.images += not media.is_video
         self.counts.completed += str(item.path) not in self.failures.names
 
-    def _process_frames(self, media: Media, item: Input, progress: _ProgressBar) -> None:
+    def _process_frames(self, media: Media, item: Input, progress: ProgressBar) -> None:
         """Estimate, write and draw the poses of every frame."""
         follower = self.estimator.new_follower(media)
         is_one_image = not media.is_video and media.frame_count == 1
@@ -311,12 +382,24 @@ class _Run:
                 self.counts.poses += len(result.poses)
                 with self.stages.timed("draw and write"):
                     self.records.write(result)
-                    if write_drawn is not None:
-                        write_drawn(self.drawing.draw(result), frame.timestamp_s)
+                    if write_drawn is not None or self.window is not None:
+                        drawn = self.drawing.draw(result)
+                        if write_drawn is not None:
+                            write_drawn(drawn, frame.timestamp_s)
+                        self._show(drawn)
                 progress.advance_frame()
+                if self.window is not None and not media.is_video:
+                    self.window.wait_for_key()
                 if self._is_unread:
                     break
         self.counts.detections += follower.detections if follower is not None else 0
+
+    def _show(self, drawn: Image) -> None:
+        """Show a drawing in the window; interrupt the run if that was closed."""
+        if self.window is not None:
+            if not self.window.is_open:
+                raise KeyboardInterrupt
+            self.window.show(drawn)
 
     def _read_frames(self, media: Media) -> Iterator[Frame]:
         """The frames; a video with missing frames is reported as failed, its other frames kept."""
@@ -329,51 +412,3 @@ class _Run:
                 started_s = perf_counter()
         except UnreadFramesError as error:
             self.failures.add(str(media.path), error)
-
-
-class _ProgressBar(Progress):
-    """Progress in frames; an image is one frame."""
-
-    def __init__(self, console: Console, *, inputs: int) -> None:
-        super().__init__(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self._frames = inputs
-        self._task = self.add_task("", total=inputs)
-
-    def start_input(self, media: Media) -> None:
-        """Show the name of the next input and add its frames, as far as their number is known."""
-        self._frames += max(0, media.frame_count - 1)
-        self.update(self._task, description=printable(media.path.name), total=self._frames)
-
-    def advance_frame(self) -> None:
-        """Count one frame as done."""
-        self.advance(self._task)
-
-
-def _print_summary(console: Console, run: _Run, pipeline: Pipeline, *, threads: int | None) -> None:
-    """Print what was processed, by which models, and how fast."""
-    counts = run.counts
-    kinds = ((counts.images, "image"), (counts.videos, "video"))
-    inputs = " and ".join(counted(number, kind) for number, kind in kinds if number)
-    inputs += f" ({counted(counts.frames, 'frame')})" if counts.videos else ""
-    people = counted(counts.poses, "pose" if counts.videos else "person")
-    session, detector = pipeline.estimator.session, pipeline.detector
-    boxes = detector.session.info.name if detector else "given boxes"
-    one_stage = pipeline.estimator.finds_people
-    models = session.info.name if one_stage else f"{boxes} + {session.info.name}"
-    automatic = f"automatic (of {os.cpu_count()}) CPU threads"
-    cpu = counted(threads, "CPU thread") if threads else automatic
-    backend = f", {session.backend} {session.precision}" if isinstance(session, Session) else ""
-    console.print(f"{inputs}, {people}; {models}, {cpu}{backend}")
-    if counts.frames:
-        console.print(f"median ms per frame: {run.stages.medians()}")
-    if counts.detections:
-        runner = "the model" if one_stage else "the detector"
-        console.print(f"{runner} ran on {counted(counts.detections, 'frame')} of videos")

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from slimpose.formats.results import unique_image_numbers
 from slimpose.media.addresses import SourceError, plain_reason, redacted
-from slimpose.media.sources import expand
+from slimpose.media.images import ImageError
+from slimpose.media.sources import expand, fetch_image, is_image_url
 
 
 @dataclass(slots=True)
@@ -40,16 +41,36 @@ class Failures:
         return self.exit_code if self.names else 0
 
 
-def expand_all(sources: Iterable[str], failures: Failures) -> list[Path]:
-    """Return the files that the sources name, each once; report sources that name none."""
+def expand_all(
+    sources: Iterable[str], failures: Failures, *, recursive: bool, downloads: Path
+) -> list[Path]:
+    """Return the files that the sources name, each once; report sources that name none.
+
+    Images that are named by their addresses are fetched into the folder ``downloads``.
+    """
     files: dict[Path, Path] = {}
     for source in sources:
         try:
-            for file in expand(source):
+            if is_image_url(source):
+                found = [fetch_image(source, downloads)]
+            else:
+                found = expand(source, recursive=recursive)
+            for file in found:
                 files.setdefault(file.resolve(), file)
-        except SourceError as error:
+        except (SourceError, ImageError) as error:
             failures.add(redacted(source), error)
     return list(files.values())
+
+
+def subfolders(sources: Iterable[str], files: Iterable[Path]) -> dict[Path, Path]:
+    """Return for each file in a subfolder of a folder among the sources this subfolder."""
+    folders = [Path(source) for source in sources if Path(source).is_dir()]
+    return {
+        file: file.parent.relative_to(folder)
+        for folder in reversed(folders)  # the first one that holds a file counts
+        for file in files
+        if file.is_relative_to(folder)
+    }
 
 
 @dataclass(frozen=True, slots=True)

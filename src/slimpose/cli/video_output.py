@@ -7,6 +7,8 @@ from pathlib import Path
 
 from slimpose.arrays import Image, Size
 from slimpose.cli.drawing import PoseDrawing, codec_notes
+from slimpose.cli.output_paths import unused_path
+from slimpose.cli.window import Window
 from slimpose.draw import Tile, mosaic
 from slimpose.hide import Hider
 from slimpose.media.stream import StreamStatus
@@ -19,11 +21,6 @@ TILE = Size(360, 640)
 _MOSAIC_FPS = 25.0
 
 
-def camera_video_path(folder: Path, camera: int) -> Path:
-    """Return the path of a camera's video."""
-    return folder / f"camera-{camera}.mp4"
-
-
 class VideoOutputs:
     """The drawn videos of a run: per camera, a mosaic, both or none.
 
@@ -31,8 +28,11 @@ class VideoOutputs:
         folder: For a video of each camera.
         mosaic_file: For all cameras side by side.
         names: The cameras' names.
+        stems: The starts of the names of the cameras' files; where one exists, a number is added.
+        overwrite: Whether files that exist are replaced instead; inputs are checked before.
         use_clock: Whether the mosaic runs by the clock instead of the times of the video files.
         drawing: Draws the frames.
+        window: Shows the frames: those of one camera, or the mosaic of several.
     """
 
     def __init__(
@@ -41,10 +41,15 @@ class VideoOutputs:
         mosaic_file: Path | None,
         *,
         names: Sequence[str],
+        stems: Sequence[str],
+        overwrite: bool,
         use_clock: bool,
         drawing: PoseDrawing,
+        window: Window | None = None,
     ) -> None:
+        self._window = window
         self._folder, self._mosaic_file, self._names = folder, mosaic_file, names
+        self._stems, self._overwrite = stems, overwrite
         self._use_clock, self._drawing = use_clock, drawing
         self._cameras: dict[int, VideoWriter] = {}
         self._mosaic: VideoWriter | None = None
@@ -59,8 +64,8 @@ class VideoOutputs:
     @property
     def paths(self) -> list[str]:
         """Where the videos are written, for the summary."""
-        folders = [str(self._folder)] if self._cameras else []
-        return [*folders, *([str(self._mosaic_file)] if self._mosaic is not None else [])]
+        videos = [str(video.path) for _, video in sorted(self._cameras.items())]
+        return [*videos, *([str(self._mosaic_file)] if self._mosaic is not None else [])]
 
     def write(self, batch: Sequence[FrameResult], statuses: Sequence[StreamStatus]) -> None:
         """Draw the poses of a batch and write the frames.
@@ -68,7 +73,7 @@ class VideoOutputs:
         Raises:
             RuntimeError: If they cannot be written.
         """
-        if self._folder is None and self._mosaic_file is None:
+        if self._folder is None and self._mosaic_file is None and self._window is None:
             return
         for result in batch:
             drawn = self._drawing.draw(result)
@@ -76,19 +81,33 @@ class VideoOutputs:
             if self._folder is not None:
                 if result.camera not in self._cameras:
                     status = statuses[result.camera]
+                    path = unused_path(
+                        self._folder,
+                        self._stems[result.camera],
+                        ".mp4",
+                        used=set(),
+                        replaceable=lambda _: self._overwrite,
+                    )
                     self._cameras[result.camera] = VideoWriter(
-                        camera_video_path(self._folder, result.camera),
+                        path,
                         Size(*drawn.shape[:2]),
                         fps=status.fps or DEFAULT_FPS,
                         pixel_aspect=status.pixel_aspect,
                     )
                 self._cameras[result.camera].write(drawn, result.timestamp_s)
-        if self._mosaic_file is not None:
-            self._write_mosaic(self._mosaic_file, batch, statuses)
+        is_mosaic_shown = self._window is not None and len(self._names) > 1
+        if self._mosaic_file is not None or is_mosaic_shown:
+            self._make_mosaic(batch, statuses)
+        if self._window is not None and not is_mosaic_shown and self._newest[0] is not None:
+            self._window.show(self._newest[0])
 
-    def _write_mosaic(
-        self, path: Path, batch: Sequence[FrameResult], statuses: Sequence[StreamStatus]
-    ) -> None:
+    @property
+    def is_window_closed(self) -> bool:
+        """Whether the user closed the window."""
+        return self._window is not None and not self._window.is_open
+
+    def _make_mosaic(self, batch: Sequence[FrameResult], statuses: Sequence[StreamStatus]) -> None:
+        """Draw the mosaic when it is time to; write it and show it."""
         if not (batch or self._use_clock):
             return
         now_s = clock_s() if self._use_clock else max(result.timestamp_s for result in batch)
@@ -107,10 +126,15 @@ class VideoOutputs:
             )
         ]
         image = mosaic(tiles, TILE)
-        if self._mosaic is None:
-            self._mosaic = VideoWriter(path, Size(*image.shape[:2]), fps=_MOSAIC_FPS)
-        self._mosaic.write(image, now_s)
         self._mosaic_s = now_s
+        if self._window is not None and len(self._names) > 1:
+            self._window.show(image)
+        if self._mosaic_file is None:
+            return
+        if self._mosaic is None:
+            size = Size(*image.shape[:2])
+            self._mosaic = VideoWriter(self._mosaic_file, size, fps=_MOSAIC_FPS)
+        self._mosaic.write(image, now_s)
 
     def notes(self) -> list[str]:
         """Return a line about the videos' codec, if players lack it."""

@@ -8,7 +8,10 @@ means "not found" in OpenPose.
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +24,7 @@ from slimpose.skeleton import Skeleton
 
 Order = Literal["BODY_25", "COCO_18"]
 
+_FILE_NAME = re.compile(r"_\d{12}_keypoints\.json$")
 _NECK = "left_shoulder+right_shoulder"
 _MID_HIP = "left_hip+right_hip"
 _ABSENT = ""
@@ -60,6 +64,14 @@ def file_name(stem: str, frame: int) -> str:
     'clip_000000000012_keypoints.json'
     """
     return fitting_name(stem, f"_{frame:012d}_keypoints.json")
+
+
+def files_of(folder: Path, stems: Collection[str]) -> set[str]:
+    """Return the names of a folder's files that ``file_name`` gives for these stems."""
+    ending = len(file_name("", 0))
+    starts = {file_name(stem, 0)[:-ending] for stem in stems}
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return {name for name in names if _FILE_NAME.search(name) and name[:-ending] in starts}
 
 
 def document(poses: Poses, order: Order = "BODY_25") -> dict[str, Any]:

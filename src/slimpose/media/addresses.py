@@ -40,13 +40,15 @@ class Address:
 
     Attributes:
         kind: A local camera, a network stream, or a video file.
-        name: The redacted address, for messages and output files.
+        name: The redacted address, or a name, for messages and output files.
+        stem: Start of the names of its files; empty where it has no name of its own.
         target: Number, URL or path to open, with secrets: never print it.
     """
 
     kind: Literal["camera", "network", "file"]
     name: str
     target: str = field(repr=False)
+    stem: str = ""
 
     @property
     def is_hls(self) -> bool:
@@ -62,6 +64,23 @@ class Address:
 def is_url(text: str) -> bool:
     """Return whether the text is an address with a scheme rather than a path."""
     return re.match(r"[a-z][a-z0-9+.-]*://", text.strip(), re.IGNORECASE) is not None
+
+
+def is_stream(source: str) -> bool:
+    """Return whether a source on the command line is a camera or stream, or names some.
+
+    Such as 0, rtsp://..., /dev/video0, env:NAME, @FILE. What exists as a file is none.
+    """
+    path = Path(source)
+    if path.exists():
+        return path.is_char_device()
+    source = source.strip()
+    return (
+        (source.isascii() and source.isdecimal())
+        or is_url(source)
+        or source[:1] == "@"
+        or (source.startswith("env:"))
+    )
 
 
 def parse(source: str) -> Address:

@@ -121,7 +121,7 @@ def _read_address(name: str, table: Fields, folder: Path) -> Address:
         raise SourceError(f"{place} has a ${{ without a name and }}; expected ${{NAME}}")
     if not is_url(text) and (folder / text).exists():
         text = str(folder / text)
-    return dataclasses.replace(parse_value(text, place), name=name)
+    return dataclasses.replace(parse_value(text, place), name=name, stem=name)
 
 
 def _check_names(values: Mapping[str, Any], where: str, known: list[str]) -> None:

@@ -25,6 +25,8 @@ _SIGNATURES = (
     (re.compile(rb"II[*+]\0|MM\0[*+]"), "tiff"),
     (re.compile(rb"....ftypavi[fs]", re.DOTALL), "avif"),
     (re.compile(rb"....ftypmi[af][f1](?=.{0,60}avi[fs])", re.DOTALL), "avif"),
+    (re.compile(rb"....ftyphe(i[cxms]|v[cx])", re.DOTALL), "heic"),
+    (re.compile(rb"....ftypm[is]f1(?=.{0,60}he[iv][cxms])", re.DOTALL), "heic"),
     (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"), "jpeg2000"),
     (re.compile(rb"BM.{4}\0\0\0\0", re.DOTALL), "bmp"),
     (re.compile(rb"P[1-6]\s"), "pnm"),

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from slimpose.arrays import Image, Size
+from slimpose.media import heic
 from slimpose.media.addresses import is_url, redacted
 from slimpose.media.decoder_messages import with_messages
 from slimpose.media.image_formats import (
@@ -20,9 +21,12 @@ from slimpose.media.image_formats import (
 )
 
 MAX_PIXELS = 256_000_000
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"}
-)
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2",
+    ".ppm", ".pgm",
+})
+# fmt: on
 """The usual ones, for messages; files are recognized by their contents."""
 
 _DAMAGE = re.compile(r"[Pp]remature end|bad (Huffman|arithmetic)|instead of RST|error")
@@ -142,6 +146,8 @@ def decode_single(data: bytes, structure: ImageStructure, *, name: str, page: in
             f"{name}: only a preview in it can be read "
             "(the raw file of a camera? convert it to JPEG)"
         )
+    if structure.format == "heic":
+        return _decode_heic(data, name)
     orientation = avif_orientation(data) if structure.format == "avif" else None
     flags = cv2.IMREAD_COLOR  # EXIF rotation applied
     # Of AVIF OpenCV knows the range of values, but not how it is to be turned.
@@ -169,6 +175,20 @@ def decode_single(data: bytes, structure: ImageStructure, *, name: str, page: in
     check_pixels(Size(*pixels.shape[:2]), name)
     image = to_rgb(to_8_bit(pixels, name=name, max_value=structure.max_value))
     return turned(image, *orientation) if orientation is not None else image
+
+
+def _decode_heic(data: bytes, name: str) -> Image:
+    try:
+        opened = heic.open_heic(data)
+        check_pixels(Size(*opened.size[::-1]), name)
+        return heic.decode(opened)
+    except (ImageError, heic.NoHeicDecoderError) as error:
+        raise ImageError(str(error) if isinstance(error, ImageError) else f"{name}: {error}") from (
+            error
+        )
+    except (ValueError, OSError, RuntimeError, EOFError, SyntaxError, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise ImageError(f"{name}: the HEIC image is damaged or truncated: {reason}") from error
 
 
 def _findings(messages: str) -> str:

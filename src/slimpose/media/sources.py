@@ -5,12 +5,16 @@ from __future__ import annotations
 import glob
 import logging
 import re
-from pathlib import Path
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from slimpose.media.addresses import SourceError, is_url, redacted
 from slimpose.media.frame import ALL_FRAMES, FrameRange, Media
 from slimpose.media.image_formats import image_format
 from slimpose.media.image_sources import open_image
+from slimpose.media.image_urls import fetch
 from slimpose.media.images import IMAGE_SUFFIXES, is_image_file, passed_over_text, read_head
 from slimpose.media.video_containers import NO_VIDEO_TRACK, is_video_start, track_problem
 from slimpose.media.video_reader import open_video
@@ -22,26 +26,49 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 """The usual ones, for messages; files are recognized by their contents."""
-_HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cx])", re.DOTALL)
 _log = logging.getLogger("slimpose")
 
 
-def expand(source: str) -> list[Path]:
+def is_image_url(source: str) -> bool:
+    """Return whether it is the http(s) address of what is an image by its suffix."""
+    url = urlsplit(source.strip())
+    return url.scheme.lower() in ("http", "https") and (
+        PurePosixPath(url.path).suffix.lower() in IMAGE_SUFFIXES
+    )
+
+
+def fetch_image(url: str, folder: Path) -> Path:
+    """Fetch an image into a file of a folder, named as in its address; return the file.
+
+    Raises:
+        ImageError: If it cannot be fetched; passwords are hidden.
+    """
+    name = PurePosixPath(unquote(urlsplit(url.strip()).path))
+    stem, suffix = re.sub(r"[^\w.-]", "_", name.stem)[-100:], name.suffix.lower()
+    data = fetch(url)
+    paths = (folder / f"{stem}{f'-{n}' if n > 1 else ''}{suffix}" for n in count(1))
+    path = next(path for path in paths if not path.exists())
+    path.write_bytes(data)
+    return path
+
+
+def expand(source: str, *, recursive: bool = False) -> list[Path]:
     """Return the files that a path or pattern names, sorted by name.
 
-    A folder stands for the images and videos directly in it (no hidden files, no subfolders), a
-    pattern with ``*``, ``?``, ``[`` or ``**`` for the files that match, a file for itself.
+    A folder stands for the images and videos directly in it (no hidden files; no subfolders unless
+    ``recursive``), a pattern with ``*``, ``?``, ``[`` or ``**`` for the files that match, a file
+    for itself.
 
     Raises:
         SourceError: If there is no such file.
     """
     if is_url(source):
-        is_image = Path(source.partition("?")[0]).suffix.lower() in IMAGE_SUFFIXES
-        remedy = "download it first" if is_image else "slimpose live reads streams"
-        raise SourceError(f"{redacted(source)}: an address, not a file ({remedy})")
+        raise SourceError(
+            f"{redacted(source)}: an address, not a file (slimpose live reads streams)"
+        )
     path = Path(source)
     if path.is_dir():
-        return _media_files(path)
+        return _media_files(path, recursive=recursive)
     if path.exists():
         if not path.is_file():
             raise SourceError(f"{source}: a device or pipe; expected an image, a video or a folder")
@@ -56,28 +83,47 @@ def expand(source: str) -> list[Path]:
     raise SourceError(f"{source}: no such file or folder{camera}")
 
 
-def _media_files(folder: Path) -> list[Path]:
+def _media_files(folder: Path, *, recursive: bool) -> list[Path]:
     """The images and videos of a folder; a warning names the files that are passed over."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise SourceError(f"{folder}: cannot be listed: {error.strerror or error}") from error
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
+    entries = _entries(folder)
+    if recursive:
+        entries = [entry for entry in entries if not entry.is_dir()] + [
+            file
+            for entry in entries
+            if entry.is_dir() and not entry.is_symlink()  # which may form a circle
+            for file in _all_files(entry)
+        ]
     files = [entry for entry in entries if entry.is_file()]
     media = [file for file in files if _is_media(file)]
     if not media:
         raise SourceError(
             f"{folder}: no image or video in this folder ({len(files)} other files); "
-            f"subfolders are not searched, '{folder}/**/*.jpg' would"
+            f"{'subfolders were searched' if recursive else '--recursive searches subfolders'}"
         )
     notes = []
     if passed_over := [file.name for file in files if file not in set(media)]:
         notes.append(passed_over_text(passed_over, len(files)))
     if folders := sum(entry.is_dir() for entry in entries):
-        notes.append(f"{folders} subfolders are not searched ('{folder}/**/*.jpg' would)")
+        notes.append(f"{folders} subfolders are not searched (--recursive does)")
     if notes:
         _log.warning("%s: %s", folder, "; ".join(notes))
     return media
+
+
+def _entries(folder: Path) -> list[Path]:
+    """The entries of a folder that are not hidden, sorted."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be listed: {error.strerror or error}") from error
+
+
+def _all_files(folder: Path) -> Iterator[Path]:
+    for entry in _entries(folder):
+        if not entry.is_dir():
+            yield entry
+        elif not entry.is_symlink():
+            yield from _all_files(entry)
 
 
 def _is_media(file: Path) -> bool:
@@ -105,8 +151,6 @@ def open_media(path: Path, frames: FrameRange = ALL_FRAMES) -> Media:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     if size_bytes == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
-    if _HEIC.match(head):
-        raise SourceError(f"{path}: a HEIC image, which OpenCV cannot decode; convert it to JPEG")
     if image_format(head) or (suffix in IMAGE_SUFFIXES and not is_video_start(head)):
         return open_image(path, frames)
     reason = "no frame of a video can be read (damaged, truncated, or not a video?)"

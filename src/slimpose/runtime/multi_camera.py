@@ -56,6 +56,9 @@ class CameraGroup:
             files only.
         timeouts: Time limits for opening, reading and reopening streams.
 
+    Attributes:
+        stems: Start of the names of each source's files: its name, or camera-0, camera-1, ...
+
     Raises:
         SourceError: If there is no source, one is invalid, or a camera is named twice.
     """
@@ -80,6 +83,10 @@ class CameraGroup:
         cameras = [source.target for source in parsed if source.kind == "camera"]
         if len(set(cameras)) < len(cameras):
             raise addresses.SourceError("a camera is named twice; only one reader can open it")
+        self.stems = [source.stem or f"camera-{number}" for number, source in enumerate(parsed)]
+        stems = [stem.lower() for stem in self.stems]
+        if twice := [stem for stem in stems if stems.count(stem) > 1]:
+            raise addresses.SourceError(f"two cameras would have files named {twice[0]}")
         ranges = [frames] * len(parsed) if isinstance(frames, FrameRange) else list(frames)
         self._changed = threading.Condition()
         self._notices: deque[StreamNotice] = deque(maxlen=1000)
@@ -189,7 +196,7 @@ def follow_cameras(
         yield [
             FrameResult(
                 source=names[frame.camera],
-                stem=f"camera-{frame.camera}",
+                stem=cameras.stems[frame.camera],
                 camera=frame.camera,
                 frame_index=frame.index,
                 timestamp_s=frame.timestamp_s,
