@@ -136,7 +136,7 @@ class DrawingFolder:
         return path
 
     def notes(self) -> list[str]:
-        """Return lines about the videos' codec, if players lack it, and the files that were kept."""
+        """Return lines about the codec of videos, if players lack it, and files that were kept."""
         notes = codec_notes() if self._has_videos else []
         if not self._kept:
             return notes
