@@ -115,7 +115,12 @@ def live(
         PeopleLimits(conf=camera.conf, max_people=camera.max_people or models.max_people)
         for camera in settings
     ]
-    follower = tracking.follower(pipeline, cameras=len(cameras), limits=limits)
+    follower = tracking.follower(
+        pipeline,
+        cameras=len(cameras),
+        limits=limits,
+        find_everyone=drawing.hider is not None,
+    )
     videos = VideoOutputs(
         out,
         mosaic,
@@ -140,7 +145,9 @@ def live(
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     for line in stats.summary(statuses, detections=follower.detections):
         console.print(line)
-    for line in filter(None, [tile_note(pipeline), *drawing.notes(), *records.notes()]):
+    for line in filter(
+        None, [tile_note(pipeline), *drawing.notes(), *videos.notes(), *records.notes()]
+    ):
         console.print(line)
     if paths := [*videos.paths, *records.paths]:
         console.print(f"written: {', '.join(paths)}")
@@ -195,7 +202,7 @@ def _follow(
     started_s = time.monotonic()
     waiting_since_s = time.perf_counter()
     with _Display(cameras, stats) as display:
-        for batch in follow_cameras(cameras, follower):
+        for batch in follow_cameras(cameras, follower, hider=videos.hider):
             step_ms = sum(follower.last_ms.values()) if batch else 0.0
             waited_ms = 1e3 * (time.perf_counter() - waiting_since_s) - step_ms
             stats.stages.add("wait for frames", max(0.0, waited_ms))

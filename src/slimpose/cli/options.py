@@ -21,6 +21,7 @@ import slimpose
 from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import openpose
 from slimpose.formats.openpose import Order
+from slimpose.hide import What
 from slimpose.measure.trial import doubts
 from slimpose.media.frame import FrameRange
 from slimpose.messages import quoted
@@ -150,6 +151,7 @@ class TrackingOptions:
         *,
         cameras: int = 1,
         limits: Sequence[PeopleLimits] | None = None,
+        find_everyone: bool = False,
     ) -> Follower:
         """Return a follower with these options."""
         return Follower(
@@ -158,6 +160,7 @@ class TrackingOptions:
             detect_every=self.detect_every,
             track=self.track,
             smooth=self.smooth,
+            find_everyone=find_everyone,
             limits=limits,
         )
 
@@ -264,6 +267,8 @@ class DrawingOptions:
         draw_labels: Write the people's scores, and the ids of tracked people (default: only these).
         black_background: Draw on black instead of on the image.
         trails: Draw the paths of tracked people over this many seconds.
+        hide: Hide the faces, the heads or the whole people in what is drawn, each filled with one
+            color before anything is written; the detector runs on every frame, sound is left out.
         show: Show the drawings in a window while they are made; an image stays until a key is
             pressed. q, Esc or closing the window end the run as Ctrl-C does.
 
@@ -277,6 +282,7 @@ class DrawingOptions:
     draw_labels: bool | None = None
     black_background: bool = False
     trails: float | None = None
+    hide: What | None = None
     show: bool = False
 
     def __post_init__(self) -> None:

@@ -38,6 +38,7 @@ from slimpose.cli.progress_bar import ProgressBar
 from slimpose.cli.window import Window
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
+from slimpose.hide import Hider
 from slimpose.media.addresses import SourceError, is_stream
 from slimpose.media.frame import Frame, FrameRange, Media
 from slimpose.media.images import ImageError
@@ -89,9 +90,9 @@ def predict(
         outputs: Text outputs.
         style: How poses are drawn.
         streams: Cameras and when the run ends.
-        out: Folder for the drawn images and videos (videos become MP4 without sound). They are
-            named like the inputs, in a folder of the inputs NAME.pose.jpg; where a file of that
-            name exists, a number is added.
+        out: Folder for the drawn images and videos (videos become MP4: H.264 with their sound, with
+            the extra video; else MPEG-4 Part 2 without it). They are named like the inputs, in a
+            folder of the inputs NAME.pose.jpg; where a file of that name exists, a number is added.
         recursive: Search the subfolders of folders too; drawings are then in such subfolders.
         draw: Draw the poses and write the drawn images and videos.
         boxes: File of person boxes to use instead of a detector: a COCO annotation file or a list
@@ -196,12 +197,18 @@ def _predict_files(
     started_s = perf_counter()
     inputs = name_inputs(files)
     run = _Run(
-        estimator=_FrameEstimator(pipeline, tracking, box_file),
+        estimator=_FrameEstimator(pipeline, tracking, box_file, drawing.hider),
         frames=selected.range,
         drawing=drawing,
         window=window,
         drawings=(
-            DrawingFolder(out, files, overwrite=outputs.overwrite, subfolders=subfolders)
+            DrawingFolder(
+                out,
+                files,
+                overwrite=outputs.overwrite,
+                subfolders=subfolders,
+                with_sound=drawing.hider is None,
+            )
             if out is not None
             else None
         ),
@@ -240,16 +247,24 @@ class _FrameEstimator:
     pipeline: Pipeline
     tracking: TrackingOptions
     box_file: BoxFile | None
+    hider: Hider | None
     stages: StageTimes = field(default_factory=StageTimes)
 
     def new_follower(self, media: Media) -> Follower | None:
         """Return a follower for a video; None for an image, or with given boxes."""
         if not media.is_video or self.box_file is not None:
             return None
-        return self.tracking.follower(self.pipeline)
+        return self.tracking.follower(self.pipeline, find_everyone=self.hider is not None)
 
-    def estimate(self, media: Media, frame: Frame, follower: Follower | None) -> Poses:
-        """Return the poses of a frame."""
+    def estimate(
+        self, media: Media, frame: Frame, follower: Follower | None
+    ) -> tuple[Image, Poses]:
+        """Return the image of a frame, with the people hidden where they are to be, and its poses.
+
+        Only hidden images go on from here.
+        """
+        if follower is None and self.hider is not None and self.box_file is None:
+            follower = Follower(self.pipeline, track=False, find_everyone=True)
         if follower is None:
             boxes = self._boxes(media.path, frame)
             poses, stages_ms = self.pipeline.timed(frame.image, *boxes)
@@ -257,7 +272,11 @@ class _FrameEstimator:
             (poses,) = follower.step([frame])
             stages_ms = follower.last_ms
         self.stages.add_all(stages_ms)
-        return poses
+        if self.hider is None:
+            return frame.image, poses
+        with self.stages.timed("hide"):
+            everyone = poses if follower is None else follower.everyone[0]
+            return self.hider(frame.image, everyone), poses
 
     def _boxes(self, file: Path, frame: Frame) -> tuple[()] | tuple[Boxes, PersonScores]:
         """The frame's boxes and scores in the box file, checked; nothing without such a file."""
@@ -356,14 +375,15 @@ class _Run:
         image_id = item.image_id if is_one_image else None
         with self.drawings.writer(media) if self.drawings else nullcontext() as write_drawn:
             for frame in self._read_frames(media):
+                image, poses = self.estimator.estimate(media, frame, follower)
                 result = FrameResult(
                     source=item.source,
                     stem=item.stem,
                     camera=frame.camera,
                     frame_index=frame.index,
                     timestamp_s=frame.timestamp_s,
-                    image=frame.image,
-                    poses=self.estimator.estimate(media, frame, follower),
+                    image=image,
+                    poses=poses,
                     image_id=image_id,
                 )
                 self.counts.frames += 1

@@ -112,6 +112,8 @@ class Media:
             after the last good frame if frames that the header states are missing,
             DamagedFrameError if some in between could not be decoded.
         pixel_aspect: Width of a pixel relative to its height, for displaying the frames.
+        start_s: Where the first frame of the file is in its video track: over 0 where the track
+            starts with frames that cannot be decoded.
     """
 
     path: Path
@@ -120,3 +122,17 @@ class Media:
     fps: float
     frames: Iterator[Frame]
     pixel_aspect: Fraction = SQUARE
+    start_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SoundSource:
+    """Sound for a video.
+
+    Attributes:
+        path: The video file that has it.
+        start_s: Where it starts, in seconds since the start of that file's video track.
+    """
+
+    path: Path
+    start_s: float

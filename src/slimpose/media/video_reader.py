@@ -99,6 +99,7 @@ def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL
     count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
     frame_count = int(count) if math.isfinite(count) and 0 < count < 1e9 else 0
     fps = fps if math.isfinite(fps) and 1 <= fps <= 240 else DEFAULT_FPS
+    position_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
     return Media(
         path=path,
         is_video=True,
@@ -108,6 +109,7 @@ def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL
             capture, first, damaged, frame_count=frame_count, fps=fps, path=path, selected=frames
         ),
         pixel_aspect=pixel_aspect(capture),
+        start_s=position_s if math.isfinite(position_s) else 0.0,
     )
 
 

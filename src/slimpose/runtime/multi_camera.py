@@ -17,12 +17,14 @@ the newest frame of each camera is the next.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from slimpose.hide import Hider
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
 from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange
@@ -160,13 +162,23 @@ class CameraGroup:
 
 
 def follow_cameras(
-    cameras: CameraGroup, follower: Follower, *, timeout_s: float = 0.25
+    cameras: CameraGroup,
+    follower: Follower,
+    *,
+    timeout_s: float = 0.25,
+    hider: Hider | None = None,
 ) -> Iterator[list[FrameResult]]:
     """Yield results, batch by batch, until all sources have ended.
 
     A batch holds the newest frame of every source that has a new one. It is empty where none
-    arrived within ``timeout_s``, so that the caller can check its own conditions.
+    arrived within ``timeout_s``, so that the caller can check its own conditions. With a ``hider``
+    the images of the results have their people hidden already; nothing has the others.
+
+    Raises:
+        ValueError: If there is a hider, and the follower was made without ``find_everyone``.
     """
+    if hider is not None and not follower.finds_everyone:
+        raise ValueError("the follower does not find everyone; expected find_everyone=True")
     names = [status.name for status in cameras.statuses()]
     while not cameras.have_ended:
         frames = cameras.take(timeout_s)
@@ -174,6 +186,12 @@ def follow_cameras(
             if frame.is_new_view:
                 follower.forget(frame.camera)
         all_poses = follower.step(frames) if frames else []
+        if hider is not None and frames:
+            frames = [
+                dataclasses.replace(frame, image=hider(frame.image, everyone))
+                for frame, everyone in zip(frames, follower.everyone, strict=True)
+            ]
+            all_poses = [dataclasses.replace(poses, preview=None) for poses in all_poses]
         now_s = time.monotonic()
         yield [
             FrameResult(
