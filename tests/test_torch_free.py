@@ -22,6 +22,7 @@ PACKAGES = (
     "slimpose.runtime",
     "slimpose.adapters",
     "slimpose.measure",
+    "slimpose.serve",
     "slimpose.data",
     "slimpose.evaluate",
     "slimpose.compat",

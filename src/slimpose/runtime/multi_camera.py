@@ -148,16 +148,21 @@ class CameraGroup:
 
 
 def follow_cameras(
-    cameras: CameraGroup, follower: Follower, *, timeout_s: float = 0.25
+    cameras: CameraGroup,
+    follower: Follower,
+    *,
+    timeout_s: float = 0.25,
+    is_used: Callable[[int], bool] = lambda camera: True,
 ) -> Iterator[list[FrameResult]]:
     """Yield results, batch by batch, until all sources have ended.
 
     A batch holds the newest frame of every source that has a new one. It is empty where none
-    arrived within ``timeout_s``, so that the caller can check its own conditions.
+    arrived within ``timeout_s``, so that the caller can check its own conditions. Frames of cameras
+    that are not ``is_used`` are left out.
     """
     names = [status.name for status in cameras.statuses()]
     while not cameras.have_ended:
-        frames = cameras.take(timeout_s)
+        frames = [frame for frame in cameras.take(timeout_s) if is_used(frame.camera)]
         for frame in frames:
             if frame.is_new_view:
                 follower.forget(frame.camera)

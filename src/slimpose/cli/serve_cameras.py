@@ -1,0 +1,115 @@
+"""The cameras of ``serve``: processed as by ``live``, shown by the server."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from slimpose.cli.live_display import LiveDisplay
+from slimpose.cli.live_stats import LiveStats
+from slimpose.media.stream import StreamStatus
+from slimpose.runtime.detector import Detector
+from slimpose.runtime.follower import Follower
+from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
+from slimpose.runtime.one_stage import OneStageEstimator
+from slimpose.runtime.pipeline import Pipeline
+from slimpose.serve.app import Shared
+from slimpose.serve.server import Server
+from slimpose.serve.state import CameraState
+
+_STATE_S = 0.5
+
+
+def _finder(pipeline: Pipeline) -> Detector | OneStageEstimator:
+    """Return the part of a pipeline that finds the people."""
+    if isinstance(pipeline.estimator, OneStageEstimator):
+        return pipeline.estimator
+    assert pipeline.detector is not None
+    return pipeline.detector
+
+
+def score_threshold_of(pipeline: Pipeline) -> float:
+    """Return the minimum score 0..1 of a person box."""
+    return _finder(pipeline).score_threshold
+
+
+class CameraLoop:
+    """Processes cameras and publishes their frames and their state.
+
+    Args:
+        cameras: The cameras.
+        follower: Tracks their people.
+        pipeline: The follower's models.
+        shared: Where frames and state are published, and settings come from.
+    """
+
+    def __init__(
+        self, cameras: CameraGroup, follower: Follower, pipeline: Pipeline, shared: Shared
+    ) -> None:
+        self._cameras, self._follower, self._pipeline = cameras, follower, pipeline
+        self._shared, self._settings = shared, shared.settings
+        self._stats = LiveStats(len(cameras))
+        self._published_s = 0.0
+
+    def run(self, web: Server, stop: threading.Event) -> None:
+        """Process the cameras until ``stop`` is set; the server goes on when all have ended."""
+        with self._cameras, LiveDisplay(self._cameras, self._stats) as display:
+            for batch in follow_cameras(self._cameras, self._follower, is_used=self._is_enabled):
+                if batch:
+                    self._stats.add(batch, self._follower.last_ms)
+                    self._shared.history.add(batch)
+                    self._shared.frames.publish(batch)
+                self._apply_settings()
+                self._publish_state()
+                display.update()
+                if stop.is_set() or not web.is_running:
+                    return
+            while web.is_running and not stop.wait(_STATE_S):
+                self._apply_settings()
+                self._publish_state()
+
+    def _is_enabled(self, camera: int) -> bool:
+        return self._settings.enabled[camera]
+
+    def _apply_settings(self) -> None:
+        """Apply what viewers have changed since the last call."""
+        settings = self._shared.settings
+        if settings is self._settings:
+            return
+        for camera, (is_on, was_on) in enumerate(
+            zip(settings.enabled, self._settings.enabled, strict=True)
+        ):
+            if was_on and not is_on:
+                self._shared.frames.forget(camera)
+            elif is_on and not was_on:
+                self._follower.forget(camera)
+        _finder(self._pipeline).score_threshold = settings.score_threshold
+        if settings.smooth != self._settings.smooth:
+            self._follower.set_smooth(settings.smooth)
+        self._settings = settings
+
+    def _publish_state(self) -> None:
+        self._shared.alive_s = now_s = time.monotonic()
+        if now_s - self._published_s < _STATE_S:
+            return
+        self._published_s = now_s
+        self._shared.cameras = [
+            self._camera_state(camera, status)
+            for camera, status in enumerate(self._cameras.statuses())
+        ]
+
+    def _camera_state(self, camera: int, status: StreamStatus) -> CameraState:
+        is_on, stats = self._is_enabled(camera), self._stats
+        return CameraState(
+            name=status.name,
+            state=status.state if is_on else "off",
+            problem=status.problem if is_on else "",
+            fps=round(stats.fps(camera), 1),
+            people=stats.people(camera) if is_on and status.state == "live" else 0,
+            latency_p50_ms=round(stats.latency(camera).percentile(50), 1),
+            latency_p95_ms=round(stats.latency(camera).percentile(95), 1),
+            frames=stats.frames_of(camera),
+            dropped=status.dropped,
+            damaged=status.damaged,
+            connections=status.connections,
+        )
