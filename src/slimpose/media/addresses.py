@@ -117,7 +117,7 @@ def parse_all(sources: Iterable[str]) -> list[Address]:
         if source.startswith("@") and not Path(source).exists():
             for number, line in enumerate(_lines(Path(source[1:])), start=1):
                 if line and not line.startswith("#"):
-                    addresses.append(_parse_value(line, f"{source[1:]}, line {number}"))
+                    addresses.append(parse_value(line, f"{source[1:]}, line {number}"))
         else:
             addresses.append(_parse_variable(source) or parse(source))
     return addresses
@@ -145,11 +145,17 @@ def _parse_variable(source: str) -> Address | None:
     value = os.environ.get(name, "").strip()
     if not value:
         raise SourceError(f"{source}: no environment variable of this name, or it is empty")
-    return _parse_value(value, source)
+    return parse_value(value, source)
 
 
-def _parse_value(value: str, place: str) -> Address:
-    """Parse what was found at a place: it may hold a password, so it is never shown as it is."""
+def parse_value(value: str, place: str) -> Address:
+    """Return the address that was found at a place, such as a file, which is named in errors.
+
+    It may hold a password, so it is never shown as it is.
+
+    Raises:
+        SourceError: If it is none.
+    """
     if (address := _parse_variable(value)) is not None:
         return address
     try:
