@@ -23,6 +23,8 @@ PACKAGES = (
     "slimpose.adapters",
     "slimpose.measure",
     "slimpose.serve",
+    "slimpose.events",
+    "slimpose.areas",
     "slimpose.data",
     "slimpose.evaluate",
     "slimpose.compat",

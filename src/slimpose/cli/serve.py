@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 from slimpose.cli.console import plain_console
 from slimpose.cli.options import ModelFileOptions, ModelOptions, TrackingOptions
+from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.stop_signals import stop_on_signals
 from slimpose.draw import DRAWN_JOINT_SCORE
+from slimpose.events.run_events import RunEvents, open_outputs
+from slimpose.events.settings import EventSettings, read_event_settings
 from slimpose.media import addresses
+from slimpose.media.camera_file import CameraSettings, read_cameras
 from slimpose.media.video_reader import silence_opencv_logs
 from slimpose.runtime.multi_camera import CameraGroup
 from slimpose.serve.frames import NewestFrames
@@ -20,9 +24,8 @@ from slimpose.serve.pose_requests import PoseRequests, RequestLimits
 from slimpose.serve.state import History, Settings
 from slimpose.serve.tokens import is_loopback, read_token
 
-if TYPE_CHECKING:
-    from slimpose.serve.app import Shared
-    from slimpose.serve.server import Server
+_WORKERS = 2
+"""Threads for requests: one decodes and detects while the other one waits for the pose model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,8 @@ def serve(
     tracking: TrackingOptions,
     server: ServerOptions,
     requests: RequestOptions,
+    cameras: Path | None = None,
+    events: Path | None = None,
     joint_threshold: float = DRAWN_JOINT_SCORE,
     loop: bool = False,
 ) -> int:
@@ -110,22 +115,36 @@ def serve(
         tracking: How people are tracked.
         server: Where the server listens.
         requests: Limits of requests.
+        cameras: TOML file of cameras by name, with their zones and lines, and of where events are
+            sent: an MQTT broker, webhooks (docs/events.md). Instead of SOURCE.
+        events: File for the events as JSON lines.
         joint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         loop: Start video files again at their end.
     """
-    from slimpose.cli.serve_cameras import CameraLoop, score_threshold_of  # need the extra
-    from slimpose.serve.app import Shared, make_app
+    from slimpose.cli.serve_cameras import CameraLoop, score_threshold_of, wait_for_end
+    from slimpose.serve.app import Shared, describe_area, make_app
     from slimpose.serve.server import Server, listen
 
     token = read_token(server.token, host=server.host)
-    inputs = addresses.parse_all(sources)
-    silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
-    cameras = CameraGroup(*inputs, realtime=True, loop=loop) if inputs else None
+    check_output_paths({"--events": events}, {}, [])
+    inputs = _inputs(sources, cameras)
+    silence_opencv_logs(hide_urls=any(one.address.kind == "network" for one in inputs))
+    settings = read_event_settings(cameras) if cameras is not None else EventSettings()
     model_file.remember(models.model)
     pipeline = models.load()
-    follower = tracking.follower(pipeline, cameras=len(inputs)) if inputs else None
-    workers = max(1, min(2, os.cpu_count() or 1))
-    with PoseRequests(models.load, workers=workers, limits=requests.limits()) as queue:
+    listener = listen(server.host, server.port)
+    names, areas = [one.address.name for one in inputs], [one.areas for one in inputs]
+    with (
+        PoseRequests(models.load, workers=_WORKERS, limits=requests.limits()) as queue,
+        closing(
+            RunEvents(
+                names,
+                areas,
+                [one.postures for one in inputs],
+                open_outputs(settings, events, names=names, areas=areas),
+            )
+        ) as run_events,
+    ):
         shared = Shared(
             skeleton=pipeline.estimator.session.info.skeleton,
             joint_threshold=joint_threshold,
@@ -137,33 +156,49 @@ def serve(
                 smooth=tracking.smooth,
                 enabled=(True,) * len(inputs),
             ),
-            areas=[[] for _ in inputs],
+            events=run_events,
+            areas=[[describe_area(area) for area in one.areas] for one in inputs],
         )
-        listener = listen(server.host, server.port)
-        _print_address(server.host, listener.getsockname()[1], token=token)
-        app = make_app(shared, token=token)
+        camera_loop = (
+            CameraLoop(
+                CameraGroup(*(one.address for one in inputs), realtime=True, loop=loop),
+                tracking,
+                pipeline,
+                shared,
+            )
+            if inputs
+            else None
+        )
         with (
             stop_on_signals() as stop,
-            Server(app, listener, finish_s=2 * requests.deadline_s) as web,
+            Server(
+                make_app(shared, token=token), listener, finish_s=2 * requests.deadline_s
+            ) as web,
         ):
-            if cameras is None or follower is None:
-                _wait(shared, web, stop)
+            _print_address(server, listener.getsockname()[1], token=token)
+            if camera_loop is None:
+                wait_for_end(shared, web, stop)
             else:
-                CameraLoop(cameras, follower, pipeline, shared).run(web, stop)
+                camera_loop.run(web, stop)
             if not stop.is_set():
                 raise RuntimeError(f"the web server ended: {web.problem}")
     return 0
 
 
-def _print_address(host: str, port: int, *, token: str | None) -> None:
-    console = plain_console(stderr=True)
+def _print_address(server: ServerOptions, port: int, *, token: str | None) -> None:
+    console, host = plain_console(stderr=True), server.host
     shown = "localhost" if is_loopback(host) or host in ("0.0.0.0", "::") else host
     console.print(f"slimpose: http://{shown}:{port}/ (Ctrl-C ends)")
-    if token is not None:
-        console.print(f"slimpose: the token is {token}; it is needed on every computer")
+    if token is not None and server.token is None:
+        console.print(f"slimpose: the page asks for a token: {token}")
 
 
-def _wait(shared: Shared, web: Server, stop: threading.Event) -> None:
-    """Wait for the end of a server without cameras."""
-    while web.is_running and not stop.wait(0.5):
-        shared.alive_s = time.monotonic()
+def _inputs(sources: Sequence[str], cameras: Path | None) -> list[CameraSettings]:
+    """Return the cameras of the command line, or those of a file."""
+    if cameras is None:
+        return [CameraSettings(address=address) for address in addresses.parse_all(sources)]
+    if sources:
+        raise ValueError(
+            f"SOURCE is {addresses.redacted(sources[0])!r} and --cameras {cameras}; expected one"
+        )
+    return read_cameras(cameras)

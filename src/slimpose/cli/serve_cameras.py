@@ -7,9 +7,11 @@ import time
 
 from slimpose.cli.live_display import LiveDisplay
 from slimpose.cli.live_stats import LiveStats
+from slimpose.cli.options import TrackingOptions
+from slimpose.events.outputs import CameraSummary
 from slimpose.media.stream import StreamStatus
+from slimpose.media.stream_reader import clock_s
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.follower import Follower
 from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
 from slimpose.runtime.one_stage import OneStageEstimator
 from slimpose.runtime.pipeline import Pipeline
@@ -33,20 +35,27 @@ def score_threshold_of(pipeline: Pipeline) -> float:
     return _finder(pipeline).score_threshold
 
 
+def wait_for_end(shared: Shared, web: Server, stop: threading.Event) -> None:
+    """Wait for the end of a server without cameras."""
+    while web.is_running and not stop.wait(_STATE_S):
+        shared.alive_s = time.monotonic()
+
+
 class CameraLoop:
     """Processes cameras and publishes their frames and their state.
 
     Args:
         cameras: The cameras.
-        follower: Tracks their people.
-        pipeline: The follower's models.
+        tracking: How people are tracked.
+        pipeline: The models.
         shared: Where frames and state are published, and settings come from.
     """
 
     def __init__(
-        self, cameras: CameraGroup, follower: Follower, pipeline: Pipeline, shared: Shared
+        self, cameras: CameraGroup, tracking: TrackingOptions, pipeline: Pipeline, shared: Shared
     ) -> None:
-        self._cameras, self._follower, self._pipeline = cameras, follower, pipeline
+        self._cameras, self._pipeline = cameras, pipeline
+        self._follower = tracking.follower(pipeline, cameras=len(cameras))
         self._shared, self._settings = shared, shared.settings
         self._stats = LiveStats(len(cameras))
         self._published_s = 0.0
@@ -58,6 +67,7 @@ class CameraLoop:
                 if batch:
                     self._stats.add(batch, self._follower.last_ms)
                     self._shared.history.add(batch)
+                    self._shared.events.add(batch)
                     self._shared.frames.publish(batch)
                 self._apply_settings()
                 self._publish_state()
@@ -93,10 +103,22 @@ class CameraLoop:
         if now_s - self._published_s < _STATE_S:
             return
         self._published_s = now_s
-        self._shared.cameras = [
+        self._shared.cameras = states = [
             self._camera_state(camera, status)
             for camera, status in enumerate(self._cameras.statuses())
         ]
+        events = self._shared.events
+        events.advance(clock_s())
+        events.update(
+            [
+                CameraSummary(
+                    is_live=state.state == "live",
+                    people=state.people,
+                    counts=events.counts(camera),
+                )
+                for camera, state in enumerate(states)
+            ]
+        )
 
     def _camera_state(self, camera: int, status: StreamStatus) -> CameraState:
         is_on, stats = self._is_enabled(camera), self._stats

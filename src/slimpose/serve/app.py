@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
+from slimpose.areas import Area, Zone
+from slimpose.events.run_events import RunEvents
 from slimpose.formats.results import people_as_json
 from slimpose.serve.access import COOKIE, Access
 from slimpose.serve.frames import NewestFrames, snapshot
@@ -47,10 +49,8 @@ class Shared:
         requests: The queue of uploaded images.
         areas: The zones and lines of each camera, for drawing.
         settings: What viewers may change.
+        events: Of the cameras.
         cameras: The newest state of the cameras.
-        counts: The newest counts of each camera's zones and lines.
-        recent_events: Returns the newest events, the last one first.
-        event_counts: Returns numbers of events, for the metrics.
         alive_s: When the thread that processes cameras was last alive, on the monotonic clock.
         viewers: Number of viewers.
     """
@@ -62,10 +62,8 @@ class Shared:
     requests: PoseRequests
     settings: Settings
     areas: Sequence[Sequence[Mapping[str, Any]]]
+    events: RunEvents
     cameras: Sequence[CameraState] = ()
-    counts: Sequence[Mapping[str, Any]] = ()
-    recent_events: Callable[[], list[dict[str, Any]]] = list
-    event_counts: Callable[[], Mapping[str, int]] = dict
     alive_s: float = dataclasses.field(default_factory=time.monotonic)
     viewers: int = 0
 
@@ -73,9 +71,9 @@ class Shared:
         """Return the state of the cameras and the settings as JSON."""
         return {
             "cameras": [dataclasses.asdict(camera) for camera in self.cameras],
-            "counts": list(self.counts),
+            "counts": [self.events.counts(camera) for camera in range(len(self.cameras))],
             "settings": dataclasses.asdict(self.settings),
-            "events": self.recent_events(),
+            "events": self.events.recent(),
         }
 
     def hello(self) -> dict[str, Any]:
@@ -88,6 +86,13 @@ class Shared:
             "areas": self.areas,
             **self.state(),
         }
+
+
+def describe_area(area: Area) -> dict[str, Any]:
+    """Return a zone or line as JSON, for drawing."""
+    if isinstance(area, Zone):
+        return {"kind": "zone", "name": area.name, "points": area.points}
+    return {"kind": "line", "name": area.name, "points": [area.start, area.end]}
 
 
 def make_app(shared: Shared, *, token: str | None) -> Access:
@@ -217,7 +222,7 @@ class _Paths:
             shared.requests.counts,
             open_requests=shared.requests.open,
             viewers=shared.viewers,
-            events=shared.event_counts(),
+            events=shared.events.totals(),
         )
         return PlainTextResponse(text, headers={"content-type": CONTENT_TYPE})
 

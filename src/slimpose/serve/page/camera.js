@@ -69,9 +69,10 @@ export class Camera {
     this.find(".people").textContent = isLive ? people : "";
     this.find(".people").hidden = !isLive;
     this.canvas.setAttribute("aria-label", `Newest frame: ${isLive ? people : word}`);
+    const ms = (value) => (state.frames ? `${Math.round(value)} ms` : "–");
     this.find(".fps").textContent = `${state.fps.toFixed(1)} fps`;
-    this.find(".p50").textContent = `${Math.round(state.latency_p50_ms)} ms`;
-    this.find(".p95").textContent = `${Math.round(state.latency_p95_ms)} ms`;
+    this.find(".p50").textContent = ms(state.latency_p50_ms);
+    this.find(".p95").textContent = ms(state.latency_p95_ms);
     this.find(".dropped").textContent = state.dropped;
     this.find(".reopened").textContent = `${Math.max(0, state.connections - 1)}x`;
     this.find(".counts").replaceChildren(...this.areas.map((area) => {

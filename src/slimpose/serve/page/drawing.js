@@ -16,14 +16,21 @@ function limbColor(a, b) {
   return a === b ? COLORS[a] : COLORS.center;
 }
 
+// Pixels of the canvas in one of the page.
+function pixelRatio(canvas) {
+  const shown = canvas.getBoundingClientRect().width;
+  return shown > 0 ? canvas.width / shown : 1;
+}
+
 export function drawSkeletons(context, frame, skeleton, options) {
   const scale = context.canvas.width / frame.width;
-  const widest = Math.max(1, Math.min(context.canvas.width, context.canvas.height) / 60);
+  const ratio = pixelRatio(context.canvas);
+  const widest = Math.max(ratio, Math.min(context.canvas.width, context.canvas.height) / 60);
   context.lineCap = "round";
   for (const person of frame.people) {
     const [x1, y1, x2, y2] = person.box;
     const size = Math.sqrt(Math.max(0, (x2 - x1) * (y2 - y1))) * scale;
-    const width = Math.min(widest, Math.max(1.5, size / 50));
+    const width = Math.min(widest, Math.max(1.5 * ratio, size / 50));
     const points = skeleton.joints.map((_, joint) => ({
       x: (person.keypoints[3 * joint] + 0.5) * scale,  // pixel centers are at integers
       y: (person.keypoints[3 * joint + 1] + 0.5) * scale,
@@ -50,8 +57,7 @@ export function drawSkeletons(context, frame, skeleton, options) {
       }
     }
     if (options.ids && person.id !== null) {
-      const text = `${person.id}${person.posture ? ` ${person.posture}` : ""}`;
-      label(context, text, x1 * scale, y1 * scale - 4, trackColor(person.id));
+      label(context, `${person.id}`, x1 * scale, y1 * scale - 4, trackColor(person.id));
     }
   }
 }
@@ -96,7 +102,7 @@ function arrow(context, [x1, y1], [x2, y2]) {
 }
 
 export function label(context, text, x, y, color) {
-  const size = Math.max(12, Math.round(context.canvas.width / 60));
+  const size = Math.round(13 * pixelRatio(context.canvas));
   context.font = `600 ${size}px system-ui, sans-serif`;
   const width = context.measureText(text).width + 8;
   const left = Math.min(Math.max(0, x), context.canvas.width - width);
