@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from slimpose.events.event import Event
 
@@ -24,6 +24,7 @@ class CameraSummary:
     counts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+@runtime_checkable
 class EventOutput(Protocol):
     """One output. All methods return at once, whatever the other side does."""
 
