@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,18 +36,22 @@ def draw_poses(
     image: Image,
     poses: Poses,
     *,
-    joint_threshold: float = DRAWN_JOINT_SCORE,
+    keypoint_threshold: float = DRAWN_JOINT_SCORE,
+    line_width_px: float | None = None,
     boxes: bool = False,
     ids: bool = False,
+    person_scores: bool = False,
 ) -> Image:
     """Return a copy of the image with the poses drawn on it, the best person on top.
 
     Args:
-        image: RGB uint8.
+        image: RGB uint8; zeros draw on black.
         poses: The people.
-        joint_threshold: Joints that score less are not drawn, nor the limbs that end at them.
+        keypoint_threshold: Keypoints that score less are not drawn, nor the limbs that end at them.
+        line_width_px: Width of the limbs; by default about 1/50 of each person's size.
         boxes: Whether to draw the person boxes.
         ids: Whether to write the track ids of tracked people, each in its track's color.
+        person_scores: Whether to write the people's scores.
     """
     canvas = np.ascontiguousarray(image).copy()
     by_side = {"left": LEFT, "right": RIGHT}
@@ -54,10 +59,11 @@ def draw_poses(
     max_width_px = max(1.0, min(image.shape[:2]) / 60)
     for person in np.argsort(poses.person_scores, kind="stable"):
         points = poses.points_image[person]
-        shown = (poses.scores[person] >= joint_threshold) & np.isfinite(points).all(axis=1)
-        width = _line_width(poses, int(person), max_width_px)
-        if boxes or ids:
-            _draw_box(canvas, poses, int(person), width, with_box=boxes, with_id=ids)
+        shown = (poses.scores[person] >= keypoint_threshold) & np.isfinite(points).all(axis=1)
+        width = line_width_px or _line_width(poses, int(person), max_width_px)
+        texts = [str(poses.ids[person])] if ids and poses.ids[person] != NOT_TRACKED else []
+        texts += [f"{poses.person_scores[person]:.2f}"] if person_scores else []
+        _draw_box(canvas, poses, int(person), width, with_box=boxes, label=" ".join(texts))
         # Outlines first, so that no limb's outline covers another limb of the same person.
         for outline in (True, False):
             for a, b in poses.skeleton.limb_indices:
@@ -70,6 +76,37 @@ def draw_poses(
                 radius = 0.75 * width + 0.5 + (_outline_px(width) / 2 if outline else 0.0)
                 draw_dot(canvas, points[joint], color, radius)
     return canvas
+
+
+class Trails:
+    """The paths of tracked people over the last seconds, in one camera.
+
+    Args:
+        seconds: Length of the paths in time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._paths: dict[int, list[tuple[float, np.ndarray]]] = {}
+
+    def add(self, poses: Poses, timestamp_s: float) -> None:
+        """Add the centers of the boxes of a frame's people; those without an id are left out."""
+        for track, box in zip(poses.ids.tolist(), poses.boxes_image, strict=True):
+            if track != NOT_TRACKED:
+                center = (box[:2] + box[2:]) / 2
+                self._paths.setdefault(track, []).append((timestamp_s, center))
+        oldest_s = timestamp_s - self._seconds
+        paths = {
+            track: [(at_s, center) for at_s, center in path if at_s >= oldest_s]
+            for track, path in self._paths.items()
+        }
+        self._paths = {track: path for track, path in paths.items() if path}
+
+    def draw(self, canvas: Image, line_width_px: float) -> None:
+        """Draw the paths onto an image, each in its track's color."""
+        for track, path in self._paths.items():
+            for (_, a), (_, b) in itertools.pairwise(path):
+                draw_line(canvas, a, b, track_color(track), line_width_px)
 
 
 def track_color(track: int) -> RGB:
@@ -209,20 +246,20 @@ def draw_dot(canvas: Image, center: np.ndarray, color: RGB, radius: float) -> No
 
 
 def _draw_box(
-    canvas: Image, poses: Poses, person: int, width: float, *, with_box: bool, with_id: bool
+    canvas: Image, poses: Poses, person: int, width: float, *, with_box: bool, label: str
 ) -> None:
-    track = int(poses.ids[person])
-    color = track_color(track)
+    """A person's box, and a label in its upper left corner unless that is empty."""
+    color = track_color(int(poses.ids[person]))
     low, high = map(_to_fixed_point, poses.boxes_image[person].reshape(2, 2))
     thickness = max(1, round(width / 2))
     if with_box:
         cv2.rectangle(canvas, low, high, _OUTLINE_COLOR, thickness + 2, cv2.LINE_AA, _FRACTION_BITS)
         cv2.rectangle(canvas, low, high, color, thickness, cv2.LINE_AA, _FRACTION_BITS)
-    if with_id and track != NOT_TRACKED:
-        scale, font, text = max(0.4, width / 6), cv2.FONT_HERSHEY_SIMPLEX, str(track)
+    if label:
+        scale, font = max(0.4, width / 6), cv2.FONT_HERSHEY_SIMPLEX
         stroke = max(1, round(2 * scale))
-        (columns, rows), _ = cv2.getTextSize(text, font, scale, stroke)
+        (columns, rows), _ = cv2.getTextSize(label, font, scale, stroke)
         x = int(np.clip(low[0] / 2**_FRACTION_BITS, 0, max(0, canvas.shape[1] - columns - 4)))
         y = int(np.clip(low[1] / 2**_FRACTION_BITS, rows + 6, max(rows + 6, canvas.shape[0])))
         cv2.rectangle(canvas, (x, y - rows - 6), (x + columns + 4, y), color, cv2.FILLED)
-        cv2.putText(canvas, text, (x + 2, y - 3), font, scale, _OUTLINE_COLOR, stroke, cv2.LINE_AA)
+        cv2.putText(canvas, label, (x + 2, y - 3), font, scale, _OUTLINE_COLOR, stroke, cv2.LINE_AA)

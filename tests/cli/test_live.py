@@ -139,7 +139,7 @@ def test_number_of_frames_can_be_limited(live: Live, capsys: Capture) -> None:
         (["0", "0"], "a camera is named twice"),
         (["a.avi", "--seconds", "0"], "--seconds is 0; expected a number over 0"),
         (["a.avi", "--frames", "-1"], "--frames is -1; expected a number over 0"),
-        (["a.avi", "--score-threshold", "2"], "--score-threshold is 2; expected a number 0..1"),
+        (["a.avi", "--conf", "2"], "--conf is 2; expected a number 0..1"),
         (["a.avi", "--detect-every", "0"], "--detect-every is 0; expected 1 or more"),
         (["a.avi", "--mosaic", "a.avi"], "--mosaic a.avi is an input of this call"),
         (

@@ -12,7 +12,7 @@ from slimpose.cli.options import ModelOptions, OutputOptions, TrackingOptions
     ("options", "message"),
     [
         (lambda: ModelOptions(threads=0), "threads is 0; expected 1 or more"),
-        (lambda: ModelOptions(score_threshold=-0.1), r"--score-threshold is -0\.1; expected"),
+        (lambda: ModelOptions(conf=-0.1), r"--conf is -0\.1; expected"),
         (lambda: TrackingOptions(detect_every=0), "--detect-every is 0; expected 1 or more"),
         (lambda: OutputOptions(csv=Path("-")), "--csv is -; expected a file"),
         (lambda: OutputOptions(openpose_order="COCO_18"), "is about --openpose; expected both"),

@@ -345,7 +345,7 @@ def test_image_of_100_megapixels_is_processed(predict: Predict) -> None:
             "--openpose-order COCO_18 is about --openpose; expected both",
         ),
         (["a.png", "--csv", "-"], 2, "--csv is -; expected a file (--jsonl - is standard output)"),
-        (["a.png", "--score-threshold", "2"], 2, "--score-threshold is 2; expected a number 0..1"),
+        (["a.png", "--conf", "2"], 2, "--conf is 2; expected a number 0..1"),
         (["a.png", "--out", "a.png"], 2, "--out a.png is a file; expected a folder"),
         (["a.png", "--json", "."], 2, "--json . is a folder"),
         (["a.png", "--json", "a.png"], 2, "would be overwritten"),
@@ -378,7 +378,7 @@ def test_no_draw_writes_json_only(predict: Predict) -> None:
 
 def test_score_threshold_removes_people(predict: Predict) -> None:
     write_dot("a.png")
-    assert predict("a.png", "--score-threshold", "0.95", "--json", "poses.json") == 0
+    assert predict("a.png", "--conf", "0.95", "--json", "poses.json") == 0
     assert records_of() == []
 
 
@@ -406,13 +406,13 @@ def test_joint_threshold_is_checked_and_only_for_drawings(
     predict: Predict, capsys: Capture
 ) -> None:
     write_dot("a.png")
-    assert predict("a.png", "--no-draw", "--json", "p.json", "--joint-threshold", "0.1") == 2
-    assert "--joint-threshold is about drawings" in capsys.readouterr().err
-    assert predict("a.png", "--joint-threshold", "nan") == 2
-    assert "--joint-threshold is 'nan'; expected a number" in capsys.readouterr().err
-    assert predict("a.png", "--joint-threshold", "1.5") == 2
-    assert "--joint-threshold is 1.5; expected a number 0..1" in capsys.readouterr().err
-    assert predict("a.png", "--joint-threshold", "0.1") == 0
+    assert predict("a.png", "--no-draw", "--json", "p.json", "--keypoint-threshold", "0.1") == 2
+    assert "--keypoint-threshold is about drawings" in capsys.readouterr().err
+    assert predict("a.png", "--keypoint-threshold", "nan") == 2
+    assert "--keypoint-threshold is 'nan'; expected a number" in capsys.readouterr().err
+    assert predict("a.png", "--keypoint-threshold", "1.5") == 2
+    assert "--keypoint-threshold is 1.5; expected a number 0..1" in capsys.readouterr().err
+    assert predict("a.png", "--keypoint-threshold", "0.1") == 0
     assert "NOTE" not in capsys.readouterr().out
 
 

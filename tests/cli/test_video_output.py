@@ -10,8 +10,8 @@ import pytest
 from run_cli import frames_in
 from run_main import run_main
 from slimpose.cli.drawing import PoseDrawing
+from slimpose.cli.options import DrawingOptions
 from slimpose.cli.video_output import VideoOutputs
-from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.media.stream import StreamStatus
 from slimpose.poses import Poses
 from slimpose.runtime.frame_result import FrameResult
@@ -38,7 +38,7 @@ def test_mosaic_survives_batches_without_a_frame(use_clock: bool, tmp_path: Path
         tmp_path / "all.mp4",
         names=["a.mp4"],
         use_clock=use_clock,
-        drawing=PoseDrawing(DRAWN_JOINT_SCORE, is_used=True),
+        drawing=PoseDrawing(DrawingOptions(), is_used=True),
     )
     status = StreamStatus(name="a.mp4")
     for batch in ([], [], [result(0.0)], [], [result(7.5)], [result(7.5)], []):

@@ -24,7 +24,7 @@ IMAGE = dot_image(Size(96, 96), 50, 40)
 
 @pytest.fixture
 def pipeline(pose: Path, detector: Path) -> Pipeline:
-    return slimpose.load(pose, detector, threads=1, score_threshold=0.35)
+    return slimpose.load(pose, detector, threads=1, conf=0.35)
 
 
 def session_of(pipeline: Pipeline) -> Session:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -139,15 +140,23 @@ def write_pose_model(
     )
 
 
-def write_detector_model(path: Path, *, metadata: dict[str, str] | None = None) -> Path:
+def write_detector_model(
+    path: Path,
+    *,
+    metadata: dict[str, str] | None = None,
+    offsets: Sequence[Sequence[float]] | None = None,
+    scores: Sequence[float] = (0.9, 0.8, 0.1),
+) -> Path:
     """Write a detector with three boxes: around the brightest pixel, shifted by 1 and by 30 pixels.
 
     Scores are 0.9, 0.8 and 0.1 times the pixel's value on a scale from the gray of the canvas (0)
-    to white (1); darker pixels score 0.
+    to white (1); darker pixels score 0. ``offsets``, from the pixel to the corners, and ``scores``
+    replace these boxes.
     """
     nodes, constants = _brightest("images", CANVAS)
     x, y = HALF_BOX
-    offsets = np.array([[-x, -y, x, y], [1 - x, -y, 1 + x, y], [30 - x, -y, 30 + x, y]], np.float32)
+    if offsets is None:
+        offsets = [[-x, -y, x, y], [1 - x, -y, 1 + x, y], [30 - x, -y, 30 + x, y]]
     nodes += [
         helper.make_node("Concat", ["xy", "xy"], ["corners"], axis=2),
         helper.make_node("Add", ["corners", "offsets"], ["boxes"]),
@@ -157,12 +166,15 @@ def write_detector_model(path: Path, *, metadata: dict[str, str] | None = None) 
         helper.make_node("Mul", ["lit", "weights"], ["scores"]),
     ]
     constants += [
-        _constant("offsets", offsets[None]),
+        _constant("offsets", np.array([offsets], np.float32)),
         _constant("gray_share", np.array(114 / 255, np.float32)),
         _constant("white_share", np.array(141 / 255, np.float32)),
-        _constant("weights", np.array([[0.9, 0.8, 0.1]], np.float32)),
+        _constant("weights", np.array([scores], np.float32)),
     ]
-    outputs: dict[str, list[int | str]] = {"boxes": ["n", 3, 4], "scores": ["n", 3]}
+    outputs: dict[str, list[int | str]] = {
+        "boxes": ["n", len(scores), 4],
+        "scores": ["n", len(scores)],
+    }
     fields = metadata or metadata_of("detect", CANVAS)
     return _save(
         path, nodes, constants, source="images", size=CANVAS, outputs=outputs, metadata=fields

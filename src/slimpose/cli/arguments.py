@@ -5,7 +5,8 @@
 Positional-only parameters are arguments, all others options. Types are bool (a switch), int,
 float, str, Path, Literal, a tuple or list of one of them (several values), each with ``| None``,
 and dataclasses, whose fields are options themselves. An annotated string is the name on the
-command line where it is not that of the parameter.
+command line where it is not that of the parameter. ``--out`` and ``--model`` have the short names
+``-o`` and ``-m`` in all commands.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_
 from slimpose.media.addresses import redacted
 
 _MAX_WIDTH, _MAX_ECHO = 100, 80
+_SHORT = {"--out": "-o", "--model": "-m"}
 _REQUIRED = inspect.Parameter.empty
 _SECTION = re.compile(r"^(?:Args|Attributes|Raises|Returns):$", re.M)
 _ENTRY = re.compile(r"^    (\w+): (.*(?:\n {8}.*)*)", re.M)
@@ -242,7 +244,9 @@ def _add_to(parser: Any, parameter: _Parameter) -> None:
     """Add a parameter to an argparse parser or group; texts are read later, by ``_read``."""
     settings: dict[str, Any] = {"help": parameter.help, "default": argparse.SUPPRESS}
     if parameter.type is None:
-        action = argparse.BooleanOptionalAction if parameter.default is True else "store_true"
+        # A switch that is None by default may be turned on and off.
+        has_off = parameter.default is not False
+        action = argparse.BooleanOptionalAction if has_off else "store_true"
         parser.add_argument(parameter.shown, dest=parameter.name, action=action, **settings)
         return
     if parameter.collect:
@@ -251,7 +255,8 @@ def _add_to(parser: Any, parameter: _Parameter) -> None:
         parser.add_argument(parameter.shown, metavar=parameter.shown, **settings)
     else:
         settings |= {"dest": parameter.name, "metavar": parameter.type.metavar}
-        parser.add_argument(parameter.shown, **settings)
+        short = [_SHORT[parameter.shown]] if parameter.shown in _SHORT else []
+        parser.add_argument(parameter.shown, *short, **settings)
 
 
 def _given(
@@ -262,7 +267,12 @@ def _given(
     options = [one for one in parameters if not one.is_positional]
     parsed, rest = _OptionParser(options).parse_known_args(list(arguments))
     texts = vars(parsed)
-    _refuse_unknown([text for text in rest if text.startswith("-") and text != "-"], options)
+    # argparse takes -out for -o with the value "ut".
+    glued = [
+        text for text in arguments if text[:2] in _SHORT.values() and text[2:3] not in ("", "=")
+    ]
+    unknown = [text for text in rest if text.startswith("-") and text != "-"]
+    _refuse_unknown([*glued, *unknown], options)
     words = [*rest, *literal]
     for one in positional:
         if words:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from slimpose.arrays import Image, Size
+from slimpose.cli.options import DrawingOptions
 from slimpose.cli.output_paths import file_identities
-from slimpose.draw import DRAWN_JOINT_SCORE, draw_poses
+from slimpose.draw import Trails, draw_poses
 from slimpose.formats.files import fitting_name, write_bytes
 from slimpose.media.addresses import plain_reason
 from slimpose.media.frame import Media
@@ -100,47 +102,75 @@ class PoseDrawing:
     """Draws results, and counts the people without a keypoint that scores enough.
 
     Args:
-        joint_threshold: Keypoints that score less are not drawn.
+        options: How they are drawn.
         is_used: Whether anything will be drawn.
+        keypoint_thresholds: Those of cameras that have one of their own, by the camera's number.
 
     Raises:
-        ValueError: If the threshold is out of range, or given where nothing is drawn.
+        ValueError: If an option is given where nothing is drawn.
     """
 
-    def __init__(self, joint_threshold: float, *, is_used: bool) -> None:
-        if not is_used and joint_threshold != DRAWN_JOINT_SCORE:
-            raise ValueError("--joint-threshold is about drawings; expected an output for them")
-        if not 0 <= joint_threshold <= 1:
-            raise ValueError(f"--joint-threshold is {joint_threshold:g}; expected a number 0..1")
-        self._joint_threshold = joint_threshold
-        self._people = self._empty = 0
+    def __init__(
+        self,
+        options: DrawingOptions,
+        *,
+        is_used: bool,
+        keypoint_thresholds: Mapping[int, float] | None = None,
+    ) -> None:
+        if not is_used and options != DrawingOptions():
+            raise ValueError(f"{options.given()} is about drawings; expected an output for them")
+        self._options = options
+        self._thresholds = keypoint_thresholds or {}
+        self._trails: dict[tuple[int, str], Trails] = {}
+        self._people = self._empty = self._tracked = 0
         self._best_score = 0.0
 
     def draw(self, result: FrameResult) -> Image:
         """Return the image with the poses on it, with boxes and ids where people are tracked."""
-        poses = result.poses
+        poses, options = result.poses, self._options
+        threshold = self._thresholds.get(result.camera, options.keypoint_threshold)
         best = poses.scores.max(axis=1, initial=0.0)
         self._people += len(poses)
-        self._empty += int((best < self._joint_threshold).sum())
+        self._empty += int((best < threshold).sum())
         self._best_score = max(self._best_score, float(best.max(initial=0.0)))
         is_tracked = bool((poses.ids != NOT_TRACKED).any())
+        self._tracked += is_tracked
+        labels = options.draw_labels
         return draw_poses(
-            result.image,
+            self._background(result),
             poses,
-            joint_threshold=self._joint_threshold,
-            boxes=is_tracked,
-            ids=is_tracked,
+            keypoint_threshold=threshold,
+            line_width_px=options.line_width,
+            boxes=is_tracked if options.draw_boxes is None else options.draw_boxes,
+            ids=is_tracked if labels is None else labels,
+            person_scores=bool(labels),
         )
 
+    def _background(self, result: FrameResult) -> Image:
+        """What the poses are drawn on: the image or black, with the trails."""
+        image, options = result.image, self._options
+        canvas = np.zeros_like(image) if options.black_background else image
+        if options.trails is None:
+            return canvas
+        canvas = canvas.copy()
+        trails = self._trails.setdefault((result.camera, result.stem), Trails(options.trails))
+        trails.add(result.poses, result.timestamp_s)
+        trails.draw(canvas, options.line_width or max(2.0, min(image.shape[:2]) / 240))
+        return canvas
+
     def notes(self) -> list[str]:
-        """Return a line about empty drawings, if most people have no keypoint to draw."""
-        if 2 * self._empty <= self._people:
-            return []
-        return [
-            f"NOTE: {self._empty} of {self._people} people are drawn without a keypoint: theirs "
-            f"score under {self._joint_threshold:g} (the best of all has {self._best_score:.2f}; a "
-            "model with little training?); a lower --joint-threshold draws them"
-        ]
+        """Return lines about what was not drawn: most people's keypoints, and trails."""
+        notes: list[str] = []
+        if 2 * self._empty > self._people:
+            notes.append(
+                f"NOTE: {self._empty} of {self._people} people are drawn without a keypoint: "
+                f"theirs score under {self._options.keypoint_threshold:g} (the best of all has "
+                f"{self._best_score:.2f}; a model with little training?); a lower "
+                "--keypoint-threshold draws them"
+            )
+        if self._options.trails is not None and not self._tracked:
+            notes.append("NOTE: --trails drew nothing: no people were tracked")
+        return notes
 
 
 def write_image(path: Path, image: Image) -> None:

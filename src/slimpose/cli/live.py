@@ -14,6 +14,7 @@ from slimpose.cli.live_display import LiveDisplay
 from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import (
     STANDARD_OUTPUT,
+    DrawingOptions,
     ModelFileOptions,
     ModelOptions,
     OutputOptions,
@@ -23,7 +24,6 @@ from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.stop_signals import stop_on_signals
 from slimpose.cli.video_output import VideoOutputs, camera_video_path
-from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
 from slimpose.media.video_reader import silence_opencv_logs
@@ -39,9 +39,9 @@ def live(
     model_file: ModelFileOptions,
     tracking: TrackingOptions,
     outputs: OutputOptions,
+    style: DrawingOptions,
     out: Path | None = None,
     mosaic: Path | None = None,
-    joint_threshold: float = DRAWN_JOINT_SCORE,
     realtime: bool = False,
     loop: bool = False,
     seconds: float | None = None,
@@ -64,10 +64,10 @@ def live(
         model_file: What the model file does not say itself.
         tracking: How people are tracked.
         outputs: Text outputs.
+        style: How poses are drawn.
         out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
             names.
         mosaic: MP4 file for a drawn video of all cameras side by side.
-        joint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         realtime: Play video files in real time, like cameras: frames may be dropped.
         loop: Start video files again at their end.
         seconds: Stop after this many seconds.
@@ -77,7 +77,7 @@ def live(
     for option, bound in (("--seconds", seconds), ("--frames", frames)):
         if bound is not None and not bound > 0:
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
-    drawing = PoseDrawing(joint_threshold, is_used=out is not None or mosaic is not None)
+    drawing = PoseDrawing(style, is_used=out is not None or mosaic is not None)
     inputs = addresses.parse_all(sources)
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
     cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)

@@ -8,11 +8,13 @@ A command takes such a dataclass as a parameter, and each of its fields becomes 
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import slimpose
+from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import openpose
 from slimpose.formats.openpose import Order
 from slimpose.measure.trial import doubts
@@ -25,6 +27,7 @@ from slimpose.runtime.pipeline import Pipeline
 from slimpose.skeleton import Skeleton
 
 STANDARD_OUTPUT = "-"
+_MAX_LINE_WIDTH_PX = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +104,8 @@ class ModelOptions(RuntimeOptions):
         model: Pose model: a shipped model's name (see slimpose models), a file written by slimpose
             export, or one of another project (docs/models.md); a one-stage model needs no detector.
         detector: Person detector: a shipped model's name or a file.
-        score_threshold: Minimum score 0..1 of a person box; by default the detector's own.
+        conf: Minimum score 0..1 of a person box; by default the detector's own threshold.
+        max_people: At most this many people per image, the largest.
 
     Raises:
         ValueError: If a number is out of range.
@@ -109,13 +113,15 @@ class ModelOptions(RuntimeOptions):
 
     model: str = models.DEFAULT_POSE
     detector: str = models.DEFAULT_DETECTOR
-    score_threshold: float | None = None
+    conf: float | None = None
+    max_people: int | None = None
 
     def __post_init__(self) -> None:
         RuntimeOptions.__post_init__(self)  # super() does not work in a class with slots
-        score = self.score_threshold
-        if score is not None and not 0 <= score <= 1:
-            raise ValueError(f"--score-threshold is {score:g}; expected a number 0..1")
+        if self.conf is not None and not 0 <= self.conf <= 1:
+            raise ValueError(f"--conf is {self.conf:g}; expected a number 0..1")
+        if self.max_people is not None and self.max_people < 1:
+            raise ValueError(f"--max-people is {self.max_people}; expected 1 or more")
 
     def load(self, *, with_detector: bool = True) -> Pipeline:
         """Open the pose model and, unless boxes come from elsewhere, the detector.
@@ -127,7 +133,8 @@ class ModelOptions(RuntimeOptions):
             self.model,
             detector,
             threads=self.threads,
-            score_threshold=self.score_threshold,
+            conf=self.conf,
+            max_people=self.max_people,
             backend=self.backend,
             precision=self.precision,
         )
@@ -166,6 +173,48 @@ class TrackingOptions:
             track=self.track,
             smooth=self.smooth,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawingOptions:
+    """How poses are drawn.
+
+    Attributes:
+        keypoint_threshold: Minimum score 0..1 of the keypoints that are drawn; text outputs have
+            all.
+        line_width: Width of the limbs in pixels; by default about 1/50 of each person's size.
+        draw_boxes: Draw the person boxes (default: of tracked people).
+        draw_labels: Write the people's scores, and the ids of tracked people (default: only these).
+        black_background: Draw on black instead of on the image.
+        trails: Draw the paths of tracked people over this many seconds.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    keypoint_threshold: float = DRAWN_JOINT_SCORE
+    line_width: float | None = None
+    draw_boxes: bool | None = None
+    draw_labels: bool | None = None
+    black_background: bool = False
+    trails: float | None = None
+
+    def __post_init__(self) -> None:
+        threshold, width, trails = self.keypoint_threshold, self.line_width, self.trails
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"--keypoint-threshold is {threshold:g}; expected a number 0..1")
+        if width is not None and not 0 < width <= _MAX_LINE_WIDTH_PX:
+            raise ValueError(
+                f"--line-width is {width:g}; expected a number over 0, at most {_MAX_LINE_WIDTH_PX}"
+            )
+        if trails is not None and not trails > 0:
+            raise ValueError(f"--trails is {trails:g}; expected seconds, a number over 0")
+
+    def given(self) -> str:
+        """Return the first option that was given, for messages."""
+        fields = dataclasses.fields(self)
+        names = [field.name for field in fields if getattr(self, field.name) != field.default]
+        return f"--{names[0].replace('_', '-')}" if names else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from slimpose.cli.drawing import DrawingFolder, PoseDrawing
 from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import (
     STANDARD_OUTPUT,
+    DrawingOptions,
     ModelFileOptions,
     ModelOptions,
     OutputOptions,
@@ -31,7 +32,6 @@ from slimpose.cli.options import (
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs
-from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
 from slimpose.media.addresses import SourceError
@@ -44,6 +44,7 @@ from slimpose.poses import Poses
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.models import DEFAULT_DETECTOR
+from slimpose.runtime.people_limits import largest_people
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import StageTimes
@@ -57,9 +58,9 @@ def predict(
     model_file: ModelFileOptions,
     tracking: TrackingOptions,
     outputs: OutputOptions,
+    style: DrawingOptions,
     out: Path = Path("out"),
     draw: bool = True,
-    joint_threshold: float = DRAWN_JOINT_SCORE,
     boxes: Path | None = None,
     profile: bool = False,
 ) -> int:
@@ -76,17 +77,17 @@ def predict(
         model_file: What the model file does not say itself.
         tracking: How people in videos are tracked.
         outputs: Text outputs.
+        style: How poses are drawn.
         out: Folder for the drawn images and videos (videos become MP4 without sound). They are
             named like the inputs and replace files of that name there. In a folder of the inputs
             they are named NAME.pose.jpg. There, and where a number is added because two inputs have
             one name, no file is replaced.
         draw: Draw the poses and write the drawn images and videos.
-        joint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         boxes: File of person boxes to use instead of a detector: a COCO annotation file or a list
             of results. People are not tracked then; inputs that it does not mention have no people.
         profile: Print the time of every stage at the end.
     """
-    drawing = PoseDrawing(joint_threshold, is_used=draw)
+    drawing = PoseDrawing(style, is_used=draw)
     silence_opencv_logs()  # a broken file gets our one line, not ten of the decoder
     if boxes is not None and models.detector != DEFAULT_DETECTOR:
         raise ValueError(
@@ -114,7 +115,7 @@ def predict(
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
     started_s = perf_counter()
     run = _Run(
-        estimator=_FrameEstimator(pipeline, tracking, box_file, models.score_threshold or 0.0),
+        estimator=_FrameEstimator(pipeline, tracking, box_file),
         drawing=drawing,
         drawings=DrawingFolder(out, files) if draw else None,
         records=RecordWriters(outputs),
@@ -160,7 +161,6 @@ class _FrameEstimator:
     pipeline: Pipeline
     tracking: TrackingOptions
     box_file: BoxFile | None
-    min_box_score: float
     stages: StageTimes = field(default_factory=StageTimes)
 
     def new_follower(self, media: Media) -> Follower | None:
@@ -189,8 +189,11 @@ class _FrameEstimator:
             geometry.check_boxes_in_image(boxes, frame.image)
         except ValueError as error:
             raise SourceError(f"{file}: {error} (boxes of {self.box_file.path})") from error
-        keep = scores >= self.min_box_score
-        return boxes[keep], scores[keep]
+        limits = self.pipeline.limits
+        confident = scores >= (limits.conf or 0.0)
+        boxes, scores = boxes[confident], scores[confident]
+        kept = largest_people(boxes, limits.max_people)
+        return boxes[kept], scores[kept]
 
 
 @dataclass(slots=True, kw_only=True)

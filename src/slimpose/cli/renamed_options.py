@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+_OF_PREDICT = {"--score-threshold": "--conf", "--joint-threshold": "--keypoint-threshold"}
 _RENAMED: Mapping[str, Mapping[str, str]] = {
+    "predict": _OF_PREDICT,
+    "live": _OF_PREDICT,
     "evaluate": {"--analyse": "--analyze"},
     "train": {
         "--alpha": "--distillation-weight",

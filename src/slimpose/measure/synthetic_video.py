@@ -60,9 +60,11 @@ class GroundTruthDetector(Detector):
 
     boxes_image: Boxes = np.zeros((0, 4), np.float32)
 
-    def __call__(self, image: Image) -> tuple[Boxes, PersonScores]:
+    def __call__(
+        self, image: Image, *, score_threshold: float | None = None
+    ) -> tuple[Boxes, PersonScores]:
         """Run the detector on the image and return the known boxes."""
-        super().__call__(image)
+        super().__call__(image, score_threshold=score_threshold)
         return self.boxes_image, np.full(len(self.boxes_image), 0.9, np.float32)
 
 

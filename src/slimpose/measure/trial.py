@@ -56,7 +56,7 @@ def doubts(pipeline: Pipeline, model: str | Path, detector: str | Path | None) -
     keys = {name: _key(Path(name)) for name in foreign}
     if not set(keys.values()) <= known.keys():
         photos = [read_image(file) for file in sorted(folder.glob("*.jpg"))[:_PHOTOS]]
-        reference = load(threads=1, score_threshold=_MIN_BOX_SCORE)
+        reference = load(threads=1, conf=_MIN_BOX_SCORE)
         for name, key in keys.items():
             is_detector = pipeline.detector is not None and name == detector
             known[key] = (

@@ -104,8 +104,13 @@ class Detector:
         self.session = session
         self.score_threshold = check_score_threshold(score_threshold, session.info)
 
-    def __call__(self, image: Image) -> tuple[Boxes, PersonScores]:
-        """Return the people's boxes (n, 4) in image pixels, the best first, and scores (n,)."""
+    def __call__(
+        self, image: Image, *, score_threshold: float | None = None
+    ) -> tuple[Boxes, PersonScores]:
+        """Return the people's boxes (n, 4) in image pixels, the best first, and scores (n,).
+
+        ``score_threshold`` replaces the detector's.
+        """
         canvas, to_canvas = fit_canvas(image, self.session.info.size, self.session.info.fit)
         boxes, scores = self.session.run(canvas[None], ("boxes", "scores"))
         return decode_boxes(
@@ -113,6 +118,6 @@ class Detector:
             scores[0],
             to_canvas,
             image,
-            threshold=self.score_threshold,
+            threshold=self.score_threshold if score_threshold is None else score_threshold,
             iou_threshold=self.session.info.nms_iou_threshold,
         )

@@ -34,12 +34,15 @@ class CropBatch:
         to_crop: Affines from image to crop pixels.
         boxes_image: The boxes, in image pixels.
         box_scores: Their scores.
+        score_thresholds: For models that find people themselves: the least score of a person's box
+            for each image, None where it is the estimator's; empty if it is for all.
     """
 
     crops: UInt8[np.ndarray, "_all _height _width 3"]
     to_crop: list[Float32[np.ndarray, "_n 2 3"]]
     boxes_image: list[Float32[np.ndarray, "_n 4"]]
     box_scores: list[Float32[np.ndarray, " _n"]]
+    score_thresholds: Sequence[float | None] = ()
 
 
 class PoseEstimator:

@@ -18,6 +18,7 @@ from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes
 from slimpose.runtime.one_stage import without_boxes
+from slimpose.runtime.people_limits import PeopleLimits, largest_people
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.preview import ImagePreview
 from slimpose.runtime.timing import StageTimes
@@ -34,6 +35,8 @@ _SAME_BOX_IOU = 0.5
 """A detected and an expected box with this overlap become one box, midway between them."""
 _MAX_EXTRA_DETECTIONS = 4
 """On request the detector runs at most this many times as often as it does anyway."""
+_FOLLOWED_PER_SHOWN = 2
+"""Times ``max_people`` that people are followed: they keep their ids where their order changes."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -50,6 +53,7 @@ class _Camera:
     frames_since: int = 0  # the last detection
     frames_left: int = 0  # until the next regular detection
     needs_detection: bool = False  # before that
+    shown: set[int] = field(default_factory=set)  # ids of the people that were returned last
 
 
 class Follower:
@@ -73,13 +77,16 @@ class Follower:
             detector runs on every frame, all ids are -1, nothing is smoothed.
         tracking: When tracks are started, lost and ended.
         smoothing: Strength of the smoothing.
+        limits: Which people are kept, for each camera; by default those of the pipeline.
 
     Attributes:
+        limits: As given; may be changed between steps.
         last_ms: Time of each stage of the last step: "detect", "crop", "pose", "track".
         detections: Number of frames that the detector has processed.
 
     Raises:
-        ValueError: If the pipeline has no detector, or a number is less than 1.
+        ValueError: If the pipeline has no detector, a number is less than 1, or there are limits
+            for another number of cameras.
 
     >>> import numpy as np, slimpose
     >>> follower = slimpose.Follower(slimpose.load())
@@ -99,6 +106,7 @@ class Follower:
         track: bool = True,
         tracking: TrackerSettings = DEFAULT_TRACKER,
         smoothing: OneEuroSettings = DEFAULT_ONE_EURO,
+        limits: Sequence[PeopleLimits] | None = None,
     ) -> None:
         self._estimator = pipeline.estimator
         if pipeline.detector is None and not self._estimator.finds_people:
@@ -106,6 +114,11 @@ class Follower:
         for name, count in (("cameras", cameras), ("detect_every", detect_every)):
             if count < 1:
                 raise ValueError(f"{name} is {count}; expected 1 or more")
+        self.limits = [pipeline.limits] * cameras if limits is None else list(limits)
+        if len(self.limits) != cameras:
+            raise ValueError(
+                f"there are limits for {len(self.limits)} cameras; expected {cameras}, one each"
+            )
         self._detector: Detector | None = (
             None if self._estimator.finds_people else pipeline.detector
         )
@@ -146,7 +159,10 @@ class Follower:
         times.lap("detect")
         crops = self._estimator.crop([image_boxes for image_boxes, _ in boxes])
         times.lap("crop")
-        all_poses = self._estimator.estimate_crops(crops)
+        conf = [self.limits[frame.camera].conf for frame in frames]
+        all_poses = self._estimator.estimate_crops(
+            dataclasses.replace(crops, score_thresholds=conf)
+        )
         times.lap("pose")
         results = [
             dataclasses.replace(
@@ -217,7 +233,9 @@ class Follower:
         camera.size, camera.timestamp_s = size, frame.timestamp_s
         expected = camera.tracker.expected(frame.timestamp_s, size)
         if self._track:
-            has_motion = camera.motion_gate.has_unexplained_motion(
+            # Where as many people are known as are kept, the regular detections find others.
+            is_full = len(camera.shown) >= (self.limits[frame.camera].max_people or math.inf)
+            has_motion = not is_full and camera.motion_gate.has_unexplained_motion(
                 frame.image, expected.boxes_image
             )
             camera.needs_detection |= camera.tracker.needs_detection or has_motion
@@ -255,7 +273,9 @@ class Follower:
         self.detections += 1
         if self._detector is None:  # the people are found with their poses
             return without_boxes(frame.image), np.zeros(0, np.int64)
-        boxes, scores = self._detector(frame.image)
+        conf = self.limits[frame.camera].conf
+        options = {} if conf is None else {"score_threshold": conf}
+        boxes, scores = self._detector(frame.image, **options)
         phase = frame.camera * self._detect_every // len(self._cameras)  # spreads the cameras
         camera.frames_left = self._detect_every - (0 if camera.has_detected else phase)
         camera.has_detected, camera.needs_detection, camera.frames_since = True, False, 0
@@ -267,21 +287,33 @@ class Follower:
         unmatched = np.setdiff1d(
             np.arange(len(expected.boxes_image)), [known for _, known in pairs]
         )
-        image_boxes = (
-            frame.image,
-            np.concatenate([merged, expected.boxes_image[unmatched]]),
-            np.concatenate([scores, expected.box_scores[unmatched]]),
-        )
-        return image_boxes, np.concatenate(
+        merged = np.concatenate([merged, expected.boxes_image[unmatched]])
+        scores = np.concatenate([scores, expected.box_scores[unmatched]])
+        origins = np.concatenate(
             [np.full(len(boxes), Origin.DETECTED, np.int64), expected.origins[unmatched]]
         )
+        is_known = origins != Origin.DETECTED
+        is_known[[row for row, _ in pairs]] = True
+        most = self.limits[frame.camera].max_people
+        followed = most and most * (_FOLLOWED_PER_SHOWN if self._track else 1)
+        kept = largest_people(merged, followed, preferred=is_known)
+        return (frame.image, merged[kept], scores[kept]), origins[kept]
+
+    def _largest_poses(self, frame: Frame, poses: Poses) -> Poses:
+        """The largest people; those of the last frame are preferred."""
+        most, camera = self.limits[frame.camera].max_people, self._cameras[frame.camera]
+        if most is not None:
+            shown = np.isin(poses.ids, list(camera.shown)) if self._track else None
+            poses = poses[largest_people(poses.boxes_image, most, preferred=shown)]
+        camera.shown = set(poses.ids.tolist())
+        return poses
 
     def _update_tracks(
         self, frame: Frame, poses: Poses, origins: np.ndarray, *, detector_ran: bool
     ) -> Poses:
-        """Give ids to the poses of a frame and smooth them."""
+        """Give ids to the poses of a frame, smooth them, and return those of the largest people."""
         if not self._track:
-            return poses
+            return self._largest_poses(frame, poses)
         camera = self._cameras[frame.camera]
         if self._detector is None:
             origins = np.full(len(poses), Origin.DETECTED, np.int64)
@@ -291,4 +323,6 @@ class Follower:
         if detector_ran:
             expected = camera.tracker.expected(frame.timestamp_s, Size(*frame.image.shape[:2]))
             camera.motion_gate.detector_ran(frame.image, expected.boxes_image, frame.timestamp_s)
-        return tracked if camera.smoother is None else camera.smoother(tracked, frame.timestamp_s)
+        if camera.smoother is not None:
+            tracked = camera.smoother(tracked, frame.timestamp_s)
+        return self._largest_poses(frame, tracked)

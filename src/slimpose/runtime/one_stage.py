@@ -74,12 +74,13 @@ class OneStageEstimator(PoseEstimator):
             )
             for row, (boxes, box_scores, points, scores) in enumerate(zip(*outputs, strict=True)):
                 to_canvas, frame = batch.to_crop[start + row], batch.boxes_image[start + row]
+                own = batch.score_thresholds[start + row] if batch.score_thresholds else None
                 selected, boxes_image = select_boxes(
                     boxes,
                     box_scores,
                     to_canvas,
                     frame[0, 2:],
-                    threshold=self.score_threshold,
+                    threshold=self.score_threshold if own is None else own,
                     iou_threshold=info.nms_iou_threshold,
                 )
                 poses.append(

@@ -21,6 +21,7 @@ from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes, PoseEstimator
 from slimpose.runtime.image_lists import ImagesError, estimate_list
 from slimpose.runtime.one_stage import OneStageEstimator, without_boxes
+from slimpose.runtime.people_limits import ALL_PEOPLE, PeopleLimits, largest_people
 from slimpose.runtime.preview import ImagePreview
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import StageTimes
@@ -33,11 +34,24 @@ class Pipeline:
     """A detector and a pose model: ``pipeline(image)`` returns ``Poses``.
 
     It can be pickled and used in forked processes: the models are opened again there.
+
+    Attributes:
+        estimator: The pose model.
+        detector: The person detector; None if there is none.
+        limits: Which people are kept; ``conf`` is also in the detector. People in given boxes are
+            kept always.
     """
 
-    def __init__(self, *, estimator: PoseEstimator, detector: Detector | None) -> None:
+    def __init__(
+        self,
+        *,
+        estimator: PoseEstimator,
+        detector: Detector | None,
+        limits: PeopleLimits = ALL_PEOPLE,
+    ) -> None:
         self.estimator = estimator
         self.detector = detector
+        self.limits = limits
         self._newest_image: Image | None = None  # for the preview, in notebooks
 
     @overload
@@ -124,7 +138,7 @@ class Pipeline:
         results, errors = estimate_list(
             images,
             boxes_of,
-            self.estimator.estimate_many,
+            self._estimate_many,
             color=color,
             finish=self._with_preview(color),
         )
@@ -148,7 +162,7 @@ class Pipeline:
         times = StageTimes()
         image_boxes = self._find_boxes(pixels, boxes_image, box_scores)
         times.lap("detect")
-        poses = self.estimator(*image_boxes)
+        (poses,) = self._estimate_many([image_boxes])
         times.lap("pose")
         return poses, times.totals_ms()
 
@@ -167,7 +181,9 @@ class Pipeline:
         if boxes_image is None:
             if self.detector is None:
                 raise ValueError("this pipeline has no detector; expected boxes_image")
-            return pixels, *self.detector(pixels)
+            boxes, scores = self.detector(pixels)
+            kept = largest_people(boxes, self.limits.max_people)
+            return pixels, boxes[kept], scores[kept]
         boxes = np.asarray(boxes_image, np.float32)
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         geometry.check_boxes_in_image(boxes, pixels)
@@ -177,6 +193,13 @@ class Pipeline:
                 f"box scores have shape {scores.shape}; expected ({len(boxes)},), one per box"
             )
         return pixels, boxes, scores
+
+    def _estimate_many(self, images: Sequence[ImageBoxes]) -> list[Poses]:
+        results = self.estimator.estimate_many(images)
+        if not self.estimator.finds_people:
+            return results
+        largest = self.limits.max_people
+        return [poses[largest_people(poses.boxes_image, largest)] for poses in results]
 
     def _with_preview(self, color: Color) -> Callable[[Poses, Image, ImageInput], Poses]:
         def finish(poses: Poses, pixels: Image, source: ImageInput) -> Poses:
@@ -190,8 +213,9 @@ def load(
     model: str | Path = models.DEFAULT_POSE,
     detector: str | Path | None = models.DEFAULT_DETECTOR,
     threads: int | None = None,
-    score_threshold: float | None = None,
+    conf: float | None = None,
     *,
+    max_people: int | None = None,
     backend: str = "onnxruntime",
     precision: str | None = None,
 ) -> Pipeline:
@@ -208,7 +232,8 @@ def load(
             (docs/models.md). A one-stage model needs no detector.
         detector: The same for the person detector; None if boxes will always be given.
         threads: CPU threads; None for the backend's choice (0 too, as before 2026-11-29).
-        score_threshold: Lowest score of a person's box; None for the detector's own threshold.
+        conf: Minimum score 0..1 of a person's box; None for the detector's own threshold.
+        max_people: At most this many people per image, the largest; None for all.
         backend: A backend that ``slimpose doctor`` lists; "auto" for the fastest on this machine
             (a trial of two seconds per model, remembered).
         precision: The precision to compute in; None for the files' own, "bf16" or "fp16" where
@@ -217,8 +242,9 @@ def load(
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If a name is unknown, a file is not such a model, or a backend or precision is
-            not available.
+            not available; if a number is out of range.
     """
+    limits = PeopleLimits(conf=conf, max_people=max_people)
 
     def open_model(name: str | Path) -> Session:
         return open_session(
@@ -231,13 +257,12 @@ def load(
             raise ValueError(
                 f"{session.info.name} finds people itself; expected no detector (got {detector})"
             )
-        estimator = OneStageEstimator(session, score_threshold=score_threshold)
-        return Pipeline(estimator=estimator, detector=None)
+        estimator = OneStageEstimator(session, score_threshold=conf)
+        return Pipeline(estimator=estimator, detector=None, limits=limits)
     return Pipeline(
         estimator=PoseEstimator(session),
         detector=(
-            None
-            if detector is None
-            else Detector(open_model(detector), score_threshold=score_threshold)
+            None if detector is None else Detector(open_model(detector), score_threshold=conf)
         ),
+        limits=limits,
     )

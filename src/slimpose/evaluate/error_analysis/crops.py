@@ -49,14 +49,14 @@ def side_by_side(image: Image, person: WorstPerson, skeleton: Skeleton) -> Image
     crops, to_crop = crop_people(image, _crop_box(person)[None], PANEL)
     labeled = person.visibility > 0
     true = _poses(person.points_true, labeled.astype(np.float64), to_crop, skeleton)
-    left = draw_poses(crops[0], true, joint_threshold=0.5)
+    left = draw_poses(crops[0], true, keypoint_threshold=0.5)
     for joint in np.flatnonzero(person.visibility == 1):
         draw_dot(left, true.points_image[0, joint], _DARK, 1.5)
     right = crops[0]
     if person.points_predicted is not None and person.joint_scores is not None:
         shown = labeled | (person.joint_scores >= _MIN_SHOWN_SCORE)
         predicted = _poses(person.points_predicted, shown.astype(np.float64), to_crop, skeleton)
-        right = draw_poses(right, predicted, joint_threshold=0.5)
+        right = draw_poses(right, predicted, keypoint_threshold=0.5)
         for joint in np.flatnonzero((person.kinds != UNLABELED) & (person.kinds != GOOD)):
             color = KIND_COLORS[int(person.kinds[joint])]
             _draw_error(right, predicted.points_image[0, joint], true.points_image[0, joint], color)
