@@ -13,6 +13,8 @@ import numpy as np
 
 from slimpose.areas import Area
 from slimpose.events.run_events import RunEvents
+from slimpose.media.addresses import Address
+from slimpose.media.camera_file import CameraSettings
 from slimpose.poses import Poses
 from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.pipeline import Pipeline
@@ -105,13 +107,20 @@ def web_server(
     with PoseRequests(open_pipeline or no_models, limits=limits) as requests:
         shared = Shared(
             skeleton=COCO17,
-            joint_threshold=0.3,
+            keypoint_thresholds=[0.3] * cameras,
             frames=NewestFrames(cameras),
             history=History(cameras),
             requests=requests,
             settings=Settings(score_threshold=0.3, smooth=True, enabled=(True,) * cameras),
             areas=[[describe_area(area) for area in of_camera] for of_camera in all_areas],
-            events=RunEvents(names, all_areas, [False] * cameras),
+            events=RunEvents(
+                [
+                    CameraSettings(
+                        address=Address(kind="camera", name=name, target="0"), areas=tuple(areas)
+                    )
+                    for name, areas in zip(names, all_areas, strict=True)
+                ]
+            ),
             cameras=[state_of(name) for name in names],
         )
         listener = listen("127.0.0.1", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,9 +20,7 @@ from slimpose.media import addresses
 from slimpose.media.camera_file import CameraSettings, read_cameras
 from slimpose.media.video_reader import silence_opencv_logs
 from slimpose.runtime.multi_camera import CameraGroup
-from slimpose.serve.frames import NewestFrames
 from slimpose.serve.pose_requests import PoseRequests, RequestLimits
-from slimpose.serve.state import History, Settings
 from slimpose.serve.tokens import is_loopback, read_token
 
 _WORKERS = 2
@@ -97,7 +96,7 @@ def serve(
     requests: RequestOptions,
     cameras: Path | None = None,
     events: Path | None = None,
-    joint_threshold: float = DRAWN_JOINT_SCORE,
+    keypoint_threshold: float = DRAWN_JOINT_SCORE,
     loop: bool = False,
 ) -> int:
     """Show cameras on a web page, and return the poses of images sent by HTTP, until Ctrl-C.
@@ -118,68 +117,42 @@ def serve(
         cameras: TOML file of cameras by name, with their zones and lines, and of where events are
             sent: an MQTT broker, webhooks (docs/events.md). Instead of SOURCE.
         events: File for the events as JSON lines.
-        joint_threshold: Minimum score 0..1 of the keypoints that are drawn.
+        keypoint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         loop: Start video files again at their end.
     """
-    from slimpose.cli.serve_cameras import CameraLoop, score_threshold_of, wait_for_end
-    from slimpose.serve.app import Shared, describe_area, make_app
+    from slimpose.cli.serve_cameras import CameraLoop, shared_state, wait_for_end
+    from slimpose.serve.app import make_app
     from slimpose.serve.server import Server, listen
 
     token = read_token(server.token, host=server.host)
     check_output_paths({"--events": events}, {}, [])
-    inputs = _inputs(sources, cameras)
-    silence_opencv_logs(hide_urls=any(one.address.kind == "network" for one in inputs))
+    inputs = _inputs(sources, cameras, keypoint_threshold, models)
     settings = read_event_settings(cameras) if cameras is not None else EventSettings()
+    places = [one.address for one in inputs]
+    silence_opencv_logs(hide_urls=any(address.kind == "network" for address in places))
+    group = CameraGroup(*places, realtime=True, loop=loop) if inputs else None
     model_file.remember(models.model)
     pipeline = models.load()
     listener = listen(server.host, server.port)
-    names, areas = [one.address.name for one in inputs], [one.areas for one in inputs]
+    outputs = open_outputs(
+        settings,
+        events,
+        names=[address.name for address in places],
+        areas=[one.areas for one in inputs],
+    )
     with (
         PoseRequests(models.load, workers=_WORKERS, limits=requests.limits()) as queue,
-        closing(
-            RunEvents(
-                names,
-                areas,
-                [one.postures for one in inputs],
-                open_outputs(settings, events, names=names, areas=areas),
-            )
-        ) as run_events,
+        closing(RunEvents(inputs, outputs)) as run_events,
+        stop_on_signals() as stop,
     ):
-        shared = Shared(
-            skeleton=pipeline.estimator.session.info.skeleton,
-            joint_threshold=joint_threshold,
-            frames=NewestFrames(len(inputs)),
-            history=History(len(inputs)),
-            requests=queue,
-            settings=Settings(
-                score_threshold=score_threshold_of(pipeline),
-                smooth=tracking.smooth,
-                enabled=(True,) * len(inputs),
-            ),
-            events=run_events,
-            areas=[[describe_area(area) for area in one.areas] for one in inputs],
-        )
-        camera_loop = (
-            CameraLoop(
-                CameraGroup(*(one.address for one in inputs), realtime=True, loop=loop),
-                tracking,
-                pipeline,
-                shared,
-            )
-            if inputs
-            else None
-        )
-        with (
-            stop_on_signals() as stop,
-            Server(
-                make_app(shared, token=token), listener, finish_s=2 * requests.deadline_s
-            ) as web,
-        ):
+        shared = shared_state(inputs, pipeline, tracking, queue, run_events)
+        app = make_app(shared, token=token)
+        with Server(app, listener, finish_s=2 * requests.deadline_s) as web:
             _print_address(server, listener.getsockname()[1], token=token)
-            if camera_loop is None:
+            if group is None:
                 wait_for_end(shared, web, stop)
             else:
-                camera_loop.run(web, stop)
+                CameraLoop(group, inputs, pipeline, tracking, shared).run(web, stop)
             if not stop.is_set():
                 raise RuntimeError(f"the web server ended: {web.problem}")
     return 0
@@ -193,12 +166,33 @@ def _print_address(server: ServerOptions, port: int, *, token: str | None) -> No
         console.print(f"slimpose: the page asks for a token: {token}")
 
 
-def _inputs(sources: Sequence[str], cameras: Path | None) -> list[CameraSettings]:
-    """Return the cameras of the command line, or those of a file."""
-    if cameras is None:
-        return [CameraSettings(address=address) for address in addresses.parse_all(sources)]
-    if sources:
+def _inputs(
+    sources: Sequence[str], file: Path | None, keypoint_threshold: float, models: ModelOptions
+) -> list[CameraSettings]:
+    """Return the cameras of the command line or of a file, with the options where it says nothing.
+
+    Raises:
+        ValueError: If there are both, or one is invalid.
+    """
+    if file is not None and sources:
         raise ValueError(
-            f"SOURCE is {addresses.redacted(sources[0])!r} and --cameras {cameras}; expected one"
+            f"SOURCE is {addresses.redacted(sources[0])!r} and --cameras {file}; expected one"
         )
-    return read_cameras(cameras)
+    cameras = (
+        [CameraSettings(address=address) for address in addresses.parse_all(sources)]
+        if file is None
+        else read_cameras(file)
+    )
+    defaults = {
+        "conf": models.conf,
+        "max_people": models.max_people,
+        "keypoint_threshold": keypoint_threshold,
+        "every": 1,
+    }
+    return [
+        dataclasses.replace(
+            camera,
+            **{name: value for name, value in defaults.items() if getattr(camera, name) is None},
+        )
+        for camera in cameras
+    ]

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
+from collections.abc import Sequence
 
 from slimpose.cli.live_display import LiveDisplay
 from slimpose.cli.live_stats import LiveStats
 from slimpose.cli.options import TrackingOptions
 from slimpose.events.outputs import CameraSummary
+from slimpose.events.run_events import RunEvents
+from slimpose.media.camera_file import CameraSettings
 from slimpose.media.stream import StreamStatus
 from slimpose.media.stream_reader import clock_s
-from slimpose.runtime.detector import Detector
 from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
 from slimpose.runtime.one_stage import OneStageEstimator
+from slimpose.runtime.people_limits import PeopleLimits
 from slimpose.runtime.pipeline import Pipeline
-from slimpose.serve.app import Shared
+from slimpose.serve.app import Shared, describe_area
+from slimpose.serve.frames import NewestFrames
+from slimpose.serve.pose_requests import PoseRequests
 from slimpose.serve.server import Server
-from slimpose.serve.state import CameraState
+from slimpose.serve.state import CameraState, History, Settings
 
 _STATE_S = 0.5
 
 
-def _finder(pipeline: Pipeline) -> Detector | OneStageEstimator:
-    """Return the part of a pipeline that finds the people."""
-    if isinstance(pipeline.estimator, OneStageEstimator):
-        return pipeline.estimator
-    assert pipeline.detector is not None
-    return pipeline.detector
-
-
 def score_threshold_of(pipeline: Pipeline) -> float:
     """Return the minimum score 0..1 of a person box."""
-    return _finder(pipeline).score_threshold
+    if isinstance(pipeline.estimator, OneStageEstimator):
+        return pipeline.estimator.score_threshold
+    assert pipeline.detector is not None
+    return pipeline.detector.score_threshold
 
 
 def wait_for_end(shared: Shared, web: Server, stop: threading.Event) -> None:
@@ -41,21 +42,56 @@ def wait_for_end(shared: Shared, web: Server, stop: threading.Event) -> None:
         shared.alive_s = time.monotonic()
 
 
+def shared_state(
+    inputs: Sequence[CameraSettings],
+    pipeline: Pipeline,
+    tracking: TrackingOptions,
+    requests: PoseRequests,
+    events: RunEvents,
+) -> Shared:
+    """Return what the server shows before the first frame."""
+    return Shared(
+        skeleton=pipeline.estimator.session.info.skeleton,
+        keypoint_thresholds=[one.keypoint_threshold or 0.0 for one in inputs],
+        frames=NewestFrames(len(inputs)),
+        history=History(len(inputs)),
+        requests=requests,
+        settings=Settings(
+            score_threshold=score_threshold_of(pipeline),
+            smooth=tracking.smooth,
+            enabled=(True,) * len(inputs),
+        ),
+        areas=[[describe_area(area) for area in one.areas] for one in inputs],
+        events=events,
+    )
+
+
 class CameraLoop:
     """Processes cameras and publishes their frames and their state.
 
     Args:
         cameras: The cameras.
-        tracking: How people are tracked.
+        inputs: The settings of each.
         pipeline: The models.
+        tracking: How people are tracked.
         shared: Where frames and state are published, and settings come from.
     """
 
     def __init__(
-        self, cameras: CameraGroup, tracking: TrackingOptions, pipeline: Pipeline, shared: Shared
+        self,
+        cameras: CameraGroup,
+        inputs: Sequence[CameraSettings],
+        pipeline: Pipeline,
+        tracking: TrackingOptions,
+        shared: Shared,
     ) -> None:
-        self._cameras, self._pipeline = cameras, pipeline
+        self._cameras = cameras
         self._follower = tracking.follower(pipeline, cameras=len(cameras))
+        self._follower.limits = [
+            PeopleLimits(conf=one.conf, max_people=one.max_people) for one in inputs
+        ]
+        self._every = [one.every or 1 for one in inputs]
+        self._taken = [0] * len(cameras)
         self._shared, self._settings = shared, shared.settings
         self._stats = LiveStats(len(cameras))
         self._published_s = 0.0
@@ -63,7 +99,7 @@ class CameraLoop:
     def run(self, web: Server, stop: threading.Event) -> None:
         """Process the cameras until ``stop`` is set; the server goes on when all have ended."""
         with self._cameras, LiveDisplay(self._cameras, self._stats) as display:
-            for batch in follow_cameras(self._cameras, self._follower, is_used=self._is_enabled):
+            for batch in follow_cameras(self._cameras, self._follower, is_used=self._is_used):
                 if batch:
                     self._stats.add(batch, self._follower.last_ms)
                     self._shared.history.add(batch)
@@ -77,6 +113,11 @@ class CameraLoop:
             while web.is_running and not stop.wait(_STATE_S):
                 self._apply_settings()
                 self._publish_state()
+
+    def _is_used(self, camera: int) -> bool:
+        """Return whether a camera's next frame is processed."""
+        self._taken[camera] += 1
+        return self._is_enabled(camera) and self._taken[camera] % self._every[camera] == 0
 
     def _is_enabled(self, camera: int) -> bool:
         return self._settings.enabled[camera]
@@ -93,7 +134,11 @@ class CameraLoop:
                 self._shared.frames.forget(camera)
             elif is_on and not was_on:
                 self._follower.forget(camera)
-        _finder(self._pipeline).score_threshold = settings.score_threshold
+        if settings.score_threshold != self._settings.score_threshold:
+            self._follower.limits = [
+                dataclasses.replace(limits, conf=settings.score_threshold)
+                for limits in self._follower.limits
+            ]
         if settings.smooth != self._settings.smooth:
             self._follower.set_smooth(settings.smooth)
         self._settings = settings

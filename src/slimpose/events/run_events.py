@@ -15,6 +15,7 @@ from slimpose.events.json_lines import EventFile
 from slimpose.events.outputs import CameraSummary, EventOutput
 from slimpose.events.settings import EventSettings
 from slimpose.events.webhooks import Webhook
+from slimpose.media.camera_file import CameraSettings
 from slimpose.runtime.frame_result import FrameResult
 
 _RECENT = 50
@@ -47,22 +48,16 @@ class RunEvents:
     """Finds the events of all cameras and sends them.
 
     Args:
-        names: The cameras' names.
-        areas: The zones and lines of each.
-        postures: Whether each has events of postures.
+        cameras: Their names, zones and lines.
         outputs: Where events and states go.
     """
 
     def __init__(
-        self,
-        names: Sequence[str],
-        areas: Sequence[Sequence[Area]],
-        postures: Sequence[bool],
-        outputs: Sequence[EventOutput] = (),
+        self, cameras: Sequence[CameraSettings], outputs: Sequence[EventOutput] = ()
     ) -> None:
         self._cameras = [
-            CameraEvents(name, of_camera, postures=with_postures)
-            for name, of_camera, with_postures in zip(names, areas, postures, strict=True)
+            CameraEvents(camera.address.name, camera.areas, postures=camera.postures)
+            for camera in cameras
         ]
         self._outputs = outputs
         self._recent: deque[Event] = deque(maxlen=_RECENT)

@@ -43,7 +43,7 @@ class Shared:
 
     Attributes:
         skeleton: Of the pose model.
-        joint_threshold: Keypoints that score less are not drawn.
+        keypoint_thresholds: Of each camera: keypoints that score less are not drawn.
         frames: The newest frames.
         history: Of the last hour.
         requests: The queue of uploaded images.
@@ -56,7 +56,7 @@ class Shared:
     """
 
     skeleton: Skeleton
-    joint_threshold: float
+    keypoint_thresholds: Sequence[float]
     frames: NewestFrames
     history: History
     requests: PoseRequests
@@ -82,7 +82,7 @@ class Shared:
             "joints": self.skeleton.joints,
             "limbs": self.skeleton.limb_indices,
             "sides": [side or "" for side in self.skeleton.mirror.sides],
-            "joint_threshold": self.joint_threshold,
+            "keypoint_thresholds": self.keypoint_thresholds,
             "areas": self.areas,
             **self.state(),
         }
@@ -181,7 +181,10 @@ class _Paths:
             return _error(404, f"camera {camera} has no frame")
         is_drawn = request.query_params.get("poses", "1") != "0"
         jpeg = await asyncio.to_thread(
-            snapshot, result, is_drawn=is_drawn, joint_threshold=self._shared.joint_threshold
+            snapshot,
+            result,
+            is_drawn=is_drawn,
+            keypoint_threshold=self._shared.keypoint_thresholds[camera],
         )
         name = f"camera-{camera}-frame-{result.frame_index}.jpg"
         return Response(

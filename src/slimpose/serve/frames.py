@@ -128,11 +128,11 @@ def people_of(poses: Poses) -> list[dict[str, Any]]:
     ]
 
 
-def snapshot(result: FrameResult, *, is_drawn: bool, joint_threshold: float) -> bytes:
+def snapshot(result: FrameResult, *, is_drawn: bool, keypoint_threshold: float) -> bytes:
     """Return a frame in its full size as JPEG, with or without the poses drawn."""
     image = result.image
     if is_drawn:
-        image = draw_poses(image, result.poses, joint_threshold=joint_threshold, ids=True)
+        image = draw_poses(image, result.poses, keypoint_threshold=keypoint_threshold, ids=True)
     return encode_jpeg(image, _SNAPSHOT_QUALITY)
 
 

@@ -34,7 +34,7 @@ export function drawSkeletons(context, frame, skeleton, options) {
     const points = skeleton.joints.map((_, joint) => ({
       x: (person.keypoints[3 * joint] + 0.5) * scale,  // pixel centers are at integers
       y: (person.keypoints[3 * joint + 1] + 0.5) * scale,
-      shown: person.keypoints[3 * joint + 2] >= skeleton.joint_threshold,
+      shown: person.keypoints[3 * joint + 2] >= skeleton.keypoint_thresholds[frame.camera],
     }));
     if (options.skeletons) {
       for (const isOutline of [true, false]) {
