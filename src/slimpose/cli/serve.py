@@ -61,7 +61,7 @@ class RequestOptions:
     """
 
     max_upload_mb: float = 20.0
-    max_megapixels: float = 50.0
+    max_megapixels: float = 25.0
     max_queue: int = 64
     deadline_s: float = 10.0
     batch_ms: float = 10.0

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from slimpose.arrays import Size
+from slimpose.arrays import Image, Size
 from slimpose.media.image_formats import read_structure
+from slimpose.media.image_inputs import load_image
 from slimpose.media.images import ImageError
 from slimpose.poses import Poses
-from slimpose.runtime.image_lists import ImagesError
 from slimpose.runtime.pipeline import Pipeline
 
-_LARGEST_BATCH = 16
-"""Images of one call of the pipeline."""
+_log = logging.getLogger(__name__)
+
+_LARGEST_BATCH = 8
+"""Images of one call of the pipeline; bounds the memory."""
+
+_Answer = tuple[Poses, Size]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +38,7 @@ class RequestLimits:
     """
 
     max_upload_bytes: int = 20_000_000
-    max_pixels: int = 50_000_000
+    max_pixels: int = 25_000_000
     max_queue: int = 64
     deadline_s: float = 10.0
     batch_s: float = 0.01
@@ -56,7 +61,7 @@ class RejectedError(Exception):
 class _Request:
     data: bytes
     due_s: float
-    answer: asyncio.Future[Poses]
+    answer: asyncio.Future[_Answer]
 
 
 @dataclass(slots=True)
@@ -130,7 +135,7 @@ class PoseRequests:
         """Number of requests that are not answered yet."""
         return self._open
 
-    async def poses(self, read_body: Callable[[], asyncio.Future[bytes]]) -> tuple[Poses, Size]:
+    async def poses(self, read_body: Callable[[], asyncio.Future[bytes]]) -> _Answer:
         """Return the poses of one request's image, and the image's size.
 
         Args:
@@ -150,17 +155,17 @@ class PoseRequests:
         self._open += 1
         try:
             data = await self._upload(read_body)
-            size = self._check(data)
-            answer: asyncio.Future[Poses] = asyncio.get_running_loop().create_future()
+            self._check(data)
+            answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
             request = _Request(data=data, due_s=due_s, answer=answer)
             with self._changed:
                 self._queue.append(request)
                 self._changed.notify()
-            return await self._in_time(request), size
+            return await self._in_time(request)
         finally:
             self._open -= 1
 
-    async def _in_time(self, request: _Request) -> Poses:
+    async def _in_time(self, request: _Request) -> _Answer:
         """Return the answer; what has begun by the deadline is finished."""
         left_s = request.due_s - time.monotonic()
         await asyncio.wait([request.answer], timeout=max(0.0, left_s))
@@ -185,21 +190,18 @@ class PoseRequests:
                 self._uploading -= 1
                 self._changed.notify_all()
 
-    def _check(self, data: bytes) -> Size:
-        """Return the size in the image's header, before any pixel is decoded."""
+    def _check(self, data: bytes) -> None:
+        """Reject an image that is too large by its header, before any pixel is decoded."""
         if not data:
             raise RejectedError(400, "the request has no body; expected an image file")
         structure = read_structure(data)
-        if structure.size is None:
-            return Size(0, 0)
-        height, width = structure.size
+        height, width = structure.size or (0, 0)
         if height * width > self.limits.max_pixels:
             raise RejectedError(
                 413,
                 f"the image has {width}x{height} pixels; expected at most "
                 f"{self.limits.max_pixels / 1e6:g} million",
             )
-        return structure.size
 
     # The methods below run in the threads.
 
@@ -210,9 +212,9 @@ class PoseRequests:
                 pipeline = self._open_pipeline() if pipeline is None else pipeline
                 outcomes = _estimate(pipeline, batch)
             except Exception as error:  # noqa: BLE001 (the thread must live on)
-                outcomes = [RejectedError(500, f"the models failed: {type(error).__name__}")] * len(
-                    batch
-                )
+                failure = RejectedError(500, f"the models failed: {type(error).__name__}")
+                outcomes = [failure] * len(batch)
+                _log.warning("a batch of %d images failed: %s", len(batch), error)
             self.counts.images += len(batch)
             self.counts.batches += 1
             for request, outcome in zip(batch, outcomes, strict=True):
@@ -238,23 +240,26 @@ class PoseRequests:
         return batch or self._take()
 
 
-def _estimate(pipeline: Pipeline, batch: Sequence[_Request]) -> list[Poses | RejectedError]:
+def _estimate(pipeline: Pipeline, batch: Sequence[_Request]) -> list[_Answer | RejectedError]:
     """Return the poses of each image, or why it cannot be read."""
-    images = [request.data for request in batch]
-    try:
-        return list(pipeline(images))
-    except ImagesError as error:
-        return [
-            poses if poses is not None else _unreadable(error.errors[number])
-            for number, poses in enumerate(error.results)
+    errors: list[RejectedError | None] = []
+    images: list[Image] = []
+    for request in batch:
+        try:
+            images.append(load_image(request.data))
+            errors.append(None)
+        except ImageError as error:
+            errors.append(RejectedError(400, str(error)))
+    results = iter(
+        [
+            (poses, Size(*image.shape[:2]))
+            for poses, image in zip(pipeline(images), images, strict=True)
         ]
+    )
+    return [next(results) if error is None else error for error in errors]
 
 
-def _unreadable(error: ImageError) -> RejectedError:
-    return RejectedError(400, str(error))
-
-
-def _answer(request: _Request, outcome: Poses | RejectedError) -> None:
+def _answer(request: _Request, outcome: _Answer | RejectedError) -> None:
     """Answer a request from a thread that is not the server's."""
 
     def answer() -> None:
