@@ -74,7 +74,6 @@ def discovery_messages(
         unique_id = f"{node}_{camera.slug}_{key}"
         messages[f"{prefix}/{component}/{node}/{camera.slug}_{key}/config"] = {
             "unique_id": unique_id,
-            "object_id": unique_id,
             "availability": [
                 {
                     "topic": status_topic(base),
