@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from slimpose.runtime.machine import read_machine
 
@@ -32,7 +32,7 @@ def about() -> dict[str, Any]:
         "threads": machine.threads,
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": version("onnxruntime"),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "commit": commit.stdout.strip(),

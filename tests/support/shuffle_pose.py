@@ -79,6 +79,7 @@ class ShufflePose(nn.Module):
     def __init__(self, spec: HighResolutionSpec) -> None:
         super().__init__()
         widths, stem = spec.widths, spec.stem_width
+        self.first = convolution(3, stem, kernel=3, stride=2)
         self.stem = Stem(stem)
         self.starts = nn.ModuleList(
             [
@@ -98,8 +99,8 @@ class ShufflePose(nn.Module):
         self.to_heatmaps = convolution(widths[0], spec.joints)
 
     def forward(self, images: Tensor) -> Tensor:
-        left, right = torch.relu(self.stem.first(images)).chunk(2, dim=1)
-        stem = _shuffled(self.stem.left(left), self.stem.right(right))
+        left, right = torch.relu(self.first(images)).chunk(2, dim=1)
+        stem = _shuffled(self.stem.left[2:](left), self.stem.right[2:](right))
         maps = [self.starts[0](stem), self.starts[1](stem)]
         for number, stage in enumerate(self.stages):
             if number:

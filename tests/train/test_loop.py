@@ -10,6 +10,7 @@ from torch import nn
 import tiny_training
 from slimpose.network.high_resolution import HR, HighResolutionNet
 from slimpose.network.pose_net import PoseNet
+from slimpose.network.pyramid_detector import PYRAMID, PyramidDetector
 from slimpose.network.weights import load_checkpoint, save_checkpoint
 from slimpose.train.checkpoint import pack_training, unpack_training
 from slimpose.train.loop import make_optimizer, train, update_ema
@@ -113,3 +114,13 @@ def test_frozen_stages_of_the_high_resolution_network_get_no_gradient() -> None:
     assert {name.split(".")[1] for name in frozen if name.startswith("stages")} == {"0"}
     with pytest.raises(ValueError, match="frozen_stages is 4; expected 0 to 3"):
         make_optimizer(model, tiny_recipe(frozen_stages=4))
+
+
+def test_frozen_stages_of_the_pyramid_detector_get_no_gradient() -> None:
+    model = PyramidDetector(PYRAMID)
+    make_optimizer(model, tiny_recipe(frozen_stages=2))
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert {".".join(name.split(".")[:2]) for name in frozen} == {"trunk.first", "trunk.stages"}
+    assert {name.split(".")[2] for name in frozen if "stages" in name} == {"0", "1"}
+    with pytest.raises(ValueError, match="frozen_stages is 9; expected 0 to 5"):
+        make_optimizer(model, tiny_recipe(frozen_stages=9))

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slimpose.cli.doctor import wide_console
-from slimpose.runtime.models import WEIGHTS, shipped
+from slimpose.runtime.models import DEFAULT_DETECTOR, DEFAULT_POSE, WEIGHTS, shipped
 from slimpose.runtime.session import Session
 
 
@@ -31,7 +31,8 @@ def models(json: bool = False) -> int:
         table.add_column(heading, justify="right")
     for entry in entries:
         table.add_row(
-            *(entry[key] for key in ("name", "task", "size", "precision")),
+            entry["name"] + (" (default)" if entry["default"] else ""),
+            *(entry[key] for key in ("task", "size", "precision")),
             f"{entry['gmac']:.3f}",
             f"{entry['params']:,}",
         )
@@ -65,6 +66,7 @@ def _entry(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "task": info.task,
+        "default": name in (DEFAULT_POSE, DEFAULT_DETECTOR),
         "path": str(path),
         "size": str(info.size),
         "precision": info.precision,

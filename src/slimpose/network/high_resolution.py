@@ -9,9 +9,7 @@ Source:
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,9 +20,10 @@ from torch import Tensor, nn
 
 from slimpose import fields
 from slimpose.arrays import Size
-from slimpose.geometry import CanvasFit, CellAlignment
+from slimpose.geometry import CellAlignment
 from slimpose.network.alignment import align_heatmaps
 from slimpose.network.imagenet_pixels import ImageNetPixels
+from slimpose.network.sized_spec import SizedSpec
 from slimpose.network.spec import WIDEST
 from slimpose.tasks import Task
 
@@ -37,7 +36,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HighResolutionSpec:
+class HighResolutionSpec(SizedSpec):
     """Specification of a high-resolution pose network, stored in the metadata of files.
 
     Attributes:
@@ -84,27 +83,9 @@ class HighResolutionSpec:
         return "pose"
 
     @property
-    def fit(self) -> CanvasFit:
-        """How an image fills the input."""
-        return "letterbox"
-
-    @property
     def stride(self) -> int:
         """Crop pixels per heatmap cell."""
         return 4
-
-    @property
-    def heatmap_size(self) -> Size:
-        """Height and width of the output maps."""
-        return Size(self.size.height // self.stride, self.size.width // self.stride)
-
-    def at(self, size: Size) -> HighResolutionSpec:
-        """Return the same network for another input size."""
-        return dataclasses.replace(self, size=size)
-
-    def to_json(self) -> str:
-        """Return the spec as JSON, for a file's metadata."""
-        return json.dumps(dataclasses.asdict(self))
 
 
 HR = HighResolutionSpec()
@@ -150,14 +131,19 @@ class GatedUnit(nn.Module):
 
 
 class Stem(nn.Module):
-    """Images to maps of stride 4, by a path of depthwise convolutions and a wider one."""
+    """Images to maps of stride 4, by two paths side by side, the second one wider."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         half = width // 2
-        self.first = convolution(3, width, kernel=3, stride=2)
-        self.left = separable(half, half, stride=2)
+        self.left = nn.Sequential(
+            convolution(3, half, kernel=3, stride=2),
+            nn.ReLU(inplace=True),
+            *separable(half, half, stride=2),
+        )
         self.right = nn.Sequential(
+            convolution(3, half, kernel=3, stride=2),
+            nn.ReLU(inplace=True),
             convolution(half, width),
             nn.ReLU(inplace=True),
             convolution(width, width, kernel=3, stride=2, depthwise=True),
@@ -167,8 +153,7 @@ class Stem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return maps (n, width, H/4, W/4) of normalized images (n, 3, H, W)."""
-        left, right = torch.relu(self.first(images)).chunk(2, dim=1)
-        return torch.cat([self.left(left), self.right(right)], dim=1)
+        return torch.cat([self.left(images), self.right(images)], dim=1)
 
 
 class Exchange(nn.Module):
@@ -201,16 +186,34 @@ class Exchange(nn.Module):
         """Return the branches' new maps, finest first."""
         maps = [branch(features) for branch, features in zip(self.branches, maps, strict=True)]
         sums: list[Tensor] = []
-        for target, row in enumerate(self.rows):
+        for target in range(len(maps)):
             total = maps[target]
-            for name, layers in row.items():  # pyright: ignore[reportCallIssue]
-                source = int(name)
-                added = layers(sums[0] if source == 0 else maps[source])
-                if source > target:
-                    added = F.interpolate(added, scale_factor=2 ** (source - target))
-                total = total + added
+            if target + 1 < len(maps):
+                total = total + _doubled(self._from_coarser(target, maps))
+            for source in range(target):
+                total = total + self._layers(target, source)(
+                    sums[0] if source == 0 else maps[source]
+                )
             sums.append(total)
         return [torch.relu(total) for total in sums]
+
+    def _layers(self, target: int, source: int) -> nn.Module:
+        return self.rows[target][str(source)]  # pyright: ignore[reportIndexIssue]
+
+    def _from_coarser(self, target: int, maps: list[Tensor]) -> Tensor:
+        """Return what the coarser branches add to one, at half of its size.
+
+        They are added from the coarsest on, each sum doubled once: large maps are added once.
+        """
+        coarsest = len(maps) - 1
+        total = self._layers(target, coarsest)(maps[coarsest])
+        for source in range(coarsest - 1, target, -1):
+            total = self._layers(target, source)(maps[source]) + _doubled(total)
+        return total
+
+
+def _doubled(maps: Tensor) -> Tensor:
+    return F.interpolate(maps, scale_factor=2)
 
 
 def _coarser(inputs: int, outputs: int, steps: int) -> nn.Sequential:

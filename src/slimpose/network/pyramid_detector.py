@@ -9,8 +9,6 @@ Source:
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +22,7 @@ from slimpose.arrays import Size
 from slimpose.geometry import CanvasFit
 from slimpose.network.cells import Cells, grid_cells
 from slimpose.network.imagenet_pixels import ImageNetPixels
+from slimpose.network.sized_spec import SizedSpec
 from slimpose.network.spec import WIDEST
 from slimpose.tasks import Task
 
@@ -39,7 +38,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PyramidSpec:
+class PyramidSpec(SizedSpec):
     """Specification of a pyramid detector, stored in the metadata of files.
 
     Attributes:
@@ -87,19 +86,6 @@ class PyramidSpec:
     def stride(self) -> int:
         """Input pixels per cell of the finest map."""
         return STRIDES[0]
-
-    @property
-    def heatmap_size(self) -> Size:
-        """Height and width of the finest map."""
-        return Size(self.size.height // self.stride, self.size.width // self.stride)
-
-    def at(self, size: Size) -> PyramidSpec:
-        """Return the same network for another input size."""
-        return dataclasses.replace(self, size=size)
-
-    def to_json(self) -> str:
-        """Return the spec as JSON, for a file's metadata."""
-        return json.dumps(dataclasses.asdict(self))
 
 
 PYRAMID = PyramidSpec()
@@ -265,6 +251,17 @@ class PyramidDetector(nn.Module):
         return logits, torch.cat(
             [centers - distances[..., :2], centers + distances[..., 2:]], dim=2
         )
+
+    def stages_before(self, count: int) -> list[nn.Module]:
+        """Return the trunk's first convolution and its first ``count`` stages, for freezing.
+
+        Raises:
+            ValueError: If there are fewer stages.
+        """
+        stages = list(self.trunk.stages)
+        if not 1 <= count <= len(stages):
+            raise ValueError(f"frozen_stages is {count}; expected 0 to {len(stages)}")
+        return [self.trunk.first, *stages[:count]]
 
     def cells(self, size: Size, device: torch.device) -> Cells:
         """Return the cells for an input size."""

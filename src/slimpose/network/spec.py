@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from slimpose import fields
 from slimpose.arrays import Size
-from slimpose.geometry import CanvasFit
+from slimpose.network.sized_spec import SizedSpec
 from slimpose.tasks import Task
 
 Skip = Literal["none", "concat", "sum"]
@@ -26,7 +24,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetSpec:
+class NetSpec(SizedSpec):
     """Specification of a pose network or person detector.
 
     Attributes:
@@ -95,24 +93,6 @@ class NetSpec:
         return "pose" if self.joints else "detect"
 
     @property
-    def fit(self) -> CanvasFit:
-        """How an image fills the input."""
-        return "letterbox"
-
-    @property
     def stride(self) -> int:
         """Crop pixels per heatmap cell."""
         return self.encoder_stride // 2 ** len(self.deconv_widths)
-
-    @property
-    def heatmap_size(self) -> Size:
-        """Height and width of the output maps."""
-        return Size(self.size.height // self.stride, self.size.width // self.stride)
-
-    def at(self, size: Size) -> NetSpec:
-        """Return the same network for another input size."""
-        return dataclasses.replace(self, size=size)
-
-    def to_json(self) -> str:
-        """Return the spec as JSON, for a file's metadata."""
-        return json.dumps(dataclasses.asdict(self))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from slimpose.network.encoder import Encoder
 from slimpose.network.high_resolution import HighResolutionNet
+from slimpose.network.pyramid_detector import PyramidDetector
 from slimpose.train.devices import Devices, open_devices
 from slimpose.train.processes import all_reduce_mean
 from slimpose.train.recipe import Recipe
@@ -59,7 +60,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def _frozen_stages(model: nn.Module, recipe: Recipe) -> list[nn.Module]:
     if not recipe.frozen_stages:
         return []
-    if isinstance(model, HighResolutionNet):
+    if isinstance(model, (HighResolutionNet, PyramidDetector)):
         return model.stages_before(recipe.frozen_stages)
     encoder = getattr(model, "encoder", None)
     return encoder.stages(recipe.frozen_stages) if isinstance(encoder, Encoder) else []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +9,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from slimpose.arrays import Size
-from slimpose.geometry import CanvasFit, CellAlignment
+from slimpose.geometry import CellAlignment
 from slimpose.network.alignment import align_heatmaps
 from slimpose.network.baselines.efficient_pose import EfficientPose
 from slimpose.network.baselines.hourglass import StackedHourglass
@@ -19,6 +17,7 @@ from slimpose.network.baselines.hrnet import Hrnet
 from slimpose.network.baselines.lightweight_openpose import LightweightOpenPose
 from slimpose.network.baselines.lpn import Lpn
 from slimpose.network.imagenet_pixels import ImageNetPixels
+from slimpose.network.sized_spec import SizedSpec
 from slimpose.tasks import Task
 
 
@@ -57,7 +56,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineSpec:
+class BaselineSpec(SizedSpec):
     """Specification of a compared network, stored in the metadata of files.
 
     Attributes:
@@ -86,11 +85,6 @@ class BaselineSpec:
             )
 
     @property
-    def fit(self) -> CanvasFit:
-        """How an image fills the input."""
-        return "letterbox"
-
-    @property
     def stride(self) -> int:
         """Crop pixels per heatmap cell."""
         return ARCHITECTURES[self.baseline].stride
@@ -99,19 +93,6 @@ class BaselineSpec:
     def task(self) -> Task:
         """The network's task."""
         return ARCHITECTURES[self.baseline].task
-
-    @property
-    def heatmap_size(self) -> Size:
-        """Height and width of the output maps."""
-        return Size(self.size.height // self.stride, self.size.width // self.stride)
-
-    def at(self, size: Size) -> BaselineSpec:
-        """Return the same network for another input size."""
-        return dataclasses.replace(self, size=size)
-
-    def to_json(self) -> str:
-        """Return the spec as JSON, for a file's metadata."""
-        return json.dumps(dataclasses.asdict(self))
 
 
 class BaselineNet(nn.Module):

@@ -79,11 +79,18 @@ class _Import:
 
     def _stem(self, net: HighResolutionNet, tensor: str) -> _Map:
         stem = net.stem
-        first = self._sequence(nn.Sequential(stem.first, nn.ReLU()), _Map(tensor, torch.arange(3)))
-        left, right = self._halves(first)
-        half = stem.first.out_channels // 2
-        right = _Map(right.tensor, right.order - half)  # the network's right path counts from 0
-        left, right = self._sequence(stem.left, left), self._sequence(stem.right, right)
+        half = net.spec.stem_width // 2
+        both = nn.Conv2d(3, 2 * half, 3, stride=2, padding=1)
+        pixels = _Map(tensor, torch.arange(3))
+        halves = self._halves(self._sequence(nn.Sequential(both, nn.ReLU()), pixels))
+        assert both.bias is not None
+        ends: list[_Map] = []
+        for path, source, weight, bias in zip(
+            (stem.left, stem.right), halves, both.weight.chunk(2), both.bias.chunk(2), strict=True
+        ):
+            path[0].load_state_dict({"weight": weight, "bias": bias})
+            ends.append(self._sequence(path[2:], _Map(source.tensor, torch.arange(half))))
+        left, right = ends
         order = torch.stack([left.order, right.order + half], dim=1).flatten()
         return _Map(self._shuffled(left.tensor, right.tensor), order)
 

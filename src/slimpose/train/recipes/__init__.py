@@ -19,13 +19,23 @@ from slimpose.train.recipes.paper import (
     compared_nets,
     paper_nets,
 )
-from slimpose.train.recipes.small_data import detector, dpu, hr, lite1, mnv2, pruned, teacher
+from slimpose.train.recipes.small_data import (
+    detector,
+    dpu,
+    hr,
+    lite1,
+    mnv2,
+    pruned,
+    pyramid,
+    teacher,
+)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "mnv2": mnv2,
     "hr": hr,
     "teacher": teacher,
     "detector": detector,
+    "pyramid": pyramid,
     "dpu": dpu,
     "lite1": lite1,
     "pruned": pruned,

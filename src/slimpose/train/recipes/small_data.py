@@ -9,6 +9,7 @@ from slimpose.data.augment import Augmentation
 from slimpose.data.people import TeacherLabels
 from slimpose.network.family import detector_of, family_spec
 from slimpose.network.high_resolution import HR
+from slimpose.network.pyramid_detector import PYRAMID
 from slimpose.train.recipe import Phase, Recipe
 
 SOURCES = {"coco": 2.0, "lspet": 1.0, "fashion": 0.5, "stanford40": 1.0, "pedestrian": 0.5}
@@ -226,4 +227,35 @@ def detector() -> Recipe:
         evaluations=24,
         augmentation=Augmentation(scale=0.5, shift=0.25, mosaic=0.6),
         source_repeats={"coco": 1.0, "stanford40": 1.0, "unlabeled": 0.2},
+    )
+
+
+def pyramid() -> Recipe:
+    r"""Person detector of four strides, from PicoDet-S.
+
+    slimpose import-trunk picodet-s-320-person.onnx --net pyramid --out start.safetensors
+    slimpose train pyramid --start start.safetensors \
+        --train FILE --images DIR --val FILE --val-images DIR --out RUN
+
+    The shipped one's labels are human ones and the boxes on which PicoDet-S at 416x416 and
+    RTMDet-nano agree (docs/experiments.md).
+    """
+    return Recipe(
+        name="pyramid",
+        task="detect",
+        net=PYRAMID,
+        phases=(
+            Phase(size=Size(320, 320), samples=80_000),
+            Phase(size=Size(320, 320), samples=16_000, augmentation=0.5),
+        ),
+        batch=16,
+        learning_rate=2e-4,
+        relative_rate=True,
+        frozen_stages=2,
+        weight_decay=0.0,
+        warmup_share=0.01,
+        flat=0.5,
+        ema=0.998,
+        augmentation=Augmentation(scale=0.3, shift=0.25, mosaic=0.3),
+        evaluations=12,
     )

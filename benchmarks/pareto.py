@@ -1,0 +1,183 @@
+"""Plot accuracy against time of whole systems, detector and pose model: one process, one data set.
+
+    python benchmarks/pareto.py --annotations FILE --images DIR --peers DIR --out pareto.svg
+
+AP is keypoint AP end to end, on the detector's own boxes, without flip test. The time is that of an
+image (1280x720) with five people, detector included, on ``--threads`` threads; all systems
+alternate. The detectors run, and then all systems get the same five boxes. ``--peers`` is a folder
+of other projects' files (docs/models.md); without it only the shipped models are measured. The last
+line is JSON: figures, processor, versions, commit.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import machine
+
+from slimpose.cli.arguments import run
+from slimpose.cli.evaluate import POSE_NMS_OKS
+from slimpose.compare.plot import new_pyplot, save_figure
+from slimpose.evaluate import detector as detector_evaluation
+from slimpose.evaluate import pose as pose_evaluation
+from slimpose.evaluate.boxes import ScoredBoxes, boxes_above_score
+from slimpose.formats.coco import CocoFile
+from slimpose.measure.synthetic_video import GroundTruthDetector, make_video, sample_people
+from slimpose.runtime.auto_backend import open_session
+from slimpose.runtime.detector import Detector
+from slimpose.runtime.estimator import PoseEstimator
+from slimpose.runtime.models import resolve, shipped
+from slimpose.runtime.pipeline import Pipeline
+from slimpose.runtime.session import Session
+from slimpose.runtime.timing import time_interleaved
+
+PEOPLE = 5
+PEERS = (
+    ("tinypose-256x192.onnx", "picodet-s-320-person.onnx"),
+    ("tinypose-256x192.onnx", "rtmdet-nano-320-person.onnx"),
+    ("movenet-thunder.onnx", "picodet-s-320-person.onnx"),
+    ("movenet-lightning.onnx", "picodet-s-320-person.onnx"),
+    ("movenet-thunder.onnx", "yolox-nano.onnx"),
+)
+BOX_THRESHOLD = 0.2
+"""Lowest score of a detected person whose pose counts."""
+
+
+@dataclass(slots=True, kw_only=True)
+class System:
+    """A pose model with a detector, and what was measured of them."""
+
+    pose: Session
+    detector: Session
+    is_ours: bool
+    ap: float = 0.0
+    ms: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The names of both models."""
+        return f"{self.pose.info.name} + {self.detector.info.name}"
+
+
+def main(
+    annotations: Path,
+    images: Path,
+    out: Path,
+    peers: Path | None = None,
+    threads: int = 2,
+    rounds: int = 40,
+) -> None:
+    """Measure all systems and draw the plot.
+
+    Args:
+        annotations: COCO annotation file.
+        images: Folder of its images.
+        out: SVG or PNG file for the plot.
+        peers: Folder of other projects' models.
+        threads: CPU threads.
+        rounds: Timed rounds.
+    """
+    systems = _systems(peers, threads)
+    _measure_ap(systems, annotations, images)
+    _measure_time(systems, rounds)
+    best_first = sorted(systems, key=lambda system: -system.ap)
+    print(f"{'AP':>5} {'ms':>6}  pose model and detector; {PEOPLE} people, {threads} threads")
+    for system in best_first:
+        print(f"{100 * system.ap:5.1f} {system.ms:6.1f}  {system.name}")
+    _plot(best_first, out, threads)
+    figures = {s.name: {"ap": round(s.ap, 4), "ms": round(s.ms, 2)} for s in best_first}
+    print(json.dumps({"systems": figures, "threads": threads, **machine.about()}))
+
+
+def _systems(peers: Path | None, threads: int) -> list[System]:
+    opened: dict[Path, Session] = {}
+
+    def session(path: Path) -> Session:
+        if path not in opened:
+            opened[path] = open_session(path, threads=threads)
+        return opened[path]
+
+    own = [session(path) for path in shipped().values()]
+    pairs = [
+        (pose, detector, True)
+        for pose in own
+        for detector in own
+        if (pose.info.task, detector.info.task) == ("pose", "detect")
+        and pose.precision == detector.precision
+    ]
+    if peers is not None:
+        pairs += [(session(peers / pose), session(peers / det), False) for pose, det in PEERS]
+    return [System(pose=pose, detector=det, is_ours=ours) for pose, det, ours in pairs]
+
+
+def _measure_ap(systems: list[System], annotations: Path, images: Path) -> None:
+    boxes: dict[str, dict[int, ScoredBoxes]] = {}
+    for system in systems:
+        detector = system.detector
+        truth = pose_evaluation.read_ground_truth(annotations, system.pose.info).file
+        if detector.info.name not in boxes:
+            boxes[detector.info.name] = _boxes(truth, images, detector)
+        records = pose_evaluation.pose_records(
+            truth,
+            images,
+            boxes[detector.info.name],
+            pose_evaluation.crop_predictor(system.pose),
+            crop_size=system.pose.info.size,
+            nms_oks_threshold=POSE_NMS_OKS,
+        )
+        system.ap = pose_evaluation.pose_ap(truth, records)["AP"]
+
+
+def _boxes(truth: CocoFile, images: Path, detector: Session) -> dict[int, ScoredBoxes]:
+    found = detector_evaluation.detected_boxes(
+        truth,
+        images,
+        detector_evaluation.detect_images(detector),
+        canvas=detector.info.size,
+        fit=detector.info.fit,
+        nms_iou_threshold=detector.info.nms_iou_threshold,
+    )
+    return boxes_above_score(found, BOX_THRESHOLD)
+
+
+def _measure_time(systems: list[System], rounds: int) -> None:
+    patches, _ = sample_people(None, Detector(Session(resolve("detector"))))
+    video = make_video(patches, PEOPLE, frames=1)
+    image = video.frame(0)
+    calls: dict[str, Any] = {}
+    for system in systems:
+        detector = GroundTruthDetector(system.detector)
+        detector.boxes_image = video.boxes_image[0]
+        pipeline = Pipeline(estimator=PoseEstimator(system.pose), detector=detector)
+        calls[system.name] = lambda pipeline=pipeline: pipeline(image)
+    times = time_interleaved(calls, rounds=rounds)
+    for system in systems:
+        system.ms = times[system.name].min_ms
+
+
+def _plot(systems: list[System], out: Path, threads: int) -> None:
+    pyplot = new_pyplot()
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.6))
+    for system in systems:
+        marker, fill = ("D", "black") if system.is_ours else ("o", "white")
+        axes.plot(system.ms, 100 * system.ap, marker, color="black", markerfacecolor=fill)
+        axes.annotate(
+            system.name.replace("-256x192", "").replace("-320-person", ""),
+            (system.ms, 100 * system.ap),
+            xytext=(6, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.set_xlabel(f"ms per image with {PEOPLE} people, detector included, {threads} threads")
+    axes.set_ylabel("keypoint AP, end to end, no flip")
+    axes.margins(x=0.25, y=0.1)
+    axes.grid(color="0.9")
+    save_figure(figure, out)
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:], prog=sys.argv[0])
