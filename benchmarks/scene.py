@@ -69,13 +69,17 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Truth:
-    """One person in one frame: the box clipped to the image, the joints, the visible share."""
+    """One person in one frame: the box clipped to the image, the joints, the visible share.
+
+    ``joints_shown`` (17,): which are labeled as visible, inside the image, and not covered.
+    """
 
     number: int
     role: str
     box_image: np.ndarray
     joints_image: np.ndarray
     visible: float
+    joints_shown: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,7 +165,15 @@ def _truth(actor: Actor, visible_mask: np.ndarray, to_image: np.ndarray) -> Trut
         box_image=box.astype(np.float32),
         joints_image=joints,
         visible=min(1.0, shown),
+        joints_shown=_shown(joints, visible_mask),
     )
+
+
+def _shown(joints: np.ndarray, visible_mask: np.ndarray) -> np.ndarray:
+    columns, rows = np.rint(joints[:, :2]).astype(int).T
+    inside = (columns >= 0) & (columns < WIDTH) & (rows >= 0) & (rows < HEIGHT)
+    mask = visible_mask[np.clip(rows, 0, HEIGHT - 1), np.clip(columns, 0, WIDTH - 1)]
+    return inside & (joints[:, 2] == 2) & (mask > 0.5)
 
 
 def _add_camera_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from coco_documents import CocoDocument, coco_document
+
+if TYPE_CHECKING:
+    from slimpose.runtime.pipeline import Pipeline
 
 collect_ignore = [] if find_spec("torch") else ["network", "train", "export", "compare"]
 """Folders whose subject is PyTorch; everything else runs without it."""
@@ -70,3 +73,29 @@ def detector(tmp_path: Path) -> Path:
     from synthetic_models import write_detector_model
 
     return write_detector_model(tmp_path / "detector.onnx")
+
+
+@pytest.fixture(scope="module")
+def figure_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """A detector of the brightest light; a pose model that places a standing person around it."""
+    import onnx
+    from onnx import numpy_helper
+
+    from slimpose.runtime.detector import Detector
+    from slimpose.runtime.estimator import PoseEstimator
+    from slimpose.runtime.pipeline import Pipeline
+    from slimpose.runtime.session import Session
+    from synthetic_models import CROP, write_detector_model, write_pose_model
+    from walkers import person
+
+    folder = tmp_path_factory.mktemp("models")
+    pose = onnx.load(write_pose_model(folder / "pose.onnx"))
+    (offsets,) = (tensor for tensor in pose.graph.initializer if tensor.name == "offsets")
+    # As tall as a person in a crop of their box, so that the box around the joints is that box.
+    figure = person(0, 0, height_px=0.885 * CROP.height / 1.25)[None]
+    offsets.CopyFrom(numpy_helper.from_array(figure, "offsets"))
+    onnx.save(pose, folder / "pose.onnx")
+    return Pipeline(
+        estimator=PoseEstimator(Session(folder / "pose.onnx", threads=1)),
+        detector=Detector(Session(write_detector_model(folder / "detector.onnx"), threads=1)),
+    )

@@ -273,3 +273,41 @@ def test_timestamps_match_frame_numbers_of_a_video_in_real_time(live: Live) -> N
     times_s = np.array([line["timestamp_s"] for line in lines])
     np.testing.assert_allclose(times_s - times_s[0], (frames - frames[0]) / 25, atol=1e-4)
     assert abs(times_s[-1] - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("options", "frames", "times_s"),
+    [
+        (["--every", "3"], [0, 3, 6, 9], [0.0, 0.3, 0.6, 0.9]),
+        (["--from", "0.4", "--to", "0.75"], [0, 1, 2, 3], [0.4, 0.5, 0.6, 0.7]),
+    ],
+)
+def test_parts_of_video_files_are_processed(
+    live: Live, options: list[str], frames: list[int], times_s: list[float]
+) -> None:
+    write_walk(Path("a.avi"), 10, fps=10.0)
+    assert live("a.avi", "--jsonl", "p.jsonl", *options) == 0
+    lines = json_lines(Path("p.jsonl").read_text())
+    assert [line["frame"] for line in lines] == frames
+    np.testing.assert_allclose([line["timestamp_s"] for line in lines], times_s, atol=1e-3)
+
+
+def test_every_nth_frame_of_a_camera_is_processed(live: Live) -> None:
+    with fake_camera() as camera:
+        assert live(camera.url, "--every", "5", "--frames", "4", "--jsonl", "p.jsonl") == 0
+    frames = [line["frame"] for line in json_lines(Path("p.jsonl").read_text())]
+    assert len(frames) == 4
+    assert all(frame % 5 == 0 for frame in frames)
+
+
+def test_looped_part_of_a_video_starts_again(live: Live) -> None:
+    write_walk(Path("a.avi"), 10, fps=10.0)
+    options = ["--from", "0.5", "--loop", "--frames", "12", "--jsonl", "p.jsonl"]
+    assert live("a.avi", *options) == 0
+    times_s = [line["timestamp_s"] for line in json_lines(Path("p.jsonl").read_text())]
+    np.testing.assert_allclose(times_s, 0.5 + np.arange(12) / 10, atol=1e-3)
+
+
+def test_times_without_a_video_file_are_rejected(live: Live, capsys: Capture) -> None:
+    assert live("0", "--from", "1") == 2
+    assert "--from and --to are about video files; expected one" in capsys.readouterr().err

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from fake_camera import fake_camera
@@ -150,6 +152,27 @@ def test_settings_of_the_page_reach_the_cameras(tmp_path: Path) -> None:
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+def test_hidden_people_are_in_no_image_that_is_shown(tmp_path: Path) -> None:
+    def brightest() -> int:
+        status, body = get(port, "/api/cameras/0/snapshot.jpg?poses=0")
+        if status == 404:
+            return -1
+        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert image is not None
+        return int(image.max())
+
+    write_walk(tmp_path / "a.avi", 100)
+    process, port = start_server(tmp_path, "a.avi", "--loop", "--hide", "people")
+    seen: list[int] = []
+    wait_until(lambda: bool(seen.append(brightest())) or len(set(seen)) > 3, process)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert max(seen) < 120  # the person is a white dot
+    assert process.returncode == 0, err
+    assert "[0] a.avi: " in out
+    assert "hidden" in out
 
 
 def test_server_goes_on_after_the_end_of_its_videos(tmp_path: Path) -> None:

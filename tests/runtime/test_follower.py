@@ -5,40 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
 from slimpose.arrays import Size
 from slimpose.media.frame import Frame
 from slimpose.media.images import ImageError
 from slimpose.poses import NOT_TRACKED, Poses
-from slimpose.runtime.detector import Detector
-from slimpose.runtime.estimator import PoseEstimator
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.pipeline import Pipeline
-from slimpose.runtime.session import Session
-from synthetic_models import CROP, write_detector_model, write_pose_model
-from walkers import person
 
 SIZE = Size(192, 192)
 """Twice the canvas of the detector: its person is 64x96 pixels."""
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """A detector of the brightest light; a pose model that places a standing person around it."""
-    folder = tmp_path_factory.mktemp("models")
-    pose = onnx.load(write_pose_model(folder / "pose.onnx"))
-    (offsets,) = (tensor for tensor in pose.graph.initializer if tensor.name == "offsets")
-    # As tall as a person in a crop of their box, so that the box around the joints is that box.
-    figure = person(0, 0, height_px=0.885 * CROP.height / 1.25)[None]
-    offsets.CopyFrom(numpy_helper.from_array(figure, "offsets"))
-    onnx.save(pose, folder / "pose.onnx")
-    return Pipeline(
-        estimator=PoseEstimator(Session(folder / "pose.onnx", threads=1)),
-        detector=Detector(Session(write_detector_model(folder / "detector.onnx"), threads=1)),
-    )
+def pipeline(figure_pipeline: Pipeline) -> Pipeline:
+    return figure_pipeline
 
 
 def light(x: float, y: float, *, brightness: int = 255, size: Size = SIZE) -> np.ndarray:

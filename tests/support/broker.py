@@ -78,11 +78,14 @@ class Recorder:
         self.retained: set[str] = set()
         self._lock = threading.Lock()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
-        self._client.on_connect = lambda client, *_: client.subscribe("#")
+        self._client.on_connect = self._subscribe
         self._client.on_message = self._receive
         self._client.reconnect_delay_set(1, 1)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
+
+    def _subscribe(self, client: Any, *_: Any) -> None:
+        client.subscribe("#")
 
     def _receive(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         with self._lock:

@@ -16,11 +16,13 @@ from slimpose.cli.options import DrawingOptions
 from slimpose.cli.output_paths import file_identities
 from slimpose.draw import Trails, draw_poses
 from slimpose.formats.files import fitting_name, write_bytes
+from slimpose.hide import Hider
 from slimpose.media.addresses import plain_reason
-from slimpose.media.frame import Media
-from slimpose.media.video_writer import VideoWriter
+from slimpose.media.frame import Media, SoundSource
+from slimpose.media.video_writer import VideoWriter, has_h264
 from slimpose.poses import NOT_TRACKED
 from slimpose.runtime.frame_result import FrameResult
+from slimpose.runtime.installation import install_extra
 
 JPEG_QUALITY = 92
 _LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".jp2"})
@@ -36,8 +38,10 @@ class DrawingFolder:
     because two inputs have one name, no file is replaced: it may be an image of the user's.
     """
 
-    def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
+    def __init__(self, folder: Path, inputs: Iterable[Path], *, with_sound: bool = True) -> None:
         self.folder = folder
+        self._with_sound = with_sound
+        self._has_videos = False
         parents = {parent for file in inputs for parent in (file.parent, file.resolve().parent)}
         self._holds_inputs = bool(file_identities(parents) & file_identities([folder]))
         self._used_names: set[str] = set()
@@ -65,8 +69,18 @@ class DrawingFolder:
         def write(image: Image, timestamp_s: float) -> None:
             nonlocal video
             if video is None:
-                size, aspect = Size(*image.shape[:2]), media.pixel_aspect
-                video = VideoWriter(path, size, fps=media.fps, pixel_aspect=aspect)
+                video = VideoWriter(
+                    path,
+                    Size(*image.shape[:2]),
+                    fps=media.fps,
+                    pixel_aspect=media.pixel_aspect,
+                    sound=(
+                        SoundSource(media.path, media.start_s + timestamp_s)
+                        if self._with_sound
+                        else None
+                    ),
+                )
+                self._has_videos = True
             video.write(image, timestamp_s)
 
         try:
@@ -80,6 +94,10 @@ class DrawingFolder:
         finally:
             if video is not None:
                 video.close()
+
+    def notes(self) -> list[str]:
+        """Return a line about the videos' codec, if players lack it."""
+        return codec_notes() if self._has_videos else []
 
     def _unused_path(self, media: Media, *, page: int | None = None) -> Path:
         suffix = ".jpg" if media.path.suffix.lower() in _LOSSY_SUFFIXES else ".png"
@@ -106,6 +124,9 @@ class PoseDrawing:
         is_used: Whether anything will be drawn.
         keypoint_thresholds: Those of cameras that have one of their own, by the camera's number.
 
+    Attributes:
+        hider: Hides the people in the images before they are drawn on; None if none are hidden.
+
     Raises:
         ValueError: If an option is given where nothing is drawn.
     """
@@ -120,6 +141,7 @@ class PoseDrawing:
         if not is_used and options != DrawingOptions():
             raise ValueError(f"{options.given()} is about drawings; expected an output for them")
         self._options = options
+        self.hider = None if options.hide is None else Hider(options.hide)
         self._thresholds = keypoint_thresholds or {}
         self._trails: dict[tuple[int, str], Trails] = {}
         self._people = self._empty = self._tracked = 0
@@ -159,7 +181,7 @@ class PoseDrawing:
         return canvas
 
     def notes(self) -> list[str]:
-        """Return lines about what was not drawn: most people's keypoints, and trails."""
+        """Return lines about what was not drawn (most people's keypoints, trails) or hidden."""
         notes: list[str] = []
         if 2 * self._empty > self._people:
             notes.append(
@@ -170,7 +192,19 @@ class PoseDrawing:
             )
         if self._options.trails is not None and not self._tracked:
             notes.append("NOTE: --trails drew nothing: no people were tracked")
+        if self.hider is not None and self.hider.frames:
+            notes.append(self.hider.summary())
         return notes
+
+
+def codec_notes() -> list[str]:
+    """Return a line for those who write videos without the extra ``video``."""
+    if has_h264():
+        return []
+    return [
+        "NOTE: the videos are MPEG-4 Part 2, which browsers do not play, without sound; "
+        f"H.264 with sound: {install_extra('video')}"
+    ]
 
 
 def write_image(path: Path, image: Image) -> None:

@@ -15,6 +15,7 @@ from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.options import (
     STANDARD_OUTPUT,
     DrawingOptions,
+    FrameOptions,
     ModelFileOptions,
     ModelOptions,
     OutputOptions,
@@ -38,6 +39,7 @@ def live(
     models: ModelOptions,
     model_file: ModelFileOptions,
     tracking: TrackingOptions,
+    selected: FrameOptions,
     outputs: OutputOptions,
     style: DrawingOptions,
     out: Path | None = None,
@@ -63,6 +65,7 @@ def live(
         models: Models and how they run.
         model_file: What the model file does not say itself.
         tracking: How people are tracked.
+        selected: Which frames are processed; --from and --to are for video files.
         outputs: Text outputs.
         style: How poses are drawn.
         out: Folder for a drawn video of each camera: camera-0.mp4, ...; replaces files of these
@@ -79,13 +82,17 @@ def live(
             raise ValueError(f"{option} is {bound:g}; expected a number over 0")
     drawing = PoseDrawing(style, is_used=out is not None or mosaic is not None)
     inputs = addresses.parse_all(sources)
+    if (selected.start or selected.end) and all(address.kind != "file" for address in inputs):
+        raise ValueError("--from and --to are about video files; expected one among the sources")
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in inputs))
-    cameras = CameraGroup(*inputs, realtime=realtime, loop=loop)
+    cameras = CameraGroup(*inputs, realtime=realtime, loop=loop, frames=selected.range)
     _check_outputs(inputs, outputs, out=out, mosaic=mosaic)
     model_file.remember(models.model)
     pipeline = models.load()
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
-    follower = tracking.follower(pipeline, cameras=len(cameras))
+    follower = tracking.follower(
+        pipeline, cameras=len(cameras), find_everyone=drawing.hider is not None
+    )
     videos = VideoOutputs(
         out,
         mosaic,
@@ -107,7 +114,7 @@ def live(
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     for line in stats.summary(statuses, detections=follower.detections):
         console.print(line)
-    for line in drawing.notes():
+    for line in [*drawing.notes(), *videos.notes()]:
         console.print(line)
     if paths := [*videos.paths, *records.paths]:
         console.print(f"written: {', '.join(paths)}")
@@ -147,7 +154,7 @@ def _follow(
     started_s = time.monotonic()
     waiting_since_s = time.perf_counter()
     with LiveDisplay(cameras, stats) as display:
-        for batch in follow_cameras(cameras, follower):
+        for batch in follow_cameras(cameras, follower, hider=videos.hider):
             step_ms = sum(follower.last_ms.values()) if batch else 0.0
             waited_ms = 1e3 * (time.perf_counter() - waiting_since_s) - step_ms
             stats.stages.add("wait for frames", max(0.0, waited_ms))

@@ -9,15 +9,21 @@ A command takes such a dataclass as a parameter, and each of its fields becomes 
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import slimpose
 from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.formats import openpose
 from slimpose.formats.openpose import Order
+from slimpose.hide import What
 from slimpose.measure.trial import doubts
+from slimpose.media.frame import FrameRange
+from slimpose.messages import quoted
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.foreign.graph import remember
@@ -28,6 +34,7 @@ from slimpose.skeleton import Skeleton
 
 STANDARD_OUTPUT = "-"
 _MAX_LINE_WIDTH_PX = 255
+_TIME = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,6}):)?(\d{1,9}(?:\.\d{1,9})?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +171,9 @@ class TrackingOptions:
         if self.detect_every < 1:
             raise ValueError(f"--detect-every is {self.detect_every}; expected 1 or more")
 
-    def follower(self, pipeline: Pipeline, *, cameras: int = 1) -> Follower:
+    def follower(
+        self, pipeline: Pipeline, *, cameras: int = 1, find_everyone: bool = False
+    ) -> Follower:
         """Return a follower with these options."""
         return Follower(
             pipeline,
@@ -172,7 +181,61 @@ class TrackingOptions:
             detect_every=self.detect_every,
             track=self.track,
             smooth=self.smooth,
+            find_everyone=find_everyone,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameOptions:
+    """Which frames of videos and streams are processed.
+
+    Attributes:
+        every: Only every N-th frame.
+        start: Start videos at this time: seconds, or minutes:seconds, hours:minutes:seconds. They
+            are decoded up to it.
+        end: End videos before this time.
+
+    Raises:
+        ValueError: If a value is no time or out of range.
+    """
+
+    every: int = 1
+    start: Annotated[str | None, "--from"] = None
+    end: Annotated[str | None, "--to"] = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"--every is {self.every}; expected 1 or more")
+        start_s, end_s = _seconds("--from", self.start, 0.0), _seconds("--to", self.end, math.inf)
+        if not start_s < end_s:
+            raise ValueError(f"--to is {self.end}; expected a time after --from {start_s:g} s")
+
+    @property
+    def range(self) -> FrameRange:
+        """Return the frames of a video that are read."""
+        return FrameRange(
+            every=self.every,
+            start_s=_seconds("--from", self.start, 0.0),
+            end_s=_seconds("--to", self.end, math.inf),
+        )
+
+
+def _seconds(option: str, text: str | None, default: float) -> float:
+    """Return a time such as 90, 1:30 or 0:01:30.5 in seconds.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if text is None:
+        return default
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"{option} is {quoted(text)}; expected seconds or hours:minutes:seconds, such as 90, "
+            "1:30 or 0:01:30.5"
+        )
+    hours, minutes, seconds = match.groups("0")
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +250,8 @@ class DrawingOptions:
         draw_labels: Write the people's scores, and the ids of tracked people (default: only these).
         black_background: Draw on black instead of on the image.
         trails: Draw the paths of tracked people over this many seconds.
+        hide: Hide the faces, the heads or the whole people in what is drawn, each filled with one
+            color before anything is written; the detector runs on every frame, sound is left out.
 
     Raises:
         ValueError: If a number is out of range.
@@ -198,6 +263,7 @@ class DrawingOptions:
     draw_labels: bool | None = None
     black_background: bool = False
     trails: float | None = None
+    hide: What | None = None
 
     def __post_init__(self) -> None:
         threshold, width, trails = self.keypoint_threshold, self.line_width, self.trails

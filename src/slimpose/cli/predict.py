@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from slimpose import geometry
-from slimpose.arrays import Boxes, PersonScores, Size
+from slimpose.arrays import Boxes, Image, PersonScores, Size
 from slimpose.cli.console import plain_console
 from slimpose.cli.counted import counted
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
@@ -24,6 +24,7 @@ from slimpose.cli.live_stats import stage_table
 from slimpose.cli.options import (
     STANDARD_OUTPUT,
     DrawingOptions,
+    FrameOptions,
     ModelFileOptions,
     ModelOptions,
     OutputOptions,
@@ -34,8 +35,9 @@ from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs
 from slimpose.formats import boxes as box_files
 from slimpose.formats.boxes import BoxFile
+from slimpose.hide import Hider
 from slimpose.media.addresses import SourceError
-from slimpose.media.frame import Frame, Media
+from slimpose.media.frame import Frame, FrameRange, Media
 from slimpose.media.images import ImageError
 from slimpose.media.sources import open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
@@ -57,6 +59,7 @@ def predict(
     models: ModelOptions,
     model_file: ModelFileOptions,
     tracking: TrackingOptions,
+    selected: FrameOptions,
     outputs: OutputOptions,
     style: DrawingOptions,
     out: Path = Path("out"),
@@ -76,12 +79,14 @@ def predict(
         models: Models and how they run.
         model_file: What the model file does not say itself.
         tracking: How people in videos are tracked.
+        selected: Which frames of videos are processed.
         outputs: Text outputs.
         style: How poses are drawn.
-        out: Folder for the drawn images and videos (videos become MP4 without sound). They are
-            named like the inputs and replace files of that name there. In a folder of the inputs
-            they are named NAME.pose.jpg. There, and where a number is added because two inputs have
-            one name, no file is replaced.
+        out: Folder for the drawn images and videos (videos become MP4: H.264 with their sound, with
+            the extra video; else MPEG-4 Part 2 without it). They are named like the inputs and
+            replace files of that name there. In a folder of the inputs they are named
+            NAME.pose.jpg. There, and where a number is added because two inputs have one name, no
+            file is replaced.
         draw: Draw the poses and write the drawn images and videos.
         boxes: File of person boxes to use instead of a detector: a COCO annotation file or a list
             of results. People are not tracked then; inputs that it does not mention have no people.
@@ -115,9 +120,10 @@ def predict(
     outputs.check_skeleton(pipeline.estimator.session.info.skeleton)
     started_s = perf_counter()
     run = _Run(
-        estimator=_FrameEstimator(pipeline, tracking, box_file),
+        estimator=_FrameEstimator(pipeline, tracking, box_file, drawing.hider),
+        frames=selected.range,
         drawing=drawing,
-        drawings=DrawingFolder(out, files) if draw else None,
+        drawings=(DrawingFolder(out, files, with_sound=drawing.hider is None) if draw else None),
         records=RecordWriters(outputs),
         failures=failures,
     )
@@ -125,7 +131,9 @@ def predict(
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
     if run.counts.inputs:
         _print_summary(console, run, pipeline, threads=models.threads)
-    for line in drawing.notes():
+    if selected != FrameOptions() and run.counts.images and not run.counts.videos:
+        console.print("NOTE: --every, --from and --to are about videos; all inputs were images")
+    for line in [*drawing.notes(), *(run.drawings.notes() if run.drawings else [])]:
         console.print(line)
     paths = [*([str(out)] if draw else []), *run.records.paths]
     if run.counts.inputs and paths:
@@ -161,16 +169,24 @@ class _FrameEstimator:
     pipeline: Pipeline
     tracking: TrackingOptions
     box_file: BoxFile | None
+    hider: Hider | None
     stages: StageTimes = field(default_factory=StageTimes)
 
     def new_follower(self, media: Media) -> Follower | None:
         """Return a follower for a video; None for an image, or with given boxes."""
         if not media.is_video or self.box_file is not None:
             return None
-        return self.tracking.follower(self.pipeline)
+        return self.tracking.follower(self.pipeline, find_everyone=self.hider is not None)
 
-    def estimate(self, media: Media, frame: Frame, follower: Follower | None) -> Poses:
-        """Return the poses of a frame."""
+    def estimate(
+        self, media: Media, frame: Frame, follower: Follower | None
+    ) -> tuple[Image, Poses]:
+        """Return the image of a frame, with the people hidden where they are to be, and its poses.
+
+        Only hidden images go on from here.
+        """
+        if follower is None and self.hider is not None and self.box_file is None:
+            follower = Follower(self.pipeline, track=False, find_everyone=True)
         if follower is None:
             boxes = self._boxes(media.path, frame)
             poses, stages_ms = self.pipeline.timed(frame.image, *boxes)
@@ -178,7 +194,11 @@ class _FrameEstimator:
             (poses,) = follower.step([frame])
             stages_ms = follower.last_ms
         self.stages.add_all(stages_ms)
-        return poses
+        if self.hider is None:
+            return frame.image, poses
+        with self.stages.timed("hide"):
+            everyone = poses if follower is None else follower.everyone[0]
+            return self.hider(frame.image, everyone), poses
 
     def _boxes(self, file: Path, frame: Frame) -> tuple[()] | tuple[Boxes, PersonScores]:
         """The frame's boxes and scores in the box file, checked; nothing without such a file."""
@@ -201,6 +221,7 @@ class _Run:
     """Processes the inputs one by one and counts."""
 
     estimator: _FrameEstimator
+    frames: FrameRange
     drawing: PoseDrawing
     drawings: DrawingFolder | None
     records: RecordWriters
@@ -246,7 +267,7 @@ class _Run:
         positions, counts_before = self.records.positions(), replace(self.counts)
         try:
             with self.stages.timed("read"):
-                media = open_media(item.path)
+                media = open_media(item.path, self.frames)
             progress.start_input(media)
             self._process_frames(media, item, progress)
         except (
@@ -275,14 +296,15 @@ class _Run:
         image_id = item.image_id if is_one_image else None
         with self.drawings.writer(media) if self.drawings else nullcontext() as write_drawn:
             for frame in self._read_frames(media):
+                image, poses = self.estimator.estimate(media, frame, follower)
                 result = FrameResult(
                     source=item.source,
                     stem=item.stem,
                     camera=frame.camera,
                     frame_index=frame.index,
                     timestamp_s=frame.timestamp_s,
-                    image=frame.image,
-                    poses=self.estimator.estimate(media, frame, follower),
+                    image=image,
+                    poses=poses,
                     image_id=image_id,
                 )
                 self.counts.frames += 1

@@ -16,8 +16,10 @@ from slimpose.cli.stop_signals import stop_on_signals
 from slimpose.draw import DRAWN_JOINT_SCORE
 from slimpose.events.run_events import RunEvents, open_outputs
 from slimpose.events.settings import EventSettings, read_event_settings
+from slimpose.hide import What
 from slimpose.media import addresses
 from slimpose.media.camera_file import CameraSettings, read_cameras
+from slimpose.media.frame import FrameRange
 from slimpose.media.video_reader import silence_opencv_logs
 from slimpose.runtime.multi_camera import CameraGroup
 from slimpose.serve.pose_requests import PoseRequests, RequestLimits
@@ -97,6 +99,7 @@ def serve(
     cameras: Path | None = None,
     events: Path | None = None,
     keypoint_threshold: float = DRAWN_JOINT_SCORE,
+    hide: What | None = None,
     loop: bool = False,
 ) -> int:
     """Show cameras on a web page, and return the poses of images sent by HTTP, until Ctrl-C.
@@ -118,6 +121,8 @@ def serve(
             sent: an MQTT broker, webhooks (docs/events.md). Instead of SOURCE.
         events: File for the events as JSON lines.
         keypoint_threshold: Minimum score 0..1 of the keypoints that are drawn.
+        hide: Hide the faces, the heads or the whole people in the images of the page and in
+            snapshots, each filled with one color; the detector runs on every frame.
         loop: Start video files again at their end.
     """
     from slimpose.cli.serve_cameras import CameraLoop, shared_state, wait_for_end
@@ -130,7 +135,8 @@ def serve(
     settings = read_event_settings(cameras) if cameras is not None else EventSettings()
     places = [one.address for one in inputs]
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in places))
-    group = CameraGroup(*places, realtime=True, loop=loop) if inputs else None
+    ranges = [FrameRange(every=one.every or 1) for one in inputs]
+    group = CameraGroup(*places, realtime=True, loop=loop, frames=ranges) if inputs else None
     model_file.remember(models.model)
     pipeline = models.load()
     listener = listen(server.host, server.port)
@@ -140,6 +146,7 @@ def serve(
         names=[address.name for address in places],
         areas=[one.areas for one in inputs],
     )
+    summary: list[str] = []
     with (
         PoseRequests(models.load, workers=_WORKERS, limits=requests.limits()) as queue,
         closing(RunEvents(inputs, outputs)) as run_events,
@@ -152,9 +159,13 @@ def serve(
             if group is None:
                 wait_for_end(shared, web, stop)
             else:
-                CameraLoop(group, inputs, pipeline, tracking, shared).run(web, stop)
+                loop_of_cameras = CameraLoop(group, inputs, pipeline, tracking, shared, hide=hide)
+                loop_of_cameras.run(web, stop)
+                summary = loop_of_cameras.summary()
             if not stop.is_set():
                 raise RuntimeError(f"the web server ended: {web.problem}")
+    for line in summary:
+        plain_console(stderr=False).print(line)
     return 0
 
 

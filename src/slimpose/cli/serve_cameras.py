@@ -12,6 +12,7 @@ from slimpose.cli.live_stats import LiveStats
 from slimpose.cli.options import TrackingOptions
 from slimpose.events.outputs import CameraSummary
 from slimpose.events.run_events import RunEvents
+from slimpose.hide import Hider, What
 from slimpose.media.camera_file import CameraSettings
 from slimpose.media.stream import StreamStatus
 from slimpose.media.stream_reader import clock_s
@@ -75,6 +76,7 @@ class CameraLoop:
         pipeline: The models.
         tracking: How people are tracked.
         shared: Where frames and state are published, and settings come from.
+        hide: What of people is hidden before any image is shown; None for nothing.
     """
 
     def __init__(
@@ -84,14 +86,17 @@ class CameraLoop:
         pipeline: Pipeline,
         tracking: TrackingOptions,
         shared: Shared,
+        *,
+        hide: What | None,
     ) -> None:
         self._cameras = cameras
-        self._follower = tracking.follower(pipeline, cameras=len(cameras))
+        self._hider = None if hide is None else Hider(hide)
+        self._follower = tracking.follower(
+            pipeline, cameras=len(cameras), find_everyone=hide is not None
+        )
         self._follower.limits = [
             PeopleLimits(conf=one.conf, max_people=one.max_people) for one in inputs
         ]
-        self._every = [one.every or 1 for one in inputs]
-        self._taken = [0] * len(cameras)
         self._shared, self._settings = shared, shared.settings
         self._stats = LiveStats(len(cameras))
         self._published_s = 0.0
@@ -99,7 +104,10 @@ class CameraLoop:
     def run(self, web: Server, stop: threading.Event) -> None:
         """Process the cameras until ``stop`` is set; the server goes on when all have ended."""
         with self._cameras, LiveDisplay(self._cameras, self._stats) as display:
-            for batch in follow_cameras(self._cameras, self._follower, is_used=self._is_used):
+            batches = follow_cameras(
+                self._cameras, self._follower, is_used=self._is_enabled, hider=self._hider
+            )
+            for batch in batches:
                 if batch:
                     self._stats.add(batch, self._follower.last_ms)
                     self._shared.history.add(batch)
@@ -114,10 +122,10 @@ class CameraLoop:
                 self._apply_settings()
                 self._publish_state()
 
-    def _is_used(self, camera: int) -> bool:
-        """Return whether a camera's next frame is processed."""
-        self._taken[camera] += 1
-        return self._is_enabled(camera) and self._taken[camera] % self._every[camera] == 0
+    def summary(self) -> list[str]:
+        """Return the lines of the final summary."""
+        lines = self._stats.summary(self._cameras.statuses(), detections=self._follower.detections)
+        return lines if self._hider is None else [*lines, self._hider.summary()]
 
     def _is_enabled(self, camera: int) -> bool:
         return self._settings.enabled[camera]

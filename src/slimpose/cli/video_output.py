@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slimpose.arrays import Image, Size
-from slimpose.cli.drawing import PoseDrawing
+from slimpose.cli.drawing import PoseDrawing, codec_notes
 from slimpose.draw import Tile, mosaic
+from slimpose.hide import Hider
 from slimpose.media.stream import StreamStatus
 from slimpose.media.stream_reader import clock_s
 from slimpose.media.video_reader import DEFAULT_FPS
@@ -49,6 +50,11 @@ class VideoOutputs:
         self._mosaic: VideoWriter | None = None
         self._mosaic_s = float("-inf")
         self._newest: list[Image | None] = [None for _ in names]
+
+    @property
+    def hider(self) -> Hider | None:
+        """What hides the people before frames are drawn; None if they are shown."""
+        return self._drawing.hider
 
     @property
     def paths(self) -> list[str]:
@@ -105,6 +111,10 @@ class VideoOutputs:
             self._mosaic = VideoWriter(path, Size(*image.shape[:2]), fps=_MOSAIC_FPS)
         self._mosaic.write(image, now_s)
         self._mosaic_s = now_s
+
+    def notes(self) -> list[str]:
+        """Return a line about the videos' codec, if players lack it."""
+        return codec_notes() if self.paths else []
 
     def finish(self) -> None:
         """Rename the videos to their final names."""

@@ -29,7 +29,7 @@ _CLOSE_S = 5.0
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirected POST would become a GET without the event, maybe elsewhere."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: Any, **__: Any) -> None:  # pyright: ignore
         return None
 
 

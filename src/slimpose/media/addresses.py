@@ -48,6 +48,12 @@ class Address:
     name: str
     target: str = field(repr=False)
 
+    @property
+    def is_hls(self) -> bool:
+        """Whether it is the playlist of an HLS stream, whose segments arrive seconds at once."""
+        path = re.split(r"[?#]", self.target, maxsplit=1)[0]
+        return self.kind == "network" and path.lower().endswith(".m3u8")
+
     def redact(self, text: str) -> str:
         """Return the text without the secrets of this or any other address."""
         return redacted(text.replace(self.target, self.name) if self.kind == "network" else text)

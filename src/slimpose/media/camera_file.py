@@ -9,7 +9,7 @@
     address = 0
 
 ``${NAME}`` in an address is the environment variable of this name, so that no password is in the
-file.
+file. A user or password in such a variable is written as it is, without %40 for @ and the like.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from slimpose import fields
 from slimpose.areas import Area, read_areas
@@ -130,7 +131,9 @@ def with_variables(text: str, place: str) -> str:
             raise SourceError(
                 f"{place}: there is no environment variable {quoted(match[1])}, or it is empty"
             )
-        return found
+        # In a login it is written as an address needs it; a whole address is one already.
+        is_in_login = is_url(text) and "@" in text[match.end() :]
+        return quote(found, safe="") if is_in_login else found
 
     if "${" in _VARIABLE.sub("", text):
         raise SourceError(f"{place} has a ${{ without a name and }}; expected ${{NAME}}")

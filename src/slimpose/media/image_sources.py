@@ -13,7 +13,7 @@ import numpy as np
 
 from slimpose.arrays import Image, Size
 from slimpose.media.decoder_messages import with_messages
-from slimpose.media.frame import Frame, Media
+from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange, Media
 from slimpose.media.image_formats import (
     Buffer,
     ImageStructure,
@@ -42,11 +42,12 @@ _Item = tuple[Callable[[], Image], float]
 """A function that decodes an image, and the time of the image in seconds."""
 
 
-def open_image(path: Path) -> Media:
+def open_image(path: Path, frames: FrameRange = ALL_FRAMES) -> Media:
     """Open a file that is an image by its first bytes or its suffix.
 
     The pages of a TIFF or of an MPO (JPEGs) are images, each on its own. Animated WebP and
-    AVIF and raw Motion JPEG are videos, as are animated GIF and PNG, which FFmpeg reads.
+    AVIF and raw Motion JPEG are videos, as are animated GIF and PNG, which FFmpeg reads; of these
+    ``frames`` are read.
 
     Raises:
         ImageError: If none of its images can be decoded.
@@ -56,9 +57,11 @@ def open_image(path: Path) -> Media:
     structure = read_structure(data)
     is_readable = structure.format != "gif" or hasattr(cv2, "imreadanimation")
     if structure.format in ("gif", "png") and (structure.kind == "animation" or not is_readable):
-        return open_video(path, data[:4096], reason="no image of the animation can be decoded")
+        return open_video(
+            path, data[:4096], reason="no image of the animation can be decoded", frames=frames
+        )
     if structure.kind == "animation":
-        return _open_animation(path, data[:], structure)
+        return _open_animation(path, data[:], structure, frames)
     if structure.kind != "single" and structure.format != "tiff":
         items = (
             (partial(_decode_part, part, name=str(path)), index / DEFAULT_FPS)
@@ -71,7 +74,7 @@ def open_image(path: Path) -> Media:
             for page in range(max(1, len(structure.pages)))
         )
     number = 0 if structure.format != "tiff" else len(structure.pages)
-    return _media(path, items, frame_count=number, kind=structure.kind)
+    return _media(path, items, frame_count=number, kind=structure.kind, selected=frames)
 
 
 def _contents(path: Path) -> Buffer:
@@ -90,27 +93,38 @@ def _decode_part(data: bytes, *, name: str) -> Image:
 
 
 def _media(
-    path: Path, items: Iterator[_Item], *, frame_count: int, kind: str, fps: float = DEFAULT_FPS
+    path: Path,
+    items: Iterator[_Item],
+    *,
+    frame_count: int,
+    kind: str,
+    selected: FrameRange,
+    fps: float = DEFAULT_FPS,
 ) -> Media:
     is_video = kind in ("animation", "motion jpeg")
-    frames = _decode_all(path, items, word="frame" if is_video else "page", is_video=is_video)
+    selected = selected if is_video else ALL_FRAMES
+    frames = _decode_all(path, items, is_video=is_video, selected=selected)
     first = next(frames)
     return Media(
         path=path,
         is_video=is_video,
-        frame_count=1 if kind == "single" else frame_count,
-        fps=fps,
+        frame_count=1 if kind == "single" else selected.count(frame_count, fps),
+        fps=fps / selected.every,
         frames=chain([first], frames),
     )
 
 
 def _decode_all(
-    path: Path, items: Iterator[_Item], *, word: str, is_video: bool
+    path: Path, items: Iterator[_Item], *, is_video: bool, selected: FrameRange
 ) -> Iterator[Frame]:
     """Yield the images that can be decoded, then raise an error if there were others."""
     failures: list[tuple[int, ImageError]] = []
-    index, good = -1, 0
+    index, good, time_s, word = -1, 0, 0.0, "frame" if is_video else "page"
     for index, (decode, time_s) in enumerate(items):
+        if time_s >= selected.end_s:
+            break
+        if not selected.has(index=index, timestamp_s=time_s):
+            continue
         try:
             image = decode()
         except ImageError as error:
@@ -127,9 +141,12 @@ def _decode_all(
             f"{path}: {len(failures)} of {index + 1} {word}s could not be decoded "
             f"(the first is {word} {number}: {reason}); the rest is kept"
         )
+    selected.check_any(good, path, time_s)
 
 
-def _open_animation(path: Path, data: bytes, structure: ImageStructure) -> Media:
+def _open_animation(
+    path: Path, data: bytes, structure: ImageStructure, selected: FrameRange
+) -> Media:
     """Open an animated WebP or AVIF; one with a single image is an image."""
     if not hasattr(cv2, "imdecodeanimation"):
         raise ImageError(
@@ -140,7 +157,7 @@ def _open_animation(path: Path, data: bytes, structure: ImageStructure) -> Media
     (first, duration_ms), *others = _animation_part(path, data, 0, 2)
     if not others:
         items = iter([(lambda: first if orientation is None else turned(first, *orientation), 0.0)])
-        return _media(path, items, frame_count=1, kind="single")
+        return _media(path, items, frame_count=1, kind="single", selected=selected)
     check_pixels(Size(*first.shape[:2]), str(path))
     at_once = max(2, _CHUNK_PIXELS // (first.shape[0] * first.shape[1]))
 
@@ -156,7 +173,14 @@ def _open_animation(path: Path, data: bytes, structure: ImageStructure) -> Media
                 return
 
     fps = 1e3 / duration_ms
-    return _media(path, all_items(), frame_count=structure.count, kind="animation", fps=fps)
+    return _media(
+        path,
+        all_items(),
+        frame_count=structure.count,
+        kind="animation",
+        fps=fps,
+        selected=selected,
+    )
 
 
 def _animation_part(path: Path, data: bytes, start: int, length: int) -> list[tuple[Image, float]]:

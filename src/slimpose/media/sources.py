@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from slimpose.media.addresses import SourceError, is_url, redacted
-from slimpose.media.frame import Media
+from slimpose.media.frame import ALL_FRAMES, FrameRange, Media
 from slimpose.media.image_formats import image_format
 from slimpose.media.image_sources import open_image
 from slimpose.media.images import IMAGE_SUFFIXES, is_image_file, passed_over_text, read_head
@@ -87,8 +87,10 @@ def _is_media(file: Path) -> bool:
     return is_video_start(read_head(file)) and track_problem(file) != NO_VIDEO_TRACK
 
 
-def open_media(path: Path) -> Media:
+def open_media(path: Path, frames: FrameRange = ALL_FRAMES) -> Media:
     """Open an image or video file, recognized by its first bytes rather than by its suffix.
+
+    ``frames`` are read of a video; it is decoded up to them.
 
     Raises:
         SourceError: If it cannot be opened as a video, or as either.
@@ -106,11 +108,11 @@ def open_media(path: Path) -> Media:
     if _HEIC.match(head):
         raise SourceError(f"{path}: a HEIC image, which OpenCV cannot decode; convert it to JPEG")
     if image_format(head) or (suffix in IMAGE_SUFFIXES and not is_video_start(head)):
-        return open_image(path)
+        return open_image(path, frames)
     reason = "no frame of a video can be read (damaged, truncated, or not a video?)"
     if suffix not in VIDEO_SUFFIXES and not is_video_start(head):
         reason = (
             "neither an image nor a video that OpenCV can open "
             f"(its suffix {suffix or 'is missing'})"
         )
-    return open_video(path, head, reason=reason)
+    return open_video(path, head, reason=reason, frames=frames)

@@ -7,6 +7,8 @@ import dataclasses
 import logging
 import threading
 import time
+import zlib
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,10 +17,11 @@ from typing import Literal
 from weakref import WeakSet
 
 import cv2
+import numpy as np
 
 from slimpose.arrays import Image, Size
 from slimpose.media.addresses import Address, SourceError, plain_reason
-from slimpose.media.frame import SQUARE, Frame
+from slimpose.media.frame import ALL_FRAMES, SQUARE, Frame, FrameRange
 from slimpose.media.images import ImageError
 from slimpose.media.stream_reader import DEFAULT_TIMEOUTS, StreamTimeouts, VideoPlayer, read_live
 from slimpose.media.video_reader import UnreadFramesError
@@ -30,6 +33,49 @@ _log = logging.getLogger(__name__)
 
 _BLACK_LEVEL = 24
 """A frame without a gray level of this or more is black."""
+
+
+class FreezeCheck:
+    """Finds out that a stream repeats one image: cameras do that when their encoder hangs.
+
+    Args:
+        limit_s: After this time with one image it is frozen; a camera's noise changes some pixel.
+
+    Attributes:
+        is_frozen: Whether it is.
+        duration_s: How long the last freeze had lasted when it was found.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._first_limit_s = self._limit_s = limit_s
+        self._image: Image | None = None
+        self._since_s = 0.0
+        self._is_first = True
+        self.is_frozen, self.duration_s = False, 0.0
+
+    def start(self) -> None:
+        """Note that the stream was opened again."""
+        self._is_first = True
+
+    def begins(self, image: Image, now_s: float) -> bool:
+        """Return whether a freeze begins; call it with a new image about every second."""
+        is_first, self._is_first = self._is_first, False
+        if self._image is None or not _are_equal(self._image, image):
+            self._image, self._since_s = image, now_s
+            if not is_first:  # an encoder that starts again changes the image a little
+                self.is_frozen, self._limit_s = False, self._first_limit_s
+            return False
+        self.duration_s = now_s - self._since_s
+        if self.duration_s < self._limit_s:
+            return False
+        self.is_frozen, self._since_s = True, now_s
+        self._limit_s *= 2
+        return True
+
+
+def _are_equal(a: Image, b: Image) -> bool:
+    """Whether two images are; most differ in one of few pixels."""
+    return a.shape == b.shape and np.array_equal(a[::8, ::8], b[::8, ::8]) and np.array_equal(a, b)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,6 +148,7 @@ class Stream:
         report: Called from the thread with messages for the user.
         realtime: Whether a video file plays in real time.
         loop: Whether a video file starts again at its end.
+        frames: Which frames are taken; start and end are for video files only.
         timeouts: Time limits.
     """
 
@@ -114,21 +161,28 @@ class Stream:
         report: Callable[[str], None],
         realtime: bool = False,
         loop: bool = False,
+        frames: FrameRange = ALL_FRAMES,
         timeouts: StreamTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         self.address = address
         self._camera, self._changed, self._send_report = camera, changed, report
         self._timeouts = timeouts
-        self._file = VideoPlayer(address, realtime=realtime) if address.kind == "file" else None
+        self._file: VideoPlayer | None = None
+        if address.kind == "file":
+            played = dataclasses.replace(frames, every=1)
+            self._file = VideoPlayer(address, realtime=realtime, frames=played)
+        self._every = frames.every
         self._waits_for_taker, self._loop = self._file is not None and not realtime, loop
         self._stop = threading.Event()
         self._newest: Frame | None = None
         self._newest_view = 0
         self._status = StreamStatus(name=address.name)
         self._is_black = False
+        self._freeze = FreezeCheck(timeouts.frozen_s)
+        self._returned: deque[int] = deque(maxlen=1000)  # checksums of the frames of an HLS stream
         self._noted: set[str] = set()
         self._view, self._taken_view = 0, -1
-        self._bright_s = self._black_checked_s = self._live_since_s = 0.0
+        self._bright_s = self._checked_s = self._live_since_s = 0.0
         self._lost_s: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"stream {camera}", daemon=True)
 
@@ -167,6 +221,7 @@ class Stream:
         with self._changed:
             status = self._status
             problem = status.problem or ("black image" if self._is_black else "")
+            problem = problem or ("frozen image" if self._freeze.is_frozen else "")
             fps = self._file.fps if self._file is not None else 0.0
             return dataclasses.replace(status, problem=problem, fps=fps)
 
@@ -259,10 +314,13 @@ class Stream:
     def _update_state(self, frame: Frame) -> None:
         """Update the state with a new frame; report what has changed."""
         now_s = time.monotonic()
+        if self.address.is_hls:
+            self._check_repeated(frame.image)
         if self._status.state != "live":
             self._enter("live", "")
             self._status.connections += 1
             self._live_since_s = self._bright_s = now_s
+            self._freeze.start()
             _log.info("%s: live", printable(self.address.name))
             if self._lost_s is not None:
                 self._report(f"frames again after {now_s - self._lost_s:.0f} s", logging.INFO)
@@ -272,9 +330,18 @@ class Stream:
         self._status.damaged += frame.damaged_before
         self._status.decode_ms += frame.decode_ms
         black_s = self._timeouts.black_s
-        if self._file is None and now_s - self._black_checked_s >= min(1.0, black_s / 2):
-            self._black_checked_s = now_s
+        interval_s = min(1.0, black_s / 2, self._timeouts.frozen_s / 4)
+        if self._file is None and now_s - self._checked_s >= interval_s:
+            self._checked_s = now_s
             self._check_black(frame.image, now_s)
+            self._check_frozen(frame.image, now_s)
+
+    def _check_repeated(self, image: Image) -> None:
+        """Raise SourceError where an HLS stream is opened again, and no segment was added to it."""
+        checksum = zlib.crc32(np.ascontiguousarray(image[::4, ::4]))
+        if self._status.state != "live" and checksum in self._returned:
+            raise SourceError("it has sent nothing new since it was lost")
+        self._returned.append(checksum)
 
     def _check_black(self, image: Image, now_s: float) -> None:
         """Report frames that turn black for a while, and their end."""
@@ -289,11 +356,22 @@ class Stream:
                 f"black image for {self._timeouts.black_s:g} s (lens covered, or camera asleep?)"
             )
 
+    def _check_frozen(self, image: Image, now_s: float) -> None:
+        """Report the end of a freeze; raise SourceError where one begins, to reopen the stream."""
+        was_frozen = self._freeze.is_frozen
+        if not self._is_black and self._freeze.begins(image, now_s):
+            raise SourceError(f"the same image for {self._freeze.duration_s:.0f} s (frozen?)")
+        if was_frozen and not self._freeze.is_frozen:
+            self._report("its image changes again", logging.INFO)
+
     def _publish(self, frame: Frame) -> None:
         """Make the frame the newest; a file that is not in real time waits for the last one."""
         size = Size(*frame.image.shape[:2])
         message, status = "", self._status
         with self._changed:
+            if status.received % self._every:
+                status.received += 1
+                return
             while self._waits_for_taker and self._newest is not None and not self._stop.is_set():
                 self._changed.wait(1.0)
             if self._stop.is_set():

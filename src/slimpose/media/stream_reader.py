@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import socket
 import threading
 import time
@@ -17,7 +19,7 @@ import cv2
 from slimpose.arrays import Image
 from slimpose.media import mjpeg
 from slimpose.media.addresses import Address, SourceError
-from slimpose.media.frame import Frame
+from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange
 from slimpose.media.images import to_rgb
 from slimpose.media.mjpeg import MotionJpegStream
 from slimpose.media.sources import open_media
@@ -28,6 +30,7 @@ from slimpose.media.video_reader import (
     silence_opencv_logs,
 )
 
+_MAX_WAIT_S = 5.0
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _EPOCH_S = time.time() - time.monotonic()
 
@@ -48,6 +51,8 @@ class StreamTimeouts:
         longest_retry_s: Upper limit of that.
         steady_s: After being live this long, a stream's next retry is first_retry_s again.
         black_s: Before black frames are reported.
+        frozen_s: Before a stream that repeats one image is reopened; doubled after each time until
+            its image changes.
     """
 
     open_s: float = 8.0
@@ -56,6 +61,7 @@ class StreamTimeouts:
     longest_retry_s: float = 30.0
     steady_s: float = 2.0
     black_s: float = 5.0
+    frozen_s: float = 30.0
 
 
 DEFAULT_TIMEOUTS = StreamTimeouts()
@@ -68,10 +74,12 @@ class VideoPlayer:
         fps: Frame rate in the file's header; 0 before it is opened.
     """
 
-    def __init__(self, address: Address, *, realtime: bool) -> None:
+    def __init__(
+        self, address: Address, *, realtime: bool, frames: FrameRange = ALL_FRAMES
+    ) -> None:
         self.fps = 0.0
-        self._path, self._realtime = Path(address.target), realtime
-        self._first_s = clock_s() if realtime else 0.0
+        self._path, self._realtime, self._frames = Path(address.target), realtime, frames
+        self._first_s = clock_s() if realtime else frames.start_s
         self._next_s = 0.0
 
     def play(self, stop: threading.Event) -> Generator[Frame, None, None]:
@@ -81,7 +89,7 @@ class VideoPlayer:
             SourceError: If it is not a video, or frames are missing (UnreadFramesError, after the
                 last good one).
         """
-        media = open_media(self._path)
+        media = open_media(self._path, self._frames)
         if not media.is_video:
             raise SourceError("an image; expected a video (slimpose predict reads images)")
         self.fps = media.fps
@@ -89,8 +97,9 @@ class VideoPlayer:
         cpu_s = time.thread_time()
         for frame in media.frames:
             decode_ms = 1e3 * (time.thread_time() - cpu_s)
-            timestamp_s = self._first_s + start_s + frame.timestamp_s
-            self._next_s = start_s + frame.timestamp_s + 1 / media.fps
+            played_s = start_s + frame.timestamp_s - self._frames.start_s
+            timestamp_s = self._first_s + played_s
+            self._next_s = played_s + 1 / media.fps
             early_s = timestamp_s - clock_s() if self._realtime else 0.0
             if stop.wait(early_s) if early_s > 0 else stop.is_set():
                 return
@@ -116,17 +125,17 @@ def read_live(
         SourceError: If it cannot be opened or no more frames come; the message does not name it.
     """
     with closing(_open_live(address, timeouts, report)) as source:
-        failures, late_s = 0, float("-inf")
+        failures, is_late = 0, False
         good_s = time.monotonic()
-        while failures < MAX_READ_FAILURES and not stop.is_set():
+        while failures < MAX_READ_FAILURES and not (is_late or stop.is_set()):
             started_s, cpu_s = time.monotonic(), time.thread_time()
             image = source.read()
-            if time.monotonic() - started_s > 0.9 * timeouts.read_s:
-                late_s = time.monotonic()  # FFmpeg may still return buffered frames, then no more
+            now_s = time.monotonic()
+            # After its time limit FFmpeg may still return a buffered frame, then no more.
+            is_late = now_s - started_s >= timeouts.read_s
             if image is None:
                 failures += 1
-                if time.monotonic() - good_s > timeouts.read_s:
-                    break
+                is_late |= now_s - good_s > timeouts.read_s
                 continue
             decode_ms = 1e3 * (time.thread_time() - cpu_s)
             yield Frame(
@@ -137,8 +146,6 @@ def read_live(
                 pixel_aspect=source.pixel_aspect,
             )
             failures, good_s = 0, time.monotonic()
-        now_s = time.monotonic()
-        is_late = now_s - late_s < 1.0 or now_s - good_s > timeouts.read_s
         raise SourceError("no frame arrived in time" if is_late else "the stream ended")
 
 
@@ -156,7 +163,7 @@ def _open_live(
     if not capture.isOpened():
         capture.release()
         raise SourceError(explain(address))
-    return _LiveCapture(capture)
+    return _PacedCapture(capture) if address.is_hls else _LiveCapture(capture)
 
 
 class _LiveCapture:
@@ -172,6 +179,27 @@ class _LiveCapture:
 
     def close(self) -> None:
         self._capture.release()
+
+
+class _PacedCapture(_LiveCapture):
+    """An HLS stream: segments of seconds arrive at once, and are returned by their own clock."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        super().__init__(capture)
+        self._offset_s: float | None = None  # of our clock to the stream's
+
+    def read(self) -> Image | None:
+        image = super().read()
+        position_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+        if image is None or not math.isfinite(position_s):
+            return image
+        now_s = time.monotonic()
+        early_s = position_s + self._offset_s - now_s if self._offset_s is not None else 0.0
+        if self._offset_s is None or abs(early_s) > _MAX_WAIT_S:  # the first, or after a jump
+            self._offset_s = now_s - position_s
+        elif early_s > 0:
+            time.sleep(early_s)
+        return image
 
 
 def _open_camera(device: str) -> cv2.VideoCapture:
@@ -217,7 +245,9 @@ def _network_problem(address: Address) -> str:
     parts = urlsplit(address.target)
     port = parts.port or _PORTS[parts.scheme.lower()]
     try:
-        socket.create_connection((parts.hostname, port), timeout=2.0).close()
+        with socket.create_connection((parts.hostname, port), timeout=2.0) as connection:
+            if parts.scheme.lower() == "rtsp":
+                return _rtsp_problem(connection, address)
     except socket.gaierror:
         return "the host name cannot be resolved"
     except TimeoutError:
@@ -227,3 +257,28 @@ def _network_problem(address: Address) -> str:
     except OSError as error:
         return f"the host cannot be reached: {error.strerror or type(error).__name__}"
     return "the host answers, but sends no video (are the path, the user and the password right?)"
+
+
+def _rtsp_problem(connection: socket.socket, address: Address) -> str:
+    """Find out why a connected RTSP server sends no video, by a request without the login."""
+    parts = urlsplit(address.target)
+    place = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+    request = f"DESCRIBE {place} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
+    try:
+        connection.sendall(request.encode())
+        answer = connection.makefile("rb").readline(200)
+    except OSError:
+        answer = b""
+    status = re.match(rb"RTSP/\d\.\d (\d{3})\b", answer)
+    if status is None:
+        return "the host accepts the connection and does not answer"
+    code = int(status[1])
+    if code == 401 and parts.username is None:
+        return "a user and a password are required (RTSP 401)"
+    if code == 401:
+        return "no video with this login (are the user, the password and the path right?)"
+    if code == 404:
+        return "nothing is at this path (RTSP 404)"
+    if code == 200:
+        return "a stream is at this path, but no frame arrived in time"
+    return f"the host refuses (RTSP {code})"

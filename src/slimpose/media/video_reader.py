@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from slimpose.media.addresses import SourceError
-from slimpose.media.frame import SQUARE, Frame, Media
+from slimpose.media.frame import ALL_FRAMES, SQUARE, Frame, FrameRange, Media
 from slimpose.media.images import to_rgb
 from slimpose.media.video_containers import (
     NO_VIDEO_TRACK,
@@ -66,11 +66,12 @@ def read_bgr(capture: cv2.VideoCapture) -> np.ndarray | None:
     return bgr if is_read and bgr is not None and bgr.size else None
 
 
-def open_video(path: Path, head: bytes, *, reason: str) -> Media:
+def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL_FRAMES) -> Media:
     """Open a video file and decode its first frame: OpenCV also opens many files that are no video.
 
     ``head`` is its first bytes, 4096 or so; ``reason`` is the error text where the file itself
-    gives no better one. ``Media.frames`` says which errors iterating over the frames raises.
+    gives no better one; ``frames`` are those to read. ``Media.frames`` says which errors iterating
+    over the frames raises.
 
     Raises:
         SourceError: If no frame can be decoded.
@@ -87,14 +88,17 @@ def open_video(path: Path, head: bytes, *, reason: str) -> Media:
     count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
     frame_count = int(count) if math.isfinite(count) and 0 < count < 1e9 else 0
     fps = fps if math.isfinite(fps) and 1 <= fps <= 240 else DEFAULT_FPS
-    frames = _read_frames(capture, first, damaged, frame_count=frame_count, fps=fps, path=path)
+    position_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
     return Media(
         path=path,
         is_video=True,
-        frame_count=frame_count,
-        fps=fps,
-        frames=frames,
+        frame_count=frames.count(frame_count, fps),
+        fps=fps / frames.every,
+        frames=_read_frames(
+            capture, first, damaged, frame_count=frame_count, fps=fps, path=path, selected=frames
+        ),
         pixel_aspect=pixel_aspect(capture),
+        start_s=position_s if math.isfinite(position_s) else 0.0,
     )
 
 
@@ -185,27 +189,33 @@ def _read_frames(
     frame_count: int,
     fps: float,
     path: Path,
+    selected: FrameRange,
 ) -> Iterator[Frame]:
     clock = FileClock(fps)
-    index, first_damaged = damaged, 0
+    index, first_damaged, count = damaged, 0, 0
+    damaged = damaged if selected.start_s == 0 else 0
     bgr: np.ndarray | None = first
     time_s = clock.time_of_frame(capture, steps=0)
     try:
-        while True:
-            yield Frame(image=to_rgb(bgr), timestamp_s=time_s, index=index)
+        while time_s < selected.end_s:
+            if selected.has(index=index, timestamp_s=time_s):
+                count += 1
+                yield Frame(image=to_rgb(bgr), timestamp_s=time_s, index=index)
             bgr, failures = _next_frame(capture)
             index += 1 + failures
             if bgr is None:
                 break
+            damaged_s = time_s + 1 / fps
             time_s = clock.time_of_frame(capture, steps=1 + failures)
-            first_damaged = index - failures if failures and not damaged else first_damaged
-            damaged += failures
+            if failures and damaged_s < selected.end_s and selected.start_s < time_s:
+                first_damaged = first_damaged if damaged else index - failures
+                damaged += failures
     finally:
         capture.release()
     # Containers round their counts; some know only their duration, at a frame rate that varies.
     tolerance = max(2, 0.02 * frame_count)
     is_short = frame_count - index > tolerance and frame_count - 1 - fps * time_s > tolerance
-    if is_short and may_be_cut_off(path):
+    if is_short and bgr is None and may_be_cut_off(path):
         raise TruncatedVideoError(
             f"{path}: the video ends after {index} of {frame_count} frames "
             "(an unfinished recording or download?); those are kept"
@@ -216,3 +226,4 @@ def _read_frames(
             f"{path}: {frames} could not be decoded (the first is frame {first_damaged}); "
             "the rest is kept"
         )
+    selected.check_any(count, path, time_s)

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from slimpose import geometry
-from slimpose.arrays import Size
+from slimpose.arrays import Boxes, PersonScores, Size
 from slimpose.media.frame import Frame
 from slimpose.media.images import check_image
 from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes
+from slimpose.runtime.everyone import EVERYONE_SCORE, Everyone
 from slimpose.runtime.one_stage import without_boxes
 from slimpose.runtime.people_limits import PeopleLimits, largest_people
 from slimpose.runtime.pipeline import Pipeline
@@ -35,6 +36,7 @@ _SAME_BOX_IOU = 0.5
 """A detected and an expected box with this overlap become one box, midway between them."""
 _MAX_EXTRA_DETECTIONS = 4
 """On request the detector runs at most this many times as often as it does anyway."""
+ScoredBoxes = tuple[Boxes, PersonScores]
 _FOLLOWED_PER_SHOWN = 2
 """Times ``max_people`` that people are followed: they keep their ids where their order changes."""
 
@@ -46,6 +48,8 @@ class _Camera:
     tracker: Tracker
     smoother: PoseSmoother | None
     motion_gate: MotionGate = field(default_factory=MotionGate)
+    everyone: Everyone = field(default_factory=Everyone)
+    faint: list[ScoredBoxes] = field(default_factory=list)  # of the frame, for everyone only
     size: Size | None = None
     timestamp_s: float = -math.inf
     is_after_gap: bool = True  # whether the frame is the first one or follows a gap
@@ -78,8 +82,14 @@ class Follower:
         tracking: When tracks are started, lost and ended.
         smoothing: Strength of the smoothing.
         limits: Which people are kept, for each camera; by default those of the pipeline.
+        find_everyone: Whether ``everyone`` is filled. The detector then runs on every frame.
 
     Attributes:
+        finds_everyone: As given.
+        everyone: With ``find_everyone``, for each frame of the last step all people who may be in
+            it, for hiding them: the returned ones before smoothing, those not confirmed or over the
+            limits, faint detections, and people who were found shortly before. Faint ones and those
+            without a pose in this frame have a person score of 0.
         limits: As given; may be changed between steps.
         last_ms: Time of each stage of the last step: "detect", "crop", "pose", "track".
         detections: Number of frames that the detector has processed.
@@ -107,6 +117,7 @@ class Follower:
         tracking: TrackerSettings = DEFAULT_TRACKER,
         smoothing: OneEuroSettings = DEFAULT_ONE_EURO,
         limits: Sequence[PeopleLimits] | None = None,
+        find_everyone: bool = False,
     ) -> None:
         self._estimator = pipeline.estimator
         if pipeline.detector is None and not self._estimator.finds_people:
@@ -122,13 +133,14 @@ class Follower:
         self._detector: Detector | None = (
             None if self._estimator.finds_people else pipeline.detector
         )
-        self._detect_every = detect_every
+        self._detect_every, self.finds_everyone = detect_every, find_everyone
         self._track = track
         self._tracking, self._smoothing, self._smooth = tracking, smoothing, smooth
         self._numbers = NewIds()
         self._cameras = [self._new_camera() for _ in range(cameras)]
         self.last_ms = StageTimes(*STAGES).totals_ms()
         self.detections = 0
+        self.everyone: list[Poses] = []
 
     def step(self, frames: Sequence[Frame]) -> list[Poses]:
         """Return the people of each frame, in the order of the frames, with ids and smoothed.
@@ -157,22 +169,34 @@ class Follower:
             known = (frame.image, people.boxes_image, people.box_scores), people.origins
             boxes.append(self._detect(frame, people) if detect else known)
         times.lap("detect")
-        crops = self._estimator.crop([image_boxes for image_boxes, _ in boxes])
+        crops = self._estimator.crop(
+            [
+                self._with_faint(frame, image_boxes)
+                for frame, (image_boxes, _) in zip(frames, boxes, strict=True)
+            ]
+        )
         times.lap("crop")
         conf = [self.limits[frame.camera].conf for frame in frames]
         all_poses = self._estimator.estimate_crops(
             dataclasses.replace(crops, score_thresholds=conf)
         )
         times.lap("pose")
-        results = [
-            dataclasses.replace(
-                self._update_tracks(frame, poses, origins, detector_ran=detect),
-                preview=ImagePreview(frame.image),
-            )
-            for frame, poses, (_, origins), detect in zip(
-                frames, all_poses, boxes, is_detected, strict=True
-            )
-        ]
+        results, self.everyone = [], []
+        for frame, found, (_, origins), detect in zip(
+            frames, all_poses, boxes, is_detected, strict=True
+        ):
+            camera = self._cameras[frame.camera]
+            first_faint = len(found) - sum(len(scores) for _, scores in camera.faint)
+            poses = found[:first_faint]
+            people = self._update_tracks(frame, poses, origins, detector_ran=detect)
+            results.append(dataclasses.replace(people, preview=ImagePreview(frame.image)))
+            if self.finds_everyone:
+                expected_poses = camera.tracker.unobserved(frame.timestamp_s)
+                self.everyone.append(
+                    camera.everyone.update(
+                        frame.timestamp_s, poses, found[first_faint:], expected_poses
+                    )
+                )
         times.lap("track")
         self.last_ms = times.totals_ms()
         return results
@@ -247,7 +271,7 @@ class Follower:
         Always a camera's first frame, and the first after a gap. Of those that are due, and then of
         those that need it, only as many as spread the work of the detector evenly over the steps.
         """
-        if not self._track or self._detector is None:
+        if not self._track or self._detector is None or self.finds_everyone:
             return [True] * len(frames)
         candidates: list[tuple[int, int]] = []
         selected = [False] * len(frames)
@@ -273,9 +297,7 @@ class Follower:
         self.detections += 1
         if self._detector is None:  # the people are found with their poses
             return without_boxes(frame.image), np.zeros(0, np.int64)
-        conf = self.limits[frame.camera].conf
-        options = {} if conf is None else {"score_threshold": conf}
-        boxes, scores = self._detector(frame.image, **options)
+        boxes, scores = self._detected_boxes(self._detector, frame)
         phase = frame.camera * self._detect_every // len(self._cameras)  # spreads the cameras
         camera.frames_left = self._detect_every - (0 if camera.has_detected else phase)
         camera.has_detected, camera.needs_detection, camera.frames_since = True, False, 0
@@ -297,7 +319,30 @@ class Follower:
         most = self.limits[frame.camera].max_people
         followed = most and most * (_FOLLOWED_PER_SHOWN if self._track else 1)
         kept = largest_people(merged, followed, preferred=is_known)
+        if self.finds_everyone:
+            camera.faint.append((np.delete(merged, kept, axis=0), np.delete(scores, kept)))
         return (frame.image, merged[kept], scores[kept]), origins[kept]
+
+    def _detected_boxes(self, detector: Detector, frame: Frame) -> ScoredBoxes:
+        """The detected boxes and their scores; faint ones are only kept for ``everyone``."""
+        conf = self.limits[frame.camera].conf
+        if not self.finds_everyone:
+            return detector(frame.image, **({} if conf is None else {"score_threshold": conf}))
+        threshold = detector.score_threshold if conf is None else conf
+        boxes, scores = detector(frame.image, score_threshold=min(threshold, EVERYONE_SCORE))
+        is_kept = scores > threshold
+        self._cameras[frame.camera].faint = [(boxes[~is_kept], scores[~is_kept])]
+        return boxes[is_kept], scores[is_kept]
+
+    def _with_faint(self, frame: Frame, image_boxes: ImageBoxes) -> ImageBoxes:
+        """The boxes, and behind them those for ``everyone`` only."""
+        image, boxes, scores = image_boxes
+        faint = self._cameras[frame.camera].faint
+        return (
+            image,
+            np.concatenate([boxes, *(one for one, _ in faint)]),
+            np.concatenate([scores, *(one for _, one in faint)]),
+        )
 
     def _largest_poses(self, frame: Frame, poses: Poses) -> Poses:
         """The largest people; those of the last frame are preferred."""

@@ -17,15 +17,17 @@ the newest frame of each camera is the next.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from slimpose.hide import Hider
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
-from slimpose.media.frame import Frame
+from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange
 from slimpose.media.stream import Stream, StreamStatus
 from slimpose.media.stream_reader import DEFAULT_TIMEOUTS, StreamTimeouts
 from slimpose.runtime.follower import Follower
@@ -50,6 +52,8 @@ class CameraGroup:
         realtime: Whether video files play in real time, like cameras; otherwise each of their
             frames is processed.
         loop: Whether video files start again at their end.
+        frames: Which frames are taken of every source, or of each; start and end are for video
+            files only.
         timeouts: Time limits for opening, reading and reopening streams.
 
     Raises:
@@ -61,6 +65,7 @@ class CameraGroup:
         *sources: str | Address,
         realtime: bool = False,
         loop: bool = False,
+        frames: FrameRange | Sequence[FrameRange] = ALL_FRAMES,
         timeouts: StreamTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         if not sources:
@@ -75,6 +80,7 @@ class CameraGroup:
         cameras = [source.target for source in parsed if source.kind == "camera"]
         if len(set(cameras)) < len(cameras):
             raise addresses.SourceError("a camera is named twice; only one reader can open it")
+        ranges = [frames] * len(parsed) if isinstance(frames, FrameRange) else list(frames)
         self._changed = threading.Condition()
         self._notices: deque[StreamNotice] = deque(maxlen=1000)
         self._streams = [
@@ -85,9 +91,10 @@ class CameraGroup:
                 report=self._reporter(number, source),
                 realtime=realtime,
                 loop=loop,
+                frames=selected,
                 timeouts=timeouts,
             )
-            for number, source in enumerate(parsed)
+            for number, (source, selected) in enumerate(zip(parsed, ranges, strict=True))
         ]
 
     def __len__(self) -> int:
@@ -153,13 +160,20 @@ def follow_cameras(
     *,
     timeout_s: float = 0.25,
     is_used: Callable[[int], bool] = lambda camera: True,
+    hider: Hider | None = None,
 ) -> Iterator[list[FrameResult]]:
     """Yield results, batch by batch, until all sources have ended.
 
     A batch holds the newest frame of every source that has a new one. It is empty where none
     arrived within ``timeout_s``, so that the caller can check its own conditions. Frames of cameras
-    that are not ``is_used`` are left out.
+    that are not ``is_used`` are left out. With a ``hider`` the images of the results have their
+    people hidden already; nothing has the others.
+
+    Raises:
+        ValueError: If there is a hider, and the follower was made without ``find_everyone``.
     """
+    if hider is not None and not follower.finds_everyone:
+        raise ValueError("the follower does not find everyone; expected find_everyone=True")
     names = [status.name for status in cameras.statuses()]
     while not cameras.have_ended:
         frames = [frame for frame in cameras.take(timeout_s) if is_used(frame.camera)]
@@ -167,6 +181,12 @@ def follow_cameras(
             if frame.is_new_view:
                 follower.forget(frame.camera)
         all_poses = follower.step(frames) if frames else []
+        if hider is not None and frames:
+            frames = [
+                dataclasses.replace(frame, image=hider(frame.image, everyone))
+                for frame, everyone in zip(frames, follower.everyone, strict=True)
+            ]
+            all_poses = [dataclasses.replace(poses, preview=None) for poses in all_poses]
         now_s = time.monotonic()
         yield [
             FrameResult(

@@ -134,6 +134,26 @@ class Tracker:
             origins=np.array(origins, np.int64),
         )
 
+    def unobserved(self, timestamp_s: float) -> Poses:
+        """Return where people should be who have a track and no pose in the frame of this time."""
+        tracks = [
+            track
+            for track in self._current_tracks(timestamp_s)
+            if track.last_matched_s < timestamp_s
+        ]
+        joints = len(self.skeleton.joints)
+        points = [track.expected_points(timestamp_s) for track in tracks]
+        boxes = [track.expected_box(timestamp_s) for track in tracks]
+        return Poses(
+            points_image=np.array(points, np.float32).reshape(-1, joints, 2),
+            scores=np.array([track.scores for track in tracks], np.float32).reshape(-1, joints),
+            covariances_image=np.zeros((len(tracks), joints, 2, 2), np.float32),
+            boxes_image=np.array(boxes, np.float32).reshape(-1, 4),
+            person_scores=np.zeros(len(tracks), np.float32),
+            ids=np.array([track.track_id for track in tracks], np.int64),
+            skeleton=self.skeleton,
+        )
+
     def update(
         self,
         poses: Poses,

@@ -1,0 +1,68 @@
+"""Everyone who may be in a frame, for hiding people: also those too uncertain to be returned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from slimpose import geometry
+from slimpose.poses import Poses
+
+EVERYONE_SCORE = 0.1
+"""Boxes that score more count, if that is less than what the detector's threshold asks for."""
+HOLD_S = 0.5
+"""Whoever is not found again in the same place is taken to be there for this long."""
+_SAME_PLACE_IOU = 0.3
+
+
+class Everyone:
+    """Collects the people of one camera's frames, and keeps them in place for a moment.
+
+    Detectors miss a person in single frames. Tracks bridge that, where there is one; a person who
+    was found only once or twice, or faintly, has none.
+    """
+
+    def __init__(self) -> None:
+        self._missing: list[tuple[float, Poses]] = []  # when they were found, and where
+
+    def update(self, timestamp_s: float, poses: Poses, faint: Poses, expected: Poses) -> Poses:
+        """Return everyone in a frame.
+
+        Args:
+            timestamp_s: Time of the frame.
+            poses: The people of the frame.
+            faint: Others that may be people.
+            expected: Where tracks that have no pose in this frame expect theirs.
+
+        Returns:
+            All of them, and those held in place; person scores are over 0 for ``poses`` only.
+        """
+        found = np.maximum(poses.person_scores, np.finfo(np.float32).tiny)
+        poses = dataclasses.replace(poses, person_scores=found)
+        observed = _concatenate([poses, _without_scores(faint)])
+        boxes = np.concatenate([observed.boxes_image, expected.boxes_image])
+        still_missing = []
+        for found_s, people in self._missing:
+            overlap = geometry.box_iou(people.boxes_image, boxes).max(axis=1, initial=0.0)
+            held = people[overlap < _SAME_PLACE_IOU]
+            if len(held) and timestamp_s - found_s <= HOLD_S:
+                still_missing.append((found_s, _without_scores(held)))
+        self._missing = [*still_missing, (timestamp_s, observed)]
+        return _concatenate(
+            [observed, _without_scores(expected), *(people for _, people in still_missing)]
+        )
+
+
+def _concatenate(parts: Sequence[Poses]) -> Poses:
+    """Return the people of several results of one skeleton in one."""
+    names = [
+        one.name for one in dataclasses.fields(Poses) if one.name not in ("skeleton", "preview")
+    ]
+    arrays = {name: np.concatenate([getattr(one, name) for one in parts]) for name in names}
+    return Poses(**arrays, skeleton=parts[0].skeleton)
+
+
+def _without_scores(poses: Poses) -> Poses:
+    return dataclasses.replace(poses, person_scores=np.zeros(len(poses), np.float32))
