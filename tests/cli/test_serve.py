@@ -281,6 +281,8 @@ def test_long_run_does_not_grow(tmp_path: Path) -> None:
     before, after = (max(one.rss_mb for one in part) for part in (samples[:half], samples[half:]))
     print(f"{MINUTES:g} minutes: {before:.1f} MB in the first half, {after:.1f} MB in the second")
     assert after < before * 1.05 + 2
-    assert max(one.threads for one in samples[half:]) <= max(one.threads for one in samples[:half])
+    # Python's own pool for encoding starts up to 4 threads more than there are processors.
+    bound = max(one.threads for one in samples[:half]) + (os.cpu_count() or 1) + 4
+    assert max(one.threads for one in samples[half:]) <= bound
     assert samples[-1].descriptors <= max(one.descriptors for one in samples[:half])
     assert process.returncode == 0
