@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slimpose.arrays import Image
-from slimpose.hide import FILL_RGB, HiddenBy, Hider, head_regions, hide
+from slimpose.hide import FILL_RGB, HiddenBy, Hider, What, head_regions, hide
 from slimpose.poses import Poses
 from slimpose.skeleton import COCO17
 from walkers import poses_of
@@ -29,7 +29,7 @@ def someone(**scores: float) -> Poses:
 
 
 @pytest.mark.parametrize("what", ["faces", "heads", "people"])
-def test_all_keypoints_of_the_face_are_filled_with_one_color(what: str) -> None:
+def test_all_keypoints_of_the_face_are_filled_with_one_color(what: What) -> None:
     poses, image = someone(), noise()
     hidden = hide(image, poses, what)
     x, y = np.rint(poses.points_image[0, FACE]).astype(int).T
@@ -45,7 +45,8 @@ def test_filled_pixels_do_not_depend_on_what_was_there() -> None:
 
 
 def test_less_is_filled_for_faces_than_for_heads_than_for_people() -> None:
-    areas = [filled(hide(noise(), someone(), what)).sum() for what in ("faces", "heads", "people")]
+    names: tuple[What, ...] = ("faces", "heads", "people")
+    areas = [filled(hide(noise(), someone(), what)).sum() for what in names]
     assert areas[0] < areas[1] < areas[2]
     assert areas[1] < 0.05 * 240 * 320
 

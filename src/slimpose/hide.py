@@ -142,12 +142,12 @@ class Hider:
         frames: Number of frames.
         frames_without_pose: Number of these in which the pose of someone has no sure keypoint of
             the head or the shoulders, or someone with a track was not found. Faint detections do
-            not count: most are nobody.
+            not count: most are of no person.
     """
 
     def __init__(self, what: What) -> None:
         check_what(what)
-        self.what = what
+        self.what: What = what
         self.frames = self.frames_without_pose = 0
 
     def __call__(self, image: Image, everyone: Poses) -> Image:

@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import slimpose
 from walkers import HALF_BOX, person
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -135,3 +136,16 @@ def test_tracking_and_smoothing_reach_their_accuracy() -> None:
     found = tracking.motion_figures(video, pipeline, swing_hz=1.0, smoother=tracking.PoseSmoother())
     assert found.jitter_smoothed_px <= 0.4 * found.jitter_px
     assert found.lag_smoothed_frames - found.lag_frames < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.skipif(not DEV.is_dir(), reason="needs shared data")
+def test_no_face_flashes_in_a_made_video_with_occlusions() -> None:
+    """People of photos who pass a pillar and each other, with the shipped models."""
+    scene, cutouts, privacy = map(benchmark, ("scene", "cutouts", "privacy_video"))
+    people, backgrounds = cutouts.read_cutouts(DEV / "person_keypoints.json", DEV / "images")
+    video = scene.crossings(people, backgrounds[1 % len(backgrounds)], 1)
+    figures = privacy.measure(video, slimpose.load(threads=1), "heads", 0)
+    assert figures["faces"] > 500
+    assert (figures["faces_seen"], figures["flashes"]) == (0, [])

@@ -17,27 +17,26 @@ from slimpose.media.video_writer import has_h264
 pytestmark = pytest.mark.browser
 
 _PLAY = """
-async (name) => {
-  const video = document.createElement("video");
-  document.body.append(video);
-  video.muted = true;
+(name) => {
+  document.body.innerHTML = "<video muted></video>";
+  const video = document.querySelector("video");
   video.src = name;
-  await new Promise((good, bad) => {
-    video.onloadeddata = good;
-    video.onerror = () => bad(new Error(video.error.message));
-  });
-  video.playbackRate = 8;
-  await video.play();
-  await new Promise((end) => { video.onended = end; });
-  const quality = video.getVideoPlaybackQuality();
+  video.onloadeddata = () => { video.playbackRate = 8; video.play(); };
+}
+"""
+_HAS_ENDED = "() => ['ended', 'error'].some((it) => document.querySelector('video')[it])"
+_RESULT = """
+() => {
+  const video = document.querySelector("video");
+  if (video.error) return { error: video.error.message };
   const canvas = document.createElement("canvas");
   canvas.width = video.videoWidth;
   canvas.height = video.videoHeight;
   const drawing = canvas.getContext("2d");
   drawing.drawImage(video, 0, 0);
   return {
-    duration: video.duration, width: video.videoWidth, height: video.videoHeight,
-    frames: quality.totalVideoFrames,
+    error: "", duration: video.duration, width: video.videoWidth, height: video.videoHeight,
+    frames: video.getVideoPlaybackQuality().totalVideoFrames,
     corner: [...drawing.getImageData(2, 2, 1, 1).data].slice(0, 3),
   };
 }
@@ -65,7 +64,11 @@ def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pag
 def play(browser_page: tuple[Page, Path], file: Path) -> dict[str, Any]:
     page, folder = browser_page
     shutil.copy(file, folder / file.name)
-    return page.evaluate(_PLAY, file.name)
+    page.evaluate(_PLAY, file.name)
+    page.wait_for_function(_HAS_ENDED)
+    played = page.evaluate(_RESULT)
+    assert played["error"] == ""
+    return played
 
 
 def test_drawn_video_plays(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ from slimpose.skeleton import COCO17
 from slimpose.tracking.tracker import Tracker
 from walkers import HALF_BOX, person, poses_of
 
-NOBODY = Poses.empty(COCO17)
+EMPTY = Poses.empty(COCO17)
 WIDTH, HEIGHT, TALL_PX = 640, 240, 160.0
 
 
@@ -30,17 +32,17 @@ def centers(poses: Poses) -> list[tuple[int, int]]:
 
 def test_people_are_held_in_place_for_a_moment() -> None:
     everyone = Everyone()
-    assert centers(everyone.update(0.0, poses_of([(100, 90)]), NOBODY, NOBODY)) == [(100, 90)]
-    held = everyone.update(HOLD_S, NOBODY, NOBODY, NOBODY)
+    assert centers(everyone.update(0.0, poses_of([(100, 90)]), EMPTY, EMPTY)) == [(100, 90)]
+    held = everyone.update(HOLD_S, EMPTY, EMPTY, EMPTY)
     assert centers(held) == [(100, 90)]
     assert held.person_scores.tolist() == [0]
-    assert len(everyone.update(HOLD_S + 0.01, NOBODY, NOBODY, NOBODY)) == 0
+    assert len(everyone.update(HOLD_S + 0.01, EMPTY, EMPTY, EMPTY)) == 0
 
 
 def test_people_who_are_found_again_leave_no_trail() -> None:
     everyone = Everyone()
     for step in range(20):
-        found = everyone.update(step / 25, poses_of([(100 + 3 * step, 90)]), NOBODY, NOBODY)
+        found = everyone.update(step / 25, poses_of([(100 + 3 * step, 90)]), EMPTY, EMPTY)
         assert centers(found) == [(100 + 3 * step, 90)]
 
 
@@ -57,7 +59,7 @@ def test_tracker_knows_where_people_without_a_pose_should_be() -> None:
     for step in range(10):
         tracker.update(poses_of([(100 + 4 * step, 90)]), step / 25)
         assert len(tracker.unobserved(step / 25)) == 0
-    tracker.update(NOBODY, 10 / 25)
+    tracker.update(EMPTY, 10 / 25)
     (lost,) = tracker.unobserved(10 / 25)
     assert centers(lost)[0] == pytest.approx((140, 90), abs=4)
     assert lost.ids.tolist() == [1]
@@ -91,7 +93,7 @@ def made(figure_pipeline: Pipeline) -> tuple[Pipeline, MadeDetector]:
     return pipeline, detector
 
 
-def frame(people: list[float], time_s: float) -> Frame:
+def frame(people: Sequence[float], time_s: float) -> Frame:
     """Lights at the middles of people, with faces of noise."""
     image = np.full((HEIGHT, WIDTH, 3), 20, np.uint8)
     rng = np.random.default_rng(round(1000 * time_s))

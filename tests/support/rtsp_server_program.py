@@ -11,12 +11,17 @@ import sys
 import threading
 import time
 
-import gi
+import gi  # pyright: ignore[reportMissingImports]
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    GLib,
+    Gst,
+    GstRtsp,
+    GstRtspServer,
+)
 
 WIDTH, HEIGHT, FPS = 160, 120, 25
 ENCODERS = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from fractions import Fraction
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -199,7 +200,7 @@ class _Sound:
             if packet is None:
                 self._copied_until = Fraction(1 << 40)
                 return
-            start = packet.pts * packet.time_base - self._first_frame
+            start = (packet.pts or 0) * packet.time_base - self._first_frame
             if start < -_DECODER_START_S:
                 continue
             self._copied_until = start
@@ -220,15 +221,22 @@ class _Sound:
         self._file.close()
 
 
-class _AvFile:
+class _AvFile(io.RawIOBase):
     """A partial file as PyAV writes it: it goes back to some headers at the end."""
 
     def __init__(self, file: PartialFile) -> None:
+        super().__init__()
         self._file, self._position = file, 0
 
-    def write(self, data: bytes) -> int:
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
         end = self._file.position()
-        before = data[: max(0, end - self._position)]
+        before = bytes(data[: max(0, end - self._position)])
         if before:
             self._file.overwrite(self._position, before)
         if len(data) > len(before):
@@ -236,9 +244,6 @@ class _AvFile:
         self._position += len(data)
         return len(data)
 
-    def seek(self, offset: int, whence: int = 0) -> int:
+    def seek(self, offset: int, whence: int = 0, /) -> int:
         self._position = offset + (0, self._position, self._file.position())[whence]
-        return self._position
-
-    def tell(self) -> int:
         return self._position

@@ -338,7 +338,7 @@ class Stream:
 
     def _check_repeated(self, image: Image) -> None:
         """Raise SourceError where an HLS stream is opened again, and no segment was added to it."""
-        checksum = zlib.crc32(np.ascontiguousarray(image[::4, ::4]))
+        checksum = zlib.crc32(image[::4, ::4].tobytes())
         if self._status.state != "live" and checksum in self._returned:
             raise SourceError("it has sent nothing new since it was lost")
         self._returned.append(checksum)

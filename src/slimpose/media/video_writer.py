@@ -43,7 +43,7 @@ def has_h264() -> bool:
     """
     try:
         import av
-    except ModuleNotFoundError:
+    except ImportError:
         return False
     return "libx264" in av.codecs_available
 

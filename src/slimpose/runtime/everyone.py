@@ -57,11 +57,15 @@ class Everyone:
 
 def _concatenate(parts: Sequence[Poses]) -> Poses:
     """Return the people of several results of one skeleton in one."""
-    names = [
-        one.name for one in dataclasses.fields(Poses) if one.name not in ("skeleton", "preview")
-    ]
-    arrays = {name: np.concatenate([getattr(one, name) for one in parts]) for name in names}
-    return Poses(**arrays, skeleton=parts[0].skeleton)
+    return Poses(
+        points_image=np.concatenate([one.points_image for one in parts]),
+        scores=np.concatenate([one.scores for one in parts]),
+        covariances_image=np.concatenate([one.covariances_image for one in parts]),
+        boxes_image=np.concatenate([one.boxes_image for one in parts]),
+        person_scores=np.concatenate([one.person_scores for one in parts]),
+        ids=np.concatenate([one.ids for one in parts]),
+        skeleton=parts[0].skeleton,
+    )
 
 
 def _without_scores(poses: Poses) -> Poses:
