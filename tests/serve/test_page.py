@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 import slimpose
 from browser import chromium, needs_chromium, page_of
 from fake_camera import FakeCamera, fake_camera
+from rtsp_server import rtsp_server
 from run_cli import start, write_models
 from slimpose.areas import Line, Zone
 from slimpose.media.images import read_image
@@ -268,6 +269,26 @@ def test_camera_with_real_models(browser: Browser, tmp_path: Path) -> None:
     near = cv2.dilate(changed.astype(np.uint8), np.ones((7, 7), np.uint8))
     assert near[joints[:, 1], joints[:, 0]].mean() > 0.95
     assert changed.mean() < 0.2
+
+
+def test_killed_rtsp_server_shows_as_dead_and_comes_back(browser: Browser, tmp_path: Path) -> None:
+    options = write_models(tmp_path / "models")
+    with rtsp_server() as server:
+        process, address = serve(tmp_path, server.url(), *options)
+        try:
+            with page_of(browser) as page:
+                page.goto(address)
+                pill = page.locator(".pill")
+                expect(pill).to_have_text("live", timeout=60_000)
+                expect(page.locator("canvas")).to_have_attribute("data-frame", re.compile(r"\d+"))
+                server.kill()
+                expect(pill).to_have_text("lost", timeout=60_000)
+                server.start()
+                expect(pill).to_have_text("live", timeout=60_000)
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_killed_camera_shows_as_dead_and_comes_back(browser: Browser, tmp_path: Path) -> None:
