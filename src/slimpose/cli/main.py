@@ -53,6 +53,7 @@ EXTRAS = {
     "supervision": "supervision",
     "matplotlib": "plot",
     **dict.fromkeys(("starlette", "uvicorn", "websockets"), "serve"),
+    "paho": "mqtt",
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
     ),

@@ -13,8 +13,6 @@ from typing import Any
 from slimpose.areas import Area, Zone
 from slimpose.events.event import KINDS
 
-_ONLINE, _OFFLINE = "online", "offline"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraTopics:
@@ -69,77 +67,94 @@ def discovery_messages(
     """Return the discovery payload of every entity, by its topic."""
     messages: dict[str, dict[str, Any]] = {}
     node = slug(base)
-
-    def add(component: str, camera: CameraTopics, key: str, **values: Any) -> None:
-        unique_id = f"{node}_{camera.slug}_{key}"
-        messages[f"{prefix}/{component}/{node}/{camera.slug}_{key}/config"] = {
-            "unique_id": unique_id,
-            "availability": [
-                {
-                    "topic": status_topic(base),
-                    "payload_available": _ONLINE,
-                    "payload_not_available": _OFFLINE,
-                }
-            ],
-            "device": {
-                "identifiers": [f"{node}_{camera.slug}"],
-                "name": f"slimpose {camera.name}",
-                "manufacturer": "slimpose",
-                "model": "camera",
-                "sw_version": version,
-            },
-            "origin": {"name": "slimpose", "sw_version": version},
-            **values,
-        }
-
-    def add_count(camera: CameraTopics, key: str, name: str, topic: str, **values: Any) -> None:
-        add("sensor", camera, key, name=name, state_topic=topic, **values)
-
     for camera in cameras:
-        add(
-            "binary_sensor",
-            camera,
-            "live",
-            name="Live",
-            device_class="connectivity",
-            entity_category="diagnostic",
-            state_topic=camera_topic(base, camera, "live"),
-        )
-        people = camera_topic(base, camera, "people")
-        measured = {"state_class": "measurement", "unit_of_measurement": "people"}
-        add_count(camera, "people", "People", people, **measured)
-        add(
-            "event",
-            camera,
-            "events",
-            name="Event",
-            event_types=list(KINDS),
-            state_topic=camera_topic(base, camera, "events"),
-        )
+        common = _common(camera, base=base, node=node, version=version)
+        entities = _camera_entities(camera, base)
         for area in camera.areas:
-            topic, key = area_topic(base, camera, area), slug(area.name)
-            if isinstance(area, Zone):
-                add(
-                    "binary_sensor",
-                    camera,
-                    f"{key}_occupied",
-                    name=f"{area.name} occupied",
-                    device_class="occupancy",
-                    state_topic=topic,
-                    value_template="{{ 'ON' if value_json.people > 0 else 'OFF' }}",
-                )
-                template = {"value_template": "{{ value_json.people }}"}
-                name = f"{area.name} people"
-                add_count(camera, f"{key}_people", name, topic, **template, **measured)
-            else:
-                for direction in ("in", "out"):
-                    add_count(
-                        camera,
-                        f"{key}_{direction}",
-                        f"{area.name} {direction}",
-                        topic,
-                        value_template=f"{{{{ value_json['{direction}'] }}}}",
-                        state_class="total_increasing",
-                        unit_of_measurement="people",
-                    )
+            entities += _area_entities(camera, area, base)
+        for component, key, values in entities:
+            messages[f"{prefix}/{component}/{node}/{camera.slug}_{key}/config"] = {
+                "unique_id": f"{node}_{camera.slug}_{key}",
+                **common,
+                **values,
+            }
     return messages
+
+
+_Entity = tuple[str, str, dict[str, Any]]
+"""Home Assistant's component, a key that is unique in its camera, and the entity's own values."""
+_MEASURED = {"state_class": "measurement", "unit_of_measurement": "people"}
+_COUNTED = {"state_class": "total_increasing", "unit_of_measurement": "people"}
+
+
+def _common(camera: CameraTopics, *, base: str, node: str, version: str) -> dict[str, Any]:
+    """Return what all entities of a camera have."""
+    return {
+        "availability": [
+            {
+                "topic": status_topic(base),
+                "payload_available": "online",
+                "payload_not_available": "offline",
+            }
+        ],
+        "device": {
+            "identifiers": [f"{node}_{camera.slug}"],
+            "name": f"slimpose {camera.name}",
+            "manufacturer": "slimpose",
+            "model": "camera",
+            "sw_version": version,
+        },
+        "origin": {"name": "slimpose", "sw_version": version},
+    }
+
+
+def _camera_entities(camera: CameraTopics, base: str) -> list[_Entity]:
+    live = {
+        "name": "Live",
+        "device_class": "connectivity",
+        "entity_category": "diagnostic",
+        "state_topic": camera_topic(base, camera, "live"),
+    }
+    people = {"name": "People", "state_topic": camera_topic(base, camera, "people"), **_MEASURED}
+    events = {
+        "name": "Event",
+        "event_types": list(KINDS),
+        "state_topic": camera_topic(base, camera, "events"),
+    }
+    return [
+        ("binary_sensor", "live", live),
+        ("sensor", "people", people),
+        ("event", "events", events),
+    ]
+
+
+def _area_entities(camera: CameraTopics, area: Area, base: str) -> list[_Entity]:
+    topic, key = {"state_topic": area_topic(base, camera, area)}, slug(area.name)
+    if isinstance(area, Zone):
+        occupied = {
+            "name": f"{area.name} occupied",
+            "device_class": "occupancy",
+            "value_template": "{{ 'ON' if value_json.people > 0 else 'OFF' }}",
+        }
+        people = {
+            "name": f"{area.name} people",
+            "value_template": "{{ value_json.people }}",
+            **_MEASURED,
+        }
+        return [
+            ("binary_sensor", f"{key}_occupied", {**topic, **occupied}),
+            ("sensor", f"{key}_people", {**topic, **people}),
+        ]
+    return [
+        (
+            "sensor",
+            f"{key}_{direction}",
+            {
+                **topic,
+                "name": f"{area.name} {direction}",
+                "value_template": f"{{{{ value_json['{direction}'] }}}}",
+                **_COUNTED,
+            },
+        )
+        for direction in ("in", "out")
+    ]

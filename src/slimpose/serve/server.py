@@ -8,6 +8,7 @@ import threading
 from types import TracebackType
 
 import uvicorn
+import websockets  # noqa: F401 (uvicorn needs it for WebSockets, and starts without it)
 from starlette.types import ASGIApp
 
 from slimpose.media.addresses import plain_reason
