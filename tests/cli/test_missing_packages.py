@@ -96,3 +96,13 @@ def test_missing_extra_is_installed_from_where_slimpose_came_from(
             installation.metadata, "distribution", lambda _, found=distribution: found
         )
         assert installation.install_extra("train") == command
+
+
+def test_packages_of_the_server_are_extras(tmp_path: Path) -> None:
+    assert "[serve]'" in run("starlette", "serve")
+    assert "[serve]'" in run("uvicorn", "serve")
+    cameras = tmp_path / "cameras.toml"
+    cameras.write_text("[cameras.a]\naddress = 0\n[mqtt]\naddress = 'mqtt://127.0.0.1'\n")
+    message = run("paho", "serve", "--cameras", str(cameras), "--port", "0")
+    assert "serve needs paho" in message
+    assert "[mqtt]'" in message

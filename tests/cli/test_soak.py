@@ -10,40 +10,18 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from fake_camera import FakeCamera, fake_camera
+from process_samples import Sample, sample
 from run_cli import csv_rows, frames_in, json_lines, start, wait_until, write_models, write_walk
 
 MINUTES = float(os.environ.get("SLIMPOSE_SOAK_MINUTES", "3"))
 WARM_UP_S = min(60.0, 60 * MINUTES / 3)
 MAX_GROWTH = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """Resources of the process at one time."""
-
-    time_s: float
-    rss_mb: float
-    threads: int
-    descriptors: int
-
-
-def sample(pid: int) -> Sample:
-    status = dict(
-        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-    )
-    return Sample(
-        time_s=time.monotonic(),
-        rss_mb=int(status["VmRSS"].split()[0]) / 1024,
-        threads=int(status["Threads"]),
-        descriptors=len(list(Path(f"/proc/{pid}/fd").iterdir())),
-    )
 
 
 def interrupt_repeatedly(camera: FakeCamera, ended: threading.Event) -> None:

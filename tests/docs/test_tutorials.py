@@ -135,8 +135,9 @@ LIMITS = {
 CODES = {"plan": (0, 1), "lint": (0, 1)}
 """Exit code 1 is their answer: no, this machine or target cannot."""
 CONVERTERS = {".tflite": "litert_torch", ".ncnn.param": "pnnx", ".xml": "openvino"}
-HAS_NO_STAND_IN = (".engine", "train_own_data.py out/ train.json")
-"""TensorRT engines are made on a GPU; the example trains for hours (its --demo runs above)."""
+HAS_NO_STAND_IN = (".engine", "train_own_data.py out/ train.json", "slimpose serve")
+"""TensorRT engines are made on a GPU; the example trains for hours (its --demo runs above);
+servers run until Ctrl-C (tests/cli/test_serve.py)."""
 README = ROOT / "README.md"
 ANY_BLOCK = re.compile(r"^(<!-- run.*? -->\n)?```(\w*)\n(.*?)^```$", re.M | re.S)
 
@@ -201,7 +202,7 @@ def test_python_block_of_the_readme_runs(folder: Path) -> None:
 
 def test_every_command_of_the_readme_is_found() -> None:
     found = [words[1] for words in documented_commands(README)]
-    assert found == ["predict", "predict", "live", "compare"]
+    assert found == ["predict", "predict", "live", "serve", "compare"]
 
 
 def test_every_tutorial_has_runnable_blocks() -> None:

@@ -13,7 +13,8 @@ from rich.progress import Progress
 from slimpose.arrays import Image
 from slimpose.cli.console import plain_console
 from slimpose.cli.counted import counted
-from slimpose.cli.options import ModelFileOptions, ModelOptions
+from slimpose.cli.model_file_options import ModelFileOptions
+from slimpose.cli.options import ModelOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs
 from slimpose.formats.files import replace_when_done, write_json

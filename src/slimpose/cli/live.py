@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from rich.live import Live
-
 from slimpose.cli.console import plain_console
 from slimpose.cli.drawing import PoseDrawing
+from slimpose.cli.live_display import LiveDisplay
 from slimpose.cli.live_stats import LiveStats, stage_table
 from slimpose.cli.model_file_options import DetectorFileOptions, ModelFileOptions
 from slimpose.cli.options import (
@@ -29,6 +26,7 @@ from slimpose.cli.options import (
 )
 from slimpose.cli.output_paths import check_output_paths, check_suffix
 from slimpose.cli.outputs import RecordWriters
+from slimpose.cli.stop_signals import stop_on_signals
 from slimpose.cli.video_output import VideoOutputs
 from slimpose.cli.window import Window
 from slimpose.media import addresses
@@ -38,9 +36,6 @@ from slimpose.media.video_reader import silence_opencv_logs
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
 from slimpose.runtime.people_limits import PeopleLimits
-
-_REFRESH_S = 0.5
-_LOG_LINE_S = 60.0
 
 
 def live(
@@ -134,7 +129,7 @@ def live(
     stats = LiveStats(len(inputs))
     records = RecordWriters(outputs, cameras.stems)
     try:
-        with _stop_on_signals() as stop, cameras:
+        with stop_on_signals() as stop, cameras:
             _follow(cameras, follower, stats, records, videos, stop, streams)
         videos.finish()
         records.finish()
@@ -201,7 +196,7 @@ def _follow(
     seconds, frames = streams.seconds, streams.frames
     started_s = time.monotonic()
     waiting_since_s = time.perf_counter()
-    with _Display(cameras, stats) as display:
+    with LiveDisplay(cameras, stats) as display:
         for batch in follow_cameras(cameras, follower, hider=videos.hider):
             step_ms = sum(follower.last_ms.values()) if batch else 0.0
             waited_ms = 1e3 * (time.perf_counter() - waiting_since_s) - step_ms
@@ -224,70 +219,3 @@ def _follow(
                 or (frames is not None and stats.frames >= frames)
             ):
                 break
-
-
-class _Display:
-    """Prints messages, and the state of the cameras: a table on a terminal, else lines for logs."""
-
-    def __init__(self, cameras: CameraGroup, stats: LiveStats) -> None:
-        self._cameras, self._stats = cameras, stats
-        self._console = plain_console(stderr=True)
-        self._table = (
-            Live(console=self._console, auto_refresh=False, transient=True)
-            if self._console.is_terminal
-            else None
-        )
-        self._shown_s = time.monotonic()
-
-    def __enter__(self) -> _Display:
-        if self._table is not None:
-            self._table.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._table is not None:
-            self._table.stop()
-        self._print_notices()
-
-    def update(self) -> None:
-        """Print new messages, and the state of the cameras when it is time to."""
-        self._print_notices()
-        interval_s = _LOG_LINE_S if self._table is None else _REFRESH_S
-        now_s = time.monotonic()
-        if now_s - self._shown_s < interval_s:
-            return
-        self._shown_s = now_s
-        statuses = self._cameras.statuses()
-        if self._table is not None:
-            self._table.update(self._stats.table(statuses), refresh=True)
-        else:
-            self._console.print(f"slimpose: {self._stats.line(statuses)}")
-
-    def _print_notices(self) -> None:
-        for notice in self._cameras.notices():
-            self._console.print(f"slimpose: [{notice.camera}] {notice.name}: {notice.message}")
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Provide an event that Ctrl-C or SIGTERM sets, so that no record is cut in two.
-
-    A second signal interrupts at once.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

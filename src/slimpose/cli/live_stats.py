@@ -64,6 +64,18 @@ class LiveStats:
             times_s.popleft()
         return len(times_s) / window_s
 
+    def people(self, camera: int) -> int:
+        """Return the number of people in a camera's newest frame."""
+        return self._people[camera]
+
+    def frames_of(self, camera: int) -> int:
+        """Return the number of processed frames of a camera."""
+        return self._frames[camera]
+
+    def latency(self, camera: int) -> Durations:
+        """Return the latencies of a camera's frames."""
+        return self._latency[camera]
+
     def table(self, statuses: Sequence[StreamStatus]) -> Table:
         """Return the table for a terminal, one row per camera."""
         table = Table("", box=None, pad_edge=False)

@@ -27,6 +27,7 @@ from slimpose.runtime.installation import install_extra, missing_base_module
 COMMANDS = {
     "predict": "find all people in images and videos; draw and write their poses",
     "live": "track people in cameras and streams, several at once",
+    "serve": "show cameras on a web page; return poses of images sent by HTTP",
     "evaluate": "measure a model's accuracy on a COCO file",
     "models": "list the shipped models",
     "doctor": "show this machine's hardware and the available backends, and which is fastest",
@@ -59,6 +60,8 @@ EXTRAS = {
     "pillow_heif": "heic",
     **dict.fromkeys(("sleap_io", "yaml", "h5py", "pandas", "tables"), "labels"),
     **{name: name for name in ("tensorboard", "wandb", "mlflow")},
+    **dict.fromkeys(("starlette", "uvicorn", "websockets"), "serve"),
+    "paho": "mqtt",
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
     ),

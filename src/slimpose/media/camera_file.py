@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import quote
 
 from slimpose import fields
+from slimpose.areas import Area, read_areas
 from slimpose.fields import Fields
 from slimpose.formats.files import read_toml
 from slimpose.media.addresses import Address, SourceError, is_url, parse_value
@@ -44,6 +45,8 @@ class CameraSettings:
         keypoint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         max_people: At most this many people per frame, the largest.
         every: Process every N-th frame only.
+        areas: Its zones and lines, for events.
+        postures: Whether there are events of postures.
     """
 
     address: Address
@@ -51,6 +54,8 @@ class CameraSettings:
     keypoint_threshold: float | None = None
     max_people: int | None = None
     every: int | None = None
+    areas: tuple[Area, ...] = ()
+    postures: bool = False
 
 
 def read_cameras(path: Path) -> list[CameraSettings]:
@@ -64,7 +69,7 @@ def read_cameras(path: Path) -> list[CameraSettings]:
             environment variables hold is not shown.
     """
     document = read_toml(path, kind="camera file")
-    _check_names(document, str(path), ["cameras"])
+    _check_names(document, str(path), ["cameras", "mqtt", "webhooks"])
     cameras = fields.table(document.get("cameras"), f"{path}: cameras", "tables [cameras.NAME]")
     if not cameras.values:
         raise ValueError(f"{path} has no camera; expected tables [cameras.NAME]")
@@ -87,7 +92,8 @@ def read_cameras(path: Path) -> list[CameraSettings]:
 
 
 def _read_camera(name: str, table: Fields, folder: Path) -> CameraSettings:
-    known = [field.name for field in dataclasses.fields(CameraSettings)]
+    known = [field.name for field in dataclasses.fields(CameraSettings) if field.name != "areas"]
+    known += ["zones", "lines"]
     _check_names(table.values, table.where, known)
     return CameraSettings(
         address=_read_address(name, table, folder),
@@ -99,12 +105,25 @@ def _read_camera(name: str, table: Fields, folder: Path) -> CameraSettings:
         ),
         max_people=table.integer("max_people", low=1) if table.has("max_people") else None,
         every=table.integer("every", low=1) if table.has("every") else None,
+        areas=read_areas(table),
+        postures=table.flag("postures") if table.has("postures") else False,
     )
 
 
 def _read_address(name: str, table: Fields, folder: Path) -> Address:
     value, place = table.get("address"), table.what("address")
-    template = str(value) if type(value) is int else fields.text(value, place)
+    text = with_variables(str(value) if type(value) is int else fields.text(value, place), place)
+    if not is_url(text) and (folder / text).exists():
+        text = str(folder / text)
+    return dataclasses.replace(parse_value(text, place), name=name, stem=name)
+
+
+def with_variables(text: str, place: str) -> str:
+    """Return a text with each ``${NAME}`` replaced by the environment variable of this name.
+
+    Raises:
+        SourceError: If there is no such variable; the message begins with the place.
+    """
 
     def variable(match: re.Match[str]) -> str:
         found = os.environ.get(match[1], "").strip()
@@ -113,15 +132,12 @@ def _read_address(name: str, table: Fields, folder: Path) -> Address:
                 f"{place}: there is no environment variable {quoted(match[1])}, or it is empty"
             )
         # In a login it is written as an address needs it; a whole address is one already.
-        is_in_login = is_url(template) and "@" in template[match.end() :]
+        is_in_login = is_url(text) and "@" in text[match.end() :]
         return quote(found, safe="") if is_in_login else found
 
-    text = _VARIABLE.sub(variable, template).strip()
-    if "${" in _VARIABLE.sub("", template):
+    if "${" in _VARIABLE.sub("", text):
         raise SourceError(f"{place} has a ${{ without a name and }}; expected ${{NAME}}")
-    if not is_url(text) and (folder / text).exists():
-        text = str(folder / text)
-    return dataclasses.replace(parse_value(text, place), name=name, stem=name)
+    return _VARIABLE.sub(variable, text).strip()
 
 
 def _check_names(values: Mapping[str, Any], where: str, known: list[str]) -> None:

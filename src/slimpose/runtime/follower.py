@@ -212,6 +212,12 @@ class Follower:
         self._check_camera(camera)
         self._cameras[camera] = self._new_camera()
 
+    def set_smooth(self, smooth: bool) -> None:
+        """Switch the smoothing of keypoints on or off; ids stay as they are."""
+        self._smooth = smooth
+        for camera in self._cameras:
+            camera.smoother = PoseSmoother(self._smoothing) if smooth else None
+
     def _new_camera(self) -> _Camera:
         tracker = Tracker(
             self._estimator.session.info.skeleton, settings=self._tracking, new_ids=self._numbers

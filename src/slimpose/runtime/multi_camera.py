@@ -166,13 +166,15 @@ def follow_cameras(
     follower: Follower,
     *,
     timeout_s: float = 0.25,
+    is_used: Callable[[int], bool] = lambda camera: True,
     hider: Hider | None = None,
 ) -> Iterator[list[FrameResult]]:
     """Yield results, batch by batch, until all sources have ended.
 
     A batch holds the newest frame of every source that has a new one. It is empty where none
-    arrived within ``timeout_s``, so that the caller can check its own conditions. With a ``hider``
-    the images of the results have their people hidden already; nothing has the others.
+    arrived within ``timeout_s``, so that the caller can check its own conditions. Frames of cameras
+    that are not ``is_used`` are left out. With a ``hider`` the images of the results have their
+    people hidden already; nothing has the others.
 
     Raises:
         ValueError: If there is a hider, and the follower was made without ``find_everyone``.
@@ -181,7 +183,7 @@ def follow_cameras(
         raise ValueError("the follower does not find everyone; expected find_everyone=True")
     names = [status.name for status in cameras.statuses()]
     while not cameras.have_ended:
-        frames = cameras.take(timeout_s)
+        frames = [frame for frame in cameras.take(timeout_s) if is_used(frame.camera)]
         for frame in frames:
             if frame.is_new_view:
                 follower.forget(frame.camera)
