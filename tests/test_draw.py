@@ -61,8 +61,8 @@ def test_other_images_and_thresholds_are_rejected() -> None:
         with pytest.raises(ValueError, match=r"expected uint8 \(height, width, 3\), RGB"):
             draw.draw_poses(wrong, person())
     for threshold in (float("nan"), 30):
-        with pytest.raises(ValueError, match=r"joint_threshold is .*; expected a number 0\.\.1"):
-            draw.draw_poses(black(), person(), joint_threshold=threshold)
+        with pytest.raises(ValueError, match=r"keypoint_threshold is .*; expected a number 0\.\.1"):
+            draw.draw_poses(black(), person(), keypoint_threshold=threshold)
 
 
 def test_joints_below_the_threshold_and_their_limbs_are_not_drawn() -> None:

@@ -31,7 +31,8 @@ class Published(nn.Module):
             whole = nn.Conv2d(head.total.in_channels, 1, 5, padding=2)
             weight = head.total.weight * head.per_channel.weight.transpose(0, 1)
             whole.load_state_dict({"weight": weight, "bias": head.total.bias})
-            head.total, head.per_channel = whole, nn.Identity()
+            head.total = whole
+            head.add_module("per_channel", nn.Identity())
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = self.net.neck(self.net.trunk(images))

@@ -43,16 +43,20 @@ class Failures:
 
 
 def expand_all(
-    sources: Iterable[str], failures: Failures, *, recursive: bool, downloads: Path
+    sources: Iterable[str],
+    failures: Failures,
+    *,
+    recursive: bool = False,
+    downloads: Path | None = None,
 ) -> list[Path]:
     """Return the files that the sources name, each once; report sources that name none.
 
-    Images that are named by their addresses are fetched into the folder ``downloads``.
+    Images that are named by their addresses are fetched into the folder ``downloads``, if given.
     """
     files: dict[Path, Path] = {}
     for source in sources:
         try:
-            if is_image_url(source):
+            if downloads is not None and is_image_url(source):
                 found = [fetch_image(source, downloads)]
             else:
                 found = expand(source, recursive=recursive)

@@ -181,7 +181,7 @@ def _drawn(file: CocoFile, folder: Path, person: CocoPerson, joints: Sequence[in
     points = geometry.transform_points(to_crop, keypoints[None, :, :2].astype(np.float32))
     corners = geometry.transform_points(to_crop, person.box_image.reshape(1, 2, 2))
     poses = _poses(points, keypoints[:, 2] > 0, corners.reshape(1, 4), file.skeleton)
-    drawn = draw_poses(crops[0], poses, joint_threshold=0.5, boxes=True)
+    drawn = draw_poses(crops[0], poses, keypoint_threshold=0.5, boxes=True)
     for joint in joints:
         for radius, color in ((6.0, _MARK), (3.5, (255, 255, 255))):
             draw_dot(drawn, points[0, joint], color, radius)
