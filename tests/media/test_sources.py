@@ -107,6 +107,7 @@ def test_file_name_with_brackets_is_not_a_pattern(tmp_path: Path) -> None:
             r"^https://h/x\.JPG\?y=1\.5: an address, not a file \(slimpose live reads streams\)",
         ),
         ("*.jpg", "no file matches this pattern"),
+        ("max_people=3", r"no such file or folder \(an option\? --max-people 3\)"),
         (".", r"no image or video in this folder \(1 other files\); --recursive searches subf"),
         (
             "rtsp://u:hunter2@h/x",

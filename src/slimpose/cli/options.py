@@ -171,7 +171,7 @@ class StreamOptions:
 
     Attributes:
         cameras: TOML file of cameras with names, addresses and thresholds of their own, in addition
-            to the sources (docs/tutorials/video_and_cameras.md).
+            to the sources (docs: video and cameras).
         mosaic: MP4 file for a drawn video of all cameras side by side.
         realtime: Play video files in real time, like cameras: frames may be dropped.
         loop: Start video files again at their end.
@@ -299,7 +299,7 @@ class DrawingOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """Text outputs for the poses, any of them at once; and whether outputs are replaced.
+    """Text outputs, any of them at once, and whether outputs are replaced.
 
     Attributes:
         overwrite: Replace outputs that exist. Otherwise a file that an option names must not exist,

@@ -87,8 +87,10 @@ def _files_of(source: str, *, recursive: bool) -> list[Path]:
         if not files:
             raise SourceError(f"{source}: no file matches this pattern")
         return files
-    camera = f" (a camera? slimpose live {source})" if source.isdecimal() else ""
-    raise SourceError(f"{source}: no such file or folder{camera}")
+    hint = f" (a camera? slimpose live {source})" if source.isdecimal() else ""
+    if option := re.fullmatch(r"([a-z_]+)=(.+)", source):  # as Ultralytics' command takes them
+        hint = f" (an option? --{option[1].replace('_', '-')} {option[2]})"
+    raise SourceError(f"{source}: no such file or folder{hint}")
 
 
 def _media_files(folder: Path, *, recursive: bool) -> list[Path]:
