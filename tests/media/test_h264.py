@@ -208,3 +208,15 @@ def test_part_of_a_video_has_the_sound_of_that_part(tmp_path: Path) -> None:
     assert start_of_tone_s(target) == pytest.approx(1.0, abs=0.03)
     with av.open(target) as written:
         assert float(written.duration) / 1e6 == pytest.approx(2.0, abs=0.05)
+
+
+def test_gap_longer_than_mp4_holds_is_shortened_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = VideoWriter(tmp_path / "a.mp4", Size(48, 64), fps=25.0)
+    for number, time_s in enumerate([0.0, 1e6, 1e6 + 0.04]):
+        video.write(np.full((48, 64, 3), 50 * number, np.uint8), time_s)
+    video.finish()
+    times_s = [frame.timestamp_s for frame in open_media(tmp_path / "a.mp4").frames]
+    assert times_s[1] == pytest.approx(24.85 * 3600, rel=0.01)
+    assert "a gap of 278 hours is shortened to 24.8" in caplog.text

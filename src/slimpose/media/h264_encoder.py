@@ -30,6 +30,10 @@ _CONTAINER = {
     "flush_packets": "1",
     "max_interleave_delta": "1",  # no frame waits for sound that has ended
 }
+_SCALE_HZ = 12_000
+"""Of times: exact for 24, 25, 30, 50 and 60 frames a second, others to 0.05 ms."""
+_LONGEST_GAP = 1 << 30
+"""Between two frames: 24 hours, about half of what FFmpeg reads back."""
 _BUFFER_BYTES = 1 << 22
 """More than a fragment: the file grows by whole fragments."""
 _COPIED_SOUND = frozenset({"aac", "mp3", "opus", "flac", "alac", "ac3", "eac3"})
@@ -60,7 +64,8 @@ class H264Encoder:
         sound: SoundSource | None,
     ) -> None:
         self._file = file
-        self._frame_duration = max(1, round(TIMESCALE_HZ / fps))
+        self._frame_duration = max(1, round(_SCALE_HZ / fps))
+        self._last_time = -1  # in units of 1 / _SCALE_HZ
         self._is_closed = False
         self._failure: RuntimeError | None = None
         self._container: OutputContainer = av.open(
@@ -71,7 +76,7 @@ class H264Encoder:
         context = self._video.codec_context
         context.width, context.height, context.pix_fmt = size.width, size.height, "yuv420p"
         context.sample_aspect_ratio = pixel_aspect
-        context.time_base = self._video.time_base = Fraction(1, TIMESCALE_HZ)
+        context.time_base = self._video.time_base = Fraction(1, _SCALE_HZ)
         # Programs that ignore the tags use the matrix of BT.601.
         context.colorspace, context.color_range = _BT601, _LIMITED
         context.color_primaries = context.color_trc = _BT709
@@ -92,9 +97,17 @@ class H264Encoder:
             RuntimeError: If this or an earlier frame could not be written.
         """
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame.pts, frame.time_base = ticks, Fraction(1, TIMESCALE_HZ)
-        self._end = Fraction(ticks + self._frame_duration, TIMESCALE_HZ)
-        self._write(frame, sound_until=Fraction(ticks, TIMESCALE_HZ))
+        time = max(round(Fraction(ticks * _SCALE_HZ, TIMESCALE_HZ)), self._last_time + 1)
+        if time - self._last_time > _LONGEST_GAP:
+            _log.warning(
+                "%s: a gap of %.0f hours is shortened to 24.8, the longest that MP4 holds here",
+                *(self._file.target, (time - self._last_time) / _SCALE_HZ / 3600),
+            )
+            time = self._last_time + _LONGEST_GAP
+        frame.pts, frame.time_base = time, Fraction(1, _SCALE_HZ)
+        self._last_time = time
+        self._end = Fraction(time + self._frame_duration, _SCALE_HZ)
+        self._write(frame, sound_until=Fraction(time, _SCALE_HZ))
 
     def close(self) -> None:
         """Write the remaining frames and the sound up to the end of the last one.
