@@ -294,7 +294,7 @@ def test_reason_why_a_stream_cannot_be_opened_is_reported_without_its_password(
         wrong_login = "the user or the password is wrong (HTTP 401)"
         addresses = {
             f"rtsp://u:hunter2@{refusing}/x?token=hunter2": "the host refuses the connection",
-            f"rtsp://u:hunter2@{silent_host}/x": "the host answers, but sends no video",
+            f"rtsp://u:hunter2@{silent_host}/x": "the host accepts the connection and",
             "http://u:hunter2@no-such-host.invalid/x": "the host name cannot be resolved",
             "http://u:hunt/er2@127.0.0.1:1/x": "the address cannot be parsed",
             f"{camera.url}?password=hunter2": wrong_login,
@@ -323,7 +323,7 @@ def test_opencv_and_ffmpeg_print_nothing(
         camera.url.replace("//", f"//user:{password}@") for password in ("right%25", "wrong")
     )
     with CameraGroup(right, wrong, wrong.replace("http", "rtsp"), "99", timeouts=SHORT) as cameras:
-        take_until_notice(cameras, "the host answers, but sends no video")
+        take_until_notice(cameras, "the host accepts the connection and does not answer")
         take_until(cameras, lambda frames: any(frame.camera == 0 for frame in frames))
     said = capfd.readouterr()
     assert said.out + said.err == ""
