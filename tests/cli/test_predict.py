@@ -342,10 +342,10 @@ def test_image_of_100_megapixels_is_processed(predict: Predict) -> None:
         (
             ["a.png", "--model", "mnv9"],
             2,
-            "no model is named 'mnv9'; expected one of detector, mnv2",
+            "no model is named 'mnv9'; expected one of detector, hr",
         ),
         (["a.png", "--model", "detector"], 2, "is a detect model; expected a pose model"),
-        (["a.png", "--detector", "mnv2"], 2, "is a pose model; expected a person detector"),
+        (["a.png", "--detector", "hr"], 2, "is a pose model; expected a person detector"),
         (["a.png", "--model", "missing.onnx"], 2, "no model file missing.onnx"),
         (["a.png", "--boxes", "missing.json"], 2, "no box file missing.json"),
         (

@@ -100,7 +100,7 @@ def test_invalid_values_are_rejected(
 
 def test_short_names_and_old_names_work(predict: Predict, tmp_path: Path, capsys: Capture) -> None:
     write_dot("a.png")
-    model = str(tmp_path / "package" / "mnv2.onnx")
+    model = str(tmp_path / "package" / "hr.onnx")
     options = ["-m", model, "-o", "drawn", "--score-threshold", "0.45", "--joint-threshold=0.9"]
     assert predict("a.png", *options, "--json", "p.json") == 0
     assert all_files("drawn") == ["a.png"]

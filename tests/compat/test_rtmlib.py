@@ -43,9 +43,9 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Synthetic models in place of the shipped ones; the folder of them."""
     folder = tmp_path / "package"
     folder.mkdir()
-    for suffix in ("", "-int8"):
-        write_pose_model(folder / f"mnv2{suffix}.onnx")
-        write_detector_model(folder / f"detector{suffix}.onnx")
+    for name in ("hr", "mnv2", "mnv2-int8"):
+        write_pose_model(folder / f"{name}.onnx")
+    write_detector_model(folder / "detector.onnx")
     monkeypatch.setattr(models, "WEIGHTS", folder)
     return folder
 

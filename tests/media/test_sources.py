@@ -104,7 +104,7 @@ def test_file_name_with_brackets_is_not_a_pattern(tmp_path: Path) -> None:
         ("0", r"^0: no such file or folder \(a camera\? slimpose live 0\)"),
         (
             "https://h/x.JPG?y=1.5",
-            r"^https://h/x\.JPG\?y=1\.5: an address, not a file \(slimpose live reads streams\)",
+            r"^https://h/x\.JPG\?y=1\.5: an address, not a file \(download it first\)",
         ),
         ("*.jpg", "no file matches this pattern"),
         ("max_people=3", r"no such file or folder \(an option\? --max-people 3\)"),

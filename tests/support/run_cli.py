@@ -42,7 +42,7 @@ def in_work_folder(
     """
     weights = folder / "package"
     weights.mkdir()
-    write_pose_model(weights / "mnv2.onnx")
+    write_pose_model(weights / f"{models.DEFAULT_POSE}.onnx")
     write_detector_model(weights / "detector.onnx")
     monkeypatch.setattr(models, "WEIGHTS", weights)
     work = folder / "work"

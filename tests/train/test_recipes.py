@@ -93,7 +93,7 @@ BASE = 'extends = "mnv2"\n'
         ),
         (
             BASE + "net.head = 4",
-            r"there is no setting net\.head; expected one of encoder, head_width",
+            r"there is no setting net\.head; expected one of size, encoder",
         ),
         (BASE + 'ema = "all"', "ema is 'all'; expected a number"),
         (BASE + "distillation_weight = 2", "distillation_weight is 2; expected 0 to 1"),
