@@ -202,7 +202,7 @@ def test_python_block_of_the_readme_runs(folder: Path) -> None:
 
 def test_every_command_of_the_readme_is_found() -> None:
     found = [words[1] for words in documented_commands(README)]
-    assert found == ["predict", "predict", "live", "serve", "compare"]
+    assert found == ["predict", "predict", "predict", "live", "serve", "compare"]
 
 
 def test_every_tutorial_has_runnable_blocks() -> None:

@@ -58,8 +58,8 @@ def test_missing_path_is_rejected(path: str | Path) -> None:
         models.resolve(path)
 
 
-@pytest.mark.usefixtures("weights")
-def test_load_opens_the_shipped_models_by_default() -> None:
+def test_load_opens_the_shipped_models_by_default(weights: Path) -> None:
+    write_pose_model(weights / "hr.onnx")
     assert len(slimpose.load(threads=1)(np.zeros((40, 40, 3), np.uint8))) == 0
 
 

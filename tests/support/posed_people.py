@@ -54,9 +54,12 @@ def truth(
                 "keypoints": keypoints.ravel().tolist(),
             }
         )
+    category = {"id": 1, "name": "person", "keypoints": list(joints), "skeleton": []}
+    if len(joints) == len(COCO17.sigmas):
+        category["sigmas"] = list(COCO17.sigmas)
     document = {
         "images": [{"id": 5, "file_name": file_name, "height": 1000, "width": 4000}],
-        "categories": [{"id": 1, "name": "person", "keypoints": list(joints), "skeleton": []}],
+        "categories": [category],
         "annotations": annotations,
     }
     file = coco.parse(document, Path("truth.json"), keypoints=True, areas=False)

@@ -25,7 +25,7 @@ from slimpose.data.people import TrainingPeople
 from slimpose.data.teacher_cache import Peaks, draw_peaks
 
 _RESOLUTION = 1 << 32
-"""Tells the random draws of the resolution from those of another sample's crop in a mixup."""
+"""Seed of the resolution's random draws, none of which is that of a sample in a mixup."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
