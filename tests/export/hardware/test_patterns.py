@@ -213,6 +213,7 @@ def test_an_invalid_operator_is_named() -> None:
     ("name", "counted", "macs", "first"),
     [
         ("mnv2", 104, 292_718_592, ["Cast", "transpose"]),  # the README's 0.293 GMAC
+        ("detector", 207, 511_850_724, ["Cast", "transpose"]),  # 0.512
     ],
 )
 def test_slimpose_files_define_where_the_network_ends(

@@ -18,7 +18,10 @@ _IN_A_GATE = (
     | {"transpose"}
 )
 _MAX_GATE_LAYERS = 10
-_DETECTOR_OUTPUTS = ("to_logit.weight", "to_edges.weight")
+_DETECTOR_OUTPUTS = (
+    *("to_logit.weight", "to_edges.weight"),
+    *(".aligned.weight", ".score.weight", ".edges.weight"),  # of the pyramid detector
+)
 _WEIGHT_SUFFIXES = (".weight", "_weight", "/kernel", ".weight_quantized")
 
 

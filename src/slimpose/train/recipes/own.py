@@ -6,8 +6,9 @@ import dataclasses
 
 from slimpose.arrays import Size
 from slimpose.data.augment import Augmentation
-from slimpose.network.family import detector_of, family_spec
+from slimpose.network.family import family_spec
 from slimpose.train.recipe import Phase, Recipe
+from slimpose.train.recipes.small_data import detector
 
 
 def own() -> Recipe:
@@ -63,22 +64,18 @@ def own_detector() -> Recipe:
 
     From the boxes of the same label file. 6,400 images (docs/own-data.md).
     """
-    return Recipe(
+    return dataclasses.replace(
+        detector(),
         name="own-detector",
-        task="detect",
-        net=detector_of(family_spec("mnv2")),
         start="detector",
         phases=(
             Phase(size=Size(256, 256), samples=4_000),
-            Phase(size=Size(256, 320), samples=2_400, augmentation=0.5),
+            Phase(size=Size(320, 352), samples=2_400, augmentation=0.5),
         ),
-        batch=16,
-        encoder_rate=0.3,
-        frozen_stages=3,
+        learning_rate=1e-3,
         warmup_share=0.03,
         flat=0.4,
         ema=0.99,
         augmentation=Augmentation(scale=0.4, shift=0.25, mosaic=0.4),
-        evaluations=8,
         patience=4,
     )
