@@ -11,11 +11,11 @@ import onnxruntime
 from slimpose.arrays import Size
 from slimpose.messages import quoted
 from slimpose.runtime.backends.base import BackendError, Graph, Shapes
-from slimpose.runtime.foreign.facts import Arrays, Facts
+from slimpose.runtime.foreign.facts import ANY_CLASS, Arrays, Facts
 from slimpose.runtime.foreign.free_batch import free_batch
 from slimpose.runtime.foreign.kinds import KINDS, Kind
 from slimpose.runtime.foreign.metadata import foreign_metadata
-from slimpose.runtime.foreign.pose_decoders import aligned
+from slimpose.runtime.foreign.pose_decoders import aligned, maps_shape
 from slimpose.runtime.foreign.settings import (
     ModelSettings,
     merged_settings,
@@ -83,7 +83,11 @@ class Recognized:
             joints=joints,
             stride=_stride(kind, signature),
             alignment=settings.value("alignment", kind.alignment),
+            values=signature.export.values,
+            person=signature.export.person,
         )
+        if kind.task == "detect" and self.facts.person == ANY_CLASS:
+            _check_one_class(signature)
         self.metadata = foreign_metadata(
             path,
             kind=self.kind,
@@ -292,4 +296,17 @@ def _gives_heatmaps(kind: Kind) -> bool:
 
 
 def _stride(kind: Kind, signature: Signature) -> int:
-    return signature.size.height // signature.shapes[0][2] if _gives_heatmaps(kind) else 1
+    if not _gives_heatmaps(kind):
+        return 1
+    return signature.size.height // maps_shape(signature.shapes[0], signature.size)[1]
+
+
+def _check_one_class(signature: Signature) -> None:
+    """Raise ValueError if a detector has several classes, and none is a person's."""
+    names = signature.export.classes
+    if len(names) > 1:
+        raise ValueError(
+            f"{signature.path} detects {quoted(', '.join(names[:5]))}"
+            f"{', ...' if len(names) > 5 else ''}, of which none is a person; expected a detector "
+            "with a class person, or with one class"
+        )
