@@ -27,11 +27,12 @@ from slimpose.arrays import Image
 from slimpose.cli.arguments import run
 from slimpose.compare.plot import new_pyplot, save_figure
 from slimpose.compare.systems import random_weights
-from slimpose.measure.synthetic_video import extract_people, make_video, sample_photos_folder
+from slimpose.measure.synthetic_video import extract_people, make_video
 from slimpose.runtime import models
 from slimpose.runtime.crops import fit_canvas
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
+from slimpose.runtime.sample_photos import sample_photos_folder
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import time_interleaved
 

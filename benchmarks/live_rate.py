@@ -29,10 +29,10 @@ from slimpose.measure.synthetic_video import (
     SyntheticVideo,
     extract_people,
     make_video,
-    sample_photos_folder,
 )
 from slimpose.runtime import models
 from slimpose.runtime.detector import Detector
+from slimpose.runtime.sample_photos import sample_photos_folder
 from slimpose.runtime.session import Session
 
 _FPS = 25

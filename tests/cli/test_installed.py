@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from slimpose.measure.synthetic_video import sample_photos_folder
 from slimpose.media.images import image_files
+from slimpose.runtime.sample_photos import sample_photos_folder
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,9 +6,9 @@ from drawn_person import drawn_person
 from slimpose.measure.synthetic_video import (
     extract_people,
     make_video,
-    sample_photos_folder,
 )
 from slimpose.runtime.detector import Detector
+from slimpose.runtime.sample_photos import sample_photos_folder
 from slimpose.runtime.session import Session
 from synthetic_models import write_detector_model
 

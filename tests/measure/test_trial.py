@@ -9,8 +9,8 @@ import pytest
 import slimpose
 from foreign_models import DETECTOR_SIZE, box_outputs, write_outputs, write_simcc
 from slimpose.measure import trial
-from slimpose.measure.synthetic_video import sample_photos_folder
 from slimpose.runtime import models
+from slimpose.runtime.sample_photos import sample_photos_folder
 
 pytestmark = pytest.mark.skipif(
     sample_photos_folder() is None or not models.shipped(), reason="needs photos and models"

@@ -8,7 +8,7 @@ from typing import Annotated
 from slimpose.cli.model_file_options import ModelFileOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.sample_crops import sample_crops
-from slimpose.measure.synthetic_video import sample_photos_folder
+from slimpose.runtime.sample_photos import sample_photos_folder
 from slimpose.runtime.session import Session
 
 _PEOPLE = 32

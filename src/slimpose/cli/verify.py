@@ -11,8 +11,8 @@ from pathlib import Path
 from slimpose.cli.counted import counted
 from slimpose.cli.sample_crops import sample_crops
 from slimpose.evaluate.drift import PredictionDrift, compare_models, exceeded_limits
-from slimpose.measure.synthetic_video import sample_photos_folder
 from slimpose.runtime.models import resolve
+from slimpose.runtime.sample_photos import sample_photos_folder
 from slimpose.runtime.session import Session
 
 _MODEL_SPEC = re.compile(r"(?P<model>.+)@(?P<backend>[a-z]+)(:(?P<precision>[a-z0-9+]+))?")

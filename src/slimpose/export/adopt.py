@@ -26,7 +26,12 @@ from slimpose.network.dark import DarkDecoder
 from slimpose.runtime.foreign.facts import Facts
 from slimpose.runtime.foreign.free_batch import free_batch
 from slimpose.runtime.foreign.graph import Recognized
-from slimpose.runtime.foreign.pose_decoders import MIN_SPREAD_PX2, cell_steps
+from slimpose.runtime.foreign.pose_decoders import (
+    MIN_SPREAD_PX2,
+    cell_steps,
+    maps_shape,
+    simcc_axes,
+)
 from slimpose.runtime.onnx_file import open_onnx_file
 from slimpose.runtime.session import Session
 
@@ -41,6 +46,8 @@ _TYPES = {
     "tensor(int32)": TensorProto.INT32,
 }
 
+_TORCH_TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
+
 
 class _HeatmapDecoding(nn.Module):
     """Heatmaps in their own cells to points, scores, covariances, and heatmaps in ours."""
@@ -49,18 +56,20 @@ class _HeatmapDecoding(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, facts: Facts, cells: tuple[int, int]) -> None:
+    def __init__(self, facts: Facts, shape: Sequence[int]) -> None:
         super().__init__()
-        spec = cast("Spec", SimpleNamespace(heatmap_size=cells, stride=facts.stride))
+        _, *cells = maps_shape(shape, facts.size)
+        self.is_last = shape[1] == cells[0]
+        spec = cast("Spec", SimpleNamespace(heatmap_size=tuple(cells), stride=facts.stride))
         self.dark, self.stride = DarkDecoder(spec), facts.stride
-        step_px, self.start_px = cell_steps(facts, cells)
+        step_px, self.start_px = cell_steps(facts, (cells[0], cells[1]))
         self.register_buffer("step_px", torch.from_numpy(step_px))
         for name, side in zip(("rows", "columns"), cells, strict=True):
             matrix = alignment_matrix(side, facts.alignment, stride=facts.stride)
             self.register_buffer(name, torch.from_numpy(matrix))
 
     def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        heatmaps = heatmaps.float()
+        heatmaps = (heatmaps.permute(0, 3, 1, 2) if self.is_last else heatmaps).float()
         points, scores, covariances = self.dark(heatmaps)
         share = self.step_px / self.stride
         points = (points - (self.stride - 1) / 2) * share + self.start_px
@@ -69,14 +78,16 @@ class _HeatmapDecoding(nn.Module):
 
 
 class _SimccDecoding(nn.Module):
-    """x and y (n, joints, bins) to points, scores, covariances."""
+    """x and y (n, joints, bins), in the order of the file, to points, scores, covariances."""
 
-    def __init__(self, facts: Facts, bins: tuple[int, int]) -> None:
+    def __init__(self, facts: Facts, shapes: Sequence[Sequence[int]]) -> None:
         super().__init__()
+        self.axes = simcc_axes(facts.names)
+        bins = [shapes[axis][2] for axis in self.axes]
         self.px_per_bin = facts.size.width / bins[0], facts.size.height / bins[1]
 
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, y = x.float(), y.float()
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, y = ((first, second)[axis].float() for axis in self.axes)
         points = torch.stack(
             [
                 axis.argmax(dim=2).float() * px
@@ -228,11 +239,14 @@ def _decoding(file: Recognized) -> onnx.ModelProto:
     names = ["points", "scores", "covariances"]
     module: nn.Module
     if "heatmaps" in file.outputs:
-        module = _HeatmapDecoding(file.facts, (shapes[0][2], shapes[0][3]))
+        module = _HeatmapDecoding(file.facts, shapes[0])
         names.append("heatmaps")
     else:
-        module = _SimccDecoding(file.facts, (shapes[0][2], shapes[1][2]))
-    examples = tuple(torch.rand(2, *shape[1:]) for shape in shapes)
+        module = _SimccDecoding(file.facts, shapes)
+    examples = tuple(
+        torch.rand(2, *port.shape[1:]).to(_TORCH_TYPES[port.type])
+        for port in file.signature.outputs
+    )
     free = torch.export.Dim("n", min=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -19,6 +19,7 @@ from jaxtyping import Float32, UInt8
 from slimpose.arrays import Boxes, Image, PersonScores, Size
 from slimpose.media.images import decode_image, image_files, read_image
 from slimpose.runtime.detector import Detector
+from slimpose.runtime.sample_photos import sample_photos_folder
 
 SIZE = Size(720, 1280)
 FRAMES = 24
@@ -66,13 +67,6 @@ class GroundTruthDetector(Detector):
         """Run the detector on the image and return the known boxes."""
         super().__call__(image, score_threshold=score_threshold)
         return self.boxes_image, np.full(len(self.boxes_image), 0.9, np.float32)
-
-
-def sample_photos_folder() -> Path:
-    """Return the folder of sample photos: the installed package's, or that of a checkout."""
-    file = Path(__file__).resolve()
-    installed, checkout = file.parents[1] / "photos", file.parents[3] / "examples" / "photos"
-    return installed if installed.is_dir() else checkout
 
 
 def extract_people(photos: Path, detector: Detector) -> list[PersonPatch]:

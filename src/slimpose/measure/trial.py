@@ -17,7 +17,6 @@ import numpy as np
 from slimpose import geometry
 from slimpose.arrays import Image
 from slimpose.formats.files import read_json, write_json
-from slimpose.measure.synthetic_video import sample_photos_folder
 from slimpose.media.images import read_image
 from slimpose.oks import oks_matrix
 from slimpose.poses import Poses
@@ -26,6 +25,7 @@ from slimpose.runtime.cache import cache_folder
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.foreign.settings import read_settings
 from slimpose.runtime.pipeline import Pipeline, load
+from slimpose.runtime.sample_photos import sample_photos_folder
 from slimpose.skeleton import COCO17
 from slimpose.skeleton_parts import is_person
 

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from slimpose.arrays import Size
-from slimpose.runtime.foreign.facts import Arrays, Facts
+from slimpose.runtime.foreign.facts import ANY_CLASS, Arrays, Facts
 
 YOLO_STRIDES = (8, 16, 32)
 NANODET_BINS = 8
 """Bins of each distance's distribution (``reg_max`` + 1)."""
+_MAX_LOG_SIDE = 12.0
+"""YOLOX's logarithms of sides in strides are less, of any box; of decoded boxes, in pixels, always
+some sides are more."""
 _COCO_CLASSES_FROM_1 = (90, 91)
 """Numbers of classes of networks whose classes are COCO's category ids: person is 1, not 0."""
 
@@ -40,9 +43,18 @@ def cell_count(size: Size, strides: Sequence[int]) -> int:
     return sum(-(-size.height // stride) * -(-size.width // stride) for stride in strides)
 
 
-def person_class(scores: np.ndarray) -> np.ndarray:
-    """Return the person's scores (n, k) of (n, k, classes): class 0, or COCO's id 1."""
-    return scores[..., 1 if scores.shape[-1] in _COCO_CLASSES_FROM_1 else 0]
+def person_class(scores: np.ndarray, facts: Facts) -> np.ndarray:
+    """Return the person's scores (n, k) of (n, k, classes)."""
+    if facts.person == ANY_CLASS:
+        return scores.max(axis=-1)
+    if facts.person is None:
+        return scores[..., 1 if scores.shape[-1] in _COCO_CLASSES_FROM_1 else 0]
+    return scores[..., facts.person]
+
+
+def is_person(classes: np.ndarray, facts: Facts) -> np.ndarray:
+    """Return which of the class numbers (n, k) are the person's."""
+    return (classes == (facts.person or 0)) | (facts.person == ANY_CLASS)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -68,25 +80,29 @@ def decoded(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
 def yolox(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     """YOLOX: x, y, w, h in cells, objectness, class scores (n, cells, 5 + classes).
 
+    Files exported with ``--decode_in_inference`` give boxes in pixels.
+
     Source:
         Ge et al., "YOLOX: Exceeding YOLO Series in 2021"; its ``demo_postprocess``.
     """
     found = outputs[0]
-    cells, strides = grid(facts.size, YOLO_STRIDES)
-    centers, sides = (found[..., :2] + cells) * strides, np.exp(found[..., 2:4]) * strides
-    return _boxes(corners(centers, sides), found[..., 4] * person_class(found[..., 5:]))
+    centers, sides = found[..., :2], found[..., 2:4]
+    if sides.max(initial=0) < _MAX_LOG_SIDE:
+        cells, strides = grid(facts.size, YOLO_STRIDES)
+        centers, sides = (centers + cells) * strides, np.exp(sides) * strides
+    return _boxes(corners(centers, sides), found[..., 4] * person_class(found[..., 5:], facts))
 
 
-def yolo(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
+def yolo(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     """YOLOv8 to YOLO26 without NMS inside: x, y, w, h, class scores (n, 4 + classes, cells)."""
     found = outputs[0].transpose(0, 2, 1)
-    return _boxes(corners(found[..., :2], found[..., 2:4]), person_class(found[..., 4:]))
+    return _boxes(corners(found[..., :2], found[..., 2:4]), person_class(found[..., 4:], facts))
 
 
-def yolo_end_to_end(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
+def yolo_end_to_end(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     """YOLOs with NMS inside, and YOLO26: x1, y1, x2, y2, score, class (n, k, 6)."""
     found = outputs[0]
-    return _boxes(found[..., :4], found[..., 4] * (found[..., 5] == 0))
+    return _boxes(found[..., :4], found[..., 4] * is_person(found[..., 5], facts))
 
 
 def mmdeploy(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
@@ -106,7 +122,7 @@ def rtmdet(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     cells, strides = grid(facts.size, YOLO_STRIDES)
     places, distances = cells * strides, found[..., -4:]
     boxes = np.concatenate([places - distances[..., :2], places + distances[..., 2:]], axis=-1)
-    return _boxes(boxes, sigmoid(person_class(found[..., :-4])))
+    return _boxes(boxes, sigmoid(person_class(found[..., :-4], facts)))
 
 
 def nanodet(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
@@ -127,7 +143,7 @@ def nanodet(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     distances = weights @ np.arange(NANODET_BINS, dtype=np.float32) * sizes
     boxes = np.concatenate([places - distances[..., :2], places + distances[..., 2:]], axis=-1)
     limits = np.array([facts.size.width, facts.size.height] * 2, np.float32)
-    scores = person_class(found[..., : -4 * NANODET_BINS])
+    scores = person_class(found[..., : -4 * NANODET_BINS], facts)
     return _boxes(np.clip(boxes, 0, limits), scores)
 
 
@@ -140,8 +156,20 @@ def nanodet_strides(size: Size, cells: int) -> tuple[int, ...]:
 
 
 def detr(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
-    """RF-DETR and other DETRs: x, y, w, h 0..1 (n, k, 4) and logits (n, k, classes)."""
-    boxes, logits = sorted(outputs[:2], key=lambda array: array.shape[-1])
+    """RF-DETR and other DETRs: x, y, w, h 0..1 (n, k, 4) and logits (n, k, classes).
+
+    Files of one or two classes were trained to find one kind of object: the best class counts.
+    """
+    order = detr_order(facts.names, [array.shape for array in outputs])
+    boxes, logits = (outputs[index] for index in order)
     scale = np.array([facts.size.width, facts.size.height], np.float32)
     found = corners(boxes[..., :2] * scale, boxes[..., 2:] * scale)
-    return _boxes(found, sigmoid(person_class(logits)))
+    scores = logits.max(axis=-1) if logits.shape[-1] <= 2 else person_class(logits, facts)
+    return _boxes(found, sigmoid(scores))
+
+
+def detr_order(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+    """Return which of two outputs are boxes and logits."""
+    if set(names) == {"dets", "labels"}:
+        return names.index("dets"), names.index("labels")
+    return (0, 1) if shapes[0][-1] <= shapes[1][-1] else (1, 0)

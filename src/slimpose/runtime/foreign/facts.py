@@ -11,6 +11,8 @@ from slimpose.geometry import CellAlignment
 
 Arrays = dict[str, np.ndarray]
 """Decoded outputs by name."""
+ANY_CLASS = -1
+"""In place of a class's number: objects of all classes are taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,9 @@ class Facts:
         joints: Number of joints; 0 for a detector.
         stride: Input pixels per heatmap cell.
         alignment: Where heatmap cells lie in the crop.
+        values: Numbers per keypoint of a YOLO: x and y, and a score if there are three.
+        person: The number of the class of people, or ``ANY_CLASS``; None if the file does not say:
+            0, or 1 among COCO's 90 category ids.
     """
 
     size: Size
@@ -30,3 +35,5 @@ class Facts:
     joints: int = 0
     stride: int = 1
     alignment: CellAlignment = "multiples"
+    values: int = 3
+    person: int | None = None

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from slimpose.arrays import Size
-from slimpose.messages import quoted
+from slimpose.geometry import CanvasFit
+from slimpose.messages import DataWarning, quoted
 from slimpose.runtime.backends.base import BackendError, Graph, Shapes
-from slimpose.runtime.foreign.facts import Arrays, Facts
+from slimpose.runtime.foreign import trial
+from slimpose.runtime.foreign.facts import ANY_CLASS, Arrays, Facts
 from slimpose.runtime.foreign.free_batch import free_batch
 from slimpose.runtime.foreign.kinds import KINDS, Kind
 from slimpose.runtime.foreign.metadata import foreign_metadata
-from slimpose.runtime.foreign.pose_decoders import aligned
+from slimpose.runtime.foreign.pose_decoders import aligned, maps_shape
 from slimpose.runtime.foreign.settings import (
     ModelSettings,
     merged_settings,
@@ -29,7 +33,7 @@ from slimpose.runtime.foreign.signature import (
     settings_name,
 )
 from slimpose.runtime.foreign.skeletons import skeleton_named, skeleton_of
-from slimpose.runtime.onnx_file import INPUT_TYPES, file_metadata, open_onnx_file
+from slimpose.runtime.onnx_file import INPUT_TYPES, file_metadata, open_onnx_file, reason
 from slimpose.skeleton import COCO17, Skeleton
 from slimpose.tasks import Task
 
@@ -38,6 +42,8 @@ _OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "detect": ("boxes", "scores"),
     "one-stage": ("boxes", "box_scores", "points", "scores"),
 }
+_TRIED: dict[tuple[Path, int, int, ModelSettings], tuple[bool, str | None]] = {}
+"""Results of trials of this process."""
 
 
 class Recognized:
@@ -56,9 +62,11 @@ class Recognized:
         factor: The reciprocal of their deviation.
         bgr: Whether the file takes BGR.
         facts: What its decoder knows.
+        doubt: What was odd when it was tried on a sample photo; None if nothing was.
 
     Raises:
-        ValueError: If no kind fits, several do, or the settings do not fit the file.
+        ValueError: If no kind fits, several do, the settings do not fit the file, or it gives no
+            numbers.
     """
 
     def __init__(
@@ -83,7 +91,20 @@ class Recognized:
             joints=joints,
             stride=_stride(kind, signature),
             alignment=settings.value("alignment", kind.alignment),
+            values=signature.export.values,
+            person=signature.export.person,
         )
+        if kind.task == "detect" and self.facts.person == ANY_CLASS:
+            _check_one_class(signature)
+        threshold = settings.value("score_threshold", kind.score_threshold)
+        fit = settings.value("fit", kind.fit)
+        is_open = self.kind == "heatmaps" and settings.kind is None and settings.alignment is None
+        has_corner_cells, self.doubt = self._tried(
+            session, skeleton, settings, fit=fit, threshold=threshold, is_open=is_open
+        )
+        if has_corner_cells:
+            self.kind, self.facts = "vitpose", replace(self.facts, alignment="corners")
+            kind = KINDS[self.kind]
         self.metadata = foreign_metadata(
             path,
             kind=self.kind,
@@ -93,10 +114,72 @@ class Recognized:
             start=kind.about,
             stride=self.facts.stride,
             precision="fp16" if signature.image.type == "tensor(float16)" else "fp32",
-            fit=settings.value("fit", kind.fit),
-            score_threshold=settings.value("score_threshold", kind.score_threshold),
+            fit=fit,
+            score_threshold=threshold,
             nms_iou_threshold=settings.value("nms_iou_threshold", kind.nms_iou_threshold),
         )
+
+    def _tried(
+        self,
+        session: onnxruntime.InferenceSession,
+        skeleton: Skeleton,
+        settings: ModelSettings,
+        *,
+        fit: CanvasFit,
+        threshold: float,
+        is_open: bool,
+    ) -> tuple[bool, str | None]:
+        """Return whether its cells lie at corners, if that is open, and the doubts, of a trial.
+
+        Each file is tried once in a process.
+        """
+        path, status = self.signature.path, self.signature.path.stat()
+        key = (path.resolve(), status.st_mtime_ns, status.st_size, settings)
+        photo = trial.sample_photo()
+        if key in _TRIED or photo is None:
+            return _TRIED.get(key, (False, None))
+        task = KINDS[self.kind].task
+
+        def run(images: np.ndarray) -> list[np.ndarray]:
+            return self.run(lambda batch: _run_once(session, self.signature, batch), images)
+
+        def decode(raw: list[np.ndarray]) -> Arrays:
+            names = _OUTPUTS[task]
+            return dict(zip(names, self.decode(raw, names), strict=True))
+
+        try:
+            if task == "pose":
+                at_corners = is_open and trial.has_corner_cells(run, photo, self.facts, skeleton)
+                doubt = trial.doubts_about_pose(run, decode, photo, self.facts, skeleton)
+            else:
+                at_corners, people = False, None if task == "detect" else skeleton
+                doubt = trial.doubts_about_people(
+                    run, decode, photo, self.facts, people, fit=fit, score_threshold=threshold
+                )
+        except ValueError as error:
+            raise ValueError(f"{path}, taken for {self.kind}: {error}") from error
+        _TRIED[key] = at_corners, doubt
+        return _TRIED[key]
+
+    def run(
+        self, run: Callable[[np.ndarray], Sequence[np.ndarray]], images: np.ndarray, size: int = 0
+    ) -> list[np.ndarray]:
+        """Return the file's outputs for uint8 RGB images, in parts of its batch size.
+
+        Args:
+            run: Runs the file on its input.
+            images: (n, height, width, 3), at least one.
+            size: The batch size; the file's own by default.
+        """
+        size = size or (self.signature.batch if self.signature.batch > 0 else len(images))
+        parts = [
+            run(self.feed(_padded(images[start : start + size], size)))
+            for start in range(0, len(images), size)
+        ]
+        return [
+            np.concatenate(_same_count(arrays))[: len(images)]
+            for arrays in zip(*parts, strict=True)
+        ]
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -147,6 +230,7 @@ class ForeignGraph:
 
     def __init__(self, path: Path, open_file: Callable[[Path], Graph]) -> None:
         file = self.recognized = Recognized(path, open_onnx_file(path, optimize=False))
+        self._warned = file.doubt is None
         self._batch = file.signature.batch
         freed = free_batch(path, file.signature) if self._batch > 0 else None
         if freed is not None:
@@ -174,19 +258,23 @@ class ForeignGraph:
         self._graph.constants = constants  # pyright: ignore[reportAttributeAccessIssue]
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a batch."""
+        """Return the named outputs of a batch.
+
+        At the first call a DataWarning says what was odd when the file was tried.
+        """
+        if not self._warned:
+            self._warned, file = True, self.recognized
+            doubt = f"{file.signature.path}, taken for {file.kind}, {file.doubt}"
+            warnings.warn(doubt, DataWarning, stacklevel=2)
         if len(batch) == 0:
             one = self.run(np.zeros((1, *batch.shape[1:]), np.uint8), outputs)
             return [output[:0] for output in one]
-        size = self._batch if self._batch > 0 else len(batch)
         names = list(self.recognized.facts.names)
-        parts = [
-            self._graph.run(self.recognized.feed(_padded(batch[start : start + size], size)), names)
-            for start in range(0, len(batch), size)
-        ]
-        raw = [
-            np.concatenate(_same_count(arrays))[: len(batch)] for arrays in zip(*parts, strict=True)
-        ]
+        raw = self.recognized.run(
+            lambda images: self._graph.run(images, names),
+            batch,
+            self._batch if self._batch > 0 else len(batch),
+        )
         return self.recognized.decode(raw, outputs)
 
 
@@ -206,6 +294,19 @@ def remember(path: Path, settings: ModelSettings) -> Path:
     merged = merged_settings(path, settings)
     Recognized(path, session, merged)
     return write_settings(path, merged)
+
+
+def _run_once(
+    session: onnxruntime.InferenceSession, signature: Signature, batch: np.ndarray
+) -> list[np.ndarray]:
+    """Return the outputs of an opened file for its input."""
+    feed = {signature.image.name: batch}
+    for port in signature.others:
+        feed[port.name] = constant_input(port, signature, len(batch))
+    try:
+        return [np.asarray(output) for output in session.run(None, feed)]
+    except Exception as error:  # onnxruntime's errors share no public base
+        raise ValueError(f"it fails on a sample photo: {reason(error)}") from error
 
 
 def _padded(batch: np.ndarray, size: int) -> np.ndarray:
@@ -292,4 +393,17 @@ def _gives_heatmaps(kind: Kind) -> bool:
 
 
 def _stride(kind: Kind, signature: Signature) -> int:
-    return signature.size.height // signature.shapes[0][2] if _gives_heatmaps(kind) else 1
+    if not _gives_heatmaps(kind):
+        return 1
+    return signature.size.height // maps_shape(signature.shapes[0], signature.size)[1]
+
+
+def _check_one_class(signature: Signature) -> None:
+    """Raise ValueError if a detector has several classes, and none is a person's."""
+    names = signature.export.classes
+    if len(names) > 1:
+        raise ValueError(
+            f"{signature.path} detects {quoted(', '.join(names[:5]))}"
+            f"{', ...' if len(names) > 5 else ''}, of which none is a person; expected a detector "
+            "with a class person, or with one class"
+        )

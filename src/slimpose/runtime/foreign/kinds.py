@@ -67,20 +67,19 @@ class Kind:
 
 
 def _heatmaps(file: Signature) -> int | None:
-    if len(file.shapes) != 1 or len(file.shapes[0]) != 4 or file.is_channels_last:
+    if len(file.shapes) != 1 or len(file.shapes[0]) != 4:
         return None
-    _, joints, rows, columns = file.shapes[0]
-    stride = file.size.height // max(rows, 1)
-    is_part = stride > 0 and (rows * stride, columns * stride) == file.size
-    return joints if is_part and min(rows, columns) >= 5 else None
+    joints, rows, columns = pose_decoders.maps_shape(file.shapes[0], file.size)
+    return joints if pose_decoders.are_cells(rows, columns, file.size) else None
 
 
 def _simcc(file: Signature) -> int | None:
     if _ranks(file.shapes) != [3, 3]:
         return None
-    x, y = file.shapes
-    is_multiple = x[2] % file.size.width == 0 and y[2] % file.size.height == 0
-    return x[1] if x[1] == y[1] and is_multiple and x[2] and y[2] else None
+    names = [port.name for port in file.outputs]
+    x, y = (file.shapes[axis] for axis in pose_decoders.simcc_axes(names))
+    same_ratio = x[2] * file.size.height == y[2] * file.size.width
+    return x[1] if x[1] == y[1] and same_ratio and x[2] >= file.size.width else None
 
 
 def _movenet(file: Signature) -> int | None:
@@ -107,12 +106,12 @@ def _cells(file: Signature) -> int:
 
 
 def _yolox(file: Signature) -> int | None:
-    shape = _one_output(file)
+    shape = None if file.export.task else _one_output(file)
     return 0 if shape and shape[0] == _cells(file) and shape[1] >= 6 else None
 
 
 def _nanodet(file: Signature) -> int | None:
-    shape = _one_output(file)
+    shape = None if file.export.task else _one_output(file)
     if not shape or not box_decoders.nanodet_strides(file.size, shape[0]):
         return None
     # With three levels YOLOX looks the same: only COCO's 80 classes are taken for NanoDet's.
@@ -120,45 +119,50 @@ def _nanodet(file: Signature) -> int | None:
     return 0 if classes == 80 or (is_plus and classes > 0) else None
 
 
-def _ultralytics_task(file: Signature) -> str:
-    return file.metadata.get("task", "")
-
-
 def _yolo(file: Signature) -> int | None:
     shape = _one_output(file)
-    if not shape or shape[1] != _cells(file) or shape[0] < 5:
+    if not shape or shape[1] != _cells(file) or file.export.task not in ("", "detect"):
         return None
-    task = _ultralytics_task(file)
-    looks_like_pose = _yolo_pose_joints(shape[0] - 5) in _KNOWN_JOINTS
-    return None if task == "pose" or (not task and looks_like_pose) else 0
+    classes = shape[0] - 4
+    looks_like_pose = not file.export.task and _joints_of(classes - 1) in _KNOWN_JOINTS
+    named = len(file.export.classes) or classes
+    return 0 if classes == named > 0 and not looks_like_pose else None
 
 
 def _yolo_pose(file: Signature) -> int | None:
     shape = _one_output(file)
-    if not shape or shape[1] != _cells(file):
+    if not shape or shape[1] != _cells(file) or file.export.task not in ("", "pose"):
         return None
-    return _pose_joints(file, shape[0] - 5)
+    joints, values = file.export.joints, file.export.values
+    if joints is None:
+        return _known(_joints_of(shape[0] - 5))
+    classes = shape[0] - 4 - values * joints
+    return joints if classes == (len(file.export.classes) or classes) > 0 else None
 
 
 def _yolo_end_to_end(file: Signature) -> int | None:
     shape = _one_output(file)
-    return 0 if shape and shape[1] == 6 and shape[0] != _cells(file) else None
+    is_one = shape and shape[1] == 6 and file.export.task in ("", "detect")
+    return 0 if shape and is_one and shape[0] != _cells(file) else None
 
 
 def _yolo_pose_end_to_end(file: Signature) -> int | None:
     shape = _one_output(file)
-    return _pose_joints(file, shape[1] - 6) if shape and shape[0] != _cells(file) else None
+    if not shape or shape[0] == _cells(file) or file.export.task not in ("", "pose"):
+        return None
+    joints = file.export.joints
+    if joints is None:
+        return _known(_joints_of(shape[1] - 6))
+    return joints if shape[1] == 6 + file.export.values * joints else None
 
 
-def _yolo_pose_joints(values: int) -> int | None:
+def _joints_of(values: int) -> int | None:
     return values // 3 if values > 0 and values % 3 == 0 else None
 
 
-def _pose_joints(file: Signature, values: int) -> int | None:
-    """Return the joints of a YOLO pose output; unusual numbers only if the metadata says pose."""
-    joints = _yolo_pose_joints(values)
-    is_pose = _ultralytics_task(file) == "pose"
-    return joints if is_pose or (joints in _KNOWN_JOINTS and not _ultralytics_task(file)) else None
+def _known(joints: int | None) -> int | None:
+    """Return a number of joints that published models have; files of others must say theirs."""
+    return joints if joints in _KNOWN_JOINTS else None
 
 
 def _mmdeploy(file: Signature) -> int | None:
@@ -182,15 +186,16 @@ def _decoded_boxes(file: Signature) -> int | None:
 
 
 def _detr(file: Signature) -> int | None:
-    if _ranks(file.shapes) != [3, 3]:
+    if _ranks(file.shapes) != [3, 3] or len({shape[1] for shape in file.shapes}) > 1:
         return None
-    sides = sorted(shape[2] for shape in file.shapes)
-    return 0 if sides[0] == 4 < sides[1] and len({shape[1] for shape in file.shapes}) == 1 else None
+    names = [port.name for port in file.outputs]
+    boxes, logits = (file.shapes[index][2] for index in box_decoders.detr_order(names, file.shapes))
+    return 0 if boxes == 4 and (logits > 4 or set(names) == {"dets", "labels"}) else None
 
 
 def _rtmo(file: Signature) -> int | None:
-    shapes = file.named("dets", "keypoints")
-    fits = _ranks(shapes) == [3, 4] and len(file.outputs) == 2 and shapes[0][2] == 5
+    shapes = sorted(file.shapes, key=len)
+    fits = _ranks(shapes) == [3, 4] and shapes[0][2] == 5 and shapes[0][1] == shapes[1][1]
     return shapes[1][2] if fits and shapes[1][3] == 3 else None
 
 

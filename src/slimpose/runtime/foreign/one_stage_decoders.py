@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from slimpose.runtime.foreign.box_decoders import corners, sigmoid
+from slimpose.runtime.foreign.box_decoders import corners, is_person, person_class, sigmoid
 from slimpose.runtime.foreign.facts import Arrays, Facts
 
 _MIN_MULTIPOSE_SCORE = 0.1
@@ -30,29 +30,45 @@ def _people(
 
 
 def yolo_pose(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
-    """YOLO pose without NMS inside: x, y, w, h, score, joints' x, y, score (n, 5 + 3 J, cells)."""
+    """YOLO pose without NMS inside: x, y, w, h, class scores, joints (n, 4 + classes + 3 J, cells).
+
+    A joint is x, y and its score; without one it gets its person's.
+    """
     found = outputs[0].transpose(0, 2, 1)
-    joints = found[..., 5:].reshape(*found.shape[:2], facts.joints, 3)
+    first = found.shape[2] - facts.values * facts.joints
+    people = person_class(found[..., 4:first], facts)
     boxes = corners(found[..., :2], found[..., 2:4])
-    return _people(boxes, found[..., 4], joints[..., :2], joints[..., 2])
+    return _people(boxes, people, *_joints(found[..., first:], people, facts))
 
 
 def yolo_pose_end_to_end(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     """YOLO pose with NMS inside, YOLO26: x1, y1, x2, y2, score, class, joints (n, k, 6 + 3 J)."""
     found = outputs[0]
-    joints = found[..., 6:].reshape(*found.shape[:2], facts.joints, 3)
-    return _people(found[..., :4], found[..., 4], joints[..., :2], joints[..., 2])
+    people = found[..., 4] * is_person(found[..., 5], facts)
+    return _people(found[..., :4], people, *_joints(found[..., 6:], people, facts))
 
 
-def rtmo(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+def _joints(values: np.ndarray, people: np.ndarray, facts: Facts) -> tuple[np.ndarray, np.ndarray]:
+    """Return points and scores of joints (n, k, values * J) of people with these scores (n, k)."""
+    joints = values.reshape(*values.shape[:2], facts.joints, facts.values)
+    return joints[..., :2], _joint_scores(joints, people)
+
+
+def _joint_scores(joints: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Return the scores of joints (n, k, J, 2 or 3); their person's where they have none."""
+    if joints.shape[-1] == 3:
+        return joints[..., 2]
+    return np.broadcast_to(people[..., None], joints.shape[:-1])
+
+
+def rtmo(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
     """RTMO as MMDeploy exports it: dets (n, k, 5) and keypoints (n, k, J, 3), NMS inside.
 
     Source:
         Lu et al., "RTMO: Towards High-Performance One-Stage Real-Time Multi-Person Pose
         Estimation", CVPR 2024.
     """
-    by_name = dict(zip(facts.names, outputs, strict=True))
-    dets, joints = by_name["dets"], by_name["keypoints"]
+    dets, joints = sorted(outputs, key=lambda array: array.ndim)
     return _people(dets[..., :4], dets[..., 4], joints[..., :2], joints[..., 2])
 
 
@@ -82,12 +98,7 @@ def detr_pose_raw(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
 
 
 def _from_points(points: np.ndarray, people: np.ndarray) -> Arrays:
-    joints = (
-        points[..., 2]
-        if points.shape[-1] == 3
-        else np.broadcast_to(people[..., None], points.shape[:-1])
-    )
-    points = points[..., :2]
+    joints, points = _joint_scores(points, people), points[..., :2]
     boxes = np.concatenate([points.min(axis=2), points.max(axis=2)], axis=-1)
     return _people(boxes, people, points, joints)
 

@@ -11,15 +11,34 @@ from collections.abc import Sequence
 import numpy as np
 
 from slimpose import geometry, heatmap
+from slimpose.arrays import Size
 from slimpose.runtime.foreign.facts import Arrays, Facts
 
 MIN_SPREAD_PX2 = 1 / 12
 """Variance of a point anywhere within a pixel."""
 
 
+def maps_shape(shape: Sequence[int], size: Size) -> tuple[int, int, int]:
+    """Return joints, height and width of heatmaps (n, joints, h, w) or (n, h, w, joints)."""
+    _, first, second, third = shape
+    if not are_cells(second, third, size) and are_cells(first, second, size):
+        return third, first, second
+    return first, second, third
+
+
+def are_cells(rows: int, columns: int, size: Size) -> bool:
+    """Return whether so many cells fill an input of a size, each of a whole number of pixels.
+
+    >>> are_cells(64, 48, Size(256, 192))
+    True
+    """
+    stride = size.height // max(rows, 1)
+    return (rows * stride, columns * stride) == size and min(rows, columns) >= 5
+
+
 def heatmaps(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
-    """Decode heatmaps (n, joints, height, width) with DARK; see ``geometry.CellAlignment``."""
-    maps = np.ascontiguousarray(outputs[0], np.float32)
+    """Decode heatmaps with DARK; see ``geometry.CellAlignment``."""
+    maps = channels_first(outputs[0], facts)
     decoded = heatmap.decode(maps)
     step_px, start_px = cell_steps(facts, (maps.shape[2], maps.shape[3]))
     points = decoded.points_heatmap * step_px + np.float32(start_px)
@@ -44,29 +63,48 @@ def cell_steps(facts: Facts, cells: tuple[int, int]) -> tuple[np.ndarray, float]
 
 def aligned(maps: np.ndarray, facts: Facts) -> np.ndarray:
     """Return heatmaps resampled to this project's cells, for teachers and the flip test."""
+    maps = channels_first(maps, facts)
     rows, columns = (
         geometry.alignment_matrix(side, facts.alignment, stride=facts.stride)
         for side in maps.shape[2:]
     )
-    return rows @ np.asarray(maps, np.float32) @ columns.T
+    return rows @ maps @ columns.T
+
+
+def channels_first(maps: np.ndarray, facts: Facts) -> np.ndarray:
+    """Return heatmaps as (n, joints, height, width), as they are or with joints last."""
+    is_last = maps_shape(maps.shape, facts.size)[1] != maps.shape[2]
+    return np.ascontiguousarray(maps.transpose(0, 3, 1, 2) if is_last else maps, np.float32)
 
 
 def simcc(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     """Decode SimCC: x and y (n, joints, bins) are classified, with bin 0 on pixel 0.
 
-    A joint's score is the lower of its two maxima.
+    Outputs are in this order unless their names say y and x. A joint's score is the lower of its
+    two maxima.
 
     Source:
         Li et al., "SimCC: a Simple Coordinate Classification Perspective for Human Pose
         Estimation", ECCV 2022.
     """
-    along_x, along_y = (np.asarray(axis, np.float32) for axis in outputs[:2])
+    axes = simcc_axes(facts.names)
+    along_x, along_y = (np.asarray(outputs[axis], np.float32) for axis in axes)
     bins_per_px = np.array(
         [along_x.shape[2] / facts.size.width, along_y.shape[2] / facts.size.height], np.float32
     )
     bins = np.stack([along_x.argmax(axis=2), along_y.argmax(axis=2)], axis=2)
     scores = np.minimum(along_x.max(axis=2), along_y.max(axis=2)).clip(0, 1)
     return point_outputs((bins / bins_per_px).astype(np.float32), scores, MIN_SPREAD_PX2)
+
+
+def simcc_axes(names: Sequence[str]) -> tuple[int, int]:
+    """Return which of a SimCC network's outputs are x and y.
+
+    >>> simcc_axes(("simcc_y", "simcc_x"))
+    (1, 0)
+    """
+    ends = [name[-1:].lower() for name in names[:2]]
+    return (1, 0) if ends == ["y", "x"] else (0, 1)
 
 
 def movenet(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:

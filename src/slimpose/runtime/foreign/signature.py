@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import onnxruntime
 
 from slimpose.arrays import Size
 from slimpose.runtime.backends.base import MAX_INPUT_PX
+from slimpose.runtime.foreign.ultralytics import Export, read_export
 from slimpose.runtime.onnx_file import INPUT_TYPES, reason
 
 _MIN_SIDE_PX = 16
@@ -36,7 +36,7 @@ class Signature:
         is_channels_last: Whether it is (n, height, width, 3), not (n, 3, height, width).
         others: Further inputs.
         outputs: The outputs; free sides other than the batch were found by running the file once.
-        metadata: The file's own.
+        export: What its metadata say.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class Signature:
     is_channels_last: bool
     others: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    metadata: Mapping[str, str]
+    export: Export
 
     @property
     def batch(self) -> int:
@@ -96,7 +96,11 @@ def read_signature(
     image = images[0]
     is_last = image.shape[3] == 3 and image.shape[1] != 3
     sides = Size(*(image.shape[1:3] if is_last else image.shape[2:]))
-    sides = _input_size(sides, size, path)
+    try:
+        export = read_export(session.get_modelmeta().custom_metadata_map)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    sides = _input_size(sides, size or (export.size if min(sides) < 0 else None), path)
     outputs = [_port(tensor) for tensor in session.get_outputs()]
     signature = Signature(
         path=path,
@@ -105,7 +109,7 @@ def read_signature(
         is_channels_last=is_last,
         others=tuple(port for port in inputs if port is not image),
         outputs=tuple(outputs),
-        metadata=dict(session.get_modelmeta().custom_metadata_map),
+        export=export,
     )
     if any(not port.shape or min(port.shape[1:], default=0) < 0 for port in outputs):
         return _with_true_shapes(signature, session)

@@ -1,46 +1,27 @@
-"""rtmlib's interface: a program written for it runs with its import line changed.
-
-    from slimpose.compat.rtmlib import Body, PoseTracker, draw_skeleton
-
-Images are BGR as OpenCV reads them; results are keypoints (n, joints, 2) and scores (n, joints).
-What differs:
-
-- Nothing is downloaded: without a file the shipped models run, and ``mode`` "lightweight" means the
-  INT8 ones; "balanced" and "performance" are the same. A file given as ``pose`` or ``det`` may be
-  one of rtmlib's, downloaded and unpacked before.
-- Where no person is found there are none, (0, joints, 2), instead of one in the whole image.
-- ``PoseTracker`` follows people by their poses and smooths the keypoints.
-
-Written from rtmlib 0.0.16's documentation and signatures.
-"""
+"""rtmlib's solutions: from an image to keypoints and scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
-from slimpose.draw import CENTER, RGB, draw_dot, draw_line, joint_colors
+from slimpose.compat.rtmlib.model_files import InputSize, check_file, say_kind
 from slimpose.formats import openpose
-from slimpose.media.addresses import is_url, redacted
 from slimpose.media.frame import Frame
 from slimpose.media.image_inputs import load_image
 from slimpose.messages import quoted
 from slimpose.poses import NOT_TRACKED, Poses
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
-from slimpose.runtime.foreign.skeletons import skeleton_of
 from slimpose.runtime.pipeline import Pipeline, load
 from slimpose.runtime.session import ModelInfo
-from slimpose.skeleton import COCO17, OPENPOSE18
+from slimpose.skeleton import COCO17
 from slimpose.tracking.tracks import TrackerSettings
 
 Result = tuple[np.ndarray, np.ndarray]
 """Keypoints (n, joints, 2) in image pixels, scores (n, joints) 0..1."""
-InputSize = tuple[int, int]
-"""Width and height of a model's input, in this order; None for the file's own."""
 
 _MODES = {
     "performance": (models.DEFAULT_POSE, models.DEFAULT_DETECTOR),
@@ -49,20 +30,26 @@ _MODES = {
 }
 _DEVICES = {("onnxruntime", "cuda"): "cuda"}
 """Our backend by rtmlib's backend and device; on the CPU the names are the same."""
-_DETECTORS = ("YOLOX", "RTMDet", "RFDETR")
-_TOP_DOWN, _ONE_STAGE = ("RTMPose", "ViTPose"), ("RTMO",)
+_DETECTORS = {
+    "YOLOX": ("yolox", "yolox-nms"),
+    "RTMDet": ("rtmdet-nms", "rtmdet"),
+    "RFDETR": ("rf-detr",),
+}
+_POSE_MODELS = {"RTMPose": ("rtmpose",), "ViTPose": ("vitpose",), "RTMO": ("rtmo",)}
+"""Kinds of files (``runtime.foreign.kinds``) by rtmlib's classes."""
 
 
 class Body:
     """People with the 17 COCO keypoints: ``keypoints, scores = body(image)``.
 
     Args:
-        det: A detector file; the shipped one by default.
-        det_input_size: Checked against the file.
+        det: A detector file, of YOLOX if it could be of several kinds; the shipped one by default.
+        det_input_size: Checked against the file; the size of a file of free height and width.
         pose: A pose model file; the shipped one by default.
-        pose_input_size: Checked against the file.
+        pose_input_size: Likewise.
         mode: "balanced", "performance" or "lightweight": the shipped models.
-        to_openpose: Whether to return OpenPose's 18 keypoints instead of COCO's.
+        to_openpose: Whether to return OpenPose's 18 keypoints instead of COCO's 17, others after
+            them: 134 of a model of 133.
         backend: "onnxruntime" or "openvino".
         device: "cpu", or "cuda" with onnxruntime.
 
@@ -87,13 +74,15 @@ class Body:
         if mode not in _MODES:
             raise ValueError(f"mode is {quoted(mode)}; expected one of {', '.join(_MODES)}")
         shipped_pose, shipped_detector = _MODES[mode]
+        say_kind(pose, ("rtmpose", "rtmo"), pose_input_size)
+        say_kind(det, _DETECTORS["YOLOX"], det_input_size)
         if pose is None and self.joints != 17:
             raise ValueError(
                 f"slimpose ships no model of {self.joints} keypoints; expected pose=FILE.onnx"
             )
         self.pipeline = _open(
-            _file(pose) if pose is not None else shipped_pose,
-            _file(det) if det is not None else shipped_detector,
+            shipped_pose if pose is None else check_file(pose),
+            shipped_detector if det is None else check_file(det),
             backend,
             device,
         )
@@ -124,20 +113,23 @@ class Wholebody(Body):
 
 
 class Custom:
-    """Models of one's own; the kind of a file is found from its inputs and outputs.
+    """Models of one's own.
+
+    The kind of a file is found from its inputs and outputs; the classes decide where these fit
+    several kinds.
 
     Args:
         det_class: "YOLOX", "RTMDet" or "RFDETR"; None for a one-stage model, or one person in the
             whole image.
         det: The detector's file.
-        det_input_size: Checked against the file.
+        det_input_size: Checked against the file; the size of a file of free height and width.
         det_mode: Must be "human".
         det_categories: Must be None.
         pose_class: "RTMPose", "ViTPose", or "RTMO" (one-stage).
         pose: The pose model's file.
-        pose_input_size: Checked against the file.
+        pose_input_size: Likewise.
         mode: Not used, as in rtmlib.
-        to_openpose: Whether to return OpenPose's 18 keypoints instead of COCO's.
+        to_openpose: See ``Body``.
         backend: "onnxruntime" or "openvino".
         device: "cpu", or "cuda" with onnxruntime.
 
@@ -162,14 +154,16 @@ class Custom:
         device: str = "cpu",
     ) -> None:
         _check_class("det_class", det_class, (None, *_DETECTORS))
-        _check_class("pose_class", pose_class, (*_TOP_DOWN, *_ONE_STAGE))
+        _check_class("pose_class", pose_class, (*_POSE_MODELS,))
         if det_mode != "human" or det_categories is not None:
             raise ValueError("slimpose detects people only; expected det_mode='human'")
         if pose is None or (det_class is not None and det is None):
             missing = "pose" if pose is None else "det"
             raise ValueError(f"{missing} is missing; expected the file of the model")
-        detector = _file(det) if det_class is not None and det is not None else None
-        self.pipeline = _open(_file(pose), detector, backend, device)
+        detector = None if det_class is None or det is None else check_file(det)
+        say_kind(pose, _POSE_MODELS[pose_class or ""], pose_input_size)
+        say_kind(detector, _DETECTORS.get(det_class or "", ()), det_input_size)
+        self.pipeline = _open(check_file(pose), detector, backend, device)
         self.to_openpose = to_openpose
         _check_models(
             self.pipeline,
@@ -198,7 +192,7 @@ class PoseTracker:
         tracking: Whether people have ids and their keypoints are smoothed.
         tracking_thr: Must be 0.3: people are followed by their poses, not by the IoU of boxes.
         mode: Passed to the solution if it is given.
-        to_openpose: Whether to return OpenPose's 18 keypoints instead of COCO's.
+        to_openpose: See ``Body``.
         backend: See ``Body``.
         device: See ``Body``.
         fps: Frames per second of the video, for the smoothing.
@@ -265,62 +259,6 @@ class PoseTracker:
         return _arrays(poses, to_openpose=self.model.to_openpose)
 
 
-def draw_skeleton(
-    img: np.ndarray,
-    keypoints: np.ndarray,
-    scores: np.ndarray,
-    openpose_skeleton: bool = False,
-    kpt_thr: float = 0.5,
-    radius: float = 2,
-    line_width: float = 2,
-) -> np.ndarray:
-    """Draw people onto a BGR image and return it.
-
-    Args:
-        img: uint8 (height, width, 3).
-        keypoints: (n, joints, 2), or (joints, 2) of one person.
-        scores: (n, joints), or (joints,).
-        openpose_skeleton: Whether 18 joints are OpenPose's.
-        kpt_thr: Joints that score less are not drawn.
-        radius: Of the joints, in pixels.
-        line_width: Of the limbs, in pixels. Skeletons other than COCO's 17, Halpe's 26,
-            COCO-WholeBody's 133 and OpenPose's 18 joints have none.
-    """
-    canvas = np.ascontiguousarray(img)
-    people = np.asarray(keypoints, np.float32)
-    if people.size == 0:
-        return canvas
-    people = people[None] if people.ndim == 2 else people
-    shown = np.asarray(scores).reshape(people.shape[:2]) >= kpt_thr
-    joints = people.shape[1]
-    skeleton = OPENPOSE18 if openpose_skeleton and joints == 18 else skeleton_of(joints)
-    limbs = skeleton.limb_indices if skeleton is not None else []
-    joints = joint_colors(skeleton) if skeleton is not None else [None] * people.shape[1]
-    colors = [_bgr(color or CENTER) for color in joints]
-    for points, is_shown in zip(people, shown, strict=True):
-        for a, b in limbs:
-            if is_shown[a] and is_shown[b]:
-                color = colors[a] if colors[a] == colors[b] else _bgr(CENTER)
-                draw_line(canvas, points[a], points[b], color, line_width)
-        for joint in np.flatnonzero(is_shown):
-            draw_dot(canvas, points[joint], colors[joint], radius)
-    return canvas
-
-
-def draw_bbox(
-    img: np.ndarray, bboxes: np.ndarray, color: tuple[int, int, int] = (0, 255, 0)
-) -> np.ndarray:
-    """Draw boxes, x1, y1, x2, y2 in pixels, onto a BGR image and return it."""
-    canvas = np.ascontiguousarray(img)
-    for x1, y1, x2, y2 in np.asarray(bboxes)[:, :4].round().astype(int).tolist():
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), color, 2)
-    return canvas
-
-
-def _bgr(color: RGB) -> RGB:
-    return color[2], color[1], color[0]
-
-
 def _open(pose: str, detector: str | None, backend: str, device: str) -> Pipeline:
     known = ("onnxruntime", "openvino")
     ours = backend if device == "cpu" and backend in known else _DEVICES.get((backend, device))
@@ -330,15 +268,6 @@ def _open(pose: str, detector: str | None, backend: str, device: str) -> Pipelin
             "onnxruntime or openvino on cpu, or onnxruntime on cuda"
         )
     return load(pose, detector, backend=ours)
-
-
-def _file(path: str) -> str:
-    if is_url(str(path)):
-        raise ValueError(
-            f"{redacted(str(path))}: slimpose downloads no models; expected the path of an ONNX "
-            "file (download it first, and unpack it if it is a .zip)"
-        )
-    return path
 
 
 def _finds_people(pipeline: Pipeline) -> bool:
@@ -364,10 +293,10 @@ def _check_models(
     count = len(info.skeleton.joints)
     if joints not in (None, count):
         raise ValueError(f"{info.name} has {count} keypoints; expected a model of {joints}")
-    if to_openpose and not info.skeleton.has_same_joints(COCO17):
+    if to_openpose and info.skeleton.joints[: len(COCO17.joints)] != COCO17.joints:
         raise ValueError(
             f"{info.name} has {count} keypoints of {quoted(info.skeleton.name)}; expected COCO's "
-            "17 of a person for to_openpose"
+            "17 of a person, alone or before others, for to_openpose"
         )
     _check_size("pose_input_size", pose_size, info)
     if pipeline.detector is not None:
@@ -385,5 +314,6 @@ def _check_size(name: str, size: InputSize | None, info: ModelInfo) -> None:
 def _arrays(poses: Poses, *, to_openpose: bool) -> Result:
     if not to_openpose:
         return poses.points_image, poses.scores
-    triples = openpose.keypoints(poses, "COCO_18")
-    return triples[..., :2], triples[..., 2]
+    body, first = openpose.keypoints(poses, "COCO_18"), len(COCO17.joints)
+    points = np.concatenate([body[..., :2], poses.points_image[:, first:]], axis=1)
+    return points, np.concatenate([body[..., 2], poses.scores[:, first:]], axis=1)
