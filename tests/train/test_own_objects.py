@@ -16,7 +16,6 @@ from slimpose.geometry import box_iou
 from slimpose.network.weights import read_metadata
 from slimpose.runtime.session import Session
 
-
 POSE_CROPS = 2400
 DETECTOR_IMAGES = 640
 LEAST_AP = {"shears": 0.5, "hand": 0.05, "person": 0.6, "animal": 0.1}
