@@ -68,7 +68,8 @@ def main(
     settings = out / "recipe.toml"
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text(
-        f'extends = "{recipe}"\nevaluations = 4\npatience = 0\nsizes_from_boxes = false\n'
+        f'extends = "{recipe}"\nbatch = 8\nevaluations = 1\npatience = 0\nema = 0.97\n'
+        "sizes_from_boxes = false\n"
         f'[[phases]]\nsize = "{size}"\nsamples = {samples}\n'
     )
     results = []

@@ -53,6 +53,7 @@ def main(
     model: str | None = None,
     source: str | None = None,
     min_agreement: float = 0.0,
+    leave_out: str = "",
     rounds: int = 1,
     seed: int = 0,
 ) -> None:
@@ -65,6 +66,7 @@ def main(
         model: Pose model whose predictions are used too.
         source: Only instances of this source (the field of the file).
         min_agreement: Only instances with at least this teacher_agreement (the field of the file).
+        leave_out: Annotation ids, with commas between, whose labels are wrong in the file itself.
         rounds: Plant so often, each time other errors into the clean labels.
         seed: Of the random choices.
     """
@@ -77,6 +79,7 @@ def main(
         and not one.is_crowd
         and one.keypoints is not None
         and (one.keypoints[:, 2] > 0).sum() >= _MIN_JOINTS
+        and str(one.id) not in leave_out.split(",")
         and (source is None or one.source == source)
         and (min_agreement == 0 or one.teacher_agreement >= min_agreement)
     ]
@@ -349,9 +352,7 @@ def _for_planted(
             gaps = [float(np.abs(one.box_image - person.box_image).sum()) for one in same]
             row = rows[same[int(np.argmin(gaps))].id]
         nearest.append(row)
-    return with_model.Predictions(
-        predictions.points[nearest], predictions.scores[nearest], predictions.widths_px[nearest]
-    )
+    return predictions.of_rows(nearest)
 
 
 if __name__ == "__main__":

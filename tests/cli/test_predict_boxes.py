@@ -92,11 +92,34 @@ def test_boxes_that_cannot_be_right_are_reported(predict: Predict, capsys: Captu
 def test_results_of_a_video_can_be_used_as_boxes(predict: Predict) -> None:
     write_dot_video("walk.mp4", 4)
     assert predict("walk.mp4", "--no-draw", "--json", "first.json", "--no-track") == 0
-    assert predict("walk.mp4", "--no-draw", "--json", "second.json", "--boxes", "first.json") == 0
+    given = ["--boxes", "first.json", "--no-track"]
+    assert predict("walk.mp4", "--no-draw", "--json", "second.json", *given) == 0
     first, second = records_of("first.json"), records_of("second.json")
     assert [record["frame"] for record in second] == [0, 1, 2, 3]
     for a, b in zip(first, second, strict=True):
         np.testing.assert_allclose(a["keypoints"], b["keypoints"], atol=0.02)
+
+
+def test_people_in_given_boxes_of_a_video_have_ids(predict: Predict) -> None:
+    """One for each box, from the first frame on; kept where the file leaves a frame out."""
+    write_dot_video("walk.mp4", 6)
+    assert predict("walk.mp4", "--no-draw", "--json", "first.json", "--no-track") == 0
+    first = records_of("first.json")
+    assert "track_id" not in first[0]
+    write_boxes([record for record in first if record["frame"] != 3])
+    given = ["--no-draw", "--boxes", "boxes.json"]
+    assert predict("walk.mp4", *given, "--json", "second.json", "--no-smooth") == 0
+    second = records_of("second.json")
+    assert [(one["frame"], one["track_id"]) for one in second] == [
+        (frame, 1) for frame in (0, 1, 2, 4, 5)
+    ]
+    for record in second:
+        same = first[record["frame"]]
+        np.testing.assert_allclose(record["keypoints"], same["keypoints"], atol=0.02)
+    assert predict("walk.mp4", *given, "--json", "third.json") == 0
+    third = records_of("third.json")
+    assert third[-1]["track_id"] == 1
+    assert third[-1]["keypoints"] != second[-1]["keypoints"]  # smoothed
 
 
 def test_boxes_apply_to_the_file_in_the_same_folder(predict: Predict) -> None:

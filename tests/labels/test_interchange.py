@@ -403,3 +403,54 @@ def test_keypoints_outside_the_image_are_noted(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(document))
     notes = write_labels(read_labels(tmp_path / "labels.json"), tmp_path / "yolo", "yolo")
     assert "1 keypoints outside their images are moved to the border" in notes
+
+
+def test_one_of_several_categories_of_coco_is_converted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image(tmp_path, "a.png")
+    entry = {"image_id": 1, "bbox": [8, 6, 16, 12], "iscrowd": 0, "keypoints": KEYPOINTS}
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "annotations": [
+            {"id": 1, "category_id": 1, **entry},
+            {"id": 2, "category_id": 2, **entry, "keypoints": KEYPOINTS[:6]},
+        ],
+        "categories": [
+            {"id": 1, "name": "dog", "keypoints": ["nose", "left_ear", "right_ear", "tail"]},
+            {"id": 2, "name": "cup", "keypoints": ["rim", "foot"]},
+        ],
+    }
+    labels, out = tmp_path / "labels.json", tmp_path / "out.json"
+    labels.write_text(json.dumps(document))
+    assert run_main("convert", labels, "--out", out) == 2
+    assert "slimpose convert FILE --category NAME --out OUT" in capsys.readouterr().err
+    assert run_main("convert", labels, "--category", "cat", "--out", out) == 2
+    assert "expected one of 'dog', 'cup'" in capsys.readouterr().err.replace("[", "")
+    assert run_main("convert", labels, "--category", "cup", "--out", out) == 0
+    read = read_labels(out)
+    assert read.file.skeleton.joints == ("rim", "foot")
+    assert len(read.file.people) == 1
+
+
+def test_one_of_several_classes_of_yolo_is_converted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image(tmp_path, "train/images/a.png")
+    (tmp_path / "train/labels").mkdir()
+    lines = "0 .5 .5 .5 .5 .4 .4 2 .6 .6 2\n1 .5 .5 .2 .2 .45 .45 2 .55 .55 2\n"
+    (tmp_path / "train/labels/a.txt").write_text(lines)
+    yaml = "train: train/images\nkpt_shape: [2, 3]\nnames: {0: dog, 1: cup}\n"
+    (tmp_path / "data.yaml").write_text(yaml + "kpt_names: {0: [nose, tail], 1: [rim, foot]}\n")
+    out = tmp_path / "out.json"
+    assert run_main("convert", tmp_path, "--out", out) == 2
+    assert "convert --category NAME" in capsys.readouterr().err
+    assert run_main("convert", tmp_path, "--category", "cup", "--out", out) == 0
+    read = read_labels(out)
+    assert read.file.skeleton.joints == ("rim", "foot")
+    (person,) = read.file.people
+    assert person.box_image[2] - person.box_image[0] == pytest.approx(0.2 * 64, abs=0.01)
+    (tmp_path / "train/labels/a.txt").write_text(lines.replace("\n1", "\n7"))
+    other = tmp_path / "other.json"
+    assert run_main("convert", tmp_path, "--category", "cup", "--out", other) == 2
+    assert "has class 7; expected one of" in capsys.readouterr().err

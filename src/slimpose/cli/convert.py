@@ -23,6 +23,7 @@ def convert(
     images: Path | None = None,
     frames: Path | None = None,
     split: str | None = None,
+    category: str | None = None,
 ) -> int:
     """Convert keypoint labels between tools; what a format cannot hold is printed.
 
@@ -38,6 +39,7 @@ def convert(
         images: Folder of the images of a COCO file (default: where the usual tools put them).
         frames: Folder to write the frames to that SLEAP labels in videos.
         split: Of a YOLO data set to read or write: train (default), val or test.
+        category: Of a COCO file or YOLO data set with several categories: the one to read.
     """
     kind = to or _kind_by_name(out)
     check_output_paths({"--out": out} if out.suffix else {}, {"--frames": frames}, [labels])
@@ -50,7 +52,14 @@ def convert(
             bar.update(task, completed=done, total=total)
 
         read_split = split if kind_of(labels) == "yolo" else None
-        data = read_labels(labels, images=images, frames=frames, split=read_split, on_progress=show)
+        data = read_labels(
+            labels,
+            images=images,
+            frames=frames,
+            split=read_split,
+            category=category,
+            on_progress=show,
+        )
         lost = write_labels(data, out, kind, split=split or "train", on_progress=show)
     for note in [*data.notes, *lost]:
         print(f"slimpose: {note}", file=sys.stderr)

@@ -13,10 +13,10 @@ from typing import Annotated
 
 import cv2
 
-from slimpose import geometry
-from slimpose.arrays import Boxes, Image, PersonScores, Size
+from slimpose.arrays import Image
 from slimpose.cli.console import plain_console
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
+from slimpose.cli.frame_estimator import FrameEstimator
 from slimpose.cli.live import live
 from slimpose.cli.live_stats import stage_table
 from slimpose.cli.model_file_options import DetectorFileOptions, ModelFileOptions
@@ -37,19 +37,13 @@ from slimpose.cli.predict_summary import Counts, print_summary
 from slimpose.cli.progress_bar import ProgressBar
 from slimpose.cli.window import Window
 from slimpose.formats import boxes as box_files
-from slimpose.formats.boxes import BoxFile
-from slimpose.hide import Hider
 from slimpose.media.addresses import SourceError, is_stream
 from slimpose.media.frame import Frame, FrameRange, Media
 from slimpose.media.images import ImageError
 from slimpose.media.sources import is_image_url, open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
-from slimpose.poses import Poses
-from slimpose.runtime.follower import Follower
 from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.models import DEFAULT_DETECTOR
-from slimpose.runtime.people_limits import largest_people
-from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.timing import StageTimes
 
 
@@ -96,7 +90,8 @@ def predict(
         recursive: Search the subfolders of folders too; drawings are then in such subfolders.
         draw: Draw the poses and write the drawn images and videos.
         boxes: File of person boxes to use instead of a detector: a COCO annotation file or a list
-            of results. People are not tracked then; inputs that it does not mention have no people.
+            of results. In videos each box has a pose and an id; what it does not mention has no
+            people.
         profile: Print the time of every stage at the end.
     """
     if streams.cameras is not None or any(
@@ -197,7 +192,7 @@ def _predict_files(
     started_s = perf_counter()
     inputs = name_inputs(files)
     run = _Run(
-        estimator=_FrameEstimator(pipeline, tracking, box_file, drawing.hider),
+        estimator=FrameEstimator(pipeline, tracking, box_file, drawing.hider),
         frames=selected.range,
         drawing=drawing,
         window=window,
@@ -240,65 +235,11 @@ def _predict_files(
     return code
 
 
-@dataclass(frozen=True, slots=True)
-class _FrameEstimator:
-    """Estimates the poses of frames: tracked in videos, frame by frame in images or given boxes."""
-
-    pipeline: Pipeline
-    tracking: TrackingOptions
-    box_file: BoxFile | None
-    hider: Hider | None
-    stages: StageTimes = field(default_factory=StageTimes)
-
-    def new_follower(self, media: Media) -> Follower | None:
-        """Return a follower for a video; None for an image, or with given boxes."""
-        if not media.is_video or self.box_file is not None:
-            return None
-        return self.tracking.follower(self.pipeline, find_everyone=self.hider is not None)
-
-    def estimate(
-        self, media: Media, frame: Frame, follower: Follower | None
-    ) -> tuple[Image, Poses]:
-        """Return the image of a frame, with the people hidden where they are to be, and its poses.
-
-        Only hidden images go on from here.
-        """
-        if follower is None and self.hider is not None and self.box_file is None:
-            follower = Follower(self.pipeline, track=False, find_everyone=True)
-        if follower is None:
-            boxes = self._boxes(media.path, frame)
-            poses, stages_ms = self.pipeline.timed(frame.image, *boxes)
-        else:
-            (poses,) = follower.step([frame])
-            stages_ms = follower.last_ms
-        self.stages.add_all(stages_ms)
-        if self.hider is None:
-            return frame.image, poses
-        with self.stages.timed("hide"):
-            everyone = poses if follower is None else follower.everyone[0]
-            return self.hider(frame.image, everyone), poses
-
-    def _boxes(self, file: Path, frame: Frame) -> tuple[()] | tuple[Boxes, PersonScores]:
-        """The frame's boxes and scores in the box file, checked; nothing without such a file."""
-        if self.box_file is None:
-            return ()
-        try:
-            boxes, scores = self.box_file.lookup(file, frame.index, Size(*frame.image.shape[:2]))
-            geometry.check_boxes_in_image(boxes, frame.image)
-        except ValueError as error:
-            raise SourceError(f"{file}: {error} (boxes of {self.box_file.path})") from error
-        limits = self.pipeline.limits
-        confident = scores >= (limits.conf or 0.0)
-        boxes, scores = boxes[confident], scores[confident]
-        kept = largest_people(boxes, limits.max_people)
-        return boxes[kept], scores[kept]
-
-
 @dataclass(slots=True, kw_only=True)
 class _Run:
     """Processes the inputs one by one and counts."""
 
-    estimator: _FrameEstimator
+    estimator: FrameEstimator
     frames: FrameRange
     drawing: PoseDrawing
     window: Window | None
@@ -370,12 +311,12 @@ class _Run:
 
     def _process_frames(self, media: Media, item: Input, progress: ProgressBar) -> None:
         """Estimate, write and draw the poses of every frame."""
-        follower = self.estimator.new_follower(media)
+        follow = self.estimator.of(media)
         is_one_image = not media.is_video and media.frame_count == 1
         image_id = item.image_id if is_one_image else None
         with self.drawings.writer(media) if self.drawings else nullcontext() as write_drawn:
             for frame in self._read_frames(media):
-                image, poses = self.estimator.estimate(media, frame, follower)
+                image, poses = follow(frame)
                 result = FrameResult(
                     source=item.source,
                     stem=item.stem,
@@ -400,7 +341,7 @@ class _Run:
                     self.window.wait_for_key()
                 if self._is_unread:
                     break
-        self.counts.detections += follower.detections if follower is not None else 0
+        self.counts.detections += follow.detections
 
     def _show(self, drawn: Image) -> None:
         """Show a drawing in the window; interrupt the run if that was closed."""

@@ -89,7 +89,8 @@ def people_category(categories: list[Category], where: str, *, keypoints: bool) 
     if len(chosen) > 1:
         raise ValueError(
             f"{where}: {len(chosen)} categories may be the people: {_listed(chosen)}; expected one"
-            " with annotations, or one named person (rename it, or leave out the others)"
+            " with annotations, or one named person "
+            "(slimpose convert FILE --category NAME --out OUT)"
         )
     return chosen[0]
 

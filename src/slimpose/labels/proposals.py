@@ -12,6 +12,7 @@ import numpy as np
 from slimpose import geometry
 from slimpose.arrays import Image
 from slimpose.formats.coco_document import annotation_entry, category_entry
+from slimpose.labels.mirrored import mirrored_points
 from slimpose.poses import Poses
 from slimpose.runtime.estimator import PoseEstimator
 from slimpose.skeleton import Skeleton
@@ -80,12 +81,7 @@ def _mirrored_distance(
     """The mean distance to the poses of the mirrored image, as a share of the size, at most 1."""
     if estimator.finds_people:
         return float("nan")
-    last = image.shape[1] - 1
-    boxes = poses.boxes_image[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
-    boxes[:, [0, 2]] += last
-    found = estimator(np.ascontiguousarray(image[:, ::-1]), boxes)
-    points = found.points_image[:, poses.skeleton.flip_indices]
-    points = points * np.array([-1, 1], np.float32) + np.array([last, 0], np.float32)
+    points, _ = mirrored_points(image, poses.boxes_image, estimator)
     apart = np.linalg.norm(points - poses.points_image, axis=2) / sizes[:, None]
     return float(np.minimum(apart, 1).mean(axis=1).max())
 

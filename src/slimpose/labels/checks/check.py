@@ -23,6 +23,8 @@ Progress = Callable[[str, int, int], None]
 """Called with what is done, and how many of how many."""
 
 _SWAPPED_FROM = 0.5
+_SWAPPED_FROM_WITH_MODEL = 0.2
+"""Probabilities from which a swap is reported; a model leaves less in between (docs)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +141,7 @@ def check_poses(
             off_body.setdefault(one.annotation_id, set()).update(one.joints)
     findings += instances.check_boxes(poses, off_body)
     findings += instances.check_pairs(poses, distances)
-    evidence = [left_right.side_evidence(poses, flip_indices)]
-    if predictions is not None:
-        found = left_right.model_evidence(
-            poses, predictions.points, predictions.scores, flip_indices
-        )
-        evidence.append(found)
-    probability = left_right.swap_probability(np.stack(evidence, axis=1))
-    swapped = {poses.people[row].id for row in np.flatnonzero(probability > _SWAPPED_FROM)}
+    swapped, probability = _swapped(poses, flip_indices, predictions)
     findings += [
         Finding(
             kind="swap",
@@ -162,6 +157,24 @@ def check_poses(
         disagreeing = with_model.check_disagreement(poses, predictions)
         findings += [one for one in disagreeing if one.annotation_id not in swapped]
     return findings
+
+
+def _swapped(
+    poses: PoseArrays, flip_indices: np.ndarray, predictions: with_model.Predictions | None
+) -> tuple[set[int], np.ndarray]:
+    """The annotation ids of exchanged instances, and the probability of each instance."""
+    evidence = [left_right.side_evidence(poses, flip_indices)]
+    threshold = _SWAPPED_FROM
+    if predictions is not None:
+        passes = (
+            (predictions.points, predictions.scores),
+            (predictions.mirrored_points, predictions.mirrored_scores),
+        )
+        opinions = [left_right.model_evidence(poses, *one, flip_indices) for one in passes]
+        evidence.append(np.mean(opinions, axis=0))
+        threshold = _SWAPPED_FROM_WITH_MODEL
+    probability = left_right.swap_probability(np.stack(evidence, axis=1))
+    return {poses.people[row].id for row in np.flatnonzero(probability > threshold)}, probability
 
 
 def check_leaks(train: CheckedFile, val: CheckedFile) -> list[Finding]:

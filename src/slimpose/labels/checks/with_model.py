@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from slimpose.formats.coco import CocoFile
 from slimpose.formats.coco_document import box_around
 from slimpose.labels.checks.findings import Finding
 from slimpose.labels.checks.pose_arrays import PoseArrays, by_image
+from slimpose.labels.mirrored import mirrored_points
 from slimpose.media.annotated_image import read_annotated_image
 from slimpose.runtime.estimator import PoseEstimator
 
@@ -25,11 +27,25 @@ _NARROW_SHARE = 0.06
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's joints of every instance: points in image pixels, scores, widths of the peaks."""
+    """A model's joints of every instance: points in image pixels, scores, widths of the peaks.
+
+    ``mirrored_points`` and ``mirrored_scores`` are its second opinion, of the mirrored image.
+    """
 
     points: Float64[np.ndarray, "n joints 2"]
     scores: Float64[np.ndarray, "n joints"]
     widths_px: Float64[np.ndarray, "n joints"]
+    mirrored_points: Float64[np.ndarray, "n joints 2"]
+    mirrored_scores: Float64[np.ndarray, "n joints"]
+
+    def of_rows(self, rows: Sequence[int]) -> Predictions:
+        """Return the predictions of these instances."""
+        return Predictions(
+            **{
+                field.name: getattr(self, field.name)[list(rows)]
+                for field in dataclasses.fields(self)
+            }
+        )
 
 
 def predict(
@@ -40,7 +56,7 @@ def predict(
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
-    """Run a model on the box of every instance.
+    """Run a model on the box of every instance, in the image and in the mirrored one.
 
     Raises:
         ValueError: If the model's joints are others than the file's.
@@ -54,7 +70,7 @@ def predict(
         )
     shape = poses.visibility.shape
     points, scores = np.zeros((*shape, 2)), np.zeros(shape)
-    widths = np.full(shape, np.inf)
+    widths, mirrored, mirrored_scores = np.full(shape, np.inf), points.copy(), scores.copy()
     images = by_image(poses.people)
     for done, (image_id, rows) in enumerate(images.items(), start=1):
         image = read_annotated_image(file, folder, image_id)
@@ -63,8 +79,9 @@ def predict(
         points[rows], scores[rows] = found.points_image, found.scores
         determinants = np.linalg.det(found.covariances_image.astype(np.float64))
         widths[rows] = np.maximum(determinants, 0) ** 0.25
+        mirrored[rows], mirrored_scores[rows] = mirrored_points(image, boxes, estimator)
         on_progress(done, len(images))
-    return Predictions(points, scores, widths)
+    return Predictions(points, scores, widths, mirrored, mirrored_scores)
 
 
 def _box(poses: PoseArrays, row: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from slimpose.fields import Fields
 from slimpose.formats import coco
 from slimpose.formats.coco_document import to_document
 from slimpose.formats.files import read_json, write_json
 from slimpose.labels.interchange import deeplabcut, sleap, yolo
 from slimpose.labels.interchange.label_data import LabelData, Progress, no_progress
 from slimpose.labels.repair import repaired
-from slimpose.messages import DataWarning
+from slimpose.messages import DataWarning, quoted
 
 Kind = Literal["coco", "yolo", "sleap", "sleap-analysis", "deeplabcut"]
 
@@ -65,6 +66,7 @@ def read_labels(
     images: Path | None = None,
     frames: Path | None = None,
     split: str | None = None,
+    category: str | None = None,
     kind: Kind | None = None,
     on_progress: Progress = no_progress,
 ) -> LabelData:
@@ -75,6 +77,7 @@ def read_labels(
         images: Folder of a COCO file's images; by default where the usual tools put them.
         frames: Folder to write the frames to that a SLEAP file labels in videos.
         split: Of a YOLO data set: train, val or test.
+        category: Of a COCO file or YOLO data set with several: the one that is read.
         kind: The tool; recognized by default.
         on_progress: Called with (images done, all images).
 
@@ -85,13 +88,15 @@ def read_labels(
     kind = kind or kind_of(path)
     if split is not None and kind != "yolo":
         raise ValueError(f"--split is {split}, for YOLO data sets; {path} is of {kind}")
+    if category is not None and kind not in ("coco", "yolo"):
+        raise ValueError(f"--category is {category}, for COCO and YOLO; {path} is of {kind}")
     if kind == "coco":
-        return _read_coco(path, images)
+        return _read_coco(path, images, category)
     if images is not None:
         raise ValueError(f"--images is for COCO files; {path} is of {kind}, which names its images")
     if kind == "yolo":
         file = path / "data.yaml" if path.is_dir() else path
-        return yolo.read(file, split=split, on_progress=on_progress)
+        return yolo.read(file, split=split, category=category, on_progress=on_progress)
     if kind == "deeplabcut":
         return deeplabcut.read(path, on_progress=on_progress)
     return sleap.read(path, frames=frames, on_progress=on_progress)
@@ -126,9 +131,11 @@ def write_labels(
     return sleap.write(data, path)
 
 
-def _read_coco(path: Path, images: Path | None) -> LabelData:
+def _read_coco(path: Path, images: Path | None, category: str | None) -> LabelData:
     """Read a COCO file as tools write it: what is certain is corrected, and noted."""
     document = read_json(path, kind="annotation file")
+    if category is not None:
+        document = _only_category(document, path, category)
     document, repairs = repaired(document)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
@@ -136,6 +143,27 @@ def _read_coco(path: Path, images: Path | None) -> LabelData:
     notes = [*repairs, *(str(warning.message) for warning in caught)]
     folder = images or coco_image_folder(path, document)
     return LabelData(file=file, image_folder=folder, notes=tuple(notes))
+
+
+def _only_category(document: Any, path: Path, name: str) -> Any:
+    """The document with the annotations of one category; all images stay."""
+    if not isinstance(document, dict) or not {"annotations", "categories"} <= document.keys():
+        coco.parse(document, path, keypoints=True)  # raises
+    entries = Fields(document, str(path)).items("categories")
+    categories = [one for one in entries if isinstance(one, dict)]
+    chosen = [one for one in categories if one.get("name") == name]
+    if len(chosen) != 1:
+        raise ValueError(
+            f"{path}: {len(chosen)} categories are named {quoted(name)}; expected one of "
+            f"{quoted([one.get('name') for one in categories])}"
+        )
+    annotations = Fields(document, str(path)).items("annotations")
+    kept = [
+        one
+        for one in annotations
+        if not isinstance(one, dict) or one.get("category_id") == chosen[0].get("id")
+    ]
+    return {**document, "categories": chosen, "annotations": kept}
 
 
 def coco_image_folder(path: Path, document: object) -> Path:

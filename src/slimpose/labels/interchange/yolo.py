@@ -36,8 +36,16 @@ from slimpose.skeleton import Skeleton
 SPLITS = ("train", "val", "test")
 
 
-def read(path: Path, *, split: str | None = None, on_progress: Progress = no_progress) -> LabelData:
+def read(
+    path: Path,
+    *,
+    split: str | None = None,
+    category: str | None = None,
+    on_progress: Progress = no_progress,
+) -> LabelData:
     """Read one split of a data set (``train`` by default), or all of an only one.
+
+    Of several classes only ``category``'s instances are read.
 
     Raises:
         ValueError: If the YAML file or a label file is invalid; the message names file and line.
@@ -54,7 +62,8 @@ def read(path: Path, *, split: str | None = None, on_progress: Progress = no_pro
         raise ValueError(f"{path} is not YAML ({reason}); expected a YOLO data set") from error
     entry = fields.table(document, str(path), "the fields of a YOLO data set: train, kpt_shape")
     joints, dims = _shape(entry)
-    skeleton = _skeleton(entry, joints)
+    classes, chosen_class = _classes(entry, category)
+    skeleton = _skeleton(entry, joints, classes, chosen_class)
     root = path.parent / str(entry.values.get("path") or "")
     if not root.is_dir():
         root = path.parent  # a path of the machine that wrote it
@@ -67,7 +76,14 @@ def read(path: Path, *, split: str | None = None, on_progress: Progress = no_pro
         image_id = builder.add_image(file.relative_to(root).as_posix(), size)
         labels = _label_file(file, root)
         unlabeled += not labels.is_file()
-        for keypoints, box in _instances(labels, joints, dims, size):
+        for number, keypoints, box in _instances(labels, joints, dims, size):
+            if number not in classes:
+                raise ValueError(
+                    f"{labels} has class {number:g}; expected one of {path}: "
+                    f"{', '.join(map(str, classes))}"
+                )
+            if number != chosen_class:
+                continue
             builder.add_instance(image_id, keypoints, box)
         on_progress(done, len(images))
     file, notes = builder.build()
@@ -167,17 +183,28 @@ def _shape(entry: Fields) -> tuple[int, int]:
     return joints, fields.integer(shape[1], entry.what("kpt_shape"), low=2, high=3)
 
 
-def _skeleton(entry: Fields, joints: int) -> Skeleton:
+def _classes(entry: Fields, category: str | None) -> tuple[dict[int, str], int]:
+    """The names of the classes by number, and the number of the one that is read."""
     names = entry.values.get("names") or ["object"]
-    classes = list(names.values()) if isinstance(names, dict) else list(names)
-    if len(classes) != 1:
+    if not isinstance(names, list | dict):
+        raise fields.fail(entry.what("names"), names, "the classes' names")
+    items = names.items() if isinstance(names, dict) else enumerate(names)
+    classes = {fields.integer(key, entry.what("names"), low=0): str(name) for key, name in items}
+    matching = [key for key, name in classes.items() if category in (None, name)]
+    if len(matching) != 1:
+        wanted = "" if category is None else f"no class {quoted(category)}; "
         raise ValueError(
-            f"{entry.where}: names has {len(classes)} classes, {quoted(classes)}; expected one: "
-            "each kind of instance needs a model of its own"
+            f"{entry.where}: {wanted}names has {len(classes)} classes, "
+            f"{quoted(list(classes.values()))}; expected one, chosen by slimpose convert --category "
+            "NAME: each kind of instance needs a model of its own"
         )
+    return classes, matching[0]
+
+
+def _skeleton(entry: Fields, joints: int, classes: dict[int, str], number: int) -> Skeleton:
     given = entry.values.get("kpt_names")
-    if isinstance(given, dict) and len(given) == 1:
-        (given,) = given.values()
+    if isinstance(given, dict):
+        given = given.get(number, next(iter(given.values())) if len(given) == 1 else None)
     if given is None:
         given = [f"point{number}" for number in range(joints)]
     if not isinstance(given, list) or len(given) != joints:
@@ -194,7 +221,7 @@ def _skeleton(entry: Fields, joints: int) -> Skeleton:
                 entry.what("flip_idx"), flip, f"{joints} numbers, each pair naming each other"
             )
         pairs = [(keypoints[a], keypoints[b]) for a, b in enumerate(flip) if a < b]
-    return own_skeleton(str(classes[0]), keypoints, flip_pairs=pairs)
+    return own_skeleton(classes[number], keypoints, flip_pairs=pairs)
 
 
 def _image_files(entry: Fields, root: Path, split: str) -> list[Path]:
@@ -233,10 +260,11 @@ def _label_file(image: Path, root: Path) -> Path:
 
 def _instances(
     path: Path, joints: int, dims: int, size: Size
-) -> list[tuple[np.ndarray, Sequence[float]]]:
+) -> list[tuple[float, np.ndarray, Sequence[float]]]:
+    """The class, keypoints and box (x, y, width, height) of each line."""
     if not path.is_file():
         return []
-    found: list[tuple[np.ndarray, Sequence[float]]] = []
+    found: list[tuple[float, np.ndarray, Sequence[float]]] = []
     scale = np.array([size.width, size.height])
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
@@ -258,7 +286,7 @@ def _instances(
         keypoints[:, 2] = points[:, 2] if dims == 3 else 2.0 * (points != 0).any(axis=1)
         keypoints[keypoints[:, 2] <= 0] = 0
         center, extent = values[1:3] * scale, values[3:5] * scale
-        found.append((keypoints, [*(center - extent / 2), *extent]))
+        found.append((values[0], keypoints, [*(center - extent / 2), *extent]))
     return found
 
 

@@ -72,7 +72,7 @@ def own_detector() -> Recipe:
             Phase(size=Size(256, 256), samples=4_000),
             Phase(size=Size(320, 352), samples=2_400, augmentation=0.5),
         ),
-        learning_rate=1e-3,
+        learning_rate=3e-3,
         warmup_share=0.03,
         flat=0.4,
         ema=0.99,
