@@ -124,6 +124,22 @@ def test_state_people_and_counts_are_shown(browser: Browser) -> None:
         assert np.abs(pixels[280, 238:243] - 80).max() > 60  # the line
 
 
+def test_postures_are_written_next_to_the_ids(browser: Browser) -> None:
+    """The text of a person's label is wider with the posture."""
+    image, poses = np.full((300, 400, 3), 80, np.uint8), poses_of([(200, 150)], ids=[7])
+    widths = []
+    for postures in (False, True):
+        with web_server(postures=postures) as server, page_of(browser) as page:
+            results = [frame_result(image, poses, index=index) for index in range(3)]
+            server.shared.events.add(results)  # a second apart
+            page.goto(server.url)
+            show(page, server, results[-1])
+            above_head = canvas_pixels(page)[75:95].astype(int)
+            label = (np.abs(above_head - 80).max(axis=2) > 40).any(axis=0)
+            widths.append(int(label.sum()))
+    assert widths[1] > widths[0] + 40
+
+
 def test_keyboard_enlarges_and_changes_settings(browser: Browser) -> None:
     with web_server(cameras=3) as server, page_of(browser) as page:
         page.goto(server.url)

@@ -105,7 +105,12 @@ def live(
         ],
     )
     _check_outputs(inputs, cameras.stems, outputs, out=out, streams=streams)
-    sent = event_settings(settings, camera_file=streams.cameras, event_file=streams.events)
+    sent = event_settings(
+        settings,
+        camera_file=streams.cameras,
+        event_file=streams.events,
+        have_ids=tracking.track,
+    )
     model_file.remember(models.model)
     detector_file.remember(models.detector, is_used=True)
     pipeline = models.load()

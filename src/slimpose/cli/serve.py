@@ -136,7 +136,7 @@ def serve(
     token = read_token(server.token, host=server.host)
     check_output_paths({"--events": events}, {}, [cameras], overwrite=overwrite)
     inputs = _inputs(sources, cameras, keypoint_threshold, models)
-    sent = event_settings(inputs, camera_file=cameras, event_file=events)
+    sent = event_settings(inputs, camera_file=cameras, event_file=events, have_ids=tracking.track)
     places = [one.address for one in inputs]
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in places))
     ranges = [FrameRange(every=one.every or 1) for one in inputs]

@@ -10,7 +10,7 @@ from typing import Any
 
 from slimpose.arrays import Size
 from slimpose.events.camera_events import CameraEvents
-from slimpose.events.event import Event
+from slimpose.events.event import Event, Posture
 from slimpose.events.json_lines import EventFile
 from slimpose.events.outputs import CameraSummary, EventOutput
 from slimpose.events.settings import EventSettings, read_event_settings
@@ -24,7 +24,11 @@ _STATE_S = 0.5
 
 
 def event_settings(
-    cameras: Sequence[CameraSettings], *, camera_file: Path | None, event_file: Path | None
+    cameras: Sequence[CameraSettings],
+    *,
+    camera_file: Path | None,
+    event_file: Path | None,
+    have_ids: bool,
 ) -> EventSettings:
     """Return where the events of a run are sent; nothing is opened yet.
 
@@ -32,16 +36,23 @@ def event_settings(
         cameras: The cameras of the run.
         camera_file: Its tables ``mqtt`` and ``webhooks`` are read; None for neither.
         event_file: File for the events as JSON lines; None for none.
+        have_ids: Whether people are tracked.
 
     Raises:
-        ValueError: If the tables are invalid, or events are to be written or posted and no camera
-            has any.
+        ValueError: If the tables are invalid, if events are to be written or posted and no camera
+            has any, or if one has and people get no ids.
         ModuleNotFoundError: If there is a broker and ``paho-mqtt`` is not installed.
     """
     settings = EventSettings() if camera_file is None else read_event_settings(camera_file)
     if settings.mqtt is not None:
         import slimpose.events.mqtt  # noqa: F401 (fails before the work)
-    if not any(camera.areas or camera.postures for camera in cameras):
+    with_events = [one.address.name for one in cameras if one.areas or one.postures]
+    if with_events and not have_ids:
+        raise ValueError(
+            f"camera {with_events[0]} has zones, lines or postures, which need the ids of people; "
+            "expected no --no-track"
+        )
+    if not with_events:
         asked = f"--events {event_file}" if event_file is not None else ""
         asked = asked or (f"webhooks in {camera_file}" if settings.webhooks else "")
         if asked:
@@ -132,6 +143,10 @@ class RunEvents:
         """Return the counts of a camera's zones and lines by name."""
         return self._cameras[camera].counts()
 
+    def postures(self, camera: int) -> dict[int, Posture]:
+        """Return the known postures of a camera's people by their ids."""
+        return self._cameras[camera].postures()
+
     def recent(self) -> list[dict[str, Any]]:
         """Return the newest events for the page, the last one first."""
         return [
@@ -139,9 +154,13 @@ class RunEvents:
             for event in reversed(tuple(self._recent))
         ]
 
-    def totals(self) -> Mapping[str, int]:
-        """Return the number of events by kind, and those of each output by what became of them."""
-        totals: Counter[str] = Counter(self._kinds)
+    def kinds(self) -> Mapping[str, int]:
+        """Return the number of events of each kind."""
+        return dict(self._kinds)
+
+    def outputs(self) -> Mapping[str, int]:
+        """Return how many events the outputs have sent, dropped, or keep waiting."""
+        totals: Counter[str] = Counter()
         for output in self._outputs:
             totals.update(output.counts())
         return totals
@@ -149,11 +168,7 @@ class RunEvents:
     def summary(self) -> list[str]:
         """Return a line about the events and one about the outputs; none without either."""
         events = [f"{count} {kind}" for kind, count in sorted(self._kinds.items())]
-        outputs = [
-            f"{name.replace('_', ' ')} {count}"
-            for output in self._outputs
-            for name, count in output.counts().items()
-        ]
+        outputs = [f"{name.replace('_', ' ')} {count}" for name, count in self.outputs().items()]
         return [
             f"{name}: {', '.join(parts)}"
             for name, parts in (("events", events), ("sent to", outputs))

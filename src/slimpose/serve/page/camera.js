@@ -8,6 +8,7 @@ export class Camera {
     this.skeleton = skeleton;
     this.areas = areas;
     this.counts = {};
+    this.postures = {};
     this.draft = [];
     this.element = template.content.firstElementChild.cloneNode(true);
     this.element.dataset.camera = number;
@@ -39,7 +40,7 @@ export class Camera {
     }
     this.context.drawImage(this.bitmap, 0, 0);
     if (options.areas) drawAreas(this.context, this.areas, this.counts);
-    drawSkeletons(this.context, this.frame, this.skeleton, options);
+    drawSkeletons(this.context, this.frame, this.skeleton, { ...options, postures: this.postures });
     if (this.draft.length) this.drawDraft();
     this.canvas.dataset.frame = this.frame.frame;
   }
@@ -54,8 +55,9 @@ export class Camera {
     this.draft.forEach(([x, y]) => this.context.fillRect(x * width - 3, y * height - 3, 6, 6));
   }
 
-  update(state, counts) {
+  update(state, counts, postures) {
     this.counts = counts ?? {};
+    this.postures = postures ?? {};
     const isLive = state.state === "live";
     const word = state.connections > 0 && ["waiting", "connecting"].includes(state.state) ? "lost" : state.state;
     this.find("h2").textContent = `${this.number + 1} ${state.name}`;

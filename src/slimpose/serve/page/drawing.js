@@ -57,7 +57,8 @@ export function drawSkeletons(context, frame, skeleton, options) {
       }
     }
     if (options.ids && person.id !== null) {
-      label(context, `${person.id}`, x1 * scale, y1 * scale - 4, trackColor(person.id));
+      const posture = options.postures?.[person.id];
+      label(context, posture ? `${person.id} ${posture}` : `${person.id}`, x1 * scale, y1 * scale - 4, trackColor(person.id));
     }
   }
 }

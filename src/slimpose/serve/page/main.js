@@ -42,7 +42,7 @@ const connection = new Connection({
   },
   state(message) {
     settings = message.settings;
-    message.cameras.forEach((state, number) => cameras[number]?.update(state, message.counts[number]));
+    message.cameras.forEach((state, number) => cameras[number]?.update(state, message.counts[number], message.postures[number]));
     const live = message.cameras.filter((camera) => camera.state === "live").length;
     const people = message.cameras.reduce((sum, camera) => sum + camera.people, 0);
     setText(byId("summary"), message.cameras.length
