@@ -22,7 +22,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import machine
-import numpy as np
 import scene
 from cutouts import HEIGHT, WIDTH, read_cutouts
 
@@ -131,24 +130,29 @@ def compare(
             true["out"] += before[number] < LINE <= people[number]
         before = people
     true["enter"] += sum(ZONE[0] <= x <= ZONE[1] for x in feet[0].values())
+    wrong = _wrong_frames(counts, events, fps)
     found = Counter(event.get("direction", event["kind"]) for event in events)
     return {
         **{name: f"{found[name]} of {true[name]}" for name in ("enter", "leave", "in", "out")},
         "are_equal": all(found[name] == true[name] for name in ("enter", "leave", "in", "out")),
-        "counts_right": round(_share_right(counts, events, fps), 4),
+        "counts_right": round(1 - len(wrong) / len(counts), 4),
+        "wrong_from_s": round(wrong[0] / fps, 1) if wrong else None,
         "most_people": max(counts),
     }
 
 
-def _share_right(counts: Sequence[int], events: Sequence[Mapping[str, Any]], fps: float) -> float:
+def _wrong_frames(
+    counts: Sequence[int], events: Sequence[Mapping[str, Any]], fps: float
+) -> list[int]:
     late = round(_LATE_S * fps)
     changes = [(event["time_s"], event["people"]) for event in events if event["kind"] == "count"]
-    is_right = []
+    wrong = []
     for frame in range(len(counts)):
         shown = [people for time_s, people in changes if time_s <= frame / fps + 1e-6]
         recent = counts[max(0, frame - late) : frame + 1]
-        is_right.append(min(recent) <= (shown[-1] if shown else 0) <= max(recent))
-    return float(np.mean(is_right))
+        if not min(recent) <= (shown[-1] if shown else 0) <= max(recent):
+            wrong.append(frame)
+    return wrong
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ function limbColor(a, b) {
 
 // Pixels of the canvas in one of the page.
 function pixelRatio(canvas) {
-  const shown = canvas.getBoundingClientRect().width;
-  return shown > 0 ? canvas.width / shown : 1;
+  const shown = canvas.getBoundingClientRect();  // with bars, where its shape is another one
+  return shown.width > 0 ? Math.max(canvas.width / shown.width, canvas.height / shown.height) : 1;
 }
 
 export function drawSkeletons(context, frame, skeleton, options) {

@@ -32,6 +32,7 @@ const connection = new Connection({
       watcher.observe(camera.element);
       camera.find(".enlarge").addEventListener("click", () => toggle(camera));
       editor.attach(camera);
+      camera.find(".draw").addEventListener("click", () => editor.toggle(camera));
     }
     byId("no-cameras").hidden = cameras.length > 0;
     byId("own-address").textContent = `${location.origin}/`;
@@ -92,6 +93,7 @@ function enlarge(camera) {
 }
 
 function toggle(camera) {
+  editor.cancel();
   enlarge(enlarged === camera ? null : camera);
   camera.element.focus();
 }
