@@ -279,3 +279,50 @@ def still_and_swinging(
         frame_count=round(6 * fps),
         seed=seed,
     )
+
+
+def visits(
+    cutouts: Sequence[Cutout], background: np.ndarray, seed: int, *, fps: float = 12.5
+) -> SceneVideo:
+    """Return 16 s of six people who walk to the middle, stay there for a while, and leave again.
+
+    Each has an own distance to the camera; one passes without a stop, one turns back before.
+    """
+    rng = np.random.default_rng([seed, 3])
+    chosen = [cutouts[index] for index in rng.permutation(len(cutouts))[:6]]
+    out, actors = 90.0, []
+    for number, cutout in enumerate(chosen):
+        y = 335.0 + 27 * number + rng.uniform(-4, 4)
+        from_x, to_x = (-out, WIDTH + out) if rng.random() < 0.5 else (WIDTH + out, -out)
+        stop_x = WIDTH * rng.uniform(0.44, 0.56)
+        start_s = 0.5 + 1.4 * number + rng.uniform(0, 0.5)
+        role = "passing" if number == 2 else "turning" if number == 4 else "visiting"
+        if role == "turning":
+            stop_x, to_x = from_x + 0.24 * (WIDTH + 2 * out) * np.sign(to_x - from_x), from_x
+        stay_s = 0.0 if role == "passing" else rng.uniform(2.0, 3.5)
+        reach_s, back_s = 3.2, 3.2
+        actors.append(
+            Actor(
+                number=number,
+                cutout=cutout,
+                path=Path2D(
+                    times_s=(
+                        start_s,
+                        start_s + reach_s,
+                        start_s + reach_s + stay_s,
+                        start_s + reach_s + stay_s + back_s,
+                    ),
+                    x=(from_x, stop_x, stop_x, to_x),
+                    y=(y, y, y, y),
+                ),
+                role=role,
+            )
+        )
+    return SceneVideo(
+        background=background,
+        actors=tuple(actors),
+        pillars=(),
+        fps=fps,
+        frame_count=round(16 * fps),
+        seed=seed,
+    )

@@ -126,6 +126,17 @@ points = [[0, 0], [1, 0], [1, 1], [0, 1]]
     assert {event["camera"] for event in events} == {"hall"}
 
 
+def test_cameras_are_known_before_their_first_frame(tmp_path: Path) -> None:
+    """A page that is opened at once would show "No cameras" and stay so."""
+    with fake_camera() as camera:
+        camera.is_silent = True
+        process, port = start_server(tmp_path, camera.url)
+        found = [(one["state"], one["frames"]) for one in state(port)["cameras"]]
+        process.terminate()
+        process.communicate(timeout=60)
+    assert found == [("connecting", 0)]
+
+
 def test_settings_of_the_page_reach_the_cameras(tmp_path: Path) -> None:
     def change(values: dict[str, Any]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)

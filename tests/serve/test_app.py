@@ -159,6 +159,31 @@ def test_metrics_are_read_by_prometheus(server: WebServer) -> None:
     assert families["slimpose_camera_latency_seconds"].samples[1].value == 0.04
 
 
+def test_metrics_have_zones_lines_and_postures() -> None:
+    areas = [[ZONE, LINE]]
+    with web_server(areas=areas, postures=True) as server:
+        image, poses = np.zeros((96, 192, 3), np.uint8), poses_of([(30, 40)], ids=[7])
+        server.shared.events.add([frame_result(image, poses, index=index) for index in range(3)])
+        _, _, body = server.request("GET", "/metrics")
+        postures = server.json("/api/state")["postures"]
+    families = {one.name: one for one in text_string_to_metric_families(body.decode())}
+    found = {
+        (name, *list(sample.labels.values())[2:]): sample.value
+        for name, family in families.items()
+        for sample in family.samples
+        if name.removeprefix("slimpose_") in ("zone_people", "line_crossings", "posture_people")
+    }
+    assert found == {
+        ("slimpose_zone_people", "left"): 1,
+        ("slimpose_line_crossings", "gate", "in"): 0,
+        ("slimpose_line_crossings", "gate", "out"): 0,
+        ("slimpose_posture_people", "standing"): 1,
+    }
+    kinds = {sample.labels["kind"]: sample.value for sample in families["slimpose_events"].samples}
+    assert kinds == {"enter": 1, "count": 1, "posture": 1}
+    assert postures == [{"7": "standing"}]
+
+
 def test_health_reports_a_stalled_run(server: WebServer) -> None:
     assert server.request("GET", "/healthz")[0] == 200
     server.shared.alive_s = time.monotonic() - 60

@@ -124,6 +124,22 @@ def test_state_people_and_counts_are_shown(browser: Browser) -> None:
         assert np.abs(pixels[280, 238:243] - 80).max() > 60  # the line
 
 
+def test_postures_are_written_next_to_the_ids(browser: Browser) -> None:
+    """The text of a person's label is wider with the posture."""
+    image, poses = np.full((300, 400, 3), 80, np.uint8), poses_of([(200, 150)], ids=[7])
+    widths = []
+    for postures in (False, True):
+        with web_server(postures=postures) as server, page_of(browser) as page:
+            results = [frame_result(image, poses, index=index) for index in range(3)]
+            server.shared.events.add(results)  # a second apart
+            page.goto(server.url)
+            show(page, server, results[-1])
+            above_head = canvas_pixels(page)[75:95].astype(int)
+            label = (np.abs(above_head - 80).max(axis=2) > 40).any(axis=0)
+            widths.append(int(label.sum()))
+    assert widths[1] > widths[0] + 40
+
+
 def test_keyboard_enlarges_and_changes_settings(browser: Browser) -> None:
     with web_server(cameras=3) as server, page_of(browser) as page:
         page.goto(server.url)
@@ -177,12 +193,20 @@ def test_page_fits_a_phone(browser: Browser) -> None:
         assert box["x"] + box["width"] <= 360
 
 
-def test_zone_drawn_on_the_page_becomes_text_for_the_file(browser: Browser) -> None:
-    with web_server() as server, page_of(browser) as page:
+@pytest.mark.parametrize("width", [1280, 390])
+def test_zone_drawn_on_the_page_becomes_text_for_the_file(browser: Browser, width: int) -> None:
+    """By keys on a computer, by buttons on a phone."""
+    with web_server() as server, page_of(browser, width=width) as page:
         page.goto(server.url)
         show(page, server, frame_result(np.full((300, 400, 3), 80, np.uint8), index=1))
-        page.keyboard.press("1")
-        page.keyboard.press("z")
+        if width > 1000:
+            page.keyboard.press("1")
+            page.keyboard.press("z")
+        else:
+            expect(page.locator(".draw")).not_to_be_visible()
+            page.click(".enlarge")
+            page.click(".draw")
+            expect(page.locator(".draw")).to_have_text("Cancel")
         box = page.locator("canvas").bounding_box()
         assert box is not None
         scale = min(box["width"] / 400, box["height"] / 300)
@@ -194,6 +218,22 @@ def test_zone_drawn_on_the_page_becomes_text_for_the_file(browser: Browser) -> N
     assert text.startswith("[cameras.NAME.zones.zone-1]\npoints = [[")  # "camera 0" needs quotes
     found = [float(number) for number in re.findall(r"\d+\.\d+", text)]
     np.testing.assert_allclose(found, [0.1, 0.2, 0.6, 0.2, 0.6, 0.8], atol=0.01)
+
+
+def test_labels_are_as_large_in_an_enlarged_image(browser: Browser) -> None:
+    """An enlarged 4:3 image has bars at its sides, which do not count as its width."""
+    image, poses = np.full((300, 400, 3), 80, np.uint8), poses_of([(200, 150)], ids=[88])
+    with web_server() as server, page_of(browser, width=1600, height=900) as page:
+        page.goto(server.url)
+        page.keyboard.press("1")
+        show(page, server, frame_result(image, poses, index=1))
+        box = page.locator("canvas").bounding_box()
+        pixels = canvas_pixels(page).astype(int)
+    assert box is not None
+    assert box["width"] > 1.5 * box["height"]
+    above_head = np.abs(pixels[:98] - 80).max(axis=2) > 40
+    height = np.flatnonzero(above_head.any(axis=1))[[0, -1]] @ [-1, 1] * box["height"] / 300
+    assert 14 <= height <= 30
 
 
 def test_wrong_token_sees_nothing(browser: Browser) -> None:

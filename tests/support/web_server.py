@@ -93,6 +93,7 @@ def web_server(
     *,
     cameras: int = 1,
     areas: Sequence[Sequence[Area]] | None = None,
+    postures: bool = False,
     token: str | None = None,
     open_pipeline: Callable[[], Pipeline] | None = None,
     limits: RequestLimits | None = None,
@@ -116,7 +117,9 @@ def web_server(
             events=RunEvents(
                 [
                     CameraSettings(
-                        address=Address(kind="camera", name=name, target="0"), areas=tuple(areas)
+                        address=Address(kind="camera", name=name, target="0"),
+                        areas=tuple(areas),
+                        postures=postures,
                     )
                     for name, areas in zip(names, all_areas, strict=True)
                 ]

@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +30,11 @@ from slimpose.cli.outputs import RecordWriters
 from slimpose.cli.stop_signals import stop_on_signals
 from slimpose.cli.video_output import VideoOutputs
 from slimpose.cli.window import Window
+from slimpose.events.run_events import RunEvents, event_settings, open_run_events
 from slimpose.media import addresses
 from slimpose.media.addresses import Address
 from slimpose.media.camera_file import CameraSettings, read_cameras
+from slimpose.media.stream_reader import clock_s
 from slimpose.media.video_reader import silence_opencv_logs
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
@@ -101,7 +104,13 @@ def live(
             for camera in settings
         ],
     )
-    _check_outputs(inputs, cameras.stems, outputs, out=out, mosaic=mosaic)
+    _check_outputs(inputs, cameras.stems, outputs, out=out, streams=streams)
+    sent = event_settings(
+        settings,
+        camera_file=streams.cameras,
+        event_file=streams.events,
+        have_ids=tracking.track,
+    )
     model_file.remember(models.model)
     detector_file.remember(models.detector, is_used=True)
     pipeline = models.load()
@@ -116,21 +125,23 @@ def live(
         limits=limits,
         find_everyone=drawing.hider is not None,
     )
+    by_clock = [streams.realtime or address.kind != "file" for address in inputs]
     videos = VideoOutputs(
         out,
         mosaic,
         names=[address.name for address in inputs],
         stems=cameras.stems,
         overwrite=outputs.overwrite,
-        use_clock=streams.realtime or any(address.kind != "file" for address in inputs),
+        use_clock=any(by_clock),
         drawing=drawing,
         window=Window("slimpose") if style.show else None,
     )
     stats = LiveStats(len(inputs))
     records = RecordWriters(outputs, cameras.stems)
+    events = open_run_events(settings, sent, by_clock=by_clock)
     try:
-        with stop_on_signals() as stop, cameras:
-            _follow(cameras, follower, stats, records, videos, stop, streams)
+        with closing(events), stop_on_signals() as stop, cameras:
+            _follow(cameras, follower, stats, records, videos, events, stop, streams)
         videos.finish()
         records.finish()
     finally:
@@ -138,13 +149,14 @@ def live(
         records.close()
     statuses = cameras.statuses()
     console = plain_console(stderr=outputs.jsonl == STANDARD_OUTPUT)
-    for line in stats.summary(statuses, detections=follower.detections):
+    for line in [*stats.summary(statuses, detections=follower.detections), *events.summary()]:
         console.print(line)
     for line in filter(
         None, [tile_note(pipeline), *drawing.notes(), *videos.notes(), *records.notes()]
     ):
         console.print(line)
-    if paths := [*videos.paths, *records.paths]:
+    event_file = [str(streams.events)] if streams.events is not None else []
+    if paths := [*videos.paths, *records.paths, *event_file]:
         console.print(f"written: {', '.join(paths)}")
     if profile:
         console.print(stage_table(stats.stages, stats.seconds))
@@ -167,7 +179,7 @@ def _check_outputs(
     outputs: OutputOptions,
     *,
     out: Path | None,
-    mosaic: Path | None,
+    streams: StreamOptions,
 ) -> None:
     replaced = out if outputs.overwrite else None
     videos = {
@@ -175,12 +187,20 @@ def _check_outputs(
         for number, stem in enumerate(stems)
     }
     check_output_paths(
-        {**outputs.files(), "--mosaic": mosaic, **videos},
+        {
+            **outputs.files(),
+            "--mosaic": streams.mosaic,
+            "--events": streams.events,
+            **videos,
+        },
         {"--out": out, **outputs.folders()},
-        [Path(address.target) for address in inputs if address.kind == "file"],
+        [
+            streams.cameras,
+            *(Path(address.target) for address in inputs if address.kind == "file"),
+        ],
         overwrite=outputs.overwrite,
     )
-    check_suffix("--mosaic", mosaic, ".mp4")
+    check_suffix("--mosaic", streams.mosaic, ".mp4")
 
 
 def _follow(
@@ -189,6 +209,7 @@ def _follow(
     stats: LiveStats,
     records: RecordWriters,
     videos: VideoOutputs,
+    events: RunEvents,
     stop: threading.Event,
     streams: StreamOptions,
 ) -> None:
@@ -207,8 +228,15 @@ def _follow(
                 for result in batch:
                     records.write(result)
             records.check_readers()
+            statuses = cameras.statuses()
+            events.add(batch)
+            events.update(
+                is_live=[status.state == "live" for status in statuses],
+                people=[stats.people_now(number, status) for number, status in enumerate(statuses)],
+                time_s=clock_s(),
+            )
             with stats.stages.timed("draw videos"):
-                videos.write(batch, cameras.statuses())
+                videos.write(batch, statuses)
             display.update()
             waiting_since_s = time.perf_counter()
             is_time_over = seconds is not None and time.monotonic() - started_s >= seconds

@@ -90,7 +90,7 @@ class LiveStats:
                 status.name,
                 status.text,
                 f"{self.fps(camera):.1f}",
-                str(self._people_now(camera, status)),
+                str(self.people_now(camera, status)),
                 f"{latency.percentile(50):.0f} ms",
                 f"{latency.percentile(95):.0f} ms",
                 str(status.dropped),
@@ -101,7 +101,7 @@ class LiveStats:
         """Return the content of the table in one line, for logs."""
         cameras = [
             f"[{camera}] {status.state} {self.fps(camera):.1f} fps, "
-            f"people: {self._people_now(camera, status)}, {self._latency_text(camera)}, "
+            f"people: {self.people_now(camera, status)}, {self._latency_text(camera)}, "
             f"dropped {status.dropped}"
             for camera, status in enumerate(statuses)
         ]
@@ -141,8 +141,8 @@ class LiveStats:
             lines.append(f"median ms per batch: {self.stages.medians()}")
         return lines
 
-    def _people_now(self, camera: int, status: StreamStatus) -> int:
-        """Number of people in a camera's newest frame; 0 unless it is live."""
+    def people_now(self, camera: int, status: StreamStatus) -> int:
+        """Return the number of people in a camera's newest frame; 0 unless it is live."""
         return self._people[camera] if status.state == "live" else 0
 
     def _latency_text(self, camera: int) -> str:

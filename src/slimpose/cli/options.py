@@ -171,7 +171,9 @@ class StreamOptions:
 
     Attributes:
         cameras: TOML file of cameras with names, addresses and thresholds of their own, in addition
-            to the sources (docs: video and cameras).
+            to the sources (docs: video and cameras); with their zones and lines, and an MQTT broker
+            and webhooks that events are sent to (docs: events).
+        events: File for the events as JSON lines.
         mosaic: MP4 file for a drawn video of all cameras side by side.
         realtime: Play video files in real time, like cameras: frames may be dropped.
         loop: Start video files again at their end.
@@ -183,6 +185,7 @@ class StreamOptions:
     """
 
     cameras: Path | None = None
+    events: Path | None = None
     mosaic: Path | None = None
     realtime: bool = False
     loop: bool = False

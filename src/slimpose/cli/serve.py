@@ -15,8 +15,7 @@ from slimpose.cli.options import ModelOptions, TrackingOptions
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.cli.stop_signals import stop_on_signals
 from slimpose.draw import DRAWN_JOINT_SCORE
-from slimpose.events.run_events import RunEvents, open_outputs
-from slimpose.events.settings import EventSettings, read_event_settings
+from slimpose.events.run_events import event_settings, open_run_events
 from slimpose.hide import What
 from slimpose.media import addresses
 from slimpose.media.camera_file import CameraSettings, read_cameras
@@ -100,6 +99,7 @@ def serve(
     requests: RequestOptions,
     cameras: Path | None = None,
     events: Path | None = None,
+    overwrite: bool = False,
     keypoint_threshold: float = DRAWN_JOINT_SCORE,
     hide: What | None = None,
     loop: bool = False,
@@ -123,6 +123,7 @@ def serve(
         cameras: TOML file of cameras by name, with their zones and lines, and of where events are
             sent: an MQTT broker, webhooks (docs/events.md). Instead of SOURCE.
         events: File for the events as JSON lines.
+        overwrite: Replace that file if it exists.
         keypoint_threshold: Minimum score 0..1 of the keypoints that are drawn.
         hide: Hide the faces, the heads or the whole people in the images of the page and in
             snapshots, each filled with one color; the detector runs on every frame.
@@ -133,9 +134,9 @@ def serve(
     from slimpose.serve.server import Server, listen
 
     token = read_token(server.token, host=server.host)
-    check_output_paths({"--events": events}, {}, [])
+    check_output_paths({"--events": events}, {}, [cameras], overwrite=overwrite)
     inputs = _inputs(sources, cameras, keypoint_threshold, models)
-    settings = read_event_settings(cameras) if cameras is not None else EventSettings()
+    sent = event_settings(inputs, camera_file=cameras, event_file=events, have_ids=tracking.track)
     places = [one.address for one in inputs]
     silence_opencv_logs(hide_urls=any(address.kind == "network" for address in places))
     ranges = [FrameRange(every=one.every or 1) for one in inputs]
@@ -144,16 +145,10 @@ def serve(
     detector_file.remember(models.detector, is_used=True)
     pipeline = models.load()
     listener = listen(server.host, server.port)
-    outputs = open_outputs(
-        settings,
-        events,
-        names=[address.name for address in places],
-        areas=[one.areas for one in inputs],
-    )
     summary: list[str] = []
     with (
         PoseRequests(models.load, workers=_WORKERS, limits=requests.limits()) as queue,
-        closing(RunEvents(inputs, outputs)) as run_events,
+        closing(open_run_events(inputs, sent)) as run_events,
         stop_on_signals() as stop,
     ):
         shared = shared_state(inputs, pipeline, tracking, queue, run_events)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from slimpose.cli.live_display import LiveDisplay
 from slimpose.cli.live_stats import LiveStats
 from slimpose.cli.options import TrackingOptions
-from slimpose.events.outputs import CameraSummary
 from slimpose.events.run_events import RunEvents
 from slimpose.hide import Hider, What
 from slimpose.media.camera_file import CameraSettings
@@ -52,6 +51,7 @@ def shared_state(
 ) -> Shared:
     """Return what the server shows before the first frame."""
     return Shared(
+        cameras=[_not_opened(one) for one in inputs],
         skeleton=pipeline.estimator.session.info.skeleton,
         keypoint_thresholds=[one.keypoint_threshold or 0.0 for one in inputs],
         frames=NewestFrames(len(inputs)),
@@ -64,6 +64,23 @@ def shared_state(
         ),
         areas=[[describe_area(area) for area in one.areas] for one in inputs],
         events=events,
+    )
+
+
+def _not_opened(camera: CameraSettings) -> CameraState:
+    """Return the state of a camera before anything is known of it."""
+    return CameraState(
+        name=camera.address.name,
+        state="connecting",
+        problem="",
+        fps=0.0,
+        people=0,
+        latency_p50_ms=0.0,
+        latency_p95_ms=0.0,
+        frames=0,
+        dropped=0,
+        damaged=0,
+        connections=0,
     )
 
 
@@ -125,6 +142,7 @@ class CameraLoop:
     def summary(self) -> list[str]:
         """Return the lines of the final summary."""
         lines = self._stats.summary(self._cameras.statuses(), detections=self._follower.detections)
+        lines += self._shared.events.summary()
         return lines if self._hider is None else [*lines, self._hider.summary()]
 
     def _is_enabled(self, camera: int) -> bool:
@@ -160,17 +178,10 @@ class CameraLoop:
             self._camera_state(camera, status)
             for camera, status in enumerate(self._cameras.statuses())
         ]
-        events = self._shared.events
-        events.advance(clock_s())
-        events.update(
-            [
-                CameraSummary(
-                    is_live=state.state == "live",
-                    people=state.people,
-                    counts=events.counts(camera),
-                )
-                for camera, state in enumerate(states)
-            ]
+        self._shared.events.update(
+            is_live=[state.state == "live" for state in states],
+            people=[state.people for state in states],
+            time_s=clock_s(),
         )
 
     def _camera_state(self, camera: int, status: StreamStatus) -> CameraState:

@@ -10,7 +10,7 @@ import numpy as np
 
 from slimpose.areas import Area, Line, Zone
 from slimpose.arrays import Size
-from slimpose.events.event import Event
+from slimpose.events.event import Event, Posture
 from slimpose.events.posture import MIN_JOINT_SCORE, PostureWatch
 from slimpose.poses import NOT_TRACKED, Poses
 
@@ -66,6 +66,14 @@ class CameraEvents:
             name: {"people": count} for name, count in self._counts.items()
         }
         return zones | {name: dict(counts) for name, counts in self._crossings.items()}
+
+    def postures(self) -> dict[int, Posture]:
+        """Return the posture of each person by id, without the unknown ones."""
+        watch = self._postures
+        if watch is None:
+            return {}
+        people = {track: watch.current(track) for track in list(self._people)}
+        return {track: posture for track, posture in people.items() if posture != "unknown"}
 
     def update(self, poses: Poses, time_s: float, size: Size) -> list[Event]:
         """Return the events of a frame; ``size`` is the image's, times must not decrease."""

@@ -69,10 +69,11 @@ class WebhookSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSettings:
-    """Where events are sent: a broker and addresses; there may be none."""
+    """Where events are sent: a broker, addresses, a file of JSON lines; there may be none."""
 
     mqtt: MqttSettings | None = None
     webhooks: tuple[WebhookSettings, ...] = ()
+    file: Path | None = None
 
 
 def read_event_settings(path: Path) -> EventSettings:

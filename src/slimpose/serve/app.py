@@ -72,6 +72,7 @@ class Shared:
         return {
             "cameras": [dataclasses.asdict(camera) for camera in self.cameras],
             "counts": [self.events.counts(camera) for camera in range(len(self.cameras))],
+            "postures": [self.events.postures(camera) for camera in range(len(self.cameras))],
             "settings": dataclasses.asdict(self.settings),
             "events": self.events.recent(),
         }
@@ -225,7 +226,7 @@ class _Paths:
             shared.requests.counts,
             open_requests=shared.requests.open,
             viewers=shared.viewers,
-            events=shared.events.totals(),
+            events=shared.events,
         )
         return PlainTextResponse(text, headers={"content-type": CONTENT_TYPE})
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from slimpose.events.run_events import RunEvents
 from slimpose.serve.pose_requests import RequestCounts
 from slimpose.serve.state import CameraState
 
@@ -17,7 +19,7 @@ def exposition(
     *,
     open_requests: int,
     viewers: int,
-    events: Mapping[str, int],
+    events: RunEvents,
 ) -> str:
     """Return the metrics in Prometheus's text format."""
     names = [{"camera": str(number), "name": camera.name} for number, camera in enumerate(cameras)]
@@ -63,14 +65,41 @@ def exposition(
             ),
             _metric("images_total", "counter", "Images of requests.", [({}, requests.images)]),
             _metric("batches_total", "counter", "Batches of images.", [({}, requests.batches)]),
-            _metric(
-                "events_total",
-                "counter",
-                "Events by what became of them.",
-                [({"state": state}, count) for state, count in events.items()],
-            ),
+            *_event_metrics(names, events),
         ]
     )
+
+
+def _event_metrics(names: Sequence[Mapping[str, str]], events: RunEvents) -> list[str]:
+    """Return the metrics of zones, lines, postures and events."""
+    counts = [(label, events.counts(number)) for number, label in enumerate(names)]
+    zones = [
+        ({**label, "zone": area}, count["people"])
+        for label, areas in counts
+        for area, count in areas.items()
+        if "people" in count
+    ]
+    lines = [
+        ({**label, "line": area, "direction": direction}, count[direction])
+        for label, areas in counts
+        for area, count in areas.items()
+        for direction in ("in", "out")
+        if direction in count
+    ]
+    postures = [
+        ({**label, "posture": posture}, count)
+        for number, label in enumerate(names)
+        for posture, count in Counter(events.postures(number).values()).items()
+    ]
+    kinds = [({"kind": kind}, count) for kind, count in events.kinds().items()]
+    outputs = [({"state": state}, count) for state, count in events.outputs().items()]
+    return [
+        _metric("zone_people", "gauge", "People in a zone.", zones),
+        _metric("line_crossings_total", "counter", "People who crossed a line.", lines),
+        _metric("posture_people", "gauge", "People by their posture.", postures),
+        _metric("events_total", "counter", "Events by their kind.", kinds),
+        _metric("event_outputs", "gauge", "Events by output and what became of them.", outputs),
+    ]
 
 
 def _metric(name: str, kind: str, text: str, samples: _Samples) -> str:

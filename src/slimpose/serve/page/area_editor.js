@@ -24,10 +24,15 @@ export class AreaEditor {
     this.camera = camera;
     this.hint = document.createElement("p");
     this.hint.className = "note hint";
-    this.hint.textContent = "Tap the corners; tap the first one again to close a zone, the second one to end a line. Esc cancels.";
+    this.hint.textContent = "Tap the corners; tap the first one again to close a zone, the second one to end a line.";
+    camera.find(".draw").textContent = "Cancel";
     this.hint.setAttribute("role", "status");
     camera.element.append(this.hint);
     document.body.classList.add("is-drawing");
+  }
+
+  toggle(camera) {
+    if (!this.cancel()) this.start(camera);
   }
 
   // Stops drawing; returns whether something was being drawn.
@@ -35,6 +40,7 @@ export class AreaEditor {
     if (!this.camera) return false;
     this.camera.draft = [];
     this.camera.draw(this.options());
+    this.camera.find(".draw").textContent = "Draw zone";
     this.camera = null;
     this.hint.remove();
     document.body.classList.remove("is-drawing");

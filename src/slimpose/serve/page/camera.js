@@ -8,6 +8,7 @@ export class Camera {
     this.skeleton = skeleton;
     this.areas = areas;
     this.counts = {};
+    this.postures = {};
     this.draft = [];
     this.element = template.content.firstElementChild.cloneNode(true);
     this.element.dataset.camera = number;
@@ -39,7 +40,7 @@ export class Camera {
     }
     this.context.drawImage(this.bitmap, 0, 0);
     if (options.areas) drawAreas(this.context, this.areas, this.counts);
-    drawSkeletons(this.context, this.frame, this.skeleton, options);
+    drawSkeletons(this.context, this.frame, this.skeleton, { ...options, postures: this.postures });
     if (this.draft.length) this.drawDraft();
     this.canvas.dataset.frame = this.frame.frame;
   }
@@ -54,8 +55,9 @@ export class Camera {
     this.draft.forEach(([x, y]) => this.context.fillRect(x * width - 3, y * height - 3, 6, 6));
   }
 
-  update(state, counts) {
+  update(state, counts, postures) {
     this.counts = counts ?? {};
+    this.postures = postures ?? {};
     const isLive = state.state === "live";
     const word = state.connections > 0 && ["waiting", "connecting"].includes(state.state) ? "lost" : state.state;
     this.find("h2").textContent = `${this.number + 1} ${state.name}`;
@@ -74,6 +76,7 @@ export class Camera {
     this.find(".p50").textContent = ms(state.latency_p50_ms);
     this.find(".p95").textContent = ms(state.latency_p95_ms);
     this.find(".dropped").textContent = state.dropped;
+    this.find(".snapshot").hidden = state.frames === 0;
     this.find(".reopened").textContent = `${Math.max(0, state.connections - 1)}x`;
     this.find(".counts").replaceChildren(...this.areas.map((area) => {
       const item = document.createElement("li");
@@ -89,8 +92,11 @@ export class Camera {
   showHistory(entries, bucketSeconds, nowSeconds) {
     const svg = this.find("svg");
     const most = Math.max(1, ...entries.map((entry) => entry[3]));
-    const first = nowSeconds - 3600;
-    const x = (entry) => ((entry[0] - first) / 3600) * 360;
+    // As long as there is something to show: from five minutes to an hour.
+    const oldest = entries.length ? entries[0][0] : nowSeconds;
+    const span = Math.min(3600, Math.max(300, nowSeconds - oldest));
+    const first = nowSeconds - span;
+    const x = (entry) => ((entry[0] - first) / span) * 360;
     const y = (value) => 42 - (40 * value) / most;
     const runs = [];  // of entries without a gap
     for (const entry of entries.filter((one) => one[0] >= first)) {
@@ -98,7 +104,7 @@ export class Camera {
       if (run && entry[0] - run.at(-1)[0] <= 1.5 * bucketSeconds) run.push(entry);
       else runs.push([entry]);
     }
-    const width = (bucketSeconds / 3600) * 360;
+    const width = (bucketSeconds / span) * 360;
     const line = (run) => run.map((entry) => `${x(entry)},${y(entry[2])} ${x(entry) + width},${y(entry[2])}`);
     svg.replaceChildren(
       shape("line", { x1: 0, y1: 42, x2: 360, y2: 42, class: "axis" }),
@@ -107,7 +113,8 @@ export class Camera {
       })),
       ...runs.map((run) => shape("polyline", { points: line(run).join(" "), class: "top" })),
     );
-    const text = entries.length ? `people, last hour: at most ${most}` : "people, last hour: none yet";
+    const period = span < 3600 ? `last ${Math.round(span / 60)} minutes` : "last hour";
+    const text = `people, ${period}: ${entries.length ? `at most ${most}` : "none yet"}`;
     svg.setAttribute("aria-label", text);
     this.find("figcaption").textContent = text;
   }

@@ -18,8 +18,8 @@ function limbColor(a, b) {
 
 // Pixels of the canvas in one of the page.
 function pixelRatio(canvas) {
-  const shown = canvas.getBoundingClientRect().width;
-  return shown > 0 ? canvas.width / shown : 1;
+  const shown = canvas.getBoundingClientRect();  // with bars, where its shape is another one
+  return shown.width > 0 ? Math.max(canvas.width / shown.width, canvas.height / shown.height) : 1;
 }
 
 export function drawSkeletons(context, frame, skeleton, options) {
@@ -57,7 +57,8 @@ export function drawSkeletons(context, frame, skeleton, options) {
       }
     }
     if (options.ids && person.id !== null) {
-      label(context, `${person.id}`, x1 * scale, y1 * scale - 4, trackColor(person.id));
+      const posture = options.postures?.[person.id];
+      label(context, posture ? `${person.id} ${posture}` : `${person.id}`, x1 * scale, y1 * scale - 4, trackColor(person.id));
     }
   }
 }

@@ -32,6 +32,7 @@ const connection = new Connection({
       watcher.observe(camera.element);
       camera.find(".enlarge").addEventListener("click", () => toggle(camera));
       editor.attach(camera);
+      camera.find(".draw").addEventListener("click", () => editor.toggle(camera));
     }
     byId("no-cameras").hidden = cameras.length > 0;
     byId("own-address").textContent = `${location.origin}/`;
@@ -42,7 +43,7 @@ const connection = new Connection({
   },
   state(message) {
     settings = message.settings;
-    message.cameras.forEach((state, number) => cameras[number]?.update(state, message.counts[number]));
+    message.cameras.forEach((state, number) => cameras[number]?.update(state, message.counts[number], message.postures[number]));
     const live = message.cameras.filter((camera) => camera.state === "live").length;
     const people = message.cameras.reduce((sum, camera) => sum + camera.people, 0);
     setText(byId("summary"), message.cameras.length
@@ -92,6 +93,7 @@ function enlarge(camera) {
 }
 
 function toggle(camera) {
+  editor.cancel();
   enlarge(enlarged === camera ? null : camera);
   camera.element.focus();
 }
