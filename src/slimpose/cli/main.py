@@ -27,6 +27,7 @@ from slimpose.runtime.installation import install_extra, missing_base_module
 COMMANDS = {
     "predict": "find all people in images and videos; draw and write their poses",
     "live": "track people in cameras and streams, several at once",
+    "motion": "clean a person's keypoints over time; write angles, TRC, C3D, MOT, CSV",
     "serve": "show cameras on a web page; return poses of images sent by HTTP",
     "evaluate": "measure a model's accuracy on a COCO file",
     "models": "list the shipped models",
@@ -62,6 +63,7 @@ EXTRAS = {
     **{name: name for name in ("tensorboard", "wandb", "mlflow")},
     **dict.fromkeys(("starlette", "uvicorn", "websockets"), "serve"),
     "paho": "mqtt",
+    **dict.fromkeys(("scipy", "ezc3d"), "motion"),
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
     ),

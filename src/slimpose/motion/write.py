@@ -1,0 +1,158 @@
+"""Motion files: TRC and MOT of OpenSim, C3D, CSV."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from slimpose.formats.files import replace_when_done, write_bytes
+from slimpose.messages import quoted
+from slimpose.motion.angles import Angles
+from slimpose.motion.clean import CleanMotion
+from slimpose.motion.scale import Scale
+
+SUFFIXES = (".trc", ".c3d", ".mot", ".csv")
+_MAX_C3D_FRAMES = 65_535
+_LONGEST_C3D_NAME = 127
+
+
+def write_motion(path: Path, motion: CleanMotion, *, scale: Scale, angles: Angles) -> None:
+    """Write a motion; the name's suffix says in which format. Gaps that are left stay empty.
+
+    - .trc: the keypoints as markers (x, y, 0), y up, in the scale's unit.
+    - .c3d: the same. C3D has no start time: its first frame is at 0 s.
+    - .mot: the angles in degrees.
+    - .csv: both: time_s, x and y of each keypoint in the scale's unit, angles in degrees.
+
+    Raises:
+        ValueError: If the suffix is another one, or the format cannot hold the motion.
+        ModuleNotFoundError: If ezc3d is not installed and C3D is written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path} is of another kind; expected one of {', '.join(SUFFIXES)}")
+    if suffix in (".trc", ".mot"):
+        _check_names(motion.joints)
+    if suffix == ".trc":
+        write_bytes(path, _trc(path.name, motion, scale))
+    elif suffix == ".c3d":
+        _write_c3d(path, motion, scale)
+    elif suffix == ".mot":
+        if not angles.degrees:
+            raise ValueError(
+                f"{motion.name} has no angles: its skeleton lacks {_lacking(angles)}; expected the "
+                "keypoints of a person for .mot (.trc, .c3d and .csv hold any)"
+            )
+        write_bytes(path, _mot(path.stem, motion, angles.degrees))
+    else:
+        write_bytes(path, _csv(motion, scale, angles.degrees))
+
+
+def _lacking(angles: Angles) -> str:
+    return ", ".join(dict.fromkeys(angles.missing.values()))
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    """Reject names that would change the columns of a file with tabs.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name in names:
+        if not name.isprintable() or name != name.strip():
+            raise ValueError(
+                f"a keypoint is named {quoted(name)}; expected a name in one line without tabs"
+            )
+
+
+def _trc(name: str, motion: CleanMotion, scale: Scale) -> bytes:
+    points = scale.points(motion)
+    frames, joints = points.shape[:2]
+    rate = f"{motion.rate_hz:.9g}"
+    axes = "\t".join(f"X{n}\tY{n}\tZ{n}" for n in range(1, joints + 1))
+    lines = [
+        f"PathFileType\t4\t(X/Y/Z)\t{name}",
+        "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\t"
+        "OrigNumFrames",
+        f"{rate}\t{rate}\t{frames}\t{joints}\t{scale.unit}\t{rate}\t1\t{frames}",
+        "Frame#\tTime\t" + "\t\t\t".join(motion.joints) + "\t\t",
+        f"\t\t{axes}",
+        "",
+    ]
+    for frame, (time_s, row) in enumerate(zip(motion.times_s, points, strict=True), start=1):
+        markers = "\t".join("\t\t" if math.isnan(x) else f"{x:.6f}\t{y:.6f}\t0" for x, y in row)
+        lines.append(f"{frame}\t{time_s:.6f}\t{markers}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _mot(name: str, motion: CleanMotion, degrees: Mapping[str, Float64[np.ndarray, " n"]]) -> bytes:
+    lines = [
+        name,
+        "version=1",
+        f"nRows={len(motion.times_s)}",
+        f"nColumns={len(degrees) + 1}",
+        "inDegrees=yes",
+        "",
+        "endheader",
+        "\t".join(["time", *degrees]),
+    ]
+    for row, time_s in enumerate(motion.times_s):
+        values = "\t".join(f"{values[row]:.6f}" for values in degrees.values())
+        lines.append(f"{time_s:.6f}\t{values}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _csv(
+    motion: CleanMotion, scale: Scale, degrees: Mapping[str, Float64[np.ndarray, " n"]]
+) -> bytes:
+    import csv
+    import io
+
+    points = scale.points(motion)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            "time_s",
+            *(f"{joint}_{axis}_{scale.unit}" for joint in motion.joints for axis in "xy"),
+            *(f"{name}_deg" for name in degrees),
+        ]
+    )
+    for row, time_s in enumerate(motion.times_s):
+        values = [*points[row].ravel(), *(values[row] for values in degrees.values())]
+        cells = ("" if math.isnan(value) else f"{value:.6f}" for value in values)
+        writer.writerow([f"{time_s:.6f}", *cells])
+    return text.getvalue().encode()
+
+
+def _write_c3d(path: Path, motion: CleanMotion, scale: Scale) -> None:
+    import ezc3d
+
+    points = scale.points(motion)
+    frames, joints = points.shape[:2]
+    if frames > _MAX_C3D_FRAMES:
+        raise ValueError(
+            f"{motion.name} has {frames} frames; C3D holds {_MAX_C3D_FRAMES} (expected a part of "
+            "the video, or .trc)"
+        )
+    if any(len(joint.encode()) > _LONGEST_C3D_NAME for joint in motion.joints):
+        raise ValueError(
+            f"a keypoint has a name of over {_LONGEST_C3D_NAME} bytes; expected a shorter one"
+        )
+    is_empty = np.isnan(points[..., 0]).T
+    data = np.zeros((4, joints, frames))
+    data[:2] = np.where(np.isnan(points), 0, points).transpose(2, 1, 0)
+    data[3] = 1
+    data[:3, is_empty] = np.nan
+    c3d = ezc3d.c3d()
+    c3d["parameters"]["POINT"]["RATE"]["value"] = [motion.rate_hz]
+    c3d["parameters"]["POINT"]["LABELS"]["value"] = list(motion.joints)
+    c3d["parameters"]["POINT"]["UNITS"]["value"] = [scale.unit]
+    c3d["data"]["points"] = data
+    c3d["data"]["meta_points"]["residuals"] = np.where(is_empty, -1.0, 0.0)[None]
+    with replace_when_done(path) as partial:
+        c3d.write(str(partial))
