@@ -214,17 +214,20 @@ function resizeBilinear(
   size: Size,
   place: (to: number, scale: number) => [from: number, fraction: number],
 ): Pixels {
-  const weights = (from: number, to: number): [number, number, number, number][] =>
+  const last = { x: part.width - 1, y: part.height - 1 };
+  const weight = (share: number) => roundHalfEven(Math.fround(share) * 2048);
+  const weights = (axis: "x" | "y", from: number, to: number): [number, number, number, number][] =>
     Array.from({ length: to }, (_, index) => {
       let [low, fraction] = place(index, from / to);
-      if (low < 0) [low, fraction] = [0, 0];
-      if (low >= from - 1) [low, fraction] = [from - 1, 0];
-      const weight = (share: number) => roundHalfEven(Math.fround(share) * 2048);
-      return [low, Math.min(low + 1, from - 1), weight(1 - fraction), weight(fraction)];
+      // At the borders both neighbors are one pixel; only along y their shares are kept.
+      if (axis === "x" && (low < 0 || low >= last.x)) fraction = 0;
+      const high = clamp(low + 1, 0, last[axis]);
+      low = clamp(low, 0, last[axis]);
+      return [low, high, weight(1 - fraction), weight(fraction)];
     });
-  const columns = weights(part.width, size.width);
+  const columns = weights("x", part.width, size.width);
   const data = new Uint8ClampedArray(4 * size.width * size.height);
-  weights(part.height, size.height).forEach(([top, bottom, weightTop, weightBottom], row) => {
+  weights("y", part.height, size.height).forEach(([top, bottom, weightTop, weightBottom], row) => {
     const upper = 4 * ((part.y + top) * image.width + part.x);
     const lower = 4 * ((part.y + bottom) * image.width + part.x);
     columns.forEach(([left, right, weightLeft, weightRight], column) => {

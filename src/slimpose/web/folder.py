@@ -12,8 +12,8 @@ from typing import Any
 
 from slimpose.formats.files import read_json
 from slimpose.formats.temporary_folder import temporary_folder
-from slimpose.runtime.session import ModelInfo, read_info
 from slimpose.runtime.backends.available import read_metadata
+from slimpose.runtime.session import ModelInfo, read_info
 from slimpose.skeleton import Skeleton
 from slimpose.skeleton_parts import is_person
 from slimpose.tasks import Task
