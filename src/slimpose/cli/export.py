@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,19 +20,41 @@ from slimpose.runtime.backends.available import FILE_SUFFIXES, NATIVE_FILES, rea
 from slimpose.runtime.backends.ncnn import SUFFIX as NCNN_SUFFIX
 from slimpose.runtime.backends.ncnn import companion_paths as ncnn_files
 from slimpose.runtime.crops import fit_canvas
-from slimpose.runtime.models import resolve, shipped
+from slimpose.runtime.models import DEFAULT_DETECTOR, resolve, shipped
 from slimpose.runtime.session import read_info
+from slimpose.web.browser_runtime import VERSION, runtime_files
+from slimpose.web.folder import check_folder, write_folder
 
 if TYPE_CHECKING:
     from slimpose.network.weights import LoadedNetwork
 
+_WEB_MODELS = ("hr", "mnv2")
 _NOISE_IMAGES, _COMPARED_IMAGES, _CALIBRATION_PEOPLE = 8, 64, 256
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebOptions:
+    """The folder for a browser.
+
+    Attributes:
+        web: Write this folder instead: a page for cameras, images and videos, its module for other
+            pages, the models and onnxruntime-web, which is downloaded from the npm registry the
+            first time (33 MB, pinned and checked by its hash). WEIGHTS is then a shipped pose model
+            or an ONNX file (default: hr and mnv2).
+        detector: With --web: the person detector, a shipped name or an ONNX file (default:
+            detector).
+        runtime_dir: With --web: folder dist of onnxruntime-web, instead of the download.
+    """
+
+    web: Path | None = None
+    detector: str | None = None
+    runtime_dir: Path | None = None
+
+
 def export(
-    weights: str,
+    weights: str | None = None,
     /,
-    out: Path,
+    out: Path | None = None,
     name: str | None = None,
     card: Path | None = None,
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
@@ -40,6 +63,8 @@ def export(
     heatmaps: bool = True,
     untrained: bool = False,
     size: str | None = None,
+    *,
+    web: WebOptions,
 ) -> int:
     """Convert weights to a model file for a runtime: pixels in, points or boxes out.
 
@@ -64,7 +89,29 @@ def export(
         untrained: Use random weights, to measure the speed of an untrained network.
             lightweight-openpose then takes whole images and outputs heatmaps and part affinities.
         size: Input HEIGHTxWIDTH of an untrained network (default: that of its paper).
+        web: Options of the folder for a browser.
     """
+    if web.web is not None:
+        others = {
+            "--out": out,
+            "--name": name,
+            "--card": card,
+            "--precision": precision != "fp32",
+            "--images": images,
+            "--annotations": annotations,
+            "--no-heatmaps": not heatmaps,
+            "--untrained": untrained,
+            "--size": size,
+        }
+        if given := [option for option, value in others.items() if value]:
+            raise ValueError(f"{given[0]} is not for --web; expected a model, and --detector")
+        return _export_web(web.web, weights, web.detector, web.runtime_dir)
+    if web.detector is not None or web.runtime_dir is not None:
+        option = "--detector" if web.detector is not None else "--runtime-dir"
+        raise ValueError(f"{option} is for --web DIR; expected --web too")
+    if weights is None or out is None:
+        missing = "WEIGHTS" if weights is None else "--out"
+        raise ValueError(f"missing {missing}; expected WEIGHTS --out FILE, or --web DIR")
     check_output_paths({"--out": out}, {}, [Path(weights), card, annotations])
     is_onnx = out.suffix.lower() == ".onnx"
     is_weights = untrained or not (weights in shipped() or weights.lower().endswith(".onnx"))
@@ -110,6 +157,23 @@ def export(
         f"{out}: {_megabytes(out):.1f} MB, within {drift.pixels:.2g} px and {drift.maps:.2g} "
         f"of {reference} on {compared_on}"
     )
+    return 0
+
+
+def _export_web(
+    folder: Path, model: str | None, detector: str | None, runtime_dir: Path | None
+) -> int:
+    """Write the folder for a browser."""
+    check_folder(folder)
+    poses = [resolve(name) for name in (_WEB_MODELS if model is None else (model,))]
+    found = resolve(DEFAULT_DETECTOR if detector is None else detector)
+    write_folder(folder, poses, found, runtime_files(runtime_dir))
+    megabytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+    print(
+        f"{folder}: {', '.join(file.stem for file in poses)}, {found.stem}, "
+        f"onnxruntime-web {VERSION}; {megabytes:.0f} MB"
+    )
+    print(f"Try it: python -m http.server --directory {folder}, then http://localhost:8000")
     return 0
 
 

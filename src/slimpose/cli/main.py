@@ -48,7 +48,7 @@ COMMANDS = {
     "average": "average the weights of several training runs of one network",
     "lint": "show which layers of a model a hardware target or runtime supports, and why not",
     "fit": "find a network that a hardware target supports, near a number of multiply-adds",
-    "export": "convert weights for a runtime: ONNX, OpenVINO, LiteRT, NCNN, TensorRT",
+    "export": "convert weights for a runtime (ONNX, OpenVINO, LiteRT, NCNN, TensorRT) or a browser",
     "adopt": "write a file of slimpose from a pose model of another project",
     "quantize": "make an INT8 or FP16 model that keeps an accuracy budget",
     "verify": "measure how much the outputs of two models differ on the same people",

@@ -34,7 +34,7 @@ def color_histograms(image: Image, poses: Poses) -> Float32[np.ndarray, "n bins"
         return torso_histograms(image, poses.boxes_image)
     parts = [
         weights @ np.nan_to_num(poses.points_image, nan=-1.0)
-        for weights in _samples_of(poses.skeleton)
+        for weights in limb_samples(poses.skeleton)
     ]
     return _histograms(image, parts)
 
@@ -67,8 +67,8 @@ def _grid(boxes_image: Boxes, part: np.ndarray) -> Float[np.ndarray, "n samples 
 
 
 @lru_cache(maxsize=16)
-def _samples_of(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (samples, joints) of the joints in points of the trunk and of the other limbs."""
+def limb_samples(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights (samples, joints) of the joints in points of the trunk and of other limbs."""
     rng, count = np.random.default_rng(0), _SAMPLES**2
     joints = len(skeleton.joints)
     trunk = [skeleton.joints.index(joint) for joint in skeleton.trunk] or list(range(joints))

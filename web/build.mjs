@@ -1,0 +1,41 @@
+// Builds the module, the page and the service worker into the Python package:
+//   node build.mjs [FOLDER]
+
+import { cp } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const out = resolve(process.argv[2] ?? `${here}/../src/slimpose/web/page`);
+const common = {
+  absWorkingDir: here,
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: "es2022",
+  charset: "utf8",
+  legalComments: "none",
+};
+
+await build({ ...common, entryPoints: ["src/index.ts"], outfile: `${out}/slimpose.js` });
+await build({
+  ...common,
+  entryPoints: ["page/page.ts"],
+  outfile: `${out}/page.js`,
+  plugins: [
+    {
+      name: "the page imports the module next to it",
+      setup({ onResolve }) {
+        onResolve({ filter: /src\/index\.js$/ }, () => ({ path: "./slimpose.js", external: true }));
+      },
+    },
+  ],
+});
+await build({
+  ...common,
+  entryPoints: ["page/service-worker.ts"],
+  outfile: `${out}/service-worker.js`,
+  format: "iife",
+});
+for (const name of ["index.html", "style.css", "icon.svg"]) await cp(`${here}/page/${name}`, `${out}/${name}`);
