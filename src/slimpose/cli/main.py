@@ -28,6 +28,8 @@ COMMANDS = {
     "predict": "find all people in images and videos; draw and write their poses",
     "live": "track people in cameras and streams, several at once",
     "serve": "show cameras on a web page; return poses of images sent by HTTP",
+    "bulk": "find all people in an archive, on many workers; write Parquet files",
+    "join": "write the poses of one source of bulk as CSV or COCO JSON",
     "evaluate": "measure a model's accuracy on a COCO file",
     "models": "list the shipped models",
     "doctor": "show this machine's hardware and the available backends, and which is fastest",
@@ -62,6 +64,7 @@ EXTRAS = {
     **{name: name for name in ("tensorboard", "wandb", "mlflow")},
     **dict.fromkeys(("starlette", "uvicorn", "websockets"), "serve"),
     "paho": "mqtt",
+    **dict.fromkeys(("ray", "pyarrow", "fsspec"), "bulk"),
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
     ),
