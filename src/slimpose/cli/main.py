@@ -29,6 +29,8 @@ COMMANDS = {
     "live": "track people in cameras and streams, several at once",
     "motion": "clean a person's keypoints over time; write angles, TRC, C3D, MOT, CSV",
     "serve": "show cameras on a web page; return poses of images sent by HTTP",
+    "bulk": "find all people in an archive, on many workers; write Parquet files",
+    "join": "write the poses of one source of bulk as CSV or COCO JSON",
     "evaluate": "measure a model's accuracy on a COCO file",
     "models": "list the shipped models",
     "doctor": "show this machine's hardware and the available backends, and which is fastest",
@@ -64,6 +66,7 @@ EXTRAS = {
     **dict.fromkeys(("starlette", "uvicorn", "websockets"), "serve"),
     "paho": "mqtt",
     **dict.fromkeys(("scipy", "ezc3d"), "motion"),
+    **dict.fromkeys(("ray", "pyarrow", "fsspec"), "bulk"),
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx", "onnxscript"), "train"
     ),

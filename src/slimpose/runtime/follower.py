@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -211,6 +212,26 @@ class Follower:
         """
         self._check_camera(camera)
         self._cameras[camera] = self._new_camera()
+
+    def save_state(self) -> bytes:
+        """Return the tracks of all cameras, without the models, for ``restore_state``."""
+        return pickle.dumps((self._cameras, self._numbers, self.detections))
+
+    def restore_state(self, state: bytes) -> None:
+        """Go on where another follower of the same models and settings was when it was saved.
+
+        The following frames get exactly the results that they would have had there. Like any
+        pickle, a state from a source that is not trusted can run code.
+
+        Raises:
+            ValueError: If the state is that of another number of cameras.
+        """
+        cameras, numbers, detections = pickle.loads(state)
+        if len(cameras) != len(self._cameras):
+            raise ValueError(
+                f"the state is that of {len(cameras)} cameras; expected {len(self._cameras)}"
+            )
+        self._cameras, self._numbers, self.detections = cameras, numbers, detections
 
     def set_smooth(self, smooth: bool) -> None:
         """Switch the smoothing of keypoints on or off; ids stay as they are."""
