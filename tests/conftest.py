@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("slimpose")
+
+
+@pytest.fixture(autouse=True)
+def _log_level_is_restored() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
+    """Undo what a test or a tutorial sets: commands would print more lines in later tests."""
+    log = logging.getLogger("slimpose")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture

@@ -91,3 +91,11 @@ def test_lost_and_found_streams_are_logged(caplog: pytest.LogCaptureFixture) -> 
     }
     assert "secret" not in caplog.text
     assert {record.name for record in caplog.records} == {"slimpose.media.stream"}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_level_that_a_test_sets_is_restored(number: int) -> None:
+    """The tutorials set one, and commands would print more lines in the tests that follow."""
+    log = logging.getLogger("slimpose")
+    assert log.level == logging.NOTSET, number
+    log.setLevel(logging.INFO)

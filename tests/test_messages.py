@@ -44,3 +44,15 @@ def test_long_message_keeps_its_start_and_end() -> None:
 def test_values_are_shown_shortened(value: object, shown: str) -> None:
     assert shown in quoted(value)
     assert len(quoted(value)) < 110
+
+
+SECRET = "rtsp://user:hunter2@camera/live"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [SECRET, [SECRET], {"a": [SECRET]}, f"{40 * '.'} {SECRET}", {SECRET: 1}, SECRET + 300 * "x"],
+)
+def test_passwords_of_addresses_are_not_quoted(value: object) -> None:
+    assert "hunter2" not in quoted(value)
+    assert "rtsp://***@" in quoted(value)

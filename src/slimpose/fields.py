@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -205,6 +206,16 @@ def check_integers(values: Iterable[object], what: str, *, low: int, high: int) 
     for index, value in enumerate(values):
         if type(value) is not int or not low <= value <= high:
             raise fail(f"{what}[{index}]", value, f"an integer{_range(low, high)}")
+
+
+def check_count(value: object, what: str) -> None:
+    """Check that an argument is an integer of 1 or more.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
+        raise fail(what, value, "an integer of 1 or more")
 
 
 def _check_plain(

@@ -12,7 +12,6 @@ import slimpose
 from slimpose.formats.people_columns import people_columns
 from slimpose.poses import Poses
 from slimpose.runtime import models
-from slimpose.runtime.image_lists import ImagesError
 from slimpose.runtime.tiles import Tiles
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from drawn_objects import HEIGHT, KINDS, WIDTH, Look, annotation, projected, write_dataset
+from fuzz_harness import PYTHON_WORDS
 from run_main import run_main
 from slimpose.formats import coco
 from slimpose.formats.coco import CocoFile
@@ -181,6 +182,44 @@ def test_structural_faults_are_listed(
     assert all(one.kind == "structure" for one in findings)
 
 
+def test_numbers_may_be_text() -> None:
+    texts = document()
+    for entry in (*texts["images"], *texts["annotations"]):
+        for field in ("id", "image_id", "width", "height", "num_keypoints", "category_id"):
+            if field in entry:
+                entry[field] = f" {entry[field]} " if field == "width" else str(entry[field])
+    texts["annotations"][0]["image_id"] = 1.0
+    file, findings = check_structure(texts, Path("labels.json"))
+    assert findings == []
+    assert file is not None
+    assert len(file.people) == 2
+
+
+BROKEN_CATEGORIES: list[dict[str, Any]] = [
+    {"keypoints": ["a"] * 4}, {"keypoints": "a,b"}, {"skeleton": [[0, 1]]}, {"skeleton": [[1, 9]]},
+    {"sigmas": [float("nan")] * 4}, {"sigmas": [0] * 4}, {"sigmas": [0.1]}, {"flip_pairs": "x"},
+    {"flip_pairs": [[1, 9]]}, {"id": "x"}, {"id": None}, {"id": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", BROKEN_CATEGORIES, ids=str)
+def test_broken_category_is_a_finding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
+) -> None:
+    broken = document()
+    broken["categories"][0] |= change
+    if "id" in change:
+        for entry in broken["annotations"]:
+            entry["category_id"] = change["id"]
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(broken))
+    assert check(path, "--images", tmp_path, "--out", tmp_path / "page") == 1
+    findings = json.loads((tmp_path / "page/findings.json").read_text())["findings"]
+    assert any("categor" in one["text"] for one in findings)
+    assert not PYTHON_WORDS.search("".join(one["text"] for one in findings))
+    assert capsys.readouterr().err == ""
+
+
 def test_all_faults_are_listed_and_the_rest_is_used() -> None:
     faulty = document()
     faulty["annotations"][0]["keypoints"][2] = 9
@@ -262,6 +301,14 @@ def check(*arguments: object) -> int:
 def test_page_and_exit_code_of_clean_data(dataset: Path, tmp_path: Path) -> None:
     assert check(dataset / "labels.json", "--out", tmp_path, "--allow", 5) == 0
     assert (tmp_path / "index.html").read_text().startswith("<!doctype html>")
+
+
+def test_impossible_threads_are_rejected_without_a_model_too(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(dataset / "labels.json", "--out", tmp_path / "page", "--threads", 0) == 2
+    assert "threads is 0; expected 1..1024" in capsys.readouterr().err
+    assert not (tmp_path / "page").exists()
 
 
 def test_errors_are_on_the_page_with_images(

@@ -12,7 +12,7 @@ import pytest
 
 from drawn_objects import KINDS, write_dataset
 from run_main import run_main
-from slimpose.labels.interchange.kinds import kind_of, read_labels, write_labels
+from slimpose.labels.interchange.kinds import Kind, kind_of, read_labels, write_labels
 from slimpose.labels.interchange.label_data import LabelData
 
 JOINTS = ["nose", "left_ear", "right_ear", "tail"]
@@ -334,6 +334,14 @@ def test_yolo_of_roboflow_is_read(tmp_path: Path) -> None:
     assert read.file.skeleton.flip_indices.tolist() == [1, 0]
 
 
+def test_yolo_images_are_known_by_their_contents(tmp_path: Path) -> None:
+    path = yolo(tmp_path, "0 0.5 0.5 0.5 0.5 0.25 0.25 2 0.5 0.75 1\n")
+    images = path.parent / "train/images"
+    (images / "a.png").rename(images / "a.jfif")
+    (images / "notes.txt").touch()
+    assert len(read_labels(path).file.people) == 1
+
+
 def test_yolo_without_visibility_is_read(tmp_path: Path) -> None:
     path = yolo(tmp_path, "0 0.5 0.5 0.5 0.5 0.25 0.25 0 0\n", kpt_shape=[2, 2])
     (person,) = read_labels(path).file.people
@@ -346,6 +354,8 @@ def test_yolo_without_visibility_is_read(tmp_path: Path) -> None:
     [
         ("0 0.5 0.5\n", {}, r"a\.txt: line 1 .* expected 11 numbers"),
         ("0 a\n", {}, "expected 11 numbers"),
+        ("7 0.5 0.5 0.5 0.5 0.25 0.25 2 0.5 0.75 1\n", {}, "expected 11 numbers: class 0"),
+        ("0 32 24 32 24 16 12 2 32 36 1\n", {}, r"a\.txt: line 1 .* normalized"),
         ("", {"names": ["mouse", "rat"]}, "has 2 classes"),
         ("", {"flip_idx": [1, 1]}, "each pair naming each other"),
         ("", {"kpt_shape": [2]}, r"expected \[keypoints, 2 or 3\]"),
@@ -368,6 +378,7 @@ def test_invalid_yolo_files_are_rejected(
         (["labels.json", "--out", "x.slp", "--to", "yolo"], "expected a folder"),
         (["labels.json", "--out", "x.json", "--split", "val"], "for YOLO data sets"),
         (["labels.txt", "--out", "x.json"], "no known label file"),
+        (["labels.json", "--out", "x.json", "--images", "missing"], "no image folder missing"),
     ],
 )
 def test_wrong_arguments_are_rejected(
@@ -383,6 +394,18 @@ def test_wrong_arguments_are_rejected(
     Path("labels.txt").touch()
     assert run_main("convert", *arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["yolo", "deeplabcut", "sleap"])
+def test_images_of_another_size_than_declared_are_rejected(tmp_path: Path, kind: Kind) -> None:
+    image(tmp_path, "a.png")
+    document = cvat()
+    document["images"][0]["width"] *= 1000
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    out = tmp_path / ("out.slp" if kind == "sleap" else "out")
+    with pytest.raises(ValueError, match=r"a\.png, is declared \d+000 wide and .* the file is"):
+        write_labels(read_labels(tmp_path / "labels.json"), out, kind)
+    assert not out.exists()
 
 
 def test_images_that_would_share_a_label_file_are_rejected(tmp_path: Path) -> None:

@@ -93,3 +93,17 @@ def test_values_of_variables_are_not_shown(read: Read, monkeypatch: pytest.Monke
 def test_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no camera file .*gone\.toml"):
         read_cameras(tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cameras = '{0}'", "[[cameras]]\naddress = '{0}'", "[cameras]\naddress = '{0}'",
+        "[cameras.a]\naddress = ['{0}']", "[cameras.'{0}']\naddress = 0",
+        "[cameras.a]\naddress = 0\nconf = '{0}'", "'{0}' = 1",
+    ],
+)  # fmt: skip
+def test_passwords_in_the_wrong_place_are_not_shown(read: Read, text: str) -> None:
+    with pytest.raises(ValueError, match=r"rtsp://\*\*\*@10") as error:
+        read(text.format("rtsp://admin:hunter2@10.0.0.5/stream1"))
+    assert "hunter2" not in str(error.value)

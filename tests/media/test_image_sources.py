@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from image_files import encoded, noise
 from slimpose.arrays import Image
@@ -240,3 +241,17 @@ def test_format_is_recognized(suffix: str, name: str) -> None:
 def test_text_is_no_image() -> None:
     assert image_format(b"hello, world") == ""
     assert image_format(b"") == ""
+
+
+@pytest.mark.skipif(not hasattr(cv2, "imreadanimation"), reason="this OpenCV cannot read GIFs")
+@pytest.mark.parametrize("count", [2, 3, 12])
+def test_gif_without_delays_is_read_whole(tmp_path: Path, count: int) -> None:
+    """FFmpeg gives its first image only."""
+    images = [PillowImage.new("RGB", (32, 24), (15 * number, 0, 0)) for number in range(count)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:])
+    media = open_media(tmp_path / "a.gif")
+    read = [round(float(frame.image[..., 0].mean())) for frame in media.frames]
+    assert media.is_video
+    assert read == [15 * number for number in range(count)]
+    times_s = [frame.timestamp_s for frame in open_media(tmp_path / "a.gif").frames]
+    assert times_s == [pytest.approx(0.1 * number) for number in range(count)]

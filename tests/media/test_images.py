@@ -82,6 +82,14 @@ def test_all_depths_become_8_bits_by_their_range(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("suffix", [".pgm", ".png", ".tiff"])
+def test_fewer_bits_in_files_that_state_16(bits: int, suffix: str) -> None:
+    data = deep(suffix, 2**bits - 1, np.uint16)
+    image = decode_image(data, name="x")
+    np.testing.assert_allclose(image[..., 0], 255 * RAMP, atol=1)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_8_bit_values_in_the_upper_bits_of_fewer_than_16(bits: int, suffix: str) -> None:
     image = noise()[:, :, 0]

@@ -242,7 +242,7 @@ def test_empty_image_is_rejected(pipeline: Pipeline) -> None:
 
 
 def test_numbers_below_1_are_rejected(pipeline: Pipeline) -> None:
-    with pytest.raises(ValueError, match="detect_every is 0; expected 1 or more"):
+    with pytest.raises(ValueError, match="detect_every is 0; expected an integer of 1 or more"):
         Follower(pipeline, detect_every=0)
 
 

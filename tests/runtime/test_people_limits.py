@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +27,39 @@ DOT = Size(96, 96)
 SMALL, MIDDLE, LARGE = [-4, -6, 4, 6], [12, -10, 26, 10], [-40, -16, -18, 16]
 
 
+PROGRAM = """
+import math, slimpose
+pipeline = slimpose.load("mnv2", threads=1)
+for call in (
+    lambda: slimpose.load("mnv2", threads=1.5),
+    lambda: slimpose.load("mnv2", max_people=2.5),
+    lambda: slimpose.Follower(pipeline, detect_every=1.5),
+    lambda: slimpose.Follower(pipeline, detect_every=math.nan),
+    lambda: slimpose.Follower(pipeline, detect_every="2"),
+    lambda: slimpose.Follower(pipeline, cameras=1.5),
+):
+    try:
+        print("accepted", call())
+    except ValueError as error:
+        print(error)
+"""
+"""Run by itself: in the tests the types of all arguments are checked."""
+
+
+def test_numbers_that_are_no_integers_are_rejected() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "threads is 1.5; expected 1..1024 (leave it out for an automatic choice)",
+        "max_people is 2.5; expected an integer of 1 or more",
+        "detect_every is 1.5; expected an integer of 1 or more",
+        "detect_every is nan; expected an integer of 1 or more",
+        "detect_every is '2'; expected an integer of 1 or more",
+        "cameras is 1.5; expected an integer of 1 or more",
+    ]
+
+
 def test_largest_people_keep_their_order() -> None:
     boxes = np.array([[0, 0, 5, 5], [0, 0, 1, 1], [0, 0, 9, 9]], np.float32)
     assert largest_people(boxes, 2).tolist() == [0, 2]
@@ -44,8 +79,8 @@ def test_preferred_person_is_replaced_by_a_clearly_larger_one() -> None:
     ("make", "message"),
     [
         (lambda: PeopleLimits(conf=1.5), r"conf is 1\.5; expected a number 0\.\.1"),
-        (lambda: PeopleLimits(max_people=0), "max_people is 0; expected 1 or more"),
-        (lambda: load(max_people=-1), "max_people is -1; expected 1 or more"),
+        (lambda: PeopleLimits(max_people=0), "max_people is 0; expected an integer of 1 or more"),
+        (lambda: load(max_people=-1), "max_people is -1; expected an integer of 1 or more"),
         (lambda: load(conf=-1.0), r"conf is -1; expected a number 0\.\.1"),
         (
             lambda: Follower(load(), cameras=2, limits=[PeopleLimits()]),

@@ -19,9 +19,9 @@ import ray.data
 from slimpose.bulk.inputs import BulkInput
 from slimpose.bulk.ledger import Ledger, check_settings
 from slimpose.bulk.settings import BulkSettings
+from slimpose.bulk.stitch import piece_file
 from slimpose.bulk.storage import OutputError, Storage
 from slimpose.bulk.table import read_facts
-from slimpose.bulk.stitch import piece_file
 from slimpose.bulk.units import Outcome, Unit, pieces_of, units_of, video_name
 from slimpose.bulk.worker import UnitWorker
 
@@ -73,9 +73,7 @@ class Engine:
         finally:
             ray.shutdown()
 
-    def process(
-        self, units: Sequence[Unit], settings: BulkSettings, out: str
-    ) -> Iterator[Outcome]:
+    def process(self, units: Sequence[Unit], settings: BulkSettings, out: str) -> Iterator[Outcome]:
         """Process units on the workers; yield what comes of them, in any order."""
         if not units:
             return

@@ -19,6 +19,7 @@ from slimpose.labels.checks.findings import ERRORS, MEANINGS, Finding, counts
 from slimpose.labels.interchange.kinds import coco_image_folder, kind_of, read_labels
 from slimpose.labels.repair import repaired
 from slimpose.runtime.estimator import PoseEstimator
+from slimpose.runtime.machine import check_threads
 
 
 def check(
@@ -56,6 +57,7 @@ def check(
     """
     if allow < 0:
         raise ValueError(f"--allow is {allow}; expected 0 or more")
+    check_threads(threads)
     check_output_paths({"--fix": fix}, {"--out": out}, [labels, val])
     estimator = None if model is None else slimpose.load(model, None, threads=threads).estimator
     files = [_check(labels, images, estimator, is_val=False)]

@@ -43,6 +43,8 @@ def convert(
     """
     kind = to or _kind_by_name(out)
     check_output_paths({"--out": out} if out.suffix else {}, {"--frames": frames}, [labels])
+    if images is not None and not images.is_dir():
+        raise NotADirectoryError(f"no image folder {images}")
     if split is not None and "yolo" not in (kind, kind_of(labels)):
         raise ValueError(f"--split is {split}, for YOLO data sets; expected one to read or write")
     with Progress(transient=True) as bar:

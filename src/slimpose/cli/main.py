@@ -20,8 +20,7 @@ from typing import Any
 from slimpose.cli.arguments import run
 from slimpose.cli.renamed_options import with_new_names
 from slimpose.cli.standard_streams import forgiving_streams
-from slimpose.media.addresses import redacted
-from slimpose.messages import DataWarning, printable, quoted, short_name
+from slimpose.messages import DataWarning, printable, quoted, redacted, short_name
 from slimpose.runtime.installation import install_extra, missing_base_module
 
 COMMANDS = {
@@ -195,7 +194,7 @@ def _leave_hanging_streams(code: int) -> None:
 
 def _report(message: str, *, code: int = 1) -> int:
     """Print an error; return the exit code."""
-    print(f"slimpose: {printable(message)}", file=sys.stderr)
+    print(f"slimpose: {printable(redacted(message))}", file=sys.stderr)
     return code
 
 

@@ -12,10 +12,11 @@ from slimpose import geometry
 from slimpose.arrays import Boxes, Crops, Image, PersonScores, Size
 from slimpose.formats import coco
 from slimpose.media.annotated_image import read_annotated_image
-from slimpose.media.images import image_files, read_image
+from slimpose.media.images import read_image
 from slimpose.runtime.crops import crop_people
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.models import DEFAULT_DETECTOR, resolve
+from slimpose.runtime.sample_photos import photo_files
 from slimpose.runtime.session import Session
 
 _ImageBoxes = tuple[Callable[[], Image], Boxes]
@@ -77,7 +78,7 @@ def _annotated_boxes(annotations: Path, folder: Path) -> list[_ImageBoxes]:
 
 def _detected_boxes(folder: Path, threads: int | None, people: int) -> list[_ImageBoxes]:
     """Boxes of as many images as needed for this number of people."""
-    files = image_files(folder)
+    files = photo_files(folder)
     detector = Detector(Session(resolve(DEFAULT_DETECTOR), threads=threads))
     boxes: list[_ImageBoxes] = []
     for file in files:

@@ -27,6 +27,8 @@ from slimpose.serve.tokens import is_loopback, read_token
 
 _WORKERS = 2
 """Threads for requests: one decodes and detects while the other one waits for the pose model."""
+_MOST = {"max_upload_mb": 1e4, "max_megapixels": 256, "max_queue": 1e5, "deadline_s": 86400}
+"""The largest limits of requests; images of more pixels are never read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +71,12 @@ class RequestOptions:
     batch_ms: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("max_upload_mb", "max_megapixels", "max_queue", "deadline_s"):
-            if not 0 < getattr(self, name) < float("inf"):
-                option = f"--{name.replace('_', '-')}"
-                raise ValueError(f"{option} is {getattr(self, name):g}; expected a number over 0")
+        for name, most in _MOST.items():
+            if not 0 < getattr(self, name) <= most:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name):g}; expected a number "
+                    f"over 0 and at most {most:g}"
+                )
         if not 0 <= self.batch_ms <= 1000:
             raise ValueError(f"--batch-ms is {self.batch_ms:g}; expected 0..1000 milliseconds")
 
@@ -133,6 +137,8 @@ def serve(
     from slimpose.serve.app import make_app
     from slimpose.serve.server import Server, listen
 
+    if not 0 <= keypoint_threshold <= 1:
+        raise ValueError(f"--keypoint-threshold is {keypoint_threshold:g}; expected a number 0..1")
     token = read_token(server.token, host=server.host)
     check_output_paths({"--events": events}, {}, [cameras], overwrite=overwrite)
     inputs = _inputs(sources, cameras, keypoint_threshold, models)

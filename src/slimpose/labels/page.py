@@ -53,7 +53,8 @@ def write(
     Raises:
         ValueError: If the folder cannot be written to.
     """
-    shown = [one for one in suspicious(findings) if _checked(files, one).image_folder is not None]
+    drawable = [one.file is not None and one.image_folder is not None for one in files]
+    shown = [one for one in suspicious(findings) if drawable[-1 if one.is_val else 0]]
     shown = _one_per_instance(shown)[:SHOWN]
     figures = []
     for done, one in enumerate(shown, start=1):

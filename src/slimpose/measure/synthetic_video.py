@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from slimpose.arrays import Boxes, Image, PersonScores, Size
-from slimpose.media.images import decode_image, image_files, read_image
+from slimpose.media.images import decode_image, read_image
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.sample_photos import sample_photos_folder
+from slimpose.runtime.sample_photos import photo_files, sample_photos_folder
 
 SIZE = Size(720, 1280)
 FRAMES = 24
@@ -79,7 +79,7 @@ def extract_people(photos: Path, detector: Detector) -> list[PersonPatch]:
         ValueError: If it has no image, or no person is found.
     """
     people: list[PersonPatch] = []
-    for file in image_files(photos):
+    for file in photo_files(photos):
         image = read_image(file)
         boxes, _ = detector(image)
         tallest = np.argsort(boxes[:, 1] - boxes[:, 3], kind="stable")[:_PEOPLE_PER_PHOTO]

@@ -9,19 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from slimpose.messages import short_name
+from slimpose.messages import HIDDEN, redacted, short_name
 
 SCHEMES = ("rtsp", "rtsps", "http", "https")
-HIDDEN = "***"
-
-_SECRET_PARAMETER = re.compile(
-    r"""((?:pass|pas|pwd|psw|user|usr|login|token|key|secret|auth
-            |sig|cred|session|\bsid|jwt|code|hash)[\w.%-]*\s*=)
-        [^&;\s'"?\#/]*""",
-    re.IGNORECASE | re.VERBOSE,
-)
-"""In the path too: some recorders use rtsp://host/user=admin_password=secret_channel=1."""
-_URL = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s'\"<>]*)", re.IGNORECASE)
 
 
 class SourceError(ValueError):
@@ -207,24 +197,3 @@ def parse_value(value: str, place: str) -> Address:
     except SourceError as error:
         reason = str(error) if is_url(value) else "not a camera number, an address or a video file"
         raise SourceError(f"{place}: {reason}") from None
-
-
-def redacted(text: str) -> str:
-    """Return the text with the passwords in all addresses replaced by ``***``.
-
-    Hides ``user:password@`` and the values of parameters that may be secret. If the extent of a
-    password is unclear, more is hidden rather than less.
-
-    >>> redacted("cannot open http://host/video?token=abc&width=640")
-    'cannot open http://host/video?token=***&width=640'
-    """
-    return _URL.sub(lambda match: match[1] + _redacted_part(match[2]), text)
-
-
-def _redacted_part(rest: str) -> str:
-    """Redact the part of an address after ``://``.
-
-    The login may extend to the last @, since passwords may contain / ? # @.
-    """
-    login, at, place = rest.rpartition("@")
-    return (f"{HIDDEN}@" if login or at else "") + _SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", place)

@@ -48,6 +48,7 @@ _PHOTO_PARTS = re.compile(rb"hdrgm:|urn:iso:std:iso:ts:21496|ns\.google\.com/pho
 _NUMBER = re.compile(rb"(?:\s|#[^\n]*\n)+(\d+)")
 _PAM_END = b"ENDHDR\n"
 _JPEG2000_START = b"\0\0\0\x0cjP  \r\n\x87\n"
+_GIF_CONTROL = b"\xf9"
 _MAX_TIFF_PAGES = 65_536
 _REDUCED, _MASK = 1, 4  # bits of TIFF's NewSubfileType
 
@@ -64,6 +65,7 @@ class ImageStructure:
         pages: Numbers of the images in the file; in a TIFF without previews and masks.
         count: Number of images in an animation by its header; 0 if unknown.
         max_value: Largest value that a pixel may have, where the format states it.
+        has_delays: Whether each image of a GIF says how long it is shown.
     """
 
     format: str = ""
@@ -73,6 +75,7 @@ class ImageStructure:
     pages: tuple[int, ...] = (0,)
     count: int = 0
     max_value: int | None = None
+    has_delays: bool = True
 
 
 def image_format(head: Buffer) -> str:
@@ -93,7 +96,9 @@ def read_structure(data: Buffer) -> ImageStructure:
     if name == "tiff":
         return _read_tiff(data)
     if name == "gif":
-        return ImageStructure(format=name, kind="animation" if _gif_moves(data) else "single")
+        images, has_delays = _gif_images(data)
+        kind = "animation" if images > 1 else "single"
+        return ImageStructure(format=name, kind=kind, count=images, has_delays=has_delays)
     if name == "avif":
         length = max(16, int.from_bytes(data[:4], "big"))
         is_sequence = b"avis" in data[8 : min(length, 256)]
@@ -210,12 +215,12 @@ def _png_chunks(data: Buffer, start: int) -> Iterator[tuple[bytes, bytes, int]]:
         position += 12 + length
 
 
-def _gif_moves(data: Buffer) -> bool:
-    """Whether a GIF has more than one image."""
+def _gif_images(data: Buffer) -> tuple[int, bool]:
+    """The number of images of a GIF, and whether each states how long it is shown."""
     head = data[:13]
     if len(head) < 13:
-        return False
-    position, images = 13 + _gif_palette(head[10]), 0
+        return 0, True
+    position, images, delays = 13 + _gif_palette(head[10]), 0, 0
     while position < len(data):
         block = data[position : position + 11]
         if block[:1] == b"," and len(block) >= 10:
@@ -223,14 +228,13 @@ def _gif_moves(data: Buffer) -> bool:
             position += 11 + _gif_palette(block[9])
         elif block[:1] == b"!":
             position += 2
+            delays += block[1:2] == _GIF_CONTROL
         else:
             break
-        if images > 1:
-            return True
         while length := int.from_bytes(data[position : position + 1], "big"):
             position += 1 + length
         position += 1
-    return False
+    return images, delays >= images
 
 
 def _gif_palette(flags: int) -> int:
@@ -253,11 +257,17 @@ def _read_pnm(data: Buffer) -> ImageStructure:
     if header is None:
         return ImageStructure(format="pnm", is_complete=False)
     size, max_value, _ = header
-    return ImageStructure(format="pnm", size=size, max_value=max_value)
+    return ImageStructure(format="pnm", size=size, max_value=_stated_range(max_value))
 
 
 def _read_pam(data: Buffer) -> ImageStructure:
-    return ImageStructure(format="pam", max_value=_pam_value(data[:1024], b"MAXVAL"))
+    max_value = _stated_range(_pam_value(data[:1024], b"MAXVAL"))
+    return ImageStructure(format="pam", max_value=max_value)
+
+
+def _stated_range(max_value: int | None) -> int | None:
+    """The largest value that a header states; writers of 16-bit files state 65535 for any depth."""
+    return None if max_value == 65535 else max_value
 
 
 def _pam_value(head: bytes, name: bytes) -> int | None:

@@ -35,7 +35,7 @@ _MAX_READ_BYTES = 64_000_000
 """A larger file is mapped into memory: raw Motion JPEG may be larger than the memory."""
 _CHUNK_PIXELS = 64_000_000
 """Pixels of an animation that are decoded at once: each chunk starts again at the first image."""
-_DEFAULT_DURATION_MS = 100
+_DEFAULT_DURATION_MS = 100.0
 """Of an image of an animation that states none, as in browsers."""
 
 _Item = tuple[Callable[[], Image], float]
@@ -46,8 +46,8 @@ def open_image(path: Path, frames: FrameRange = ALL_FRAMES) -> Media:
     """Open a file that is an image by its first bytes or its suffix.
 
     The pages of a TIFF or of an MPO (JPEGs) are images, each on its own. Animated WebP and
-    AVIF and raw Motion JPEG are videos, as are animated GIF and PNG, which FFmpeg reads; of these
-    ``frames`` are read.
+    AVIF and raw Motion JPEG are videos, as are animated GIF and PNG, which FFmpeg reads, but for
+    GIFs without delays: of those it drops all images but the first. ``frames`` are read of them.
 
     Raises:
         ImageError: If none of its images can be decoded.
@@ -56,7 +56,8 @@ def open_image(path: Path, frames: FrameRange = ALL_FRAMES) -> Media:
     data = _contents(path)
     structure = read_structure(data)
     is_readable = structure.format != "gif" or hasattr(cv2, "imreadanimation")
-    if structure.format in ("gif", "png") and (structure.kind == "animation" or not is_readable):
+    is_animation = structure.kind == "animation" and structure.has_delays
+    if structure.format in ("gif", "png") and (is_animation or not is_readable):
         return open_video(
             path, data[:4096], reason="no image of the animation can be decoded", frames=frames
         )
@@ -155,6 +156,8 @@ def _open_animation(
         )
     orientation = avif_orientation(data) if structure.format == "avif" else None
     (first, duration_ms), *others = _animation_part(path, data, 0, 2)
+    # A GIF's image without a delay, usually the first one, lasts a second in OpenCV.
+    duration_ms = duration_ms if structure.has_delays else _DEFAULT_DURATION_MS
     if not others:
         items = iter([(lambda: first if orientation is None else turned(first, *orientation), 0.0)])
         return _media(path, items, frame_count=1, kind="single", selected=selected)
@@ -165,10 +168,10 @@ def _open_animation(
         time_ms = 0.0
         for start in count(0, at_once):
             part = _animation_part(path, data, start, at_once)
-            for image, length_ms in part:
+            for number, (image, length_ms) in enumerate(part, start=start):
                 upright = image if orientation is None else turned(image, *orientation)
                 yield partial(np.ascontiguousarray, upright), time_ms / 1e3
-                time_ms += length_ms
+                time_ms += length_ms if number else duration_ms
             if len(part) < at_once:
                 return
 

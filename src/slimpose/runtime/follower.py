@@ -13,6 +13,7 @@ import numpy as np
 
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores, Size
+from slimpose.fields import check_count
 from slimpose.media.frame import Frame
 from slimpose.media.images import check_image
 from slimpose.poses import Poses
@@ -124,8 +125,7 @@ class Follower:
         if pipeline.detector is None and not self._estimator.finds_people:
             raise ValueError("this pipeline has no detector; a Follower needs one")
         for name, count in (("cameras", cameras), ("detect_every", detect_every)):
-            if count < 1:
-                raise ValueError(f"{name} is {count}; expected 1 or more")
+            check_count(count, name)
         self.limits = [pipeline.limits] * cameras if limits is None else list(limits)
         if len(self.limits) != cameras:
             raise ValueError(

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 X86_FEATURES: Mapping[str, tuple[str, ...]] = {
@@ -63,12 +64,12 @@ def check_threads(threads: int | None) -> None:
     """Check a number of CPU threads; None stands for an automatic choice.
 
     Raises:
-        ValueError: If it is under 1, or more than any machine has (starting them would
-            take minutes).
+        ValueError: If it is not an integer, under 1, or more than any machine has (starting them
+            would take minutes).
     """
-    if threads is not None and not 1 <= threads <= _MAX_THREADS:
+    if threads is not None and not (isinstance(threads, Integral) and 1 <= threads <= _MAX_THREADS):
         raise ValueError(
-            f"threads is {threads}; expected 1..{_MAX_THREADS} (leave it out for an automatic "
+            f"threads is {threads!r}; expected 1..{_MAX_THREADS} (leave it out for an automatic "
             "choice)"
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from slimpose.arrays import Boxes
+from slimpose.fields import check_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +29,8 @@ class PeopleLimits:
     def __post_init__(self) -> None:
         if self.conf is not None and not 0 <= self.conf <= 1:
             raise ValueError(f"conf is {self.conf:g}; expected a number 0..1")
-        if self.max_people is not None and self.max_people < 1:
-            raise ValueError(f"max_people is {self.max_people}; expected 1 or more")
+        if self.max_people is not None:
+            check_count(self.max_people, "max_people")
 
 
 ALL_PEOPLE = PeopleLimits()

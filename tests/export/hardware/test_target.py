@@ -54,6 +54,11 @@ def test_a_target_file_of_the_user_is_read(tmp_path: Path) -> None:
         ),
         (
             "[sources]",
+            "[parameters]\nn = -1\n[sources]",
+            "parameters: n is -1; expected a finite number of 0 or more",
+        ),
+        (
+            "[sources]",
             "[parameters]\nn = nan\n[sources]",
             "parameters: n is nan; expected a finite",
         ),

@@ -238,9 +238,11 @@ def _parameters(document: Fields) -> dict[str, Fact]:
     parameters: dict[str, Fact] = {}
     for table in _table(document, "parameters"):
         for name, value in table.values.items():
-            is_number = isinstance(value, int | float) and math.isfinite(value)
+            is_number = isinstance(value, int | float) and 0 <= value < math.inf
             if not (is_number or isinstance(value, str)):
-                raise fields.fail(table.what(name), value, "a finite number or a text")
+                raise fields.fail(
+                    table.what(name), value, "a finite number of 0 or more, or a text"
+                )
             parameters[name] = value
     return parameters
 

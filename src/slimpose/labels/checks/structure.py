@@ -10,10 +10,11 @@ from typing import Any
 
 from slimpose.fields import Fields
 from slimpose.formats import coco
-from slimpose.formats.coco import CocoFile
+from slimpose.formats.coco import CocoFile, CocoImage
 from slimpose.formats.coco_category import people_category, read_categories
 from slimpose.formats.coco_checks import area_fits
 from slimpose.labels.checks.findings import Finding
+from slimpose.messages import quoted
 
 
 def check_structure(document: Any, path: Path) -> tuple[CocoFile | None, list[Finding]]:
@@ -36,7 +37,7 @@ def check_structure(document: Any, path: Path) -> tuple[CocoFile | None, list[Fi
         image = good_images.get(_key(entry.get("image_id")))
         if image is None:
             findings.append(
-                _of(entry, f"image {entry.get('image_id')} is not in images, or is invalid")
+                _of(entry, f"image {quoted(entry.get('image_id'))} is not in images, or is invalid")
             )
         else:
             findings += _annotation_faults(entry, image, category, path)
@@ -50,7 +51,8 @@ def check_structure(document: Any, path: Path) -> tuple[CocoFile | None, list[Fi
         except ValueError as error:
             return None, [*findings, Finding(kind="structure", text=_short(error, path))]
     for entry in good:
-        findings += _doubts(entry, good_images[_key(entry["image_id"])], len(file.skeleton.joints))
+        image = file.images[int(_key(entry["image_id"]))]
+        findings += _doubts(entry, image, len(file.skeleton.joints))
     return file, findings
 
 
@@ -65,7 +67,8 @@ def _parts(document: Any, path: Path) -> tuple[dict[str, Any], list[Any], list[d
     listed = fields.items("categories")
     known = {_key(one.get("id")) for one in listed if isinstance(one, dict)}
     used = Counter(_key(one.get("category_id")) for one in annotations)
-    counts = Counter({int(key): n for key, n in used.items() if key in known})
+    numbers = {key: _number(key) for key in used.keys() & known}
+    counts = Counter({number: used[key] for key, number in numbers.items() if number is not None})
     category = people_category(
         read_categories(listed, counts, str(path)), str(path), keypoints=True
     )
@@ -96,7 +99,7 @@ def _check_images(
             text = f"image id {entry['id']} is duplicated"
             findings.append(Finding(kind="structure", text=text, image_id=number))
         elif names[entry["file_name"]] > 1:
-            text = f"file_name {entry['file_name']!r} is that of several images"
+            text = f"file_name {quoted(entry['file_name'])} is that of several images"
             findings.append(Finding(kind="structure", text=text, image_id=number))
         good.setdefault(_key(entry["id"]), entry)
     unique = {entry["file_name"]: key for key, entry in reversed(good.items())}
@@ -120,13 +123,13 @@ def _annotation_faults(
             yield _of(entry, _short(error, path))
 
 
-def _doubts(entry: dict[str, Any], image: dict[str, Any], joints: int) -> Iterator[Finding]:
+def _doubts(entry: dict[str, Any], image: CocoImage, joints: int) -> Iterator[Finding]:
     """What can be read and is not right: counts, areas, joints outside the image."""
     keypoints = entry["keypoints"]
     visibility = keypoints[2::3]
     labeled = [n for n in range(joints) if visibility[n] > 0]
     given = entry.get("num_keypoints")
-    if given is not None and given != len(labeled):
+    if given is not None and _key(given) != str(len(labeled)):
         yield _of(entry, f"num_keypoints is {given}; {len(labeled)} keypoints are labeled")
     _, _, width, height = map(float, entry["bbox"])
     area = entry.get("area")
@@ -138,8 +141,8 @@ def _doubts(entry: dict[str, Any], image: dict[str, Any], joints: int) -> Iterat
     outside = tuple(
         n
         for n in labeled
-        if not -1 <= keypoints[3 * n] <= image["width"] + 1
-        or not -1 <= keypoints[3 * n + 1] <= image["height"] + 1
+        if not -1 <= keypoints[3 * n] <= image.width + 1
+        or not -1 <= keypoints[3 * n + 1] <= image.height + 1
     )
     if outside:
         yield _of(entry, f"{len(outside)} labeled keypoints are outside the image", outside)
@@ -170,8 +173,10 @@ def _number(value: object) -> int | None:
 
 
 def _key(value: object) -> str:
-    """An id as text: 7 and "7" are the same."""
-    return str(value)
+    """An id as text: 7, 7.0 and "7" are the same."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value.strip() if isinstance(value, str) else str(value)
 
 
 def _short(error: ValueError, path: Path) -> str:

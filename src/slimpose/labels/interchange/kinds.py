@@ -13,6 +13,7 @@ from slimpose.formats.files import read_json, write_json
 from slimpose.labels.interchange import deeplabcut, sleap, yolo
 from slimpose.labels.interchange.label_data import LabelData, Progress, no_progress
 from slimpose.labels.repair import repaired
+from slimpose.media.annotated_image import read_annotated_image
 from slimpose.messages import DataWarning, quoted
 
 Kind = Literal["coco", "yolo", "sleap", "sleap-analysis", "deeplabcut"]
@@ -113,7 +114,8 @@ def write_labels(
     """Write labels for a tool; return notes on what its files cannot hold.
 
     Raises:
-        ValueError: If the path's suffix is of another kind of file, or cannot be written.
+        ValueError: If the path's suffix is of another kind of file, or cannot be written; or if an
+            image is missing or of another size than declared, so the labels are of other pixels.
     """
     suffixes = {"coco": (".json",), "sleap": (".slp",), "sleap-analysis": (".h5", ".hdf5")}
     expected = suffixes.get(kind, ("",))
@@ -124,6 +126,9 @@ def write_labels(
         write_json(path, to_document(data.file))
         return []
     data.file.check_images(data.image_folder)
+    for number, image_id in enumerate(data.file.images, start=1):
+        read_annotated_image(data.file, data.image_folder, image_id)
+        on_progress(number, len(data.file.images))
     if kind == "yolo":
         return yolo.write(data, path, split=split, on_progress=on_progress)
     if kind == "deeplabcut":

@@ -29,11 +29,13 @@ from slimpose.labels.interchange.label_data import (
     own_skeleton,
     size_of,
 )
-from slimpose.media.images import IMAGE_SUFFIXES
+from slimpose.media.images import is_image_file
 from slimpose.messages import quoted
 from slimpose.skeleton import Skeleton
 
 SPLITS = ("train", "val", "test")
+_MOST = 2.0
+"""Boxes may reach over the image, but larger numbers are pixels."""
 
 
 def read(
@@ -234,7 +236,7 @@ def _image_files(entry: Fields, root: Path, split: str) -> list[Path]:
         if not path.exists():  # Roboflow writes ../train/images for a file next to train/
             path = root / str(place).removeprefix("../")
         if path.is_dir():
-            files += sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES)
+            files += sorted(one for one in path.rglob("*") if one.is_file() and is_image_file(one))
         elif path.is_file() and path.suffix == ".txt":
             lines = path.read_text(encoding="utf-8").splitlines()
             files += [root / line.strip() for line in lines if line.strip()]
@@ -274,10 +276,11 @@ def _instances(
             values = np.array(line.split(), np.float64)
         except ValueError:
             values = np.zeros(0)
-        if len(values) != count or not np.isfinite(values).all():
+        is_whole = len(values) == count and np.isfinite(values).all()
+        if not is_whole or values[0] != 0 or np.abs(values[1:5]).max() > _MOST:
             raise ValueError(
-                f"{path}: line {number} is {quoted(line)}; expected {count} numbers: class, x, y, "
-                f"width, height, and {dims} for each of {joints} keypoints"
+                f"{path}: line {number} is {quoted(line)}; expected {count} numbers: class 0, x, "
+                f"y, width, height, normalized 0..1, and {dims} for each of {joints} keypoints"
             )
         points = values[5:].reshape(joints, dims)
         keypoints = np.full((joints, 3), 2.0)
