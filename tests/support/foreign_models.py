@@ -27,6 +27,7 @@ def save_graph(
     *,
     image: tuple[int, list[Any]],
     outputs: dict[str, list[Any]],
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write an ONNX file; ``image`` is the type and shape of its only input."""
     graph = helper.make_graph(
@@ -40,12 +41,18 @@ def save_graph(
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     return path
 
 
-def write_constant(path: Path, image: tuple[int, list[Any]], **outputs: np.ndarray) -> Path:
+def write_constant(
+    path: Path,
+    image: tuple[int, list[Any]],
+    metadata: Mapping[str, str] | None = None,
+    **outputs: np.ndarray,
+) -> Path:
     """Write a model with the same outputs for every image of a batch."""
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
@@ -62,7 +69,7 @@ def write_constant(path: Path, image: tuple[int, list[Any]], **outputs: np.ndarr
             helper.make_node("Add", [f"{name}_zero", f"{name}_value"], [name]),
         ]
         shapes[name] = [image[1][0], *value.shape[1:]]
-    return save_graph(path, nodes, constants, image=image, outputs=shapes)
+    return save_graph(path, nodes, constants, image=image, outputs=shapes, metadata=metadata)
 
 
 def write_relu(path: Path) -> Path:
@@ -118,10 +125,15 @@ DETECTOR_SIZE = Size(96, 64)
 
 
 def write_outputs(
-    path: Path, size: Size, outputs: Mapping[str, np.ndarray], *, batch: int | str = "n"
+    path: Path,
+    size: Size,
+    outputs: Mapping[str, np.ndarray],
+    *,
+    batch: int | str = "n",
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a model of float images (n, 3, height, width) with constant outputs (1, ...)."""
-    return write_constant(path, (TensorProto.FLOAT, [batch, 3, *size]), **outputs)
+    return write_constant(path, (TensorProto.FLOAT, [batch, 3, *size]), metadata, **outputs)
 
 
 def people_outputs(joints: int, size: Size = DETECTOR_SIZE) -> dict[str, dict[str, np.ndarray]]:
