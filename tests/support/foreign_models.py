@@ -101,10 +101,13 @@ def write_multipose(path: Path, *, sides: tuple[int | str, int | str] = SIZE) ->
     return write_constant(path, (TensorProto.INT32, [1, *sides, 3]), people=people)
 
 
-def write_simcc(path: Path, *, bins: int = 2, height: int | str = SIZE.height) -> Path:
-    along_x = np.zeros((1, 17, bins * SIZE.width), np.float32)
-    along_y = np.zeros((1, 17, bins * SIZE.height), np.float32)
-    for joint, (x, y) in enumerate(JOINTS_PX):
+def write_simcc(
+    path: Path, *, bins: int = 2, height: int | str = SIZE.height, joints: int = 17
+) -> Path:
+    along_x = np.zeros((1, joints, bins * SIZE.width), np.float32)
+    along_y = np.zeros((1, joints, bins * SIZE.height), np.float32)
+    for joint in range(joints):
+        x, y = JOINTS_PX[joint % 17]
         along_x[0, joint, round(bins * x)] = 0.9
         along_y[0, joint, round(bins * y)] = 0.6
     image = (TensorProto.FLOAT, ["n", 3, height, SIZE.width])
