@@ -51,6 +51,7 @@ def write_constant(
     path: Path,
     image: tuple[int, list[Any]],
     metadata: Mapping[str, str] | None = None,
+    /,
     **outputs: np.ndarray,
 ) -> Path:
     """Write a model with the same outputs for every image of a batch."""
