@@ -54,7 +54,7 @@ def sample_photo() -> Image | None:
 def has_corner_cells(run: Run, photo: Image, facts: Facts, skeleton: Skeleton) -> bool:
     """Return whether a heatmap network's corner cells lie on the crop's corner pixels.
 
-    Where it does not find the person, or not enough joints to tell, the answer is no.
+    Where it does not find the person, or too few of the joints, the answer is no.
     """
     crops, to_crops = _person_crops(photo, facts.size)
     found = heatmap.decode(
