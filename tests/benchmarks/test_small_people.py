@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -19,9 +20,7 @@ def small_people(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     if not BENCHMARKS.is_dir():
         pytest.skip("the benchmarks are not next to the tests")
     monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
-    import small_people
-
-    return small_people
+    return importlib.import_module("small_people")
 
 
 def test_people_of_a_grid_lie_in_their_boxes(small_people: ModuleType, tmp_path: Path) -> None:
