@@ -204,6 +204,17 @@ def test_benchmark_times_them(theirs: list[str], capsys: Any) -> None:
     assert {row["people"] for row in document["pipeline"]} == {1}
 
 
+def test_benchmark_times_one_stage_nets_without_a_detector(theirs: list[str], capsys: Any) -> None:
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)["rtmo"])
+    command = ["benchmark", "--model", "net.onnx", *theirs[2:], "--people", "1", "--photos", "."]
+    options = ["--rounds", "2", "--seconds", "0.2", "--threads", "1", "--no-memory", "--json"]
+    options += ["--backend", "onnxruntime"]
+    assert run_main(*command, *options) == 0
+    (row,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["pipeline"]
+    assert (row["name"].split()[0], row["people_per_frame"]) == ("net", 1.0)
+    assert row["stages_ms"]["pose"] > 0
+
+
 def test_plan_chooses_them(theirs: list[str], capsys: Any) -> None:
     load = ["--people", "1", "--fps", "1", "--seconds", "0.2", "--photos", "."]
     options = ["--threads", "1", "--backend", "onnxruntime", "--json"]

@@ -11,8 +11,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from onnx import TensorProto
 
-from foreign_models import DETECTOR_SIZE, people_outputs, write_outputs
+from foreign_models import (
+    DETECTOR_SIZE,
+    PERSON_BOX,
+    SIZE,
+    box_outputs,
+    people_outputs,
+    write_constant,
+    write_heatmaps,
+    write_outputs,
+    write_simcc,
+)
 from slimpose.arrays import Size
 from slimpose.compat.rtmlib import (
     Body,
@@ -161,6 +172,92 @@ def test_video_demo_runs(
     assert np.abs(shown[0].astype(int) - plain).max() > 100  # something is drawn
 
 
+README_QUICK_START = """
+import cv2
+from slimpose.compat.rtmlib import Wholebody, draw_skeleton
+
+img = cv2.imread(IMAGE)
+
+device = 'cpu'
+backend = 'onnxruntime'
+
+wholebody = Wholebody(to_openpose=OPENPOSE, mode='balanced', backend=backend, device=device,
+                      det=DET, det_input_size=(64, 96), pose=POSE, pose_input_size=(48, 64))
+keypoints, scores = wholebody(img)
+
+img = draw_skeleton(img, keypoints, scores, kpt_thr=0.5, to_openpose=OPENPOSE)
+cv2.imshow('img', img)
+cv2.waitKey(0)
+"""
+"""The steps of the first program of rtmlib's README, with files."""
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of files as rtmlib's users have them: detector and pose model are end2end.onnx."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    dets = box_outputs()["yolox-nms"]
+    for name in ("det", "pose"):
+        (tmp_path / name).mkdir()
+    image = (TensorProto.FLOAT, ["batch", 3, "height", "width"])
+    write_constant(tmp_path / "det/end2end.onnx", image, **dets)
+    write_simcc(tmp_path / "pose/end2end.onnx")
+    write_heatmaps(tmp_path / "vitpose.onnx", "corners")
+    return tmp_path
+
+
+@pytest.mark.parametrize("openpose", [False, True])
+def test_quick_start_runs_with_133_joints(
+    files: Path, openpose: bool, shown: list[np.ndarray]
+) -> None:
+    pose = write_simcc(files / "pose/end2end.onnx", joints=133)
+    cv2.imwrite(str(files / "demo.jpg"), np.full((96, 64, 3), 90, np.uint8))
+    names: dict[str, Any] = {
+        "IMAGE": str(files / "demo.jpg"),
+        "OPENPOSE": openpose,
+        "DET": str(files / "det/end2end.onnx"),
+        "POSE": str(pose),
+    }
+    exec(README_QUICK_START, names)
+    points, scores = names["keypoints"], names["scores"]
+    assert points.shape == (1, 134 if openpose else 133, 2)
+    assert scores.shape == points.shape[:2]
+    assert (shown[0] != 90).any()
+    plain, _ = Wholebody(det=names["DET"], pose=str(pose))(np.full((96, 64, 3), 90, np.uint8))
+    if openpose:
+        joints = list(WHOLE_BODY133.joints)
+        np.testing.assert_allclose(points[0, 18:], plain[0, 17:])
+        shoulders = [joints.index("left_shoulder"), joints.index("right_shoulder")]
+        np.testing.assert_allclose(points[0, 1], plain[0, shoulders].mean(axis=0), atol=1e-4)
+
+
+def test_classes_decide_what_ambiguous_files_are(files: Path) -> None:
+    det, pose = str(files / "det/end2end.onnx"), str(files / "pose/end2end.onnx")
+    image = np.full((96, 64, 3), 90, np.uint8)
+    custom = Custom(
+        det_class="RTMDet",
+        det=det,
+        det_input_size=(64, 96),
+        pose_class="ViTPose",
+        pose=str(files / "vitpose.onnx"),
+    )
+    detector: Any = custom.pipeline.detector
+    assert (detector.session.info.kind, detector.session.info.size) == ("rtmdet-nms", Size(96, 64))
+    np.testing.assert_allclose(detector(image)[0], [PERSON_BOX], atol=0.51)
+    assert custom.pipeline.estimator.session.info.kind == "vitpose"
+    Path(det).with_suffix(".toml").unlink()
+    body = Body(det=det, pose=pose)
+    detector = body.pipeline.detector
+    assert (detector.session.info.kind, detector.session.info.size) == (
+        "yolox-nms",
+        Size(640, 640),  # rtmlib's default for a file of free size
+    )
+    assert body.pipeline.estimator.session.info.size == SIZE
+    assert not Path(pose).with_suffix(".toml").exists()  # it says itself what it is
+    with pytest.raises(ValueError, match=r"yolox.zip is an archive; expected the ONNX file in it"):
+        Body(det="yolox.zip")
+
+
 def test_whole_body_demo_runs_with_a_one_stage_file(
     tmp_path: Path, shown: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +362,8 @@ def test_larger_skeletons_need_a_file(solution: Any, joints: int, tmp_path: Path
     assert keypoints.shape == (1, joints, 2)
     drawn = draw_skeleton(BGR.copy(), keypoints, scores)
     assert not np.array_equal(drawn, BGR)
-    with pytest.raises(ValueError, match=f"has {joints} keypoints of .*; expected COCO's 17 of"):
+    message = f"has {joints} keypoints of .*; expected COCO's 17 of a person, alone or before"
+    with pytest.raises(ValueError, match=message):
         solution(pose=str(file), to_openpose=True)
     with pytest.raises(ValueError, match=f"has {joints} keypoints; expected a model of 17"):
         Body(pose=str(file))

@@ -112,3 +112,27 @@ def test_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(RuntimeError, match=r"differs from .* by 0\.5 px .*nothing was written"):
         adopt(path, tmp_path / "mine.onnx", **TEXTS, images=CROPS)
     assert not (tmp_path / "mine.onnx").exists()
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_heatmaps_with_channels_last_are_adopted(tmp_path: Path, *, half: bool) -> None:
+    file = onnx.load(write_net(tmp_path / "net.onnx"))
+    file.graph.node.append(helper.make_node("Transpose", ["maps"], ["last"], perm=[0, 2, 3, 1]))
+    kind, name = (TensorProto.FLOAT16, "half") if half else (TensorProto.FLOAT, "last")
+    file.graph.node.append(helper.make_node("Cast", ["last"], ["half"], to=TensorProto.FLOAT16))
+    file.graph.output[0].CopyFrom(helper.make_tensor_value_info(name, kind, ["n", 16, 12, 17]))
+    onnx.save(file, tmp_path / "net.onnx")
+    assert adopt(tmp_path / "net.onnx", tmp_path / "mine.onnx", **TEXTS, images=CROPS).pixels < 0.01
+
+
+def test_simcc_axes_are_adopted_in_the_order_of_their_names(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    outputs = {
+        name: rng.random((1, 17, 2 * side), np.float32)
+        for name, side in (("simcc_y", SIZE.height), ("simcc_x", SIZE.width))
+    }
+    path = write_outputs(tmp_path / "net.onnx", SIZE, outputs)
+    adopt(path, tmp_path / "mine.onnx", **TEXTS, images=CROPS)
+    (points,) = Session(tmp_path / "mine.onnx").run(CROPS, ("points",))
+    expected = np.stack([outputs[f"simcc_{axis}"][0].argmax(axis=1) / 2 for axis in "xy"], axis=1)
+    np.testing.assert_allclose(points, np.tile(expected, (5, 1, 1)), atol=1e-4)

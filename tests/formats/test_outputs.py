@@ -14,6 +14,7 @@ from slimpose.formats import csv as csv_format
 from slimpose.formats import openpose, results
 from slimpose.messages import DataWarning
 from slimpose.poses import Poses
+from slimpose.runtime.foreign.skeletons import WHOLE_BODY133
 from slimpose.skeleton import COCO17, Skeleton
 
 
@@ -138,6 +139,27 @@ def test_joints_missing_in_the_skeleton_are_0() -> None:
     )
     keypoints = triples(openpose.document(poses_of(1, skeleton=skeleton)))
     assert np.flatnonzero(keypoints[:, 2]).tolist() == [5, 7]  # one shoulder makes no neck
+
+
+def test_openpose_file_has_the_feet_face_and_hands_of_whole_bodies() -> None:
+    joints, foot = list(WHOLE_BODY133.joints), ("big_toe", "small_toe", "heel")
+    poses = poses_of(2, skeleton=WHOLE_BODY133)
+    openpose.check_skeleton(WHOLE_BODY133)
+    person = openpose.document(poses)["people"][1]
+
+    def points(key: str) -> np.ndarray:
+        return np.reshape(person[key], (-1, 3))[:, :2]
+
+    rows = poses.points_image[1]
+    feet = [joints.index(f"{side}_{part}") for side in ("left", "right") for part in foot]
+    np.testing.assert_allclose(points("pose_keypoints_2d")[19:], rows[feet], atol=1e-3)
+    np.testing.assert_allclose(points("face_keypoints_2d")[:68], rows[23:91], atol=1e-3)
+    assert person["face_keypoints_2d"][-6:] == [0] * 6  # the pupils
+    np.testing.assert_allclose(points("hand_left_keypoints_2d"), rows[91:112], atol=1e-3)
+    np.testing.assert_allclose(points("hand_right_keypoints_2d"), rows[112:], atol=1e-3)
+    (body,) = openpose.document(poses_of(1))["people"]
+    assert body["face_keypoints_2d"] == body["hand_left_keypoints_2d"] == []
+    assert body["pose_keypoints_2d"][-18:] == [0] * 18
 
 
 def test_openpose_file_holds_the_ids() -> None:

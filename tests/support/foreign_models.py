@@ -27,6 +27,7 @@ def save_graph(
     *,
     image: tuple[int, list[Any]],
     outputs: dict[str, list[Any]],
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write an ONNX file; ``image`` is the type and shape of its only input."""
     graph = helper.make_graph(
@@ -40,12 +41,19 @@ def save_graph(
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     return path
 
 
-def write_constant(path: Path, image: tuple[int, list[Any]], **outputs: np.ndarray) -> Path:
+def write_constant(
+    path: Path,
+    image: tuple[int, list[Any]],
+    metadata: Mapping[str, str] | None = None,
+    /,
+    **outputs: np.ndarray,
+) -> Path:
     """Write a model with the same outputs for every image of a batch."""
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
@@ -62,7 +70,7 @@ def write_constant(path: Path, image: tuple[int, list[Any]], **outputs: np.ndarr
             helper.make_node("Add", [f"{name}_zero", f"{name}_value"], [name]),
         ]
         shapes[name] = [image[1][0], *value.shape[1:]]
-    return save_graph(path, nodes, constants, image=image, outputs=shapes)
+    return save_graph(path, nodes, constants, image=image, outputs=shapes, metadata=metadata)
 
 
 def write_relu(path: Path) -> Path:
@@ -94,10 +102,13 @@ def write_multipose(path: Path, *, sides: tuple[int | str, int | str] = SIZE) ->
     return write_constant(path, (TensorProto.INT32, [1, *sides, 3]), people=people)
 
 
-def write_simcc(path: Path, *, bins: int = 2, height: int | str = SIZE.height) -> Path:
-    along_x = np.zeros((1, 17, bins * SIZE.width), np.float32)
-    along_y = np.zeros((1, 17, bins * SIZE.height), np.float32)
-    for joint, (x, y) in enumerate(JOINTS_PX):
+def write_simcc(
+    path: Path, *, bins: int = 2, height: int | str = SIZE.height, joints: int = 17
+) -> Path:
+    along_x = np.zeros((1, joints, bins * SIZE.width), np.float32)
+    along_y = np.zeros((1, joints, bins * SIZE.height), np.float32)
+    for joint in range(joints):
+        x, y = JOINTS_PX[joint % 17]
         along_x[0, joint, round(bins * x)] = 0.9
         along_y[0, joint, round(bins * y)] = 0.6
     image = (TensorProto.FLOAT, ["n", 3, height, SIZE.width])
@@ -118,10 +129,15 @@ DETECTOR_SIZE = Size(96, 64)
 
 
 def write_outputs(
-    path: Path, size: Size, outputs: Mapping[str, np.ndarray], *, batch: int | str = "n"
+    path: Path,
+    size: Size,
+    outputs: Mapping[str, np.ndarray],
+    *,
+    batch: int | str = "n",
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a model of float images (n, 3, height, width) with constant outputs (1, ...)."""
-    return write_constant(path, (TensorProto.FLOAT, [batch, 3, *size]), **outputs)
+    return write_constant(path, (TensorProto.FLOAT, [batch, 3, *size]), metadata, **outputs)
 
 
 def people_outputs(joints: int, size: Size = DETECTOR_SIZE) -> dict[str, dict[str, np.ndarray]]:

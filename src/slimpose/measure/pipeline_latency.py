@@ -16,6 +16,7 @@ from slimpose.poses import Poses
 from slimpose.runtime.estimator import CropBatch, PoseEstimator
 from slimpose.runtime.follower import STAGES as FOLLOWER_STAGES
 from slimpose.runtime.follower import Follower
+from slimpose.runtime.one_stage import OneStageEstimator
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import CallTimes, StageTimes
@@ -61,11 +62,13 @@ def time_pipeline(
 
     All cameras show the video, each at another frame of it. The detector runs (``detect_every`` as
     in ``Follower``), and its boxes are replaced by the video's. No further step starts after
-    ``seconds`` by the clock; warm-up (one interval of the detector) is not included.
+    ``seconds`` by the clock; warm-up (one interval of the detector) is not included. A one-stage
+    model runs without the detector, and finds the people itself.
     """
     known_boxes = GroundTruthDetector(detector)
-    estimator = _CountingEstimator(pose)
-    pipeline = Pipeline(estimator=estimator, detector=known_boxes)
+    finds_people = pose.info.task == "one-stage"
+    estimator = _CountingOneStage(pose) if finds_people else _CountingEstimator(pose)
+    pipeline = Pipeline(estimator=estimator, detector=None if finds_people else known_boxes)
     follower = Follower(pipeline, cameras=cameras, detect_every=detect_every, smooth=True)
     warm_up = max(3, detect_every)
     step_ms: list[float] = []
@@ -109,6 +112,18 @@ class _CountingEstimator(PoseEstimator):
         """See ``PoseEstimator``."""
         self.people += len(batch.crops)
         return super().estimate_crops(batch)
+
+
+class _CountingOneStage(OneStageEstimator):
+    """A one-stage model that counts the people it finds."""
+
+    people = 0
+
+    def estimate_crops(self, batch: CropBatch) -> list[Poses]:
+        """See ``OneStageEstimator``."""
+        found = super().estimate_crops(batch)
+        self.people += sum(map(len, found))
+        return found
 
 
 def random_crops(session: Session, count: int) -> np.ndarray:

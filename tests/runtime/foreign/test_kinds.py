@@ -17,12 +17,14 @@ from foreign_models import (
     box_outputs,
     people_outputs,
     save_graph,
+    write_constant,
     write_heatmaps,
     write_movenet,
     write_multipose,
     write_outputs,
     write_simcc,
 )
+from slimpose import heatmap
 from slimpose.arrays import Size
 from slimpose.geometry import CellAlignment
 from slimpose.runtime.detector import Detector
@@ -81,6 +83,58 @@ def test_simcc_bins_become_pixels_and_the_lower_axis_scores(tmp_path: Path, bins
     np.testing.assert_allclose(points, np.tile(JOINTS_PX, (3, 1, 1)), atol=1e-4)
     np.testing.assert_allclose(scores, 0.6)
     assert (np.linalg.eigvalsh(covariances) > 0).all()
+
+
+@pytest.mark.parametrize("names", [("simcc_y", "simcc_x"), ("y", "x")])
+def test_simcc_outputs_are_told_by_their_names(tmp_path: Path, names: tuple[str, str]) -> None:
+    size = Size(64, 64)
+    y, x = np.zeros((2, 1, 17, 96), np.float32)  # 1.5 bins per pixel
+    for joint in range(17):
+        x[0, joint, 3 * joint], y[0, joint, 3 * joint + 12] = 0.9, 0.9
+    path = write_outputs(tmp_path / "net.onnx", size, dict(zip(names, (y, x), strict=True)))
+    (points,) = Session(path).run(np.zeros((2, *size, 3), np.uint8), ("points",))
+    expected = np.stack([2.0 * np.arange(17), 2.0 * np.arange(17) + 8], axis=1)
+    np.testing.assert_allclose(points, np.tile(expected, (2, 1, 1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("input_shape", [(*SIZE, 3), (3, *SIZE)])
+@pytest.mark.parametrize("is_last", [False, True])
+def test_heatmaps_and_images_may_have_channels_last(
+    tmp_path: Path, input_shape: tuple[int, ...], is_last: bool
+) -> None:
+    maps = 0.8 * heatmap.encode(JOINTS_PX[None] / 4, Size(16, 12), sigma_px=2.0)
+    maps = maps.transpose(0, 2, 3, 1) if is_last else maps
+    image = (TensorProto.FLOAT, ["n", *input_shape])
+    model = Session(write_constant(tmp_path / "net.onnx", image, maps=np.ascontiguousarray(maps)))
+    points, own = model.run(CROPS, ("points", "heatmaps"))
+    np.testing.assert_allclose(points, np.tile(JOINTS_PX, (3, 1, 1)), atol=0.2)
+    assert own.shape == (3, 17, 16, 12)
+
+
+def test_yolox_may_have_decoded_its_boxes(tmp_path: Path) -> None:
+    outputs = box_outputs()["yolox"]
+    x1, y1, x2, y2 = PERSON_BOX
+    outputs["output"][0, 26, :4] = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+    session = Session(write_outputs(tmp_path / "net.onnx", DETECTOR_SIZE, outputs))
+    assert session.info.kind == "yolox"
+    np.testing.assert_allclose(Detector(session)(IMAGES[0])[0], [PERSON_BOX], atol=0.01)
+
+
+def test_rtmos_outputs_may_have_any_names(tmp_path: Path) -> None:
+    outputs = people_outputs(17)["rtmo"]
+    renamed = {"kpts": outputs["keypoints"], "boxes": outputs["dets"]}
+    session = Session(write_outputs(tmp_path / "net.onnx", DETECTOR_SIZE, renamed))
+    assert session.info.kind == "rtmo"
+    assert len(OneStageEstimator(session)(np.zeros((192, 128, 3), np.uint8))) == 1
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_rf_detr_may_be_of_one_class(tmp_path: Path, classes: int) -> None:
+    outputs = box_outputs()["rf-detr"]
+    outputs["labels"] = np.roll(outputs["labels"], -1, axis=2)[..., :classes].copy()
+    session = Session(write_outputs(tmp_path / "net.onnx", DETECTOR_SIZE, outputs))
+    assert session.info.kind == "rf-detr"
+    np.testing.assert_allclose(Detector(session)(IMAGES[0])[0], [PERSON_BOX], atol=0.01)
 
 
 def test_movenets_shares_of_the_crop_become_pixels(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,7 @@ import numpy as np
 import onnxruntime
 
 from slimpose.arrays import Size
-from slimpose.geometry import CanvasFit
-from slimpose.messages import DataWarning, quoted
+from slimpose.messages import quoted
 from slimpose.runtime.backends.base import BackendError, Graph, Shapes
 from slimpose.runtime.foreign import trial
 from slimpose.runtime.foreign.facts import ANY_CLASS, Arrays, Facts
@@ -42,8 +40,8 @@ _OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "detect": ("boxes", "scores"),
     "one-stage": ("boxes", "box_scores", "points", "scores"),
 }
-_TRIED: dict[tuple[Path, int, int, ModelSettings], tuple[bool, str | None]] = {}
-"""Results of trials of this process."""
+_CORNER_CELLS: dict[tuple[Path, int, int, ModelSettings], bool] = {}
+"""Results of the trials of this process."""
 
 
 class Recognized:
@@ -62,11 +60,9 @@ class Recognized:
         factor: The reciprocal of their deviation.
         bgr: Whether the file takes BGR.
         facts: What its decoder knows.
-        doubt: What was odd when it was tried on a sample photo; None if nothing was.
 
     Raises:
-        ValueError: If no kind fits, several do, the settings do not fit the file, or it gives no
-            numbers.
+        ValueError: If no kind fits, several do, or the settings do not fit the file.
     """
 
     def __init__(
@@ -96,13 +92,8 @@ class Recognized:
         )
         if kind.task == "detect" and self.facts.person == ANY_CLASS:
             _check_one_class(signature)
-        threshold = settings.value("score_threshold", kind.score_threshold)
-        fit = settings.value("fit", kind.fit)
         is_open = self.kind == "heatmaps" and settings.kind is None and settings.alignment is None
-        has_corner_cells, self.doubt = self._tried(
-            session, skeleton, settings, fit=fit, threshold=threshold, is_open=is_open
-        )
-        if has_corner_cells:
+        if is_open and self._has_corner_cells(session, skeleton, settings):
             self.kind, self.facts = "vitpose", replace(self.facts, alignment="corners")
             kind = KINDS[self.kind]
         self.metadata = foreign_metadata(
@@ -114,55 +105,31 @@ class Recognized:
             start=kind.about,
             stride=self.facts.stride,
             precision="fp16" if signature.image.type == "tensor(float16)" else "fp32",
-            fit=fit,
-            score_threshold=threshold,
+            fit=settings.value("fit", kind.fit),
+            score_threshold=settings.value("score_threshold", kind.score_threshold),
             nms_iou_threshold=settings.value("nms_iou_threshold", kind.nms_iou_threshold),
         )
 
-    def _tried(
-        self,
-        session: onnxruntime.InferenceSession,
-        skeleton: Skeleton,
-        settings: ModelSettings,
-        *,
-        fit: CanvasFit,
-        threshold: float,
-        is_open: bool,
-    ) -> tuple[bool, str | None]:
-        """Return whether its cells lie at corners, if that is open, and the doubts, of a trial.
-
-        Each file is tried once in a process.
-        """
+    def _has_corner_cells(
+        self, session: onnxruntime.InferenceSession, skeleton: Skeleton, settings: ModelSettings
+    ) -> bool:
+        """Whether a trial on a sample photo shows it; each file is tried once in a process."""
         path, status = self.signature.path, self.signature.path.stat()
         key = (path.resolve(), status.st_mtime_ns, status.st_size, settings)
-        photo = trial.sample_photo()
-        if key in _TRIED or photo is None:
-            return _TRIED.get(key, (False, None))
-        task = KINDS[self.kind].task
+        photo = trial.sample_photo() if key not in _CORNER_CELLS else None
+        if photo is not None:
 
-        def run(images: np.ndarray) -> list[np.ndarray]:
-            return self.run(lambda batch: _run_once(session, self.signature, batch), images)
+            def run(images: np.ndarray) -> list[np.ndarray]:
+                return self.run(lambda batch: _run_once(session, self.signature, batch), images)
 
-        def decode(raw: list[np.ndarray]) -> Arrays:
-            names = _OUTPUTS[task]
-            return dict(zip(names, self.decode(raw, names), strict=True))
-
-        try:
-            if task == "pose":
-                at_corners = is_open and trial.has_corner_cells(run, photo, self.facts, skeleton)
-                doubt = trial.doubts_about_pose(run, decode, photo, self.facts, skeleton)
-            else:
-                at_corners, people = False, None if task == "detect" else skeleton
-                doubt = trial.doubts_about_people(
-                    run, decode, photo, self.facts, people, fit=fit, score_threshold=threshold
-                )
-        except ValueError as error:
-            raise ValueError(f"{path}, taken for {self.kind}: {error}") from error
-        _TRIED[key] = at_corners, doubt
-        return _TRIED[key]
+            _CORNER_CELLS[key] = trial.has_corner_cells(run, photo, self.facts, skeleton)
+        return _CORNER_CELLS.get(key, False)
 
     def run(
-        self, run: Callable[[np.ndarray], Sequence[np.ndarray]], images: np.ndarray, size: int = 0
+        self,
+        run: Callable[[np.ndarray], Sequence[np.ndarray]],
+        images: np.ndarray,
+        size: int | None = None,
     ) -> list[np.ndarray]:
         """Return the file's outputs for uint8 RGB images, in parts of its batch size.
 
@@ -171,7 +138,8 @@ class Recognized:
             images: (n, height, width, 3), at least one.
             size: The batch size; the file's own by default.
         """
-        size = size or (self.signature.batch if self.signature.batch > 0 else len(images))
+        if size is None:
+            size = self.signature.batch if self.signature.batch > 0 else len(images)
         parts = [
             run(self.feed(_padded(images[start : start + size], size)))
             for start in range(0, len(images), size)
@@ -230,7 +198,6 @@ class ForeignGraph:
 
     def __init__(self, path: Path, open_file: Callable[[Path], Graph]) -> None:
         file = self.recognized = Recognized(path, open_onnx_file(path, optimize=False))
-        self._warned = file.doubt is None
         self._batch = file.signature.batch
         freed = free_batch(path, file.signature) if self._batch > 0 else None
         if freed is not None:
@@ -258,14 +225,7 @@ class ForeignGraph:
         self._graph.constants = constants  # pyright: ignore[reportAttributeAccessIssue]
 
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return the named outputs of a batch.
-
-        At the first call a DataWarning says what was odd when the file was tried.
-        """
-        if not self._warned:
-            self._warned, file = True, self.recognized
-            doubt = f"{file.signature.path}, taken for {file.kind}, {file.doubt}"
-            warnings.warn(doubt, DataWarning, stacklevel=2)
+        """Return the named outputs of a batch."""
         if len(batch) == 0:
             one = self.run(np.zeros((1, *batch.shape[1:]), np.uint8), outputs)
             return [output[:0] for output in one]
@@ -306,7 +266,9 @@ def _run_once(
     try:
         return [np.asarray(output) for output in session.run(None, feed)]
     except Exception as error:  # onnxruntime's errors share no public base
-        raise ValueError(f"it fails on a sample photo: {reason(error)}") from error
+        raise ValueError(
+            f"{signature.path} fails on crops of a sample photo: {reason(error)}"
+        ) from error
 
 
 def _padded(batch: np.ndarray, size: int) -> np.ndarray:
