@@ -42,6 +42,8 @@ def main(
     choose: int = 200,
     samples: int = 6000,
     size: str = "192x160",
+    frozen_stages: int = 3,
+    seed: int = 0,
     seeds: int = 3,
     threads: int = 2,
 ) -> None:
@@ -60,7 +62,9 @@ def main(
         choose: People to choose.
         samples: Crops of every run.
         size: Input size of every run.
-        seeds: Number of repetitions.
+        frozen_stages: Stages of the encoder that are not trained.
+        seed: The first seed.
+        seeds: Number of repetitions, each with the next seed.
         threads: CPU threads.
     """
     document = read_json(labels, kind="annotation file")
@@ -69,13 +73,13 @@ def main(
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text(
         f'extends = "{recipe}"\nbatch = 8\nevaluations = 1\npatience = 0\nema = 0.97\n'
-        "sizes_from_boxes = false\n"
+        f"frozen_stages = {frozen_stages}\nsizes_from_boxes = false\n"
         f'[[phases]]\nsize = "{size}"\nsamples = {samples}\n'
     )
     results = []
-    for seed in range(seeds):
-        folder = out / f"seed-{seed}"
-        parts = _split(document, source, (first, pool, held_out), seed)
+    for number in range(seed, seed + seeds):
+        folder = out / f"seed-{number}"
+        parts = _split(document, source, (first, pool, held_out), number)
         write_json(folder / "held-out.json", _document(document, parts[2]))
 
         def train(name: str, people: list[dict[str, Any]], folder: Path = folder) -> float:
@@ -88,12 +92,12 @@ def main(
         figures: dict[str, float] = {"first": train("first", parts[0])}
         ordered = _hardest(document, parts[1], images, folder / "first", threads)
         figures["active"] = train("active", [*parts[0], *ordered[:choose]])
-        generator = np.random.default_rng(1000 + seed)
+        generator = np.random.default_rng(1000 + number)
         random = [parts[1][row] for row in generator.permutation(len(parts[1]))[:choose]]
         figures["random"] = train("random", [*parts[0], *random])
         results.append(figures)
         shown = ", ".join(f"{name} {100 * ap:.1f}" for name, ap in figures.items())
-        print(f"seed {seed}: AP of {shown}", flush=True)
+        print(f"seed {number}: AP of {shown}", flush=True)
     means = {name: float(np.mean([one[name] for one in results])) for name in results[0]}
     gains = [100 * (one["active"] - one["random"]) for one in results]
     print(

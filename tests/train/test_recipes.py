@@ -72,6 +72,14 @@ def test_file_extends_another_file(tmp_path: Path) -> None:
     )
 
 
+def test_network_is_exported_at_the_size_of_the_last_phase(tmp_path: Path) -> None:
+    phases = '[[phases]]\nsize = "128x96"\nsamples = 32\n'
+    path = write_toml(tmp_path, f'extends = "mnv2"\n{phases}')
+    assert load_recipe(str(path)).net.size == Size(128, 96)
+    path = write_toml(tmp_path, f'extends = "mnv2"\n{phases}[net]\nsize = [160, 128]')
+    assert load_recipe(str(path)).net.size == Size(160, 128)
+
+
 BASE = 'extends = "mnv2"\n'
 
 

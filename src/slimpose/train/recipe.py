@@ -51,7 +51,7 @@ class Recipe:
     Attributes:
         name: Its name on the command line.
         task: "pose" or "detect".
-        net: The network to train; its size is the one for evaluation and export.
+        net: The network to train; its size is the one for export.
         phases: In order; one learning rate schedule covers all of them.
         start: Default for ``--start``: "imagenet", a shipped model's name, or "" for random
             weights.
@@ -200,10 +200,16 @@ class Recipe:
     def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
         """Return a copy with some settings changed: nested tables as in TOML, sizes as "256x192".
 
+        With other phases the network has the size of their last one, if no size is given: it is
+        exported at the size that it was trained and measured at.
+
         Raises:
             ValueError: If a setting is unknown or of another type.
         """
-        return Recipe.from_json(json.dumps(_merged(json.loads(self.to_json()), changes)))
+        recipe = Recipe.from_json(json.dumps(_merged(json.loads(self.to_json()), changes)))
+        if "phases" not in changes or "size" in changes.get("net", {}):
+            return recipe
+        return dataclasses.replace(recipe, net=recipe.net.at(recipe.phases[-1].size))
 
     def with_options(self, options: RecipeOptions) -> Recipe:
         """Return a copy changed by command line options; ``for_data`` applies ``length``.

@@ -197,8 +197,8 @@ def _classes(entry: Fields, category: str | None) -> tuple[dict[int, str], int]:
         wanted = "" if category is None else f"no class {quoted(category)}; "
         raise ValueError(
             f"{entry.where}: {wanted}names has {len(classes)} classes, "
-            f"{quoted(list(classes.values()))}; expected one, chosen by slimpose convert --category "
-            "NAME: each kind of instance needs a model of its own"
+            f"{quoted(list(classes.values()))}; expected one, chosen by slimpose convert "
+            "--category NAME: each kind of instance needs a model of its own"
         )
     return classes, matching[0]
 
