@@ -23,7 +23,7 @@ _SAME_PERSON_IOU = 0.5
 
 
 def crowd_poses(detector: Detector, image: Image, boxes_image: Boxes, skeleton: Skeleton) -> Poses:
-    """Return those in a crowd whom the detector finds in tiles only; their keypoints score 0.
+    """Return the people in a crowd that the detector finds in tiles only; their keypoints score 0.
 
     For images in which the detector's output was full. They are many and small, so they do not go
     through the pose model; heads are hidden by the boxes.
@@ -31,7 +31,7 @@ def crowd_poses(detector: Detector, image: Image, boxes_image: Boxes, skeleton: 
     Args:
         detector: The detector.
         image: RGB uint8.
-        boxes_image: (n, 4) who is found already.
+        boxes_image: (n, 4) of the people that are found already.
         skeleton: Of the result.
     """
     found, _ = TiledDetector(detector.session)(image, score_threshold=EVERYONE_SCORE)

@@ -126,7 +126,7 @@ class TiledDetector(Detector):
         return _merge(levels, threshold)
 
     def find_all(self, image: Image, *, score_threshold: float) -> tuple[Boxes, PersonScores, bool]:
-        """Return boxes and scores; tiles show crowds large, so nobody is taken to be missing."""
+        """Return boxes and scores; tiles show crowds large, so no one is taken to be missing."""
         return *self(image, score_threshold=score_threshold), False
 
     def _detect_tiles(self, image: Image, tiles: _Tiles, scale: float, threshold: float) -> _Found:
