@@ -97,6 +97,14 @@ def test_values_reach_the_function_with_their_types() -> None:
     }
 
 
+def test_values_of_an_option_that_is_given_twice_are_kept() -> None:
+    assert call("a", "--out-file", "o", "--counts", "4", "--counts", "5", "6")["counts"] == (
+        4,
+        5,
+        6,
+    )
+
+
 def test_defaults_are_those_of_the_signature() -> None:
     values = call("-", "--out-file", "o")
     del values["sources"], values["out_file"]

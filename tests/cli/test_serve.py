@@ -295,6 +295,11 @@ def test_long_run_does_not_grow(tmp_path: Path) -> None:
             process.communicate(timeout=DEADLINE_S)
     half = len(samples) // 2
     before, after = (max(one.rss_mb for one in part) for part in (samples[:half], samples[half:]))
+    curve = [
+        f"{one.rss_mb:.1f}/{one.threads}/{one.descriptors}"
+        for one in samples[:: max(1, len(samples) // 20)]
+    ]
+    print(f"MB/threads/descriptors: {' '.join(curve)}")
     print(f"{MINUTES:g} minutes: {before:.1f} MB in the first half, {after:.1f} MB in the second")
     assert after < before * 1.05 + 2
     # Python's own pool for encoding starts up to 4 threads more than there are processors.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import slimpose
+from slimpose import geometry
 from slimpose.arrays import Boxes, Image, PersonScores
 from slimpose.hide import FILL_RGB, Hider
 from slimpose.media.frame import Frame
+from slimpose.media.images import read_image
 from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
-from slimpose.runtime.everyone import HOLD_S, Everyone
+from slimpose.runtime.everyone import EVERYONE_SCORE, HOLD_S, Everyone
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
 from slimpose.runtime.people_limits import PeopleLimits
@@ -21,6 +25,7 @@ from slimpose.skeleton import COCO17
 from slimpose.tracking.tracker import Tracker
 from walkers import HALF_BOX, person, poses_of
 
+CROWD = Path(__file__).parents[2] / "examples" / "photos" / "000000559842.jpg"
 EMPTY = Poses.empty(COCO17)
 WIDTH, HEIGHT, TALL_PX = 640, 240, 160.0
 
@@ -32,26 +37,33 @@ def centers(poses: Poses) -> list[tuple[int, int]]:
 
 def test_people_are_held_in_place_for_a_moment() -> None:
     everyone = Everyone()
-    assert centers(everyone.update(0.0, poses_of([(100, 90)]), EMPTY, EMPTY)) == [(100, 90)]
-    held = everyone.update(HOLD_S, EMPTY, EMPTY, EMPTY)
+    assert centers(everyone.update(0.0, poses_of([(100, 90)]), faint=[EMPTY], expected=EMPTY)) == [
+        (100, 90)
+    ]
+    held = everyone.update(HOLD_S, EMPTY, faint=[EMPTY], expected=EMPTY)
     assert centers(held) == [(100, 90)]
     assert held.person_scores.tolist() == [0]
-    assert len(everyone.update(HOLD_S + 0.01, EMPTY, EMPTY, EMPTY)) == 0
+    assert len(everyone.update(HOLD_S + 0.01, EMPTY, faint=[EMPTY], expected=EMPTY)) == 0
 
 
 def test_people_who_are_found_again_leave_no_trail() -> None:
     everyone = Everyone()
     for step in range(20):
-        found = everyone.update(step / 25, poses_of([(100 + 3 * step, 90)]), EMPTY, EMPTY)
+        found = everyone.update(
+            step / 25, poses_of([(100 + 3 * step, 90)]), faint=[EMPTY], expected=EMPTY
+        )
         assert centers(found) == [(100 + 3 * step, 90)]
 
 
 def test_only_found_people_have_a_score() -> None:
     found = Everyone().update(
-        0.0, poses_of([(100, 90)]), poses_of([(300, 90)]), poses_of([(500, 90)])
+        0.0,
+        poses_of([(100, 90)]),
+        faint=[poses_of([(300, 90)]), poses_of([(400, 90)])],
+        expected=poses_of([(500, 90)]),
     )
-    assert centers(found) == [(100, 90), (300, 90), (500, 90)]
-    assert (found.person_scores > 0).tolist() == [True, False, False]
+    assert centers(found) == [(100, 90), (300, 90), (400, 90), (500, 90)]
+    assert (found.person_scores > 0).tolist() == [True, False, False, False]
 
 
 def test_tracker_knows_where_people_without_a_pose_should_be() -> None:
@@ -84,6 +96,9 @@ class MadeDetector(Detector):
         boxes = [(x - half[0], 120 - half[1], x + half[0], 120 + half[1]) for x, _ in kept]
         scores = np.array([score for _, score in kept], np.float32)
         return np.array(boxes, np.float32).reshape(-1, 4), scores
+
+    def find_all(self, image: Image, *, score_threshold: float) -> tuple[Boxes, PersonScores, bool]:
+        return *self(image, score_threshold=score_threshold), False
 
 
 @pytest.fixture
@@ -132,6 +147,27 @@ def test_people_over_the_limits_are_among_everyone(made: tuple[Pipeline, MadeDet
     (poses,) = follower.step([frame([100, 250, 400, 550], 0.0)])
     assert len(poses) == 1
     assert sorted(x for x, _ in centers(follower.everyone[0])) == [100, 250, 400, 550]
+
+
+def test_crowds_are_searched_in_tiles() -> None:
+    """The detector's output is full with the faint boxes of a photo of a street."""
+    pipeline, image = slimpose.load("mnv2", threads=1), read_image(CROWD)
+    detector = pipeline.detector
+    assert detector is not None
+    boxes, _, is_full = detector.find_all(image, score_threshold=EVERYONE_SCORE)
+    assert is_full
+    assert not detector.find_all(image, score_threshold=0.3)[2]
+    assert not detector.find_all(np.full_like(image, 90), score_threshold=EVERYONE_SCORE)[2]
+    follower = Follower(pipeline, track=False, find_everyone=True)
+    (poses,) = follower.step([Frame(image=image, timestamp_s=0.0)])
+    (everyone,) = follower.everyone
+    others = everyone[len(boxes) :]
+    assert len(others) > 10
+    assert (others.scores == 0).all()
+    assert geometry.box_iou(others.boxes_image, boxes).max() < 0.5
+    np.testing.assert_array_equal(poses.boxes_image, pipeline(image).boxes_image)
+    follower.step([Frame(image=np.full_like(image, 90), timestamp_s=1.0)])
+    assert len(follower.everyone[0]) < 5
 
 
 def test_everyone_is_empty_unless_asked_for(made: tuple[Pipeline, MadeDetector]) -> None:

@@ -250,8 +250,8 @@ def _add_to(parser: Any, parameter: _Parameter) -> None:
         action = argparse.BooleanOptionalAction if has_off else "store_true"
         parser.add_argument(parameter.shown, dest=parameter.name, action=action, **settings)
         return
-    if parameter.collect:
-        settings["nargs"] = "*"
+    if parameter.collect:  # --option a b and --option a --option b are the same
+        settings |= {"nargs": "*", "action": "extend"}
     if parameter.is_positional:
         parser.add_argument(parameter.shown, metavar=parameter.shown, **settings)
     else:

@@ -5,8 +5,9 @@ Source: https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,33 +17,54 @@ from slimpose.events.event import KINDS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraTopics:
-    """A camera's name, its part of topics, and its zones and lines."""
+    """A camera's name, its part of topics, and its zones and lines by their parts of topics."""
 
     name: str
     slug: str
-    areas: tuple[Area, ...]
+    areas: Mapping[str, Area]
 
 
-def slug(name: str) -> str:
-    """Return a name as a part of topics and ids.
+def slug(name: str, default: str = "camera") -> str:
+    """Return a name as a part of topics and ids; the default where no character can be kept.
 
     >>> slug("Front door")
     'front_door'
     """
-    return re.sub(r"[^a-z0-9_-]+", "_", name.lower()).strip("_") or "camera"
+    return re.sub(r"[^a-z0-9_-]+", "_", name.lower()).strip("_") or default
 
 
 def cameras_with_topics(
     names: Sequence[str], areas: Sequence[Sequence[Area]]
 ) -> list[CameraTopics]:
     """Return the cameras with topics that differ."""
-    cameras: list[CameraTopics] = []
-    for number, (name, of_camera) in enumerate(zip(names, areas, strict=True)):
-        topic = slug(name)
-        if topic in {camera.slug for camera in cameras}:
-            topic = f"{topic}_{number}"
-        cameras.append(CameraTopics(name=name, slug=topic, areas=tuple(of_camera)))
-    return cameras
+    slugs = _different([slug(name) for name in names])
+    return [
+        CameraTopics(
+            name=name,
+            slug=topic,
+            areas=dict(
+                zip(
+                    _different([slug(area.name, "area") for area in of_camera]),
+                    of_camera,
+                    strict=True,
+                )
+            ),
+        )
+        for name, topic, of_camera in zip(names, slugs, areas, strict=True)
+    ]
+
+
+def _different(slugs: Sequence[str]) -> list[str]:
+    """Return slugs with a number at those that occurred before.
+
+    >>> _different(["a_1", "a", "a", "a"])
+    ['a_1', 'a', 'a_2', 'a_3']
+    """
+    found: list[str] = []
+    for one in slugs:
+        numbered = (f"{one}_{number}" for number in itertools.count(1))
+        found.append(next(it for it in itertools.chain([one], numbered) if it not in found))
+    return found
 
 
 def status_topic(base: str) -> str:
@@ -50,10 +72,10 @@ def status_topic(base: str) -> str:
     return f"{base}/status"
 
 
-def area_topic(base: str, camera: CameraTopics, area: Area) -> str:
-    """Return the topic of a zone's or line's state."""
-    kind = "zones" if isinstance(area, Zone) else "lines"
-    return f"{base}/{camera.slug}/{kind}/{slug(area.name)}"
+def area_topic(base: str, camera: CameraTopics, key: str) -> str:
+    """Return the topic of a zone's or line's state, by its part of topics."""
+    kind = "zones" if isinstance(camera.areas[key], Zone) else "lines"
+    return f"{base}/{camera.slug}/{kind}/{key}"
 
 
 def camera_topic(base: str, camera: CameraTopics, what: str) -> str:
@@ -70,8 +92,8 @@ def discovery_messages(
     for camera in cameras:
         common = _common(camera, base=base, node=node, version=version)
         entities = _camera_entities(camera, base)
-        for area in camera.areas:
-            entities += _area_entities(camera, area, base)
+        for key, area in camera.areas.items():
+            entities += _area_entities(key, area, area_topic(base, camera, key))
         for component, key, values in entities:
             messages[f"{prefix}/{component}/{node}/{camera.slug}_{key}/config"] = {
                 "unique_id": f"{node}_{camera.slug}_{key}",
@@ -128,8 +150,8 @@ def _camera_entities(camera: CameraTopics, base: str) -> list[_Entity]:
     ]
 
 
-def _area_entities(camera: CameraTopics, area: Area, base: str) -> list[_Entity]:
-    topic, key = {"state_topic": area_topic(base, camera, area)}, slug(area.name)
+def _area_entities(key: str, area: Area, state_topic: str) -> list[_Entity]:
+    topic = {"state_topic": state_topic}
     if isinstance(area, Zone):
         occupied = {
             "name": f"{area.name} occupied",

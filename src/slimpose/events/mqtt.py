@@ -87,9 +87,9 @@ class Mqtt:
         for camera, summary in zip(self._cameras, cameras, strict=True):
             states[camera_topic(self._base, camera, "live")] = "ON" if summary.is_live else "OFF"
             states[camera_topic(self._base, camera, "people")] = str(summary.people)
-            for area in camera.areas:
+            for key, area in camera.areas.items():
                 count = summary.counts.get(area.name, {})
-                states[area_topic(self._base, camera, area)] = json.dumps(count)
+                states[area_topic(self._base, camera, key)] = json.dumps(count)
         with self._changed:
             if states != self._states:
                 self._states = states

@@ -123,21 +123,38 @@ class Detector:
         self, images: Sequence[Image], *, score_threshold: float | None = None
     ) -> list[tuple[Boxes, PersonScores]]:
         """Return the boxes and scores of each image, computed in batches."""
+        return [found[:2] for found in self._detect(images, score_threshold)]
+
+    def find_all(self, image: Image, *, score_threshold: float) -> tuple[Boxes, PersonScores, bool]:
+        """Return boxes and scores, and whether the model's output was full.
+
+        It has a fixed number of boxes, several of a person. Where all of them score over the
+        threshold, as in crowds, others that do so may be missing.
+        """
+        return self._detect([image], score_threshold)[0]
+
+    def _detect(
+        self, images: Sequence[Image], score_threshold: float | None
+    ) -> list[tuple[Boxes, PersonScores, bool]]:
         info = self.session.info
-        found: list[tuple[Boxes, PersonScores]] = []
+        threshold = self.score_threshold if score_threshold is None else score_threshold
+        found: list[tuple[Boxes, PersonScores, bool]] = []
         for start in range(0, len(images), _MAX_BATCH):
             batch = images[start : start + _MAX_BATCH]
             fitted = [fit_canvas(image, info.size, info.fit) for image in batch]
             canvases = np.stack([canvas for canvas, _ in fitted])
             outputs = self.session.run(canvases, ("boxes", "scores"))
             found += [
-                decode_boxes(
-                    boxes,
-                    scores,
-                    to_canvas,
-                    image,
-                    threshold=self.score_threshold if score_threshold is None else score_threshold,
-                    iou_threshold=info.nms_iou_threshold,
+                (
+                    *decode_boxes(
+                        boxes,
+                        scores,
+                        to_canvas,
+                        image,
+                        threshold=threshold,
+                        iou_threshold=info.nms_iou_threshold,
+                    ),
+                    bool((scores > threshold).all()),
                 )
                 for image, (_, to_canvas), boxes, scores in zip(
                     batch, fitted, *outputs, strict=True

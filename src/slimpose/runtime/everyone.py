@@ -8,13 +8,46 @@ from collections.abc import Sequence
 import numpy as np
 
 from slimpose import geometry
-from slimpose.poses import Poses
+from slimpose.arrays import Boxes, Image
+from slimpose.poses import NOT_TRACKED, Poses
+from slimpose.runtime.detector import Detector
+from slimpose.runtime.tiles import TiledDetector
+from slimpose.skeleton import Skeleton
 
 EVERYONE_SCORE = 0.1
 """Boxes that score more count, if that is less than what the detector's threshold asks for."""
 HOLD_S = 0.5
 """Whoever is not found again in the same place is taken to be there for this long."""
 _SAME_PLACE_IOU = 0.3
+_SAME_PERSON_IOU = 0.5
+
+
+def crowd_poses(detector: Detector, image: Image, boxes_image: Boxes, skeleton: Skeleton) -> Poses:
+    """Return the people in a crowd that the detector finds in tiles only; their keypoints score 0.
+
+    For images in which the detector's output was full. They are many and small, so they do not go
+    through the pose model; heads are hidden by the boxes.
+
+    Args:
+        detector: The detector.
+        image: RGB uint8.
+        boxes_image: (n, 4) of the people that are found already.
+        skeleton: Of the result.
+    """
+    found, _ = TiledDetector(detector.session)(image, score_threshold=EVERYONE_SCORE)
+    overlap = geometry.box_iou(found, boxes_image).max(axis=1, initial=0.0)
+    boxes = found[overlap < _SAME_PERSON_IOU]
+    n, joints = len(boxes), len(skeleton.joints)
+    middles = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    return Poses(
+        points_image=np.repeat(middles, joints, axis=1).astype(np.float32),
+        scores=np.zeros((n, joints), np.float32),
+        covariances_image=np.zeros((n, joints, 2, 2), np.float32),
+        boxes_image=boxes,
+        person_scores=np.zeros(n, np.float32),
+        ids=np.full(n, NOT_TRACKED, np.int64),
+        skeleton=skeleton,
+    )
 
 
 class Everyone:
@@ -27,7 +60,9 @@ class Everyone:
     def __init__(self) -> None:
         self._missing: list[tuple[float, Poses]] = []  # when they were found, and where
 
-    def update(self, timestamp_s: float, poses: Poses, faint: Poses, expected: Poses) -> Poses:
+    def update(
+        self, timestamp_s: float, poses: Poses, *, faint: Sequence[Poses], expected: Poses
+    ) -> Poses:
         """Return everyone in a frame.
 
         Args:
@@ -41,7 +76,7 @@ class Everyone:
         """
         found = np.maximum(poses.person_scores, np.finfo(np.float32).tiny)
         poses = dataclasses.replace(poses, person_scores=found)
-        observed = _concatenate([poses, _without_scores(faint)])
+        observed = _concatenate([poses, *map(_without_scores, faint)])
         boxes = np.concatenate([observed.boxes_image, expected.boxes_image])
         still_missing = []
         for found_s, people in self._missing:

@@ -19,7 +19,7 @@ from slimpose.media.images import check_image
 from slimpose.poses import Poses
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import ImageBoxes
-from slimpose.runtime.everyone import EVERYONE_SCORE, Everyone
+from slimpose.runtime.everyone import EVERYONE_SCORE, Everyone, crowd_poses
 from slimpose.runtime.one_stage import without_boxes
 from slimpose.runtime.people_limits import PeopleLimits, largest_people
 from slimpose.runtime.pipeline import Pipeline
@@ -52,6 +52,7 @@ class _Camera:
     motion_gate: MotionGate = field(default_factory=MotionGate)
     everyone: Everyone = field(default_factory=Everyone)
     faint: list[ScoredBoxes] = field(default_factory=list)  # of the frame, for everyone only
+    crowd: list[Poses] = field(default_factory=list)  # likewise
     size: Size | None = None
     timestamp_s: float = -math.inf
     is_after_gap: bool = True  # whether the frame is the first one or follows a gap
@@ -195,7 +196,10 @@ class Follower:
                 expected_poses = camera.tracker.unobserved(frame.timestamp_s)
                 self.everyone.append(
                     camera.everyone.update(
-                        frame.timestamp_s, poses, found[first_faint:], expected_poses
+                        frame.timestamp_s,
+                        poses,
+                        faint=[found[first_faint:], *camera.crowd],
+                        expected=expected_poses,
                     )
                 )
         times.lap("track")
@@ -350,9 +354,13 @@ class Follower:
         if not self.finds_everyone:
             return detector(frame.image, **({} if conf is None else {"score_threshold": conf}))
         threshold = detector.score_threshold if conf is None else conf
-        boxes, scores = detector(frame.image, score_threshold=min(threshold, EVERYONE_SCORE))
-        is_kept = scores > threshold
-        self._cameras[frame.camera].faint = [(boxes[~is_kept], scores[~is_kept])]
+        boxes, scores, is_full = detector.find_all(
+            frame.image, score_threshold=min(threshold, EVERYONE_SCORE)
+        )
+        is_kept, camera = scores > threshold, self._cameras[frame.camera]
+        camera.faint = [(boxes[~is_kept], scores[~is_kept])]
+        skeleton = self._estimator.session.info.skeleton
+        camera.crowd = [crowd_poses(detector, frame.image, boxes, skeleton)] if is_full else []
         return boxes[is_kept], scores[is_kept]
 
     def _with_faint(self, frame: Frame, image_boxes: ImageBoxes) -> ImageBoxes:

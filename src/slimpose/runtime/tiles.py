@@ -125,6 +125,10 @@ class TiledDetector(Detector):
                 tiles = _cover(self._small_boxes(found, scale), tile, size)
         return _merge(levels, threshold)
 
+    def find_all(self, image: Image, *, score_threshold: float) -> tuple[Boxes, PersonScores, bool]:
+        """Return boxes and scores; tiles show crowds large, so no one is taken to be missing."""
+        return *self(image, score_threshold=score_threshold), False
+
     def _detect_tiles(self, image: Image, tiles: _Tiles, scale: float, threshold: float) -> _Found:
         """Return the boxes of the tiles of one scale."""
         canvas, size = self.session.info.size, Size(*image.shape[:2])
