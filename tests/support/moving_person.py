@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from slimpose.formats import csv
+from slimpose.motion.trajectory import Motion, MotionCollector, select
 from slimpose.poses import Poses
 from slimpose.runtime.foreign.skeletons import HALPE26
 from slimpose.skeleton import COCO17, Skeleton
@@ -153,3 +154,11 @@ def write_csv(path: Path, poses: list[Poses], times_s: np.ndarray, source: str =
 
 
 SKELETONS = {"coco17": COCO17, "halpe26": HALPE26}
+
+
+def collect(poses: list[Poses], times_s: np.ndarray) -> Motion:
+    """Return the only person of the poses as a motion."""
+    collector = MotionCollector(poses[0].skeleton.joints)
+    for one, time_s in zip(poses, times_s, strict=True):
+        collector.add_poses("a.mp4", float(time_s), one)
+    return select(collector.motions())

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+
 from slimpose.cli.console import plain_console
 from slimpose.cli.counted import counted
 from slimpose.cli.options import FrameOptions, ModelOptions
@@ -116,6 +118,8 @@ def motion(
     write_motion(out, cleaned, scale=scale, angles=angles)
     for line in _report(motions, person_motion, cleaned, scale, angles):
         print(line)
+    if out.suffix.lower() == ".mot" and any(np.isnan(one).any() for one in angles.degrees.values()):
+        print("NOTE: angles in gaps are nan; OpenSim's GUI reads such a motion up to the first gap")
     print(f"written: {out}")
     return 0
 

@@ -179,8 +179,9 @@ def _forward(named: Mapping[str, np.ndarray], count: int) -> np.ndarray:
     """How far toes, or the nose, are to the right of heels, or ears; in lengths of the trunk."""
     if not {_NECK, _PELVIS} <= named.keys():
         return np.zeros(count)
-    trunk = np.linalg.norm(named[_NECK] - named[_PELVIS], axis=1)
-    if np.isnan(trunk).all():
+    trunks = np.linalg.norm(named[_NECK] - named[_PELVIS], axis=1)
+    trunk = 0.0 if np.isnan(trunks).all() else float(np.nanmedian(trunks))
+    if not trunk:
         return np.zeros(count)
     feet = [
         named[f"{side}_big_toe"][:, 0] - named[f"{side}_heel"][:, 0]
@@ -188,11 +189,11 @@ def _forward(named: Mapping[str, np.ndarray], count: int) -> np.ndarray:
         if {f"{side}_big_toe", f"{side}_heel"} <= named.keys()
     ]
     if feet:
-        return _mean_of_known(feet) / np.nanmedian(trunk)
+        return _mean_of_known(feet) / trunk
     ears = [named[f"{side}_ear"][:, 0] for side in _SIDES if f"{side}_ear" in named]
     if not ears or "nose" not in named:
         return np.zeros(count)
-    return (named["nose"][:, 0] - _mean_of_known(ears)) / np.nanmedian(trunk)
+    return (named["nose"][:, 0] - _mean_of_known(ears)) / trunk
 
 
 def _mean_of_known(values: list[np.ndarray]) -> np.ndarray:

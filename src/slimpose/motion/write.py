@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,11 +23,11 @@ _LONGEST_C3D_NAME = 127
 
 
 def write_motion(path: Path, motion: CleanMotion, *, scale: Scale, angles: Angles) -> None:
-    """Write a motion; the name's suffix says in which format. Gaps that are left stay empty.
+    """Write a motion; the name's suffix says in which format. Gaps are nan, empty in CSV.
 
     - .trc: the keypoints as markers (x, y, 0), y up, in the scale's unit.
     - .c3d: the same. C3D has no start time: its first frame is at 0 s.
-    - .mot: the angles in degrees.
+    - .mot: the angles in degrees. Not all of OpenSim's readers accept nan.
     - .csv: both: time_s, x and y of each keypoint in the scale's unit, angles in degrees.
 
     Raises:
@@ -35,8 +37,6 @@ def write_motion(path: Path, motion: CleanMotion, *, scale: Scale, angles: Angle
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"{path} is of another kind; expected one of {', '.join(SUFFIXES)}")
-    if suffix in (".trc", ".mot"):
-        _check_names(motion.joints)
     if suffix == ".trc":
         write_bytes(path, _trc(path.name, motion, scale))
     elif suffix == ".c3d":
@@ -56,17 +56,16 @@ def _lacking(angles: Angles) -> str:
     return ", ".join(dict.fromkeys(angles.missing.values()))
 
 
-def _check_names(names: tuple[str, ...]) -> None:
-    """Reject names that would change the columns of a file with tabs.
+def _labels(names: tuple[str, ...]) -> list[str]:
+    """Return names without white space, which separates the columns of files.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If two become one.
     """
-    for name in names:
-        if not name.isprintable() or name != name.strip():
-            raise ValueError(
-                f"a keypoint is named {quoted(name)}; expected a name in one line without tabs"
-            )
+    labels = ["_".join(name.split()) for name in names]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"the keypoints {quoted(names)} differ by white space only; expected more")
+    return labels
 
 
 def _trc(name: str, motion: CleanMotion, scale: Scale) -> bytes:
@@ -79,12 +78,14 @@ def _trc(name: str, motion: CleanMotion, scale: Scale) -> bytes:
         "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\t"
         "OrigNumFrames",
         f"{rate}\t{rate}\t{frames}\t{joints}\t{scale.unit}\t{rate}\t1\t{frames}",
-        "Frame#\tTime\t" + "\t\t\t".join(motion.joints) + "\t\t",
+        "Frame#\tTime\t" + "\t\t\t".join(_labels(motion.joints)) + "\t\t",
         f"\t\t{axes}",
         "",
     ]
     for frame, (time_s, row) in enumerate(zip(motion.times_s, points, strict=True), start=1):
-        markers = "\t".join("\t\t" if math.isnan(x) else f"{x:.6f}\t{y:.6f}\t0" for x, y in row)
+        markers = "\t".join(
+            "nan\tnan\tnan" if math.isnan(x) else f"{x:.6f}\t{y:.6f}\t0" for x, y in row
+        )
         lines.append(f"{frame}\t{time_s:.6f}\t{markers}")
     return ("\n".join(lines) + "\n").encode()
 
@@ -109,9 +110,6 @@ def _mot(name: str, motion: CleanMotion, degrees: Mapping[str, Float64[np.ndarra
 def _csv(
     motion: CleanMotion, scale: Scale, degrees: Mapping[str, Float64[np.ndarray, " n"]]
 ) -> bytes:
-    import csv
-    import io
-
     points = scale.points(motion)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -150,7 +148,7 @@ def _write_c3d(path: Path, motion: CleanMotion, scale: Scale) -> None:
     data[:3, is_empty] = np.nan
     c3d = ezc3d.c3d()
     c3d["parameters"]["POINT"]["RATE"]["value"] = [motion.rate_hz]
-    c3d["parameters"]["POINT"]["LABELS"]["value"] = list(motion.joints)
+    c3d["parameters"]["POINT"]["LABELS"]["value"] = _labels(motion.joints)
     c3d["parameters"]["POINT"]["UNITS"]["value"] = [scale.unit]
     c3d["data"]["points"] = data
     c3d["data"]["meta_points"]["residuals"] = np.where(is_empty, -1.0, 0.0)[None]
