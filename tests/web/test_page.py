@@ -296,12 +296,15 @@ def test_axe_finds_no_violation(address: str, scheme: Any) -> None:
 
 
 def test_page_demands_a_strict_content_security_policy(address: str) -> None:
-    with opened(address) as (page, _):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(address)
         policy = page.locator('meta[http-equiv="Content-Security-Policy"]').get_attribute("content")
         assert policy is not None
         assert "unsafe-inline" not in policy
         assert "default-src 'none'" in policy
-        blocked = page.evaluate(
+        is_blocked = page.evaluate(
             """() => new Promise((resolve) => {
                 document.addEventListener("securitypolicyviolation", () => resolve(true));
                 const script = document.createElement("script");
@@ -310,5 +313,6 @@ def test_page_demands_a_strict_content_security_policy(address: str) -> None:
                 setTimeout(() => resolve(false), 2000);
             })"""
         )
-        assert blocked
+        assert is_blocked
         assert not page.evaluate("'wasRun' in self")
+        browser.close()
