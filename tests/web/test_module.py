@@ -24,9 +24,7 @@ def packages() -> Path:
 def test_module_computes_what_python_does(tmp_path: Path) -> None:
     write_fixtures(tmp_path)
     output = run("npm", "test", FIXTURES=str(tmp_path))
-    assert "
-# fail 0
-" in output
+    assert "\n# fail 0\n" in output
 
 
 def test_types_are_right() -> None:

@@ -55,7 +55,10 @@ export class Runtime {
   async session(file: Uint8Array): Promise<Session> {
     const providers = this.backend === "webgpu" ? ["webgpu", "wasm"] : ["wasm"];
     return new Session(
-      await this.ort.InferenceSession.create(file, { executionProviders: providers }),
+      await this.ort.InferenceSession.create(file, {
+        executionProviders: providers,
+        logSeverityLevel: 3, // errors
+      }),
       this.ort,
     );
   }
@@ -64,9 +67,12 @@ export class Runtime {
 async function chooseBackend(requested: Backend | "auto"): Promise<Backend> {
   if (requested === "wasm") return "wasm";
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  if (adapter) return "webgpu";
-  if (requested === "auto") return "wasm";
-  throw new Error("this browser has no WebGPU adapter; expected backend wasm or auto");
+  if (requested === "webgpu") {
+    if (adapter) return "webgpu";
+    throw new Error("this browser has no WebGPU adapter; expected backend wasm or auto");
+  }
+  // A fallback adapter computes on the processor, slower than WASM.
+  return adapter && !adapter.info.isFallbackAdapter ? "webgpu" : "wasm";
 }
 
 /** A model: uint8 images of one size in, arrays out. */
