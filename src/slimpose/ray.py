@@ -12,7 +12,6 @@ import slimpose
 from slimpose.formats.people_columns import people_columns
 from slimpose.poses import Poses
 from slimpose.runtime import models
-from slimpose.runtime.image_lists import ImagesError
 from slimpose.runtime.tiles import Tiles
 
 
@@ -43,7 +42,7 @@ class PosePredictor:
         tiles: Whether the detector also runs on enlarged tiles.
 
     Raises:
-        ValueError: If ``on_error`` is another one; when the models are opened, as ``slimpose.load``.
+        ValueError: If ``on_error`` is another one, and as ``slimpose.load`` with the first batch.
         KeyError: When a batch has no such column.
         ImagesError: When an image cannot be read, with on_error="raise".
     """

@@ -131,7 +131,9 @@ def _remote_inputs(address: str) -> list[BulkInput]:
     try:
         found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
     except OSError as error:
-        raise SourceError(f"{redacted(address)}: cannot be listed: {plain_reason(error)}") from error
+        raise SourceError(
+            f"{redacted(address)}: cannot be listed: {plain_reason(error)}"
+        ) from error
     suffixes = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     inputs = [
         BulkInput(

@@ -157,12 +157,16 @@ def check_settings(storage: Storage, settings: BulkSettings, *, overwrite: bool)
     if before is not None and (old := json.loads(before)) != document:
         changed = sorted(key for key in document if old.get(key) != document[key])
         if not overwrite:
-            changes = ", ".join(f"{key} {old.get(key)} instead of {document[key]}" for key in changed)
+            changes = ", ".join(
+                f"{key} {old.get(key)} instead of {document[key]}" for key in changed
+            )
             raise FileExistsError(
                 f"{storage.address} holds results of other options ({changes}); expected the same, "
                 "or another folder; --overwrite replaces them"
             )
-        for name in reversed([*storage.names(STATES), *storage.names(PIECES), *storage.names(POSES)]):
+        for name in reversed(
+            [*storage.names(STATES), *storage.names(PIECES), *storage.names(POSES)]
+        ):
             storage.remove(name)
     storage.write(SETTINGS, json.dumps(document, indent=1).encode())
 

@@ -71,9 +71,7 @@ def match_ids(before: FramePoses, after: FramePoses, skeleton: Skeleton) -> dict
     return {ids_b[column]: ids_a[row] for row, column in assign(similarity, _LEAST_OKS)}
 
 
-def stitch(
-    unit: Unit, storage: Storage, facts: FileFacts, skeleton: Skeleton
-) -> Iterator[Outcome]:
+def stitch(unit: Unit, storage: Storage, facts: FileFacts, skeleton: Skeleton) -> Iterator[Outcome]:
     """Write the parts of a video from its pieces, with ids 1, 2, ... in order of appearance."""
     entries: list[LedgerEntry] = []
     known: dict[int, int] = {}  # the final ids of the piece before

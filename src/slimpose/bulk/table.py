@@ -140,9 +140,7 @@ def read_table(storage: Storage, name: str) -> pa.Table:
         return pq.read_table(file)
 
 
-def frames_of_table(
-    table: pa.Table, skeleton: Skeleton
-) -> Iterator[tuple[str, int, float, Poses]]:
+def frames_of_table(table: pa.Table, skeleton: Skeleton) -> Iterator[tuple[str, int, float, Poses]]:
     """Yield source, frame, time and people of each frame that has people, in the table's order."""
     count, joints = len(table), len(skeleton.joints)
     if not count:
@@ -163,8 +161,11 @@ def frames_of_table(
     ]
     for start, end in zip(starts, [*starts[1:], count], strict=True):
         part = {name: values[start:end] for name, values in columns.items()}
-        yield sources[start], int(frames[start]), float(times[start]), poses_from_columns(
-            part, skeleton
+        yield (
+            sources[start],
+            int(frames[start]),
+            float(times[start]),
+            poses_from_columns(part, skeleton),
         )
 
 

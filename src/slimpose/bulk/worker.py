@@ -162,9 +162,7 @@ class UnitWorker:
         state.frames_counted = state.frames
         state.follower = b"" if follower is None else follower.save_state()
         self.storage.write(self._state_name(unit), pickle.dumps(state))
-        return Outcome(
-            kind="part", source=unit.inputs[0].source, frames=frames, people=rows.count
-        )
+        return Outcome(kind="part", source=unit.inputs[0].source, frames=frames, people=rows.count)
 
     def _piece(self, unit: Unit) -> Iterator[Outcome]:
         """Process a piece of a video from some seconds before its start; see ``stitch``."""

@@ -10,6 +10,7 @@ from typing import Annotated
 from rich.console import Console
 
 from slimpose.bulk.inputs import BulkInput, find_inputs
+from slimpose.bulk.run import BulkRun
 from slimpose.bulk.settings import BulkSettings
 from slimpose.bulk.units import Outcome
 from slimpose.cli.console import plain_console
@@ -88,7 +89,7 @@ def bulk(
         piece_s=piece,
         overlap_s=overlap,
     )
-    from slimpose.bulk.run import BulkRun, Engine
+    from slimpose.bulk.engine import RayEngine
 
     inputs = find_inputs(source)
     count = workers or max(1, (os.cpu_count() or 1) // threads)
@@ -96,7 +97,7 @@ def bulk(
         inputs,
         settings,
         out,
-        Engine(workers=count, threads=threads, gpus=gpus, address=address),
+        RayEngine(workers=count, threads=threads, gpus=gpus, address=address),
         overwrite=overwrite,
     )
     console = plain_console(stderr=False)
@@ -185,4 +186,10 @@ def _size(one: BulkInput) -> int:
 
 def _duration(seconds: float) -> str:
     minutes, hours = seconds / 60, seconds / 3600
-    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
+    return (
+        f"{hours:.1f} h"
+        if hours >= 1
+        else f"{minutes:.0f} min"
+        if minutes >= 2
+        else f"{seconds:.0f} s"
+    )

@@ -1,0 +1,265 @@
+"""What workers of ``slimpose bulk`` write, without Ray."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from bulk_archive import (
+    BROKEN,
+    SOURCES,
+    HereEngine,
+    check_equals_predict,
+    process_here,
+    rows_of,
+    write_archive,
+)
+from run_cli import write_dot, write_walk
+from slimpose.bulk.inputs import BulkInput, find_inputs
+from slimpose.bulk.ledger import Ledger
+from slimpose.bulk.read import open_source
+from slimpose.bulk.run import BulkRun
+from slimpose.bulk.settings import BulkSettings
+from slimpose.bulk.storage import OutputError, Storage
+from slimpose.bulk.units import Outcome, Unit, pieces_of, units_of, video_name
+from slimpose.bulk.worker import UnitWorker
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> BulkSettings:
+    return write_archive(tmp_path)
+
+
+def prepared(tmp_path: Path, settings: BulkSettings, *, overwrite: bool = False) -> list[str]:
+    """Return the sources that the next run would process."""
+    run = BulkRun(
+        find_inputs(str(tmp_path / "in")),
+        settings,
+        str(tmp_path / "out"),
+        HereEngine(),
+        overwrite=overwrite,
+    )
+    return [one.source for one in run.prepare()]
+
+
+def test_equals_predict_byte_by_byte(tmp_path: Path, settings: BulkSettings) -> None:
+    outcomes = process_here(tmp_path, settings, tmp_path / "out")
+    assert {one.source for one in outcomes if one.kind == "done"} == set(SOURCES)
+    failed = {one.source: one.reason for one in outcomes if one.kind == "failed"}
+    assert set(failed) == set(BROKEN)
+    assert failed["empty.jpg"] == "the file is empty (0 bytes)"
+    assert len(list((tmp_path / "out/poses").glob("a.avi-*/part-*.parquet"))) == 4
+    check_equals_predict(tmp_path, settings, tmp_path / "out")
+
+
+@pytest.mark.parametrize("writes", range(1, 14))
+def test_stopped_after_any_write_goes_on(
+    tmp_path: Path, settings: BulkSettings, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed stops between two writes: at each of them once."""
+
+    class KilledError(BaseException):
+        pass
+
+    write, count = Storage.writing, 0
+
+    def counting(self: Storage, name: str):
+        nonlocal count
+        count += 1
+        if count > writes:
+            raise KilledError
+        return write(self, name)
+
+    out = tmp_path / "out"
+    process_here(tmp_path, settings, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "writing", counting)
+        try:
+            process_here(tmp_path, settings, out)
+        except KilledError:
+            pass
+        else:
+            assert count <= writes
+    before = rows_of(out)
+    assert set(before.values()) <= {1}
+    assert before.keys() <= rows_of(tmp_path / "whole").keys()
+    prepared(tmp_path, settings)
+    process_here(tmp_path, settings, out)
+    assert rows_of(out) == rows_of(tmp_path / "whole")
+    for source in SOURCES:
+        whole, again = (open_source(str(tmp_path / name), source) for name in ("whole", "out"))
+        assert whole.entry == again.entry
+        for one, other in zip(whole.frames(), again.frames(), strict=True):
+            assert one[:2] == other[:2]
+            assert one[2].to_dict() == other[2].to_dict()
+
+
+def test_stopped_run_does_not_start_a_video_again(
+    tmp_path: Path, settings: BulkSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = [one for one in find_inputs(str(tmp_path / "in")) if one.source == "a.avi"]
+    out = str(tmp_path / "out")
+    outcomes = UnitWorker(settings, out).process(units_of(inputs, workers=1)[0])
+    assert [next(outcomes).kind for _ in range(2)] == ["part", "part"]
+    outcomes.close()
+    frames: list[int] = []
+    add = UnitWorker._add_people
+
+    def noted(self: UnitWorker, rows, one, frame, follower) -> None:
+        frames.append(frame.index)
+        add(self, rows, one, frame, follower)
+
+    monkeypatch.setattr(UnitWorker, "_add_people", noted)
+    list(UnitWorker(settings, out).process(units_of(inputs, workers=1)[0]))
+    assert frames == list(range(40, 63))
+
+
+def test_only_new_and_changed_inputs_are_processed(tmp_path: Path, settings: BulkSettings) -> None:
+    out, inputs = tmp_path / "out", tmp_path / "in"
+    assert prepared(tmp_path, settings) == sorted([*SOURCES, *BROKEN])
+    process_here(tmp_path, settings, out)
+    assert prepared(tmp_path, settings) == sorted(BROKEN)  # they are tried again
+    write_dot(str(inputs / "new.png"))
+    write_dot(str(inputs / "i1.png"), x=70)
+    write_walk(inputs / "a.avi", 21, fps=10)
+    os.utime(inputs / "i2.png", (1, 1))
+    changed = ["a.avi", "i1.png", "i2.png", "new.png"]
+    before = rows_of(out)
+    assert prepared(tmp_path, settings) == sorted([*changed, *BROKEN])
+    assert {source for source, *_ in rows_of(out)} == {"deep/b.avi", "i0.png"}
+    process_here(tmp_path, settings, out)
+    after = rows_of(out)
+    assert set(after.values()) == {1}
+    assert {source for source, *_ in after} == {*SOURCES, "new.png"}
+    assert max(frame for source, frame, _ in after if source == "a.avi") < 21
+    kept = {row for row in before if row[0] == "deep/b.avi"}
+    assert kept == {row for row in after if row[0] == "deep/b.avi"}
+
+
+def test_results_of_other_options_are_not_mixed(tmp_path: Path, settings: BulkSettings) -> None:
+    prepared(tmp_path, settings)
+    process_here(tmp_path, settings, tmp_path / "out")
+    other = dataclasses.replace(settings, conf=0.9)
+    with pytest.raises(FileExistsError, match=r"other options \(conf None instead of 0\.9\)"):
+        prepared(tmp_path, other)
+    assert prepared(tmp_path, dataclasses.replace(settings, threads=2)) == sorted(BROKEN)
+    Path(settings.model).write_bytes(Path(settings.model).read_bytes() + b"\x00")
+    with pytest.raises(FileExistsError, match="model_sha256"):
+        prepared(tmp_path, settings)
+    assert len(prepared(tmp_path, other, overwrite=True)) == len(SOURCES) + len(BROKEN)
+    assert not rows_of(tmp_path / "out")
+
+
+def test_source_that_two_runs_wrote_is_kept_once(tmp_path: Path, settings: BulkSettings) -> None:
+    """A worker that outlives its driver may write a group of images that the next run has too."""
+    out = tmp_path / "out"
+    process_here(tmp_path, settings, out)
+    group = next((out / "poses").glob("images-*"))
+    (group.parent / "images-00000000").mkdir()
+    copy = group.parent / "images-00000000" / "part-00000.parquet"
+    copy.write_bytes((group / "part-00000.parquet").read_bytes())
+    assert 2 in rows_of(out).values()
+    ledger = Ledger.read(Storage(str(out)))
+    ledger.remove_duplicates()
+    assert set(rows_of(out).values()) == {1}
+    assert {source for source, *_ in rows_of(out)} == set(SOURCES)
+
+
+def test_full_disk_stops_the_run_and_is_no_fault_of_an_input(
+    tmp_path: Path, settings: BulkSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.write_table", full)
+    outcomes = process_here(tmp_path, settings, tmp_path / "out")
+    stopped = [one for one in outcomes if one.kind == "stopped"]
+    assert stopped
+    assert "No space left on device" in stopped[0].reason
+    assert {one.source for one in outcomes if one.kind == "failed"} == set(BROKEN)
+    with pytest.raises(OutputError, match="cannot write x to"):
+        Storage(str(tmp_path / "in/i0.png")).write("x", b"")
+
+
+def test_truncated_video_keeps_its_frames_with_the_reason(
+    tmp_path: Path, settings: BulkSettings
+) -> None:
+    video = tmp_path / "in" / "a.avi"
+    video.write_bytes(video.read_bytes()[:-9000])
+    outcomes = process_here(tmp_path, settings, tmp_path / "out")
+    done = next(one for one in outcomes if one.source == "a.avi" and one.kind == "done")
+    assert "those are kept" in done.reason
+    assert str(tmp_path) not in done.reason
+    entry = open_source(str(tmp_path / "out"), "a.avi").entry
+    assert entry.error == done.reason
+    assert 20 < entry.frames < 63
+
+
+def test_frames_per_second_choose_every(tmp_path: Path, settings: BulkSettings) -> None:
+    process_here(tmp_path, dataclasses.replace(settings, fps=5.0), tmp_path / "out")
+    assert open_source(str(tmp_path / "out"), "a.avi").entry.frames == 32
+    process_here(tmp_path, dataclasses.replace(settings, every=2), tmp_path / "every")
+    assert rows_of(tmp_path / "out") == rows_of(tmp_path / "every")
+
+
+def test_pieces_at_once_have_one_id_per_person(tmp_path: Path, settings: BulkSettings) -> None:
+    """One person walks slowly to and fro: whatever the order of the pieces, the id is one."""
+    steps = tmp_path / "in" / "a.avi"
+    write_walk(steps, 28, fps=2.0)
+    at_once = dataclasses.replace(settings, piece_s=4.0, overlap_s=2.0)
+    (video,) = (one for one in find_inputs(str(tmp_path / "in")) if one.source == "a.avi")
+    out = tmp_path / "out"
+    worker = UnitWorker(at_once, str(out))
+    (cut,) = worker.process(Unit(kind="video", name=video_name("a.avi"), inputs=[video]))
+    assert (cut.kind, cut.pieces) == ("cut", 4)
+    for piece in reversed(pieces_of(video, 4)):
+        (outcome,) = worker.process(piece)
+        assert outcome.kind == "part"
+    join = Unit(kind="stitch", name=video_name("a.avi"), inputs=[video], pieces=4)
+    (done,) = worker.process(join)
+    assert done.kind == "done"
+    assert not list((out / "_pieces").rglob("*.parquet"))
+    process_here(tmp_path, settings, tmp_path / "whole")
+    whole, cut_up = (open_source(str(folder), "a.avi") for folder in (tmp_path / "whole", out))
+    assert whole.entry == cut_up.entry
+    ids = {
+        (int(one), int(other))
+        for (_, _, poses), (_, _, others) in zip(whole.frames(), cut_up.frames(), strict=True)
+        for one, other in zip(poses.ids, others.ids, strict=True)
+    }
+    assert ids == {(1, 1)}
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path, settings: BulkSettings) -> None:
+    note = tmp_path / "out" / "poses" / "mine.parquet"
+    note.parent.mkdir(parents=True)
+    note.write_bytes(b"not a Parquet file")
+    prepared(tmp_path, settings)
+    process_here(tmp_path, settings, tmp_path / "out")
+    assert note.read_bytes() == b"not a Parquet file"
+
+
+def test_whole_run_in_pieces(tmp_path: Path, settings: BulkSettings) -> None:
+    """The run cuts videos, joins the pieces and writes the tables; a second one does nothing."""
+    at_once = dataclasses.replace(settings, overlap_s=1.0)
+    outcomes: list[Outcome] = []
+    inputs, out = find_inputs(str(tmp_path / "in")), tmp_path / "out"
+    missing = BulkInput(source="gone.png", address="gone.png", error="no such file")
+    run = BulkRun([*inputs, missing], at_once, str(out), HereEngine(), report=outcomes.append)
+    run.process(run.prepare())
+    assert {one.source for one in run.failed} == {*BROKEN, "gone.png"}
+    assert sorted(one.source for one in outcomes if one.kind == "done") == sorted(SOURCES)
+    assert sum(one.frames for one in outcomes) == 63 + 35 + 3
+    assert set(rows_of(out).values()) == {1}
+    ledger = {row["source"]: row for row in pq.read_table(out / "ledger.parquet").to_pylist()}
+    assert {source for source, row in ledger.items() if row["is_done"]} == set(SOURCES)
+    assert ledger["a.avi"]["frames"] == 63
+    assert ledger["empty.jpg"]["error"] == "the file is empty (0 bytes)"
+    failed = (out / "failed.csv").read_text().splitlines()
+    assert failed[0] == "source,frames_kept,reason"
+    assert "empty.jpg,0,the file is empty (0 bytes)" in failed
+    assert [one.source for one in run.prepare()] == sorted(BROKEN)
