@@ -30,7 +30,6 @@ from slimpose.bulk.engine import RayEngine
 from slimpose.bulk.settings import BulkSettings
 from slimpose.ray import PosePredictor
 
-
 CPUS = 4  # logical: up to four workers, whatever the machine has
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its workers' deaths are reported by us
+os.environ.setdefault("RAY_worker_niceness", "0")  # workers are as nice as the command, not 15 more
 
 import numpy as np
 import ray
