@@ -53,4 +53,4 @@ def test_errors_name_what_is_expected(predictor: PosePredictor) -> None:
     with pytest.raises(KeyError, match=r"no column 'image'; expected one of path"):
         predictor({"path": np.array(["a.png"])})
     with pytest.raises(ValueError, match="on_error is 'skip'"):
-        PosePredictor(on_error="skip")
+        PosePredictor(on_error="skip")  # pyright: ignore[reportArgumentType]

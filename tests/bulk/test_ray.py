@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -41,7 +43,7 @@ def embedded_ray() -> Iterator[None]:
         include_dashboard=False,
         object_store_memory=100 << 20,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
     )
     sys.stdout, sys.stderr = before
     yield
@@ -135,8 +137,7 @@ def test_predictor_takes_arrays_bytes_and_paths(tmp_path: Path, settings: BulkSe
 
 
 def test_no_usage_statistics_are_sent() -> None:
-    from ray._private.usage import usage_lib
-
+    usage = importlib.import_module("ray._common.usage.usage_lib")
     assert RayEngine(workers=1).workers == 1
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
-    assert not usage_lib.usage_stats_enabled()
+    assert not usage.usage_stats_enabled()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -110,8 +111,8 @@ def test_stopped_run_does_not_start_a_video_again(
     inputs = [one for one in find_inputs(str(tmp_path / "in")) if one.source == "a.avi"]
     out = str(tmp_path / "out")
     outcomes = UnitWorker(settings, out).process(units_of(inputs, workers=1)[0])
-    assert [next(outcomes).kind for _ in range(2)] == ["part", "part"]
-    outcomes.close()
+    assert [one.kind for one in islice(outcomes, 2)] == ["part", "part"]
+    del outcomes
     frames: list[int] = []
     add = UnitWorker._add_people
 
@@ -178,7 +179,7 @@ def test_source_that_two_runs_wrote_is_kept_once(tmp_path: Path, settings: BulkS
 def test_full_disk_stops_the_run_and_is_no_fault_of_an_input(
     tmp_path: Path, settings: BulkSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pyarrow.parquet.write_table", full)
@@ -269,3 +270,45 @@ def test_whole_run_in_pieces(tmp_path: Path, settings: BulkSettings) -> None:
     assert failed[0] == "source,frames_kept,reason"
     assert "empty.jpg,0,the file is empty (0 bytes)" in failed
     assert [one.source for one in run.prepare()] == sorted(BROKEN)
+
+
+@pytest.mark.parametrize("killer", ["i1.png", "a.avi"])
+def test_input_that_kills_its_worker_is_left_out(
+    tmp_path: Path, settings: BulkSettings, killer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    add = UnitWorker._add_people
+
+    def dying(self: UnitWorker, rows, one, frame, follower) -> None:
+        if one.source == killer:
+            raise KilledError
+        add(self, rows, one, frame, follower)
+
+    monkeypatch.setattr(UnitWorker, "_add_people", dying)
+    (unit,) = (
+        one
+        for one in units_of(find_inputs(str(tmp_path / "in")), workers=1)
+        if killer in [each.source for each in one.inputs]
+    )
+    unit = dataclasses.replace(unit, inputs=[*unit.inputs, *_others(tmp_path, unit)])
+    out = str(tmp_path / "out")
+    for _ in range(3):
+        with pytest.raises(KilledError):
+            list(UnitWorker(settings, out).process(unit))
+    outcomes = list(UnitWorker(settings, out).process(unit))
+    assert (outcomes[0].source, outcomes[0].kind) == (killer, "failed")
+    assert "its worker died twice" in outcomes[0].reason
+    assert [one.kind for one in outcomes[1:]] == ["done"] * (len(unit.inputs) - 1)
+    assert Storage(out).names("_attempts") == []
+
+
+def _others(tmp_path: Path, unit: Unit) -> list[BulkInput]:
+    """Two more images for a group of images."""
+    if unit.kind == "video":
+        return []
+    images = [
+        one for one in find_inputs(str(tmp_path / "in")) if one.source in ("i0.png", "i2.png")
+    ]
+    return [one for one in images if one not in unit.inputs]

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its workers' deaths are reported by us
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is reported by us
 os.environ.setdefault("RAY_worker_niceness", "0")  # workers are as nice as the command, not 15 more
 
 import numpy as np
 import ray
 import ray.data
 
-from slimpose.bulk.run import RETRIES
 from slimpose.bulk.settings import BulkSettings
 from slimpose.bulk.units import Outcome, Unit
 from slimpose.bulk.worker import UnitWorker
@@ -61,7 +61,8 @@ class RayEngine:
             if self.gpus:
                 options["num_gpus"] = max(1, round(self.workers * self.gpus))
         try:
-            ray.init(**options)
+            with _silent_stderr():
+                ray.init(**options)
         except ConnectionError as error:
             raise RuntimeError(f"no Ray cluster at {self.address}: {error}") from error
         try:
@@ -90,16 +91,24 @@ class RayEngine:
                 ),
                 num_cpus=self.threads,
                 num_gpus=self.gpus or None,
-                ray_remote_args_fn=_retries,
             )
             for batch in outcomes.iter_batches(batch_size=None, prefetch_batches=0):
                 for text in batch["outcome"]:
                     yield Outcome(**json.loads(text))
 
 
-def _retries() -> dict[str, Any]:
-    """Restart workers that die; their units are tried again."""
-    return {"max_restarts": -1, "max_task_retries": RETRIES}
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Discard what the C++ part of Ray prints when it starts; its errors are exceptions."""
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
 
 
 class _RayWorker:

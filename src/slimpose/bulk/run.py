@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from slimpose.bulk.attempts import forget_all
 from slimpose.bulk.inputs import BulkInput
 from slimpose.bulk.ledger import Ledger, check_settings
 from slimpose.bulk.settings import BulkSettings
@@ -14,9 +15,6 @@ from slimpose.bulk.stitch import piece_file
 from slimpose.bulk.storage import OutputError, Storage
 from slimpose.bulk.table import read_facts
 from slimpose.bulk.units import Outcome, Unit, pieces_of, units_of, video_name
-
-RETRIES = 3
-"""How often a unit is tried again whose worker died."""
 
 
 class Engine(Protocol):
@@ -68,6 +66,7 @@ class BulkRun:
         storage = Storage(self.out)
         check_settings(storage, self.settings, overwrite=self.overwrite)
         storage.remove_temporary()
+        forget_all(storage)
         ledger = Ledger.read(storage)
         ledger.remove_duplicates()
         missing = ledger.missing([one for one in self.inputs if not one.error])
@@ -121,7 +120,7 @@ class BulkRun:
         for outcome in self._outcomes(joined):
             unfinished.discard(outcome.source)
         for source in sorted(unfinished):
-            reason = f"its worker died {RETRIES + 1} times (out of memory?)"
+            reason = "its worker failed; Ray's logs in /tmp/ray have the reason"
             self._note(Outcome(kind="failed", source=source, reason=reason))
 
     def _outcomes(self, units: Sequence[Unit]) -> Iterator[Outcome]:

@@ -55,7 +55,8 @@ class Storage:
     def read(self, name: str) -> bytes | None:
         """Return a file's contents; None if there is no such file."""
         try:
-            return self.fs.cat_file(self.path(name))
+            with self.fs.open(self.path(name), "rb") as file:
+                return file.read()
         except FileNotFoundError:
             return None
 
