@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import cv2
+
 from run_cli import write_dot, write_models, write_walk
 from run_main import run_main
+from slimpose.arrays import Size
 from slimpose.bulk.inputs import find_inputs
 from slimpose.bulk.ledger import Ledger
 from slimpose.bulk.settings import BulkSettings
@@ -16,6 +19,7 @@ from slimpose.bulk.storage import Storage
 from slimpose.bulk.table import read_table
 from slimpose.bulk.units import Outcome, Unit, units_of
 from slimpose.bulk.worker import UnitWorker
+from synthetic_models import dot_image
 
 SOURCES = ("a.avi", "deep/b.avi", "i0.png", "i1.png", "i2.png")
 BROKEN = ("broken.mp4", "empty.jpg")
@@ -36,6 +40,15 @@ def write_archive(folder: Path) -> BulkSettings:
 
 def model_options(settings: BulkSettings) -> list[str]:
     return ["--model", settings.model, "--detector", settings.detector, "--threads", "1"]
+
+
+def write_slow_walk(path: Path, frames: int) -> None:
+    """Write a video, 10 frames a second, of one who moves a pixel every 8 frames."""
+    size = Size(96, 96)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 96))
+    for number in range(frames):
+        writer.write(dot_image(size, 40 + number // 8, 40))
+    writer.release()
 
 
 class HereEngine:

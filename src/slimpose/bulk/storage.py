@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -56,7 +57,7 @@ class Storage:
         """Return a file's contents; None if there is no such file."""
         try:
             with self.fs.open(self.path(name), "rb") as file:
-                return file.read()
+                return cast("bytes", file.read())
         except FileNotFoundError:
             return None
 
