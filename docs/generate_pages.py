@@ -27,6 +27,7 @@ API_TITLES = {
     "network": "Networks",
     "data": "Training data",
     "labels": "Labels of your own",
+    "bulk": "Archives on many workers",
     "train": "Training",
     "export": "Export, quantization, hardware",
     "compare": "Comparing systems",

@@ -29,6 +29,8 @@ PACKAGES = (
     "slimpose.evaluate",
     "slimpose.labels",
     "slimpose.compat",
+    "slimpose.bulk",
+    "slimpose.ray",
 )
 """What runs on a user's machine, with all modules."""
 MODULES = ["main", *(command.replace("-", "_") for command in COMMANDS)]

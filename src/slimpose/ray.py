@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class PosePredictor:
         tiles: Whether the detector also runs on enlarged tiles.
 
     Raises:
-        ValueError: If ``on_error`` is another one; when the models are opened, as ``slimpose.load``.
+        ValueError: If ``on_error`` is another one, and as ``slimpose.load`` with the first batch.
         KeyError: When a batch has no such column.
         ImagesError: When an image cannot be read, with on_error="raise".
     """
@@ -51,7 +51,7 @@ class PosePredictor:
         self,
         column: str = "image",
         *,
-        on_error: str = "raise",
+        on_error: Literal["raise", "none"] = "raise",
         model: str | Path = models.DEFAULT_POSE,
         detector: str | Path | None = models.DEFAULT_DETECTOR,
         threads: int | None = 1,
@@ -86,7 +86,11 @@ class PosePredictor:
         if self._pipeline is None:
             self._pipeline = slimpose.load(**self._options)
         images = list(batch[self.column])
-        poses = self._pipeline(images, on_error=self.on_error)
+        poses: list[Poses | None] = (
+            [*self._pipeline(images)]
+            if self.on_error == "raise"
+            else self._pipeline(images, on_error="none")
+        )
         skeleton = self._pipeline.estimator.session.info.skeleton
         found = [Poses.empty(skeleton) if one is None else one for one in poses]
         rows = np.repeat(np.arange(len(found)), [len(one) for one in found])

@@ -106,3 +106,11 @@ def test_packages_of_the_server_are_extras(tmp_path: Path) -> None:
     message = run("paho", "serve", "--cameras", str(cameras), "--port", "0")
     assert "serve needs paho" in message
     assert "[mqtt]'" in message
+
+
+def test_packages_of_bulk_are_an_extra() -> None:
+    for module in ("ray", "pyarrow", "fsspec"):
+        message = run(module, "bulk", "in", "--out", "out")
+        assert f"bulk needs {module}" in message
+        assert "[bulk]'" in message
+    assert "join needs pyarrow" in run("pyarrow", "join", "out", "a.mp4", "--csv", "a.csv")

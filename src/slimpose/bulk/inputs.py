@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from slimpose.bulk.storage import open_address
 from slimpose.media.addresses import SourceError, is_url, plain_reason, redacted
@@ -129,7 +129,7 @@ def _remote_input(address: str) -> BulkInput:
 def _remote_inputs(address: str) -> list[BulkInput]:
     fs, root = open_address(address)
     try:
-        found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
+        found = cast("dict[str, dict[str, Any]]", fs.find(root, detail=True))
     except OSError as error:
         raise SourceError(
             f"{redacted(address)}: cannot be listed: {plain_reason(error)}"

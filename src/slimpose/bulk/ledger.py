@@ -140,8 +140,7 @@ class Ledger:
             self._remove_unit(name)
             return
         table = read_table(self.storage, name)
-        sources = pa.array([entry.source for entry in facts.entries], pa.string())
-        kept = table.filter(pc.is_in(table["source"], value_set=sources))
+        kept = table.filter(pc.field("source").isin([entry.source for entry in facts.entries]))
         write_table(self.storage, name, kept, facts)
         self.files[name] = facts
 

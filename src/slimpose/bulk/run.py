@@ -1,21 +1,13 @@
-"""Runs ``slimpose bulk`` on Ray Data: on this machine, or on a cluster."""
+"""A run of ``slimpose bulk``: what is missing is processed, and the ledger is written."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent
-
-import numpy as np
-import ray
-import ray.data
-
+from slimpose.bulk.attempts import forget_all
 from slimpose.bulk.inputs import BulkInput
 from slimpose.bulk.ledger import Ledger, check_settings
 from slimpose.bulk.settings import BulkSettings
@@ -23,95 +15,23 @@ from slimpose.bulk.stitch import piece_file
 from slimpose.bulk.storage import OutputError, Storage
 from slimpose.bulk.table import read_facts
 from slimpose.bulk.units import Outcome, Unit, pieces_of, units_of, video_name
-from slimpose.bulk.worker import UnitWorker
-
-_OBJECT_STORE_BYTES = 100 << 20
-"""Of an embedded Ray: only names and counts go through it, images and results do not."""
-_RETRIES = 3
-"""How often a unit is tried again whose worker died."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """Where the work is done.
+class Engine(Protocol):
+    """Where the work is done: ``RayEngine``."""
 
-    Attributes:
-        workers: Number of workers.
-        threads: CPUs that each of them takes.
-        gpus: GPUs that each of them takes; a part such as 0.5 shares one.
-        address: Address of a Ray cluster; None starts Ray on this machine.
-    """
+    @property
+    def workers(self) -> int:
+        """Return the number of workers."""
+        ...
 
-    workers: int
-    threads: int = 1
-    gpus: float = 0.0
-    address: str | None = None
-
-    @contextmanager
-    def started(self) -> Iterator[None]:
-        """Start Ray, or connect to it, without a dashboard and without usage statistics."""
-        if ray.is_initialized():  # a program of the user's, or a test
-            yield
-            return
-        options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-        if self.address is not None:
-            options["address"] = self.address
-        else:
-            options |= {
-                "num_cpus": self.workers * self.threads,
-                "include_dashboard": False,
-                "object_store_memory": _OBJECT_STORE_BYTES,
-            }
-            if self.gpus:
-                options["num_gpus"] = max(1, round(self.workers * self.gpus))
-        try:
-            ray.init(**options)
-        except ConnectionError as error:
-            raise RuntimeError(f"no Ray cluster at {self.address}: {error}") from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    def started(self) -> AbstractContextManager[None]:
+        """Start the workers, and end them after the run."""
+        ...
 
     def process(self, units: Sequence[Unit], settings: BulkSettings, out: str) -> Iterator[Outcome]:
-        """Process units on the workers; yield what comes of them, in any order."""
-        if not units:
-            return
-        context = ray.data.DataContext.get_current().copy()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.max_errored_blocks = -1  # a unit that kills its worker does not stop the rest
-        context.target_max_block_size = 1  # each outcome is passed on at once
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        with ray.data.DataContext.current(context):
-            rows = [{"unit": unit.to_json()} for unit in units]
-            outcomes = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-                _RayWorker,
-                fn_constructor_args=(settings, out),
-                batch_size=1,
-                compute=ray.data.ActorPoolStrategy(
-                    size=min(self.workers, len(units)), max_tasks_in_flight_per_actor=1
-                ),
-                num_cpus=self.threads,
-                num_gpus=self.gpus or None,
-                max_restarts=-1,
-                max_task_retries=_RETRIES,
-            )
-            for batch in outcomes.iter_batches(batch_size=None, prefetch_batches=0):
-                for text in batch["outcome"]:
-                    yield Outcome(**json.loads(text))
-
-
-class _RayWorker:
-    """``UnitWorker`` for ``map_batches``."""
-
-    def __init__(self, settings: BulkSettings, out: str) -> None:
-        self._worker = UnitWorker(settings, out)
-
-    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        for text in batch["unit"]:
-            for outcome in self._worker.process(Unit.from_json(str(text))):
-                yield {"outcome": np.array([json.dumps(asdict(outcome))])}
+        """Process units; yield what comes of them, in any order."""
+        ...
 
 
 @dataclass(slots=True)
@@ -146,6 +66,7 @@ class BulkRun:
         storage = Storage(self.out)
         check_settings(storage, self.settings, overwrite=self.overwrite)
         storage.remove_temporary()
+        forget_all(storage)
         ledger = Ledger.read(storage)
         ledger.remove_duplicates()
         missing = ledger.missing([one for one in self.inputs if not one.error])
@@ -199,7 +120,7 @@ class BulkRun:
         for outcome in self._outcomes(joined):
             unfinished.discard(outcome.source)
         for source in sorted(unfinished):
-            reason = f"its worker died {_RETRIES + 1} times (out of memory?)"
+            reason = "its worker failed; Ray's logs in /tmp/ray have the reason"
             self._note(Outcome(kind="failed", source=source, reason=reason))
 
     def _outcomes(self, units: Sequence[Unit]) -> Iterator[Outcome]:

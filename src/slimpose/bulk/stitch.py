@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from slimpose import geometry
 from slimpose.bulk.storage import Storage
@@ -87,7 +86,7 @@ def stitch(unit: Unit, storage: Storage, facts: FileFacts, skeleton: Skeleton) -
         head = {frame: poses for _, frame, _, poses in frames_of_table(table[:own], skeleton)}
         matched = match_ids(overlap, head, skeleton)
         ids = {local: known[before] for local, before in matched.items() if before in known}
-        local_ids = pc.unique(table["track_id"].slice(own)).drop_null().to_pylist()
+        local_ids = table["track_id"].slice(own).unique().drop_null().to_pylist()
         for local in local_ids:
             if local not in ids:
                 newest += 1

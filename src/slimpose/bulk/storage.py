@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -55,7 +56,8 @@ class Storage:
     def read(self, name: str) -> bytes | None:
         """Return a file's contents; None if there is no such file."""
         try:
-            return self.fs.cat_file(self.path(name))
+            with self.fs.open(self.path(name), "rb") as file:
+                return cast("bytes", file.read())
         except FileNotFoundError:
             return None
 

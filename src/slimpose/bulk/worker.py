@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 
+from slimpose.bulk.attempts import Attempts
 from slimpose.bulk.inputs import BulkInput
 from slimpose.bulk.settings import BulkSettings
 from slimpose.bulk.stitch import piece_file, stitch
@@ -68,14 +69,18 @@ class UnitWorker:
     def process(self, unit: Unit) -> Iterator[Outcome]:
         """Process a unit; yield what came of it, after it was written."""
         try:
+            attempts = Attempts(self.storage, unit)
+            alive = [one for one in unit.inputs if not attempts.are_over(one.source)]
+            yield from (_died(one) for one in unit.inputs if one not in alive)
             if unit.kind == "images":
-                yield from self._images(unit)
-            elif unit.kind == "video":
-                yield from self._one_input(unit, self._video(unit))
-            elif unit.kind == "piece":
-                yield from self._one_input(unit, self._piece(unit))
-            else:
+                yield from self._images(replace(unit, inputs=alive), attempts)
+            elif unit.kind == "stitch":
                 yield from stitch(unit, self.storage, self.facts(), self._skeleton)
+            elif alive:
+                attempts.start(alive[0].source)
+                work = self._video if unit.kind == "video" else self._piece
+                yield from self._one_input(unit, work(unit))
+            attempts.end()
         except OutputError as error:
             yield Outcome(kind="stopped", source=unit.inputs[0].source, reason=str(error))
 
@@ -97,12 +102,13 @@ class UnitWorker:
             self.storage.remove(self._state_name(unit))
             yield _failed(unit.inputs[0], error)
 
-    def _images(self, unit: Unit) -> Iterator[Outcome]:
+    def _images(self, unit: Unit, attempts: Attempts) -> Iterator[Outcome]:
         """Process images one by one; all of them are written in one file."""
         rows = PeopleRows(self._skeleton)
         entries: list[LedgerEntry] = []
         for one in unit.inputs:
             found, problems, frames = PeopleRows(self._skeleton), list[str](), 0
+            attempts.start(one.source)
             try:
                 with one.local_file() as path:
                     media = self._open(path)
@@ -264,6 +270,11 @@ def _done(entry: LedgerEntry, *, already_counted: tuple[int, int] = (0, 0)) -> O
         people=entry.people - already_counted[1],
         reason=entry.error,
     )
+
+
+def _died(one: BulkInput) -> Outcome:
+    reason = "its worker died twice while it was processed (out of memory, or a decoder's fault?)"
+    return Outcome(kind="failed", source=one.source, reason=reason)
 
 
 def _failed(one: BulkInput, error: Exception) -> Outcome:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from time import monotonic
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
 
-from slimpose.bulk.inputs import BulkInput, find_inputs
-from slimpose.bulk.settings import BulkSettings
-from slimpose.bulk.units import Outcome
 from slimpose.cli.console import plain_console
 from slimpose.cli.counted import counted
 from slimpose.cli.options import FrameOptions, ModelOptions, TrackingOptions
 from slimpose.messages import printable
 from slimpose.runtime import models as model_files
+
+if TYPE_CHECKING:
+    from slimpose.bulk.inputs import BulkInput
+    from slimpose.bulk.units import Outcome
 
 _LINE_S = 10.0
 """Time between lines of progress where standard error is not a terminal."""
@@ -64,6 +65,11 @@ def bulk(
             on its nodes, and all must reach the inputs and the output folder.
         overwrite: Replace the results in the output folder where they are those of other options.
     """
+    from slimpose.bulk.engine import RayEngine
+    from slimpose.bulk.inputs import find_inputs
+    from slimpose.bulk.run import BulkRun
+    from slimpose.bulk.settings import BulkSettings
+
     if workers is not None and workers < 1:
         raise ValueError(f"--workers is {workers}; expected 1 or more")
     if not gpus >= 0:
@@ -88,15 +94,13 @@ def bulk(
         piece_s=piece,
         overlap_s=overlap,
     )
-    from slimpose.bulk.run import BulkRun, Engine
-
     inputs = find_inputs(source)
     count = workers or max(1, (os.cpu_count() or 1) // threads)
     run = BulkRun(
         inputs,
         settings,
         out,
-        Engine(workers=count, threads=threads, gpus=gpus, address=address),
+        RayEngine(workers=count, threads=threads, gpus=gpus, address=address),
         overwrite=overwrite,
     )
     console = plain_console(stderr=False)

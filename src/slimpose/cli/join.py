@@ -5,15 +5,17 @@ from __future__ import annotations
 import json as json_text
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from slimpose.bulk.read import SourceResults, open_source
 from slimpose.cli.console import plain_console
 from slimpose.cli.counted import counted
 from slimpose.cli.output_paths import check_output_paths
 from slimpose.formats import csv as csv_rows
 from slimpose.formats import results
 from slimpose.formats.partial_file import PartialFile
+
+if TYPE_CHECKING:
+    from slimpose.bulk.read import SourceResults
 
 
 def join(
@@ -36,6 +38,8 @@ def join(
         json: File for the poses as COCO keypoint results.
         overwrite: Replace files that exist.
     """
+    from slimpose.bulk.read import open_source
+
     files = {"--csv": csv, "--json": json}
     if csv is None and json is None:
         raise ValueError(f"nothing to write; expected one of {', '.join(files)}")
