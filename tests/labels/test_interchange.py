@@ -354,7 +354,7 @@ def test_yolo_without_visibility_is_read(tmp_path: Path) -> None:
     [
         ("0 0.5 0.5\n", {}, r"a\.txt: line 1 .* expected 11 numbers"),
         ("0 a\n", {}, "expected 11 numbers"),
-        ("7 0.5 0.5 0.5 0.5 0.25 0.25 2 0.5 0.75 1\n", {}, "expected 11 numbers: class 0"),
+        ("7 0.5 0.5 0.5 0.5 0.25 0.25 2 0.5 0.75 1\n", {}, "line 1 has class 7; expected one of"),
         ("0 32 24 32 24 16 12 2 32 36 1\n", {}, r"a\.txt: line 1 .* normalized"),
         ("", {"names": ["mouse", "rat"]}, "has 2 classes"),
         ("", {"flip_idx": [1, 1]}, "each pair naming each other"),
@@ -454,6 +454,12 @@ def test_one_of_several_categories_of_coco_is_converted(
     read = read_labels(out)
     assert read.file.skeleton.joints == ("rim", "foot")
     assert len(read.file.people) == 1
+    before = out.read_bytes()
+    assert run_main("convert", labels, "--category", "dog", "--out", out) == 2
+    assert f"--out {out} exists; --overwrite replaces it" in capsys.readouterr().err
+    assert out.read_bytes() == before
+    assert run_main("convert", labels, "--category", "dog", "--out", out, "--overwrite") == 0
+    assert out.read_bytes() != before
 
 
 def test_one_of_several_classes_of_yolo_is_converted(
@@ -476,4 +482,4 @@ def test_one_of_several_classes_of_yolo_is_converted(
     (tmp_path / "train/labels/a.txt").write_text(lines.replace("\n1", "\n7"))
     other = tmp_path / "other.json"
     assert run_main("convert", tmp_path, "--category", "cup", "--out", other) == 2
-    assert "has class 7; expected one of" in capsys.readouterr().err
+    assert "line 2 has class 7; expected one of" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from rich.table import Table
 import slimpose
 from slimpose.cli.console import plain_console
 from slimpose.cli.counted import counted
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_not_replaced, check_output_paths
 from slimpose.formats.coco_document import to_document
 from slimpose.formats.files import read_json, write_json
 from slimpose.labels import page
@@ -33,6 +33,7 @@ def check(
     fix: Path | None = None,
     allow: int = 0,
     threads: int | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Check labels before training: faults, and labels that are suspicious.
 
@@ -54,11 +55,14 @@ def check(
             keypoint is changed.
         allow: Number of suspicious labels up to which the exit code is 0.
         threads: CPU threads of the model.
+        overwrite: Replace --fix if it exists.
     """
     if allow < 0:
         raise ValueError(f"--allow is {allow}; expected 0 or more")
     check_threads(threads)
     check_output_paths({"--fix": fix}, {"--out": out}, [labels, val])
+    if fix is not None:
+        check_not_replaced({"--fix": fix}, overwrite=overwrite)
     estimator = None if model is None else slimpose.load(model, None, threads=threads).estimator
     files = [_check(labels, images, estimator, is_val=False)]
     if val is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from rich.progress import Progress
 
 from slimpose.cli.counted import counted
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_not_replaced, check_output_paths
 from slimpose.labels.interchange.kinds import kind_of, read_labels, write_labels
 
 _Written = Literal["coco", "yolo", "sleap", "sleap-analysis", "deeplabcut"]
@@ -24,6 +24,7 @@ def convert(
     frames: Path | None = None,
     split: str | None = None,
     category: str | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Convert keypoint labels between tools; what a format cannot hold is printed.
 
@@ -40,9 +41,11 @@ def convert(
         frames: Folder to write the frames to that SLEAP labels in videos.
         split: Of a YOLO data set to read or write: train (default), val or test.
         category: Of a COCO file or YOLO data set with several categories: the one to read.
+        overwrite: Replace labels that exist.
     """
     kind = to or _kind_by_name(out)
     check_output_paths({"--out": out} if out.suffix else {}, {"--frames": frames}, [labels])
+    check_not_replaced({"--out": _labels_of(out, kind, split)}, overwrite=overwrite)
     if images is not None and not images.is_dir():
         raise NotADirectoryError(f"no image folder {images}")
     if split is not None and "yolo" not in (kind, kind_of(labels)):
@@ -74,6 +77,12 @@ def convert(
         print(f"images: {data.image_folder}")
     print(f"written: {out}")
     return 0
+
+
+def _labels_of(out: Path, kind: _Written, split: str | None) -> Path:
+    """Return what a conversion replaces: a file, or the folder of a split's labels."""
+    folders = {"yolo": Path("labels") / (split or "train"), "deeplabcut": Path("labeled-data")}
+    return out / folders.get(kind, "")
 
 
 def _kind_by_name(out: Path) -> _Written:

@@ -15,7 +15,7 @@ from slimpose.cli.console import plain_console
 from slimpose.cli.counted import counted
 from slimpose.cli.model_file_options import ModelFileOptions
 from slimpose.cli.options import ModelOptions
-from slimpose.cli.output_paths import check_output_paths
+from slimpose.cli.output_paths import check_not_replaced, check_output_paths
 from slimpose.cli.predict_inputs import Failures, Input, expand_all, name_inputs
 from slimpose.formats.files import replace_when_done, write_json
 from slimpose.labels.cvat import label_constructor
@@ -47,6 +47,7 @@ def label(
     copy_images: Path | None = None,
     every: int = 10,
     min_score: float = MIN_LABEL_SCORE,
+    overwrite: bool = False,
 ) -> int:
     """Propose labels with a model, for people to correct; the hardest images come first.
 
@@ -64,6 +65,7 @@ def label(
         copy_images: Folder to copy the written images to, for an upload; needed for videos.
         every: Use every N-th frame of a video.
         min_score: Joints that score less are proposed as absent.
+        overwrite: Replace --out if it exists; corrections in it are lost.
     """
     if (limit is not None and limit < 1) or every < 1:
         raise ValueError(f"--limit is {limit}, --every {every}; expected 1 or more")
@@ -79,6 +81,7 @@ def label(
     cvat = out.with_name(CVAT_LABELS)
     files = {"--out": out, CVAT_LABELS: cvat}
     check_output_paths(files, {"--copy-images": copy_images}, [one.path for one in inputs])
+    check_not_replaced({"--out": out}, overwrite=overwrite)
     model_file.remember(models.model)
     found = _Found(models.load(), copy_images, every)
     with Progress(transient=True) as bar:

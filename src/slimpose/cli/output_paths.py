@@ -55,8 +55,7 @@ def check_output_paths(
         resolve_output(file)
         if file_identities([file]) & input_identities:
             raise ValueError(f"{option} {file} is an input of this call; it would be overwritten")
-        if file.exists() and not overwrite:
-            raise FileExistsError(f"{option} {file} exists; --overwrite replaces it")
+    check_not_replaced(files, overwrite=overwrite)
     if len({file.absolute() for file in files.values()}) < len(files):
         raise ValueError(
             f"{' and '.join(files)}: two of them are one file; it would be overwritten"
@@ -68,6 +67,17 @@ def check_output_paths(
                 pass
         except OSError as error:
             raise RuntimeError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def check_not_replaced(paths: Mapping[str, Path], *, overwrite: bool) -> None:
+    """Reject outputs that exist, by the option that names them, unless they may be replaced.
+
+    Raises:
+        FileExistsError: If one exists.
+    """
+    for option, path in paths.items():
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{option} {path} exists; --overwrite replaces it")
 
 
 def unused_path(

@@ -10,7 +10,7 @@ Source:
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -78,15 +78,9 @@ def read(
         image_id = builder.add_image(file.relative_to(root).as_posix(), size)
         labels = _label_file(file, root)
         unlabeled += not labels.is_file()
-        for number, keypoints, box in _instances(labels, joints, dims, size):
-            if number not in classes:
-                raise ValueError(
-                    f"{labels} has class {number:g}; expected one of {path}: "
-                    f"{', '.join(map(str, classes))}"
-                )
-            if number != chosen_class:
-                continue
-            builder.add_instance(image_id, keypoints, box)
+        for number, keypoints, box in _instances(labels, joints, dims, size, classes):
+            if number == chosen_class:
+                builder.add_instance(image_id, keypoints, box)
         on_progress(done, len(images))
     file, notes = builder.build()
     if unlabeled:
@@ -261,7 +255,7 @@ def _label_file(image: Path, root: Path) -> Path:
 
 
 def _instances(
-    path: Path, joints: int, dims: int, size: Size
+    path: Path, joints: int, dims: int, size: Size, classes: Collection[int]
 ) -> list[tuple[float, np.ndarray, Sequence[float]]]:
     """The class, keypoints and box (x, y, width, height) of each line."""
     if not path.is_file():
@@ -277,10 +271,15 @@ def _instances(
         except ValueError:
             values = np.zeros(0)
         is_whole = len(values) == count and np.isfinite(values).all()
-        if not is_whole or values[0] != 0 or np.abs(values[1:5]).max() > _MOST:
+        if not is_whole or np.abs(values[1:5]).max() > _MOST:
             raise ValueError(
-                f"{path}: line {number} is {quoted(line)}; expected {count} numbers: class 0, x, "
+                f"{path}: line {number} is {quoted(line)}; expected {count} numbers: class, x, "
                 f"y, width, height, normalized 0..1, and {dims} for each of {joints} keypoints"
+            )
+        if values[0] not in classes:
+            raise ValueError(
+                f"{path}: line {number} has class {values[0]:g}; expected one of the data set's "
+                f"YAML file: {', '.join(map(str, classes))}"
             )
         points = values[5:].reshape(joints, dims)
         keypoints = np.full((joints, 3), 2.0)
