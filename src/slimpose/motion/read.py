@@ -26,9 +26,9 @@ _MAX_PX = 1e6
 _NUMBERS: dict[str, tuple[float, float]] = {
     "x": (-_MAX_PX, _MAX_PX),
     "y": (-_MAX_PX, _MAX_PX),
-    "score": (0, 1e3),
-    "variance_x": (0, _MAX_PX**2),
-    "variance_y": (0, _MAX_PX**2),
+    "score": (0.0, 1e3),
+    "variance_x": (0.0, _MAX_PX**2),
+    "variance_y": (0.0, _MAX_PX**2),
     "covariance_xy": (-(_MAX_PX**2), _MAX_PX**2),
 }
 """The numbers of a row of CSV and their limits."""
