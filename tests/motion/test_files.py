@@ -191,20 +191,24 @@ def test_parquet_rows_of_people_are_read(tmp_path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
+    poses = poses_over_time(WALKER, HALPE26)
     rows = [
         {
             "source": "a.mp4",
             "frame": frame,
             "time_s": float(time_s),
-            "id": 1,
-            "keypoints": np.concatenate([one.points_image, one.scores[..., None]], axis=2).ravel(),
-            "covariance": one.covariances_image.ravel(),
+            "track_id": 1,
+            "keypoints": np.dstack([one.points_image, one.scores])[0].tolist(),
+            "covariances": one.covariances_image[0].reshape(-1, 4)[:, [0, 3, 1]].tolist(),
         }
-        for frame, (one, time_s) in enumerate(zip(POSES, TIMES_S, strict=True))
+        for frame, (one, time_s) in enumerate(zip(poses, TIMES_S, strict=True))
     ]
-    parquet.write_table(pyarrow.Table.from_pylist(rows[::-1]), tmp_path / "poses.parquet")
+    footer = {b"slimpose": json.dumps({"skeleton": HALPE26.to_json()}).encode()}
+    table = pyarrow.Table.from_pylist(rows[::-1]).replace_schema_metadata(footer)
+    parquet.write_table(table, tmp_path / "poses.parquet")
     (motion,) = read_motions(tmp_path / "poses.parquet")
-    true = collect(POSES, TIMES_S)
+    assert motion.joints == HALPE26.joints
+    true = collect(poses, TIMES_S)
     assert np.allclose(motion.points_image, true.points_image, atol=1e-3)
     assert np.allclose(motion.covariances_image, true.covariances_image)
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")

@@ -92,8 +92,8 @@ def motion(
         person: Id of the person; by default the one who is in the most frames.
         source: Source of the person, in files of several.
         fps: Frames per second of a .json file, which has no times.
-        skeleton: Keypoints of a .json, .jsonl or .parquet file, which does not name them: coco17,
-            halpe26, wholebody133, openpose18, or a skeleton file (default: coco17).
+        skeleton: Keypoints of a .json or .jsonl file, which does not name them: coco17, halpe26,
+            wholebody133, openpose18, or a skeleton file (default: coco17).
         overwrite: Replace a file that exists.
     """
     if out.suffix.lower() not in write.SUFFIXES:
