@@ -11,7 +11,7 @@ import pytest
 from moving_person import SKELETONS, collect, poses_over_time, walk
 from slimpose.motion import CleanSettings, Motion, Scale, clean, compute_angles
 from slimpose.motion.angles import wrap
-from slimpose.motion.clean import Filter
+from slimpose.motion.cleaning import Filter
 from slimpose.motion.outliers import find_outliers
 from slimpose.skeleton import Skeleton
 

@@ -17,7 +17,7 @@ from slimpose.media.sources import open_media
 from slimpose.media.video_reader import silence_opencv_logs
 from slimpose.motion import read, write
 from slimpose.motion.angles import Angles, Facing, compute_angles
-from slimpose.motion.clean import CleanMotion, CleanSettings, clean
+from slimpose.motion.cleaning import CleanMotion, CleanSettings, clean
 from slimpose.motion.read import read_motions
 from slimpose.motion.scale import Scale
 from slimpose.motion.trajectory import Motion, select
