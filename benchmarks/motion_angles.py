@@ -14,7 +14,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
 
 from moving_person import collect, poses_over_time, walk
-
 from slimpose.motion import CleanSettings, Scale, clean, compute_angles
 from slimpose.motion.angles import wrap
 from slimpose.motion.cleaning import Filter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -239,7 +239,7 @@ def test_rounded_times_of_a_video_are_uniform() -> None:
         ({"keypoint_threshold": 2.0}, "keypoint_threshold is 2"),
     ],
 )
-def test_invalid_settings_are_rejected(settings: dict[str, object], message: str) -> None:
+def test_invalid_settings_are_rejected(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CleanSettings(**settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from slimpose.motion import (
     Angles,
     CleanMotion,
     CleanSettings,
-    Motion,
     Scale,
     clean,
     compute_angles,
@@ -104,14 +104,10 @@ def test_mot_and_csv_have_the_angles(tmp_path: Path, cleaned: CleanMotion) -> No
 def test_white_space_in_names_is_replaced(tmp_path: Path) -> None:
     motion = collect(POSES, TIMES_S)
     names = ("linkes Auge", *COCO17.joints[1:])
-    written(tmp_path / "walk.trc", clean(Motion(**as_fields(motion) | {"joints": names})), Scale())
+    written(tmp_path / "walk.trc", clean(dataclasses.replace(motion, joints=names)), Scale())
     data = TRCData()
     data.load(str(tmp_path / "walk.trc"))
     assert data["Markers"][0] == "linkes_Auge"
-
-
-def as_fields(motion: Motion) -> dict[str, Any]:
-    return {name: getattr(motion, name) for name in Motion.__slots__}
 
 
 def test_what_a_file_cannot_hold_is_rejected(tmp_path: Path, cleaned: CleanMotion) -> None:
@@ -145,7 +141,7 @@ def test_floor_angle_turns_points_and_segment_angles() -> None:
     angle = np.radians(7)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     motion = collect(POSES, TIMES_S)  # image y is down, so the floor rises to the right
-    tilted = Motion(**as_fields(motion) | {"points_image": motion.points_image @ turn})
+    tilted = dataclasses.replace(motion, points_image=motion.points_image @ turn)
     scale = Scale(floor_angle_deg=7.0)
     found = compute_angles(COCO17.joints, scale.points(clean(tilted)))
     assert np.abs(found.degrees["trunk"] - WALKER.degrees["trunk"])[3:-3].max() < 0.2
