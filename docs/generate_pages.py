@@ -23,6 +23,7 @@ API_TITLES = {
     "tracking": "Tracking",
     "adapters": "Models of others",
     "evaluate": "Evaluation",
+    "motion": "Motion files",
     "measure": "Measuring speed",
     "network": "Networks",
     "data": "Training data",

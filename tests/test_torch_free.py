@@ -24,6 +24,7 @@ PACKAGES = (
     "slimpose.measure",
     "slimpose.serve",
     "slimpose.events",
+    "slimpose.motion",
     "slimpose.areas",
     "slimpose.data",
     "slimpose.evaluate",

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from moving_person import poses_over_time, walk, write_csv
 from slimpose.runtime import installation
+from slimpose.skeleton import COCO17
 
 PROGRAM = """
 import importlib.abc, sys
@@ -96,6 +99,15 @@ def test_missing_extra_is_installed_from_where_slimpose_came_from(
             installation.metadata, "distribution", lambda _, found=distribution: found
         )
         assert installation.install_extra("train") == command
+
+
+def test_packages_of_motion_are_extras(tmp_path: Path) -> None:
+    times_s = np.arange(9) / 25
+    poses = write_csv(tmp_path / "a.csv", poses_over_time(walk(times_s), COCO17), times_s)
+    for module, name in (("scipy", "a.trc"), ("ezc3d", "a.c3d")):
+        message = run(module, "motion", str(poses), "--out", str(tmp_path / name))
+        assert f"motion needs {module}" in message
+        assert "[motion]'" in message
 
 
 def test_packages_of_the_server_are_extras(tmp_path: Path) -> None:

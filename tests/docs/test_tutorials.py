@@ -28,6 +28,7 @@ from slimpose.formats import results
 
 ROOT = Path(__file__).parents[2]
 TUTORIALS = sorted((ROOT / "docs/tutorials").glob("*.md"))
+MOTION = ROOT / "docs/motion.md"
 BLOCK = re.compile(r"^<!-- run(: torch)? -->\n```(console|python)\n(.*?)^```$", re.M | re.S)
 SLIMPOSE = [sys.executable, "-c", "from slimpose.cli.main import main; main()"]
 
@@ -108,7 +109,7 @@ def run_page(page: Path, folder: Path, *, torch: bool) -> None:
             exec(compile(block.text, str(page), "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*TUTORIALS, MOTION], ids=lambda page: page.stem)
 def test_tutorial_runs(page: Path, folder: Path) -> None:
     run_page(page, folder, torch=False)
 

@@ -17,7 +17,7 @@ from slimpose.media.sources import open_media
 from slimpose.media.video_reader import silence_opencv_logs
 from slimpose.motion import read, write
 from slimpose.motion.angles import Angles, Facing, compute_angles
-from slimpose.motion.clean import CleanMotion, CleanSettings, clean
+from slimpose.motion.cleaning import CleanMotion, CleanSettings, clean
 from slimpose.motion.read import read_motions
 from slimpose.motion.scale import Scale
 from slimpose.motion.trajectory import Motion, select
@@ -92,8 +92,8 @@ def motion(
         person: Id of the person; by default the one who is in the most frames.
         source: Source of the person, in files of several.
         fps: Frames per second of a .json file, which has no times.
-        skeleton: Keypoints of a .json, .jsonl or .parquet file, which does not name them: coco17,
-            halpe26, wholebody133, openpose18, or a skeleton file (default: coco17).
+        skeleton: Keypoints of a .json or .jsonl file, which does not name them: coco17, halpe26,
+            wholebody133, openpose18, or a skeleton file (default: coco17).
         overwrite: Replace a file that exists.
     """
     if out.suffix.lower() not in write.SUFFIXES:

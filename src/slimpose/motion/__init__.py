@@ -9,7 +9,7 @@ write_motion(Path("walk.trc"), motion, scale=scale, angles=angles)
 """
 
 from slimpose.motion.angles import Angles, compute_angles
-from slimpose.motion.clean import CleanMotion, CleanSettings, clean
+from slimpose.motion.cleaning import CleanMotion, CleanSettings, clean
 from slimpose.motion.read import read_motions
 from slimpose.motion.scale import Scale
 from slimpose.motion.trajectory import Motion, select

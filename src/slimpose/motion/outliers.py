@@ -85,7 +85,7 @@ def _largest_outliers(
     scale = np.maximum(scale, _SMALLEST_SCALE * size_px)
     is_largest = distances == maximum_filter1d(distances, 2 * _REACH + 1, mode="mirror")
     nearest_s = np.pad(times_s[2:] - times_s[:-2], 1, mode="edge")
-    wider = np.maximum(nearest_s / (2 * interval_s), 1) ** 2  # next to missing frames
+    wider = np.clip(nearest_s / (2 * interval_s), 1, 2) ** 2  # next to missing frames
     return is_largest & (distances > _THRESHOLD * scale + wider * np.linalg.norm(bends, axis=1))
 
 

@@ -26,9 +26,9 @@ _MAX_PX = 1e6
 _NUMBERS: dict[str, tuple[float, float]] = {
     "x": (-_MAX_PX, _MAX_PX),
     "y": (-_MAX_PX, _MAX_PX),
-    "score": (0, 1e3),
-    "variance_x": (0, _MAX_PX**2),
-    "variance_y": (0, _MAX_PX**2),
+    "score": (0.0, 1e3),
+    "variance_x": (0.0, _MAX_PX**2),
+    "variance_y": (0.0, _MAX_PX**2),
     "covariance_xy": (-(_MAX_PX**2), _MAX_PX**2),
 }
 """The numbers of a row of CSV and their limits."""
@@ -45,7 +45,7 @@ def read_motions(
         path: .csv of ``predict --csv``, .json of ``--json`` (COCO results), .jsonl of ``--jsonl``,
             or .parquet of ``bulk``.
         skeleton: The keypoints of .json and .jsonl files, which do not name them; by default COCO's
-            17. CSV files name them.
+            17. CSV and Parquet files name them.
         fps: Frames per second of .json files, which have no times.
 
     Raises:
@@ -57,14 +57,14 @@ def read_motions(
         ".csv": lambda: _read_csv(path),
         ".json": lambda: _read_coco(path, skeleton or COCO17, fps),
         ".jsonl": lambda: _read_json_lines(path, skeleton or COCO17),
-        ".parquet": lambda: _read_parquet(path, skeleton or COCO17),
+        ".parquet": lambda: _read_parquet(path, skeleton),
     }
     suffix = path.suffix.lower()
     if suffix not in readers:
         raise ValueError(f"{path} is of another kind; expected one of {', '.join(SUFFIXES)}")
     if not path.exists():
         raise FileNotFoundError(f"no file of people {short_name(str(path))}")
-    if path.is_dir() and suffix != ".parquet":
+    if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; expected a file")
     if suffix == ".json" and not (fps is not None and 0 < fps < math.inf):
         got = "not given" if fps is None else f"{fps:g}"
@@ -97,8 +97,7 @@ def _read_csv(path: Path) -> list[Motion]:
                 collector.start_frame(source, _csv_number(time, f"{what}: timestamp_s"))
                 frame = (source, camera, number)
             track_id = fields.integer(track, f"{what}: track_id", low=0) if track else NOT_TRACKED
-            xx, yy, xy = values[:, 3:].T
-            covariances = np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
+            covariances = _covariances(values[:, 3:])
             collector.add(source, track_id, values[:, :2], values[:, 2], covariances)
         except ValueError as error:
             raise _at(error, what) from None
@@ -243,16 +242,23 @@ def _add_record(collector: MotionCollector, source: str, entry: Fields, skeleton
             keypoints,
             "x, y in pixels of an image and a score of 0 or more",
         )
-    track_id = entry.integer("track_id", low=0) if entry.has("track_id") else NOT_TRACKED
     covariances = np.tile(np.eye(2), (count, 1, 1))
-    if entry.has("covariance"):
-        numbers = entry.numbers("covariance", count=4 * count, expected="2x2 of each keypoint")
-        covariances = numbers.reshape(count, 2, 2).astype(np.float64)
+    if entry.has("covariances"):
+        expected = "variance of x, of y, and covariance of each keypoint"
+        numbers = entry.numbers("covariances", count=3 * count, expected=expected)
+        covariances = _covariances(numbers.reshape(count, 3).astype(np.float64))
+    track_id = entry.integer("track_id", low=0) if entry.has("track_id") else NOT_TRACKED
     collector.add(source, track_id, triples[:, :2], triples[:, 2], covariances)
 
 
-def _read_parquet(path: Path, skeleton: Skeleton) -> list[Motion]:
-    """Read rows of people: source, frame, time_s, id, keypoints (x, y, score), covariance."""
+def _covariances(values: np.ndarray) -> np.ndarray:
+    """Return matrices (joints, 2, 2) from variance of x, of y, and covariance (joints, 3)."""
+    xx, yy, xy = values.T
+    return np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
+
+
+def _read_parquet(path: Path, skeleton: Skeleton | None) -> list[Motion]:
+    """Read a file of ``slimpose bulk``: a row per person and frame; its footer has the skeleton."""
     import pyarrow
     from pyarrow import parquet
 
@@ -260,25 +266,32 @@ def _read_parquet(path: Path, skeleton: Skeleton) -> list[Motion]:
         table = parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} is not Parquet: {reason}; expected that of bulk") from error
-    names = ("source", "frame", "time_s", "id", "keypoints", "covariance")
+        raise ValueError(f"{path} is not Parquet: {reason}; expected a file of bulk") from error
+    names = ["source", "frame", "time_s", "track_id", "keypoints", "covariances"]
     if missing := [name for name in names if name not in table.column_names]:
         raise ValueError(
             f"{path} has no column {quoted(missing[0])}; expected those of slimpose bulk: "
             f"{', '.join(names)}"
         )
-    order = [(name, "ascending") for name in ("source", "frame", "id")]
+    footer = (table.schema.metadata or {}).get(b"slimpose")
+    if skeleton is None and footer is not None:
+        facts = fields.table(
+            fields.from_json(footer.decode(), f"{path}: footer"), f"{path}: footer"
+        )
+        skeleton = Skeleton.from_json(facts.text("skeleton"), f"{path}: skeleton")
+    skeleton = skeleton or COCO17
+    order = [(name, "ascending") for name in ("source", "frame", "track_id")]
     collector = MotionCollector(skeleton.joints)
     frame: tuple[Any, Any] | None = None
     for index, row in enumerate(table.select(names).sort_by(order).to_pylist()):
         what = f"{path}: row {index}"
         try:
-            if (row["source"], row["frame"]) != frame:
-                collector.start_frame(row["source"], fields.number(row["time_s"], "time_s"))
-                frame = (row["source"], row["frame"])
-            _add_record(
-                collector, row["source"], Fields({**row, "track_id": row["id"]}, what), skeleton
-            )
+            source = fields.text(row["source"], "source")
+            if (source, row["frame"]) != frame:
+                collector.start_frame(source, fields.number(row["time_s"], "time_s"))
+                frame = (source, row["frame"])
+            flat = {name: np.ravel(row[name]).tolist() for name in ("keypoints", "covariances")}
+            _add_record(collector, source, Fields({**row, **flat}, what), skeleton)
         except ValueError as error:
             raise _at(error, what) from None
     return collector.motions()

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from slimpose.joint_names import mirror_pairs
-from slimpose.motion.clean import CleanMotion
+from slimpose.motion.cleaning import CleanMotion
 
 _SHOULDER_TO_ANKLE = 0.779
 """Shank, thigh and trunk up to the shoulder together, as a share of a person's height."""

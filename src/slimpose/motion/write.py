@@ -14,7 +14,7 @@ from jaxtyping import Float64
 from slimpose.formats.files import replace_when_done, write_bytes
 from slimpose.messages import quoted
 from slimpose.motion.angles import Angles
-from slimpose.motion.clean import CleanMotion
+from slimpose.motion.cleaning import CleanMotion
 from slimpose.motion.scale import Scale
 
 SUFFIXES = (".trc", ".c3d", ".mot", ".csv")

@@ -240,9 +240,9 @@ def _smoothed(
     if settings.filter == "none" or len(grid_s) < MIN_FRAMES:
         return filled
     rate_hz = (len(grid_s) - 1) / (grid_s[-1] - grid_s[0])
-    b, a = signal.butter(2, settings.cutoff_hz, fs=rate_hz)
+    sections = signal.butter(2, settings.cutoff_hz, fs=rate_hz, output="sos")
     padding = min(int(rate_hz / settings.cutoff_hz) + 9, len(filled) - 1)
-    return signal.filtfilt(b, a, filled, axis=0, padlen=padding)
+    return signal.sosfiltfilt(sections, filled, axis=0, padlen=padding)
 
 
 def _weights(
