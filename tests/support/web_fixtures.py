@@ -203,7 +203,7 @@ class _Models:
         return found, scores
 
     def estimate(self, batch: CropBatch) -> Poses:
-        """Return the pose of the person with the most overlap; faint ones where there is no person."""
+        """Return the pose of the person with the most overlap; faint ones elsewhere."""
         poses = self._poses(batch.boxes_image[0], batch.box_scores[0])
         self.estimated = [
             {
