@@ -50,7 +50,7 @@ _PIXEL_CASES: list[tuple[str, Size, list[list[float]]]] = [
     ("enlarged, and over every border", Size(60, 80), [[10, 8, 30, 40], [-9, -7, 20, 30]]),
     ("over the lower right corner", Size(60, 80), [[60.3, 41.7, 95.2, 77.9]]),
     ("shrunk by 1, 2, 3", Size(211, 317), [[20, 9, 90, 140], [3, 2, 200, 205], [1, 1, 300, 210]]),
-    ("a canvas that is exactly halved", Size(80, 88), []),
+    ("a canvas of half the size", Size(80, 88), []),
     ("a canvas of whole pixels, 3 by 2", Size(80, 132), []),
     ("wider, and lower than the canvas", Size(30, 100), []),
     ("smaller than the canvas", Size(23, 31), []),
@@ -74,7 +74,7 @@ def _pixels(name: str, size: Size, boxes: list[list[float]]) -> dict[str, Any]:
 
 
 def _text(pixels: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(pixels)).decode()
+    return base64.b64encode(pixels.tobytes()).decode()
 
 
 # the follower
@@ -203,7 +203,7 @@ class _Models:
         return found, scores
 
     def estimate(self, batch: CropBatch) -> Poses:
-        """Return the pose of the person with the most overlap; faint ones where nobody is."""
+        """Return the pose of the person with the most overlap; faint ones elsewhere."""
         poses = self._poses(batch.boxes_image[0], batch.box_scores[0])
         self.estimated = [
             {
