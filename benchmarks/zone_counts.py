@@ -149,7 +149,7 @@ def _wrong_frames(
     wrong = []
     for frame in range(len(counts)):
         shown = [people for time_s, people in changes if time_s <= frame / fps + 1e-6]
-        recent = counts[max(0, frame - late) : frame + 1]
+        recent = [0] * (frame < late) + [*counts[max(0, frame - late) : frame + 1]]
         if not min(recent) <= (shown[-1] if shown else 0) <= max(recent):
             wrong.append(frame)
     return wrong

@@ -239,6 +239,16 @@ def test_invalid_arguments_are_rejected(
     assert all_files() == []
 
 
+def test_events_are_not_written_over_a_file(serve: Serve, capfd: Capture) -> None:
+    Path("e.jsonl").write_text("kept")
+    Path("c.toml").write_text("[cameras.a]\naddress = 0\npostures = true\n")
+    assert serve("--cameras", "c.toml", "--events", "e.jsonl") == 2
+    assert "--events e.jsonl exists; --overwrite replaces it" in capfd.readouterr().err
+    assert Path("e.jsonl").read_text() == "kept"
+    assert serve("--cameras", "c.toml", "--events", "new.jsonl", "--no-track") == 2
+    assert "camera a has zones, lines or postures" in capfd.readouterr().err
+
+
 def test_port_in_use_is_reported(serve: Serve, capfd: Capture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert serve("--port", str(other.getsockname()[1])) == 2

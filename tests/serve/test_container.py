@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from slimpose.formats.files import read_toml
+
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "Containerfile"
 
@@ -43,6 +45,15 @@ def test_server_is_not_root_and_ends_on_sigterm() -> None:
     assert values("STOPSIGNAL") == ["SIGTERM"]
     assert json.loads(values("ENTRYPOINT")[0])[:2] == ["slimpose", "serve"]
     assert not re.search(r"token\s*=", FILE.read_text().replace("SLIMPOSE_TOKEN=...", ""))
+
+
+def test_all_that_the_package_includes_is_copied() -> None:
+    project = read_toml(ROOT / "pyproject.toml", kind="project")
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    folders = [argument.split()[0] for argument in values("COPY")]
+    assert len(included) > 3
+    for path in included:
+        assert any(path == folder or path.startswith(f"{folder}/") for folder in folders), path
 
 
 def copy_context(target: Path) -> None:

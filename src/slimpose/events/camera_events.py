@@ -72,7 +72,7 @@ class CameraEvents:
         watch = self._postures
         if watch is None:
             return {}
-        people = {track: watch.current(track) for track in list(self._people)}
+        people: dict[int, Posture] = {track: watch.current(track) for track in list(self._people)}
         return {track: posture for track, posture in people.items() if posture != "unknown"}
 
     def update(self, poses: Poses, time_s: float, size: Size) -> list[Event]:
