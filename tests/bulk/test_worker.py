@@ -219,6 +219,7 @@ def test_frames_per_second_choose_every(tmp_path: Path, settings: BulkSettings) 
 def test_pieces_at_once_have_one_id_per_person(tmp_path: Path, settings: BulkSettings) -> None:
     """One person walks slowly: whatever the order of the pieces, the id is one."""
     write_slow_walk(tmp_path / "in" / "a.avi", 80)
+    settings = dataclasses.replace(settings, detect_every=1)
     at_once = dataclasses.replace(settings, overlap_s=1.5)
     (video,) = (one for one in find_inputs(str(tmp_path / "in")) if one.source == "a.avi")
     out = tmp_path / "out"
@@ -311,6 +312,38 @@ def test_input_that_kills_its_worker_is_left_out(
     assert "its worker died twice" in outcomes[0].reason
     assert [one.kind for one in outcomes[1:]] == ["done"] * (len(unit.inputs) - 1)
     assert Storage(out).names("_attempts") == []
+
+
+def test_worker_that_dies_at_other_places_goes_on(
+    tmp_path: Path, settings: BulkSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines that are taken away, for example: each time a part of the video was done."""
+
+    class KilledError(BaseException):
+        pass
+
+    add, places = UnitWorker._add_people, {5, 15, 25, 35, 45}
+
+    def dying(self: UnitWorker, rows, one, frame, follower) -> None:
+        if frame.index in places:
+            places.remove(frame.index)
+            raise KilledError
+        add(self, rows, one, frame, follower)
+
+    settings = dataclasses.replace(settings, piece_s=1.0)
+    monkeypatch.setattr(UnitWorker, "_add_people", dying)
+    unit = next(
+        one
+        for one in units_of(find_inputs(str(tmp_path / "in")), workers=1)
+        if one.inputs[0].source == "a.avi"
+    )
+    out = str(tmp_path / "out")
+    for _ in range(5):
+        with pytest.raises(KilledError):
+            list(UnitWorker(settings, out).process(unit))
+    outcomes = list(UnitWorker(settings, out).process(unit))
+    assert outcomes[-1].kind == "done"
+    assert open_source(out, "a.avi").entry.frames == 63
 
 
 def _others(tmp_path: Path, unit: Unit) -> list[BulkInput]:
