@@ -60,8 +60,8 @@ def _turn_off_telemetry() -> None:
 
     ONNX Runtime (1.29 and newer) writes a device id into the cache folder and sends events to its
     maker. OpenVINO sends an event and writes a client id when it is imported, through
-    ``openvino_telemetry``, which it can do without. ``huggingface_hub`` is imported by timm. Ray sends
-    statistics of use.
+    ``openvino_telemetry``, which it can do without. ``huggingface_hub`` is imported by timm.
+    Ray sends statistics of use.
     """
     is_off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
     for name in ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "HF_HUB_DISABLE_TELEMETRY"):
