@@ -1,6 +1,6 @@
 """What ``slimpose bulk`` does when it is killed, when a worker dies, when the disk is full.
 
-    python benchmarks/bulk_faults.py [--kills 20] [--seed 0]
+    python benchmarks/bulk_faults.py [--kills 20] [--seed 0] [--fault driver worker disk]
 
 An archive of short videos and images with two damaged files is processed while the faults happen;
 afterwards the results are compared with those of ``slimpose predict``, record for record. Each
@@ -38,13 +38,18 @@ def main() -> None:
     options.add_argument("--kills", type=int, default=20)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--videos", type=int, default=VIDEOS)
+    faults = ["driver", "worker", "disk"]
+    options.add_argument("--fault", choices=faults, nargs="+", default=faults)
     arguments = options.parse_args()
     folder = Path(mkdtemp(prefix="slimpose-faults-"))
     archive = Archive(folder, videos=arguments.videos)
     print("| fault | expected rows | missing | twice or wrong |\n|---|---|---|---|", flush=True)
-    archive.kill_driver(arguments.kills, random.Random(arguments.seed))
-    archive.kill_worker()
-    archive.fill_disk()
+    if "driver" in arguments.fault:
+        archive.kill_driver(arguments.kills, random.Random(arguments.seed))
+    if "worker" in arguments.fault:
+        archive.kill_worker()
+    if "disk" in arguments.fault:
+        archive.fill_disk()
     shutil.rmtree(folder)
 
 

@@ -34,6 +34,8 @@ from slimpose.media.sources import open_media
 from slimpose.ray import PosePredictor
 
 _STORE_BYTES = 100 << 20
+_BLOCK_BYTES = 8 << 20
+"""Blocks of Ray Data's default size, 128 MB, do not fit such a small store, and it stalls."""
 
 
 def main() -> None:
@@ -130,10 +132,16 @@ def store(root: Path) -> None:
     count = 10 * _STORE_BYTES // pixels.nbytes + 1
     for number in range(count):
         cv2.imwrite(str(images / f"{number}.jpg"), pixels)
-    with RayEngine(workers=2).started(), store_peak() as peak:
+    ray.data.DataContext.get_current().target_max_block_size = _BLOCK_BYTES
+    with RayEngine(workers=3).started(), store_peak() as peak:
         people = (
             ray.data.read_images(str(images))
-            .map_batches(PosePredictor, compute=ray.data.ActorPoolStrategy(size=1), batch_size=8)
+            .map_batches(
+                PosePredictor,
+                fn_constructor_kwargs={"model": "mnv2"},
+                compute=ray.data.ActorPoolStrategy(size=1),
+                batch_size=8,
+            )
             .count()
         )
     print(

@@ -61,10 +61,12 @@ def _turn_off_telemetry() -> None:
     ONNX Runtime (1.29 and newer) writes a device id into the cache folder and sends events to its
     maker. OpenVINO sends an event and writes a client id when it is imported, through
     ``openvino_telemetry``, which it can do without. ``huggingface_hub`` is imported by timm.
+    Ray sends statistics of use.
     """
     is_off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
     for name in ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ[name] = "1"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
     version = getattr(sys.modules.get("onnxruntime"), "__version__", "0.0").split(".")
     if not is_off and (int(version[0]), int(version[1])) >= (1, 29):

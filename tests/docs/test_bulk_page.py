@@ -64,6 +64,7 @@ def test_engines(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree(photos, tmp_path / "photos", ignore=shutil.ignore_patterns("*.md"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # as slimpose bulk does
     names: dict[str, Any] = {}
     ((_, text),) = blocks(engine)
     try:

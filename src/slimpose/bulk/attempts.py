@@ -44,6 +44,12 @@ class Attempts:
         if self._is_again:
             self._write(source)
 
+    def went_on(self, source: str) -> None:
+        """Note that a part of an input is done: what kills workers does so at one place."""
+        if self._is_again:
+            del self._deaths[source]
+            self._write(source)
+
     def end(self) -> None:
         """Forget the unit, which is done or has failed."""
         self._storage.remove(self._name)

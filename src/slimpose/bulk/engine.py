@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is reported by us
 os.environ.setdefault("RAY_worker_niceness", "0")  # workers are as nice as the command, not 15 more
 

@@ -163,9 +163,8 @@ def check_settings(storage: Storage, settings: BulkSettings, *, overwrite: bool)
                 f"{storage.address} holds results of other options ({changes}); expected the same, "
                 "or another folder; --overwrite replaces them"
             )
-        for name in reversed(
-            [*storage.names(STATES), *storage.names(PIECES), *storage.names(POSES)]
-        ):
+        ours = [*storage.names(STATES), *storage.names(PIECES), *sorted(Ledger.read(storage).files)]
+        for name in reversed(ours):  # the last part of a video, which says that it is done, first
             storage.remove(name)
     storage.write(SETTINGS, json.dumps(document, indent=1).encode())
 

@@ -107,7 +107,7 @@ def video_name(source: str) -> str:
     """Return the folder of a video's results.
 
     >>> video_name("hall/monday.mp4")
-    'monday.mp4-a0a29c0d'
+    'monday.mp4-3982f393'
     """
     name = re.sub(r"[^\w.-]", "_", PurePosixPath(source).name, flags=re.ASCII)[-80:]
     return f"{name}-{_digest(source)}"

@@ -78,8 +78,9 @@ class UnitWorker:
                 yield from stitch(unit, self.storage, self.facts(), self._skeleton)
             elif alive:
                 attempts.start(alive[0].source)
-                work = self._video if unit.kind == "video" else self._piece
-                yield from self._one_input(unit, work(unit))
+                is_video = unit.kind == "video"
+                work = self._video(unit, attempts) if is_video else self._piece(unit)
+                yield from self._one_input(unit, work)
             attempts.end()
         except OutputError as error:
             yield Outcome(kind="stopped", source=unit.inputs[0].source, reason=str(error))
@@ -125,7 +126,7 @@ class UnitWorker:
             write_table(self.storage, unit.part(0), rows.table(), self.facts(*entries))
         yield from map(_done, entries)
 
-    def _video(self, unit: Unit) -> Iterator[Outcome]:
+    def _video(self, unit: Unit, attempts: Attempts) -> Iterator[Outcome]:
         """Process a video; each part of it is written when it is full, with the state after it."""
         (one,), rows, problems = unit.inputs, PeopleRows(self._skeleton), list[str]()
         with one.local_file() as path:
@@ -142,6 +143,7 @@ class UnitWorker:
                 if frame.timestamp_s >= state.part_end_s:
                     yield self._write_part(unit, rows, state, follower, frame.timestamp_s)
                     rows = PeopleRows(self._skeleton)
+                    attempts.went_on(one.source)
                 self._add_people(rows, one, frame, follower)
                 state.last_index = frame.index
                 state.frames += 1
