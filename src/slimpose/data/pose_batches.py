@@ -32,7 +32,8 @@ _RESOLUTION = 1 << 32
 class PoseBatch:
     """Crops (n, H, W, 3), their target heatmaps (n, J, h, w) and joint weights (n, J).
 
-    ``sharp_crops`` are the crops before their resolution was lowered, for a teacher.
+    ``sharp_crops`` are the crops before their resolution was lowered, for a teacher; they may have
+    another size than ``crops``.
     ``teacher_heatmaps`` (n, J, h, w) come from a cached teacher, if the batch uses one.
     """
 
@@ -74,25 +75,31 @@ class PoseBatches:
         augmentation: Augmentation,
         *,
         with_cached_teacher: bool = True,
+        sharp_size: Size | None = None,
     ) -> PoseBatch:
         """Return the batch of positions first .. first + count - 1.
 
         ``with_cached_teacher`` draws the cached teacher's heatmaps, if there are any; mixup has
-        none.
+        none. ``sharp_size`` is the size of ``sharp_crops``, ``size`` by default.
         """
         positions = range(first, first + count)
+        full = sharp_size or size
         samples = [
-            self._sample(self.order.at(position), (self.seed, position), size, augmentation)
+            self._sample(self.order.at(position), (self.seed, position), full, augmentation)
             for position in positions
         ]
         crops = [
             lower_resolution(
-                np.random.default_rng((self.seed, position, _RESOLUTION)), augmentation, sample.crop
+                np.random.default_rng((self.seed, position, _RESOLUTION)),
+                augmentation,
+                cv2.resize(sample.crop, (size.width, size.height)),
             )
             for position, sample in zip(positions, samples, strict=True)
         ]
+        shrink = np.array([size.width / full.width, size.height / full.height], np.float32)
         to_crop = np.stack([sample.to_crop for sample in samples])
         points_crop = np.stack([sample.points_crop for sample in samples])
+        points_crop = (points_crop + 0.5) * shrink - 0.5
         weights = np.stack([sample.weights for sample in samples])
         limits = np.array([size.width - 0.5, size.height - 0.5])
         inside = ((points_crop > -0.5) & (points_crop < limits)).all(axis=2)
@@ -103,7 +110,7 @@ class PoseBatches:
         if with_cached_teacher and self.cached_peaks is not None:
             peaks = np.stack([sample.peaks for sample in samples if sample.peaks is not None])
             teacher_heatmaps = draw_peaks(
-                peaks, to_crop, size, stride=self.stride, sigma_px=sigma_px
+                peaks, to_crop, full, stride=self.stride, sigma_px=sigma_px
             )
         return PoseBatch(
             crops=np.stack(crops),

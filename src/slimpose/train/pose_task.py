@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slimpose import heatmap
@@ -112,6 +113,7 @@ class PoseTask:
             phase.size,
             augmentation,
             with_cached_teacher=phase.cached_teacher,
+            sharp_size=None if phase.cached_teacher else phase.teacher_size,
         )
 
     def images_of(self, batch: PoseBatch) -> Crops:
@@ -149,6 +151,8 @@ class PoseTask:
         is_distilled = torch.ones_like(weights) if recipe.distill_unlabeled else weights > 0
         weights = is_distilled.to(weights.dtype)
         target = torch.from_numpy(teacher_heatmaps).to(predicted.device)
+        if target.shape != predicted.shape:
+            target = F.interpolate(target, predicted.shape[2:], mode="bilinear", antialias=True)
         of_teacher = heatmap_loss(predicted, target, weights, sigma_px=sigma_px)
         share = recipe.distillation_weight
         return (1 - share) * of_labels + share * of_teacher
@@ -220,7 +224,8 @@ def _read_batches(
     on_progress: Callable[[int, int], None],
 ) -> PoseBatches:
     """Read the people to train on and, for a cached teacher, its peaks."""
-    size = max((phase.size for phase in recipe.phases), key=lambda size: size.height)
+    sizes = [size for phase in recipe.phases for size in (phase.size, phase.teacher_size) if size]
+    size = max(sizes, key=lambda size: size.height)
     people = load_people(
         data.train,
         data.train_images,

@@ -35,6 +35,8 @@ class Phase:
         augmentation: Factor on the recipe's augmentation.
         cached_teacher: Use a teacher that runs on every person once, before training, instead of
             one that runs on every crop (pose only).
+        teacher_size: Input size of a teacher that runs on every crop, if not ``size``: the same
+            part of the image with more pixels (pose only).
     """
 
     size: Size
@@ -42,6 +44,7 @@ class Phase:
     epochs: float = 0.0
     augmentation: float = 1.0
     cached_teacher: bool = False
+    teacher_size: Size | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,7 +350,7 @@ def _merged(
             raise ValueError(
                 f"there is no setting {printable(path)}; expected one of {', '.join(settings)}"
             )
-        if name == "size" and isinstance(value, str):
+        if name in ("size", "teacher_size") and isinstance(value, str):
             value = [*Size.parse(value)]
         kind = type(settings.get(name, 1.0))
         if type(value) is not kind and (type(value), kind) != (int, float):
@@ -362,7 +365,13 @@ def _phase(value: object, what: str) -> Phase:
     settings = fields.table(value, what, "a table").values
     if settings.get("size") is None:
         raise ValueError(f"{what} has no size; expected for example 256x192")
-    defaults = dataclasses.asdict(Phase(size=Size(0, 0))) | {"size": []}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    defaults = dataclasses.asdict(Phase(size=Size(0, 0))) | {"size": [], "teacher_size": []}
     merged = _merged(defaults, settings, "phases")
-    size = fields.numbers(merged["size"], f"{what}: size", count=2, expected="height, width")
-    return Phase(**{**merged, "size": Size(*map(int, size))})
+
+    def size_of(name: str) -> Size:
+        sides = fields.numbers(merged[name], f"{what}: {name}", count=2, expected="height, width")
+        return Size(*map(int, sides))
+
+    teacher_size = size_of("teacher_size") if merged["teacher_size"] else None
+    return Phase(**{**merged, "size": size_of("size"), "teacher_size": teacher_size})
