@@ -118,6 +118,28 @@ def test_mixup_has_no_labels_and_is_a_function_of_its_position(
     )
 
 
+def test_a_teachers_crops_may_be_larger(people: TrainingPeople) -> None:
+    sharp_size = Size(height=128, width=96)
+    batches = batches_of(people, sigma_share=1 / 8)
+    batch = batches.batch(0, 40, CROP, GEOMETRY_ONLY, sharp_size=sharp_size)
+    assert batch.crops.shape == (40, *CROP, 3)
+    assert batch.sharp_crops.shape == (40, *sharp_size, 3)
+    decoded = geometry.heatmap_to_crop(heatmap.decode(batch.heatmaps).points_heatmap, 4)
+    checked = 0
+    for small, large, points, weight in zip(
+        batch.crops, batch.sharp_crops, decoded, batch.weights, strict=True
+    ):
+        for joint in weight.nonzero()[0]:
+            if ((points[joint] > 8) & (points[joint] < [CROP.width - 9, CROP.height - 9])).all():
+                np.testing.assert_allclose(points[joint], find_dot(small), atol=0.3)
+                x, y = find_dot(large)
+                np.testing.assert_allclose(
+                    points[joint], [(x + 0.5) / 2 - 0.5, (y + 0.5) / 2 - 0.5], atol=0.3
+                )
+                checked += 1
+    assert checked > 20
+
+
 def test_teachers_crops_keep_their_resolution(people: TrainingPeople) -> None:
     batch = batches_of(people).batch(0, 20, CROP, Augmentation(low_resolution=0.5))
     plain = batches_of(people).batch(0, 20, CROP, Augmentation())

@@ -102,6 +102,10 @@ def test_recipe_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
         ({"net": None}, "net is None; expected an object"),
         ({"phases": None}, "phases is None; expected a list"),
         ({"phases": [None]}, "phases[0] is None; expected a table"),
+        (
+            {"phases": [{"size": [64, 48], "teacher_size": [96, 64], "cached_teacher": True}]},
+            "phases[0]: teacher_size is for a pose network's teacher that runs on every crop",
+        ),
         ({"augmentation": None}, "augmentation is None; expected an object"),
         ({"augmentation": {"sharpen": 1}}, "augmentation has the unknown setting 'sharpen'"),
         ({"teacher_labels": []}, "teacher_labels is []; expected an object"),

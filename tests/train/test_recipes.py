@@ -39,6 +39,7 @@ def test_file_changes_only_what_it_names(tmp_path: Path) -> None:
         net.size = "288x224"
         [[phases]]
         size = "192x160"
+        teacher_size = "256x224"
         samples = 640
         augmentation = 0.5
         [[phases]]
@@ -56,7 +57,7 @@ def test_file_changes_only_what_it_names(tmp_path: Path) -> None:
         source_repeats=base.source_repeats | {"mine": 3},
         net=dataclasses.replace(base.net, head_width=48, size=Size(288, 224)),  # pyright: ignore[reportArgumentType]
         phases=(
-            Phase(size=Size(192, 160), samples=640, augmentation=0.5),
+            Phase(size=Size(192, 160), teacher_size=Size(256, 224), samples=640, augmentation=0.5),
             Phase(size=Size(256, 192), epochs=2.5),
         ),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Crops, Heatmaps, Image, Scores, Size
@@ -38,7 +38,7 @@ class PoseBatch:
     """
 
     crops: Crops
-    sharp_crops: Crops
+    sharp_crops: UInt8[np.ndarray, "_n _height _width 3"]
     heatmaps: Heatmaps
     weights: Scores
     teacher_heatmaps: Heatmaps | None = None

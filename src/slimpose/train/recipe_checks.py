@@ -66,6 +66,11 @@ def check_recipe(recipe: Recipe) -> None:
                 f"{where} has {phase.samples} samples and {phase.epochs:g} epochs; expected one "
                 "of both"
             )
+        if phase.teacher_size is not None and (phase.cached_teacher or recipe.task != "pose"):
+            raise ValueError(
+                f"{where}: teacher_size is for a pose network's teacher that runs on every crop; "
+                "expected none for a cached teacher or a detector"
+            )
         try:
             recipe.net.at(phase.size)
         except ValueError as error:
