@@ -223,6 +223,27 @@ def test_plan_chooses_them(theirs: list[str], capsys: Any) -> None:
     assert "--model theirs.onnx --detector pico.onnx" in command
 
 
+def test_plan_tries_one_stage_nets_without_a_detector(theirs: list[str], capsys: Any) -> None:
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)["yolo-pose"])
+    load = ["--people", "1", "--fps", "1", "--seconds", "0.2", "--photos", ".", "--threads", "1"]
+    command = ["plan", "--model", "net.onnx", *theirs[2:], *load]
+    assert run_main(*command, "--backend", "onnxruntime", "--json") == 0
+    result = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    expected = "slimpose live SOURCE ... --model net.onnx --backend onnxruntime --threads 1"
+    assert result["command"] == expected
+    (found,), (trial,) = result["plans"], result["trials"]
+    assert (found["detector"], found["detect_every"], found["person_ms"]) == (None, 1, 0)
+    assert found["step_ms"] == found["frame_ms"] > 0
+    assert trial["people_per_frame"] == 1
+    assert run_main(*command) == 0
+    assert "net found 1.0 people per frame" in capsys.readouterr().out
+    too_much = ["--model", "theirs.onnx", "--cameras", "64", "--fps", "1000", "--json"]
+    assert run_main(*command, *too_much, "--backend", "onnxruntime") == 1
+    plans = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["plans"]
+    found = {(plan["model"], plan["detector"], plan["detect_every"]) for plan in plans}
+    assert found == {("net", None, 1), ("theirs", "pico.onnx", 32)}
+
+
 def test_verify_compares_them(theirs: list[str], capsys: Any) -> None:
     Path("truth.json").write_text(json.dumps(truth_of_the_street()))
     data = ["--images", ".", "--annotations", "truth.json", "--json"]

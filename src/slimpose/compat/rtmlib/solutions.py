@@ -16,7 +16,7 @@ from slimpose.poses import NOT_TRACKED, Poses
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.pipeline import Pipeline, load
-from slimpose.runtime.session import ModelInfo, models_of_task
+from slimpose.runtime.session import ModelInfo, models_of_tasks
 from slimpose.skeleton import COCO17
 from slimpose.tracking.tracks import TrackerSettings
 
@@ -274,7 +274,7 @@ def _open(pose: str, detector: str | None, backend: str, device: str) -> Pipelin
 
 
 def _is_one_stage(pose: str | None) -> bool:
-    return pose is not None and bool(models_of_task("one-stage", [models.resolve(pose)]))
+    return pose is not None and bool(models_of_tasks(["one-stage"], [models.resolve(pose)]))
 
 
 def _finds_people(pipeline: Pipeline) -> bool:
