@@ -223,6 +223,27 @@ def test_plan_chooses_them(theirs: list[str], capsys: Any) -> None:
     assert "--model theirs.onnx --detector pico.onnx" in command
 
 
+def test_plan_tries_one_stage_nets_without_a_detector(theirs: list[str], capsys: Any) -> None:
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)["yolo-pose"])
+    load = ["--people", "1", "--fps", "1", "--seconds", "0.2", "--photos", ".", "--threads", "1"]
+    command = ["plan", "--model", "net.onnx", *theirs[2:], *load]
+    assert run_main(*command, "--backend", "onnxruntime", "--json") == 0
+    result = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    expected = "slimpose live SOURCE ... --model net.onnx --backend onnxruntime --threads 1"
+    assert result["command"] == expected
+    (found,), (trial,) = result["plans"], result["trials"]
+    assert (found["detector"], found["detect_every"], found["person_ms"]) == (None, 1, 0)
+    assert found["step_ms"] == found["frame_ms"] > 0
+    assert trial["people_per_frame"] == 1
+    assert run_main(*command) == 0
+    assert "net found 1.0 people per frame" in capsys.readouterr().out
+    too_much = ["--model", "theirs.onnx", "--cameras", "64", "--fps", "1000", "--json"]
+    assert run_main(*command, *too_much, "--backend", "onnxruntime") == 1
+    plans = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["plans"]
+    found = {(plan["model"], plan["detector"], plan["detect_every"]) for plan in plans}
+    assert found == {("net", None, 1), ("theirs", "pico.onnx", 32)}
+
+
 def test_verify_compares_them(theirs: list[str], capsys: Any) -> None:
     Path("truth.json").write_text(json.dumps(truth_of_the_street()))
     data = ["--images", ".", "--annotations", "truth.json", "--json"]
@@ -233,6 +254,59 @@ def test_verify_compares_them(theirs: list[str], capsys: Any) -> None:
     assert run_main("verify", theirs[1], "rtm.onnx", *data, "--max-px", "1") == 0
     assert run_main("verify", theirs[1], "pico.onnx", *data) == 2
     assert "pico.onnx is a detect model; expected a pose model" in capsys.readouterr().err
+
+
+def test_verify_compares_one_stage_nets_on_whole_images(capsys: Any) -> None:
+    outputs = people_outputs(17)
+    moved = {name: array.copy() for name, array in outputs["rtmo"].items()}
+    moved["keypoints"][..., 0] += 1.5  # 3 pixels of the image, which is twice the input
+    twice = {name: array.copy() for name, array in moved.items()}
+    twice["dets"][0, 1] = [2, 60, 30, 90, 0.9]
+    twice["keypoints"][0, 1] = [16, 75, 0.9]
+    for name, arrays in (("b", moved), ("c", twice)):
+        write_outputs(Path(f"{name}.onnx"), DETECTOR_SIZE, arrays)
+    write_outputs(Path("a.onnx"), DETECTOR_SIZE, outputs["yolo-pose-nms"])
+
+    def drift_of(b: str, *options: str, status: int = 0) -> dict[str, Any]:
+        assert run_main("verify", "a.onnx", b, "--images", ".", "--json", *options) == status
+        return json.loads(capsys.readouterr().out)
+
+    same = drift_of("a.onnx@openvino", "--max-px", "0.01")
+    assert (same["people"], same["joints"], same["pixels"], same["oks_min"]) == (1, 17, "image", 1)
+    drift = drift_of("b.onnx", "--max-px", "3.1")
+    assert (drift["mean_px"], drift["max_px"]) == pytest.approx((3, 3), abs=1e-3)
+    assert (
+        "the largest distance is 3.000 px"
+        in drift_of("b.onnx", "--max-px", "2", status=1)["broken"][0]
+    )
+    more = drift_of("c.onnx", "--max-px", "3.1", status=1)
+    assert (more["people"], more["unmatched_a"], more["unmatched_b"]) == (1, 0, 1)
+    assert more["broken"] == ["people that only one model finds: 1; 0 are allowed"]
+    assert run_main("verify", "c.onnx", "a.onnx", "--images", ".") == 0
+    assert "unmatched 1 only in c.onnx, 0 only in a.onnx" in capsys.readouterr().out
+
+
+def test_verify_compares_a_one_stage_net_with_a_net_of_crops(
+    theirs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("slimpose.cli.verify.DEFAULT_DETECTOR", theirs[3])
+    monkeypatch.setattr("slimpose.cli.verify.check_detector_of", lambda *_: None)
+    write_outputs(Path("net.onnx"), DETECTOR_SIZE, people_outputs(17)["rtmo"])
+    assert run_main("verify", "net.onnx", theirs[1], "--images", ".", "--json") == 0
+    drift = json.loads(capsys.readouterr().out)
+    assert (drift["people"], drift["unmatched_a"], drift["unmatched_b"]) == (1, 0, 0)
+    box = 2 * np.array([PERSON_BOX], np.float32) + 0.5
+    to_image = geometry.invert_affines(geometry.crop_affines(box, SIZE))
+    (points,) = geometry.transform_points(to_image, JOINTS_PX[None])
+    expected = np.linalg.norm(points - (2 * JOINTS_PX + 0.5), axis=1)
+    assert drift["max_px"] == pytest.approx(float(expected.max()), abs=0.5)
+    write_outputs(Path("whole.onnx"), DETECTOR_SIZE, people_outputs(133)["rtmo"])
+    for options, message in (
+        (["whole.onnx"], "expected the same joints in both"),
+        ([theirs[1], "--annotations", "truth.json"], "find people themselves; expected no --ann"),
+    ):
+        assert run_main("verify", "net.onnx", *options, "--images", ".") == 2
+        assert message in capsys.readouterr().err
 
 
 def test_evaluate_measures_them(theirs: list[str]) -> None:

@@ -50,6 +50,11 @@ def test_command_has_all_options_that_are_not_the_default() -> None:
     assert "--detector other.onnx --backend" in command_of(other)
 
 
+def test_command_of_a_one_stage_model_has_no_detector() -> None:
+    command = command_of(replace(PLAN, setup=replace(PLAN.setup, detector=None), detect_every=1))
+    assert command.endswith("--model good.onnx --backend openvino --precision bf16 --threads 2")
+
+
 def test_command_has_a_backend_that_runs_the_detector_too() -> None:
     native = replace(PLAN.setup, path=Path("net.tflite"), choice=BackendChoice(backend="litert"))
     command = command_of(replace(PLAN, setup=native))

@@ -15,6 +15,7 @@ from onnx import TensorProto
 
 from foreign_models import (
     DETECTOR_SIZE,
+    JOINTS_PX,
     PERSON_BOX,
     SIZE,
     box_outputs,
@@ -269,6 +270,26 @@ def test_whole_body_demo_runs_with_a_one_stage_file(
     exec(WHOLE_BODY_DEMO, {"SOURCE": str(video), "POSE": str(pose), "found": found})
     assert [points.shape for points, _ in found] == [(1, 133, 2)] * 3
     assert len(shown) == 3
+
+
+def test_detector_is_ignored_with_a_one_stage_file(files: Path) -> None:
+    outputs = people_outputs(17)["rtmo"]
+    pose = str(write_outputs(files / "rtmo.onnx", DETECTOR_SIZE, outputs))
+    det = str(files / "det/end2end.onnx")
+    image = np.full((*DETECTOR_SIZE, 3), 90, np.uint8)
+    models = {"det": det, "pose": pose}
+    custom = partial(Custom, det_class="YOLOX", pose_class="RTMO", **models)
+    for solution in (
+        Body(**models),
+        custom(),
+        PoseTracker(custom),
+        PoseTracker(partial(Body, **models)),
+    ):
+        points, _ = solution(image)
+        np.testing.assert_allclose(points[0], JOINTS_PX, atol=0.02)
+    assert not Path(det).with_suffix(".toml").exists()  # not even opened
+    with pytest.raises(ValueError, match="det is missing"):
+        Custom(det_class="YOLOX", pose_class="RTMO", pose=pose)
 
 
 @pytest.mark.parametrize(("joints", "a", "b"), [(26, "neck", "hip"), (133, "left_hand_root", None)])

@@ -55,6 +55,19 @@ def test_step_time_is_the_sum_of_its_parts() -> None:
     assert GOOD.step_ms(LOAD, 4) == pytest.approx(10 + 51 + 2 * 20 / 4)
 
 
+def test_one_stage_models_run_on_every_frame_at_a_cost_per_frame() -> None:
+    none = {"call_ms": 0.0, "person_ms": 0.0, "detect_ms": 0.0, "crop_ms": 0.0}
+    alone = replace(GOOD, detector=None, frame_ms=40.0, **none)
+    for people in (1, 50):
+        (plan,) = find_plans([alone], replace(LOAD, people=people), headroom=0.1)
+        assert (plan.detect_every, plan.step_ms) == (1, 80.0)
+    assert find_plans([replace(alone, frame_ms=46.0)], LOAD, headroom=0.1) == []
+    assert [plan.detect_every for plan in longest_interval_plans([alone, GOOD], LOAD)] == [8, 1]
+    better = replace(alone, quality=0.6)
+    assert best_setup([GOOD, better], LOAD) == better
+    assert best_setup([alone, replace(GOOD, quality=0.55)], LOAD).quality == 0.55
+
+
 def test_shortest_interval_that_leaves_the_headroom_is_chosen() -> None:
     # 61 + 40/k of 100 ms; 90 may be used: k = 2 gives 81.
     (plan,) = find_plans([GOOD], LOAD, headroom=0.1)

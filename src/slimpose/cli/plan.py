@@ -57,8 +57,8 @@ def plan(
         people: People per frame.
         cameras: Cameras at once.
         fps: Frames per second of each camera.
-        model: Pose models to choose from: shipped names or files of slimpose export; all shipped
-            ones by default.
+        model: Pose models to choose from: shipped names or files, also of other projects; all
+            shipped ones by default. One-stage models run without a detector.
         detector: Person detectors to choose from, likewise.
         backend: Only this backend; auto tries all installed ones.
         precision: Precision to allow besides the files' own, at a loss of accuracy: bf16, fp16, or
@@ -142,15 +142,17 @@ class _Result:
 
 def command_of(plan: Plan) -> str:
     """Return the command that runs a plan."""
-    setup = plan.setup
+    setup, detector = plan.setup, plan.setup.detector
     words = ["slimpose live SOURCE ...", "--model", _model_name(setup.path)]
-    if (detector := _model_name(setup.detector)) != models.DEFAULT_DETECTOR:
-        words += ["--detector", detector]
+    if detector is not None and (name := _model_name(detector)) != models.DEFAULT_DETECTOR:
+        words += ["--detector", name]
     # A file with a native backend finds it by itself.
     words += ["--backend", companion_choice(setup.choice).backend]
     if setup.choice.precision:
         words += ["--precision", setup.choice.precision]
-    words += ["--threads", str(setup.threads), "--detect-every", str(plan.detect_every)]
+    words += ["--threads", str(setup.threads)]
+    if detector is not None:
+        words += ["--detect-every", str(plan.detect_every)]
     return " ".join(words)
 
 
@@ -177,7 +179,7 @@ def _table(plans: Sequence[Plan], trials: Sequence[PipelineTimes], load: Load) -
             )
         table.add_row(
             plan.setup.model,
-            plan.setup.detector.stem,
+            plan.setup.detector.stem if plan.setup.detector else "-",
             plan.setup.choice.backend,
             plan.setup.precision,
             str(plan.setup.threads),
@@ -193,6 +195,12 @@ def _print_result(console: Console, result: _Result, headroom: float) -> None:
     load, capacity = result.load, result.capacity
     console.print(_table(result.plans, result.trials, load))
     if capacity is None:
+        chosen = len(result.trials) - 1
+        if result.plans[chosen].setup.detector is None:
+            found = result.trials[chosen].people_per_frame
+            console.print(
+                f"\n{result.plans[chosen].setup.model} found {found:.1f} people per frame"
+            )
         console.print(f"\n{result.command}")
         return
     best = max((trial.fps for trial in result.trials), default=0.0)

@@ -10,14 +10,17 @@ from slimpose.runtime import models
 from slimpose.runtime.auto_backend import ANY, BackendChoice, choices_for_file
 from slimpose.runtime.backends.available import BackendStatus, read_metadata
 from slimpose.runtime.backends.base import BackendError, file_precision
-from slimpose.runtime.session import models_of_task
+from slimpose.runtime.session import models_of_tasks
 from slimpose.tasks import Task
 
 _KINDS: Mapping[Task, str] = {"pose": "pose model", "detect": "person detector"}
+_TASKS: Mapping[Task, tuple[Task, ...]] = {"pose": ("pose", "one-stage")}
 
 
 def models_for_task(task: Task, names: Sequence[str] = ()) -> list[Path]:
     """Return the files of the named models that are for a task; of all shipped ones by default.
+
+    One-stage models are pose models too.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -30,7 +33,7 @@ def models_for_task(task: Task, names: Sequence[str] = ()) -> list[Path]:
             f"no models in {models.WEIGHTS}: this package was built without weights; "
             "expected the name of a model file"
         )
-    if found := models_of_task(task, paths):
+    if found := models_of_tasks(_TASKS.get(task, (task,)), paths):
         return found
     raise ValueError(
         f"no {_KINDS[task]} among {', '.join(map(str, paths))}; expected one (see slimpose models)"

@@ -49,7 +49,7 @@ class PipelineTimes:
 
 def time_pipeline(
     pose: Session,
-    detector: Session,
+    detector: Session | None,
     video: SyntheticVideo,
     *,
     cameras: int = 1,
@@ -65,10 +65,10 @@ def time_pipeline(
     ``seconds`` by the clock; warm-up (one interval of the detector) is not included. A one-stage
     model runs without the detector, and finds the people itself.
     """
-    known_boxes = GroundTruthDetector(detector)
     finds_people = pose.info.task == "one-stage"
     estimator = _CountingOneStage(pose) if finds_people else _CountingEstimator(pose)
-    pipeline = Pipeline(estimator=estimator, detector=None if finds_people else known_boxes)
+    known_boxes = None if finds_people or detector is None else GroundTruthDetector(detector)
+    pipeline = Pipeline(estimator=estimator, detector=known_boxes)
     follower = Follower(pipeline, cameras=cameras, detect_every=detect_every, smooth=True)
     warm_up = max(3, detect_every)
     step_ms: list[float] = []
@@ -86,8 +86,9 @@ def time_pipeline(
             for camera, index in enumerate(indices)
         ]
         decoded_s = clock_s()
-        # The first camera's boxes, which are a few pixels off for the others.
-        known_boxes.boxes_image = video.boxes_image[indices[0] % len(video.boxes_image)]
+        if known_boxes is not None:
+            # The first camera's boxes, which are a few pixels off for the others.
+            known_boxes.boxes_image = video.boxes_image[indices[0] % len(video.boxes_image)]
         follower.step(frames)
         if step >= warm_up:
             step_ms.append(1e3 * (clock_s() - step_started_s))

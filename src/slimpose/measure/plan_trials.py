@@ -42,7 +42,7 @@ def measure_setups(
     precision: str | None,
     threads: Sequence[int],
 ) -> list[Setup]:
-    """Return the measured times of every pose model with every detector.
+    """Return the measured times of every pose model with every detector, one-stage models alone.
 
     Every backend, precision and number of threads is measured in which both can run.
 
@@ -63,7 +63,14 @@ def measure_setups(
             # The file's own precision always, and what is allowed besides.
             own = choices_for_file(path, None, available)
             for choice in dict.fromkeys([*own, *choices_for_file(path, precision, available)]):
-                pose = open_choice(path, count, choice)
+                try:
+                    pose = open_choice(path, count, choice)
+                except BackendError as error:  # this backend cannot run it
+                    rejected = error
+                    continue
+                if pose.info.task == "one-stage":
+                    setups.append(_time_one_stage(path, pose, choice, video))
+                    continue
                 opened: dict[Path, Session] = {}
                 for detector in detectors:
                     try:
@@ -124,6 +131,29 @@ def _time_setups(
     ]
 
 
+def _time_one_stage(
+    path: Path, pose: Session, choice: BackendChoice, video: SyntheticVideo
+) -> Setup:
+    """Return a one-stage model's setup; its time is per frame, for any number of people."""
+    times = time_pipeline(pose, None, video, detect_every=1, seconds=TRIAL_S)
+    quality = quality_of(pose)
+    return Setup(
+        path=path,
+        model=pose.info.name,
+        quality=quality,
+        detector=None,
+        detector_quality=quality,
+        choice=choice,
+        precision=pose.precision,
+        threads=pose.threads or read_machine().threads,
+        call_ms=0.0,
+        person_ms=0.0,
+        detect_ms=0.0,
+        frame_ms=times.step.median_ms,
+        crop_ms=0.0,
+    )
+
+
 def quality_of(model: Session) -> float:
     """Return the AP in the model's card, less any loss by quantization; 0 if it has none."""
     figures, quantized = (model.info.card.get(name) for name in ("figures", "quantized"))
@@ -139,21 +169,24 @@ def try_plans(
 ) -> tuple[Plan | None, list[tuple[Plan, PipelineTimes]]]:
     """Run the first plans on the video until one sustains the load.
 
-    Return that plan, or None, and all that were tried, with their times.
+    Return that plan, or None, and all that were tried, with their times. How many people a
+    one-stage model finds does not change its time, so it does not count.
     """
     trials: list[tuple[Plan, PipelineTimes]] = []
     for plan in plans[:MAX_TRIALS]:
-        setup = plan.setup
+        setup, detector = plan.setup, plan.setup.detector
+        companion = companion_choice(setup.choice)
         cv2.setNumThreads(setup.threads)
         times = time_pipeline(
             open_choice(setup.path, setup.threads, setup.choice),
-            open_choice(setup.detector, setup.threads, companion_choice(setup.choice)),
+            None if detector is None else open_choice(detector, setup.threads, companion),
             video,
             cameras=load.cameras,
             detect_every=plan.detect_every,
             seconds=seconds,
         )
         trials.append((plan, times))
-        if times.fps >= load.fps and times.people_per_frame >= load.people - 0.5:
+        has_people = detector is None or times.people_per_frame >= load.people - 0.5
+        if times.fps >= load.fps and has_people:
             return plan, trials
     return None, trials

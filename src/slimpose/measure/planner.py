@@ -5,7 +5,8 @@ Everything follows from a few measured times. A step (one frame of every camera)
     cameras * (frame + people * crop) + call + cameras * people * person
     + cameras / detect_every * detect
 
-milliseconds, and 1000 / fps are available.
+milliseconds, and 1000 / fps are available. All of a one-stage model's time is ``frame``, as it has
+no detector, and its time does not depend on the number of people.
 """
 
 from __future__ import annotations
@@ -55,12 +56,14 @@ class Load:
 class Setup:
     """A pose model and a detector in a backend, precision and number of threads, with their times.
 
+    A one-stage model has no detector: all of its time is ``frame_ms``.
+
     Attributes:
         path: The pose model's file.
         model: Its name.
         quality: AP of the pose model, by which setups are ranked.
-        detector: The detector's file.
-        detector_quality: AP of the detector.
+        detector: The detector's file; None for a one-stage model.
+        detector_quality: AP of the detector; the model's own without one.
         choice: Backend and precision, of the detector too.
         precision: The precision of the computation, such as "fp32".
         threads: CPU threads.
@@ -74,7 +77,7 @@ class Setup:
     path: Path
     model: str
     quality: float
-    detector: Path
+    detector: Path | None
     detector_quality: float
     choice: BackendChoice
     precision: str
@@ -90,6 +93,10 @@ class Setup:
         frames_ms = load.cameras * (self.frame_ms + load.people * self.crop_ms)
         pose_ms = self.call_ms + load.cameras * load.people * self.person_ms
         return frames_ms + pose_ms + load.cameras * self.detect_ms / detect_every
+
+    def intervals(self, fps: float) -> list[int]:
+        """Return the detection intervals to consider; a one-stage model runs on every frame."""
+        return [1] if self.detector is None else detection_intervals(fps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +159,8 @@ def _rank(plan: Plan) -> tuple[bool, float, float, int, bool, float]:
 
 def longest_interval_plans(setups: Sequence[Setup], load: Load) -> list[Plan]:
     """Return every setup with the longest interval, fastest first, for use if no plan works."""
-    every = detection_intervals(load.fps)[-1]
-    return sorted((_plan(setup, load, every) for setup in setups), key=lambda plan: plan.step_ms)
+    plans = (_plan(setup, load, setup.intervals(load.fps)[-1]) for setup in setups)
+    return sorted(plans, key=lambda plan: plan.step_ms)
 
 
 def find_capacity(setups: Sequence[Setup], load: Load, *, headroom: float) -> Capacity:
@@ -187,7 +194,7 @@ def _plan(setup: Setup, load: Load, detect_every: int) -> Plan:
 
 
 def _shortest_interval_plan(setup: Setup, load: Load, headroom: float) -> Plan | None:
-    plans = (_plan(setup, load, every) for every in detection_intervals(load.fps))
+    plans = (_plan(setup, load, every) for every in setup.intervals(load.fps))
     return next((plan for plan in plans if plan.utilization <= 1 - headroom), None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -221,13 +221,13 @@ def check_request(
         )
 
 
-def models_of_task(task: Task, paths: Iterable[Path]) -> list[Path]:
-    """Return those model files that are for a task.
+def models_of_tasks(tasks: Collection[Task], paths: Iterable[Path]) -> list[Path]:
+    """Return those model files that are for one of these tasks.
 
     Raises:
         ValueError: If one is not a model file of slimpose.
     """
-    return [path for path in paths if read_info(path, read_metadata(path)).task == task]
+    return [path for path in paths if read_info(path, read_metadata(path)).task in tasks]
 
 
 def read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:

@@ -27,7 +27,7 @@ from foreign_models import (
 )
 from slimpose.runtime.backends.available import read_metadata
 from slimpose.runtime.foreign import free_batch
-from slimpose.runtime.session import Session, models_of_task
+from slimpose.runtime.session import Session, models_of_tasks
 from synthetic_models import write_pose_model
 
 
@@ -137,7 +137,7 @@ def test_metadata_of_another_projects_file_names_its_kind(tmp_path: Path) -> Non
         write_pose_model(tmp_path / "ours.onnx"),
     ]
     assert read_metadata(paths[0])["kind"] == "rtmpose"
-    assert models_of_task("pose", paths) == [paths[0], paths[2]]
+    assert models_of_tasks(["pose"], paths) == [paths[0], paths[2]]
     assert Session(paths[2]).info.kind == ""
 
 

@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foreign_models import write_heatmaps
+import slimpose
+from foreign_models import box_outputs, people_outputs, write_heatmaps, write_outputs
 from slimpose import geometry, heatmap
 from slimpose.arrays import Size
+from slimpose.runtime.crops import fit_canvas
+from slimpose.runtime.detector import Detector
 from slimpose.runtime.foreign import trial
 from slimpose.runtime.foreign.facts import Facts
+from slimpose.runtime.foreign.kinds import KINDS
 from slimpose.runtime.session import Session
 from slimpose.skeleton import COCO17
 
@@ -59,3 +63,86 @@ def test_the_trial_decides_unless_it_is_said(
     assert Session(path).info.kind == ("vitpose" if has_corner_cells else "heatmaps")
     path.with_suffix(".toml").write_text('kind = "heatmaps"\n')
     assert Session(path).info.kind == "heatmaps"
+
+
+INPUT = Size(96, 64)
+ONE_STAGE = ("yolo-pose", "yolo-pose-nms", "rtmo", "detrpose")
+DETECTORS = ("yolo", "yolo-nms", "yolox-nms", "picodet")
+
+
+def write_shares(path: Path, kind: str, *, at: float = 0.0) -> Path:
+    """Write a file that finds the person in the sample photo, in shares of its input.
+
+    Points and boxes lie further right and down by ``at`` times the input.
+    """
+    photo = trial.sample_photo()
+    assert photo is not None
+    _, to_canvas = fit_canvas(photo, INPUT, KINDS[kind].fit)
+    sides = np.array([INPUT.width, INPUT.height], np.float32)
+    corners = geometry.transform_points(to_canvas, trial._BOX.reshape(1, 2, 2))[0] / sides + at
+    points = geometry.transform_points(to_canvas, trial._POINTS[None])[0] / sides + at
+    box, centers = corners.ravel(), [*corners.mean(axis=0), *(corners[1] - corners[0])]
+    triples = np.concatenate([points, np.full((17, 1), 0.75)], axis=1).ravel()
+    outputs = people_outputs(17)[kind] if kind in ONE_STAGE else box_outputs()[kind]
+    if kind == "yolo-pose":
+        outputs["output0"][0, :4, [3, 7]] = centers
+        outputs["output0"][0, 5:, [3, 7]] = triples
+    elif kind == "yolo-pose-nms":
+        outputs["output0"][0, 0] = [*box, 0.9, 0, *triples]
+    elif kind == "yolo":
+        outputs["output0"][0, :4, 3] = centers
+    elif kind == "yolo-nms":
+        outputs["output0"][0, 0, :4] = box
+    elif kind == "picodet":
+        outputs["boxes"][0, 1] = box
+    elif kind == "detrpose":
+        outputs["keypoints"][:] = points
+    else:
+        outputs["dets"][0, 0, :4] = box
+        if kind == "rtmo":
+            outputs["keypoints"][0, 0] = triples.reshape(17, 3)
+    if kind == "yolox-nms":
+        path.with_suffix(".toml").write_text(f'kind = "{kind}"\n')
+    return write_outputs(path, INPUT, outputs)
+
+
+@pytest.mark.parametrize("kind", ONE_STAGE)
+def test_normalized_points_become_pixels(tmp_path: Path, kind: str, caplog: Any) -> None:
+    photo = trial.sample_photo()
+    assert photo is not None
+    poses = slimpose.load(write_shares(tmp_path / "net.onnx", kind))(photo)
+    np.testing.assert_allclose(poses.points_image, trial._POINTS[None], atol=0.05)
+    if kind != "detrpose":
+        np.testing.assert_allclose(poses.boxes_image, trial._BOX, atol=0.05)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_normalized_boxes_become_pixels(tmp_path: Path, kind: str) -> None:
+    photo = trial.sample_photo()
+    assert photo is not None
+    boxes, _ = Detector(Session(write_shares(tmp_path / "net.onnx", kind)))(photo)
+    np.testing.assert_allclose(boxes, trial._BOX, atol=0.5)
+
+
+def test_what_may_be_normalized_is_reported_and_can_be_said(tmp_path: Path, caplog: Any) -> None:
+    path = write_shares(tmp_path / "net.onnx", "rtmo", at=0.6)
+    slimpose.load(path)
+    slimpose.load(path)
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.name.startswith("slimpose.")
+    assert 'say coordinates = "normalized" or "pixels" in net.toml' in record.getMessage()
+    caplog.clear()
+    photo = np.zeros((192, 128, 3), np.uint8)
+    for said, width_px in (("pixels", 0), ("normalized", 60)):
+        path.with_suffix(".toml").write_text(f'coordinates = "{said}"\n')
+        poses = slimpose.load(path)(photo)
+        assert (len(poses) and np.ptp(poses.points_image[..., 0]) > 20) == (width_px > 0)
+    assert not caplog.records
+    path.with_suffix(".toml").write_text('coordinates = "shares"\n')
+    with pytest.raises(ValueError, match="expected one of pixels, normalized"):
+        Session(path)
+    maps = write_heatmaps(tmp_path / "maps.onnx")
+    maps.with_suffix(".toml").write_text('coordinates = "normalized"\n')
+    with pytest.raises(ValueError, match=r"of a kind that gives them in pixels \(got heatmaps"):
+        Session(maps)

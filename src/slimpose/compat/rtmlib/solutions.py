@@ -16,7 +16,7 @@ from slimpose.poses import NOT_TRACKED, Poses
 from slimpose.runtime import models
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.pipeline import Pipeline, load
-from slimpose.runtime.session import ModelInfo
+from slimpose.runtime.session import ModelInfo, models_of_tasks
 from slimpose.skeleton import COCO17
 from slimpose.tracking.tracks import TrackerSettings
 
@@ -44,6 +44,7 @@ class Body:
 
     Args:
         det: A detector file, of YOLOX if it could be of several kinds; the shipped one by default.
+            Ignored if ``pose`` is a one-stage model, as in rtmlib.
         det_input_size: Checked against the file; the size of a file of free height and width.
         pose: A pose model file; the shipped one by default.
         pose_input_size: Likewise.
@@ -75,6 +76,7 @@ class Body:
             raise ValueError(f"mode is {quoted(mode)}; expected one of {', '.join(_MODES)}")
         shipped_pose, shipped_detector = _MODES[mode]
         say_kind(pose, ("rtmpose", "rtmo"), pose_input_size)
+        det = None if _is_one_stage(pose) else det
         say_kind(det, _DETECTORS["YOLOX"], det_input_size)
         if pose is None and self.joints != 17:
             raise ValueError(
@@ -121,7 +123,7 @@ class Custom:
     Args:
         det_class: "YOLOX", "RTMDet" or "RFDETR"; None for a one-stage model, or one person in the
             whole image.
-        det: The detector's file.
+        det: The detector's file; ignored if ``pose`` is a one-stage model, as in rtmlib.
         det_input_size: Checked against the file; the size of a file of free height and width.
         det_mode: Must be "human".
         det_categories: Must be None.
@@ -160,8 +162,9 @@ class Custom:
         if pose is None or (det_class is not None and det is None):
             missing = "pose" if pose is None else "det"
             raise ValueError(f"{missing} is missing; expected the file of the model")
-        detector = None if det_class is None or det is None else check_file(det)
         say_kind(pose, _POSE_MODELS[pose_class or ""], pose_input_size)
+        has_detector = det_class is not None and det is not None and not _is_one_stage(pose)
+        detector = check_file(det) if has_detector else None
         say_kind(detector, _DETECTORS.get(det_class or "", ()), det_input_size)
         self.pipeline = _open(check_file(pose), detector, backend, device)
         self.to_openpose = to_openpose
@@ -268,6 +271,10 @@ def _open(pose: str, detector: str | None, backend: str, device: str) -> Pipelin
             "onnxruntime or openvino on cpu, or onnxruntime on cuda"
         )
     return load(pose, detector, backend=ours)
+
+
+def _is_one_stage(pose: str | None) -> bool:
+    return pose is not None and bool(models_of_tasks(["one-stage"], [models.resolve(pose)]))
 
 
 def _finds_people(pipeline: Pipeline) -> bool:

@@ -26,6 +26,8 @@ class Facts:
         stride: Input pixels per heatmap cell.
         alignment: Where heatmap cells lie in the crop.
         values: Numbers per keypoint of a YOLO: x and y, and a score if there are three.
+        is_normalized: Whether boxes and points are shares 0..1 of the input, not its pixels, as its
+            kind has them otherwise.
         person: The number of the class of people, or ``ANY_CLASS``; None if the file does not say:
             0, or 1 among COCO's 90 category ids.
     """
@@ -36,4 +38,5 @@ class Facts:
     stride: int = 1
     alignment: CellAlignment = "multiples"
     values: int = 3
+    is_normalized: bool = False
     person: int | None = None

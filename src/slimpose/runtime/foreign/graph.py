@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 import onnxruntime
 
 from slimpose.arrays import Size
-from slimpose.messages import quoted
+from slimpose.geometry import CanvasFit
+from slimpose.messages import printable
 from slimpose.runtime.backends.base import BackendError, Graph, Shapes
 from slimpose.runtime.foreign import trial
 from slimpose.runtime.foreign.facts import ANY_CLASS, Arrays, Facts
@@ -18,6 +20,7 @@ from slimpose.runtime.foreign.free_batch import free_batch
 from slimpose.runtime.foreign.kinds import KINDS, Kind
 from slimpose.runtime.foreign.metadata import foreign_metadata
 from slimpose.runtime.foreign.pose_decoders import aligned, maps_shape
+from slimpose.runtime.foreign.recognition import check_one_class, kind_of, skeleton_for
 from slimpose.runtime.foreign.settings import (
     ModelSettings,
     merged_settings,
@@ -30,7 +33,6 @@ from slimpose.runtime.foreign.signature import (
     read_signature,
     settings_name,
 )
-from slimpose.runtime.foreign.skeletons import skeleton_named, skeleton_of
 from slimpose.runtime.onnx_file import INPUT_TYPES, file_metadata, open_onnx_file, reason
 from slimpose.skeleton import COCO17, Skeleton
 from slimpose.tasks import Task
@@ -40,7 +42,8 @@ _OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "detect": ("boxes", "scores"),
     "one-stage": ("boxes", "box_scores", "points", "scores"),
 }
-_CORNER_CELLS: dict[tuple[Path, int, int, ModelSettings], bool] = {}
+_log = logging.getLogger(__name__)
+_TRIALS: dict[tuple[Path, int, int, ModelSettings], bool] = {}
 """Results of the trials of this process."""
 
 
@@ -74,9 +77,9 @@ class Recognized:
         settings = read_settings(path) if settings is None else settings
         size = None if settings.size is None else Size.parse(settings.size)
         self.signature = signature = read_signature(session, path, size=size)
-        self.kind, joints = _kind_of(signature, settings.kind)
+        self.kind, joints = kind_of(signature, settings.kind)
         kind = KINDS[self.kind]
-        skeleton = _skeleton(signature, joints, settings) if joints else COCO17
+        skeleton = skeleton_for(signature, joints, settings) if joints else COCO17
         mean, std = kind.normalization
         self.mean = np.array(settings.value("mean", mean), np.float32)
         self.factor = 1 / np.array(settings.value("std", std), np.float32)
@@ -91,11 +94,15 @@ class Recognized:
             person=signature.export.person,
         )
         if kind.task == "detect" and self.facts.person == ANY_CLASS:
-            _check_one_class(signature)
+            check_one_class(signature)
         is_open = self.kind == "heatmaps" and settings.kind is None and settings.alignment is None
         if is_open and self._has_corner_cells(session, skeleton, settings):
             self.kind, self.facts = "vitpose", replace(self.facts, alignment="corners")
             kind = KINDS[self.kind]
+        fit = settings.value("fit", kind.fit)
+        threshold = settings.value("score_threshold", kind.score_threshold)
+        if self._is_normalized(session, settings, fit, threshold):
+            self.facts = replace(self.facts, is_normalized=True)
         self.metadata = foreign_metadata(
             path,
             kind=self.kind,
@@ -105,25 +112,75 @@ class Recognized:
             start=kind.about,
             stride=self.facts.stride,
             precision="fp16" if signature.image.type == "tensor(float16)" else "fp32",
-            fit=settings.value("fit", kind.fit),
-            score_threshold=settings.value("score_threshold", kind.score_threshold),
+            fit=fit,
+            score_threshold=threshold,
             nms_iou_threshold=settings.value("nms_iou_threshold", kind.nms_iou_threshold),
         )
 
     def _has_corner_cells(
         self, session: onnxruntime.InferenceSession, skeleton: Skeleton, settings: ModelSettings
     ) -> bool:
-        """Whether a trial on a sample photo shows it; each file is tried once in a process."""
+        """Whether a trial on a sample photo shows it."""
+        return self._try(
+            session,
+            settings,
+            lambda run, photo: trial.has_corner_cells(run, photo, self.facts, skeleton),
+        )
+
+    def _is_normalized(
+        self,
+        session: onnxruntime.InferenceSession,
+        settings: ModelSettings,
+        fit: CanvasFit,
+        score_threshold: float,
+    ) -> bool:
+        """Whether boxes and points are shares of the input: said, or shown by a trial."""
+        path, kind = self.signature.path, KINDS[self.kind]
+        if not kind.in_pixels and settings.coordinates == "normalized":
+            raise ValueError(
+                f"{settings_name(path)} says that coordinates are normalized; expected this only "
+                f"of a kind that gives them in pixels (got {self.kind})"
+            )
+        if settings.coordinates is not None or not kind.in_pixels:
+            return settings.coordinates == "normalized"
+        names = ("boxes", "box_scores" if kind.task == "one-stage" else "scores")
+
+        def test(run: trial.Run, photo: np.ndarray) -> bool:
+            def detect(canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                boxes, scores = self.decode(run(canvas[None]), names)
+                return boxes[0], scores[0]
+
+            size = self.signature.size
+            answer = trial.has_normalized_boxes(detect, photo, size, fit, score_threshold)
+            if answer is None:
+                _log.warning(
+                    "%s gives boxes of at most 2 pixels in a sample photo, and as shares 0..1 of "
+                    "the input they are not where its person is; expected pixels (say coordinates "
+                    '= "normalized" or "pixels" in %s; another --model-kind?)',
+                    printable(str(path)),
+                    printable(settings_name(path)),
+                )
+            return bool(answer)
+
+        return self._try(session, settings, test)
+
+    def _try(
+        self,
+        session: onnxruntime.InferenceSession,
+        settings: ModelSettings,
+        test: Callable[[trial.Run, np.ndarray], bool],
+    ) -> bool:
+        """Return the result of a file's trial on the sample photo, one in a process."""
         path, status = self.signature.path, self.signature.path.stat()
         key = (path.resolve(), status.st_mtime_ns, status.st_size, settings)
-        photo = trial.sample_photo() if key not in _CORNER_CELLS else None
+        photo = trial.sample_photo() if key not in _TRIALS else None
         if photo is not None:
 
             def run(images: np.ndarray) -> list[np.ndarray]:
                 return self.run(lambda batch: _run_once(session, self.signature, batch), images)
 
-            _CORNER_CELLS[key] = trial.has_corner_cells(run, photo, self.facts, skeleton)
-        return _CORNER_CELLS.get(key, False)
+            _TRIALS[key] = test(run, photo)
+        return _TRIALS.get(key, False)
 
     def run(
         self,
@@ -178,6 +235,10 @@ class Recognized:
             decoded["heatmaps"] = aligned(raw[0], self.facts)
         if set(names) - {"heatmaps"}:
             decoded |= KINDS[self.kind].decode(raw, self.facts)
+        if self.facts.is_normalized:
+            scale = np.array(self.signature.size[::-1], np.float32)
+            for name in {"boxes", "points"} & decoded.keys():
+                decoded[name] = decoded[name] * np.tile(scale, decoded[name].shape[-1] // 2)
         return [decoded[name] for name in names]
 
 
@@ -266,9 +327,7 @@ def _run_once(
     try:
         return [np.asarray(output) for output in session.run(None, feed)]
     except Exception as error:  # onnxruntime's errors share no public base
-        raise ValueError(
-            f"{signature.path} fails on crops of a sample photo: {reason(error)}"
-        ) from error
+        raise ValueError(f"{signature.path} fails on a sample photo: {reason(error)}") from error
 
 
 def _padded(batch: np.ndarray, size: int) -> np.ndarray:
@@ -289,67 +348,6 @@ def _same_count(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     ]
 
 
-def _kind_of(signature: Signature, named: str | None) -> tuple[str, int]:
-    """Return the name of the kind that fits a file, and its number of joints."""
-    path, settings = signature.path, settings_name(signature.path)
-    if named is not None:
-        if named not in KINDS:
-            raise ValueError(
-                f"{path}: no model kind is named {quoted(named)}, as --model-kind or {settings} "
-                f"says; expected {', '.join(KINDS)}"
-            )
-        joints = KINDS[named].match(signature)
-        if joints is None:
-            raise ValueError(
-                f"{path} {signature}; expected the outputs of {named}, as --model-kind or "
-                f"{settings} says: {KINDS[named].outputs}"
-            )
-        return named, joints
-    found = {
-        name: joints
-        for name, kind in KINDS.items()
-        if not kind.needs_name and (joints := kind.match(signature)) is not None
-    }
-    if not found:
-        raise ValueError(
-            f"{path} is not a slimpose model, and {signature}: the outputs of no model kind known "
-            f"here (docs/models.md lists them); if it is one of {', '.join(KINDS)}, say "
-            "--model-kind KIND (or export it with its decoding left as its authors do)"
-        )
-    if len(found) > 1:
-        choices = "; ".join(f"{name} for {KINDS[name].about}" for name in found)
-        is_detector = all(KINDS[name].task == "detect" for name in found)
-        option = f"--model-kind{' (of the --detector: --detector-kind)' if is_detector else ''}"
-        raise ValueError(
-            f"{path} could be of {len(found)} kinds; expected {option}, or kind = "
-            f'"{next(iter(found))}" in {settings} next to it: {choices}'
-        )
-    return next(iter(found.items()))
-
-
-def _skeleton(signature: Signature, joints: int, settings: ModelSettings) -> Skeleton:
-    if settings.skeleton is not None:
-        try:
-            skeleton = skeleton_named(settings.skeleton)
-        except (ValueError, FileNotFoundError) as error:
-            said = f"as --skeleton or {settings_name(signature.path)} says"
-            raise ValueError(f"{signature.path}: {error} ({said})") from error
-        if len(skeleton.joints) != joints:
-            raise ValueError(
-                f"{signature.path} gives {joints} joints; skeleton {settings.skeleton} has "
-                f"{len(skeleton.joints)}: expected the skeleton it was trained with (--skeleton)"
-            )
-        return skeleton
-    skeleton = skeleton_of(joints)
-    if skeleton is None:
-        raise ValueError(
-            f"{signature.path} gives {joints} joints, and no skeleton known here has as many; "
-            f"expected --skeleton FILE.json with their names (or is it of another kind than "
-            "it looks?)"
-        )
-    return skeleton
-
-
 def _gives_heatmaps(kind: Kind) -> bool:
     return kind.outputs == KINDS["heatmaps"].outputs
 
@@ -358,14 +356,3 @@ def _stride(kind: Kind, signature: Signature) -> int:
     if not _gives_heatmaps(kind):
         return 1
     return signature.size.height // maps_shape(signature.shapes[0], signature.size)[1]
-
-
-def _check_one_class(signature: Signature) -> None:
-    """Raise ValueError if a detector has several classes, and none is a person's."""
-    names = signature.export.classes
-    if len(names) > 1:
-        raise ValueError(
-            f"{signature.path} detects {quoted(', '.join(names[:5]))}"
-            f"{', ...' if len(names) > 5 else ''}, of which none is a person; expected a detector "
-            "with a class person, or with one class"
-        )

@@ -48,6 +48,8 @@ class Kind:
         alignment: Where heatmap cells lie in the crop.
         score_threshold: Default threshold for boxes.
         nms_iou_threshold: Default for NMS; 1 where the file does it itself.
+        in_pixels: Whether boxes and points come in pixels of the input; files with normalized ones
+            are found by a trial.
         needs_name: Recognized only if ``--model-kind`` says so: another kind looks the same and is
             more frequent.
     """
@@ -63,6 +65,7 @@ class Kind:
     alignment: CellAlignment = "multiples"
     score_threshold: float = 0.3
     nms_iou_threshold: float = 0.6
+    in_pixels: bool = False
     needs_name: bool = False
 
 
@@ -237,7 +240,7 @@ KINDS: dict[str, Kind] = {
     ),
     "yolox-nms": Kind(
         about="YOLOX exported by MMDeploy", task="detect", match=_mmdeploy, outputs=_DETS,
-        decode=box_decoders.mmdeploy, bgr=True, nms_iou_threshold=1.0,
+        decode=box_decoders.mmdeploy, bgr=True, nms_iou_threshold=1.0, in_pixels=True,
     ),
     "rtmdet": Kind(
         about="RTMDet without its decoding", task="detect", match=_rtmdet,
@@ -247,6 +250,7 @@ KINDS: dict[str, Kind] = {
     "rtmdet-nms": Kind(
         about="RTMDet exported by MMDeploy", task="detect", match=_mmdeploy, outputs=_DETS,
         decode=box_decoders.mmdeploy, normalization=_IMAGENET, bgr=True, nms_iou_threshold=1.0,
+        in_pixels=True,
     ),
     "nanodet": Kind(
         about="NanoDet and NanoDet-Plus", task="detect", match=_nanodet,
@@ -256,17 +260,17 @@ KINDS: dict[str, Kind] = {
     "picodet": Kind(
         about="PicoDet with decoded boxes", task="detect", match=_decoded_boxes,
         outputs="boxes (n, k, 4) and scores (n, k)", decode=box_decoders.decoded,
-        normalization=_IMAGENET, fit="stretch-cubic", score_threshold=0.4,
+        normalization=_IMAGENET, fit="stretch-cubic", score_threshold=0.4, in_pixels=True,
     ),
     "yolo": Kind(
         about="YOLOv8 to YOLO26 detection without NMS inside", task="detect", match=_yolo,
         outputs="(n, 4 + classes, cells)", decode=box_decoders.yolo, normalization=_SHARES,
-        fit="letterbox-center",
+        fit="letterbox-center", in_pixels=True,
     ),
     "yolo-nms": Kind(
         about="YOLO detection with NMS inside, YOLO26", task="detect", match=_yolo_end_to_end,
         outputs="(n, k, 6)", decode=box_decoders.yolo_end_to_end, normalization=_SHARES,
-        fit="letterbox-center", nms_iou_threshold=1.0,
+        fit="letterbox-center", nms_iou_threshold=1.0, in_pixels=True,
     ),
     "rf-detr": Kind(
         about="RF-DETR", task="detect", match=_detr, outputs="boxes (n, k, 4), logits (n, k, c)",
@@ -275,24 +279,24 @@ KINDS: dict[str, Kind] = {
     "yolo-pose": Kind(
         about="YOLOv8-pose to YOLO26-pose without NMS inside", task="one-stage", match=_yolo_pose,
         outputs="(n, 5 + 3 joints, cells)", decode=one_stage_decoders.yolo_pose,
-        normalization=_SHARES, fit="letterbox-center",
+        normalization=_SHARES, fit="letterbox-center", in_pixels=True,
     ),
     "yolo-pose-nms": Kind(
         about="YOLO pose with NMS inside, YOLO26-pose", task="one-stage",
         match=_yolo_pose_end_to_end, outputs="(n, k, 6 + 3 joints)",
         decode=one_stage_decoders.yolo_pose_end_to_end, normalization=_SHARES,
-        fit="letterbox-center", nms_iou_threshold=1.0,
+        fit="letterbox-center", nms_iou_threshold=1.0, in_pixels=True,
     ),
     "rtmo": Kind(
         about="RTMO", task="one-stage", match=_rtmo,
         outputs="dets (n, k, 5) and keypoints (n, k, joints, 3)", decode=one_stage_decoders.rtmo,
-        bgr=True, nms_iou_threshold=1.0,
+        bgr=True, nms_iou_threshold=1.0, in_pixels=True,
     ),
     "detrpose": Kind(
         about="DETRPose, ECPose", task="one-stage", match=_detr_pose,
         outputs="scores (n, k) and keypoints (n, k, joints, 2)",
         decode=one_stage_decoders.detr_pose, normalization=_SHARES, fit="stretch",
-        nms_iou_threshold=1.0,
+        nms_iou_threshold=1.0, in_pixels=True,
     ),
     "detrpose-raw": Kind(
         about="DETRPose, ECPose without their decoding", task="one-stage", match=_detr_pose_raw,

@@ -8,7 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from slimpose import fields
 from slimpose.arrays import Size
@@ -18,7 +18,12 @@ from slimpose.messages import quoted
 from slimpose.runtime.cache import cache_folder
 
 _Value = TypeVar("_Value")
-_CHOICES = {"alignment": get_args(CellAlignment), "fit": get_args(CanvasFit)}
+Coordinates = Literal["pixels", "normalized"]
+_CHOICES = {
+    "alignment": get_args(CellAlignment),
+    "fit": get_args(CanvasFit),
+    "coordinates": get_args(Coordinates),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +38,7 @@ class ModelSettings:
         skeleton: Name of one of ``skeletons.SKELETONS``, or a JSON file.
         alignment: Where heatmap cells lie in the crop.
         fit: How an image fills the input of a detector or a one-stage model.
+        coordinates: Whether boxes and points are in pixels of the input or normalized to 0..1.
         size: Input size of a file of free height and width.
         score_threshold: Minimum score of a box.
         nms_iou_threshold: Of two boxes that overlap more, the better one is kept.
@@ -48,6 +54,7 @@ class ModelSettings:
     skeleton: str | None = None
     alignment: CellAlignment | None = None
     fit: CanvasFit | None = None
+    coordinates: Coordinates | None = None
     size: str | None = None
     score_threshold: float | None = None
     nms_iou_threshold: float | None = None

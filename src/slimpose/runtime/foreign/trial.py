@@ -1,9 +1,13 @@
-"""A trial of a heatmap network on a sample photo: where its cells lie.
+"""A trial of a network on a sample photo: where a heatmap network's cells lie, what boxes are in.
 
 Networks trained with UDP have the same outputs as others, but their cells lie up to three pixels
 away. Mirroring shows it: a joint at cell i is at cell j of the mirrored crop, and i + j is
 cells - 1 where corner cells lie on corner pixels, cells - 1 / stride where cell i lies on pixel
 stride * i.
+
+Some exporters give boxes and points as shares 0..1 of the input instead of pixels. Boxes of people
+that are smaller than two pixels show it, and the person in the photo whether shares of the input
+are meant.
 """
 
 from __future__ import annotations
@@ -14,9 +18,10 @@ import numpy as np
 
 from slimpose import geometry, heatmap
 from slimpose.arrays import Crops, Image, Points, Size
+from slimpose.geometry import CanvasFit
 from slimpose.media.images import read_image
 from slimpose.oks import oks_matrix
-from slimpose.runtime.crops import crop_people
+from slimpose.runtime.crops import crop_people, fit_canvas
 from slimpose.runtime.foreign.facts import Facts
 from slimpose.runtime.foreign.pose_decoders import channels_first
 from slimpose.runtime.sample_photos import sample_photos_folder
@@ -40,6 +45,9 @@ _MIN_SCORE = 0.3
 _MIN_JOINTS = 20
 """Of the three crops' 51, that both a crop and its mirror image show."""
 _MIN_OKS = 0.5
+_LARGEST_SHARE = 2.0
+"""Shares exceed 1 where a box leaves the image; pixels of a person's box exceed 2."""
+_MIN_IOU = 0.5
 
 Run = Callable[[Crops], list[np.ndarray]]
 """Returns a file's outputs for uint8 RGB images (n, height, width, 3)."""
@@ -74,6 +82,29 @@ def has_corner_cells(run: Run, photo: Image, facts: Facts, skeleton: Skeleton) -
     cells = facts.size.width // facts.stride
     from_corners = abs(np.median(sums[counted]) - (cells - 1))
     return bool(from_corners < (1 - 1 / facts.stride) / 2)
+
+
+def has_normalized_boxes(
+    detect: Callable[[Image], tuple[np.ndarray, np.ndarray]],
+    photo: Image,
+    size: Size,
+    fit: CanvasFit,
+    score_threshold: float,
+) -> bool | None:
+    """Return whether boxes are shares 0..1 of the input; None if neither they nor pixels fit.
+
+    ``detect`` returns boxes (k, 4) and their scores (k,) for an input image. Where it finds nobody,
+    the answer is no.
+    """
+    canvas, to_canvas = fit_canvas(photo, size, fit)
+    boxes, scores = detect(canvas)
+    found = boxes[scores > score_threshold]
+    if not len(found) or not (np.abs(found) <= _LARGEST_SHARE).all():
+        return False
+    in_pixels = np.float32(found * [size.width, size.height, size.width, size.height])
+    corners = geometry.transform_points(to_canvas, _BOX.reshape(1, 2, 2))
+    iou = geometry.box_iou(np.float32(corners.reshape(1, 4)), in_pixels)
+    return True if iou.max() >= _MIN_IOU else None
 
 
 def _person_crops(photo: Image, size: Size) -> tuple[Crops, np.ndarray]:
