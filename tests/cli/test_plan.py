@@ -120,8 +120,8 @@ def test_detector_that_a_backend_rejects_is_left_out(
         (["--people", "2", "--fps", "-3"], "fps is -3"),
         (["--people", "2", "--headroom", "1"], "--headroom is 1; expected a share 0..0.9"),
         (["--people", "2", "--seconds", "0"], "--seconds is 0"),
-        (["--people", "2", "--detector", "mnv2"], "no person detector among /"),
-        (["--people", "2", "--model", "detector"], "no pose model among /"),
+        (["--people", "2", "--detector", "mnv2"], "mnv2.onnx: not a person detector; expected one"),
+        (["--people", "2", "--model", "detector"], "detector.onnx: not a pose model; expected one"),
         (["--people", "2", "--backend", "tpu"], "no backend is named 'tpu'"),
         (
             ["--people", "2", "--backend", "ncnn"],

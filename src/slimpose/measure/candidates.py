@@ -25,7 +25,7 @@ def models_for_task(task: Task, names: Sequence[str] = ()) -> list[Path]:
     Raises:
         FileNotFoundError: If there is no such file.
         RuntimeError: If no models are shipped and none is named.
-        ValueError: If a name is unknown, or no model is for this task.
+        ValueError: If a name is unknown, or a named model is for another task.
     """
     paths = [models.resolve(name) for name in names] or list(models.shipped().values())
     if not paths:
@@ -33,11 +33,14 @@ def models_for_task(task: Task, names: Sequence[str] = ()) -> list[Path]:
             f"no models in {models.WEIGHTS}: this package was built without weights; "
             "expected the name of a model file"
         )
-    if found := models_of_tasks(_TASKS.get(task, (task,)), paths):
-        return found
-    raise ValueError(
-        f"no {_KINDS[task]} among {', '.join(map(str, paths))}; expected one (see slimpose models)"
-    )
+    found = models_of_tasks(_TASKS.get(task, (task,)), paths)
+    if names and (others := [str(path) for path in paths if path not in found]):
+        raise ValueError(
+            f"{', '.join(others)}: not a {_KINDS[task]}; expected one (see slimpose models)"
+        )
+    if not found:
+        raise ValueError(f"no {_KINDS[task]} is shipped; expected the name of a model file")
+    return found
 
 
 def check_installed(name: str, available: Mapping[str, BackendStatus]) -> None:
