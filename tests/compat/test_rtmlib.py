@@ -277,7 +277,7 @@ def test_detector_is_ignored_with_a_one_stage_file(files: Path) -> None:
     pose = str(write_outputs(files / "rtmo.onnx", DETECTOR_SIZE, outputs))
     det = str(files / "det/end2end.onnx")
     image = np.full((*DETECTOR_SIZE, 3), 90, np.uint8)
-    models = {"det": det, "pose": pose}
+    models: dict[str, Any] = {"det": det, "pose": pose}
     custom = partial(Custom, det_class="YOLOX", pose_class="RTMO", **models)
     for solution in (
         Body(**models),

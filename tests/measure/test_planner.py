@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_step_time_is_the_sum_of_its_parts() -> None:
 
 
 def test_one_stage_models_run_on_every_frame_at_a_cost_per_frame() -> None:
-    none = {"call_ms": 0.0, "person_ms": 0.0, "detect_ms": 0.0, "crop_ms": 0.0}
+    none: dict[str, Any] = {"call_ms": 0.0, "person_ms": 0.0, "detect_ms": 0.0, "crop_ms": 0.0}
     alone = replace(GOOD, detector=None, frame_ms=40.0, **none)
     for people in (1, 50):
         (plan,) = find_plans([alone], replace(LOAD, people=people), headroom=0.1)

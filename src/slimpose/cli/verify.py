@@ -83,13 +83,13 @@ def verify(
         if annotations is not None:
             raise ValueError("one-stage models find people themselves; expected no --annotations")
         first, second = (_pipeline(model, threads) for model in models)
-        images = map(read_image, photo_files(folder))
-        drift = compare_pipelines(first, second, images, min_score=min_score, people=people)
+        photos = map(read_image, photo_files(folder))
+        drift = compare_pipelines(first, second, photos, min_score=min_score, people=people)
     else:
         crops, areas = sample_crops(
             folder, annotations, size=models[0].info.size, people=people, threads=threads
         )
-        drift = compare_models(*models, crops, areas, min_score=min_score)
+        drift = compare_models(models[0], models[1], crops, areas, min_score=min_score)
     exceeded = exceeded_limits(drift, max_px=max_px, max_p95_px=max_p95_px)
     if json:
         print(json_text.dumps({"a": a, "b": b, **dataclasses.asdict(drift), "broken": exceeded}))

@@ -163,8 +163,8 @@ class Custom:
             missing = "pose" if pose is None else "det"
             raise ValueError(f"{missing} is missing; expected the file of the model")
         say_kind(pose, _POSE_MODELS[pose_class or ""], pose_input_size)
-        has_detector = det_class is not None and det is not None and not _is_one_stage(pose)
-        detector = check_file(det) if has_detector else None
+        is_unused = det_class is None or _is_one_stage(pose)
+        detector = None if is_unused or det is None else check_file(det)
         say_kind(detector, _DETECTORS.get(det_class or "", ()), det_input_size)
         self.pipeline = _open(check_file(pose), detector, backend, device)
         self.to_openpose = to_openpose

@@ -99,7 +99,7 @@ class Recognized:
         if is_open and self._has_corner_cells(session, skeleton, settings):
             self.kind, self.facts = "vitpose", replace(self.facts, alignment="corners")
             kind = KINDS[self.kind]
-        fit = settings.value("fit", kind.fit)
+        fit: CanvasFit = settings.value("fit", kind.fit)
         threshold = settings.value("score_threshold", kind.score_threshold)
         if self._is_normalized(session, settings, fit, threshold):
             self.facts = replace(self.facts, is_normalized=True)

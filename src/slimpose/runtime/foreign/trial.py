@@ -93,17 +93,17 @@ def has_normalized_boxes(
 ) -> bool | None:
     """Return whether boxes are shares 0..1 of the input; None if neither they nor pixels fit.
 
-    ``detect`` returns boxes (k, 4) and their scores (k,) for an input image. Where it finds nobody,
-    the answer is no.
+    ``detect`` returns boxes (k, 4) and their scores (k,) for an input image. Where it finds no
+    person, the answer is no.
     """
     canvas, to_canvas = fit_canvas(photo, size, fit)
     boxes, scores = detect(canvas)
     found = boxes[scores > score_threshold]
     if not len(found) or not (np.abs(found) <= _LARGEST_SHARE).all():
         return False
-    in_pixels = np.float32(found * [size.width, size.height, size.width, size.height])
+    in_pixels = found * np.array([size.width, size.height] * 2, np.float32)
     corners = geometry.transform_points(to_canvas, _BOX.reshape(1, 2, 2))
-    iou = geometry.box_iou(np.float32(corners.reshape(1, 4)), in_pixels)
+    iou = geometry.box_iou(corners.reshape(1, 4).astype(np.float32), in_pixels)
     return True if iou.max() >= _MIN_IOU else None
 
 
