@@ -11,7 +11,7 @@ def test_quality_is_the_ap_less_the_loss_by_quantization() -> None:
     quality = {
         name: quality_of(model) for name, model in opened.items() if model.info.task == "pose"
     }
-    assert set(quality) == {"hr", "mnv2", "mnv2-int8"}
+    assert set(quality) == {"hr", "hr-fast", "mnv2", "mnv2-int8"}
     # The accuracy budget of quantize.
     assert 0.5 < quality["mnv2-int8"] < quality["mnv2"] < quality["mnv2-int8"] + 0.005
 
