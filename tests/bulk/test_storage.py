@@ -54,7 +54,7 @@ def test_inputs_and_results_in_an_object_store(
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not (find_spec("moto") and find_spec("s3fs")), reason="pip install 'moto[server]' s3fs"
+    not (find_spec("moto") and find_spec("s3fs")), reason="pip install '.[slow-tests]'"
 )
 def test_inputs_and_results_in_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from moto.server import ThreadedMotoServer
