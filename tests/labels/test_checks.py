@@ -230,6 +230,13 @@ def test_all_faults_are_listed_and_the_rest_is_used() -> None:
     assert [one.id for one in file.people] == [20]
 
 
+def test_file_without_labels_is_a_finding() -> None:
+    empty = document()
+    empty["annotations"] = []
+    _, findings = check_structure(empty, Path("labels.json"))
+    assert ["no instance has a labeled keypoint" in one.text for one in findings] == [True]
+
+
 def test_clean_document_has_no_faults() -> None:
     assert check_structure(document(), Path("labels.json"))[1] == []
 

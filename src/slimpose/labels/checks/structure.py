@@ -50,6 +50,9 @@ def check_structure(document: Any, path: Path) -> tuple[CocoFile | None, list[Fi
             file = coco.parse(usable, path, keypoints=True, areas=False)
         except ValueError as error:
             return None, [*findings, Finding(kind="structure", text=_short(error, path))]
+    if not any(person.is_labeled for person in file.people):
+        text = "no instance has a labeled keypoint; expected some (is this the right file?)"
+        findings.append(Finding(kind="structure", text=text))
     for entry in good:
         image = file.images[int(_key(entry["image_id"]))]
         findings += _doubts(entry, image, len(file.skeleton.joints))
