@@ -5,8 +5,8 @@
 AP is keypoint AP end to end, on the detector's own boxes, without flip test. The time is that of an
 image (1280x720) with five people, detector included, on ``--threads`` threads; all systems
 alternate. The detectors run, and then all systems get the same five boxes. ``--peers`` is a folder
-of other projects' files (docs/models.md); without it only the shipped models are measured. The last
-line is JSON: figures, processor, versions, commit.
+of other projects' files (docs/models.md); without it only the shipped models are measured, in ONNX
+Runtime and in OpenVINO with BF16. The last line is JSON: figures, processor, versions, commit.
 """
 
 from __future__ import annotations
@@ -21,21 +21,30 @@ import machine
 
 from slimpose.cli.arguments import run
 from slimpose.cli.evaluate import POSE_NMS_OKS
+from slimpose.cli.verify import open_model
 from slimpose.compare.plot import new_pyplot, save_figure
 from slimpose.evaluate import detector as detector_evaluation
 from slimpose.evaluate import pose as pose_evaluation
 from slimpose.evaluate.boxes import ScoredBoxes, boxes_above_score
 from slimpose.formats.coco import CocoFile
 from slimpose.measure.synthetic_video import GroundTruthDetector, make_video, sample_people
-from slimpose.runtime.auto_backend import open_session
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.estimator import PoseEstimator
-from slimpose.runtime.models import resolve, shipped
+from slimpose.runtime.models import resolve
 from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.session import Session
 from slimpose.runtime.timing import time_interleaved
 
 PEOPLE = 5
+OURS = (
+    ("hr", "detector"),
+    ("hr@openvino:bf16", "detector@openvino:bf16"),
+    ("hr-fast", "detector"),
+    ("hr-fast@openvino:bf16", "detector@openvino:bf16"),
+    ("mnv2", "detector"),
+    ("mnv2-int8", "detector"),
+    ("mnv2-int8@openvino:bf16", "detector@openvino:bf16"),
+)
 PEERS = (
     ("tinypose-256x192.onnx", "picodet-s-320-person.onnx"),
     ("tinypose-256x192.onnx", "rtmdet-nano-320-person.onnx"),
@@ -54,13 +63,9 @@ class System:
     pose: Session
     detector: Session
     is_ours: bool
+    name: str
     ap: float = 0.0
     ms: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """The names of both models."""
-        return f"{self.pose.info.name} + {self.detector.info.name}"
 
 
 def main(
@@ -94,37 +99,48 @@ def main(
 
 
 def _systems(peers: Path | None, threads: int) -> list[System]:
-    opened: dict[Path, Session] = {}
+    opened: dict[str, Session] = {}
 
-    def session(path: Path) -> Session:
-        if path not in opened:
-            opened[path] = open_session(path, threads=threads)
-        return opened[path]
+    def session(text: str) -> Session:
+        if text not in opened:
+            opened[text] = open_model(text, threads)
+        return opened[text]
 
-    own = [session(path) for path in shipped().values()]
-    pairs = [
-        (pose, detector, True)
-        for pose in own
-        for detector in own
-        if (pose.info.task, detector.info.task) == ("pose", "detect")
-        and pose.precision == detector.precision
-    ]
+    pairs = [(*pair, True) for pair in OURS]
     if peers is not None:
-        pairs += [(session(peers / pose), session(peers / det), False) for pose, det in PEERS]
-    return [System(pose=pose, detector=det, is_ours=ours) for pose, det, ours in pairs]
+        pairs += [(str(peers / pose), str(peers / detector), False) for pose, detector in PEERS]
+    return [
+        System(
+            pose=session(pose),
+            detector=session(detector),
+            is_ours=ours,
+            name=_label(pose, detector),
+        )
+        for pose, detector, ours in pairs
+    ]
+
+
+def _label(pose: str, detector: str) -> str:
+    """Names without sizes and suffixes; the backend once."""
+    model, _, backend = pose.partition("@")
+    names = [
+        Path(text).name.split("@")[0].removesuffix(".onnx").split("-256x192")[0].split("-320")[0]
+        for text in (model, detector)
+    ]
+    return " + ".join(names) + (f", {backend}" if backend else "")
 
 
 def _measure_ap(systems: list[System], annotations: Path, images: Path) -> None:
-    boxes: dict[str, dict[int, ScoredBoxes]] = {}
+    boxes: dict[int, dict[int, ScoredBoxes]] = {}
     for system in systems:
         detector = system.detector
         truth = pose_evaluation.read_ground_truth(annotations, system.pose.info).file
-        if detector.info.name not in boxes:
-            boxes[detector.info.name] = _boxes(truth, images, detector)
+        if id(detector) not in boxes:
+            boxes[id(detector)] = _boxes(truth, images, detector)
         records = pose_evaluation.pose_records(
             truth,
             images,
-            boxes[detector.info.name],
+            boxes[id(detector)],
             pose_evaluation.crop_predictor(system.pose),
             crop_size=system.pose.info.size,
             nms_oks_threshold=POSE_NMS_OKS,
@@ -133,14 +149,8 @@ def _measure_ap(systems: list[System], annotations: Path, images: Path) -> None:
 
 
 def _boxes(truth: CocoFile, images: Path, detector: Session) -> dict[int, ScoredBoxes]:
-    found = detector_evaluation.detected_boxes(
-        truth,
-        images,
-        detector_evaluation.detect_images(detector),
-        canvas=detector.info.size,
-        fit=detector.info.fit,
-        nms_iou_threshold=detector.info.nms_iou_threshold,
-    )
+    find = Detector(detector, score_threshold=detector_evaluation.MIN_SCORE)
+    found = detector_evaluation.detected_boxes(truth, images, find)
     return boxes_above_score(found, BOX_THRESHOLD)
 
 
@@ -166,7 +176,7 @@ def _plot(systems: list[System], out: Path, threads: int) -> None:
         marker, fill = ("D", "black") if system.is_ours else ("o", "white")
         axes.plot(system.ms, 100 * system.ap, marker, color="black", markerfacecolor=fill)
         axes.annotate(
-            system.name.replace("-256x192", "").replace("-320-person", ""),
+            system.name,
             (system.ms, 100 * system.ap),
             xytext=(6, 4),
             textcoords="offset points",

@@ -57,9 +57,9 @@ def test_inputs_and_results_in_an_object_store(
     not (find_spec("moto") and find_spec("s3fs")), reason="pip install '.[slow-tests]'"
 )
 def test_inputs_and_results_in_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from moto.server import ThreadedMotoServer
+    server_type = pytest.importorskip("moto.server").ThreadedMotoServer
 
-    server = ThreadedMotoServer(port=0)
+    server = server_type(port=0)
     server.start()
     try:
         host, port = server.get_host_and_port()
