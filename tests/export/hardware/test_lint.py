@@ -106,7 +106,7 @@ def test_a_table_has_one_row_per_target_and_one_column_per_model(
         (("nothing.onnx", "--target", "ncnn"), "no model file nothing.onnx"),
         (
             ("nothing", "--target", "ncnn"),
-            "no model is named 'nothing'; expected an ONNX file, one of detector, hr, mnv2",
+            "no model is named 'nothing'; expected an ONNX file, one of detector, hr, hr-fast",
         ),
         (("--list", "mnv2"), "--list prints the targets"),
         (("mnv2", "--table", "--target", "ncnn"), "--table covers all targets"),

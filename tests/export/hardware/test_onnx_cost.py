@@ -63,8 +63,8 @@ def test_shipped_models_cost_what_their_metadata_says() -> None:
     if not shipped():
         pytest.skip("needs the shipped weights")
     for path in shipped().values():
-        # The metadata leave out that heatmaps of hr are resampled at our cells.
-        rel = 0.015 if path.stem == "hr" else 0.001
+        # The metadata leave out that heatmaps of hr and hr-fast are resampled at our cells.
+        rel = 0.015 if path.stem.startswith("hr") else 0.001
         assert cost_of_onnx(path).gmac == pytest.approx(Session(path).info.gmac, rel=rel)
 
 

@@ -91,7 +91,7 @@ def hr() -> Recipe:
 
 
 def hr_fast() -> Recipe:
-    r"""``hr`` at 192x160 with fewer inner channels, taught by the whole ``hr`` at 256x224.
+    r"""``hr`` at 192x160 with fewer inner channels, distilled from the whole ``hr`` at 256x224.
 
     slimpose prune models/hr/weights.safetensors --inner-widths 16 32 80 160 --images DIR \
         --annotations FILE --people 480 --out small.safetensors
