@@ -11,6 +11,7 @@ they need (``STAND_INS``, ``prepare``) and options that end them early (``LIMITS
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -145,7 +146,7 @@ ANY_BLOCK = re.compile(r"^(<!-- run.*? -->\n)?```(\w*)\n(.*?)^```$", re.M | re.S
 
 def prepare(folder: Path) -> None:
     """Add what the documented commands name: data under several names, foreign models, weights."""
-    from foreign_models import write_movenet
+    from foreign_models import write_heatmaps, write_movenet
 
     for name in ("person_keypoints.json", "train.json", "val.json"):
         shutil.copy(folder / "people.json", folder / name)
@@ -153,6 +154,7 @@ def prepare(folder: Path) -> None:
         (folder / name).symlink_to(folder / "photos")
     for name in ("movenet-lightning.onnx", "movenet-thunder.onnx"):
         write_movenet(folder / name)
+    write_heatmaps(folder / "tinypose-256x192.onnx")
     (folder / "models").symlink_to(ROOT / "models")
 
 
@@ -182,6 +184,8 @@ def test_documented_commands_run(page: Path, folder: Path) -> None:
         if any(missing) or any(part in line for part in HAS_NO_STAND_IN):
             continue
         executable = {"slimpose": SLIMPOSE, "python": [sys.executable]}[program]
+        if "--show" in words and not os.environ.get("DISPLAY") and shutil.which("xvfb-run"):
+            executable = ["xvfb-run", "--auto-servernum", *executable]
         arguments = [*(STAND_INS.get(word, word) for word in words), *LIMITS.get(words[0], [])]
         done = subprocess.run(
             [*executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
