@@ -1,5 +1,6 @@
 // Builds the module, the page and the service worker into the Python package:
 //   node build.mjs [FOLDER]
+// The page's HTML, CSS and icon stand there already, as they are; another FOLDER gets copies of them.
 
 import { cp } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
@@ -7,7 +8,8 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const out = resolve(process.argv[2] ?? `${here}/../src/slimpose/web/page`);
+const page = resolve(`${here}/../src/slimpose/web/page`);
+const out = resolve(process.argv[2] ?? page);
 const common = {
   absWorkingDir: here,
   bundle: true,
@@ -38,4 +40,6 @@ await build({
   outfile: `${out}/service-worker.js`,
   format: "iife",
 });
-for (const name of ["index.html", "style.css", "icon.svg"]) await cp(`${here}/page/${name}`, `${out}/${name}`);
+if (out !== page) {
+  for (const name of ["index.html", "style.css", "icon.svg"]) await cp(`${page}/${name}`, `${out}/${name}`);
+}

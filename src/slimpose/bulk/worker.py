@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
-
 from slimpose.bulk.attempts import Attempts
 from slimpose.bulk.inputs import BulkInput
 from slimpose.bulk.settings import BulkSettings
@@ -19,21 +17,10 @@ from slimpose.bulk.table import FileFacts, LedgerEntry, PeopleRows, write_table
 from slimpose.bulk.units import POSES, STATES, Outcome, Unit
 from slimpose.media.addresses import SourceError, plain_reason
 from slimpose.media.frame import Frame, FrameRange, Media
-from slimpose.media.images import ImageError
-from slimpose.media.sources import open_media
+from slimpose.media.sources import INPUT_ERRORS, open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
 from slimpose.runtime.follower import Follower
 
-INPUT_ERRORS = (
-    ImageError,
-    SourceError,
-    RuntimeError,
-    OSError,
-    OverflowError,
-    MemoryError,
-    cv2.error,
-)
-"""What fails one input and not the run."""
 _LEAST_PIECES = 1.5
 """A video is cut if it is this many pieces long."""
 

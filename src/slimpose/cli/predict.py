@@ -11,8 +11,6 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Annotated
 
-import cv2
-
 from slimpose.arrays import Image
 from slimpose.cli.console import plain_console
 from slimpose.cli.drawing import DrawingFolder, PoseDrawing
@@ -40,7 +38,7 @@ from slimpose.formats import boxes as box_files
 from slimpose.media.addresses import SourceError, is_stream
 from slimpose.media.frame import Frame, FrameRange, Media
 from slimpose.media.images import ImageError
-from slimpose.media.sources import is_image_url, open_media
+from slimpose.media.sources import INPUT_ERRORS, is_image_url, open_media
 from slimpose.media.video_reader import UnreadFramesError, silence_opencv_logs
 from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.models import DEFAULT_DETECTOR
@@ -290,15 +288,7 @@ class _Run:
                 media = open_media(item.path, self.frames)
             progress.start_input(media)
             self._process_frames(media, item, progress)
-        except (
-            ImageError,
-            SourceError,
-            RuntimeError,
-            OSError,
-            OverflowError,
-            MemoryError,
-            cv2.error,
-        ) as error:
+        except INPUT_ERRORS as error:
             self.records.truncate(positions)
             self.counts = counts_before
             self.failures.add(str(item.path), error)

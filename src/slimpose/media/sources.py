@@ -10,12 +10,20 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+import cv2
+
 from slimpose.media.addresses import SourceError, is_url, plain_reason, redacted
 from slimpose.media.frame import ALL_FRAMES, FrameRange, Media
 from slimpose.media.image_formats import image_format
 from slimpose.media.image_sources import open_image
 from slimpose.media.image_urls import fetch
-from slimpose.media.images import IMAGE_SUFFIXES, is_image_file, passed_over_text, read_head
+from slimpose.media.images import (
+    IMAGE_SUFFIXES,
+    ImageError,
+    is_image_file,
+    passed_over_text,
+    read_head,
+)
 from slimpose.media.video_containers import NO_VIDEO_TRACK, is_video_start, track_problem
 from slimpose.media.video_reader import open_video
 from slimpose.messages import short_name
@@ -27,6 +35,16 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 """The usual ones, for messages; files are recognized by their contents."""
+INPUT_ERRORS = (
+    ImageError,
+    SourceError,
+    RuntimeError,
+    OSError,
+    OverflowError,
+    MemoryError,
+    cv2.error,
+)
+"""What opening and processing an input may raise; it fails that input and not the run."""
 _log = logging.getLogger("slimpose")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from slimpose.arrays import Size
@@ -101,21 +102,15 @@ def hr_fast() -> Recipe:
     The teacher sees the same part of the image with more pixels.
     """
     size, teacher_size = Size(192, 160), Size(256, 224)
-    return Recipe(
+    return dataclasses.replace(
+        hr(),
         name="hr-fast",
-        task="pose",
         net=HR.at(size),
         phases=(
             Phase(size=size, teacher_size=teacher_size, samples=45_000),
             Phase(size=size, teacher_size=teacher_size, samples=8_000, augmentation=0.5),
         ),
-        batch=16,
         learning_rate=3e-4,
-        relative_rate=True,
-        frozen_stages=1,
-        weight_decay=0.0,
-        warmup_share=0.005,
-        flat=0.5,
         ema=0.998,
         augmentation=Augmentation(
             rotation_deg=30.0,
@@ -124,9 +119,8 @@ def hr_fast() -> Recipe:
             truncate=0.15,
             low_resolution=0.2,
         ),
-        distillation_weight=0.7,
+        mirrored_teacher=False,
         evaluations=14,
-        **_ALL_SOURCES,
     )
 
 
