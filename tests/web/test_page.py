@@ -302,6 +302,8 @@ def test_page_demands_a_strict_content_security_policy(address: str) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(address)
+        # It loads once more, under its service worker.
+        expect(page.locator("html")).to_have_attribute("data-ready", "yes", timeout=READY_MS)
         policy = page.locator('meta[http-equiv="Content-Security-Policy"]').get_attribute("content")
         assert policy is not None
         assert "unsafe-inline" not in policy
