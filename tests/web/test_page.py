@@ -218,6 +218,23 @@ def test_camera_gives_the_ids_of_the_follower(address: str, tmp_path: Path) -> N
 # without a network, and without helpers
 
 
+def test_page_answers_while_models_run(address: str) -> None:
+    """Models run in a thread of their own, so that the page's own thread stays free."""
+    with opened(address) as (page, _):
+        open_photos(page, PHOTOS[:2])
+        page.evaluate(
+            """() => {
+                window.gaps_ms = []
+                let last = performance.now()
+                setInterval(() => { const now = performance.now()
+                                    window.gaps_ms.push(now - last); last = now }, 4)
+            }"""
+        )
+        open_photos(page, PHOTOS)
+        gaps_ms = page.evaluate("() => window.gaps_ms")
+    assert max(gaps_ms) < sum(gaps_ms) / len(PHOTOS) / 2, "shorter than half of an image's time"
+
+
 def test_page_works_without_a_network_after_loading(address: str) -> None:
     with opened(address) as (page, context):
         before = open_photos(page, PHOTOS[:1])

@@ -48,6 +48,7 @@ export class Runtime {
     const ort: OrtModule = options.ort ?? (await import(new URL(BUILDS[backend], folder).href));
     ort.env.logLevel = "error";
     ort.env.wasm.numThreads = threads;
+    ort.env.wasm.proxy = backend === "wasm" && typeof Worker !== "undefined"; // a thread of its own
     if (!options.ort) ort.env.wasm.wasmPaths = folder.href;
     return new Runtime(backend, threads, ort);
   }
