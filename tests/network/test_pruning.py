@@ -199,6 +199,7 @@ def test_widths_of_another_network_do_not_change_the_recipe() -> None:
     recipe = tiny_recipe()
     other = dataclasses.replace(NET, head_width=24, inner_widths=(8,) * 17)
     assert recipe.with_pruned_net(other) == recipe
-    assert (
-        recipe.with_pruned_net(dataclasses.replace(NET, inner_widths=(8,) * 17)).net != recipe.net
-    )
+    pruned = dataclasses.replace(NET, inner_widths=(8,) * 17)
+    assert recipe.with_pruned_net(pruned).net == pruned
+    other_joints = dataclasses.replace(pruned, joints=5)
+    assert recipe.with_pruned_net(other_joints).net == pruned, "its head will be new"

@@ -311,12 +311,16 @@ class Recipe:
         return dataclasses.replace(self, phases=phases)
 
     def with_pruned_net(self, net: Spec) -> Recipe:
-        """Return a copy for ``net`` if it is the recipe's with channels pruned; else ``self``."""
+        """Return a copy for ``net`` if it is the recipe's with channels pruned; else ``self``.
+
+        ``net`` may have another input size and other joints: its head will be new.
+        """
         pruned_kinds = (NetSpec, HighResolutionSpec)
         if not isinstance(net, pruned_kinds) or not isinstance(self.net, pruned_kinds):
             return self
         pruned = dataclasses.replace(self.net, inner_widths=net.inner_widths)
-        return dataclasses.replace(self, net=pruned) if pruned.at(net.size) == net else self
+        fitted = dataclasses.replace(net.at(pruned.size), joints=pruned.joints)
+        return dataclasses.replace(self, net=pruned) if pruned == fitted else self
 
     def scaled(self, factor: float) -> Recipe:
         """Return a copy with every phase's samples multiplied by a factor, at least one batch."""
