@@ -5,10 +5,10 @@
 
 Per seed: a pool and a held-out set are drawn from the people of ``--source`` (other originals in
 both). A first model is trained on ``--first`` random people, from ``--start``. It proposes labels
-for the pool, as ``slimpose label`` does, in the labeled boxes. Then two models are trained on the
-first people and 200 more: the hardest of the pool, and random ones, with the same settings. Printed
-are the AP of all three on the held-out people, with their boxes and without flip test. The last
-line is JSON: figures, versions, commit.
+for the pool, as ``slimpose label`` does, in the labeled boxes. Then it is trained further, twice,
+with the same settings: on the first people and 200 more, the hardest of the pool or random ones.
+Printed are the AP of all three on the held-out people, with their boxes and without flip test, and
+how many keypoints the chosen people have. The last line is JSON: figures, versions, commit.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ def main(
     start: str = "imagenet",
     recipe: str = "own",
     source: str = "coco",
-    first: int = 100,
+    first: int = 300,
     pool: int = 1500,
     held_out: int = 400,
     choose: int = 200,
+    first_samples: int = 12_000,
     samples: int = 6000,
     size: str = "192x160",
     frozen_stages: int = 3,
@@ -60,7 +61,8 @@ def main(
         pool: People to choose from.
         held_out: People that AP is measured on.
         choose: People to choose.
-        samples: Crops of every run.
+        first_samples: Crops of the first model.
+        samples: Crops of the others.
         size: Input size of every run.
         frozen_stages: Stages of the encoder that are not trained.
         seed: The first seed.
@@ -68,13 +70,11 @@ def main(
         threads: CPU threads.
     """
     document = read_json(labels, kind="annotation file")
-    common = ["--images", images, "--val-images", images, "--start", start, "--threads", threads]
-    settings = out / "recipe.toml"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(
+    common = ["--images", images, "--val-images", images, "--threads", threads]
+    settings = (
         f'extends = "{recipe}"\nbatch = 8\nevaluations = 1\npatience = 0\nema = 0.97\n'
         f"frozen_stages = {frozen_stages}\nsizes_from_boxes = false\n"
-        f'[[phases]]\nsize = "{size}"\nsamples = {samples}\n'
+        f'[[phases]]\nsize = "{size}"\n'
     )
     results = []
     for number in range(seed, seed + seeds):
@@ -82,22 +82,30 @@ def main(
         parts = _split(document, source, (first, pool, held_out), number)
         write_json(folder / "held-out.json", _document(document, parts[2]))
 
-        def train(name: str, people: list[dict[str, Any]], folder: Path = folder) -> float:
+        def train(
+            name: str, people: list[dict[str, Any]], start: object, folder: Path = folder
+        ) -> float:
             write_json(folder / f"{name}.json", _document(document, people))
-            val = ["--val", folder / "held-out.json"]
-            arguments = ["--train", folder / f"{name}.json", *val, "--out", folder / name]
-            _slimpose("train", settings, *arguments, *common)
+            (folder / f"{name}.toml").write_text(
+                f"{settings}samples = {first_samples if name == 'first' else samples}\n"
+            )
+            arguments = ["--train", folder / f"{name}.json", "--val", folder / "held-out.json"]
+            arguments += ["--start", start, "--out", folder / name, *common]
+            _slimpose("train", folder / f"{name}.toml", *arguments)
             return _best_ap(folder / name)
 
-        figures: dict[str, float] = {"first": train("first", parts[0])}
+        figures: dict[str, float] = {"first": train("first", parts[0], start)}
         ordered = _hardest(document, parts[1], images, folder / "first", threads)
-        figures["active"] = train("active", [*parts[0], *ordered[:choose]])
         generator = np.random.default_rng(1000 + number)
-        random = [parts[1][row] for row in generator.permutation(len(parts[1]))[:choose]]
-        figures["random"] = train("random", [*parts[0], *random])
+        random = [parts[1][row] for row in generator.permutation(len(parts[1]))]
+        shown = f"seed {number}: first AP {100 * figures['first']:.1f}"
+        for name, people in (("active", ordered[:choose]), ("random", random[:choose])):
+            best = folder / "first/best.safetensors"
+            figures[name] = train(name, [*parts[0], *people], best)
+            labeled = np.mean([one["num_keypoints"] for one in people])
+            shown += f", {name} {100 * figures[name]:.1f} ({labeled:.1f} keypoints each)"
         results.append(figures)
-        shown = ", ".join(f"{name} {100 * ap:.1f}" for name, ap in figures.items())
-        print(f"seed {number}: AP of {shown}", flush=True)
+        print(shown, flush=True)
     means = {name: float(np.mean([one[name] for one in results])) for name in results[0]}
     gains = [100 * (one["active"] - one["random"]) for one in results]
     print(
