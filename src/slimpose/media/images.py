@@ -14,6 +14,7 @@ from slimpose.media import heic
 from slimpose.media.addresses import is_url, redacted
 from slimpose.media.avif import avif_orientation
 from slimpose.media.decoder_messages import with_messages
+from slimpose.media.icons import largest_icon
 from slimpose.media.image_formats import (
     ImageStructure,
     image_format,
@@ -158,6 +159,8 @@ def decode_single(data: bytes, structure: ImageStructure, *, name: str, page: in
     flags |= cv2.IMREAD_ANYDEPTH if structure.format != "avif" else 0
     flags |= cv2.IMREAD_IGNORE_ORIENTATION if orientation is not None else 0
 
+    if structure.format == "ico":
+        data = largest_icon(data) or b"\0"
     number = structure.pages[page]
 
     def decode() -> np.ndarray | None:
