@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import cv2
 
 from slimpose.arrays import Image
+from slimpose.forks import InOneProcess
 from slimpose.media import mjpeg
 from slimpose.media.addresses import Address, SourceError
 from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange
@@ -211,7 +212,7 @@ class _LiveCapture:
     """A camera or network stream that OpenCV reads."""
 
     def __init__(self, capture: cv2.VideoCapture) -> None:
-        self._capture = capture
+        self._capture, self._opened = capture, InOneProcess(capture)
         self.pixel_aspect = pixel_aspect(capture)
 
     def read(self) -> Image | None:
@@ -219,7 +220,8 @@ class _LiveCapture:
         return to_rgb(bgr) if bgr is not None else None
 
     def close(self) -> None:
-        self._capture.release()
+        if self._opened.is_here:
+            self._capture.release()
 
 
 class _PacedCapture(_LiveCapture):

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from slimpose.forks import InOneProcess
 from slimpose.media.addresses import SourceError
 from slimpose.media.frame import ALL_FRAMES, SQUARE, Frame, FrameRange, Media
 from slimpose.media.images import to_rgb
@@ -106,7 +107,13 @@ def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL
         frame_count=frames.count(frame_count, fps),
         fps=fps / frames.every,
         frames=_read_frames(
-            capture, first, damaged, frame_count=frame_count, fps=fps, path=path, selected=frames
+            InOneProcess(capture),
+            first,
+            damaged,
+            frame_count=frame_count,
+            fps=fps,
+            path=path,
+            selected=frames,
         ),
         pixel_aspect=pixel_aspect(capture),
         start_s=position_s if math.isfinite(position_s) else 0.0,
@@ -193,7 +200,7 @@ def _next_frame(capture: cv2.VideoCapture) -> tuple[np.ndarray | None, int]:
 
 
 def _read_frames(
-    capture: cv2.VideoCapture,
+    opened: InOneProcess,
     first: np.ndarray,
     damaged: int,
     *,
@@ -202,6 +209,7 @@ def _read_frames(
     path: Path,
     selected: FrameRange,
 ) -> Iterator[Frame]:
+    (capture,) = opened.opened
     clock = FileClock(fps)
     index, first_damaged, count = damaged, 0, 0
     damaged = damaged if selected.start_s == 0 else 0
@@ -212,6 +220,11 @@ def _read_frames(
             if selected.has(index=index, timestamp_s=time_s):
                 count += 1
                 yield Frame(image=to_rgb(bgr), timestamp_s=time_s, index=index)
+            if not opened.is_here:
+                raise SourceError(
+                    f"{path}: it was opened before this process was forked; expected to be opened "
+                    "in the process that reads it"
+                )
             bgr, failures = _next_frame(capture)
             index += 1 + failures
             if bgr is None:
@@ -222,7 +235,8 @@ def _read_frames(
                 first_damaged = first_damaged if damaged else index - failures
                 damaged += failures
     finally:
-        capture.release()
+        if opened.is_here:
+            capture.release()
     # Containers round their counts; some know only their duration, at a frame rate that varies.
     tolerance = max(2, 0.02 * frame_count)
     is_short = frame_count - index > tolerance and frame_count - 1 - fps * time_s > tolerance
