@@ -17,6 +17,7 @@ from run_cli import frames_in, write_walk
 from slimpose.arrays import Size
 from synthetic_models import dot_image, write_pose_model
 
+BACKENDS = ("onnxruntime", *(("openvino",) if find_spec("openvino") else ()))
 PROGRAM = """
 import os, sys
 import numpy as np
@@ -38,9 +39,7 @@ print("ended with", os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize(
-    "backend", ["onnxruntime", *(["openvino"] if find_spec("openvino") else [])]
-)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("threads", ["0", "1", "2"])
 @pytest.mark.parametrize("use", ["runs", "ends"])
 def test_forked_process_ends(backend: str, threads: str, use: str) -> None:
@@ -110,9 +109,7 @@ def test_process_forked_beside_decoders_and_encoders_ends(tmp_path: Path, kind: 
         assert frames_in(tmp_path / "out.mp4") == 1
 
 
-@pytest.mark.parametrize(
-    "backend", ["onnxruntime", *(["openvino"] if find_spec("openvino") else [])]
-)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_threads_may_use_one_model_at_once(tmp_path: Path, backend: str) -> None:
     """OpenVINO's request was busy, and LiteRT's interpreter would mix up their inputs."""
     pose = write_pose_model(tmp_path / "pose.onnx")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from slimpose.arrays import Image, Size
+from slimpose.interpreter_end import finished_at_exit
 from slimpose.media import heic
 from slimpose.media.addresses import is_url, redacted
 from slimpose.media.avif import avif_orientation
@@ -135,6 +136,7 @@ def decode_image(data: bytes, *, name: str) -> Image:
     return decode_single(data, structure, name=name)
 
 
+@finished_at_exit()
 def decode_single(data: bytes, structure: ImageStructure, *, name: str, page: int = 0) -> Image:
     """Decode one image of a file in memory, whose structure is known; else as above."""
     if not data:

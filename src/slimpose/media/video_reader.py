@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from slimpose.forks import InOneProcess
+from slimpose.interpreter_end import each_finished_at_exit, finished_at_exit
 from slimpose.media.addresses import SourceError
 from slimpose.media.frame import ALL_FRAMES, SQUARE, Frame, FrameRange, Media
 from slimpose.media.images import to_rgb
@@ -71,6 +72,7 @@ def read_bgr(capture: cv2.VideoCapture) -> np.ndarray | None:
     return bgr if is_read and bgr is not None and bgr.size else None
 
 
+@finished_at_exit()
 def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL_FRAMES) -> Media:
     """Open a video file and decode its first frame: OpenCV also opens many files that are no video.
 
@@ -106,14 +108,16 @@ def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL
         is_video=True,
         frame_count=frames.count(frame_count, fps),
         fps=fps / frames.every,
-        frames=_read_frames(
-            InOneProcess(capture),
-            first,
-            damaged,
-            frame_count=frame_count,
-            fps=fps,
-            path=path,
-            selected=frames,
+        frames=each_finished_at_exit(
+            _read_frames(
+                InOneProcess(capture),
+                first,
+                damaged,
+                frame_count=frame_count,
+                fps=fps,
+                path=path,
+                selected=frames,
+            )
         ),
         pixel_aspect=pixel_aspect(capture),
         start_s=position_s if math.isfinite(position_s) else 0.0,

@@ -14,6 +14,7 @@ import numpy as np
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores, Size
 from slimpose.fields import check_count
+from slimpose.interpreter_end import finished_at_exit
 from slimpose.media.frame import Frame
 from slimpose.media.images import check_image
 from slimpose.poses import Poses
@@ -144,6 +145,7 @@ class Follower:
         self.detections = 0
         self.everyone: list[Poses] = []
 
+    @finished_at_exit()
     def step(self, frames: Sequence[Frame]) -> list[Poses]:
         """Return the people of each frame, in the order of the frames, with ids and smoothed.
 

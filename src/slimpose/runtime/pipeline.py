@@ -12,6 +12,7 @@ import numpy as np
 
 from slimpose import geometry
 from slimpose.arrays import Image
+from slimpose.interpreter_end import finished_at_exit
 from slimpose.media.image_inputs import Color, ImageInput, load_image
 from slimpose.messages import printable, quoted
 from slimpose.poses import Poses
@@ -98,6 +99,7 @@ class Pipeline:
         on_error: Literal["none"],
     ) -> Poses | None: ...
 
+    @finished_at_exit()
     def __call__(
         self,
         image: Any,
@@ -155,6 +157,7 @@ class Pipeline:
             _log.warning("image %d: %s", number, printable(str(error)))
         return results if is_list else results[0]
 
+    @finished_at_exit()
     def timed(
         self,
         image: ImageInput,

@@ -19,6 +19,7 @@ from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.fields import Fields
 from slimpose.geometry import CanvasFit
+from slimpose.interpreter_end import finished_at_exit
 from slimpose.messages import printable, quoted
 from slimpose.runtime.backends.available import backend_of, open_graph, read_metadata
 from slimpose.runtime.backends.base import MAX_INPUT_PX, Graph
@@ -148,6 +149,7 @@ class Session:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), self._path, **self._options), ()
 
+    @finished_at_exit()
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a uint8 batch (n, H, W, 3) of the model's input size.
 
