@@ -13,6 +13,7 @@ import pytest
 from moving_person import poses_over_time, walk, write_csv
 from run_cli import all_files, write_dot, write_models, write_walk
 from run_main import run_main
+from slimpose.arrays import Size
 from slimpose.bulk.inputs import find_inputs
 from slimpose.media.image_writer import write_image
 from slimpose.media.images import read_image
@@ -43,7 +44,7 @@ def test_frames_and_labels_are_written(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_image_is_written_and_read() -> None:
-    image = dot_image((24, 32), 5, 5)  # gray: equal in any order of the colors
+    image = dot_image(Size(24, 32), 5, 5)  # gray: equal in any order of the colors
     write_image(Path(f"{BAD}.png"), image)
     assert (read_image(Path(f"{BAD}.png")) == image).all()
 
