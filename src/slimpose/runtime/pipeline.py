@@ -99,7 +99,6 @@ class Pipeline:
         on_error: Literal["none"],
     ) -> Poses | None: ...
 
-    @finished_at_exit()
     def __call__(
         self,
         image: Any,
@@ -144,13 +143,14 @@ class Pipeline:
             except ValueError as error:
                 raise ValueError(f"image {number}: {error}" if is_list else str(error)) from error
 
-        results, errors = estimate_list(
-            images,
-            boxes_of,
-            self._estimate_many,
-            color=color,
-            finish=self._with_preview(color),
-        )
+        with finished_at_exit():
+            results, errors = estimate_list(
+                images,
+                boxes_of,
+                self._estimate_many,
+                color=color,
+                finish=self._with_preview(color),
+            )
         if errors and on_error == "raise":
             raise ImagesError(errors, results) if is_list else errors[0]
         for number, error in errors.items():
