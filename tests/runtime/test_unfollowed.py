@@ -1,4 +1,4 @@
-"""A model with little training: nobody is followed, and that is reported."""
+"""A model with little training: people who cannot be followed are reported."""
 
 from __future__ import annotations
 
