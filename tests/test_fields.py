@@ -78,6 +78,7 @@ def test_settings_are_built_from_an_object() -> None:
     [
         (None, "net is None; expected an object"),
         ({}, "net has no size; expected it among its fields, []"),
+        ({"size": 10**400}, "expected an integer of at most 9007199254740992"),
         ({"size": 1, "color": 2}, "net has the unknown setting 'color'; expected one of size"),
     ],
 )

@@ -33,6 +33,14 @@ from slimpose.skeleton import COCO17, OPENPOSE18
         ("l_eye", "right_eye"),  # two spellings
         ("left", "right"),
         ("L", "R"),
+        ("lft_eye", "rgt_eye"),
+        ("vasen_silmä", "oikea_silmä"),
+        ("ochi stânga", "ochi dreapta"),
+        ("mata_kiri", "mata_kanan"),
+        ("αριστερό_μάτι", "δεξί_μάτι"),
+        ("עין_שמאל", "עין_ימין"),
+        ("العين_اليسرى", "العين_اليمنى"),
+        ("levé oko", "pravé oko"),
     ],
 )
 def test_pair_is_found_in_any_usual_spelling(left: str, right: str) -> None:
@@ -91,6 +99,23 @@ def test_renamed_people_have_the_same_pairs_and_plain_names(
     )
     assert mirror_pairs(renamed).partners == mirror_pairs(joints).partners
     assert mirror_pairs(renamed).plain_names == joints
+
+
+@pytest.mark.parametrize(
+    ("names", "partners", "plain"),
+    [
+        (("01_nose", "02_left_eye", "03_right_eye"), (0, 2, 1), ("nose", "left_eye", "right_eye")),
+        (("l_eye_1", "r_eye_2"), (1, 0), ("left_eye", "right_eye")),
+        (("kp_0", "kp_1"), (0, 1), ("kp_0", "kp_1")),
+        # Numbers that are not running count: the second finger of a hand is not the first.
+        (("left_1", "left_2", "right_1"), (2, 1, 0), ("left_1", "left_2", "right_1")),
+    ],
+)
+def test_running_numbers_do_not_count(
+    names: tuple[str, ...], partners: tuple[int, ...], plain: tuple[str, ...]
+) -> None:
+    pairs = mirror_pairs(names)
+    assert (pairs.partners, pairs.plain_names) == (partners, plain)
 
 
 def test_given_pairs_replace_those_of_the_names() -> None:

@@ -15,16 +15,15 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from slimpose.poses import Poses
-from slimpose.skeleton import COCO17, Skeleton
-
 if TYPE_CHECKING:
     from slimpose.draw import draw_poses
     from slimpose.media.frame import Frame
     from slimpose.media.images import ImageError
+    from slimpose.poses import Poses
     from slimpose.runtime.follower import Follower
     from slimpose.runtime.image_lists import ImagesError
     from slimpose.runtime.pipeline import Pipeline, load
+    from slimpose.skeleton import COCO17, Skeleton
 
 __all__ = [
     "COCO17",
@@ -42,15 +41,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
+    "COCO17": "slimpose.skeleton",
     "Follower": "slimpose.runtime.follower",
     "Frame": "slimpose.media.frame",
     "ImageError": "slimpose.media.images",
     "ImagesError": "slimpose.runtime.image_lists",
     "Pipeline": "slimpose.runtime.pipeline",
+    "Poses": "slimpose.poses",
+    "Skeleton": "slimpose.skeleton",
     "draw_poses": "slimpose.draw",
     "load": "slimpose.runtime.pipeline",
 }
-"""Imported on first access, so that ``import slimpose`` does not import OpenCV and ONNX Runtime."""
+"""Imported on first access: it is fast, and the command can report a package that is missing."""
 _RENAMED = {"CameraFrame": "Frame"}
 """Public names of before 2026-11-29, which still work."""
 

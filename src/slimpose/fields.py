@@ -225,8 +225,8 @@ def _check_plain(
     low, high = limits
     is_right, expected = True, ""
     if field.type in ("int", int):
-        is_right = type(value) is int and low <= value <= high
-        expected = f"an integer{_range(low, high)}"
+        is_right = type(value) is int and low <= value <= high and abs(value) <= _LARGEST
+        expected = f"an integer{_range(low, high) or f' of at most {_LARGEST}'}"
     elif field.type in ("float", float):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         is_right = is_number and low <= value <= high and _is_finite(value)

@@ -65,7 +65,11 @@ def mirror_pairs(
     >>> mirror_pairs(("Nase", "linkes Auge", "rechtes Auge")).plain_names
     ('nose', 'left_eye', 'right_eye')
     """
-    readings = [sorted(_readings(name, names), key=lambda one: one.rank) for name in names]
+    parts = _all_parts(names)
+    readings = [
+        sorted(_readings(name, names, of_name), key=lambda one: one.rank)
+        for name, of_name in zip(names, parts, strict=True)
+    ]
     sided = {joint: ways[0] for joint, ways in enumerate(readings) if ways and not ways[0].rank}
     partners = list(range(len(names)))
     if given is None:
@@ -83,8 +87,8 @@ def mirror_pairs(
         plain_names=tuple(
             "_".join((sided[joint].side, *_english(sided[joint].rest)))
             if joint in sided
-            else "_".join(_english(_parts(name)))
-            for joint, name in enumerate(names)
+            else "_".join(_english(of_name))
+            for joint, of_name in enumerate(parts)
         ),
         unpaired=tuple(
             name
@@ -98,15 +102,23 @@ def _parts(name: str) -> tuple[str, ...]:
     return tuple(part.lower() for part in _PART.findall(in_latin_letters(name)))
 
 
+def _all_parts(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The parts of each name, without running numbers: 01_left_eye, 02_right_eye."""
+    parts = [_parts(name) for name in names]
+    numbers = [tuple(part for part in of_name if part.isdigit()) for of_name in parts]
+    plain = [tuple(part for part in of_name if not part.isdigit()) for of_name in parts]
+    are_running = all(len(one) == 1 for one in numbers) and len(set(numbers)) == len(names)
+    return plain if are_running and all(plain) and len(set(plain)) == len(names) else parts
+
+
 def _english(parts: tuple[str, ...]) -> tuple[str, ...]:
     """Return the parts of a name with the words of other languages translated."""
     whole = PART_WORDS.get("".join(parts))
     return (whole,) if whole else tuple(PART_WORDS.get(part, part) for part in parts)
 
 
-def _readings(name: str, names: tuple[str, ...]) -> Iterator[_Reading]:
+def _readings(name: str, names: tuple[str, ...], parts: tuple[str, ...]) -> Iterator[_Reading]:
     """The ways to read a name as one side of a pair."""
-    parts = _parts(name)
     sides: set[Side] = {_SIDES[part] for part in parts if part in _SIDES}
     rest = tuple(part for part in parts if part not in _SIDES)
     is_letter = not any(part in _WORDS for part in parts) and _are_letters(name, names)

@@ -15,7 +15,12 @@ _SIDES: dict[Side, str] = {
     "destra destro direita direito hoger hojre hoyre prawy prawa prawe pravy prava pravo "
     "правый правая правое прав права праве правий 右 오른쪽 오른",
 }
-_SHORT_SIDES: dict[Side, str] = {"left": "li izq sx esq sol g", "right": "re der dx dir sag d"}
+_SHORT_SIDES: dict[Side, str] = {
+    "left": "li izq sx esq sol g lt lft lhs leve levi vasen stanga stang kiri bal trai esquerre "
+    "esquerra αριστερο αριστερη αριστερος αριστερα يسرى اليسرى يسار שמאל שמאלי שמאלית چپ",
+    "right": "re der dx dir sag d rt rgt rhs prave desni desna desno oikea dreapta drept kanan "
+    "jobb phai dret dreta δεξι δεξια δεξιο δεξιος يمنى اليمنى يمين ימין ימני ימנית راست",
+}
 _PARTS: dict[str, str] = {
     "nose": "nase nez nariz naso neus nos нос 鼻 鼻子 코",
     "eye": "auge oeil ojo occhio olho oog oga oko глаз 目 眼 眼睛 눈",

@@ -160,6 +160,14 @@ def test_what_is_said_about_a_detector_is_remembered(capsys: Any) -> None:
     assert "--detector-kind is about the file of --detector, which" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--mean", "--std", "--detector-mean", "--detector-std"])
+def test_message_names_the_option(option: str, capsys: Any) -> None:
+    write_simcc(Path("rtm.onnx"))
+    models = ["--model", "rtm.onnx", "--detector", "rtm.onnx"]
+    assert run_main("predict", "street.png", *models, option, "1e9", "2", "3") == 2
+    assert f"slimpose: {option} is 1000000000.0; expected" in capsys.readouterr().err
+
+
 def test_shipped_models_need_no_settings(folder: Path, capsys: Any) -> None:
     write_pose_model(folder / "ours.onnx")
     assert run_main("predict", "street.png", "--model", "ours.onnx", "--bgr") == 2

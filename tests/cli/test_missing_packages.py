@@ -41,10 +41,11 @@ def run(module: str, *arguments: str, program: str = PROGRAM) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("module", ["cv2", "onnxruntime", "rich"])
+@pytest.mark.parametrize("module", ["cv2", "onnxruntime", "rich", "numpy", "jaxtyping"])
 def test_missing_base_dependency_is_not_an_extra(module: str) -> None:
     message = run(module, "predict", "street.jpg")
     assert f"{module} " in message
+    assert f"{module} of {module} " not in message
     assert "pip install" in message
     assert "[" not in message
     assert "train" not in message

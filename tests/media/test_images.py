@@ -12,6 +12,7 @@ import pytest
 
 from image_files import encoded, noise
 from slimpose.media.images import ImageError, check_image, decode_image, read_image, to_8_bit
+from slimpose.media.sources import open_media
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 
@@ -249,3 +250,23 @@ def test_invalid_image_argument_is_rejected_with_a_remedy() -> None:
         ImageError, match=r"^https://\*\*\*@h/x\.jpg: an address, not a file; download it first"
     ):
         read_image("https://u:hunter2@h/x.jpg")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "RGB", "P", "1"])
+@pytest.mark.parametrize("packing", ["png", "bmp"])
+def test_icon_gives_its_largest_image(tmp_path: Path, mode: str, packing: str) -> None:
+    colors = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    image = PIL.Image.fromarray(colors).convert(mode)
+    file = tmp_path / "icon.ico"
+    image.save(file, sizes=[(64, 64), (16, 16), (32, 32)], bitmap_format=packing)
+    assert (read_image(file) == np.asarray(image.convert("RGB"))).all()
+    (frame,) = open_media(file).frames
+    assert frame.image.shape == (64, 64, 3)
+
+
+def test_icon_without_an_image_is_rejected(tmp_path: Path) -> None:
+    file = tmp_path / "icon.ico"
+    PIL.Image.new("RGB", (16, 16)).save(file)
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(ImageError, match=r"icon\.ico: not an image OpenCV can decode"):
+        read_image(file)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from slimpose.arrays import Size
 from slimpose.media import mjpeg
 from slimpose.media.addresses import SourceError
 from slimpose.media.frame import Frame
-from slimpose.media.stream_reader import StreamTimeouts, clock_s
+from slimpose.media.stream_reader import ReadLimit, StreamTimeouts, clock_s
 from slimpose.poses import Poses
 from slimpose.runtime.follower import Follower
 from slimpose.runtime.multi_camera import CameraGroup, follow_cameras
@@ -155,6 +156,28 @@ def test_stream_that_never_completes_a_frame_is_reopened(is_encrypted: bool) -> 
         take_until_notice(cameras, "frames again after")
 
 
+@pytest.mark.parametrize("sends_lengths", [True, False])
+def test_camera_of_rare_images_stays_connected(sends_lengths: bool) -> None:
+    """Its images come further apart than the time limit, which adapts; none waits for the next."""
+    timeouts = dataclasses.replace(SHORT, read_s=0.15, longest_read_s=20.0)
+    rare = FakeCamera(fps=2.5, sends_lengths=sends_lengths)
+    with fake_camera(rare) as camera, CameraGroup(camera.url, timeouts=timeouts) as cameras:
+        take_until_notice(cameras, "no frame arrived in time; trying again")
+        wait_until(lambda: cameras.take(0.05) is not None and cameras.statuses()[0].received >= 4)
+        requests = camera.requests
+        taken = take_until(cameras, lambda frames: len(frames) >= 3)
+        assert camera.requests == requests < 6
+    assert all(frame.image.shape == (96, 96, 3) for frame in taken)
+
+
+def test_limit_follows_the_times_of_frames() -> None:
+    limit = ReadLimit(StreamTimeouts(read_s=8.0, longest_read_s=60.0))
+    assert (limit.seconds, limit.is_extended) == (8.0, False)
+    for waited_s, expected_s in [(8.0, 16.0), (12.0, 24.0), (60.0, 60.0), (0.04, 8.0)]:
+        limit.adapt(waited_s)
+        assert limit.seconds == expected_s
+
+
 def test_answer_that_never_completes_its_headers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         ended = threading.Event()
@@ -170,7 +193,10 @@ def test_answer_that_never_completes_its_headers_is_given_up() -> None:
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         started_s = time.monotonic()
-        assert mjpeg.open_stream(url, timeout_s=0.5, report=lambda message: None) is None
+        stream = mjpeg.open_stream(
+            url, timeout_s=0.5, frame_timeout_s=0.5, report=lambda message: None
+        )
+        assert stream is None
         assert time.monotonic() - started_s < 10
         ended.set()
         thread.join(5)

@@ -71,6 +71,9 @@ def test_single_file_and_different_networks_are_rejected(tmp_path: Path) -> None
         average([one], out=out)
     with pytest.raises(ValueError, match=re.escape(f"{wider} holds another network than {one}")):
         average([one, wider], out=out)
+    same = write_weights(tmp_path / "copy.safetensors", seed=1)
+    with pytest.raises(ValueError, match=re.escape(f"{same} and {one} hold the same weights")):
+        average([one, same], out=out)
     assert not out.exists()
 
 

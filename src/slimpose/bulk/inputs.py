@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from slimpose.bulk.storage import open_address
+from slimpose.formats.files import as_utf8
 from slimpose.media.addresses import SourceError, is_url, plain_reason, redacted
 from slimpose.media.images import IMAGE_SUFFIXES
 from slimpose.media.sources import VIDEO_SUFFIXES, expand
@@ -92,7 +93,7 @@ def _local_input(source: str, file: Path) -> BulkInput:
     except OSError as error:
         return BulkInput(source=source, address=str(file), error=plain_reason(error))
     return BulkInput(
-        source=source,
+        source=as_utf8(source).decode(),
         address=str(file.absolute()),
         identity=f"{status.st_size}-{status.st_mtime_ns}",
     )

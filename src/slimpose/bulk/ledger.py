@@ -22,6 +22,7 @@ from slimpose.bulk.settings import BulkSettings
 from slimpose.bulk.storage import Storage
 from slimpose.bulk.table import FileFacts, LedgerEntry, read_facts, read_table, write_table
 from slimpose.bulk.units import PIECES, POSES, STATES, Outcome, Unit, video_name
+from slimpose.formats.files import as_utf8
 
 SETTINGS, LEDGER, FAILED = "settings.json", "ledger.parquet", "failed.csv"
 _READERS = 32
@@ -124,7 +125,7 @@ class Ledger:
         lines = [("source", "frames_kept", "reason")]
         lines += [(row["source"], str(row["frames"]), row["error"]) for row in problems]
         text = "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
-        self.storage.write(FAILED, text.encode(errors="backslashreplace"))
+        self.storage.write(FAILED, as_utf8(text))
 
     def _remove_unit(self, name: str) -> None:
         """Remove a video or a group, the file that says it is done first."""

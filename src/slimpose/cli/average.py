@@ -40,6 +40,13 @@ def average(
                 f"{path} holds another network than {weights[0]}; expected runs of the same network"
             )
     networks = [first, *others]
+    by_contents: dict[str, Path] = {}
+    for path, network in zip(weights, networks, strict=True):
+        if (same := by_contents.setdefault(network.sha256, path)) is not path:
+            raise ValueError(
+                f"{path} and {same} hold the same weights, which would count twice; expected "
+                "different runs"
+            )
     states = [network.net.state_dict() for network in networks]
     tensors = {name: _mean([state[name] for state in states]) for name in states[0]}
     origins = ", ".join(

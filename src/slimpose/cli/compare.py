@@ -21,7 +21,7 @@ from slimpose.compare.plot import plot_comparison
 from slimpose.compare.report import to_markdown
 from slimpose.evaluate.boxes import ground_truth_boxes
 from slimpose.formats import coco
-from slimpose.formats.files import write_bytes, write_json
+from slimpose.formats.files import write_json, write_text
 from slimpose.runtime.machine import read_machine
 from slimpose.tasks import Task
 
@@ -94,7 +94,7 @@ def compare(
     systems = [asdict(row) for row in rows]
     if out is not None:
         about: dict[str, Any] = {"slimpose": slimpose.__version__, "cpu": cpu}
-        write_bytes(out / "compare.md", table.encode())
+        write_text(out / "compare.md", table)
         write_json(out / "compare.json", {**about, "measured_on": measured_on, "systems": systems})
         plot_comparison(rows, out / "compare.svg", threads=threads[0])
     print(table, file=sys.stderr if json else sys.stdout)

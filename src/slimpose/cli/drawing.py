@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from slimpose.arrays import Image, Size
@@ -15,16 +14,14 @@ from slimpose.cli.counted import counted
 from slimpose.cli.options import DrawingOptions, first_given
 from slimpose.cli.output_paths import file_identities, unused_path
 from slimpose.draw import Trails, draw_poses
-from slimpose.formats.files import write_bytes
 from slimpose.hide import Hider
-from slimpose.media.addresses import plain_reason
 from slimpose.media.frame import Media, SoundSource
+from slimpose.media.image_writer import write_image
 from slimpose.media.video_writer import VideoWriter, has_h264
 from slimpose.poses import NOT_TRACKED
 from slimpose.runtime.frame_result import FrameResult
 from slimpose.runtime.installation import install_extra
 
-JPEG_QUALITY = 92
 _LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jp2"})
 
 WriteDrawn = Callable[[Image, float], None]
@@ -238,21 +235,3 @@ def codec_notes() -> list[str]:
         "NOTE: the videos are MPEG-4 Part 2, which browsers do not play, without sound; "
         f"H.264 with sound: {install_extra('video')}"
     ]
-
-
-def write_image(path: Path, image: Image) -> None:
-    """Write an image file completely or not at all.
-
-    Raises:
-        RuntimeError: If it cannot be written.
-    """
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
-    try:
-        encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-        if not encoded:
-            raise RuntimeError(f"cannot write {path}: OpenCV did not encode it")
-        write_bytes(path, data.tobytes())
-    except ValueError as error:  # it names the path
-        raise RuntimeError(str(error)) from error
-    except (OSError, cv2.error) as error:
-        raise RuntimeError(f"cannot write {path}: {plain_reason(error)}") from error

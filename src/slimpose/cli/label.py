@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 from rich.progress import Progress
 
-from slimpose.arrays import Image
 from slimpose.cli.console import plain_console
 from slimpose.cli.counted import counted
 from slimpose.cli.model_file_options import ModelFileOptions
@@ -28,6 +26,7 @@ from slimpose.labels.proposals import (
     with_jumps,
 )
 from slimpose.media.addresses import SourceError
+from slimpose.media.image_writer import write_image
 from slimpose.media.images import ImageError
 from slimpose.media.sources import open_media
 from slimpose.media.video_reader import silence_opencv_logs
@@ -127,7 +126,7 @@ class _Found:
                 name = self._name(item, frame.index if media.is_video else None)
                 if media.is_video:
                     assert self.folder is not None
-                    _write_image(self.folder / name, frame.image)
+                    write_image(self.folder / name, frame.image)
                 else:
                     self._files[name] = item.path
                 estimator = self.pipeline.estimator
@@ -163,10 +162,3 @@ class _Found:
         for one in self.proposals:
             if one.file_name not in used and one.file_name not in self._files:
                 (self.folder / one.file_name).unlink(missing_ok=True)
-
-
-def _write_image(path: Path, image: Image) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replace_when_done(path) as partial:
-        if not cv2.imwrite(str(partial), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            raise OSError(f"cannot write {path}; OpenCV could not encode the frame")

@@ -118,6 +118,11 @@ def _plain(error: Exception) -> str:
     """What an error says: of one of the system its file and reason, without Python's number."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{short_name(os.fsdecode(error.filename))}: {error.strerror}"
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{quoted(error.object)} cannot be written as {error.encoding}; expected names in "
+            "UTF-8 (rename the file?)"
+        )
     return str(error)
 
 

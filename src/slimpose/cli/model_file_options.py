@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from slimpose.runtime import models
 from slimpose.runtime.foreign.graph import remember
@@ -41,7 +42,8 @@ class ModelFileOptions:
         """
         _remember(
             model,
-            ModelSettings(
+            _settings(
+                "--",
                 kind=self.model_kind,
                 mean=self.mean or None,
                 std=self.std or None,
@@ -75,7 +77,8 @@ class DetectorFileOptions:
             ValueError: If the detector is not used, a value is invalid or does not fit, or the file
                 needs no settings.
         """
-        settings = ModelSettings(
+        settings = _settings(
+            "--detector-",
             kind=self.detector_kind,
             mean=self.detector_mean or None,
             std=self.detector_std or None,
@@ -87,6 +90,14 @@ class DetectorFileOptions:
                 "is not used; expected none (--model-kind, --mean, --std, --bgr are for the model)"
             )
         _remember(detector, settings)
+
+
+def _settings(prefix: str, **values: Any) -> ModelSettings:
+    """Return settings from options, which their errors name, by what their names start with."""
+    try:
+        return ModelSettings(**values)
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from None
 
 
 def _remember(model: str, settings: ModelSettings) -> None:

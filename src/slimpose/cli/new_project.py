@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from slimpose.formats.files import as_utf8
 from slimpose.labels.interchange.kinds import read_labels
 from slimpose.labels.new_project import write_project
 from slimpose.skeleton import COCO17, Skeleton
@@ -36,7 +37,9 @@ def new_project(
     elif keypoints == COCO17.joints:
         skeleton = COCO17
     else:
-        skeleton = with_derived_parts(Skeleton(name=folder.name, joints=keypoints))
+        skeleton = with_derived_parts(
+            Skeleton(name=as_utf8(folder.name).decode(), joints=keypoints)
+        )
     for path in write_project(folder, skeleton, first):
         print(f"written: {path}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from slimpose.formats.files import as_utf8
 from slimpose.poses import NOT_TRACKED, Poses
 
 COLUMNS = (
@@ -46,4 +47,4 @@ def rows(poses: Poses, *, source: str, camera: int, frame: int, timestamp_s: flo
             variances = (f"{value:.3f}" for value in (xx, yy, xy))
             score = f"{poses.scores[person, row]:.4f}"
             writer.writerow((*prefix, joint, f"{x:.3f}", f"{y:.3f}", score, *variances))
-    return text.getvalue().encode(errors="backslashreplace")
+    return as_utf8(text.getvalue())

@@ -77,6 +77,32 @@ def write_bytes(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
 
 
+def as_utf8(text: str) -> bytes:
+    r"""Return text as UTF-8; bytes of file names that are not UTF-8 are escaped with backslashes.
+
+    Python reads such bytes as surrogates, which UTF-8 cannot hold.
+
+    >>> as_utf8("caf\udce9.jpg")
+    b'caf\\udce9.jpg'
+    """
+    return text.encode(errors="backslashreplace")
+
+
+def check_utf8(path: Path) -> None:
+    """Reject a path that libraries in C++ cannot open, as it is not UTF-8.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if as_utf8(str(path)) != os.fsencode(path):
+        raise ValueError(f"{path} has a name that is not UTF-8; expected one that is (rename it)")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, as ``as_utf8``."""
+    write_bytes(path, as_utf8(text))
+
+
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON file atomically."""
     write_bytes(path, json.dumps(document).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from slimpose.formats.files import write_bytes
+from slimpose.formats.files import write_text
 from slimpose.formats.skeleton_file import read_skeleton
 from slimpose.skeleton import Skeleton
 
@@ -32,7 +32,7 @@ def write_project(folder: Path, skeleton: Skeleton, labels: str) -> list[Path]:
         README: _README.format(name=folder.name, labels=labels),
     }
     for name, text in texts.items():
-        write_bytes(folder / name, text.encode())
+        write_text(folder / name, text)
     (folder / "images").mkdir()
     read_skeleton(folder / SKELETON)
     return [folder / name for name in texts]

@@ -14,7 +14,7 @@ from slimpose.arrays import Image, Size
 from slimpose.draw import draw_dot, draw_poses
 from slimpose.evaluate.error_analysis.crops import jpeg
 from slimpose.formats.coco import CocoFile, CocoPerson
-from slimpose.formats.files import write_bytes, write_json
+from slimpose.formats.files import write_json, write_text
 from slimpose.labels.checks.check import CheckedFile
 from slimpose.labels.checks.findings import ERRORS, MEANINGS, Finding, counts, suspicious
 from slimpose.media.annotated_image import read_annotated_image
@@ -67,7 +67,7 @@ def write(
         "findings": [one.to_json() for one in findings],
     }
     write_json(folder / FINDINGS, document)
-    write_bytes(folder / PAGE, _page(files, findings, figures, model).encode())
+    write_text(folder / PAGE, _page(files, findings, figures, model))
     return folder / PAGE
 
 

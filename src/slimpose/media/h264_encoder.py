@@ -15,6 +15,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
 from slimpose.arrays import Image, Size
+from slimpose.forks import InOneProcess
 from slimpose.formats.partial_file import PartialFile
 from slimpose.media.addresses import plain_reason
 from slimpose.media.frame import SoundSource
@@ -87,6 +88,7 @@ class H264Encoder:
                 f"cannot write {file.target}: x264 cannot encode video of "
                 f"({size.width}, {size.height}) pixels"
             ) from error
+        self._opened = InOneProcess(self._container, self._video, context)
         self._sound = None if sound is None else _Sound.open(sound, self._container)
         self._end = Fraction(0)  # of the last frame, in seconds
 
@@ -115,7 +117,7 @@ class H264Encoder:
         Raises:
             RuntimeError: If something could not be written.
         """
-        if not self._is_closed:
+        if not self._is_closed and self._opened.is_here:
             self._is_closed = True
             if self._failure is None:
                 self._write(None, sound_until=self._end)

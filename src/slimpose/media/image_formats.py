@@ -30,6 +30,7 @@ _SIGNATURES = (
     (re.compile(rb"....ftyphe(i[cxms]|v[cx])", re.DOTALL), "heic"),
     (re.compile(rb"....ftypm[is]f1(?=.{0,60}he[iv][cxms])", re.DOTALL), "heic"),
     (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"), "jpeg2000"),
+    (re.compile(rb"\0\0\x01\0[^\0]\0...\0", re.DOTALL), "ico"),
     (re.compile(rb"BM.{4}\0\0\0\0", re.DOTALL), "bmp"),
     (re.compile(rb"P[1-6]\s"), "pnm"),
     (re.compile(rb"P7\n"), "pam"),

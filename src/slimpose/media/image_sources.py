@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from slimpose.arrays import Image, Size
+from slimpose.interpreter_end import each_finished_at_exit
 from slimpose.media.avif import avif_orientation
 from slimpose.media.decoder_messages import with_messages
 from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange, Media
@@ -111,7 +112,7 @@ def _media(
         is_video=is_video,
         frame_count=1 if kind == "single" else selected.count(frame_count, fps),
         fps=fps / selected.every,
-        frames=chain([first], frames),
+        frames=each_finished_at_exit(chain([first], frames)),
     )
 
 

@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 
 from slimpose.arrays import Image, Size
+from slimpose.interpreter_end import finished_at_exit
 from slimpose.media import heic
 from slimpose.media.addresses import is_url, redacted
 from slimpose.media.avif import avif_orientation
 from slimpose.media.decoder_messages import with_messages
+from slimpose.media.icons import largest_icon
 from slimpose.media.image_formats import (
     ImageStructure,
     image_format,
@@ -134,6 +136,7 @@ def decode_image(data: bytes, *, name: str) -> Image:
     return decode_single(data, structure, name=name)
 
 
+@finished_at_exit()
 def decode_single(data: bytes, structure: ImageStructure, *, name: str, page: int = 0) -> Image:
     """Decode one image of a file in memory, whose structure is known; else as above."""
     if not data:
@@ -158,6 +161,8 @@ def decode_single(data: bytes, structure: ImageStructure, *, name: str, page: in
     flags |= cv2.IMREAD_ANYDEPTH if structure.format != "avif" else 0
     flags |= cv2.IMREAD_IGNORE_ORIENTATION if orientation is not None else 0
 
+    if structure.format == "ico":
+        data = largest_icon(data) or b"\0"
     number = structure.pages[page]
 
     def decode() -> np.ndarray | None:

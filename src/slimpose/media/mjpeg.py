@@ -21,6 +21,11 @@ from slimpose.media.images import ImageError, decode_single
 from slimpose.media.timed_http import HTTP_REASONS, Deadline, open_url
 
 _MAX_BYTES = 64_000_000
+_JPEG_ENDS = (b"\xff\xd9\r\n", b"\xff\xd9\n")
+
+
+class LateFrameError(SourceError):
+    """No frame arrived in time."""
 
 
 class MotionJpegStream:
@@ -49,7 +54,7 @@ class MotionJpegStream:
         try:
             data = self._read_part()
         except TimeoutError as error:
-            raise SourceError("no frame arrived in time") from error
+            raise LateFrameError("no frame arrived in time") from error
         except (OSError, http.client.HTTPException) as error:
             reason = f": {error.strerror}" if isinstance(error, OSError) else ""
             raise SourceError(f"the connection broke{reason}") from error
@@ -63,7 +68,10 @@ class MotionJpegStream:
         self._response.close()
 
     def _read_part(self) -> bytes:
-        """Read the body of the next part: by its content length, else up to the next boundary."""
+        """Read the body of the next part: by its content length, else up to the JPEG's end.
+
+        Without an end marker up to the next boundary, which comes with the next frame.
+        """
         length, is_inside = -1, False
         while True:
             line = self._response.readline(_MAX_BYTES)
@@ -84,6 +92,8 @@ class MotionJpegStream:
             if not line or self._is_boundary(line):
                 break
             data += line
+            if line.endswith(_JPEG_ENDS) and read_structure(data).is_complete:
+                break
         return data
 
     def _is_boundary(self, line: bytes) -> bool:
@@ -92,11 +102,12 @@ class MotionJpegStream:
 
 
 def open_stream(
-    url: str, *, timeout_s: float, report: Callable[[str], None]
+    url: str, *, timeout_s: float, frame_timeout_s: float, report: Callable[[str], None]
 ) -> MotionJpegStream | None:
     """Open an http:// or https:// address; return None if the response is not Motion JPEG.
 
-    Cameras mostly have self-signed certificates: those are accepted and reported.
+    ``timeout_s`` is for the answer, ``frame_timeout_s`` for each frame. Cameras mostly have
+    self-signed certificates: those are accepted and reported.
 
     Raises:
         SourceError: If the host refuses; the message does not contain the address.
@@ -130,7 +141,7 @@ def open_stream(
         response,
         boundary[1].strip().strip("-").encode(),
         deadline=deadline,
-        timeout_s=timeout_s,
+        timeout_s=frame_timeout_s,
     )
 
 

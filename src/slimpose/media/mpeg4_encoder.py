@@ -16,6 +16,7 @@ from typing import BinaryIO
 import cv2
 
 from slimpose.arrays import Image, Size
+from slimpose.forks import InOneProcess
 from slimpose.formats.partial_file import PartialFile
 from slimpose.media import mp4
 from slimpose.media.video_reader import silence_opencv_logs
@@ -44,6 +45,7 @@ class Mpeg4Encoder:
         self._frame_duration = max(1, round(mp4.TIMESCALE_HZ / fps))
         self._failure: RuntimeError | None = None
         self._encoder, pipe = self._open_encoder(fps)
+        self._opened = InOneProcess(self._encoder)
         self._thread = threading.Thread(
             target=self._write_encoded, args=(pipe,), name=f"video {file.target.name}", daemon=True
         )
@@ -82,6 +84,8 @@ class Mpeg4Encoder:
         Raises:
             RuntimeError: If a frame could not be written.
         """
+        if not self._opened.is_here:
+            return
         self._encoder.release()
         self._thread.join()
         if self._failure is None and self._frames_written != self._frames_received:

@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,7 +23,13 @@ from slimpose.arrays import Image, Size
 from slimpose.media.addresses import Address, SourceError, plain_reason
 from slimpose.media.frame import ALL_FRAMES, SQUARE, Frame, FrameRange
 from slimpose.media.images import ImageError
-from slimpose.media.stream_reader import DEFAULT_TIMEOUTS, StreamTimeouts, VideoPlayer, read_live
+from slimpose.media.stream_reader import (
+    DEFAULT_TIMEOUTS,
+    ReadLimit,
+    StreamTimeouts,
+    VideoPlayer,
+    read_live,
+)
 from slimpose.media.video_reader import UnreadFramesError
 from slimpose.messages import printable
 
@@ -166,7 +172,7 @@ class Stream:
     ) -> None:
         self.address = address
         self._camera, self._changed, self._send_report = camera, changed, report
-        self._timeouts = timeouts
+        self._timeouts, self._limit = timeouts, ReadLimit(timeouts)
         self._file: VideoPlayer | None = None
         if address.kind == "file":
             played = dataclasses.replace(frames, every=1)
@@ -257,7 +263,8 @@ class Stream:
                     self._report(f"{reason}; trying again{until}")
                     reported = reason
                 self._stop.wait(retry_s)
-                retry_s = min(2 * retry_s, self._timeouts.longest_retry_s)
+                if not self._limit.is_extended:  # which is a wait of its own
+                    retry_s = min(2 * retry_s, self._timeouts.longest_retry_s)
             problem = self._status.problem
         finally:
             self._enter("ended", problem)
@@ -289,12 +296,10 @@ class Stream:
 
     def _read_until_end(self) -> str:
         """Read the source until it ends; return why, or an empty text if it is just over."""
-        source: Generator[Frame, None, None]
-        source = (
-            self._file.play(self._stop)
-            if self._file
-            else read_live(self.address, self._timeouts, self._stop, report=self._report_once)
-        )
+        if self._file is not None:
+            source = self._file.play(self._stop)
+        else:
+            source = read_live(self.address, self._limit, self._stop, report=self._report_once)
         try:
             with closing(source):
                 for frame in source:

@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 import cv2
 
 from slimpose.arrays import Image
+from slimpose.forks import InOneProcess
 from slimpose.media import mjpeg
 from slimpose.media.addresses import Address, SourceError
 from slimpose.media.frame import ALL_FRAMES, Frame, FrameRange
 from slimpose.media.images import to_rgb
-from slimpose.media.mjpeg import MotionJpegStream
+from slimpose.media.mjpeg import LateFrameError, MotionJpegStream
 from slimpose.media.sources import open_media
 from slimpose.media.video_reader import (
     MAX_READ_FAILURES,
@@ -47,6 +48,7 @@ class StreamTimeouts:
     Attributes:
         open_s: For opening an address that does not answer.
         read_s: For reading a whole frame; after it the stream is lost.
+        longest_read_s: For a frame of Motion JPEG where frames are rare; see ``ReadLimit``.
         first_retry_s: Before a lost stream is reopened; doubled after each failure.
         longest_retry_s: Upper limit of that.
         steady_s: After being live this long, a stream's next retry is first_retry_s again.
@@ -57,6 +59,7 @@ class StreamTimeouts:
 
     open_s: float = 8.0
     read_s: float = 8.0
+    longest_read_s: float = 60.0
     first_retry_s: float = 0.5
     longest_retry_s: float = 30.0
     steady_s: float = 2.0
@@ -65,6 +68,30 @@ class StreamTimeouts:
 
 
 DEFAULT_TIMEOUTS = StreamTimeouts()
+
+
+class ReadLimit:
+    """The time limit for a frame of a source of Motion JPEG: longer where frames are rare.
+
+    A camera may send an image every ten seconds only. After a frame the limit is twice the time
+    from the one before it, after none it is doubled.
+
+    Attributes:
+        timeouts: All time limits of the stream.
+        seconds: The limit, ``read_s`` to ``longest_read_s``.
+    """
+
+    def __init__(self, timeouts: StreamTimeouts) -> None:
+        self.timeouts, self.seconds = timeouts, timeouts.read_s
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether frames are rare, or none come."""
+        return self.seconds > self.timeouts.read_s
+
+    def adapt(self, waited_s: float) -> None:
+        """Set it to twice the time that a frame took, or that none came for."""
+        self.seconds = max(min(2 * waited_s, self.timeouts.longest_read_s), self.timeouts.read_s)
 
 
 class VideoPlayer:
@@ -114,29 +141,38 @@ class VideoPlayer:
 
 def read_live(
     address: Address,
-    timeouts: StreamTimeouts,
+    limit: ReadLimit,
     stop: threading.Event,
     *,
     report: Callable[[str], None] = lambda message: None,
 ) -> Generator[Frame, None, None]:
     """Yield the frames of a camera or network stream until it ends; ``report`` gets notes on it.
 
+    ``limit`` is what was learned of the source when it was read before.
+
     Raises:
         SourceError: If it cannot be opened or no more frames come; the message does not name it.
     """
-    with closing(_open_live(address, timeouts, report)) as source:
-        failures, is_late = 0, False
+    with closing(_open_live(address, limit, report)) as source:
+        failures, is_late, is_first = 0, False, True
         good_s = time.monotonic()
+        read_s = limit.seconds if isinstance(source, MotionJpegStream) else limit.timeouts.read_s
         while failures < MAX_READ_FAILURES and not (is_late or stop.is_set()):
             started_s, cpu_s = time.monotonic(), time.thread_time()
-            image = source.read()
+            try:
+                image = source.read()
+            except LateFrameError:
+                limit.adapt(read_s)
+                raise
             now_s = time.monotonic()
             # After its time limit FFmpeg may still return a buffered frame, then no more.
-            is_late = now_s - started_s >= timeouts.read_s
+            is_late = now_s - started_s >= read_s
             if image is None:
                 failures += 1
-                is_late |= now_s - good_s > timeouts.read_s
+                is_late |= now_s - good_s > read_s
                 continue
+            if not is_first:
+                limit.adapt(now_s - good_s)
             decode_ms = 1e3 * (time.thread_time() - cpu_s)
             yield Frame(
                 image=image,
@@ -145,18 +181,24 @@ def read_live(
                 decode_ms=decode_ms,
                 pixel_aspect=source.pixel_aspect,
             )
-            failures, good_s = 0, time.monotonic()
+            failures, is_first, good_s = 0, False, time.monotonic()
         raise SourceError("no frame arrived in time" if is_late else "the stream ended")
 
 
 def _open_live(
-    address: Address, timeouts: StreamTimeouts, report: Callable[[str], None]
+    address: Address, limit: ReadLimit, report: Callable[[str], None]
 ) -> MotionJpegStream | _LiveCapture:
+    timeouts = limit.timeouts
     if address.kind == "camera":
         capture, explain = _open_camera(address.target), _camera_problem
     else:
         if address.target.lower().startswith(("http://", "https://")) and _is_valid(address):
-            stream = mjpeg.open_stream(address.target, timeout_s=timeouts.read_s, report=report)
+            stream = mjpeg.open_stream(
+                address.target,
+                timeout_s=timeouts.read_s,
+                frame_timeout_s=limit.seconds,
+                report=report,
+            )
             if stream is not None:
                 return stream
         capture, explain = _open_network(address.target, timeouts), _network_problem
@@ -170,7 +212,7 @@ class _LiveCapture:
     """A camera or network stream that OpenCV reads."""
 
     def __init__(self, capture: cv2.VideoCapture) -> None:
-        self._capture = capture
+        self._capture, self._opened = capture, InOneProcess(capture)
         self.pixel_aspect = pixel_aspect(capture)
 
     def read(self) -> Image | None:
@@ -178,7 +220,8 @@ class _LiveCapture:
         return to_rgb(bgr) if bgr is not None else None
 
     def close(self) -> None:
-        self._capture.release()
+        if self._opened.is_here:
+            self._capture.release()
 
 
 class _PacedCapture(_LiveCapture):

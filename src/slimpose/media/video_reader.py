@@ -13,6 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from slimpose.forks import InOneProcess
+from slimpose.interpreter_end import each_finished_at_exit, finished_at_exit
 from slimpose.media.addresses import SourceError
 from slimpose.media.frame import ALL_FRAMES, SQUARE, Frame, FrameRange, Media
 from slimpose.media.images import to_rgb
@@ -70,6 +72,7 @@ def read_bgr(capture: cv2.VideoCapture) -> np.ndarray | None:
     return bgr if is_read and bgr is not None and bgr.size else None
 
 
+@finished_at_exit()
 def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL_FRAMES) -> Media:
     """Open a video file and decode its first frame: OpenCV also opens many files that are no video.
 
@@ -105,8 +108,16 @@ def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL
         is_video=True,
         frame_count=frames.count(frame_count, fps),
         fps=fps / frames.every,
-        frames=_read_frames(
-            capture, first, damaged, frame_count=frame_count, fps=fps, path=path, selected=frames
+        frames=each_finished_at_exit(
+            _read_frames(
+                InOneProcess(capture),
+                first,
+                damaged,
+                frame_count=frame_count,
+                fps=fps,
+                path=path,
+                selected=frames,
+            )
         ),
         pixel_aspect=pixel_aspect(capture),
         start_s=position_s if math.isfinite(position_s) else 0.0,
@@ -193,7 +204,7 @@ def _next_frame(capture: cv2.VideoCapture) -> tuple[np.ndarray | None, int]:
 
 
 def _read_frames(
-    capture: cv2.VideoCapture,
+    opened: InOneProcess,
     first: np.ndarray,
     damaged: int,
     *,
@@ -202,6 +213,7 @@ def _read_frames(
     path: Path,
     selected: FrameRange,
 ) -> Iterator[Frame]:
+    (capture,) = opened.opened
     clock = FileClock(fps)
     index, first_damaged, count = damaged, 0, 0
     damaged = damaged if selected.start_s == 0 else 0
@@ -212,6 +224,11 @@ def _read_frames(
             if selected.has(index=index, timestamp_s=time_s):
                 count += 1
                 yield Frame(image=to_rgb(bgr), timestamp_s=time_s, index=index)
+            if not opened.is_here:
+                raise SourceError(
+                    f"{path}: it was opened before this process was forked; expected to be opened "
+                    "in the process that reads it"
+                )
             bgr, failures = _next_frame(capture)
             index += 1 + failures
             if bgr is None:
@@ -222,7 +239,8 @@ def _read_frames(
                 first_damaged = first_damaged if damaged else index - failures
                 damaged += failures
     finally:
-        capture.release()
+        if opened.is_here:
+            capture.release()
     # Containers round their counts; some know only their duration, at a frame rate that varies.
     tolerance = max(2, 0.02 * frame_count)
     is_short = frame_count - index > tolerance and frame_count - 1 - fps * time_s > tolerance

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from slimpose.formats.files import replace_when_done, write_bytes
+from slimpose.formats.files import as_utf8, replace_when_done, write_bytes
 from slimpose.messages import quoted
 from slimpose.motion.angles import Angles
 from slimpose.motion.cleaning import CleanMotion
@@ -87,7 +87,7 @@ def _trc(name: str, motion: CleanMotion, scale: Scale) -> bytes:
             "nan\tnan\tnan" if math.isnan(x) else f"{x:.6f}\t{y:.6f}\t0" for x, y in row
         )
         lines.append(f"{frame}\t{time_s:.6f}\t{markers}")
-    return ("\n".join(lines) + "\n").encode()
+    return as_utf8("\n".join(lines) + "\n")
 
 
 def _mot(name: str, motion: CleanMotion, degrees: Mapping[str, Float64[np.ndarray, " n"]]) -> bytes:
@@ -104,7 +104,7 @@ def _mot(name: str, motion: CleanMotion, degrees: Mapping[str, Float64[np.ndarra
     for row, time_s in enumerate(motion.times_s):
         values = "\t".join(f"{values[row]:.6f}" for values in degrees.values())
         lines.append(f"{time_s:.6f}\t{values}")
-    return ("\n".join(lines) + "\n").encode()
+    return as_utf8("\n".join(lines) + "\n")
 
 
 def _csv(
@@ -124,7 +124,7 @@ def _csv(
         values = [*points[row].ravel(), *(values[row] for values in degrees.values())]
         cells = ("" if math.isnan(value) else f"{value:.6f}" for value in values)
         writer.writerow([f"{time_s:.6f}", *cells])
-    return text.getvalue().encode()
+    return as_utf8(text.getvalue())
 
 
 def _write_c3d(path: Path, motion: CleanMotion, scale: Scale) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from slimpose import fields
-from slimpose.formats.files import replace_when_done
+from slimpose.formats.files import check_utf8, replace_when_done
 from slimpose.network.build import (
     Net,
     Spec,
@@ -78,6 +78,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 def _read(path: Path, *, with_tensors: bool) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {path}")
+    check_utf8(path)
     try:
         with safe_open(path, framework="pt") as opened:
             names = opened.keys() if with_tensors else []

@@ -14,6 +14,7 @@ import numpy as np
 from slimpose import geometry
 from slimpose.arrays import Boxes, PersonScores, Size
 from slimpose.fields import check_count
+from slimpose.interpreter_end import finished_at_exit
 from slimpose.media.frame import Frame
 from slimpose.media.images import check_image
 from slimpose.poses import Poses
@@ -26,11 +27,13 @@ from slimpose.runtime.pipeline import Pipeline
 from slimpose.runtime.preview import ImagePreview
 from slimpose.runtime.timing import StageTimes
 from slimpose.tracking.assignment import assign
+from slimpose.tracking.boxes import VISIBLE_SCORE
 from slimpose.tracking.motion_gate import MotionGate
 from slimpose.tracking.smoothing import DEFAULT_ONE_EURO, OneEuroSettings, PoseSmoother
 from slimpose.tracking.tracker import ExpectedPeople, Origin, Tracker
 from slimpose.tracking.tracks import DEFAULT_TRACKER, SLOW_FRAME_S, NewIds, TrackerSettings
 
+_UNFOLLOWED_FRAMES = 5
 _log = logging.getLogger(__name__)
 
 STAGES = ("detect", "crop", "pose", "track")
@@ -139,11 +142,13 @@ class Follower:
         self._track = track
         self._tracking, self._smoothing, self._smooth = tracking, smoothing, smooth
         self._numbers = NewIds()
+        self._unfollowed: int | None = 0  # frames; None after one was followed
         self._cameras = [self._new_camera() for _ in range(cameras)]
         self.last_ms = StageTimes(*STAGES).totals_ms()
         self.detections = 0
         self.everyone: list[Poses] = []
 
+    @finished_at_exit()
     def step(self, frames: Sequence[Frame]) -> list[Poses]:
         """Return the people of each frame, in the order of the frames, with ids and smoothed.
 
@@ -204,7 +209,23 @@ class Follower:
                 )
         times.lap("track")
         self.last_ms = times.totals_ms()
+        self._report_unfollowed(all_poses, results)
         return results
+
+    def _report_unfollowed(self, found: Sequence[Poses], followed: Sequence[Poses]) -> None:
+        """Warn once where people are found, and their keypoints score too low to follow anyone."""
+        if any(map(len, followed)):
+            self._unfollowed = None
+        best = max((float(poses.scores.max()) for poses in found if len(poses)), default=1.0)
+        if self._unfollowed is None or best >= VISIBLE_SCORE:
+            return
+        self._unfollowed += 1
+        if self._unfollowed == _UNFOLLOWED_FRAMES:
+            _log.warning(
+                "people are found in the frames, and none can be followed: their keypoints score "
+                "up to %.2f only (a model with little training?)",
+                best,
+            )
 
     def forget(self, camera: int) -> None:
         """Reset a camera after a gap or a cut; its people get new ids.

@@ -48,8 +48,9 @@ def missing_base_module(module: str, reason: str) -> str | None:
         else "its files were removed?"
     )
     others = "" if len(installed) == 1 else f"pip uninstall {' '.join(installed)}, then "
+    owner = "" if installed == [module] else f" of {' and '.join(installed)}"
     return (
-        f"{module} of {' and '.join(installed)} cannot be imported ({reason}; {cause}): "
+        f"{module}{owner} cannot be imported ({reason}; {cause}): "
         f"{others}pip install --force-reinstall --no-deps {installed[0]}"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from slimpose.formats.files import check_utf8
 from slimpose.messages import DataWarning, quoted
 from slimpose.skeleton import Skeleton
 from slimpose.skeleton_parts import is_person
@@ -58,6 +59,7 @@ def resolve(name_or_path: str | Path) -> Path:
         return known[name_or_path]
     path = Path(name_or_path)
     if path.is_file():
+        check_utf8(path)
         return path
     names = (
         f"one of {', '.join(known)}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from slimpose.runtime.forks import never_closed_in_forks
+from slimpose.forks import never_closed_in_forks
 from slimpose.runtime.machine import check_threads, overflows_int8, read_machine
 
 onnxruntime.disable_telemetry_events()  # on Windows; elsewhere slimpose/__init__.py turns it off

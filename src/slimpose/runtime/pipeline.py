@@ -12,6 +12,7 @@ import numpy as np
 
 from slimpose import geometry
 from slimpose.arrays import Image
+from slimpose.interpreter_end import finished_at_exit
 from slimpose.media.image_inputs import Color, ImageInput, load_image
 from slimpose.messages import printable, quoted
 from slimpose.poses import Poses
@@ -142,19 +143,21 @@ class Pipeline:
             except ValueError as error:
                 raise ValueError(f"image {number}: {error}" if is_list else str(error)) from error
 
-        results, errors = estimate_list(
-            images,
-            boxes_of,
-            self._estimate_many,
-            color=color,
-            finish=self._with_preview(color),
-        )
+        with finished_at_exit():
+            results, errors = estimate_list(
+                images,
+                boxes_of,
+                self._estimate_many,
+                color=color,
+                finish=self._with_preview(color),
+            )
         if errors and on_error == "raise":
             raise ImagesError(errors, results) if is_list else errors[0]
         for number, error in errors.items():
             _log.warning("image %d: %s", number, printable(str(error)))
         return results if is_list else results[0]
 
+    @finished_at_exit()
     def timed(
         self,
         image: ImageInput,

@@ -6,9 +6,11 @@ import logging
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
@@ -17,6 +19,7 @@ from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.fields import Fields
 from slimpose.geometry import CanvasFit
+from slimpose.interpreter_end import finished_at_exit
 from slimpose.messages import printable, quoted
 from slimpose.runtime.backends.available import backend_of, open_graph, read_metadata
 from slimpose.runtime.backends.base import MAX_INPUT_PX, Graph
@@ -105,7 +108,7 @@ class Session:
     """A model file opened in one backend.
 
     Pickled sessions open the file again; so do forked processes, when they first use a session of
-    their parent, whose threads they do not have.
+    their parent, whose threads they do not have. Several threads may use a session at once.
 
     Attributes:
         info: The file's metadata.
@@ -133,6 +136,7 @@ class Session:
             raise FileNotFoundError(f"no model file {path}")
         backend = backend_of(path, backend)
         self._path, self._process = path.absolute(), os.getpid()
+        self._turn = Lock()
         self._options = {"threads": threads, "backend": backend, "precision": precision}
         self._graph = open_graph(path, threads=threads, backend=backend, precision=precision)
         self.info = read_info(path, self._graph.metadata)
@@ -145,6 +149,7 @@ class Session:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), self._path, **self._options), ()
 
+    @finished_at_exit()
     def run(self, batch: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         """Return the named outputs of a uint8 batch (n, H, W, 3) of the model's input size.
 
@@ -156,8 +161,12 @@ class Session:
         if self._process != os.getpid():
             _log.info("opening %s again after a fork", printable(self.info.name))
             self._graph, self._process = open_graph(self._path, **self._options), os.getpid()
+            self._turn = Lock()  # another thread of the parent may have held it
+        # ONNX Runtime takes calls of several threads at once; the other runtimes do not.
+        turn = nullcontext() if self.backend == "onnxruntime" else self._turn
         try:
-            return self._graph.run(batch, outputs)
+            with turn:
+                return self._graph.run(batch, outputs)
         except Exception as error:  # onnxruntime's errors share no public base
             raise RuntimeError(
                 f"{self._path} failed on a batch of {len(batch)}: {reason(error)}"

@@ -18,7 +18,7 @@ from torch import nn
 
 from slimpose import fields
 from slimpose.data.order import prefetch
-from slimpose.formats.files import write_bytes
+from slimpose.formats.files import write_text
 from slimpose.network.encoder import Encoder
 from slimpose.network.weights import Checkpoint, load_checkpoint, save_checkpoint
 from slimpose.train import experiment_log
@@ -290,4 +290,4 @@ def _truncate_metrics(path: Path, steps: int) -> None:
     if path.exists():
         with path.open(encoding="utf-8") as lines:
             kept = "".join(islice(lines, steps))
-        write_bytes(path, kept.encode())
+        write_text(path, kept)

@@ -26,7 +26,7 @@ from slimpose.evaluate.error_analysis.oracle import (
     UNLABELED,
 )
 from slimpose.formats.coco import CocoFile
-from slimpose.formats.files import write_bytes, write_json
+from slimpose.formats.files import write_json, write_text
 from slimpose.media.images import read_image
 from slimpose.skeleton import Skeleton
 
@@ -54,7 +54,7 @@ def write(
     figures = [_figure(person, annotations, image_folder) for person in analysis.worst]
     about = {"model": model, "protocol": protocol, "annotations": str(annotations.path)}
     write_json(folder / FIGURES, about | analysis.to_json())
-    write_bytes(folder / PAGE, _page(analysis, figures, **about).encode())
+    write_text(folder / PAGE, _page(analysis, figures, **about))
     return folder / PAGE
 
 

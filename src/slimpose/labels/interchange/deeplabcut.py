@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slimpose.formats.coco import CocoImage, CocoPerson
-from slimpose.formats.files import replace_when_done, write_bytes
+from slimpose.formats.files import replace_when_done, write_text
 from slimpose.labels.interchange.label_data import (
     Builder,
     LabelData,
@@ -97,7 +97,7 @@ def write(data: LabelData, folder: Path, *, on_progress: Progress = no_progress)
             on_progress(done, len(people))
         table = _table(video, images, labeled, data.file.skeleton.joints, individuals)
         with replace_when_done(target / f"CollectedData_{SCORER}.csv") as partial:
-            table.to_csv(partial)
+            table.to_csv(partial, errors="backslashreplace")
         with replace_when_done(target / f"CollectedData_{SCORER}.h5") as partial:
             table.to_hdf(partial, key=_KEY, mode="w")
     videos = {
@@ -166,7 +166,7 @@ def _write_config(
         "snapshotindex": -1,
         "pcutoff": 0.6,
     }
-    write_bytes(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
 
 def _config_path(path: Path) -> Path | None:

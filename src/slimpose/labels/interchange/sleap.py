@@ -23,6 +23,7 @@ from slimpose.labels.interchange.label_data import (
     own_skeleton,
     size_of,
 )
+from slimpose.media.image_writer import write_image
 from slimpose.media.images import image_files
 from slimpose.messages import quoted
 from slimpose.skeleton import Skeleton
@@ -289,14 +290,9 @@ class _Images:
                 f"({error}); expected the video where the file says, or next to it (moved?)"
             ) from error
         target = self.folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if image.ndim == 3 and image.shape[2] == 1:
-            image = image[:, :, 0]
-        elif image.ndim == 3:
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        with replace_when_done(target) as partial:
-            if not cv2.imwrite(str(partial), image):
-                raise ValueError(f"cannot write {target}; OpenCV could not encode the frame")
+        if image.ndim == 2 or image.shape[2] == 1:
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+        write_image(target, image)
         return name, Size(*image.shape[:2])
 
     def _opened(self, video: Any) -> Any:

@@ -20,7 +20,7 @@ from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.fields import Fields
 from slimpose.formats.coco import CocoFile, CocoPerson
-from slimpose.formats.files import replace_when_done, write_bytes
+from slimpose.formats.files import replace_when_done, write_text
 from slimpose.labels.interchange.label_data import (
     Builder,
     LabelData,
@@ -123,7 +123,7 @@ def write(
                 f"{labels.name}; expected names that differ in more than their suffixes"
             )
         labels.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(labels, "".join(lines).encode())
+        write_text(labels, "".join(lines))
         on_progress(done, len(people))
     _write_yaml(folder / "data.yaml", skeleton, split)
     notes = ["limbs and sigmas are not in YOLO's files"]
@@ -167,7 +167,7 @@ def _write_yaml(path: Path, skeleton: Skeleton, split: str) -> None:
         "flip_idx": skeleton.flip_indices.tolist(),
         "kpt_names": {0: list(skeleton.joints)},
     }
-    write_bytes(path, yaml.safe_dump(document, sort_keys=False).encode())
+    write_text(path, yaml.safe_dump(document, sort_keys=False))
 
 
 def _shape(entry: Fields) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slimpose.forks import never_closed_in_forks
 from slimpose.runtime.backends.base import BackendError, BackendSpec, Graph, NativeFiles
 from slimpose.runtime.backends.litert import LITERT, attached_metadata
 from slimpose.runtime.backends.ncnn import NCNN
@@ -16,7 +17,6 @@ from slimpose.runtime.backends.openvino import OPENVINO
 from slimpose.runtime.backends.tensorrt import TENSORRT_ENGINE
 from slimpose.runtime.foreign.blazepose import BlazePoseGraph
 from slimpose.runtime.foreign.graph import ForeignGraph, Recognized
-from slimpose.runtime.forks import never_closed_in_forks
 from slimpose.runtime.machine import check_threads
 from slimpose.runtime.onnx_file import file_metadata, open_onnx_file
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from slimpose import fields
 from slimpose.arrays import Size
-from slimpose.formats.files import read_toml, write_bytes
+from slimpose.formats.files import read_toml, write_text
 from slimpose.geometry import CanvasFit, CellAlignment
 from slimpose.messages import quoted
 from slimpose.runtime.cache import cache_folder
@@ -138,7 +138,7 @@ def write_settings(path: Path, settings: ModelSettings) -> Path:
     lines += [f"{name} = {_toml(value)}" for name, value in settings.given.items()]
     neighbor, cached = _files(path)
     file = neighbor if os.access(path.parent, os.W_OK) else cached
-    write_bytes(file, ("\n".join(lines) + "\n").encode())
+    write_text(file, "\n".join(lines) + "\n")
     return file
 
 
