@@ -159,14 +159,14 @@ def test_stream_that_never_completes_a_frame_is_reopened(is_encrypted: bool) -> 
 @pytest.mark.parametrize("sends_lengths", [True, False])
 def test_camera_of_rare_images_stays_connected(sends_lengths: bool) -> None:
     """Its images come further apart than the time limit, which adapts; none waits for the next."""
-    timeouts = dataclasses.replace(SHORT, read_s=0.15, longest_read_s=20.0)
-    rare = FakeCamera(fps=2.5, sends_lengths=sends_lengths)
+    timeouts = dataclasses.replace(SHORT, read_s=0.25, longest_read_s=20.0)
+    rare = FakeCamera(fps=1.6, sends_lengths=sends_lengths)
     with fake_camera(rare) as camera, CameraGroup(camera.url, timeouts=timeouts) as cameras:
         take_until_notice(cameras, "no frame arrived in time; trying again")
         wait_until(lambda: cameras.take(0.05) is not None and cameras.statuses()[0].received >= 4)
         requests = camera.requests
         taken = take_until(cameras, lambda frames: len(frames) >= 3)
-        assert camera.requests == requests < 6
+        assert camera.requests == requests < 8
     assert all(frame.image.shape == (96, 96, 3) for frame in taken)
 
 
