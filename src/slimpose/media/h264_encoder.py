@@ -42,6 +42,10 @@ _COPIED_SOUND = frozenset({"aac", "mp3", "opus", "flac", "alac", "ac3", "eac3"})
 _DECODER_START_S = Fraction(45, 1000)
 """Sound before the first frame that is copied, and not played: decoders start with it."""
 _SEEK_FROM_S = 5.0
+_READING: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
+"""Metadata need not be UTF-8; PyAV 19 has no option and replaces by itself."""
 _BT601, _BT709, _LIMITED = 6, 1, 1  # of H.273
 _log = logging.getLogger("slimpose")
 
@@ -186,7 +190,7 @@ class _Sound:
         except OSError:
             return None
         try:
-            source = av.open(file, "r", metadata_errors="replace")
+            source = av.open(file, "r", **_READING)
         except av.FFmpegError:  # animated images
             file.close()
             return None
