@@ -54,6 +54,13 @@ PEERS = (
 )
 BOX_THRESHOLD = 0.2
 """Lowest score of a detected person whose pose counts."""
+_OFFSETS = [
+    (side * distance, rise, align)
+    for rise in (0, 9, -9, 18, -18, 27, -27)
+    for side, distance, align in ((1, 8, "left"), (-1, 8, "right"), (1, 0, "center"))
+    if rise or distance
+]
+"""Where a name may stand, in points from its marker; the first that is free is taken."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -171,22 +178,49 @@ def _measure_time(systems: list[System], rounds: int) -> None:
 
 def _plot(systems: list[System], out: Path, threads: int) -> None:
     pyplot = new_pyplot()
-    figure, axes = pyplot.subplots(figsize=(7.5, 4.6))
+    figure, axes = pyplot.subplots(figsize=(8.5, 5.2))
     for system in systems:
         marker, fill = ("D", "black") if system.is_ours else ("o", "white")
         axes.plot(system.ms, 100 * system.ap, marker, color="black", markerfacecolor=fill)
-        axes.annotate(
-            system.name,
-            (system.ms, 100 * system.ap),
-            xytext=(6, 4),
-            textcoords="offset points",
-            fontsize=8,
-        )
     axes.set_xlabel(f"ms per image with {PEOPLE} people, detector included, {threads} threads")
     axes.set_ylabel("keypoint AP, end to end, no flip")
-    axes.margins(x=0.25, y=0.1)
+    axes.margins(x=0.35, y=0.15)
     axes.grid(color="0.9")
+    _write_names(figure, axes, systems)
     save_figure(figure, out)
+
+
+def _write_names(figure: Any, axes: Any, systems: list[System]) -> None:
+    """Write each name beside its marker, within the axes, off other names and markers."""
+    figure.canvas.draw()
+    marks = [axes.transData.transform((one.ms, 100 * one.ap)) for one in systems]
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in marks]
+    area = axes.get_window_extent()
+    for system in systems:
+        for x, y, align in _OFFSETS:
+            text = axes.annotate(
+                system.name,
+                (system.ms, 100 * system.ap),
+                xytext=(x, y),
+                textcoords="offset points",
+                horizontalalignment=align,
+                verticalalignment="center",
+                fontsize=8,
+            )
+            box = text.get_window_extent()
+            if (
+                area.contains(box.x0, box.y0)
+                and area.contains(box.x1, box.y1)
+                and not any(
+                    box.x0 < right and left < box.x1 and box.y0 < top and low < box.y1
+                    for left, low, right, top in taken
+                )
+            ):
+                break
+            text.remove()
+        else:
+            raise RuntimeError(f"no room for the name {system.name}; expected fewer systems")
+        taken.append((box.x0, box.y0, box.x1, box.y1))
 
 
 if __name__ == "__main__":
