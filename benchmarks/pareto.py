@@ -191,7 +191,7 @@ def _plot(systems: list[System], out: Path, threads: int) -> None:
 
 
 def _write_names(figure: Any, axes: Any, systems: list[System]) -> None:
-    """Write each name beside its marker, within the axes, off other names and markers."""
+    """Write each name next to its marker, within the axes, off other names and markers."""
     figure.canvas.draw()
     marks = [axes.transData.transform((one.ms, 100 * one.ap)) for one in systems]
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in marks]

@@ -74,6 +74,8 @@ def test_single_file_and_different_networks_are_rejected(tmp_path: Path) -> None
     same = write_weights(tmp_path / "copy.safetensors", seed=1)
     with pytest.raises(ValueError, match=re.escape(f"{same} and {one} hold the same weights")):
         average([one, same], out=out)
+    with pytest.raises(ValueError, match="hold the same weights"):
+        average([one, one], out=out)
     assert not out.exists()
 
 

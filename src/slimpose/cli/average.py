@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ def average(
         raise ValueError(f"got {len(weights)} weights file; expected two or more to average")
     check_output_paths({"--out": out}, {}, weights)
     check_suffix("--out", out, ".safetensors")
+    import torch
+
     from slimpose.network.weights import load_network, save_checkpoint
 
     first, *others = (load_network(path) for path in weights)
@@ -40,14 +43,13 @@ def average(
                 f"{path} holds another network than {weights[0]}; expected runs of the same network"
             )
     networks = [first, *others]
-    by_contents: dict[str, Path] = {}
-    for path, network in zip(weights, networks, strict=True):
-        if (same := by_contents.setdefault(network.sha256, path)) is not path:
-            raise ValueError(
-                f"{path} and {same} hold the same weights, which would count twice; expected "
-                "different runs"
-            )
     states = [network.net.state_dict() for network in networks]
+    for one, other in itertools.combinations(range(len(states)), 2):
+        if all(torch.equal(tensor, states[other][name]) for name, tensor in states[one].items()):
+            raise ValueError(
+                f"{weights[other]} and {weights[one]} hold the same weights, which would count"
+                " twice; expected different runs"
+            )
     tensors = {name: _mean([state[name] for state in states]) for name in states[0]}
     origins = ", ".join(
         f"{path.parent.name}/{path.name} {network.sha256[:12]}"
