@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 
 import slimpose
-from run_cli import frames_in, write_walk
+from run_cli import frames_in, run_program, write_walk
 from slimpose.arrays import Size
 from synthetic_models import dot_image, write_pose_model
 
@@ -43,13 +41,7 @@ print("ended with", os.waitstatus_to_exitcode(status))
 @pytest.mark.parametrize("threads", ["0", "1", "2"])
 @pytest.mark.parametrize("use", ["runs", "ends"])
 def test_forked_process_ends(backend: str, threads: str, use: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, backend, threads, use],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_program(PROGRAM, backend, threads, use)
     assert done.stdout == "ended with 7\n", done.stderr
 
 
@@ -94,16 +86,10 @@ if kind == "streams":
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize("kind", ["unread", "read", "streams", "writer"])
-def test_process_forked_beside_decoders_and_encoders_ends(tmp_path: Path, kind: str) -> None:
+def test_process_forked_with_open_decoders_and_encoders_ends(tmp_path: Path, kind: str) -> None:
     """Their threads are not in the fork; closing them there waited forever."""
     write_walk(tmp_path / "walk.avi", 30)
-    done = subprocess.run(
-        [sys.executable, "-c", FORKED, str(tmp_path), kind],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_program(FORKED, tmp_path, kind)
     assert done.stdout == "ended with 7\n", done.stderr
     if kind == "writer":
         assert frames_in(tmp_path / "out.mp4") == 1

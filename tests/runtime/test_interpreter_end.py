@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from run_cli import write_walk
+from run_cli import run_program, write_walk
 from slimpose.interpreter_end import each_finished_at_exit, finished_at_exit
 from synthetic_models import write_pose_model
 
@@ -51,13 +49,7 @@ def test_program_with_daemon_threads_ends(tmp_path: Path, kind: str) -> None:
     write_pose_model(tmp_path / "pose.onnx")
     write_walk(tmp_path / "walk.avi", 60)
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(tmp_path), kind],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = run_program(PROGRAM, tmp_path, kind)
         assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -82,6 +82,17 @@ def write_walk(
     return Path(path)
 
 
+def run_program(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own, to its end."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
     """Start ``slimpose`` in a folder; it reacts to Ctrl-C even if the shell ignores it."""
     handle_ctrl_c = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"

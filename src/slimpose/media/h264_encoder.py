@@ -45,7 +45,7 @@ _SEEK_FROM_S = 5.0
 _READING: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
-"""Metadata need not be UTF-8; PyAV 19 has no option and replaces by itself."""
+"""Metadata need not be UTF-8; PyAV 19 has no option and escapes it."""
 _BT601, _BT709, _LIMITED = 6, 1, 1  # of H.273
 _log = logging.getLogger("slimpose")
 
