@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 import torch
 
@@ -38,3 +40,33 @@ def test_fine_tuning_reduces_the_error_of_the_maps(folder: Path, scheme: str) ->
     after = quantize_graph(network, ranges, parts, parts.layers, chosen)
     errors = [relative_error([maps_of(made, images)], [expected]) for made in (before, after)]
     assert errors[1] < 0.9 * errors[0]
+
+
+def enlarged(mode: str) -> onnx.ModelProto:
+    """Return a network of a convolution, its map enlarged to twice the size, and their sum."""
+    return onnx.parser.parse_model(f"""
+        <ir_version: 9, opset_import: ["" : 17]>
+        graph (uint8[n, 4, 6, 3] pixels) => (float[n, 2, 8, 12] maps)
+        <float[2, 3, 1, 1] weight = {{0.5, -1.0, 0.25, 0.125, 1.0, -0.5}},
+         float[4] scales = {{1.0, 1.0, 2.0, 2.0}}>
+        {{
+            floats = Cast <to = 1> (pixels)
+            channels = Transpose <perm = [0, 3, 1, 2]> (floats)
+            small = Conv (channels, weight)
+            large = Resize <mode = "{mode}", coordinate_transformation_mode = "asymmetric",
+                            nearest_mode = "floor"> (small, , scales)
+            maps = Add (large, large)
+        }}
+    """)
+
+
+def test_maps_enlarged_to_the_nearest_can_be_trained() -> None:
+    network = enlarged("nearest")
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3)).astype(np.uint8)
+    maps = QdqNet(network)(torch.from_numpy(images))[0]
+    np.testing.assert_allclose(maps.detach(), maps_of(network, images), atol=1e-4)
+
+
+def test_another_interpolation_is_refused() -> None:
+    with pytest.raises(ValueError, match="linear, asymmetric, floor cannot be trained here"):
+        QdqNet(enlarged("linear"))(torch.zeros((1, 4, 6, 3), dtype=torch.uint8))

@@ -268,6 +268,33 @@ def _max_pool(attributes: Mapping[str, Any], value: Tensor) -> Tensor:
     )
 
 
+def _resize(
+    attributes: Mapping[str, Any],
+    value: Tensor,
+    roi: Tensor | None,  # noqa: ARG001 - only other modes have one
+    scales: Tensor | None = None,
+    sizes: Tensor | None = None,
+) -> Tensor:
+    """Enlarge a map to the nearest, as PyTorch exports it."""
+    kind = [
+        attributes.get(name, default)
+        for name, default in (
+            ("mode", b"nearest"),
+            ("coordinate_transformation_mode", b"half_pixel"),
+            ("nearest_mode", b"round_prefer_floor"),
+        )
+    ]
+    if kind != [b"nearest", b"asymmetric", b"floor"]:
+        found = ", ".join(str(word, "ascii") for word in kind)
+        raise ValueError(
+            f"Resize by {found} cannot be trained here; expected nearest, asymmetric, floor"
+        )
+    if sizes is not None and sizes.numel():
+        return F.interpolate(value, size=sizes[2:].tolist(), mode="nearest")
+    assert scales is not None
+    return F.interpolate(value, scale_factor=scales[2:].tolist(), mode="nearest")
+
+
 _OPERATORS: Mapping[str, Callable[..., Tensor]] = {
     "Add": lambda attributes, a, b: a + b,
     "Cast": lambda attributes, value: value.float(),
@@ -280,6 +307,7 @@ _OPERATORS: Mapping[str, Callable[..., Tensor]] = {
     "MaxPool": _max_pool,
     "QuantizeLinear": _quantize,
     "Relu": lambda attributes, value: F.relu(value),
+    "Resize": _resize,
     "Sub": lambda attributes, a, b: a - b,
     "Transpose": lambda attributes, value: value.permute(*attributes["perm"]),
 }
