@@ -268,6 +268,14 @@ def _max_pool(attributes: Mapping[str, Any], value: Tensor) -> Tensor:
     )
 
 
+_INTERPOLATIONS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("nearest", "asymmetric"): {"mode": "nearest"},
+    ("linear", "half_pixel"): {"mode": "bilinear", "align_corners": False},
+    ("linear", "align_corners"): {"mode": "bilinear", "align_corners": True},
+}
+"""PyTorch's arguments for a Resize operator, by its mode and coordinate transformation."""
+
+
 def _resize(
     attributes: Mapping[str, Any],
     value: Tensor,
@@ -275,24 +283,20 @@ def _resize(
     scales: Tensor | None = None,
     sizes: Tensor | None = None,
 ) -> Tensor:
-    """Enlarge a map to the nearest, as PyTorch exports it."""
-    kind = [
-        attributes.get(name, default)
-        for name, default in (
-            ("mode", b"nearest"),
-            ("coordinate_transformation_mode", b"half_pixel"),
-            ("nearest_mode", b"round_prefer_floor"),
-        )
-    ]
-    if kind != [b"nearest", b"asymmetric", b"floor"]:
-        found = ", ".join(str(word, "ascii") for word in kind)
+    mode = str(attributes.get("mode", b"nearest"), "ascii")
+    transformation = str(
+        attributes.get("coordinate_transformation_mode", b"half_pixel"), "ascii"
+    ).removeprefix("pytorch_")
+    arguments = _INTERPOLATIONS.get((mode, transformation))
+    if arguments is None or (mode == "nearest" and attributes.get("nearest_mode") != b"floor"):
         raise ValueError(
-            f"Resize by {found} cannot be trained here; expected nearest, asymmetric, floor"
+            f"Resize with mode {mode} and {transformation} coordinates cannot be trained here; "
+            "expected what PyTorch exports for interpolate, nearest or bilinear"
         )
     if sizes is not None and sizes.numel():
-        return F.interpolate(value, size=sizes[2:].tolist(), mode="nearest")
+        return F.interpolate(value, size=sizes[2:].tolist(), **arguments)
     assert scales is not None
-    return F.interpolate(value, scale_factor=scales[2:].tolist(), mode="nearest")
+    return F.interpolate(value, scale_factor=scales[2:].tolist(), **arguments)
 
 
 _OPERATORS: Mapping[str, Callable[..., Tensor]] = {
