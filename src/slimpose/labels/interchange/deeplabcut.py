@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slimpose.arrays import Size
 from slimpose.formats.coco import CocoImage, CocoPerson
 from slimpose.formats.files import replace_when_done, write_text
 from slimpose.labels.interchange.label_data import (
     Builder,
     LabelData,
     Progress,
+    check_declared_size,
     no_progress,
     own_skeleton,
     size_of,
@@ -51,11 +53,15 @@ def read(path: Path, *, on_progress: Progress = no_progress) -> LabelData:
     name = str(config.get("Task") or "animal")
     root = config_path.parent if config_path else _root(files[0])
     builder = Builder(path=path, skeleton=own_skeleton(name, joints, limbs))
+    videos = _video_sizes(config)
     total, done = sum(len(table) for _, table in tables), 0
     for file, table in tables:
         for row in range(len(table)):
             image = _image(table.index[row], file, root)
-            image_id = builder.add_image(image.relative_to(root).as_posix(), size_of(image))
+            size = size_of(image)
+            if _is_scaled(size, declared := videos.get(image.parent.name)):
+                check_declared_size(file, image.name, size, declared)
+            image_id = builder.add_image(image.relative_to(root).as_posix(), size)
             for keypoints in _instances(table, row, joints):
                 builder.add_instance(image_id, keypoints)
             done += 1
@@ -195,6 +201,26 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{path} has no bodyparts; expected the config.yaml of a DeepLabCut project"
         )
     return config
+
+
+def _video_sizes(config: dict[str, Any]) -> dict[str, Size]:
+    """The frame sizes of a project's videos by name, from ``crop``: x1, x2, y1, y2."""
+    videos = config.get("video_sets")
+    sizes: dict[str, Size] = {}
+    for path, entry in videos.items() if isinstance(videos, dict) else ():
+        crop = str(entry.get("crop") if isinstance(entry, dict) else "").split(",")
+        if len(crop) == 4 and all(side.strip().isdecimal() for side in crop):
+            x1, x2, y1, y2 = map(int, crop)
+            sizes[PurePosixPath(str(path).replace("\\", "/")).stem] = Size(y2 - y1, x2 - x1)
+    return sizes
+
+
+def _is_scaled(size: Size, declared: Size | None) -> bool:
+    """Whether an image is a video's frame in another resolution, not another part of it."""
+    if declared is None or min(declared) < 1:
+        return False
+    height = size.width * declared.height / declared.width
+    return size != declared and abs(height - size.height) <= 1
 
 
 def _label_files(path: Path, config: Path | None, scorer: str) -> list[Path]:

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-from slimpose.fields import Fields
+from slimpose.fields import Fields, id_key
 from slimpose.formats import coco
 from slimpose.formats.coco_document import to_document
 from slimpose.formats.files import read_json, write_json
@@ -163,10 +163,11 @@ def _only_category(document: Any, path: Path, name: str) -> Any:
             f"{quoted([one.get('name') for one in categories])}"
         )
     annotations = Fields(document, str(path)).items("annotations")
+    number = id_key(chosen[0].get("id"))
     kept = [
         one
         for one in annotations
-        if not isinstance(one, dict) or one.get("category_id") == chosen[0].get("id")
+        if not isinstance(one, dict) or id_key(one.get("category_id")) == number
     ]
     return {**document, "categories": chosen, "annotations": kept}
 

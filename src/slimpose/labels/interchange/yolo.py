@@ -287,6 +287,12 @@ def _instances(
         # Without v, absent keypoints are at 0, 0.
         keypoints[:, 2] = points[:, 2] if dims == 3 else 2.0 * (points != 0).any(axis=1)
         keypoints[keypoints[:, 2] <= 0] = 0
+        if not np.isin(keypoints[:, 2], (0, 1, 2)).all():
+            raise ValueError(
+                f"{path}: line {number} has the visibility "
+                f"{keypoints[~np.isin(keypoints[:, 2], (0, 1, 2)), 2][0]:g}; expected 0 (absent), "
+                "1 (hidden) or 2 (visible) (predictions with scores? they are no labels)"
+            )
         center, extent = values[1:3] * scale, values[3:5] * scale
         found.append((values[0], keypoints, [*(center - extent / 2), *extent]))
     return found
