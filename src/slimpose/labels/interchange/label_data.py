@@ -16,9 +16,22 @@ from slimpose.formats import coco
 from slimpose.formats.coco import CocoFile
 from slimpose.formats.coco_checks import MAX_MISPLACED_SHARE
 from slimpose.formats.coco_document import annotation_entry, box_around, category_entry
+from slimpose.formats.files import parse_file
 from slimpose.media.images import read_image
 from slimpose.messages import quoted
 from slimpose.skeleton import Skeleton
+
+READ_ERRORS = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What other libraries raise where a file is damaged."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a library could not read a file, in its words if they are for people."""
+    in_words = isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError)
+    return " ".join(str(error).split()) if in_words and str(error) else "damaged or truncated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +119,24 @@ class Builder:
                 "keypoints, with a margin of 10 %"
             )
         return coco.parse(document, self.path, keypoints=True, areas=False), notes
+
+
+def read_yaml(path: Path, kind: str) -> Any:
+    """Read a YAML file; ``kind`` is what it is expected to be.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not YAML.
+    """
+    import yaml
+
+    def parse(text: str) -> Any:
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(" ".join(str(error).split())) from error
+
+    return parse_file(path, parse, language="YAML", kind=kind)
 
 
 def own_skeleton(

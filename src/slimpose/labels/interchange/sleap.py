@@ -16,12 +16,14 @@ from slimpose.arrays import Size
 from slimpose.formats.coco import CocoPerson
 from slimpose.formats.files import replace_when_done
 from slimpose.labels.interchange.label_data import (
+    READ_ERRORS,
     Builder,
     LabelData,
     Progress,
     check_declared_size,
     no_progress,
     own_skeleton,
+    reason_of,
     size_of,
 )
 from slimpose.media.image_writer import write_image
@@ -162,10 +164,10 @@ def _load(path: Path) -> Any:
         if path.suffix.lower() == ".slp":
             return sleap_io.load_slp(str(path))
         return _load_analysis(path)
-    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+    except READ_ERRORS as error:
         raise ValueError(
-            f"{path} cannot be read by sleap-io ({type(error).__name__}: {error}); expected a "
-            ".slp file of SLEAP or one of its analysis files"
+            f"{path} cannot be read by sleap-io ({reason_of(error)}); expected a .slp file of SLEAP "
+            "or one of its analysis files"
         ) from error
 
 
