@@ -221,10 +221,11 @@ def camera_case(rng: random.Random, shared: Path) -> Case:
     call = ["predict", "--cameras", "bad.toml", "--model", str(shared / "pose.onnx")]
     call += ["--detector", str(shared / "detector.onnx"), "--threads", "1", "--no-draw"]
     call += ["--jsonl", "p.jsonl", "--events", "e.jsonl", "--frames", "4", "--seconds", "5"]
+    bad = damaged_toml(rng, text)
     return Case(
-        files={"bad.toml": damaged_toml(rng, text)},
+        files={"bad.toml": bad},
         arguments=call,
-        subject="bad.toml",
+        subject="" if b"address = 1" in bad else "bad.toml",  # a camera that is not there
         outputs=("p.jsonl", "e.jsonl"),
     )
 
@@ -247,7 +248,7 @@ def skeleton_case(rng: random.Random, shared: Path) -> Case:
         'kind = "heatmap"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nbgr = false\nskeleton = "coco17"'
     )
     files = {"foreign.onnx": (shared / "foreign.onnx").read_bytes()}
-    files["foreign.toml"] = damaged_toml(rng, settings)
+    files["foreign.toml"] = damaged_toml(rng, f'{settings}skeleton = "coco17"')
     return Case(files=files, arguments=call, subject="foreign", outputs=("p.json",))
 
 

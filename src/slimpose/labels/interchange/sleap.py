@@ -166,8 +166,8 @@ def _load(path: Path) -> Any:
         return _load_analysis(path)
     except READ_ERRORS as error:
         raise ValueError(
-            f"{path} cannot be read by sleap-io ({reason_of(error)}); expected a .slp file of SLEAP "
-            "or one of its analysis files"
+            f"{path} cannot be read by sleap-io ({reason_of(error)}); expected a .slp file of "
+            "SLEAP or one of its analysis files"
         ) from error
 
 
