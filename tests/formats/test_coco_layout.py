@@ -150,7 +150,7 @@ def test_paper_recipe_trains_on_a_coco_folder(command: list[str], tmp_path: Path
         (("--batch", "-1"), "--batch -1"),
         (("--accumulate", "0"), "--accumulate is 0; expected 1..1024"),
         (("--workers", "99999999999"), "--workers is 99999999999; expected 1..1024"),
-        (("--stop-after-minutes", "-inf"), "--stop-after-minutes is -inf; expected 0 or more"),
+        (("--stop-after-minutes=-inf",), "--stop-after-minutes is -inf; expected 0 or more"),
         (
             ("--start", "nowhere"),
             "no start file nowhere (expected a file, one of detector",
