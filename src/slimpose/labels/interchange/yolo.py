@@ -141,7 +141,7 @@ def _write_yaml(path: Path, skeleton: Skeleton, split: str) -> None:
 
     document: dict[str, Any] = {}
     if path.is_file():
-        document = fields.table(read_yaml(path, "YOLO data set") or {}, str(path)).values
+        document = dict(fields.table(read_yaml(path, "YOLO data set") or {}, str(path)).values)
         shape = document.get("kpt_shape")
         if shape != [len(skeleton.joints), 3]:
             raise ValueError(
