@@ -46,6 +46,15 @@ def integer(value: object, what: str, *, low: int = -_LARGEST, high: int = _LARG
     return number
 
 
+def id_key(value: object) -> str:
+    """Return an id as text, to compare ids that may be invalid: 7, 7.0 and "7" are the same."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        value = int(value)
+    return str(value)
+
+
 def number(value: object, what: str, *, low: float = -math.inf, high: float = math.inf) -> float:
     """Return a finite number.
 
@@ -69,7 +78,7 @@ def flag(value: object, what: str) -> bool:
         ValueError: If it is none.
     """
     key = value.strip().lower() if isinstance(value, str) else value
-    if not isinstance(key, str | int) or key not in _FLAGS:
+    if not isinstance(key, str | int | float) or key not in _FLAGS:
         raise fail(what, value, "0 or 1")
     return _FLAGS[key]
 

@@ -99,7 +99,9 @@ def test_skeleton_is_read_from_the_category(document: Document, write_coco: Writ
     assert skeleton.sigmas == (0.1, 0.2)
 
 
-@pytest.mark.parametrize("change", [{"iscrowd": "0"}, {"iscrowd": False}, {"iscrowd": None}])
+@pytest.mark.parametrize(
+    "change", [{"iscrowd": "0"}, {"iscrowd": False}, {"iscrowd": None}, {"iscrowd": 0.0}]
+)
 def test_iscrowd_may_be_written_as_text(
     document: Document, write_coco: Write, change: Document
 ) -> None:
@@ -167,6 +169,15 @@ def test_people_are_found_next_to_other_categories(
     assert len(coco.read(write_coco(document), keypoints=keypoints).people) == 1
 
 
+def test_left_out_categories_with_keypoints_are_reported(
+    document: Document, write_coco: Write
+) -> None:
+    document["categories"].append(document["categories"][0] | {"id": 2, "name": "player"})
+    document["annotations"].append(document["annotations"][0] | {"id": 71, "category_id": 2})
+    with pytest.warns(DataWarning, match=r"left out: 2 'player' \(1 annotations\)"):
+        assert len(coco.read(write_coco(document), keypoints=True).people) == 1
+
+
 def test_file_without_people_of_the_person_category_has_none(
     document: Document, write_coco: Write
 ) -> None:
@@ -199,6 +210,28 @@ def test_area_that_does_not_fit_the_box_is_rejected(
     with pytest.raises(ValueError, match="the area of 1 of 1 people does not fit their bbox"):
         coco.read(write_coco(document), keypoints=True)
     coco.read(write_coco(document), keypoints=True, areas=False)  # to train on
+
+
+def test_areas_of_another_image_size_are_reported(document: Document, write_coco: Write) -> None:
+    """Boxes and keypoints were doubled, areas were not: AP falls, and nothing else shows it."""
+    (one,) = document["annotations"]
+    document["annotations"] = [one | {"id": number, "area": 120} for number in range(5)]
+    with pytest.warns(DataWarning, match=r"area of people is 0\.12 of their box's as a rule"):
+        coco.read(write_coco(document), keypoints=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "is_right"), [([48, 64], True), ([64, 48], False), ([96, 128], False)]
+)
+def test_masks_have_the_size_of_their_images(
+    document: Document, write_coco: Write, size: list[int], is_right: bool
+) -> None:
+    document["annotations"][0]["segmentation"] = {"size": size, "counts": [0, 3072]}
+    if is_right:
+        coco.read(write_coco(document), keypoints=True)
+        return
+    with pytest.raises(ValueError, match=r"annotation 70: segmentation: size is \[\d+, \d+\]; exp"):
+        coco.read(write_coco(document), keypoints=True)
 
 
 def test_few_odd_areas_are_kept_with_a_warning(document: Document, write_coco: Write) -> None:

@@ -148,7 +148,9 @@ def test_paper_recipe_trains_on_a_coco_folder(command: list[str], tmp_path: Path
     [
         (("--train", "x.json"), "--coco contains all data; leave out --train"),
         (("--batch", "-1"), "--batch -1"),
-        (("--accumulate", "0"), "--accumulate is 0, --workers 1; expected 1 or more"),
+        (("--accumulate", "0"), "--accumulate is 0; expected 1..1024"),
+        (("--workers", "99999999999"), "--workers is 99999999999; expected 1..1024"),
+        (("--stop-after-minutes=-inf",), "--stop-after-minutes is -inf; expected 0 or more"),
         (
             ("--start", "nowhere"),
             "no start file nowhere (expected a file, one of detector",

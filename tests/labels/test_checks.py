@@ -262,6 +262,24 @@ def test_repair_corrects_what_is_certain_and_no_label() -> None:
     assert (again, nothing) == (fixed, [])
 
 
+def test_repair_finds_ids_that_are_text() -> None:
+    """A file with ids as text stayed as it was, and nothing said so."""
+    broken = document()
+    first, second = broken["annotations"]
+    first |= {"bbox": [0, 0, 0, 0], "category_id": "1", "image_id": f"{first['image_id']}"}
+    second |= {"id": "20", "bbox": [8, 6, 6, 12]}
+    one, two = repaired(broken, extend={20: [1]})[0]["annotations"]
+    assert one["bbox"] == pytest.approx([8.8, 6.8, 14.4, 10.4])
+    assert two["bbox"] == [8, 6, 12, 12]
+
+
+def test_outlines_of_another_image_size_give_no_areas() -> None:
+    broken = document()
+    outline = [4, 3, 12, 3, 12, 6, 4, 6]  # of the image at half its size
+    broken["annotations"][0] |= {"area": 0, "segmentation": [outline]}
+    assert repaired(broken)[0]["annotations"][0]["area"] == 192
+
+
 def test_area_is_the_outlines_where_there_is_one() -> None:
     broken = document()
     broken["annotations"][0] |= {"area": 0, "segmentation": [[8, 6, 24, 6, 24, 12, 8, 12]]}

@@ -354,6 +354,7 @@ def test_yolo_without_visibility_is_read(tmp_path: Path) -> None:
     [
         ("0 0.5 0.5\n", {}, r"a\.txt: line 1 .* expected 11 numbers"),
         ("0 a\n", {}, "expected 11 numbers"),
+        ("0 .5 .5 .5 .5 .3 .3 2 .5 .5 0.93\n", {}, r"line 1 has the visibility 0\.93; expected 0"),
         ("7 0.5 0.5 0.5 0.5 0.25 0.25 2 0.5 0.75 1\n", {}, "line 1 has class 7; expected one of"),
         ("0 32 24 32 24 16 12 2 32 36 1\n", {}, r"a\.txt: line 1 .* normalized"),
         ("", {"names": ["mouse", "rat"]}, "has 2 classes"),
@@ -408,6 +409,41 @@ def test_images_of_another_size_than_declared_are_rejected(tmp_path: Path, kind:
     assert not out.exists()
 
 
+@pytest.mark.parametrize("out", ["out.slp", "out"])
+def test_images_that_were_resized_after_labeling_in_other_tools_are_rejected(
+    tmp_path: Path, out: str
+) -> None:
+    """SLEAP's files and DeepLabCut's projects state the size that was labeled."""
+    image(tmp_path, "a.png")
+    (tmp_path / "labels.json").write_text(json.dumps(cvat()))
+    kind: Kind = "sleap" if out == "out.slp" else "deeplabcut"
+    write_labels(read_labels(tmp_path / "labels.json"), tmp_path / out, kind)
+    assert len(read_labels(tmp_path / out).file.people) == 1
+    for file in tmp_path.rglob("a.png"):
+        image(file.parent, "a.png", 128, 96)
+    with pytest.raises(ValueError, match=r"'a\.png' is declared 64 wide and .* is 128 wide"):
+        read_labels(tmp_path / out)
+
+
+def test_part_of_a_video_of_deeplabcut_is_no_other_size(tmp_path: Path) -> None:
+    """Frames may be cropped, or not, whatever ``crop`` in the configuration says."""
+    image(tmp_path, "a.png")
+    (tmp_path / "labels.json").write_text(json.dumps(cvat()))
+    write_labels(read_labels(tmp_path / "labels.json"), tmp_path / "dlc", "deeplabcut")
+    for file in (tmp_path / "dlc").rglob("a.png"):
+        image(file.parent, "a.png", 64, 90)
+    assert len(read_labels(tmp_path / "dlc").file.people) == 1
+
+
+def test_keypoints_outside_of_images_that_state_no_size_are_rejected(tmp_path: Path) -> None:
+    image(tmp_path, "a.png")
+    (tmp_path / "labels.json").write_text(json.dumps(cvat()))
+    write_labels(read_labels(tmp_path / "labels.json"), tmp_path / "out.h5", "sleap-analysis")
+    image(tmp_path, "a.png", 16, 12)
+    with pytest.raises(ValueError, match="2 of 3 labeled keypoints are outside their images"):
+        read_labels(tmp_path / "out.h5")
+
+
 def test_images_that_would_share_a_label_file_are_rejected(tmp_path: Path) -> None:
     image(tmp_path, "a.png")
     image(tmp_path, "a.jpg")
@@ -437,7 +473,7 @@ def test_one_of_several_categories_of_coco_is_converted(
         "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
         "annotations": [
             {"id": 1, "category_id": 1, **entry},
-            {"id": 2, "category_id": 2, **entry, "keypoints": KEYPOINTS[:6]},
+            {"id": 2, "category_id": "2", **entry, "keypoints": KEYPOINTS[:6]},
         ],
         "categories": [
             {"id": 1, "name": "dog", "keypoints": ["nose", "left_ear", "right_ear", "tail"]},

@@ -8,6 +8,7 @@ import warnings
 import wave
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -227,6 +228,80 @@ def test_second_mp4_in_a_file_is_reported_after_the_frames_of_the_first(tmp_path
     path.write_bytes(2 * path.read_bytes())
     message = r"one\.mp4: a second video, which cannot be read, follows in the file after 5 frames"
     assert len(frames_before_error(path, UnreadFramesError, message)) == 5
+
+
+def encoded_video(path: Path, codec: str, pixel_format: str, frames: list[np.ndarray]) -> Path:
+    """Write arrays in the pixel format as a video at 10 frames per second."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = pixel_format
+        given = "gray16le" if frames[0].dtype == np.uint16 else "rgb24"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, given)))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.flv", "flv"),
+        ("a.wmv", "wmv2"),
+        ("a.ivf", "libvpx"),
+        ("a.rm", "rv10"),
+        ("a.nut", "mpeg4"),
+        ("a.apng", "apng"),
+        ("a.webp", "libwebp_anim"),
+    ],
+)
+def test_second_video_that_decoders_ignore_is_reported(
+    tmp_path: Path, name: str, codec: str
+) -> None:
+    pixel_format = {"apng": "rgb24", "libwebp_anim": "bgra"}.get(codec, "yuv420p")
+    frames = [np.roll(noise(96, 128), number, axis=0) for number in range(4)]
+    path = encoded_video(tmp_path / name, codec, pixel_format, frames)
+    list(open_media(path).frames)
+    path.write_bytes(2 * path.read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # of two tracks, in Windows Media
+        frames_before_error(path, UnreadFramesError, "a second video, which cannot be read")
+
+
+def test_joined_avi_is_read_whole_and_has_one_track(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", 5, codec="MJPG")
+    path.write_bytes(2 * path.read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        assert len(list(open_media(path).frames)) == 10
+
+
+@pytest.mark.parametrize("name", ["a.h264", "a.dv"])
+def test_videos_without_a_container_are_read_to_their_end(tmp_path: Path, name: str) -> None:
+    """The one is no list of MP4's boxes, and the other states no number of frames."""
+    codec, size = ("libx264", (96, 128)) if name == "a.h264" else ("dvvideo", (576, 720))
+    frames = [noise(*size) for _ in range(4)]
+    if name == "a.dv":
+        with av.open(tmp_path / name, "w") as container:
+            stream = container.add_stream(codec, rate=25)
+            assert isinstance(stream, av.VideoStream)
+            stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+    else:
+        encoded_video(tmp_path / name, codec, "yuv420p", frames)
+    assert len(list(open_media(tmp_path / name).frames)) == 4
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_gray_videos_of_16_bits_have_the_range_of_their_values(tmp_path: Path, bits: int) -> None:
+    """Cameras for heat; a frame that is darker than others stays darker."""
+    bright = np.full((48, 64), (1 << bits) - 1, np.uint16)
+    frames = [np.zeros_like(bright), bright, bright // 16]
+    path = encoded_video(tmp_path / "a.mkv", "ffv1", "gray16le", frames)
+    levels = [int(frame.image.mean()) for frame in open_media(path).frames]
+    assert levels == [0, 255, 16]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi"])

@@ -120,7 +120,7 @@ def test_figures_are_logged_into_the_runs_folder(
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--folds", "1"], "--folds 1; expected a share between 0 and 1, and 2 or more folds"),
+        (["--folds", "1"], "--folds 1; expected a share between 0 and 1, and 2..1000 folds"),
         (["--hold-out", "1"], "--hold-out is 1"),
         (["--folds", "2", "--val", "a.json", "--val-images", "b"], "expected no --val"),
         (["--val", "a.json"], "--val-images missing"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slimpose.bulk.units import Outcome
 
 _LINE_S = 10.0
+_MAX_WORKERS, _MAX_GPUS = 100_000, 100
 """Time between lines of progress where standard error is not a terminal."""
 _SHOWN_FAILURES = 20
 
@@ -70,10 +71,10 @@ def bulk(
     from slimpose.bulk.run import BulkRun
     from slimpose.bulk.settings import BulkSettings
 
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers is {workers}; expected 1 or more")
-    if not gpus >= 0:
-        raise ValueError(f"--gpus is {gpus:g}; expected 0 or more")
+    if workers is not None and not 1 <= workers <= _MAX_WORKERS:
+        raise ValueError(f"--workers is {workers}; expected 1..{_MAX_WORKERS}")
+    if not 0 <= gpus <= _MAX_GPUS:
+        raise ValueError(f"--gpus is {gpus:g}; expected 0..{_MAX_GPUS} per worker")
     threads = models.threads or 1
     settings = BulkSettings(
         model=_for_workers(models.model),

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     _Teacher = TypeVar("_Teacher", Teacher, BoxTeacher)
 
 _LOG_LINE_S = 30.0
+_MAX_PARTS = 1024
 """Seconds between two lines of progress, where standard output is not a terminal."""
 
 
@@ -110,8 +111,11 @@ def train(
     plan = load_recipe(recipe).with_options(options)
     files = data.layout()
     check_threads(threads)
-    if accumulate < 1 or workers < 1:
-        raise ValueError(f"--accumulate is {accumulate}, --workers {workers}; expected 1 or more")
+    for name, value in (("--accumulate", accumulate), ("--workers", workers)):
+        if not 1 <= value <= _MAX_PARTS:
+            raise ValueError(f"{name} is {value}; expected 1..{_MAX_PARTS}")
+    if not stop_after_minutes >= 0:
+        raise ValueError(f"--stop-after-minutes is {stop_after_minutes:g}; expected 0 or more")
     if start and resume:
         raise ValueError("--resume continues from the run's own checkpoint; leave out --start")
     run = _Run(

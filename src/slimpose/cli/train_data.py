@@ -17,6 +17,8 @@ from slimpose.formats.coco_skeleton import complete_skeleton
 from slimpose.formats.skeleton_file import read_skeleton
 from slimpose.skeleton import Skeleton
 
+_MAX_FOLDS = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataOptions:
@@ -73,10 +75,10 @@ class DataOptions:
             )
         if val is not None and self.folds:
             raise ValueError("--folds holds out images of --train; expected no --val")
-        if not 0 < self.hold_out < 1 or self.folds == 1 or self.folds < 0:
+        if not 0 < self.hold_out < 1 or self.folds == 1 or not 0 <= self.folds <= _MAX_FOLDS:
             raise ValueError(
                 f"--hold-out is {self.hold_out:g}, --folds {self.folds}; expected a share between "
-                "0 and 1, and 2 or more folds"
+                f"0 and 1, and 2..{_MAX_FOLDS} folds"
             )
         return CocoLayout(
             train=train, train_images=images, val=val or train, val_images=val_images or images

@@ -17,7 +17,7 @@ from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.fields import Fields, json_kind
 from slimpose.formats.coco_category import people_category, read_categories
-from slimpose.formats.coco_checks import check_areas, check_boxes, check_unique
+from slimpose.formats.coco_checks import check_areas, check_boxes, check_mask_sizes, check_unique
 from slimpose.formats.files import read_json
 from slimpose.formats.skeleton_file import skeleton_of_category
 from slimpose.messages import quoted
@@ -204,6 +204,7 @@ def _parse(document: Fields, path: Path, *, keypoints: bool, areas: bool = True)
                 f"{path}: annotation {person.id} names image {person.image_id}, "
                 f"which is not in images; expected one of its {len(images)} ids"
             )
+    check_mask_sizes(of_people, images)
     check_boxes(path, people, images)
     with_boxes_area = [
         person

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections import Counter
 from typing import Any
 
 from slimpose import fields
 from slimpose.fields import Fields
-from slimpose.messages import quoted
+from slimpose.messages import DataWarning, quoted
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,14 @@ def people_category(categories: list[Category], where: str, *, keypoints: bool) 
             f"{where}: {len(chosen)} categories may be the people: {_listed(chosen)}; expected one"
             " with annotations, or one named person "
             "(slimpose convert FILE --category NAME --out OUT)"
+        )
+    left_out = [one for one in categories if one.has_keypoints and one.annotations]
+    if left_out := [one for one in left_out if one is not chosen[0]]:
+        warnings.warn(
+            f"{where}: of the categories with keypoints only {_listed(chosen)} is used; left out: "
+            f"{_listed(left_out)} (slimpose convert FILE --category NAME --out OUT takes another)",
+            DataWarning,
+            stacklevel=2,
         )
     return chosen[0]
 

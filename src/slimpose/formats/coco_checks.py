@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 
+from slimpose import fields
 from slimpose.arrays import Size
+from slimpose.fields import Fields
 from slimpose.messages import DataWarning
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_AREA, _LARGEST_AREA = 0.01, 1.2
 """Plausible areas of people as shares of their box; COCO's are 0.2 to 0.9."""
+_USUAL_AREA, _MIN_PEOPLE_OF_USUAL_AREA = (0.2, 1.0), 5
+"""The median of such shares; COCO's is 0.51."""
 _MAX_ABSURD_SHARE = 0.01
 MAX_MISPLACED_SHARE = 0.1
 """Of people whose coordinates contradict each other; COCO has 0.002, wrong formats 0.2 and more."""
@@ -117,6 +122,21 @@ def _has_plausible_keypoints(person: CocoPerson) -> bool:
     return bool(is_near.mean() >= 0.5)
 
 
+def check_mask_sizes(entries: Iterable[Fields], images: dict[int, CocoImage]) -> None:
+    """Raise ValueError if a run-length encoded mask has another size than its image."""
+    for entry in entries:
+        mask = entry.values.get("segmentation")
+        size = mask.get("size") if isinstance(mask, dict) else None
+        image = images[entry.integer("image_id")]
+        if isinstance(size, list) and size != [image.height, image.width]:
+            raise fields.fail(
+                entry.what("segmentation: size"),
+                size,
+                f"{[image.height, image.width]}, the declared height and width of image "
+                f"{image.id} (annotations of another size, or width before height?)",
+            )
+
+
 def check_areas(path: Path, people: tuple[CocoPerson, ...], missing: list[CocoPerson]) -> None:
     """Warn of missing areas; raise ValueError if many do not fit their boxes."""
     if missing:
@@ -127,6 +147,7 @@ def check_areas(path: Path, people: tuple[CocoPerson, ...], missing: list[CocoPe
             DataWarning,
             stacklevel=2,
         )
+    _check_usual_area(path, people)
     absurd = [
         person for person in people if not person.is_crowd and not _has_plausible_area(person)
     ]
@@ -142,6 +163,23 @@ def check_areas(path: Path, people: tuple[CocoPerson, ...], missing: list[CocoPe
     if len(absurd) > _MAX_ABSURD_SHARE * len(people):
         raise ValueError(message)
     warnings.warn(message, DataWarning, stacklevel=2)
+
+
+def _check_usual_area(path: Path, people: tuple[CocoPerson, ...]) -> None:
+    """Warn if areas are much smaller or larger than their boxes' throughout."""
+    boxed = [one for one in people if one.has_box and one.is_labeled and not one.is_crowd]
+    extents = [one.box_image[2:] - one.box_image[:2] for one in boxed]
+    shares = [one.area / float(x * y) for one, (x, y) in zip(boxed, extents, strict=True)]
+    low, high = _USUAL_AREA
+    if len(shares) < _MIN_PEOPLE_OF_USUAL_AREA or low <= (usual := np.median(shares)) <= high:
+        return
+    warnings.warn(
+        f"{path}: the area of people is {usual:.2g} of their box's as a rule; expected {low} to "
+        f"{high} (areas of images of another size?): AP is relative to the area, and is that of "
+        "people of another size (remove the field to use the box's area)",
+        DataWarning,
+        stacklevel=2,
+    )
 
 
 def _has_plausible_area(person: CocoPerson) -> bool:

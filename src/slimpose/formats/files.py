@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from slimpose.formats.temporary_folder import temporary_folder
 
 _MAX_NAME_BYTES = 255
+_Value = TypeVar("_Value")
 
 
 def resolve_output(path: Path) -> Path:
@@ -115,16 +116,22 @@ def read_json(path: Path, *, kind: str) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not JSON.
     """
-    return _parsed(path, json.loads, language="JSON", kind=kind)
+    return parse_file(path, json.loads, language="JSON", kind=kind)
 
 
 def read_toml(path: Path, *, kind: str) -> dict[str, Any]:
     """Read a TOML file; arguments and errors as in ``read_json``."""
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    return _parsed(path, toml.loads, language="TOML", kind=kind)
+    return parse_file(path, toml.loads, language="TOML", kind=kind)
 
 
-def _parsed(path: Path, parse: Callable[[str], Any], *, language: str, kind: str) -> Any:
+def parse_file(path: Path, parse: Callable[[str], _Value], *, language: str, kind: str) -> _Value:
+    """Read a text file of any language with a function that raises ValueError.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not UTF-8, or the function raises it; the message names the file.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no {kind} {path}")
     try:
@@ -136,7 +143,7 @@ def _parsed(path: Path, parse: Callable[[str], Any], *, language: str, kind: str
         ) from error
     except RecursionError as error:
         raise ValueError(
-            f"{path} is not {language} of a {kind}: it is nested too deeply"
+            f"{path} is not {language}: it is nested too deeply ({kind} expected)"
         ) from error
     except ValueError as error:
         raise ValueError(f"{path} is not {language}: {error} ({kind} expected)") from error

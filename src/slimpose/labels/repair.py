@@ -9,8 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from slimpose.fields import id_key
 from slimpose.formats.coco_checks import area_fits
 from slimpose.formats.coco_document import box_around
+from slimpose.geometry import box_iou
+
+_SAME_PLACE_IOU = 0.5
+"""Least overlap of an outline's extent and the box; outlines of another image size are not used."""
 
 _REASONS = {
     "keypoints": "annotations of a category with keypoints have none: 0, 0, 0 each",
@@ -22,7 +27,7 @@ _REASONS = {
 
 
 def repaired(
-    document: Any, *, extend: Mapping[Any, Collection[int]] | None = None
+    document: Any, *, extend: Mapping[int, Collection[int]] | None = None
 ) -> tuple[Any, list[str]]:
     """Return a copy of a COCO document with what is certain corrected, and a line per kind.
 
@@ -34,21 +39,19 @@ def repaired(
     """
     document = copy.deepcopy(document)
     counts: Counter[str] = Counter()
+    to_extend = {id_key(number): joints for number, joints in (extend or {}).items()}
     if not isinstance(document, dict):
         return document, []
     joints = {
-        one.get("id"): len(one["keypoints"])
+        id_key(one.get("id")): len(one["keypoints"])
         for one in _entries(document, "categories")
         if isinstance(one.get("keypoints"), list)
     }
-    sizes = {one.get("id"): one for one in _entries(document, "images")}
+    sizes = {id_key(one.get("id")): one for one in _entries(document, "images")}
     for entry in _entries(document, "annotations"):
-        category = entry.get("category_id")
-        count = joints.get(category, 0) if isinstance(category, int | str) else 0
-        image_id = entry.get("image_id")
-        image = sizes.get(image_id, {}) if isinstance(image_id, int | str) else {}
-        if count:
-            _repair_keypoints(entry, image, count, extend or {}, counts)
+        image = sizes.get(id_key(entry.get("image_id")), {})
+        if count := joints.get(id_key(entry.get("category_id")), 0):
+            _repair_keypoints(entry, image, count, to_extend, counts)
         _repair_area(entry, counts)
     return document, [f"{counts[kind]} {_REASONS[kind]}" for kind in _REASONS if counts[kind]]
 
@@ -62,7 +65,7 @@ def _repair_keypoints(
     entry: dict[str, Any],
     image: dict[str, Any],
     joints: int,
-    extend: Mapping[Any, Collection[int]],
+    extend: Mapping[str, Collection[int]],
     counts: Counter[str],
 ) -> None:
     if entry.get("keypoints") in (None, []):
@@ -85,7 +88,7 @@ def _repair_keypoints(
             entry["bbox"] = [round(value, 3) for value in around]
             entry.pop("area", None)
             counts["bbox"] += 1
-    elif box is not None and (to_hold := extend.get(entry.get("id"))):
+    elif box is not None and (to_hold := extend.get(id_key(entry.get("id")))):
         points = keypoints[list(to_hold), :2]
         low = np.maximum(np.minimum(box[:2], points.min(axis=0)), 0)
         high = np.minimum(np.maximum(box[:2] + box[2:], points.max(axis=0)), (width, height))
@@ -100,7 +103,7 @@ def _repair_area(entry: dict[str, Any], counts: Counter[str]) -> None:
     known = 0.0 if isinstance(area, bool) or not isinstance(area, int | float) else float(area)
     if known > 0 and area_fits(known, float(box[2]), float(box[3])):
         return
-    outline = _outline_area(entry.get("segmentation"))
+    outline = _outline_area(entry.get("segmentation"), box)
     fits = area_fits(outline, float(box[2]), float(box[3]))
     entry["area"] = round(outline if fits else float(box[2] * box[3]), 3)
     counts["area"] += 1
@@ -128,13 +131,18 @@ def _numbers(value: object, count: int) -> np.ndarray | None:
     return array if np.isfinite(array).all() else None
 
 
-def _outline_area(segmentation: object) -> float:
-    """The area of polygons x, y, x, y, ...; 0 for anything else."""
-    area = 0.0
+def _outline_area(segmentation: object, box: np.ndarray) -> float:
+    """The area of polygons x, y, x, y, ... in a box; 0 for anything else, or of another place."""
+    area, corners = 0.0, []
     for polygon in segmentation if isinstance(segmentation, list) else []:
         points = _numbers(polygon, len(polygon)) if isinstance(polygon, list) else None
-        if points is None or len(points) % 2:
+        if points is None or len(points) % 2 or not len(points):
             return 0.0
         x, y = points.reshape(-1, 2).T
         area += abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2
-    return area
+        corners += [[x.min(), y.min()], [x.max(), y.max()]]
+    if not corners:
+        return 0.0
+    extent = np.concatenate([np.min(corners, axis=0), np.max(corners, axis=0)]).astype(np.float32)
+    corner_box = np.concatenate([box[:2], box[:2] + box[2:]]).astype(np.float32)
+    return area if box_iou(extent[None], corner_box[None])[0, 0] >= _SAME_PLACE_IOU else 0.0

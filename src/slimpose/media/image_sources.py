@@ -30,7 +30,12 @@ from slimpose.media.images import (
     to_rgb,
     turned,
 )
-from slimpose.media.video_reader import DEFAULT_FPS, DamagedFrameError, open_video
+from slimpose.media.video_reader import (
+    DEFAULT_FPS,
+    DamagedFrameError,
+    check_second_video,
+    open_video,
+)
 
 _MAX_READ_BYTES = 64_000_000
 """A larger file is mapped into memory: raw Motion JPEG may be larger than the memory."""
@@ -144,6 +149,8 @@ def _decode_all(
             f"(the first is {word} {number}: {reason}); the rest is kept"
         )
     selected.check_any(good, path, time_s)
+    if is_video and time_s < selected.end_s:
+        check_second_video(path, index + 1)
 
 
 def _open_animation(

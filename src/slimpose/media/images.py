@@ -268,6 +268,25 @@ def _value_range(pixels: np.ndarray, high: float) -> int:
     return next((top for top in _VALUE_RANGES if high <= top), int(high))
 
 
+class FrameDepth:
+    """Converts the 16-bit frames of a video to uint8, by the range of the values so far.
+
+    Cameras for heat and near infrared write 10 to 14 bits. The range of a video only grows, so that
+    dark frames stay dark.
+    """
+
+    def __init__(self) -> None:
+        self._max_value = 1
+
+    def to_8_bit(self, pixels: np.ndarray, *, name: str) -> np.ndarray:
+        """Return a frame as uint8; one of 8 bits as it is."""
+        if pixels.dtype == np.uint8:
+            return pixels
+        if high := float(pixels.max()):
+            self._max_value = max(self._max_value, _value_range(pixels, high))
+        return to_8_bit(pixels, name=name, max_value=self._max_value)
+
+
 def check_image(image: object) -> None:
     """Raise ImageError if this is not an RGB uint8 array (height, width, 3) with pixels.
 

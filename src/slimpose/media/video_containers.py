@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,20 @@ _SOUND_START = re.compile(
     rb"|TTA1|DSD |caff|\x0b\x77|\x7f\xfe\x80\x01|\.snd|MThd",
     re.DOTALL,
 )
+_MP4_STARTS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_STARTS_OF_ONE = tuple(
+    re.compile(start, re.DOTALL)
+    for start in (
+        rb"FLV\x01[\x01\x05]\0\0\0\x09\0{4}",
+        rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\0\xaa\0\x62\xce\x6c",  # Windows Media
+        rb"DKIF\0\0\x20\0",
+        rb"\.RMF\0\0\0[\x12\x10]",
+        rb"nut/multimedia container\0",
+        rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        rb"RIFF.{4}WEBPVP8",
+    )
+)
+"""Files of which decoders ignore what follows the first; of other kinds they read on."""
 _MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
 _ASF_VIDEO = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")
 _ASF_SOUND = bytes.fromhex("409e69f84d5bcf11a8fd00805f5c442b")
@@ -74,12 +90,12 @@ def empty_track_problem(path: Path) -> str:
 def may_be_cut_off(path: Path) -> bool:
     """Return whether fewer frames than counted mean that the file's end is missing.
 
-    Matroska and transport streams state no number of frames: it follows from their duration, which
-    may be that of longer sound.
+    Matroska, transport streams and DV state no number of frames: it follows from their duration,
+    which may be that of longer sound.
     """
     with path.open("rb") as file:
         head = file.read(4096)
-    if re.match(rb"\0\0\x01\xba|(\x47.{187}){3}|(.{4}\x47.{187}){3}", head, re.DOTALL):
+    if re.match(rb"\x1f\x07\0|\0\0\x01\xba|(\x47.{187}){3}|(.{4}\x47.{187}){3}", head, re.DOTALL):
         return False
     if not head.startswith(b"\x1a\x45\xdf\xa3"):
         return True
@@ -121,17 +137,24 @@ def _header(path: Path) -> tuple[bytes, bytes, bytes, bytes]:
         tracks = head.partition(_MATROSKA_CLUSTER)[0]
         return head, tracks, rb"\x86[\x80-\xff]V_", rb"\x86[\x80-\xff]A_"
     if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
-        return head, head, b"strh.{4}vids", b"strh.{4}auds"
+        tracks = head.partition(b"movi")[0]  # the frames follow, and perhaps another file
+        return head, tracks, b"strh.{4}vids", b"strh.{4}auds"
     if head.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
         return head, head, re.escape(_ASF_VIDEO), re.escape(_ASF_SOUND)
     return head, b"", b"", b""
 
 
-def has_second_mp4(path: Path) -> bool:
-    """Return whether another MP4 follows the first one in a file; FFmpeg ignores it."""
+def has_second_video(path: Path) -> bool:
+    """Return whether another file of the same kind follows the first one, which is ignored."""
     with path.open("rb") as file:
-        names = [name for name, _, _ in _mp4_boxes(file) if name in (b"ftyp", b"moov")]
-    return names.count(b"ftyp") > 1 and names.count(b"moov") > 1
+        head = file.read(64)
+        if head[4:8] in _MP4_STARTS:
+            return sum(name == b"moov" for name, _, _ in _mp4_boxes(file)) > 1
+        start = next((one for one in _STARTS_OF_ONE if one.match(head)), None)
+        if start is None:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return start.search(data, len(head)) is not None
 
 
 def _mp4_index(file: BinaryIO) -> bytes:
@@ -145,8 +168,8 @@ def _mp4_index(file: BinaryIO) -> bytes:
 
 def _mp4_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, position and length of each box of an MP4."""
-    position = 0
-    while True:
+    position, end = 0, file.seek(0, os.SEEK_END)
+    while position < end:
         file.seek(position)
         header = file.read(16)
         if len(header) < 8:

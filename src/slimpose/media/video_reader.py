@@ -17,11 +17,11 @@ from slimpose.forks import InOneProcess
 from slimpose.interpreter_end import each_finished_at_exit, finished_at_exit
 from slimpose.media.addresses import SourceError
 from slimpose.media.frame import ALL_FRAMES, SQUARE, Frame, FrameRange, Media
-from slimpose.media.images import to_rgb
+from slimpose.media.images import FrameDepth, to_rgb
 from slimpose.media.video_containers import (
     NO_VIDEO_TRACK,
     empty_track_problem,
-    has_second_mp4,
+    has_second_video,
     is_text,
     may_be_cut_off,
     track_problem,
@@ -30,6 +30,7 @@ from slimpose.media.video_containers import (
 from slimpose.messages import DataWarning
 
 DEFAULT_FPS = 25.0
+_GRAY_16_BIT = int.from_bytes(b"Y1\0\x10", "little")
 MAX_READ_FAILURES = 64
 """Failed reads in a row: damaged frames if a good one follows, otherwise the end of the source."""
 
@@ -172,6 +173,8 @@ def _open_capture(path: Path) -> cv2.VideoCapture:
     if handle is not None:
         os.close(handle)
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    if capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT) == _GRAY_16_BIT:
+        capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)  # keeps the lower bits
     return capture
 
 
@@ -214,7 +217,7 @@ def _read_frames(
     selected: FrameRange,
 ) -> Iterator[Frame]:
     (capture,) = opened.opened
-    clock = FileClock(fps)
+    clock, depth = FileClock(fps), FrameDepth()
     index, first_damaged, count = damaged, 0, 0
     damaged = damaged if selected.start_s == 0 else 0
     bgr: np.ndarray | None = first
@@ -223,7 +226,8 @@ def _read_frames(
         while time_s < selected.end_s:
             if selected.has(index=index, timestamp_s=time_s):
                 count += 1
-                yield Frame(image=to_rgb(bgr), timestamp_s=time_s, index=index)
+                image = to_rgb(depth.to_8_bit(bgr, name=str(path)))
+                yield Frame(image=image, timestamp_s=time_s, index=index)
             if not opened.is_here:
                 raise SourceError(
                     f"{path}: it was opened before this process was forked; expected to be opened "
@@ -256,8 +260,14 @@ def _read_frames(
             "the rest is kept"
         )
     selected.check_any(count, path, time_s)
-    if bgr is None and has_second_mp4(path):
+    if bgr is None:
+        check_second_video(path, index)
+
+
+def check_second_video(path: Path, count: int) -> None:
+    """Raise UnreadFramesError if another file follows in a file of which all frames were read."""
+    if has_second_video(path):
         raise UnreadFramesError(
-            f"{path}: a second video, which cannot be read, follows in the file after {index} "
-            "frames (MP4 files joined byte by byte? ffmpeg -f concat joins them); those are kept"
+            f"{path}: a second video, which cannot be read, follows in the file after {count} "
+            "frames (files joined byte by byte? ffmpeg -f concat joins videos); those are kept"
         )

@@ -203,8 +203,9 @@ def _read_json_lines(path: Path, skeleton: Skeleton) -> list[Motion]:
         try:
             document = json.loads(line.decode())
         except (ValueError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
             raise ValueError(
-                f"{what} is not JSON: {error}; expected one frame of slimpose predict --jsonl "
+                f"{what} is not JSON: {reason}; expected one frame of slimpose predict --jsonl "
                 "(truncated?)"
             ) from error
         entry = fields.table(document, what)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slimpose.fields import Fields
+from slimpose.fields import Fields, id_key
 from slimpose.formats import coco
 from slimpose.formats.coco import CocoFile, CocoImage
 from slimpose.formats.coco_category import people_category, read_categories
@@ -34,7 +34,7 @@ def check_structure(document: Any, path: Path) -> tuple[CocoFile | None, list[Fi
         before = len(findings)
         if _id(entry) in doubled:
             findings.append(_of(entry, f"annotation id {entry.get('id')} is duplicated"))
-        image = good_images.get(_key(entry.get("image_id")))
+        image = good_images.get(id_key(entry.get("image_id")))
         if image is None:
             findings.append(
                 _of(entry, f"image {quoted(entry.get('image_id'))} is not in images, or is invalid")
@@ -54,7 +54,7 @@ def check_structure(document: Any, path: Path) -> tuple[CocoFile | None, list[Fi
         text = "no instance has a labeled keypoint; expected some (is this the right file?)"
         findings.append(Finding(kind="structure", text=text))
     for entry in good:
-        image = file.images[int(_key(entry["image_id"]))]
+        image = file.images[int(id_key(entry["image_id"]))]
         findings += _doubts(entry, image, len(file.skeleton.joints))
     return file, findings
 
@@ -68,8 +68,8 @@ def _parts(document: Any, path: Path) -> tuple[dict[str, Any], list[Any], list[d
     fields = Fields(document, str(path))
     annotations = [one for one in fields.items("annotations") if isinstance(one, dict)]
     listed = fields.items("categories")
-    known = {_key(one.get("id")) for one in listed if isinstance(one, dict)}
-    used = Counter(_key(one.get("category_id")) for one in annotations)
+    known = {id_key(one.get("id")) for one in listed if isinstance(one, dict)}
+    used = Counter(id_key(one.get("category_id")) for one in annotations)
     numbers = {key: _number(key) for key in used.keys() & known}
     counts = Counter({number: used[key] for key, number in numbers.items() if number is not None})
     category = people_category(
@@ -78,8 +78,8 @@ def _parts(document: Any, path: Path) -> tuple[dict[str, Any], list[Any], list[d
     of_people = [
         one
         for one in annotations
-        if _key(one.get("category_id")) in (str(category.id), "None")
-        or _key(one.get("category_id")) not in known
+        if id_key(one.get("category_id")) in (str(category.id), "None")
+        or id_key(one.get("category_id")) not in known
     ]
     return dict(category.entry.values), fields.items("images"), of_people
 
@@ -88,7 +88,7 @@ def _check_images(
     images: list[Any], category: dict[str, Any], path: Path, findings: list[Finding]
 ) -> dict[str, dict[str, Any]]:
     """The valid images by id; faults of the others are added to the findings."""
-    ids = Counter(_key(one.get("id")) for one in images if isinstance(one, dict))
+    ids = Counter(id_key(one.get("id")) for one in images if isinstance(one, dict))
     names = Counter(one.get("file_name") for one in images if _has_name(one))
     good: dict[str, dict[str, Any]] = {}
     for entry in images:
@@ -98,13 +98,13 @@ def _check_images(
         except ValueError as error:
             findings.append(Finding(kind="structure", text=_short(error, path), image_id=number))
             continue
-        if ids[_key(entry["id"])] > 1:
+        if ids[id_key(entry["id"])] > 1:
             text = f"image id {entry['id']} is duplicated"
             findings.append(Finding(kind="structure", text=text, image_id=number))
         elif names[entry["file_name"]] > 1:
             text = f"file_name {quoted(entry['file_name'])} is that of several images"
             findings.append(Finding(kind="structure", text=text, image_id=number))
-        good.setdefault(_key(entry["id"]), entry)
+        good.setdefault(id_key(entry["id"]), entry)
     unique = {entry["file_name"]: key for key, entry in reversed(good.items())}
     return {key: good[key] for key in good if unique[good[key]["file_name"]] == key}
 
@@ -132,7 +132,7 @@ def _doubts(entry: dict[str, Any], image: CocoImage, joints: int) -> Iterator[Fi
     visibility = keypoints[2::3]
     labeled = [n for n in range(joints) if visibility[n] > 0]
     given = entry.get("num_keypoints")
-    if given is not None and _key(given) != str(len(labeled)):
+    if given is not None and id_key(given) != str(len(labeled)):
         yield _of(entry, f"num_keypoints is {given}; {len(labeled)} keypoints are labeled")
     _, _, width, height = map(float, entry["bbox"])
     area = entry.get("area")
@@ -173,13 +173,6 @@ def _number(value: object) -> int | None:
         return int(value) if isinstance(value, int | str) else None
     except ValueError:
         return None
-
-
-def _key(value: object) -> str:
-    """An id as text: 7, 7.0 and "7" are the same."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value.strip() if isinstance(value, str) else str(value)
 
 
 def _short(error: ValueError, path: Path) -> str:

@@ -7,22 +7,30 @@ orders the keypoints by name.
 from __future__ import annotations
 
 import csv
+import io
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slimpose import fields
+from slimpose.arrays import Size
 from slimpose.formats.coco import CocoImage, CocoPerson
-from slimpose.formats.files import replace_when_done, write_text
+from slimpose.formats.files import parse_file, replace_when_done, write_text
 from slimpose.labels.interchange.label_data import (
+    READ_ERRORS,
     Builder,
     LabelData,
     Progress,
+    check_declared_size,
     no_progress,
     own_skeleton,
+    read_yaml,
+    reason_of,
     size_of,
 )
 from slimpose.messages import quoted
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 
 SCORER = "slimpose"
 _KEY = "df_with_missing"  # of the table in DeepLabCut's HDF5 files
+_READ_ERRORS = (*READ_ERRORS, csv.Error)
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 
 
@@ -47,15 +56,19 @@ def read(path: Path, *, on_progress: Progress = no_progress) -> LabelData:
     files = _label_files(path, config_path, str(config.get("scorer") or ""))
     tables = [(file, _read_table(file)) for file in files]
     joints = _joints(tables, config)
-    limbs = [(str(a), str(b)) for a, b in config.get("skeleton") or [] if {a, b} <= set(joints)]
+    limbs = _limbs(config, joints, str(config_path))
     name = str(config.get("Task") or "animal")
     root = config_path.parent if config_path else _root(files[0])
     builder = Builder(path=path, skeleton=own_skeleton(name, joints, limbs))
+    videos = _video_sizes(config)
     total, done = sum(len(table) for _, table in tables), 0
     for file, table in tables:
         for row in range(len(table)):
             image = _image(table.index[row], file, root)
-            image_id = builder.add_image(image.relative_to(root).as_posix(), size_of(image))
+            size = size_of(image)
+            if _is_scaled(size, declared := videos.get(image.parent.name)):
+                check_declared_size(file, image.name, size, declared)
+            image_id = builder.add_image(image.relative_to(root).as_posix(), size)
             for keypoints in _instances(table, row, joints):
                 builder.add_instance(image_id, keypoints)
             done += 1
@@ -183,18 +196,45 @@ def _config_path(path: Path) -> Path | None:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not YAML ({reason}); expected a DeepLabCut project") from error
+    config = read_yaml(path, "DeepLabCut project")
     if not isinstance(config, dict) or "bodyparts" not in config:
         raise ValueError(
             f"{path} has no bodyparts; expected the config.yaml of a DeepLabCut project"
         )
     return config
+
+
+def _limbs(config: dict[str, Any], joints: Sequence[str], where: str) -> list[tuple[str, str]]:
+    """The pairs of joints that the project draws lines between."""
+    place = f"{where}: skeleton"
+    limbs: list[tuple[str, str]] = []
+    for limb in fields.items(config.get("skeleton") or [], place, "pairs of bodyparts"):
+        if not isinstance(limb, list) or len(limb) != 2:
+            raise fields.fail(place, limb, "pairs of bodyparts")
+        start, end = map(str, limb)
+        if {start, end} <= set(joints):
+            limbs.append((start, end))
+    return limbs
+
+
+def _video_sizes(config: dict[str, Any]) -> dict[str, Size]:
+    """The frame sizes of a project's videos by name, from ``crop``: x1, x2, y1, y2."""
+    videos = config.get("video_sets")
+    sizes: dict[str, Size] = {}
+    for path, entry in videos.items() if isinstance(videos, dict) else ():
+        crop = str(entry.get("crop") if isinstance(entry, dict) else "").split(",")
+        if len(crop) == 4 and all(side.strip().isdecimal() for side in crop):
+            x1, x2, y1, y2 = map(int, crop)
+            sizes[PurePosixPath(str(path).replace("\\", "/")).stem] = Size(y2 - y1, x2 - x1)
+    return sizes
+
+
+def _is_scaled(size: Size, declared: Size | None) -> bool:
+    """Whether an image is a video's frame in another resolution, not another part of it."""
+    if declared is None or min(declared) < 1:
+        return False
+    height = size.width * declared.height / declared.width
+    return size != declared and abs(height - size.height) <= 1
 
 
 def _label_files(path: Path, config: Path | None, scorer: str) -> list[Path]:
@@ -230,15 +270,16 @@ def _read_table(path: Path) -> DataFrame:
         if path.suffix.lower() in (".h5", ".hdf5"):
             table: Any = pandas.read_hdf(path)
         else:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = [row for row, _ in zip(csv.reader(file), range(4), strict=False)]
+            text = parse_file(path, str, language="CSV", kind="DeepLabCut's labels")
+            rows = list(islice(csv.reader(io.StringIO(text)), 4))
             heads = next((n for n, row in enumerate(rows) if row and row[0] == "coords"), 0) + 1
             columns = 3 if len(rows[0]) > 2 and not any(rows[0][1:3]) else 1
-            table = pandas.read_csv(path, header=list(range(heads)), index_col=list(range(columns)))
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        reason = " ".join(str(error).split())
+            table = pandas.read_csv(
+                io.StringIO(text), header=list(range(heads)), index_col=list(range(columns))
+            )
+    except _READ_ERRORS as error:
         raise ValueError(
-            f"{path} cannot be read ({reason}); expected DeepLabCut's labels"
+            f"{path} cannot be read ({reason_of(error)}); expected DeepLabCut's labels"
         ) from error
     levels = list(getattr(table.columns, "names", []))
     if levels not in (list(_LEVELS), [one for one in _LEVELS if one != "individuals"]):
@@ -264,8 +305,9 @@ def _joints(tables: Sequence[tuple[Path, DataFrame]], config: dict[str, Any]) ->
         used = [str(one) for one in dict.fromkeys(table.columns.get_level_values("bodyparts"))]
         if not names:
             names = used
-        if config.get("uniquebodyparts") and "individuals" in table.columns.names:
-            used = [one for one in used if one not in map(str, config["uniquebodyparts"])]
+        unique = config.get("uniquebodyparts")
+        if isinstance(unique, list) and "individuals" in table.columns.names:
+            used = [one for one in used if one not in map(str, unique)]
         if unknown := [one for one in used if one not in names]:
             raise ValueError(
                 f"{file} labels {quoted(unknown[0])}; expected one of {quoted(names)} (renamed in "

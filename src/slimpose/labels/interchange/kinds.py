@@ -6,12 +6,18 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-from slimpose.fields import Fields
+from slimpose.fields import Fields, id_key
 from slimpose.formats import coco
 from slimpose.formats.coco_document import to_document
 from slimpose.formats.files import read_json, write_json
 from slimpose.labels.interchange import deeplabcut, sleap, yolo
-from slimpose.labels.interchange.label_data import LabelData, Progress, no_progress
+from slimpose.labels.interchange.label_data import (
+    READ_ERRORS,
+    LabelData,
+    Progress,
+    no_progress,
+    reason_of,
+)
 from slimpose.labels.repair import repaired
 from slimpose.media.annotated_image import read_annotated_image
 from slimpose.messages import DataWarning, quoted
@@ -45,9 +51,9 @@ def kind_of(path: Path) -> Kind:
         try:
             with h5py.File(path) as file:
                 return "sleap-analysis" if "tracks" in file else "deeplabcut"
-        except OSError as error:
+        except READ_ERRORS as error:
             raise ValueError(
-                f"{path} is not HDF5 ({error}); expected a file of SLEAP or DeepLabCut"
+                f"{path} is not HDF5 ({reason_of(error)}); expected a file of SLEAP or DeepLabCut"
             ) from error
     if suffix in (".yaml", ".yml"):
         return "deeplabcut" if path.name == "config.yaml" else "yolo"
@@ -163,10 +169,11 @@ def _only_category(document: Any, path: Path, name: str) -> Any:
             f"{quoted([one.get('name') for one in categories])}"
         )
     annotations = Fields(document, str(path)).items("annotations")
+    number = id_key(chosen[0].get("id"))
     kept = [
         one
         for one in annotations
-        if not isinstance(one, dict) or one.get("category_id") == chosen[0].get("id")
+        if not isinstance(one, dict) or id_key(one.get("category_id")) == number
     ]
     return {**document, "categories": chosen, "annotations": kept}
 

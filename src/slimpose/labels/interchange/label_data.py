@@ -14,10 +14,24 @@ from jaxtyping import Float
 from slimpose.arrays import Size
 from slimpose.formats import coco
 from slimpose.formats.coco import CocoFile
+from slimpose.formats.coco_checks import MAX_MISPLACED_SHARE
 from slimpose.formats.coco_document import annotation_entry, box_around, category_entry
+from slimpose.formats.files import parse_file
 from slimpose.media.images import read_image
 from slimpose.messages import quoted
 from slimpose.skeleton import Skeleton
+
+READ_ERRORS = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What other libraries raise where a file is damaged."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a library could not read a file, in its words if they are for people."""
+    in_words = isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError)
+    return " ".join(str(error).split()) if in_words and str(error) else "damaged or truncated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +55,8 @@ class Builder:
     path: Path
     skeleton: Skeleton
     boxes_from_keypoints: int = 0
+    _labeled: int = 0
+    _outside: int = 0
     _images: list[dict[str, Any]] = field(default_factory=list)
     _annotations: list[dict[str, Any]] = field(default_factory=list)
 
@@ -59,8 +75,12 @@ class Builder:
         box_xywh: Sequence[float] | None = None,
     ) -> None:
         """Add an instance: x, y, v per joint in image pixels; without a box, one around them."""
+        image = self._images[image_id - 1]
+        points = keypoints[keypoints[:, 2] > 0, :2]
+        is_outside = ((points < -1) | (points > (image["width"] + 1, image["height"] + 1))).any(1)
+        self._labeled += len(points)
+        self._outside += int(is_outside.sum())
         if box_xywh is None:
-            image = self._images[image_id - 1]
             box_xywh = box_around(keypoints, width=image["width"], height=image["height"])
             if box_xywh is None:
                 return  # nothing is labeled
@@ -80,6 +100,11 @@ class Builder:
         Raises:
             ValueError: If an entry is invalid; the message names it.
         """
+        if self._outside > MAX_MISPLACED_SHARE * self._labeled:
+            raise ValueError(
+                f"{self.path}: {self._outside} of {self._labeled} labeled keypoints are outside "
+                "their images; expected them inside (images resized or cropped after labeling?)"
+            )
         document = {
             "images": self._images,
             "annotations": self._annotations,
@@ -94,6 +119,24 @@ class Builder:
                 "keypoints, with a margin of 10 %"
             )
         return coco.parse(document, self.path, keypoints=True, areas=False), notes
+
+
+def read_yaml(path: Path, kind: str) -> Any:
+    """Read a YAML file; ``kind`` is what it is expected to be.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not YAML.
+    """
+    import yaml
+
+    def parse(text: str) -> Any:
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(" ".join(str(error).split())) from error
+
+    return parse_file(path, parse, language="YAML", kind=kind)
 
 
 def own_skeleton(
@@ -130,6 +173,21 @@ def size_of(path: Path) -> Size:
         ImageError: If it is missing or broken.
     """
     return Size(*read_image(path).shape[:2])
+
+
+def check_declared_size(labels: Path, image: str, size: Size, declared: Size | None) -> None:
+    """Check the size of an image against the one that a label file states, if it states one.
+
+    Raises:
+        ValueError: If it is another one: the labels are of other pixels.
+    """
+    if declared is None or declared == size:
+        return
+    raise ValueError(
+        f"{labels}: {quoted(image)} is declared {declared.width} wide and {declared.height} high; "
+        f"the image is {size.width} wide and {size.height} high; expected the same (resized after "
+        "labeling, or labeled before its EXIF rotation was applied?)"
+    )
 
 
 Progress = Callable[[int, int], None]

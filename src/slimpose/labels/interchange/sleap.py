@@ -16,11 +16,14 @@ from slimpose.arrays import Size
 from slimpose.formats.coco import CocoPerson
 from slimpose.formats.files import replace_when_done
 from slimpose.labels.interchange.label_data import (
+    READ_ERRORS,
     Builder,
     LabelData,
     Progress,
+    check_declared_size,
     no_progress,
     own_skeleton,
+    reason_of,
     size_of,
 )
 from slimpose.media.image_writer import write_image
@@ -161,10 +164,10 @@ def _load(path: Path) -> Any:
         if path.suffix.lower() == ".slp":
             return sleap_io.load_slp(str(path))
         return _load_analysis(path)
-    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+    except READ_ERRORS as error:
         raise ValueError(
-            f"{path} cannot be read by sleap-io ({type(error).__name__}: {error}); expected a "
-            ".slp file of SLEAP or one of its analysis files"
+            f"{path} cannot be read by sleap-io ({reason_of(error)}); expected a .slp file of "
+            "SLEAP or one of its analysis files"
         ) from error
 
 
@@ -250,6 +253,7 @@ class _Images:
     def __init__(self, path: Path, videos: Sequence[Any], frames: Path | None) -> None:
         self._path = path
         self._files = {id(video): _files(video) for video in videos}
+        self._declared = {id(video): _declared_size(video) for video in videos}
         lists = [files for files in self._files.values() if files is not None]
         self._are_files = len(lists) == len(videos) > 0
         files = [str(_found(one, path)) for names in lists for one in names]
@@ -280,7 +284,10 @@ class _Images:
                     f"one of its {len(files or [])} images (images removed?)"
                 )
             file = _found(files[index], self._path)
-            return file.relative_to(self.folder).as_posix(), size_of(file)
+            size = size_of(file)
+            if index == 0:  # the size that is stored is the first image's
+                check_declared_size(self._path, file.name, size, self._declared[id(video)])
+            return file.relative_to(self.folder).as_posix(), size
         name = f"{self._names[id(video)]}/{index:06d}.png"
         try:
             image = np.asarray(self._opened(video)[index])
@@ -289,11 +296,13 @@ class _Images:
                 f"{self._path}: frame {index} of {quoted(str(video.filename))} cannot be read "
                 f"({error}); expected the video where the file says, or next to it (moved?)"
             ) from error
+        size = Size(*image.shape[:2])
+        check_declared_size(self._path, str(video.filename), size, self._declared[id(video)])
         target = self.folder / name
         if image.ndim == 2 or image.shape[2] == 1:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
         write_image(target, image)
-        return name, Size(*image.shape[:2])
+        return name, size
 
     def _opened(self, video: Any) -> Any:
         """The video, from where it was or from next to the labels."""
@@ -303,6 +312,14 @@ class _Images:
         if not video.is_open:
             video.open()
         return video
+
+
+def _declared_size(video: Any) -> Size | None:
+    """The size of a video's frames when it was labeled, where the file has it."""
+    stored = video.backend_metadata
+    shape = stored.get("shape") or (0, stored.get("height_"), stored.get("width_"), 0)
+    is_known = len(shape) == 4 and all(isinstance(side, int) and side > 0 for side in shape[1:3])
+    return Size(*shape[1:3]) if is_known else None
 
 
 def _files(video: Any) -> list[Path] | None:

@@ -20,13 +20,14 @@ from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.fields import Fields
 from slimpose.formats.coco import CocoFile, CocoPerson
-from slimpose.formats.files import replace_when_done, write_text
+from slimpose.formats.files import parse_file, replace_when_done, write_text
 from slimpose.labels.interchange.label_data import (
     Builder,
     LabelData,
     Progress,
     no_progress,
     own_skeleton,
+    read_yaml,
     size_of,
 )
 from slimpose.media.images import is_image_file
@@ -53,15 +54,7 @@ def read(
         ValueError: If the YAML file or a label file is invalid; the message names file and line.
         FileNotFoundError: If a file or folder is missing.
     """
-    import yaml
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no YOLO data set {path}")
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not YAML ({reason}); expected a YOLO data set") from error
+    document = read_yaml(path, "YOLO data set")
     entry = fields.table(document, str(path), "the fields of a YOLO data set: train, kpt_shape")
     joints, dims = _shape(entry)
     classes, chosen_class = _classes(entry, category)
@@ -148,9 +141,9 @@ def _write_yaml(path: Path, skeleton: Skeleton, split: str) -> None:
 
     document: dict[str, Any] = {}
     if path.is_file():
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        document = dict(fields.table(read_yaml(path, "YOLO data set") or {}, str(path)).values)
         shape = document.get("kpt_shape")
-        if not isinstance(document, dict) or shape != [len(skeleton.joints), 3]:
+        if shape != [len(skeleton.joints), 3]:
             raise ValueError(
                 f"{path} describes keypoints of shape {quoted(shape)}; expected "
                 f"{[len(skeleton.joints), 3]}, as those to add (another folder?)"
@@ -232,7 +225,7 @@ def _image_files(entry: Fields, root: Path, split: str) -> list[Path]:
         if path.is_dir():
             files += sorted(one for one in path.rglob("*") if one.is_file() and is_image_file(one))
         elif path.is_file() and path.suffix == ".txt":
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = parse_file(path, str.splitlines, language="text", kind="list of images")
             files += [root / line.strip() for line in lines if line.strip()]
         else:
             raise FileNotFoundError(
@@ -262,7 +255,8 @@ def _instances(
         return []
     found: list[tuple[float, np.ndarray, Sequence[float]]] = []
     scale = np.array([size.width, size.height])
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    lines = parse_file(path, str.splitlines, language="text", kind="YOLO's labels")
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         count = 5 + joints * dims
@@ -287,6 +281,12 @@ def _instances(
         # Without v, absent keypoints are at 0, 0.
         keypoints[:, 2] = points[:, 2] if dims == 3 else 2.0 * (points != 0).any(axis=1)
         keypoints[keypoints[:, 2] <= 0] = 0
+        if not np.isin(keypoints[:, 2], (0, 1, 2)).all():
+            raise ValueError(
+                f"{path}: line {number} has the visibility "
+                f"{keypoints[~np.isin(keypoints[:, 2], (0, 1, 2)), 2][0]:g}; expected 0 (absent), "
+                "1 (hidden) or 2 (visible) (predictions with scores? they are no labels)"
+            )
         center, extent = values[1:3] * scale, values[3:5] * scale
         found.append((values[0], keypoints, [*(center - extent / 2), *extent]))
     return found
