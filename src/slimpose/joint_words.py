@@ -9,12 +9,12 @@ from typing import Literal
 Side = Literal["left", "right"]
 
 _SIDES: dict[Side, str] = {
-    "left": "left lft lhs izq links linke linker linkes linken gauche izquierda izquierdo izquierdos "
-    "sinistra sinistro esquerda esquerdo vanster venstre lewy lewa lewe lijevo levy leva levo "
-    "левый левая левое лев ліва ліве лівий 左 ひだり 왼쪽 왼",
+    "left": "left lft lhs izq links linke linker linkes linken gauche izquierda izquierdo "
+    "izquierdos sinistra sinistro esquerda esquerdo vanster venstre lewy lewa lewe lijevo levy "
+    "leva levo левый левая левое лев ліва ліве лівий 左 ひだり 왼쪽 왼",
     "right": "right rgt rhs dcha rechts rechte rechter rechtes rechten droite droit derecha "
-    "derecho derechos destra destro direita direito hoger hojre hoyre prawy prawa prawe pravy prava pravo "
-    "правый правая правое прав права праве правий 右 みぎ 오른쪽 오른",
+    "derecho derechos destra destro direita direito hoger hojre hoyre prawy prawa prawe pravy "
+    "prava pravo правый правая правое прав права праве правий 右 みぎ 오른쪽 오른",
 }
 _SHORT_SIDES: dict[Side, str] = {
     "left": "sinister port л li izq sx esq sol g lt lft lhs leve levi vasen stanga stang kiri bal "

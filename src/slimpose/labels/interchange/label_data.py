@@ -132,6 +132,12 @@ def size_of(path: Path) -> Size:
     return Size(*read_image(path).shape[:2])
 
 
+def unlabeled_note(file: CocoFile) -> list[str]:
+    """Return a note on boxes without keypoints, for tools that have no boxes."""
+    count = sum(not one.is_labeled or one.is_crowd for one in file.people)
+    return [f"{count} boxes without keypoints, or of crowds, are left out"] if count else []
+
+
 Progress = Callable[[int, int], None]
 """Called with (images done, all images)."""
 
