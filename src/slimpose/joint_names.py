@@ -22,8 +22,9 @@ _SIDES: dict[str, Side] = _WORDS | _LETTERS
 _ROWS = "fbhrtudmlvap"
 """Front, back, hind, rear, top, upper, down, middle, lower, vorn, anterior, posterior."""
 _CORNERS: dict[str, tuple[Side, str]] = {
-    f"{row}{letter}": (side, row) for row in _ROWS for letter, side in _LETTERS.items()
-} | {f"{row}{letter}": (side, row) for row in ("av", "ar") for letter, side in _FRENCH.items()}
+    **{f"{row}{letter}": (side, row) for row in _ROWS for letter, side in _LETTERS.items()},
+    **{f"{row}{letter}": (side, row) for row in ("av", "ar") for letter, side in _FRENCH.items()},
+}
 _CORNERS_SIDE_FIRST: dict[str, tuple[Side, str]] = {
     f"{letter}{row}": (side, row) for row in _ROWS for letter, side in _LETTERS.items()
 }

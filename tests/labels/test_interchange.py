@@ -531,7 +531,8 @@ def test_what_coco_files_lose_is_noted(tmp_path: Path) -> None:
     data = read_labels(tmp_path / "labels.json")
     assert "1 annotations of 'car' are left out" in data.notes
     assert "attributes of annotations are left out" in data.notes
-    for kind, out in (("sleap", "x.slp"), ("sleap-analysis", "x.h5"), ("deeplabcut", "dlc")):
+    outs: dict[Kind, str] = {"sleap": "x.slp", "sleap-analysis": "x.h5", "deeplabcut": "dlc"}
+    for kind, out in outs.items():
         notes = write_labels(data, tmp_path / out, kind)
         assert "1 boxes without keypoints, or of crowds, are left out" in notes, kind
     notes = write_labels(data, tmp_path / "yolo", "yolo")
