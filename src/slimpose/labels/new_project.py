@@ -90,7 +90,7 @@ def _skeleton_text(skeleton: Skeleton) -> str:
     unpaired = skeleton.mirror.unpaired
     if unpaired:
         lines.append(f"# Without a partner, training stops: {_texts(unpaired)}")
-    # [] would say that there are none, where nobody has said so.
+    # [] would say that there are none, where that is not known.
     is_known = skeleton.flip_pairs is not None or (named and not unpaired)
     lines.append(f"{'' if is_known else '# '}flip_pairs = {_pairs(pairs)}")
     lines += ["", "# Lines that are drawn; found from the labels if left out."]
