@@ -41,6 +41,15 @@ from slimpose.skeleton import COCO17, OPENPOSE18
         ("עין_שמאל", "עין_ימין"),
         ("العين_اليسرى", "العين_اليمنى"),
         ("levé oko", "pravé oko"),
+        ("前左足", "前右足"),
+        ("眼睛左", "眼睛右"),
+        ("ひだり目", "みぎ目"),
+        ("VL", "VR"),  # vorn
+        ("AVG", "AVD"),  # avant
+        ("глаз_л", "глаз_п"),
+        ("oculus_sinister", "oculus_dexter"),
+        ("port_bow", "starboard_bow"),
+        ("oreja_izq", "oreja_dcha"),
     ],
 )
 def test_pair_is_found_in_any_usual_spelling(left: str, right: str) -> None:
@@ -72,12 +81,39 @@ def test_names_without_sides_have_no_partner(names: tuple[str, ...]) -> None:
         (("l_hand", "r_foot"), ("l_hand", "r_foot")),
         (("LeftHand", "RightFoot", "LeftFoot"), ("LeftHand",)),
         (("left_eye", "eye_left", "right_eye"), ("left_eye", "eye_left", "right_eye")),
+        (("前左足", "首"), ("前左足",)),
+        (("oreja_izq", "nariz"), ("oreja_izq",)),
+        (("hoof_fl", "hoof_hr"), ("hoof_fl", "hoof_hr")),  # codes of both sides
+        (("ohr_li", "auge_re", "nase"), ("ohr_li", "auge_re")),
+        # A short word or code is a side where others use it so.
+        (("oeil_g", "oeil_d", "genou_g"), ("genou_g",)),
+        (("fl", "fr", "hl", "hind_right"), ("hl", "hind_right")),
+        (("eyeleft", "eyeright", "earleft", "ear"), ("earleft",)),
+        (("leye", "reye", "lip", "tail"), ()),
     ],
 )
 def test_sided_name_without_a_partner_is_named(
     names: tuple[str, ...], unpaired: tuple[str, ...]
 ) -> None:
     assert mirror_pairs(names).unpaired == unpaired
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("lf", "rf", "lr", "rr"),  # r: rear
+        ("fl", "fr", "rl", "rr"),
+        ("ul", "ur", "ll", "lr"),  # l: lower
+        ("vl", "vr", "hl", "hr"),
+        ("avg", "avd", "arg", "ard"),
+        ("前左足", "前右足", "後左足", "後右足"),
+        ("wingL", "wingR", "legL1", "legR1"),
+    ],
+)
+def test_all_corners_are_paired(names: tuple[str, ...]) -> None:
+    pairs = mirror_pairs(names)
+    assert pairs.partners == (1, 0, 3, 2)
+    assert pairs.unpaired == ()
 
 
 @pytest.mark.parametrize("joints", [COCO17.joints, OPENPOSE18.joints])

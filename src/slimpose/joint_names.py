@@ -17,12 +17,16 @@ from slimpose.joint_words import PART_WORDS, SHORT_SIDE_WORDS, SIDE_WORDS, Side,
 
 _WORDS = SIDE_WORDS
 _LETTERS: dict[str, Side] = {"l": "left", "r": "right"}
+_FRENCH: dict[str, Side] = {"g": "left", "d": "right"}
 _SIDES: dict[str, Side] = _WORDS | _LETTERS
+_ROWS = "fbhrtudmlvap"
+"""Front, back, hind, rear, top, upper, down, middle, lower, vorn, anterior, posterior."""
 _CORNERS: dict[str, tuple[Side, str]] = {
-    code: (side, row)
-    for row in "fbhrtudml"  # front, back, hind, rear, top, upper, down, middle, lower
-    for letter, side in _LETTERS.items()
-    for code in ((f"{row}{letter}", f"{letter}{row}") if row not in "rl" else (f"{row}{letter}",))
+    **{f"{row}{letter}": (side, row) for row in _ROWS for letter, side in _LETTERS.items()},
+    **{f"{row}{letter}": (side, row) for row in ("av", "ar") for letter, side in _FRENCH.items()},
+}
+_CORNERS_SIDE_FIRST: dict[str, tuple[Side, str]] = {
+    f"{letter}{row}": (side, row) for row in _ROWS for letter, side in _LETTERS.items()
 }
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W_A-Za-z0-9]+")
 """A part of a name such as LeftEye_2: Left, Eye, 2."""
@@ -47,11 +51,15 @@ class MirrorPairs:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A way to read a name: its side and the rest; the clearest have rank 0."""
+    """A way to read a name: its side and the rest; the clearest have rank 0.
+
+    ``sign`` is what shows the side if it is a short word, "corner" for a code such as fl.
+    """
 
     rank: int
     side: Side
     rest: tuple[str, ...]
+    sign: str = ""
 
 
 @lru_cache(maxsize=64)
@@ -77,6 +85,7 @@ def mirror_pairs(
             (first, reading), (second, other) = pair
             partners[first], partners[second] = second, first
             sided |= {first: reading, second: other}
+        sided |= _shown_by_others(readings, sided)
     else:
         for one, other in given:
             first, second = names.index(one), names.index(other)
@@ -127,18 +136,21 @@ def _readings(name: str, names: tuple[str, ...], parts: tuple[str, ...]) -> Iter
     for index, part in enumerate(parts):
         before, after = parts[:index], parts[index + 1 :]
         if part in SHORT_SIDE_WORDS and not (len(part) == 1 and _are_letters(name, names)):
-            yield _Reading(1, SHORT_SIDE_WORDS[part], (*before, *after))
-        if part in _CORNERS:
-            side, row = _CORNERS[part]
-            yield _Reading(1, side, (*before, row, *after))
+            yield _Reading(1, SHORT_SIDE_WORDS[part], (*before, *after), part)
+        # lr is lower right or left rear; both of a pair show which.
+        for rank, codes in ((1, _CORNERS), (2, _CORNERS_SIDE_FIRST)):
+            if part in codes:
+                side, row = codes[part]
+                yield _Reading(rank, side, (*before, row, *after), "corner")
         for end, side in _SIDES.items():
             if len(part) < len(end) + 2:
                 continue
-            rank = 0 if end in _WORDS else 3
+            first, last = (0, 3) if end in _WORDS else (4, 5)
             if part.startswith(end):
-                yield _Reading(rank, side, (*before, part[len(end) :], *after))
+                yield _Reading(first, side, (*before, part[len(end) :], *after))
             if part.endswith(end):
-                yield _Reading(rank + 2, side, (*before, part[: -len(end)], *after))
+                sign = f"...{end}" if end in _WORDS else ""
+                yield _Reading(last, side, (*before, part[: -len(end)], *after), sign)
 
 
 def _are_letters(name: str, names: tuple[str, ...]) -> bool:
@@ -155,19 +167,38 @@ def _pairs(
     """Pairs of joints with one reading on both sides, the clearest first; each joint once."""
     paired: set[int] = set()
     for rank in range(6):
-        found: defaultdict[tuple[str, ...], dict[Side, set[int]]] = defaultdict(
-            lambda: {"left": set(), "right": set()}
+        found: defaultdict[tuple[str, ...], dict[Side, dict[int, _Reading]]] = defaultdict(
+            lambda: {"left": {}, "right": {}}
         )
         for joint, ways in enumerate(readings):
             for one in ways:
                 if one.rank == rank and joint not in paired:
-                    found[one.rest][one.side].add(joint)
-        for rest, sides in found.items():
+                    found[one.rest][one.side][joint] = one
+        for sides in found.values():
             if len(sides["left"]) == len(sides["right"]) == 1:
-                (left,), (right,) = sides["left"], sides["right"]
-                if left != right and not {left, right} & paired:
-                    paired |= {left, right}
-                    yield (
-                        (left, _Reading(rank, "left", rest)),
-                        (right, _Reading(rank, "right", rest)),
-                    )
+                (left,), (right,) = sides["left"].items(), sides["right"].items()
+                if left[0] != right[0] and not {left[0], right[0]} & paired:
+                    paired |= {left[0], right[0]}
+                    yield left, right
+
+
+def _shown_by_others(
+    readings: list[list[_Reading]], sided: dict[int, _Reading]
+) -> dict[int, _Reading]:
+    """Joints whose names might have a side, and do since other names use the same sign.
+
+    Such as ojo_izq where there are mano_izq and mano_der; or codes and short words of both sides,
+    which no two names of a skeleton have by chance.
+    """
+    known = {one.sign for one in sided.values() if one.sign}
+    possible = {
+        joint: next((one for one in ways if one.sign), None)
+        for joint, ways in enumerate(readings)
+        if joint not in sided
+    }
+    clear = {one.side for one in possible.values() if one and one.rank < 3 and len(one.sign) > 1}
+    return {
+        joint: one
+        for joint, one in possible.items()
+        if one and (one.sign in known or (len(clear) > 1 and one.rank < 3 and len(one.sign) > 1))
+    }

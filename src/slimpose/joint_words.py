@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Literal
 
 Side = Literal["left", "right"]
 
 _SIDES: dict[Side, str] = {
-    "left": "left links linke linker linkes linken gauche izquierda izquierdo izquierdos sinistra "
-    "sinistro esquerda esquerdo vanster venstre lewy lewa lewe lijevo levy leva levo "
-    "левый левая левое лев ліва ліве лівий 左 왼쪽 왼",
-    "right": "right rechts rechte rechter rechtes rechten droite droit derecha derecho derechos "
-    "destra destro direita direito hoger hojre hoyre prawy prawa prawe pravy prava pravo "
-    "правый правая правое прав права праве правий 右 오른쪽 오른",
+    "left": "left lft lhs izq links linke linker linkes linken gauche izquierda izquierdo "
+    "izquierdos sinistra sinistro esquerda esquerdo vanster venstre lewy lewa lewe lijevo levy "
+    "leva levo левый левая левое лев ліва ліве лівий 左 ひだり 왼쪽 왼",
+    "right": "right rgt rhs dcha rechts rechte rechter rechtes rechten droite droit derecha "
+    "derecho derechos destra destro direita direito hoger hojre hoyre prawy prawa prawe pravy "
+    "prava pravo правый правая правое прав права праве правий 右 みぎ 오른쪽 오른",
 }
 _SHORT_SIDES: dict[Side, str] = {
-    "left": "li izq sx esq sol g lt lft lhs leve levi vasen stanga stang kiri bal trai esquerre "
-    "esquerra αριστερο αριστερη αριστερος αριστερα يسرى اليسرى يسار שמאל שמאלי שמאלית چپ",
-    "right": "re der dx dir sag d rt rgt rhs prave desni desna desno oikea dreapta drept kanan "
-    "jobb phai dret dreta δεξι δεξια δεξιο δεξιος يمنى اليمنى يمين ימין ימני ימנית راست",
+    "left": "sinister port л li izq sx esq sol g lt lft lhs leve levi vasen stanga stang kiri bal "
+    "trai esquerre esquerra αριστερο αριστερη αριστερος αριστερα "
+    "يسرى اليسرى يسار שמאל שמאלי שמאלית چپ",
+    "right": "dexter starboard п re der dcha dx dir sag d rt rgt rhs prave desni desna desno oikea "
+    "dreapta drept kanan jobb phai dret dreta δεξι δεξια δεξιο δεξιος "
+    "يمنى اليمنى يمين ימין ימני ימנית راست",
 }
 _PARTS: dict[str, str] = {
     "nose": "nase nez nariz naso neus nos нос 鼻 鼻子 코",
@@ -37,6 +40,7 @@ _PARTS: dict[str, str] = {
     "neck": "hals nacken cou cuello collo pescoco nek шея 首 脖子 목",
     "head": "kopf tete cabeza testa cabeca hoofd huvud hode glowa голова 頭 头 머리",
 }
+_UNSEPARATED_SIDE = re.compile("[左右]|왼쪽|오른쪽|^왼|^오른|ひたり|みき")  # ひだり, みぎ
 _OTHER_LETTERS = str.maketrans(
     {"œ": "oe", "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "æ": "ae", "ı": "i"}
 )
@@ -45,15 +49,12 @@ _OTHER_LETTERS = str.maketrans(
 def in_latin_letters(text: str) -> str:
     """Return text with plain letters for those with accents, so that hüfte reads hufte.
 
-    Where words are not separated, as in Chinese, a side at the beginning is: 左眼 becomes 左 眼.
+    Where words are not separated, as in Chinese, a side is: 左眼 becomes 左 眼.
     """
     decomposed = unicodedata.normalize("NFKD", text.translate(_OTHER_LETTERS))
     plain = "".join(one for one in decomposed if not unicodedata.combining(one))
     plain = unicodedata.normalize("NFKC", plain)
-    for side in ("左", "右", "왼쪽", "오른쪽", "왼", "오른"):
-        if plain.startswith(side):
-            return f"{side} {plain[len(side) :]}"
-    return plain
+    return _UNSEPARATED_SIDE.sub(r" \g<0> ", plain).strip()
 
 
 def _by_word(table: dict[Side, str]) -> dict[str, Side]:

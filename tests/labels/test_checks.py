@@ -237,6 +237,15 @@ def test_file_without_labels_is_a_finding() -> None:
     assert ["no instance has a labeled keypoint" in one.text for one in findings] == [True]
 
 
+def test_sided_name_without_a_partner_is_a_finding() -> None:
+    lonely = document()
+    lonely["categories"][0]["keypoints"][1] = "left_eye"
+    _, findings = check_structure(lonely, Path("labels.json"))
+    assert any("'left_eye'" in one.text and "no partner" in one.text for one in findings)
+    lonely["categories"][0]["flip_pairs"] = []
+    assert check_structure(lonely, Path("labels.json"))[1] == []
+
+
 def test_clean_document_has_no_faults() -> None:
     assert check_structure(document(), Path("labels.json"))[1] == []
 

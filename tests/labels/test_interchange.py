@@ -519,3 +519,100 @@ def test_one_of_several_classes_of_yolo_is_converted(
     other = tmp_path / "other.json"
     assert run_main("convert", tmp_path, "--category", "cup", "--out", other) == 2
     assert "line 2 has class 7; expected one of" in capsys.readouterr().err
+
+
+def test_yolo_images_may_be_anywhere(tmp_path: Path) -> None:
+    """A YAML file next to other data sets, with absolute paths and lists of images."""
+    image(tmp_path, "mice/images/deep/a.jpg")
+    image(tmp_path, "mice/images/b.jpg")
+    for name in ("deep/a", "b"):
+        labels = tmp_path / f"mice/labels/{name}.txt"
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        labels.write_text("0 0.5 0.5 0.5 0.5 0.25 0.25 2 0.5 0.75 1\n")
+    (tmp_path / "mice/lists").mkdir()
+    (tmp_path / "mice/lists/val.txt").write_text("./../images/b.jpg\n")
+    (tmp_path / "configs").mkdir()
+    path = tmp_path / "configs/mice.yaml"
+    path.write_text(
+        f"train: [{tmp_path}/mice/images/deep, {tmp_path}/mice/images]\n"
+        "val: ../mice/lists/val.txt\nkpt_shape: [2, 3]\nnames: [mouse]\n"
+    )
+    for split, count in (("train", 2), ("val", 1)):
+        read = read_labels(path, split=split)
+        read.file.check_images(read.image_folder)
+        assert len(read.file.people) == count
+        assert read.notes == ()
+
+
+def test_negative_keypoints_without_visibility_are_absent(tmp_path: Path) -> None:
+    """As Ultralytics reads them."""
+    path = yolo(tmp_path, "0 0.5 0.5 0.5 0.5 0.25 0.25 -0.005 -0.005\n", kpt_shape=[2, 2])
+    (person,) = read_labels(path).file.people
+    assert person.keypoints is not None
+    assert person.keypoints[:, 2].tolist() == [2, 0]
+
+
+def test_what_coco_files_lose_is_noted(tmp_path: Path) -> None:
+    document = cvat()
+    document["categories"].append({"id": 2, "name": "car", "keypoints": []})
+    first = document["annotations"][0]
+    first["attributes"] = {"occluded": True, "rotation": 12.0}
+    document["annotations"].append(
+        {**first, "id": 2, "category_id": 2, "keypoints": [], "num_keypoints": 0}
+    )
+    crowd = {"id": 3, "iscrowd": 1, "keypoints": [0] * 12, "num_keypoints": 0}
+    document["annotations"].append(first | crowd | {"bbox": [-4, 0, 40, 40], "area": 1600.0})
+    image(tmp_path, "a.png")
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    data = read_labels(tmp_path / "labels.json")
+    assert "1 annotations of 'car' are left out" in data.notes
+    assert "attributes of annotations are left out" in data.notes
+    outs: dict[Kind, str] = {"sleap": "x.slp", "sleap-analysis": "x.h5", "deeplabcut": "dlc"}
+    for kind, out in outs.items():
+        notes = write_labels(data, tmp_path / out, kind)
+        assert "1 boxes without keypoints, or of crowds, are left out" in notes, kind
+    notes = write_labels(data, tmp_path / "yolo", "yolo")
+    assert "1 boxes that reach over their images end at the border" in notes
+    assert any(note.startswith("areas,") for note in notes)
+
+
+def test_what_other_tools_lose_is_noted(tmp_path: Path) -> None:
+    import sleap_io
+
+    image(tmp_path, "labeled-data/clip/img0001.png")
+    image(tmp_path, "labeled-data/clip/img0002.png")
+    (tmp_path / "config.yaml").write_text(
+        "Task: mice\nscorer: Ann\nbodyparts: MULTI!\nmultianimalbodyparts: [nose, tail]\n"
+        "uniquebodyparts: [door]\n"
+    )
+    (tmp_path / "labeled-data/clip/CollectedData_Ann.csv").write_text(
+        "scorer,,,Ann,Ann,Ann,Ann,Ann,Ann\nindividuals,,,m1,m1,m1,m1,single,single\n"
+        "bodyparts,,,nose,nose,tail,tail,door,door\ncoords,,,x,y,x,y,x,y\n"
+        "labeled-data,clip,img0001.png,1,2,3,4,30,31\n"
+    )
+    notes = read_labels(tmp_path / "config.yaml").notes
+    assert "unique body parts are left out: 'door'" in notes
+    assert "names of individuals are left out" in notes
+    library: Any = sleap_io
+    skeleton = library.Skeleton(nodes=["head", "tail"])
+    track = library.Track("one")
+    points = np.array([[10.0, 11], [20, 21]])
+    instance = library.Instance.from_numpy(points, skeleton=skeleton, track=track)
+    files = [str(tmp_path / f"labeled-data/clip/img000{n}.png") for n in (1, 2)]
+    video = library.Video.from_filename(files)
+    frames = [
+        library.LabeledFrame(video=video, frame_idx=number, instances=instances)
+        for number, instances in enumerate(([instance], []))
+    ]
+    labels = library.Labels(frames, videos=[video], skeletons=[skeleton], tracks=[track])
+    library.save_slp(labels, str(tmp_path / "labels.slp"), embed=False)
+    notes = read_labels(tmp_path / "labels.slp").notes
+    assert "1 frames without labeled instances are left out" in notes
+    assert "tracks are left out" in notes
+
+
+def test_label_studio_json_is_rejected_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "project.json"
+    path.write_text(json.dumps([{"id": 1, "annotations": [], "data": {"image": "/a.png"}}]))
+    with pytest.raises(ValueError, match="export the project as COCO"):
+        read_labels(path)

@@ -201,6 +201,26 @@ def test_project_has_recipe_skeleton_and_commands(tmp_path: Path) -> None:
     assert commands == ["convert", "check", "train", "export", "predict", "label"]
 
 
+@pytest.mark.parametrize(
+    ("joints", "is_known"),
+    [
+        (("oreja_izq", "nariz"), False),
+        (("ear_l", "ear_r", "left_paw"), False),
+        (("1", "2"), False),  # training warns
+        (("ear_l", "ear_r", "nose"), True),
+    ],
+)
+def test_project_says_nothing_of_pairs_that_are_not_known(
+    tmp_path: Path, joints: tuple[str, ...], is_known: bool
+) -> None:
+    assert run_main("new-project", tmp_path / "mouse", "--keypoints", *joints) == 0
+    skeleton = read_skeleton(tmp_path / "mouse/skeleton.toml")
+    assert (skeleton.flip_pairs is not None) == is_known
+    if skeleton.mirror.unpaired:
+        with pytest.raises(ValueError, match="no partner"):
+            skeleton.check_mirroring()
+
+
 def test_recipe_of_a_project_is_valid(tmp_path: Path) -> None:
     recipes = pytest.importorskip("slimpose.train.recipes", reason="needs the training extra")
     assert run_main("new-project", tmp_path / "p", "--keypoints", "a", "b") == 0

@@ -87,7 +87,12 @@ def _skeleton_text(skeleton: Skeleton) -> str:
     indices = skeleton.flip_indices.tolist()
     named = [(skeleton.joints[a], skeleton.joints[b]) for a, b in enumerate(indices) if a < b]
     pairs = named if skeleton.flip_pairs is None else list(skeleton.flip_pairs)
-    lines.append(f"flip_pairs = {_pairs(pairs)}")
+    unpaired = skeleton.mirror.unpaired
+    if unpaired:
+        lines.append(f"# Without a partner, training stops: {_texts(unpaired)}")
+    # [] would say that there are none, where that is not known.
+    is_known = skeleton.flip_pairs is not None or (named and not unpaired)
+    lines.append(f"{'' if is_known else '# '}flip_pairs = {_pairs(pairs)}")
     lines += ["", "# Lines that are drawn; found from the labels if left out."]
     shown = _pairs(skeleton.limbs or ((skeleton.joints[0], skeleton.joints[-1]),))
     lines.append(f"limbs = {shown}" if skeleton.limbs else f"# limbs = {shown}")

@@ -53,6 +53,12 @@ def check_structure(document: Any, path: Path) -> tuple[CocoFile | None, list[Fi
     if not any(person.is_labeled for person in file.people):
         text = "no instance has a labeled keypoint; expected some (is this the right file?)"
         findings.append(Finding(kind="structure", text=text))
+    if names := file.skeleton.mirror.unpaired:
+        text = (
+            f"{', '.join(map(quoted, names[:5]))}: a side and no partner; training with mirrored "
+            "images stops: name the pairs in the category's field flip_pairs ([] for none)"
+        )
+        findings.append(Finding(kind="structure", text=text))
     for entry in good:
         image = file.images[int(id_key(entry["image_id"]))]
         findings += _doubts(entry, image, len(file.skeleton.joints))

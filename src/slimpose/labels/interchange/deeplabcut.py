@@ -32,6 +32,7 @@ from slimpose.labels.interchange.label_data import (
     read_yaml,
     reason_of,
     size_of,
+    unlabeled_note,
 )
 from slimpose.messages import quoted
 
@@ -74,7 +75,20 @@ def read(path: Path, *, on_progress: Progress = no_progress) -> LabelData:
             done += 1
             on_progress(done, total)
     labels, notes = builder.build()
+    notes += _left_out(tables, joints)
     return LabelData(file=labels, image_folder=root, notes=tuple(notes))
+
+
+def _left_out(tables: Sequence[tuple[Path, DataFrame]], joints: Sequence[str]) -> list[str]:
+    """Notes on what is in the tables and not in COCO's files."""
+    columns = [table.columns for _, table in tables]
+    parts = {str(one) for names in columns for one in names.get_level_values("bodyparts")}
+    notes = []
+    if unique := sorted(parts - set(joints)):
+        notes.append(f"unique body parts are left out: {', '.join(map(quoted, unique))}")
+    if any("individuals" in names.names for names in columns):
+        notes.append("names of individuals are left out")
+    return notes
 
 
 def write(data: LabelData, folder: Path, *, on_progress: Progress = no_progress) -> list[str]:
@@ -118,7 +132,8 @@ def write(data: LabelData, folder: Path, *, on_progress: Progress = no_progress)
         for video, images in by_video.items()
     }
     _write_config(folder, data, individuals, videos)
-    return ["DeepLabCut's files have no boxes, areas, sigmas or mirror pairs; hidden is visible"]
+    note = "DeepLabCut's files have no boxes, areas, sigmas or mirror pairs; hidden is visible"
+    return [note, *unlabeled_note(data.file)]
 
 
 def _table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,15 +146,43 @@ def write_labels(
 def _read_coco(path: Path, images: Path | None, category: str | None) -> LabelData:
     """Read a COCO file as tools write it: what is certain is corrected, and noted."""
     document = read_json(path, kind="annotation file")
+    if isinstance(document, list) and any(
+        isinstance(one, dict) and "data" in one for one in document
+    ):
+        raise ValueError(
+            f"{path} is a list of tasks, as Label Studio's JSON export; expected COCO: export the "
+            "project as COCO (a box and its keypoints are an instance), or as YOLO"
+        )
     if category is not None:
         document = _only_category(document, path, category)
     document, repairs = repaired(document)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         file = coco.parse(document, path, keypoints=True, areas=False)
-    notes = [*repairs, *(str(warning.message) for warning in caught)]
+    warned = [str(warning.message) for warning in caught]
+    notes = [*repairs, *warned, *_left_out(document, file.category_id)]
     folder = images or coco_image_folder(path, document)
     return LabelData(file=file, image_folder=folder, notes=tuple(notes))
+
+
+def _left_out(document: dict[str, Any], category_id: int) -> list[str]:
+    """Notes on what is in a COCO file and is not read."""
+    names = {str(one["id"]): one["name"] for one in document["categories"]}
+    others = Counter(
+        names[str(one["category_id"])]
+        for one in document["annotations"]
+        if str(one["category_id"]) != str(category_id)
+    )
+    notes = [
+        f"{count} annotations of {quoted(name)} are left out" for name, count in others.items()
+    ]
+    fields = {
+        key
+        for one in document["annotations"]
+        for key in ("attributes", "segmentation")
+        if one.get(key)
+    }
+    return [*notes, *(f"{field} of annotations are left out" for field in sorted(fields))]
 
 
 def _only_category(document: Any, path: Path, name: str) -> Any:

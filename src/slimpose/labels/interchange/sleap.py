@@ -25,6 +25,7 @@ from slimpose.labels.interchange.label_data import (
     own_skeleton,
     reason_of,
     size_of,
+    unlabeled_note,
 )
 from slimpose.media.image_writer import write_image
 from slimpose.media.images import image_files
@@ -72,6 +73,10 @@ def read(path: Path, *, frames: Path | None, on_progress: Progress = no_progress
             builder.add_instance(image_id, _keypoints(instance))
         on_progress(done, len(used))
     file, notes = builder.build()
+    if empty := len(labels) - len(used):
+        notes.append(f"{empty} frames without labeled instances are left out")
+    if any(one.track is not None for frame in labels for one in frame.instances):
+        notes.append("tracks are left out")
     predicted = sum(not _is_user(one) for frame in labels for one in frame.instances)
     if predicted and labeled:
         notes.append(f"{predicted} predicted instances are left out; labeled ones are read")
@@ -108,7 +113,7 @@ def write(data: LabelData, path: Path) -> list[str]:
     labels = sleap_io.Labels(
         labeled_frames=frames, videos=[video], skeletons=[skeleton], tracks=tracks
     )
-    notes = ["boxes, areas and sigmas are not in SLEAP's files"]
+    notes = ["boxes, areas and sigmas are not in SLEAP's files", *unlabeled_note(file)]
     with replace_when_done(path) as partial:
         if is_analysis:
             sleap_io.save_analysis_h5(labels, str(partial))

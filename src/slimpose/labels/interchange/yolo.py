@@ -9,6 +9,7 @@ Source:
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
@@ -63,13 +64,17 @@ def read(
     if not root.is_dir():
         root = path.parent  # a path of the machine that wrote it
     chosen = split or next((name for name in SPLITS if entry.has(name)), "train")
-    images = _image_files(entry, root, chosen)
+    files = _image_files(entry, root, chosen)
+    images = list(dict.fromkeys(Path(os.path.normpath(file.absolute())) for file in files))
+    root = Path(os.path.normpath(root.absolute()))
+    if not all(file.is_relative_to(root) for file in images):
+        root = Path(os.path.commonpath([file.parent for file in images]))
     builder = Builder(path=path, skeleton=skeleton)
     unlabeled = 0
     for done, file in enumerate(images, start=1):
         size = size_of(file)
         image_id = builder.add_image(file.relative_to(root).as_posix(), size)
-        labels = _label_file(file, root)
+        labels = _label_file(file)
         unlabeled += not labels.is_file()
         for number, keypoints, box in _instances(labels, joints, dims, size, classes):
             if number == chosen_class:
@@ -119,11 +124,13 @@ def write(
         write_text(labels, "".join(lines))
         on_progress(done, len(people))
     _write_yaml(folder / "data.yaml", skeleton, split)
-    notes = ["limbs and sigmas are not in YOLO's files"]
+    notes = ["areas, limbs and sigmas are not in YOLO's files"]
     if crowds := sum(person.is_crowd for person in data.file.people):
         notes.append(f"{crowds} boxes of crowds are left out")
     if outside := sum(_outside(person, data.file) for person in data.file.people):
         notes.append(f"{outside} keypoints outside their images are moved to the border")
+    if reaching := sum(_reaches_out(person, data.file) for person in data.file.people):
+        notes.append(f"{reaching} boxes that reach over their images end at the border")
     return notes
 
 
@@ -134,6 +141,13 @@ def _outside(person: CocoPerson, file: CocoFile) -> int:
     image = file.images[person.image_id]
     points = person.keypoints[person.keypoints[:, 2] > 0, :2]
     return int(((points < 0) | (points > (image.width, image.height))).any(axis=1).sum())
+
+
+def _reaches_out(person: CocoPerson, file: CocoFile) -> bool:
+    image = file.images[person.image_id]
+    low, high = person.box_image.reshape(2, 2)
+    # Files are rounded to 1/1000 pixel.
+    return bool((low < -0.01).any() or (high > np.array([image.width, image.height]) + 0.01).any())
 
 
 def _write_yaml(path: Path, skeleton: Skeleton, split: str) -> None:
@@ -226,7 +240,7 @@ def _image_files(entry: Fields, root: Path, split: str) -> list[Path]:
             files += sorted(one for one in path.rglob("*") if one.is_file() and is_image_file(one))
         elif path.is_file() and path.suffix == ".txt":
             lines = parse_file(path, str.splitlines, language="text", kind="list of images")
-            files += [root / line.strip() for line in lines if line.strip()]
+            files += [_listed_image(line.strip(), path, root) for line in lines if line.strip()]
         else:
             raise FileNotFoundError(
                 f"{entry.what(split)} is {quoted(place)}, which is not in {root}; expected a "
@@ -237,14 +251,20 @@ def _image_files(entry: Fields, root: Path, split: str) -> list[Path]:
     return files
 
 
-def _label_file(image: Path, root: Path) -> Path:
+def _listed_image(line: str, file: Path, root: Path) -> Path:
+    """An image of a list of images: relative to the data set, or, with ./, to the list."""
+    places = (file.parent, root) if line.startswith("./") else (root, file.parent)
+    return next((one / line for one in places if (one / line).is_file()), places[0] / line)
+
+
+def _label_file(image: Path) -> Path:
     """The label file of an image: the last folder ``images`` of its path is ``labels``."""
-    parts = list(image.relative_to(root).parts)
+    parts = list(image.parts)
     for index in range(len(parts) - 2, -1, -1):
         if parts[index] == "images":
             parts[index] = "labels"
             break
-    return root.joinpath(*parts).with_suffix(".txt")
+    return Path(*parts).with_suffix(".txt")
 
 
 def _instances(
@@ -278,8 +298,9 @@ def _instances(
         points = values[5:].reshape(joints, dims)
         keypoints = np.full((joints, 3), 2.0)
         keypoints[:, :2] = points[:, :2] * scale
-        # Without v, absent keypoints are at 0, 0.
-        keypoints[:, 2] = points[:, 2] if dims == 3 else 2.0 * (points != 0).any(axis=1)
+        # Without v, absent keypoints are at 0, 0, or are negative.
+        known = (points != 0).any(axis=1) & (points >= 0).all(axis=1)
+        keypoints[:, 2] = points[:, 2] if dims == 3 else 2.0 * known
         keypoints[keypoints[:, 2] <= 0] = 0
         if not np.isin(keypoints[:, 2], (0, 1, 2)).all():
             raise ValueError(
