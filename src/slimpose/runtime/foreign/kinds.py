@@ -138,7 +138,7 @@ def _by_cells(file: Signature) -> tuple[int, int] | None:
     if shape is None or shape[1] == _cells(file):
         return shape
     is_known = shape[1] == 4 + _COCO_CLASSES or _known(_joints_of(shape[1] - 5)) is not None
-    return shape[::-1] if shape[0] == _cells(file) and is_known else None
+    return (shape[1], shape[0]) if shape[0] == _cells(file) and is_known else None
 
 
 def _is_list(file: Signature, count: int) -> bool:
