@@ -204,7 +204,10 @@ def box_outputs(size: Size = DETECTOR_SIZE) -> dict[str, dict[str, np.ndarray]]:
     shares[0, 2] = np.array([*center, *sides]) / ([size.width, size.height] * 2)
     boxes, scores = np.zeros((1, 4, 4), np.float32), np.zeros((1, 4), np.float32)
     boxes[0, 1], scores[0, 1] = PERSON_BOX, 0.9
+    rt_detr = np.zeros((1, 5, 84), np.float32)
+    rt_detr[0, 2, :5] = [*shares[0, 2], 0.9]
     return {
+        "rt-detr": {"output0": rt_detr},
         "yolo": {"output0": yolo},
         "yolo-nms": {"output0": end_to_end},
         "yolox": {"output": yolox},

@@ -81,9 +81,14 @@ function setReady(isReady: boolean): void {
   for (const control of [ui.camera, ui.file, ui.model]) control.disabled = !isReady;
 }
 
-/** Ends the camera or video, and waits for the frame that is being processed. */
+/**
+ * Ends the camera, video or images, and waits for the frame that is being processed. Returns whether
+ * nothing else was opened since: what still waits for a permission or a file then gives up.
+ */
 let finished: Promise<void> = Promise.resolve();
-async function stop(): Promise<void> {
+let latest = 0;
+async function stop(): Promise<() => boolean> {
+  const turn = ++latest;
   if (run) run.stop = true;
   await finished;
   run = null;
@@ -99,32 +104,47 @@ async function stop(): Promise<void> {
   ui.camera.textContent = "Start camera";
   ui.pause.disabled = true;
   ui.pause.textContent = "Pause";
+  return () => turn === latest;
 }
 
 async function startCamera(): Promise<void> {
-  await stop();
+  const isLatest = await stop();
   if (!navigator.mediaDevices) {
     throw new Error("no access to cameras; expected a page over https, or on localhost");
   }
-  const stream = await navigator.mediaDevices.getUserMedia({
-    video: { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 720 } },
-  });
+  const stream = await navigator.mediaDevices
+    .getUserMedia({ video: { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 720 } } })
+    .catch((error) => {
+      throw new Error(`no camera: ${error.message} (not allowed for this page, or used elsewhere?)`);
+    });
+  if (!isLatest()) {
+    for (const track of stream.getTracks()) track.stop();
+    return;
+  }
   ui.mirror.checked = stream.getVideoTracks()[0].getSettings().facingMode !== "environment";
   video.srcObject = stream;
   ui.camera.textContent = "Stop camera";
-  await play("camera", true);
+  await play("camera", true, isLatest);
 }
 
 async function startVideo(file: File): Promise<void> {
-  await stop();
+  const isLatest = await stop();
+  if (!isLatest()) return;
   ui.mirror.checked = false;
   video.src = URL.createObjectURL(file);
-  await play(file.name, false);
+  await play(file.name, false, isLatest);
 }
 
-async function play(name: string, isCamera: boolean): Promise<void> {
+async function play(name: string, isCamera: boolean, isLatest: () => boolean): Promise<void> {
   recording.clear();
-  await video.play();
+  try {
+    await video.play();
+  } catch {
+    if (!isLatest()) return;
+    await stop();
+    throw new Error(`${name}: not a video that this browser can play (damaged?)`);
+  }
+  if (!isLatest()) return;
   const current = { name, isCamera, follower: pipeline.follow({ smooth: ui.smooth.checked }), stop: false };
   run = current;
   ui.pause.disabled = false;
@@ -177,16 +197,28 @@ async function openFiles(files: File[]): Promise<void> {
     await startVideo(first);
     return;
   }
-  await stop();
+  const isLatest = await stop();
+  if (!isLatest()) return;
   recording.clear();
   ui.mirror.checked = false;
+  finished = estimateImages(files, isLatest).catch(report);
+  await finished;
+}
+
+/** Estimates images one after another; those that cannot be decoded are reported at the end. */
+async function estimateImages(files: File[], isLatest: () => boolean): Promise<void> {
+  const problems: string[] = [];
   let done = 0;
   for (const file of files) {
-    const frame = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => {
-      throw new Error(`${file.name}: not an image that this browser can decode (damaged?)`);
-    });
+    const frame = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => null);
+    if (!isLatest()) return;
+    if (!frame) {
+      problems.push(`${file.name}: not an image that this browser can decode (damaged?)`);
+      continue;
+    }
     const started = performance.now();
     const poses = await pipeline.estimate(frame);
+    if (!isLatest()) return;
     showTiming(performance.now() - started, null);
     show(frame, poses);
     recording.add(file.name, null, poses);
@@ -194,6 +226,7 @@ async function openFiles(files: File[]): Promise<void> {
     ui.canvas.dataset.frames = `${++done}`;
     announce(`${done} of ${files.length} images`, done === files.length);
   }
+  if (problems.length) throw new Error(problems.join("\n"));
 }
 
 function show(source: ImageBitmap, poses: Poses): void {
@@ -240,11 +273,11 @@ function togglePause(): void {
 }
 
 /** Runs an action and shows its error; a new action removes the last one's message. */
-function on(target: HTMLElement, event: string, action: () => unknown): void {
-  target.addEventListener(event, async () => {
+function on<E extends Event>(target: EventTarget, type: string, action: (event: E) => unknown): void {
+  target.addEventListener(type, async (event) => {
     ui.problem.hidden = true;
     try {
-      await action();
+      await action(event as E);
     } catch (error) {
       report(error);
     }
@@ -256,6 +289,14 @@ on(ui.pause, "click", togglePause);
 on(ui.file, "change", async () => {
   const files = [...(ui.file.files ?? [])];
   ui.file.value = ""; // the same file may be opened again
+  if (files.length) await openFiles(files);
+});
+// Without these the browser would leave the page and show the dropped file.
+document.addEventListener("dragover", (event) => event.preventDefault());
+on<DragEvent>(document, "drop", async (event) => {
+  event.preventDefault();
+  const files = [...(event.dataTransfer?.files ?? [])];
+  if (ui.file.disabled) throw new Error("the models are still being loaded; expected files after that");
   if (files.length) await openFiles(files);
 });
 on(ui.download, "click", download);

@@ -82,8 +82,9 @@ class _SimccDecoding(nn.Module):
 
     def __init__(self, facts: Facts, shapes: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        self.axes = simcc_axes(facts.names)
-        bins = [shapes[axis][2] for axis in self.axes]
+        given = [shape[2] for shape in shapes]
+        self.axes = simcc_axes(facts.names, given, facts.size)
+        bins = [given[axis] for axis in self.axes]
         self.px_per_bin = facts.size.width / bins[0], facts.size.height / bins[1]
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:

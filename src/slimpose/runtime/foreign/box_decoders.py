@@ -95,8 +95,14 @@ def yolox(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
 
 def yolo(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     """YOLOv8 to YOLO26 without NMS inside: x, y, w, h, class scores (n, 4 + classes, cells)."""
-    found = outputs[0].transpose(0, 2, 1)
+    found = by_cells(outputs[0], facts)
     return _boxes(corners(found[..., :2], found[..., 2:4]), person_class(found[..., 4:], facts))
+
+
+def by_cells(found: np.ndarray, facts: Facts) -> np.ndarray:
+    """Return a YOLO's output as (n, cells, values), from (n, values, cells) or as it is."""
+    is_last = found.shape[2] == cell_count(facts.size, YOLO_STRIDES)
+    return found.transpose(0, 2, 1) if is_last else found
 
 
 def yolo_end_to_end(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
@@ -153,6 +159,14 @@ def nanodet_strides(size: Size, cells: int) -> tuple[int, ...]:
         if cell_count(size, strides) == cells:
             return strides
     return ()
+
+
+def rt_detr(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
+    """RT-DETR as Ultralytics exports it: x, y, w, h 0..1 and class scores (n, k, 4 + classes)."""
+    found = outputs[0]
+    scale = np.array([facts.size.width, facts.size.height], np.float32)
+    boxes = corners(found[..., :2] * scale, found[..., 2:4] * scale)
+    return _boxes(boxes, person_class(found[..., 4:], facts))
 
 
 def detr(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:

@@ -26,6 +26,11 @@ _IMAGENET: tuple[Rgb, Rgb] = (
 )
 _RAW: tuple[Rgb, Rgb] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _SHARES: tuple[Rgb, Rgb] = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
+_COCO_CLASSES = 80
+_ANCHORS = 3
+"""Anchors per cell of YOLOv3 to YOLOv7, whose heads are not decoded here."""
+_MAX_QUERIES = 1000
+"""DETRs have fewer; SSD and other dense heads have more rows, decoded otherwise."""
 _KNOWN_JOINTS = {len(skeleton.joints) for skeleton in SKELETONS.values()}
 
 Match = Callable[[Signature], "int | None"]
@@ -80,7 +85,9 @@ def _simcc(file: Signature) -> int | None:
     if _ranks(file.shapes) != [3, 3]:
         return None
     names = [port.name for port in file.outputs]
-    x, y = (file.shapes[axis] for axis in pose_decoders.simcc_axes(names))
+    bins = [shape[2] for shape in file.shapes]
+    axes = pose_decoders.simcc_axes(names, bins, file.size)
+    x, y = (file.shapes[axis] for axis in axes)
     same_ratio = x[2] * file.size.height == y[2] * file.size.width
     return x[1] if x[1] == y[1] and same_ratio and x[2] >= file.size.width else None
 
@@ -122,9 +129,28 @@ def _nanodet(file: Signature) -> int | None:
     return 0 if classes == 80 or (is_plus and classes > 0) else None
 
 
-def _yolo(file: Signature) -> int | None:
+def _by_cells(file: Signature) -> tuple[int, int] | None:
+    """Return the values and cells of a YOLO without NMS; as Ultralytics orders them, or last.
+
+    With the values last, YOLOX looks the same: only numbers of published models are taken.
+    """
     shape = _one_output(file)
-    if not shape or shape[1] != _cells(file) or file.export.task not in ("", "detect"):
+    if shape is None or shape[1] == _cells(file):
+        return shape
+    is_known = shape[1] == 4 + _COCO_CLASSES or _known(_joints_of(shape[1] - 5)) is not None
+    return (shape[1], shape[0]) if shape[0] == _cells(file) and is_known else None
+
+
+def _is_list(file: Signature, count: int) -> bool:
+    """Whether so many rows are what NMS left, not the cells of a dense head, or its anchors."""
+    heads = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
+    cells = {box_decoders.cell_count(file.size, strides) for strides in heads}
+    return not cells & {count, count / _ANCHORS}
+
+
+def _yolo(file: Signature) -> int | None:
+    shape = _by_cells(file)
+    if not shape or file.export.task not in ("", "detect"):
         return None
     classes = shape[0] - 4
     looks_like_pose = not file.export.task and _joints_of(classes - 1) in _KNOWN_JOINTS
@@ -133,8 +159,8 @@ def _yolo(file: Signature) -> int | None:
 
 
 def _yolo_pose(file: Signature) -> int | None:
-    shape = _one_output(file)
-    if not shape or shape[1] != _cells(file) or file.export.task not in ("", "pose"):
+    shape = _by_cells(file)
+    if not shape or file.export.task not in ("", "pose"):
         return None
     joints, values = file.export.joints, file.export.values
     if joints is None:
@@ -146,17 +172,25 @@ def _yolo_pose(file: Signature) -> int | None:
 def _yolo_end_to_end(file: Signature) -> int | None:
     shape = _one_output(file)
     is_one = shape and shape[1] == 6 and file.export.task in ("", "detect")
-    return 0 if shape and is_one and shape[0] != _cells(file) else None
+    return 0 if shape and is_one and _is_list(file, shape[0]) else None
 
 
 def _yolo_pose_end_to_end(file: Signature) -> int | None:
     shape = _one_output(file)
-    if not shape or shape[0] == _cells(file) or file.export.task not in ("", "pose"):
+    if not shape or not _is_list(file, shape[0]) or file.export.task not in ("", "pose"):
         return None
     joints = file.export.joints
     if joints is None:
         return _known(_joints_of(shape[1] - 6))
     return joints if shape[1] == 6 + file.export.values * joints else None
+
+
+def _rt_detr(file: Signature) -> int | None:
+    shape = _one_output(file)
+    if not shape or not _is_list(file, shape[0]) or file.export.task not in ("", "detect"):
+        return None
+    classes = len(file.export.classes) or _COCO_CLASSES
+    return 0 if shape[1] == 4 + classes and shape[1] != 6 else None
 
 
 def _joints_of(values: int) -> int | None:
@@ -193,6 +227,8 @@ def _detr(file: Signature) -> int | None:
         return None
     names = [port.name for port in file.outputs]
     boxes, logits = (file.shapes[index][2] for index in box_decoders.detr_order(names, file.shapes))
+    if file.shapes[0][1] > _MAX_QUERIES:
+        return None
     return 0 if boxes == 4 and (logits > 4 or set(names) == {"dets", "labels"}) else None
 
 
@@ -271,6 +307,11 @@ KINDS: dict[str, Kind] = {
         about="YOLO detection with NMS inside, YOLO26", task="detect", match=_yolo_end_to_end,
         outputs="(n, k, 6)", decode=box_decoders.yolo_end_to_end, normalization=_SHARES,
         fit="letterbox-center", nms_iou_threshold=1.0, in_pixels=True,
+    ),
+    "rt-detr": Kind(
+        about="RT-DETR exported by Ultralytics", task="detect", match=_rt_detr,
+        outputs="(n, k, 4 + classes)", decode=box_decoders.rt_detr, normalization=_SHARES,
+        fit="stretch", nms_iou_threshold=1.0,
     ),
     "rf-detr": Kind(
         about="RF-DETR", task="detect", match=_detr, outputs="boxes (n, k, 4), logits (n, k, c)",

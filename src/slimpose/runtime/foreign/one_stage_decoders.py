@@ -10,7 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from slimpose.runtime.foreign.box_decoders import corners, is_person, person_class, sigmoid
+from slimpose.runtime.foreign.box_decoders import (
+    by_cells,
+    corners,
+    is_person,
+    person_class,
+    sigmoid,
+)
 from slimpose.runtime.foreign.facts import Arrays, Facts
 
 _MIN_MULTIPOSE_SCORE = 0.1
@@ -34,7 +40,7 @@ def yolo_pose(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
 
     A joint is x, y and its score; without one it gets its person's.
     """
-    found = outputs[0].transpose(0, 2, 1)
+    found = by_cells(outputs[0], facts)
     first = found.shape[2] - facts.values * facts.joints
     people = person_class(found[..., 4:first], facts)
     boxes = corners(found[..., :2], found[..., 2:4])
