@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 
 import fsspec
 import pytest
@@ -136,3 +139,18 @@ def test_temporary_files_of_killed_runs_are_removed(tmp_path: Path) -> None:
     storage.remove_temporary()
     assert not left.exists()
     assert storage.names("") == ["a"]
+
+
+def test_query_of_a_web_address_is_no_part_of_the_file_name(tmp_path: Path) -> None:
+    (tmp_path / "photo.JPG").write_bytes(b"pixels")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        manifest = tmp_path / "files.txt"
+        manifest.write_text(f"http://127.0.0.1:{server.server_port}/photo.JPG?token=secret\n")
+        (found,) = find_inputs(str(manifest))
+        assert found.is_image, "it would be read as a video"
+        assert "secret" not in found.source
+        with found.local_file() as path:
+            assert (path.name, path.read_bytes()) == ("photo.JPG", b"pixels")
+        server.shutdown()

@@ -139,6 +139,20 @@ def test_feet_are_the_box_where_ankles_are_hidden() -> None:
     assert camera.counts() == {"low": {"people": 1}}  # 250 of 400 px; the ankles are at 245
 
 
+def test_feet_beyond_the_edge_of_the_image_are_in_the_zone_at_the_edge() -> None:
+    for y in (SIZE.height - FEET_PX, SIZE.height + 20.0):  # ankles below the last row of pixels
+        events = run([ZONE], [{4: (400 * 0.5, y)}] * 10)
+        assert [event.kind for event in events] == ["enter", "count"], y
+    across = [{4: center} for center in walk(60, 340, 81, y=SIZE.height + 20.0)]
+    assert [event.direction for event in run([LINE], across)] == ["out"]
+    cut_off = poses_of([(200.0, 500.0)], ids=[4], score=0.1)
+    cut_off.boxes_image[0] = 150, 400, 250, SIZE.height - 0.5  # as detectors cut boxes
+    camera = CameraEvents("hall", [ZONE])
+    assert [e.kind for t in range(9) for e in camera.update(cut_off, t / FPS, SIZE)][:1] == [
+        "enter"
+    ]
+
+
 def test_counts_equal_the_truth_with_the_tracker_in_between() -> None:
     """Eight people walk to and fro on lanes; their noisy poses go through the tracker."""
     rng = np.random.default_rng(3)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from slimpose.bulk.storage import open_address
 from slimpose.formats.files import as_utf8
@@ -38,7 +39,13 @@ class BulkInput:
     @property
     def is_image(self) -> bool:
         """Whether it is an image by its suffix: images are processed in groups."""
-        return PurePosixPath(self.source).suffix.lower() in IMAGE_SUFFIXES
+        return PurePosixPath(self._file_name).suffix.lower() in IMAGE_SUFFIXES
+
+    @property
+    def _file_name(self) -> str:
+        """The name of the file; of web addresses without the query (?token=...) behind it."""
+        is_web = self.address.lower().startswith(("http://", "https://"))
+        return PurePosixPath(urlsplit(self.address).path if is_web else self.source).name
 
     @contextmanager
     def local_file(self) -> Iterator[Path]:
@@ -51,7 +58,7 @@ class BulkInput:
             yield Path(self.address)
             return
         with TemporaryDirectory(prefix="slimpose-") as folder:
-            local = Path(folder) / PurePosixPath(self.source).name
+            local = Path(folder) / (self._file_name or "file")
             try:
                 fs, path = open_address(self.address)
                 fs.get_file(path, str(local))

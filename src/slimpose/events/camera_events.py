@@ -43,7 +43,8 @@ class CameraEvents:
     """Finds the events of one camera; people need track ids.
 
     A person is where their feet are: the middle of the ankles, or of the lower edge of the box
-    where no ankle is visible.
+    where no ankle is visible. Feet beyond the image's edge are at the edge: zones and lines end
+    there.
 
     Args:
         name: The camera's name.
@@ -78,7 +79,7 @@ class CameraEvents:
     def update(self, poses: Poses, time_s: float, size: Size) -> list[Event]:
         """Return the events of a frame; ``size`` is the image's, times must not decrease."""
         tracked = poses[poses.ids != NOT_TRACKED]
-        feet_px = _feet(tracked)
+        feet_px = np.clip(_feet(tracked), 0, (size.width - 1, size.height - 1))
         shares = (feet_px + 0.5) / np.array([size.width, size.height], np.float64)
         inside = {zone.name: zone.contains(shares) for zone in self._zones}
         events: list[Event] = []
