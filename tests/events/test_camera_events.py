@@ -238,6 +238,21 @@ def test_posture_must_hold_for_a_second() -> None:
     }
 
 
+@pytest.mark.parametrize("between", ["unknown", "nobody"])
+def test_single_frames_of_a_posture_are_no_second_of_it(between: str) -> None:
+    camera = CameraEvents("hall", [], postures=True)
+    unseen = poses_of([(300, 200)], ids=[1])
+    unseen.scores[:] = 0.0
+    gap = unseen if between == "unknown" else Poses.empty(COCO17)
+    frames = [poses_of([(300, 200)], ids=[1])] * 15 + [sitting()] + [gap] * 14 + [sitting()]
+    events = [
+        event
+        for index, poses in enumerate(frames)
+        for event in camera.update(poses, index / FPS, SIZE)
+    ]
+    assert [event.posture for event in events] == ["standing"]
+
+
 def test_memory_is_bounded_by_the_people_of_the_last_seconds() -> None:
     camera = CameraEvents("hall", [ZONE, LINE], postures=True)
     for index in range(3000):

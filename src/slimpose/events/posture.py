@@ -37,7 +37,8 @@ class PostureWatch:
 
     def __init__(self) -> None:
         self._current: dict[int, Posture] = {}
-        self._candidate: dict[int, tuple[Posture, float]] = {}
+        self._candidate: dict[int, tuple[Posture, float, float]] = {}
+        """New posture, time of its first and of its last image."""
         self._seen_s: dict[int, float] = {}
 
     def update(self, poses: Poses, time_s: float) -> list[tuple[int, Posture]]:
@@ -49,14 +50,17 @@ class PostureWatch:
                 if posture != "unknown":
                     self._candidate.pop(track, None)
                 continue
-            candidate, since_s = self._candidate.get(track, (posture, time_s))
+            candidate, since_s, _ = self._candidate.get(track, (posture, time_s, time_s))
             if candidate != posture:
                 since_s = time_s
-            self._candidate[track] = posture, since_s
+            self._candidate[track] = posture, since_s, time_s
             if time_s - since_s >= _HOLD_S:
                 self._current[track] = posture
                 del self._candidate[track]
                 changed.append((track, posture))
+        for track, (_, _, last_s) in list(self._candidate.items()):
+            if time_s - last_s >= _HOLD_S:  # unknown or not seen since, so it did not hold
+                del self._candidate[track]
         for track in [one for one, seen in self._seen_s.items() if time_s - seen > _FORGET_S]:
             for store in (self._current, self._candidate, self._seen_s):
                 store.pop(track, None)

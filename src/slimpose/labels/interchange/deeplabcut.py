@@ -21,6 +21,7 @@ from slimpose import fields
 from slimpose.arrays import Size
 from slimpose.formats.coco import CocoImage, CocoPerson
 from slimpose.formats.files import parse_file, replace_when_done, write_text
+from slimpose.labels.interchange.hdf_pickles import refuse_code_in_pickles
 from slimpose.labels.interchange.label_data import (
     READ_ERRORS,
     Builder,
@@ -283,6 +284,7 @@ def _read_table(path: Path) -> DataFrame:
         raise FileNotFoundError(f"no DeepLabCut file {path}")
     try:
         if path.suffix.lower() in (".h5", ".hdf5"):
+            refuse_code_in_pickles(path)
             table: Any = pandas.read_hdf(path)
         else:
             text = parse_file(path, str, language="CSV", kind="DeepLabCut's labels")
