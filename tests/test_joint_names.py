@@ -41,6 +41,19 @@ from slimpose.skeleton import COCO17, OPENPOSE18
         ("עין_שמאל", "עין_ימין"),
         ("العين_اليسرى", "العين_اليمنى"),
         ("levé oko", "pravé oko"),
+        ("ojo_izdo", "ojo_dcho"),
+        ("ojoI", "ojoD"),
+        ("Pfote_vl", "Pfote_vr"),  # vorne
+        ("VL", "VR"),
+        ("patte_avg", "patte_avd"),  # avant gauche
+        ("wheel_lr", "wheel_rr"),  # left rear
+        ("眼左", "眼右"),
+        ("前左脚", "前右脚"),
+        ("ひだり目", "みぎ目"),
+        ("hidari_me", "migi_me"),
+        ("बायां कंधा", "दायां कंधा"),
+        ("ตาซ้าย", "ตาขวา"),
+        ("port_wing", "starboard_wing"),
     ],
 )
 def test_pair_is_found_in_any_usual_spelling(left: str, right: str) -> None:
@@ -57,6 +70,7 @@ def test_pair_is_found_in_any_usual_spelling(left: str, right: str) -> None:
         ("nose", "lip", "tail", "rear"),  # they only begin or end with l or r
         ("a", "b", "l", "r"),  # letters in alphabetical names
         ("left_right", "nose"),
+        ("cleft", "bright_spot", "izquierda_derecha"),
     ],
 )
 def test_names_without_sides_have_no_partner(names: tuple[str, ...]) -> None:
@@ -72,6 +86,12 @@ def test_names_without_sides_have_no_partner(names: tuple[str, ...]) -> None:
         (("l_hand", "r_foot"), ("l_hand", "r_foot")),
         (("LeftHand", "RightFoot", "LeftFoot"), ("LeftHand",)),
         (("left_eye", "eye_left", "right_eye"), ("left_eye", "eye_left", "right_eye")),
+        (("眼左", "鼻"), ("眼左",)),
+        (("earleft", "nose"), ("earleft",)),
+        # Others of the skeleton show that these are sides.
+        (("hoof_fl", "hoof_hl", "hoof_hr"), ("hoof_fl",)),
+        (("Ohr_li", "Ohr_re", "Auge_li", "Nase"), ("Auge_li",)),
+        (("genou_g", "genou_d", "main_d"), ("main_d",)),
     ],
 )
 def test_sided_name_without_a_partner_is_named(
@@ -116,6 +136,14 @@ def test_running_numbers_do_not_count(
 ) -> None:
     pairs = mirror_pairs(names)
     assert (pairs.partners, pairs.plain_names) == (partners, plain)
+
+
+def test_corners_of_cars_and_boxes_are_told_apart() -> None:
+    """Rear is r, and lower is l, so lr is left rear or lower right."""
+    cars, boxes = ("lf", "rf", "lr", "rr"), ("ul", "ur", "lr", "ll")
+    assert mirror_pairs(cars).partners == (1, 0, 3, 2)
+    assert mirror_pairs(boxes).partners == (1, 0, 3, 2)
+    assert mirror_pairs(("leye", "reye", "lip")).unpaired == ()
 
 
 def test_given_pairs_replace_those_of_the_names() -> None:

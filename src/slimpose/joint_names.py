@@ -20,12 +20,23 @@ _LETTERS: dict[str, Side] = {"l": "left", "r": "right"}
 _SIDES: dict[str, Side] = _WORDS | _LETTERS
 _CORNERS: dict[str, tuple[Side, str]] = {
     code: (side, row)
-    for row in "fbhrtudml"  # front, back, hind, rear, top, upper, down, middle, lower
-    for letter, side in _LETTERS.items()
+    for rows, letters in (
+        ("fbhrtudmlvap", _LETTERS),  # front, back, hind, rear, top, upper, ... vorne, anterior
+        (("av", "ar"), {"g": "left", "d": "right"}),  # avant, arrière; gauche, droite
+        ("dtap", {"i": "left", "d": "right"}),  # delantero, trasero; izquierdo, derecho
+    )
+    for row in rows
+    for letter, side in letters.items()
     for code in ((f"{row}{letter}", f"{letter}{row}") if row not in "rl" else (f"{row}{letter}",))
 }
-_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W_A-Za-z0-9]+")
-"""A part of a name such as LeftEye_2: Left, Eye, 2."""
+_REAR_CORNERS: dict[str, tuple[Side, str]] = {"lr": ("left", "r"), "rr": ("right", "r")}
+"""With lf and rf, lr is left rear; otherwise lower right."""
+_CORNER = "corner"
+_LONG_REST = 3  # letters: earleft has a side, cleft and bright have none
+_PART = re.compile(
+    r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|(?:[^\W_A-Za-z0-9]|[\u0900-\u0e7f])+"
+)
+"""A part of a name such as LeftEye_2: Left, Eye, 2. Some scripts write vowels as marks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +47,8 @@ class MirrorPairs:
         partners: For each joint the index of the joint on the other side; its own in the middle.
         sides: For each joint its side; None in the middle.
         plain_names: The names in one spelling and in English: left_eye, right_eye, nose.
-        unpaired: Names that have a side and no partner.
+        unpaired: Names that have a side and no partner, by themselves or by the way in which others
+            of the skeleton have one.
     """
 
     partners: tuple[int, ...]
@@ -47,11 +59,15 @@ class MirrorPairs:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A way to read a name: its side and the rest; the clearest have rank 0."""
+    """A way to read a name: its side, the rest, and what the side is read from.
+
+    The clearest readings have rank 0.
+    """
 
     rank: int
     side: Side
     rest: tuple[str, ...]
+    mark: str
 
 
 @lru_cache(maxsize=64)
@@ -77,6 +93,7 @@ def mirror_pairs(
             (first, reading), (second, other) = pair
             partners[first], partners[second] = second, first
             sided |= {first: reading, second: other}
+        sided |= _as_others(readings, sided)
     else:
         for one, other in given:
             first, second = names.index(one), names.index(other)
@@ -123,22 +140,40 @@ def _readings(name: str, names: tuple[str, ...], parts: tuple[str, ...]) -> Iter
     rest = tuple(part for part in parts if part not in _SIDES)
     is_letter = not any(part in _WORDS for part in parts) and _are_letters(name, names)
     if len(sides) == 1 and not is_letter:
-        yield _Reading(0, sides.pop(), rest)
+        mark = next(part for part in parts if part in _SIDES)
+        yield _Reading(0, sides.pop(), rest, mark)
     for index, part in enumerate(parts):
         before, after = parts[:index], parts[index + 1 :]
         if part in SHORT_SIDE_WORDS and not (len(part) == 1 and _are_letters(name, names)):
-            yield _Reading(1, SHORT_SIDE_WORDS[part], (*before, *after))
-        if part in _CORNERS:
-            side, row = _CORNERS[part]
-            yield _Reading(1, side, (*before, row, *after))
+            yield _Reading(1, SHORT_SIDE_WORDS[part], (*before, *after), part)
+        for rank, codes in ((1, _CORNERS), (2, _REAR_CORNERS)):
+            if part in codes:
+                side, row = codes[part]
+                yield _Reading(rank, side, (*before, row, *after), _CORNER)
         for end, side in _SIDES.items():
             if len(part) < len(end) + 2:
                 continue
             rank = 0 if end in _WORDS else 3
             if part.startswith(end):
-                yield _Reading(rank, side, (*before, part[len(end) :], *after))
+                yield _Reading(rank, side, (*before, part[len(end) :], *after), end)
             if part.endswith(end):
-                yield _Reading(rank + 2, side, (*before, part[: -len(end)], *after))
+                is_clear = rank == 0 and len(part) >= len(end) + _LONG_REST
+                last = rank if is_clear else rank + 2
+                yield _Reading(last, side, (*before, part[: -len(end)], *after), end)
+
+
+def _as_others(readings: list[list[_Reading]], sided: dict[int, _Reading]) -> dict[int, _Reading]:
+    """The readings of joints without a side that have the mark of others with one.
+
+    Where hoof_hl and hoof_hr are a pair, hoof_fl is no joint of the middle. Single letters at the
+    ends of words are no such marks: with leye and reye, lip still has no side.
+    """
+    used = {(one.rank, one.mark) for one in sided.values() if one.rank in (1, 2)}
+    return {
+        joint: matching[0]
+        for joint, ways in enumerate(readings)
+        if joint not in sided and (matching := [w for w in ways if (w.rank, w.mark) in used])
+    }
 
 
 def _are_letters(name: str, names: tuple[str, ...]) -> bool:
@@ -155,19 +190,16 @@ def _pairs(
     """Pairs of joints with one reading on both sides, the clearest first; each joint once."""
     paired: set[int] = set()
     for rank in range(6):
-        found: defaultdict[tuple[str, ...], dict[Side, set[int]]] = defaultdict(
-            lambda: {"left": set(), "right": set()}
+        found: defaultdict[tuple[str, ...], dict[Side, dict[int, _Reading]]] = defaultdict(
+            lambda: {"left": {}, "right": {}}
         )
         for joint, ways in enumerate(readings):
             for one in ways:
                 if one.rank == rank and joint not in paired:
-                    found[one.rest][one.side].add(joint)
-        for rest, sides in found.items():
+                    found[one.rest][one.side][joint] = one
+        for sides in found.values():
             if len(sides["left"]) == len(sides["right"]) == 1:
                 (left,), (right,) = sides["left"], sides["right"]
                 if left != right and not {left, right} & paired:
                     paired |= {left, right}
-                    yield (
-                        (left, _Reading(rank, "left", rest)),
-                        (right, _Reading(rank, "right", rest)),
-                    )
+                    yield (left, sides["left"][left]), (right, sides["right"][right])
