@@ -20,9 +20,11 @@ _SIDES: dict[Side, str] = {
 }
 _SHORT_SIDES: dict[Side, str] = {
     "left": "li izq sx esq sol g i zuo port sinister lt lft lhs leve levi vasen stanga stang "
-    "kiri bal trai esquerre esquerra αριστερο αριστερη αριστερος αριστερα يسرى اليسرى يسار שמאל שמאלי שמאלית چپ",
+    "kiri bal trai esquerre esquerra αριστερο αριστερη αριστερος αριστερα يسرى اليسرى يسار "
+    "שמאל שמאלי שמאלית چپ",
     "right": "re der dx dir sag d you starboard dexter rt rgt rhs prave desni desna desno oikea "
-    "dreapta drept kanan jobb phai dret dreta δεξι δεξια δεξιο δεξιος يمنى اليمنى يمين ימין ימני ימנית راست",
+    "dreapta drept kanan jobb phai dret dreta δεξι δεξια δεξιο δεξιος يمنى اليمنى يمين "
+    "ימין ימני ימנית راست",
 }
 _PARTS: dict[str, str] = {
     "nose": "nase nez nariz naso neus nos нос 鼻 鼻子 코",
