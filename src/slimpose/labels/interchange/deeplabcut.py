@@ -7,6 +7,7 @@ orders the keypoints by name.
 from __future__ import annotations
 
 import csv
+import itertools
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def read(path: Path, *, on_progress: Progress = no_progress) -> LabelData:
     files = _label_files(path, config_path, str(config.get("scorer") or ""))
     tables = [(file, _read_table(file)) for file in files]
     joints = _joints(tables, config)
-    limbs = [(str(a), str(b)) for a, b in config.get("skeleton") or [] if {a, b} <= set(joints)]
+    limbs = _limbs(config, joints)
     name = str(config.get("Task") or "animal")
     root = config_path.parent if config_path else _root(files[0])
     builder = Builder(path=path, skeleton=own_skeleton(name, joints, limbs))
@@ -61,6 +62,16 @@ def read(path: Path, *, on_progress: Progress = no_progress) -> LabelData:
             done += 1
             on_progress(done, total)
     labels, notes = builder.build()
+    unique = {
+        str(name)
+        for _, table in tables
+        for name in table.columns.get_level_values("bodyparts")
+        if str(name) not in joints
+    }
+    if unique:
+        notes.append(f"unique body parts are of no animal and left out: {quoted(sorted(unique))}")
+    if any("individuals" in table.columns.names for _, table in tables):
+        notes.append("names of individuals, which animal is who, are not kept")
     return LabelData(file=labels, image_folder=root, notes=tuple(notes))
 
 
@@ -272,6 +283,13 @@ def _joints(tables: Sequence[tuple[Path, DataFrame]], config: dict[str, Any]) ->
                 "config.yaml?)"
             )
     return names
+
+
+def _limbs(config: dict[str, Any], joints: Sequence[str]) -> list[tuple[str, str]]:
+    """The lines of the config's skeleton, which may be longer than a pair, between known joints."""
+    lines = [[str(one) for one in line] for line in config.get("skeleton") or []]
+    pairs = [pair for line in lines for pair in itertools.pairwise(line)]
+    return [pair for pair in pairs if set(pair) <= set(joints)]
 
 
 def _root(file: Path) -> Path:

@@ -9,6 +9,7 @@ Source:
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
@@ -66,17 +67,20 @@ def read(
     joints, dims = _shape(entry)
     classes, chosen_class = _classes(entry, category)
     skeleton = _skeleton(entry, joints, classes, chosen_class)
-    root = path.parent / str(entry.values.get("path") or "")
+    root = (path.parent / str(entry.values.get("path") or "")).absolute()
     if not root.is_dir():
-        root = path.parent  # a path of the machine that wrote it
+        root = path.parent.absolute()  # a path of the machine that wrote it
     chosen = split or next((name for name in SPLITS if entry.has(name)), "train")
-    images = _image_files(entry, root, chosen)
+    images = [Path(os.path.normpath(one)) for one in _image_files(entry, root, chosen)]
+    root = Path(os.path.normpath(root))
+    if not all(one.is_relative_to(root) for one in images):
+        root = Path(os.path.commonpath([one.parent for one in images]))
     builder = Builder(path=path, skeleton=skeleton)
     unlabeled = 0
     for done, file in enumerate(images, start=1):
         size = size_of(file)
         image_id = builder.add_image(file.relative_to(root).as_posix(), size)
-        labels = _label_file(file, root)
+        labels = _label_file(file)
         unlabeled += not labels.is_file()
         for number, keypoints, box in _instances(labels, joints, dims, size, classes):
             if number == chosen_class:
@@ -126,9 +130,7 @@ def write(
         write_text(labels, "".join(lines))
         on_progress(done, len(people))
     _write_yaml(folder / "data.yaml", skeleton, split)
-    notes = ["limbs and sigmas are not in YOLO's files"]
-    if crowds := sum(person.is_crowd for person in data.file.people):
-        notes.append(f"{crowds} boxes of crowds are left out")
+    notes = ["areas, limbs and sigmas are not in YOLO's files; the box's area is used"]
     if outside := sum(_outside(person, data.file) for person in data.file.people):
         notes.append(f"{outside} keypoints outside their images are moved to the border")
     return notes
@@ -233,7 +235,12 @@ def _image_files(entry: Fields, root: Path, split: str) -> list[Path]:
             files += sorted(one for one in path.rglob("*") if one.is_file() and is_image_file(one))
         elif path.is_file() and path.suffix == ".txt":
             lines = path.read_text(encoding="utf-8").splitlines()
-            files += [root / line.strip() for line in lines if line.strip()]
+            # As Ultralytics does: ./ is the list's own folder.
+            files += [
+                (path.parent if line.startswith("./") else root) / line.strip()
+                for line in lines
+                if line.strip()
+            ]
         else:
             raise FileNotFoundError(
                 f"{entry.what(split)} is {quoted(place)}, which is not in {root}; expected a "
@@ -244,14 +251,14 @@ def _image_files(entry: Fields, root: Path, split: str) -> list[Path]:
     return files
 
 
-def _label_file(image: Path, root: Path) -> Path:
+def _label_file(image: Path) -> Path:
     """The label file of an image: the last folder ``images`` of its path is ``labels``."""
-    parts = list(image.relative_to(root).parts)
+    parts = list(image.parts)
     for index in range(len(parts) - 2, -1, -1):
         if parts[index] == "images":
             parts[index] = "labels"
             break
-    return root.joinpath(*parts).with_suffix(".txt")
+    return Path(*parts).with_suffix(".txt")
 
 
 def _instances(
