@@ -28,8 +28,11 @@ _CORNERS: dict[str, tuple[Side, str]] = {
 _CORNERS_SIDE_FIRST: dict[str, tuple[Side, str]] = {
     f"{letter}{row}": (side, row) for row in _ROWS for letter, side in _LETTERS.items()
 }
-_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W_A-Za-z0-9]+")
-"""A part of a name such as LeftEye_2: Left, Eye, 2."""
+_PART = re.compile(
+    r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|"
+    r"(?:[^\W_A-Za-z0-9]|[\u0900-\u0e7f])+"
+)
+"""A part of a name such as LeftEye_2: Left, Eye, 2. Hindi and Thai write vowels as marks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

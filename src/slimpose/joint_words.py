@@ -11,17 +11,19 @@ Side = Literal["left", "right"]
 _SIDES: dict[Side, str] = {
     "left": "left lft lhs izq links linke linker linkes linken gauche izquierda izquierdo "
     "izquierdos sinistra sinistro esquerda esquerdo vanster venstre lewy lewa lewe lijevo levy "
-    "leva levo левый левая левое лев ліва ліве лівий 左 ひだり 왼쪽 왼",
+    "leva levo левый левая левое лев ліва ліве лівий 左 ひだり 왼쪽 왼 izdo izda "
+    "izqdo izqda hidari बायां बायाँ बायीं बाईं बाएं बाएँ बायें ซ้าย",
     "right": "right rgt rhs dcha rechts rechte rechter rechtes rechten droite droit derecha "
     "derecho derechos destra destro direita direito hoger hojre hoyre prawy prawa prawe pravy "
-    "prava pravo правый правая правое прав права праве правий 右 みぎ 오른쪽 오른",
+    "prava pravo правый правая правое прав права праве правий 右 みぎ 오른쪽 오른 dcho migi "
+    "दायां दायाँ दायीं दाईं दाएं दाएँ दायें दाहिना दाहिनी ขวา",
 }
 _SHORT_SIDES: dict[Side, str] = {
-    "left": "sinister port л li izq sx esq sol g lt lft lhs leve levi vasen stanga stang kiri bal "
-    "trai esquerre esquerra αριστερο αριστερη αριστερος αριστερα "
+    "left": "sinister port л li izq zuo sx esq sol g lt lft lhs leve levi vasen stanga stang kiri "
+    "bal trai esquerre esquerra αριστερο αριστερη αριστερος αριστερα "
     "يسرى اليسرى يسار שמאל שמאלי שמאלית چپ",
-    "right": "dexter starboard п re der dcha dx dir sag d rt rgt rhs prave desni desna desno oikea "
-    "dreapta drept kanan jobb phai dret dreta δεξι δεξια δεξιο δεξιος "
+    "right": "dexter starboard п re der you dcha dx dir sag d rt rgt rhs prave desni desna desno "
+    "oikea dreapta drept kanan jobb phai dret dreta δεξι δεξια δεξιο δεξιος "
     "يمنى اليمنى يمين ימין ימני ימנית راست",
 }
 _PARTS: dict[str, str] = {
@@ -40,7 +42,7 @@ _PARTS: dict[str, str] = {
     "neck": "hals nacken cou cuello collo pescoco nek шея 首 脖子 목",
     "head": "kopf tete cabeza testa cabeca hoofd huvud hode glowa голова 頭 头 머리",
 }
-_UNSEPARATED_SIDE = re.compile("[左右]|왼쪽|오른쪽|^왼|^오른|ひたり|みき")  # ひだり, みぎ
+_UNSEPARATED_SIDE = re.compile("[左右]|왼쪽|오른쪽|^왼|^오른|ひたり|みき|ซาย|ขวา")  # without marks
 _OTHER_LETTERS = str.maketrans(
     {"œ": "oe", "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "æ": "ae", "ı": "i"}
 )

@@ -207,6 +207,129 @@ def test_coco_files_are_read_as_tools_write_them(document: Any, tmp_path: Path) 
     assert read.file.skeleton.joints == tuple(JOINTS)
 
 
+def label_studio_task(**changes: Any) -> dict[str, Any]:
+    """As Label Studio exports "JSON": regions with parents, percent of the image."""
+    size = {"original_width": 64, "original_height": 48, "image_rotation": 0}
+
+    def region(name: str, kind: str, value: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return {**size, "id": name, "type": kind, "value": value, "origin": "manual",
+                "to_name": "img", "from_name": "kp", **more}  # fmt: skip
+
+    def box(name: str, x: float) -> dict[str, Any]:
+        value = {"x": x, "y": 25, "width": 40, "height": 50, "rotation": 0}
+        return region(name, "rectanglelabels", {**value, "rectanglelabels": ["mouse"]})
+
+    def point(x: float, y: float, label: str, **more: Any) -> dict[str, Any]:
+        value = {"x": x, "y": y, "width": 0.6, "keypointlabels": [label]}
+        return region(f"{label}{x}", "keypointlabels", value, **more)
+
+    result = [
+        box("a", 0), box("b", 20),  # they overlap: the parents say whose
+        point(25, 50, "nose", parentID="a"), point(30, 50, "tail tip", parentID="b"),
+        point(26.0625, 50, "nose", parentID="b"),
+        {"type": "relation", "from_id": "Öhrchen35", "to_id": "a", "direction": "right"},
+        point(35, 50, "Öhrchen"), point(10, 50, "tail tip"),  # by a relation, by the rectangle
+    ]  # fmt: skip
+    newest = {"id": 2, "was_cancelled": False, "result": result, "updated_at": "2026-11-02"}
+    older = {"id": 1, "was_cancelled": False, "result": result[:2], "updated_at": "2026-11-01"}
+    canceled = {"id": 3, "was_cancelled": True, "result": [], "updated_at": "2026-11-03"}
+    task = {"id": 7, "data": {"image": "/data/upload/3/0a1b2c3d-a.png"}, "predictions": []}
+    return {**task, "annotations": [older, newest, canceled]} | changes
+
+
+def test_json_of_label_studio_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its COCO export joins the instances of an image."""
+    image(tmp_path, "images/a.png")
+    image(tmp_path, "images/b c.png")
+    empty = {"id": 8, "data": {"image": "/data/local-files/?d=mice/b%20c.png"}, "annotations": []}
+    (tmp_path / "export.json").write_text(json.dumps([label_studio_task(), empty]))
+    assert run_main("convert", tmp_path / "export.json", "--out", tmp_path / "labels.json") == 0
+    assert "1 tasks have several annotations" in capsys.readouterr().err
+    read = read_labels(tmp_path / "labels.json")
+    assert [one.file_name for one in read.file.images.values()] == [
+        "images/a.png",
+        "images/b c.png",
+    ]
+    assert read.file.skeleton.joints == ("nose", "tail tip", "Öhrchen")
+    assert [one.keypoints.tolist() for one in read.file.people if one.keypoints is not None] == [
+        [[16, 24, 2], pytest.approx([6.4, 24, 2]), pytest.approx([22.4, 24, 2])],
+        [pytest.approx([16.68, 24, 2]), pytest.approx([19.2, 24, 2]), [0, 0, 0]],
+    ]
+    assert read.file.people[0].box_image.tolist() == pytest.approx([0, 12, 25.6, 36])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda result: result[2].pop("parentID"), "'nose' lies in 2 rectangles"),
+        (lambda result: result[2]["value"].update(keypointlabels=["tail tip"]), "'tail tip' twice"),
+        (lambda result: result[2].update(image_rotation=90), "rotated by 90 degrees"),
+        (lambda result: result[0]["value"].update(rectanglelabels=["rat"]), "--category NAME"),
+    ],
+)
+def test_unclear_label_studio_files_are_rejected(tmp_path: Path, change: Any, message: str) -> None:
+    image(tmp_path, "a.png")
+    task = label_studio_task()
+    change(task["annotations"][1]["result"])
+    (tmp_path / "export.json").write_text(json.dumps([task]))
+    with pytest.raises(ValueError, match=message):
+        read_labels(tmp_path / "export.json")
+
+
+def test_what_is_not_kept_is_noted(tmp_path: Path) -> None:
+    image(tmp_path, "a.png")
+    document = cvat()
+    document["annotations"][0]["attributes"] = {"occluded": True, "track_id": 3, "keyframe": False}
+    document["annotations"][0]["segmentation"] = [[1, 1, 9, 1, 9, 9]]
+    other = {"id": 9, "image_id": 1, "category_id": 2, "bbox": [1, 1, 8, 8], "iscrowd": 0}
+    crowd = document["annotations"][0] | {"id": 8, "iscrowd": 1, "source": "web"}
+    bare = document["annotations"][0] | {"id": 7, "keypoints": [0] * 12, "num_keypoints": 0}
+    document["annotations"] += [other, crowd, bare]
+    document["categories"].append({"id": 2, "name": "cage"})
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    data = read_labels(tmp_path / "labels.json")
+    assert "1 annotations of 'cage' are left out" in data.notes
+    lost = "fields of annotations that are not kept: attribute occluded (3), attribute track_id (3)"
+    assert f"{lost}, segmentation (3)" in data.notes
+    for kind in ("yolo", "deeplabcut"):
+        notes = " / ".join(write_labels(data, tmp_path / kind, kind))
+        assert "areas" in notes
+        assert "1 boxes of crowds are left out" in notes
+        assert ("1 instances without keypoints are left out" in notes) == (kind == "deeplabcut")
+        assert "1 instances' weights, teacher's keypoints or sources are left out" in notes
+
+
+def test_given_parts_of_a_skeleton_are_kept(tmp_path: Path) -> None:
+    image(tmp_path, "a.png")
+    document = cvat()
+    parts = {
+        "upper_body": ["nose", "left_ear"], "trunk": ["tail"], "sigmas": [0.05] * 4,
+        "colors": [[255, 0, 0]] * 4, "flip_pairs": [[2, 3]], "sigma_source": "two people",
+    }  # fmt: skip
+    document["categories"][0] |= parts
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    data = read_labels(tmp_path / "labels.json")
+    write_labels(data, tmp_path / "out.json", "coco")
+    skeleton = read_labels(tmp_path / "out.json").file.skeleton
+    assert skeleton == data.file.skeleton
+    assert (skeleton.trunk, skeleton.sigma_source) == (("tail",), "two people")
+    (tmp_path / "plain.json").write_text(json.dumps(cvat()))
+    write_labels(read_labels(tmp_path / "plain.json"), tmp_path / "plain2.json", "coco")
+    written = json.loads((tmp_path / "plain2.json").read_text())["categories"][0]
+    assert not parts.keys() & written.keys()
+
+
+def test_images_without_instances_come_back_from_sleap(tmp_path: Path) -> None:
+    image(tmp_path, "a.png")
+    image(tmp_path, "b.png")
+    document = cvat()
+    document["images"].append(document["images"][0] | {"id": 2, "file_name": "b.png"})
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    write_labels(read_labels(tmp_path / "labels.json"), tmp_path / "labels.slp", "sleap")
+    read = read_labels(tmp_path / "labels.slp")
+    assert [one.file_name for one in read.file.images.values()] == ["a.png", "b.png"]
+
+
 def test_empty_boxes_are_noted(tmp_path: Path) -> None:
     image(tmp_path, "a.png")
     (tmp_path / "export.json").write_text(json.dumps(coco_annotator()))
@@ -254,6 +377,28 @@ def test_individuals_of_deeplabcut_are_instances(tmp_path: Path) -> None:
     path.write_text("\n".join(lines))
     people = read_labels(path).file.people
     assert [one.keypoints[0, 0] for one in people if one.keypoints is not None] == [1, 30]
+
+
+def test_unique_body_parts_of_deeplabcut_are_noted(tmp_path: Path) -> None:
+    """They are labeled for an individual named single; its names may be numbers."""
+    image(tmp_path, "labeled-data/clip/img0001.png")
+    lines = [
+        "scorer,,,Ann,Ann,Ann,Ann,Ann,Ann",
+        "individuals,,,m1,m1,m1,m1,single,single",
+        "bodyparts,,,1,1,tail,tail,corner,corner",
+        "coords,,,x,y,x,y,x,y",
+        "labeled-data,clip,img0001.png,1,2,3,4,30,31",
+    ]
+    (tmp_path / "labeled-data/clip/CollectedData_Ann.csv").write_text("\n".join(lines))
+    (tmp_path / "config.yaml").write_text(
+        "Task: mice\nscorer: Ann\nbodyparts: MULTI!\nmultianimalbodyparts: [1, tail]\n"
+        "uniquebodyparts: [corner]\nskeleton:\n- [1, tail, corner]\n"
+    )
+    read = read_labels(tmp_path)
+    assert read.file.skeleton.limbs == (("1", "tail"),)
+    assert len(read.file.people) == 1
+    assert "unique body parts are left out: 'corner'" in read.notes
+    assert "names of individuals are left out" in read.notes
 
 
 def test_missing_image_of_deeplabcut_is_an_error(tmp_path: Path) -> None:
@@ -332,6 +477,31 @@ def test_yolo_of_roboflow_is_read(tmp_path: Path) -> None:
     assert person.keypoints.tolist() == [[16, 12, 2], [32, 36, 1]]
     assert person.box_image.tolist() == [16, 12, 48, 36]
     assert read.file.skeleton.flip_indices.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("listed", ["folder", "absolute", "own folder"])
+def test_yolo_images_elsewhere_are_read(tmp_path: Path, listed: str) -> None:
+    """A YAML file of Ultralytics may be far from its images, and ./ is the list's folder."""
+    line = "0 0.5 0.5 0.5 0.5 0.25 0.25 2 0.5 0.75 1\n"
+    path = yolo(tmp_path / "data/images", line)
+    (tmp_path / "data/labels").mkdir()
+    images = path.parent / "train/images"
+    (tmp_path / "lists").mkdir()
+    if listed == "own folder":
+        (tmp_path / "lists/images").mkdir()
+        (tmp_path / "lists/labels").mkdir()
+        (images / "a.png").rename(tmp_path / "lists/images/a.png")
+        (path.parent / "train/labels/a.txt").rename(tmp_path / "lists/labels/a.txt")
+    names = {"absolute": images / "a.png", "own folder": "./images/a.png"}
+    (tmp_path / "lists/all.txt").write_text(f"{names.get(listed)}\n")
+    train = str(images if listed == "folder" else tmp_path / "lists/all.txt")
+    (tmp_path / "settings").mkdir()
+    there = path.rename(tmp_path / "settings/mouse.yaml")
+    text = there.read_text().replace("../train/images", train)
+    there.write_text(text)
+    read = read_labels(there)
+    assert len(read.file.people) == 1
+    read.file.check_images(read.image_folder)
 
 
 def test_yolo_images_are_known_by_their_contents(tmp_path: Path) -> None:
@@ -566,11 +736,10 @@ def test_what_coco_files_lose_is_noted(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(document))
     data = read_labels(tmp_path / "labels.json")
     assert "1 annotations of 'car' are left out" in data.notes
-    assert "attributes of annotations are left out" in data.notes
     outs: dict[Kind, str] = {"sleap": "x.slp", "sleap-analysis": "x.h5", "deeplabcut": "dlc"}
     for kind, out in outs.items():
         notes = write_labels(data, tmp_path / out, kind)
-        assert "1 boxes without keypoints, or of crowds, are left out" in notes, kind
+        assert "1 boxes of crowds are left out" in notes, kind
     notes = write_labels(data, tmp_path / "yolo", "yolo")
     assert "1 boxes that reach over their images end at the border" in notes
     assert any(note.startswith("areas,") for note in notes)
@@ -608,11 +777,4 @@ def test_what_other_tools_lose_is_noted(tmp_path: Path) -> None:
     library.save_slp(labels, str(tmp_path / "labels.slp"), embed=False)
     notes = read_labels(tmp_path / "labels.slp").notes
     assert "1 frames without labeled instances are left out" in notes
-    assert "tracks are left out" in notes
-
-
-def test_label_studio_json_is_rejected_with_the_way_out(tmp_path: Path) -> None:
-    path = tmp_path / "project.json"
-    path.write_text(json.dumps([{"id": 1, "annotations": [], "data": {"image": "/a.png"}}]))
-    with pytest.raises(ValueError, match="export the project as COCO"):
-        read_labels(path)
+    assert "tracks, which instance is who, are not kept" in notes

@@ -28,7 +28,8 @@ def convert(
 ) -> int:
     """Convert keypoint labels between tools; what a format cannot hold is printed.
 
-    COCO as CVAT, Label Studio, Roboflow, COCO Annotator and slimpose write it; YOLO-pose
+    COCO as CVAT, Label Studio, Roboflow, COCO Annotator and slimpose write it; Label Studio's JSON
+    (only read); YOLO-pose
     (data.yaml); SLEAP (.slp, analysis .h5); DeepLabCut (project, CollectedData .csv or .h5). All
     but COCO need pip install 'slimpose[labels]'.
 
@@ -37,10 +38,11 @@ def convert(
         out: File (.json, .slp, .h5) or folder (yolo, deeplabcut, with copies of the images) to
             write.
         to: Tool to write for (default: by the name of --out).
-        images: Folder of the images of a COCO file (default: where the usual tools put them).
+        images: Folder of the images of a COCO or Label Studio file (default: where the usual tools
+            put them).
         frames: Folder to write the frames to that SLEAP labels in videos.
         split: Of a YOLO data set to read or write: train (default), val or test.
-        category: Of a COCO file or YOLO data set with several categories: the one to read.
+        category: Of a file of COCO, Label Studio or YOLO with several categories: the one to read.
         overwrite: Replace labels that exist.
     """
     kind = to or _kind_by_name(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from jaxtyping import Float
 
 from slimpose.formats.coco import CocoFile, CocoPerson
 from slimpose.skeleton import COCO17, Skeleton
+from slimpose.skeleton_parts import with_derived_parts
 
 KEYPOINT_BOX_MARGIN = 0.1
 """How much a box around keypoints is extended on each side, as a share of its longer side.
@@ -52,6 +54,13 @@ def category_entry(skeleton: Skeleton, *, category_id: int = 1) -> dict[str, Any
         entry["flip_pairs"] = [[number[a], number[b]] for a, b in skeleton.flip_pairs]
     if skeleton.sigmas and skeleton.sigmas != COCO17.sigmas:
         entry["sigmas"] = list(skeleton.sigmas)
+        entry["sigma_source"] = skeleton.sigma_source
+    derived = with_derived_parts(dataclasses.replace(skeleton, upper_body=(), trunk=(), colors=()))
+    if skeleton.joints == COCO17.joints:
+        derived = COCO17
+    for part in ("upper_body", "trunk", "colors"):
+        if (given := getattr(skeleton, part)) and given != getattr(derived, part):
+            entry[part] = [list(one) if part == "colors" else one for one in given]
     return entry
 
 

@@ -11,7 +11,7 @@ import io
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,6 @@ from slimpose.labels.interchange.label_data import (
     read_yaml,
     reason_of,
     size_of,
-    unlabeled_note,
 )
 from slimpose.messages import quoted
 
@@ -134,7 +133,7 @@ def write(data: LabelData, folder: Path, *, on_progress: Progress = no_progress)
     }
     _write_config(folder, data, individuals, videos)
     note = "DeepLabCut's files have no boxes, areas, sigmas or mirror pairs; hidden is visible"
-    return [note, *unlabeled_note(data.file)]
+    return [note]
 
 
 def _table(
@@ -221,16 +220,14 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _limbs(config: dict[str, Any], joints: Sequence[str], where: str) -> list[tuple[str, str]]:
-    """The pairs of joints that the project draws lines between."""
+    """The pairs of joints that the project draws lines between; a line may have several."""
     place = f"{where}: skeleton"
     limbs: list[tuple[str, str]] = []
     for limb in fields.items(config.get("skeleton") or [], place, "pairs of bodyparts"):
-        if not isinstance(limb, list) or len(limb) != 2:
-            raise fields.fail(place, limb, "pairs of bodyparts")
-        start, end = map(str, limb)
-        if {start, end} <= set(joints):
-            limbs.append((start, end))
-    return limbs
+        if not isinstance(limb, list) or len(limb) < 2:
+            raise fields.fail(place, limb, "lists of two bodyparts or more")
+        limbs += pairwise(map(str, limb))
+    return [limb for limb in limbs if set(limb) <= set(joints)]
 
 
 def _video_sizes(config: dict[str, Any]) -> dict[str, Size]:

@@ -11,7 +11,7 @@ from slimpose.fields import Fields, id_key
 from slimpose.formats import coco
 from slimpose.formats.coco_document import to_document
 from slimpose.formats.files import read_json, write_json
-from slimpose.labels.interchange import deeplabcut, sleap, yolo
+from slimpose.labels.interchange import deeplabcut, label_studio, sleap, yolo
 from slimpose.labels.interchange.label_data import (
     READ_ERRORS,
     LabelData,
@@ -23,7 +23,12 @@ from slimpose.labels.repair import repaired
 from slimpose.media.annotated_image import read_annotated_image
 from slimpose.messages import DataWarning, quoted
 
-Kind = Literal["coco", "yolo", "sleap", "sleap-analysis", "deeplabcut"]
+Kind = Literal["coco", "label-studio", "yolo", "sleap", "sleap-analysis", "deeplabcut"]
+_READ = {
+    "id", "image_id", "category_id", "bbox", "area", "iscrowd", "num_keypoints", "keypoints",
+    "weights", "teacher_keypoints", "teacher_agreement", "source", "color", "isbbox", "ignore",
+}  # fmt: skip
+"""Fields of annotations that are kept, or are only of the tool's display."""
 
 
 def kind_of(path: Path) -> Kind:
@@ -61,10 +66,10 @@ def kind_of(path: Path) -> Kind:
     if suffix == ".csv":
         return "deeplabcut"
     if suffix == ".json":
-        return "coco"
+        return "label-studio" if label_studio.is_export(path) else "coco"
     raise ValueError(
-        f"{path}: no known label file; expected COCO (.json), YOLO (data.yaml), SLEAP (.slp, .h5) "
-        "or DeepLabCut (config.yaml, CollectedData_*.csv, .h5)"
+        f"{path}: no known label file; expected COCO or Label Studio (.json), YOLO (data.yaml), "
+        "SLEAP (.slp, .h5) or DeepLabCut (config.yaml, CollectedData_*.csv, .h5)"
     )
 
 
@@ -82,10 +87,11 @@ def read_labels(
 
     Args:
         path: A file or folder.
-        images: Folder of a COCO file's images; by default where the usual tools put them.
+        images: Folder of the images of a COCO or Label Studio file; by default where the usual
+            tools put them.
         frames: Folder to write the frames to that a SLEAP file labels in videos.
         split: Of a YOLO data set: train, val or test.
-        category: Of a COCO file or YOLO data set with several: the one that is read.
+        category: Of a file of COCO, Label Studio or YOLO with several: the one that is read.
         kind: The tool; recognized by default.
         on_progress: Called with (images done, all images).
 
@@ -96,10 +102,14 @@ def read_labels(
     kind = kind or kind_of(path)
     if split is not None and kind != "yolo":
         raise ValueError(f"--split is {split}, for YOLO data sets; {path} is of {kind}")
-    if category is not None and kind not in ("coco", "yolo"):
-        raise ValueError(f"--category is {category}, for COCO and YOLO; {path} is of {kind}")
+    if category is not None and kind not in ("coco", "label-studio", "yolo"):
+        raise ValueError(
+            f"--category is {category}, for COCO, Label Studio and YOLO; {path} is of {kind}"
+        )
     if kind == "coco":
         return _read_coco(path, images, category)
+    if kind == "label-studio":
+        return label_studio.read(path, images=images, category=category, on_progress=on_progress)
     if images is not None:
         raise ValueError(f"--images is for COCO files; {path} is of {kind}, which names its images")
     if kind == "yolo":
@@ -129,6 +139,8 @@ def write_labels(
     if path.suffix.lower() not in expected:
         what = "a folder" if expected == ("",) else f"a name that ends in {expected[0]}"
         raise ValueError(f"--out is {path}; expected {what} for {kind}")
+    if kind == "label-studio":
+        raise ValueError("label-studio is only read; expected coco, which Label Studio can import")
     if kind == "coco":
         write_json(path, to_document(data.file))
         return []
@@ -136,53 +148,69 @@ def write_labels(
     for number, image_id in enumerate(data.file.images, start=1):
         read_annotated_image(data.file, data.image_folder, image_id)
         on_progress(number, len(data.file.images))
+    lost = _left_out(data, kind)
     if kind == "yolo":
-        return yolo.write(data, path, split=split, on_progress=on_progress)
+        return [*yolo.write(data, path, split=split, on_progress=on_progress), *lost]
     if kind == "deeplabcut":
-        return deeplabcut.write(data, path, on_progress=on_progress)
-    return sleap.write(data, path)
+        return [*deeplabcut.write(data, path, on_progress=on_progress), *lost]
+    return [*sleap.write(data, path), *lost]
+
+
+def _left_out(data: LabelData, kind: Kind) -> list[str]:
+    """Notes on what only COCO's files have."""
+    people = data.file.people
+    counts = {
+        "boxes of crowds": sum(one.is_crowd for one in people),
+        "instances without keypoints": sum(
+            not one.is_labeled and not one.is_crowd for one in people if kind != "yolo"
+        ),
+        "instances' weights, teacher's keypoints or sources": sum(
+            bool(one.source)
+            or one.teacher_keypoints is not None
+            or (one.joint_weights is not None and bool((one.joint_weights != 1).any()))
+            for one in people
+        ),
+    }
+    return [f"{count} {what} are left out" for what, count in counts.items() if count]
 
 
 def _read_coco(path: Path, images: Path | None, category: str | None) -> LabelData:
     """Read a COCO file as tools write it: what is certain is corrected, and noted."""
     document = read_json(path, kind="annotation file")
-    if isinstance(document, list) and any(
-        isinstance(one, dict) and "data" in one for one in document
-    ):
-        raise ValueError(
-            f"{path} is a list of tasks, as Label Studio's JSON export; expected COCO: export the "
-            "project as COCO (a box and its keypoints are an instance), or as YOLO"
-        )
+    original = document
     if category is not None:
         document = _only_category(document, path, category)
     document, repairs = repaired(document)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         file = coco.parse(document, path, keypoints=True, areas=False)
-    warned = [str(warning.message) for warning in caught]
-    notes = [*repairs, *warned, *_left_out(document, file.category_id)]
+    notes = [*repairs, *(str(warning.message) for warning in caught)]
+    notes += _not_read(original, file.category_id)
     folder = images or coco_image_folder(path, document)
     return LabelData(file=file, image_folder=folder, notes=tuple(notes))
 
 
-def _left_out(document: dict[str, Any], category_id: int) -> list[str]:
-    """Notes on what is in a COCO file and is not read."""
+def _not_read(document: dict[str, Any], category_id: int) -> list[str]:
+    """Notes on annotations of other categories, and on fields that are not kept."""
     names = {str(one["id"]): one["name"] for one in document["categories"]}
-    others = Counter(
-        names[str(one["category_id"])]
-        for one in document["annotations"]
-        if str(one["category_id"]) != str(category_id)
-    )
+    others: Counter[str] = Counter()
+    fields: Counter[str] = Counter()
+    for one in document["annotations"]:
+        category = str(one["category_id"])
+        if category != str(category_id):
+            others[names[category]] += 1
+            continue
+        attributes = one.get("attributes")
+        fields.update(name for name in one.keys() - _READ - {"attributes"} if one[name])
+        if isinstance(attributes, dict):
+            fields.update(f"attribute {name}" for name in attributes if attributes[name])
     notes = [
         f"{count} annotations of {quoted(name)} are left out" for name, count in others.items()
     ]
-    fields = {
-        key
-        for one in document["annotations"]
-        for key in ("attributes", "segmentation")
-        if one.get(key)
-    }
-    return [*notes, *(f"{field} of annotations are left out" for field in sorted(fields))]
+    if fields:
+        listed = ", ".join(f"{name} ({fields[name]})" for name in sorted(fields))
+        notes.append(f"fields of annotations that are not kept: {listed}")
+    return notes
 
 
 def _only_category(document: Any, path: Path, name: str) -> Any:

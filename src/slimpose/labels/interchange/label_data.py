@@ -190,12 +190,6 @@ def check_declared_size(labels: Path, image: str, size: Size, declared: Size | N
     )
 
 
-def unlabeled_note(file: CocoFile) -> list[str]:
-    """Return a note on boxes without keypoints, for tools that have no boxes."""
-    count = sum(not one.is_labeled or one.is_crowd for one in file.people)
-    return [f"{count} boxes without keypoints, or of crowds, are left out"] if count else []
-
-
 Progress = Callable[[int, int], None]
 """Called with (images done, all images)."""
 

@@ -25,7 +25,6 @@ from slimpose.labels.interchange.label_data import (
     own_skeleton,
     reason_of,
     size_of,
-    unlabeled_note,
 )
 from slimpose.media.image_writer import write_image
 from slimpose.media.images import image_files
@@ -64,7 +63,11 @@ def read(path: Path, *, frames: Path | None, on_progress: Progress = no_progress
         (frame, [one for one in frame.instances if _is_user(one) or not labeled])
         for frame in labels
     ]
-    used = [(frame, instances) for frame, instances in used if instances or not labeled]
+    used = [
+        (frame, instances)
+        for frame, instances in used
+        if instances or not labeled or frame.is_negative
+    ]
     images = _Images(path, labels.videos, frames)
     for done, (frame, instances) in enumerate(used, start=1):
         name, size = images.add(frame.video, int(frame.frame_idx))
@@ -75,9 +78,9 @@ def read(path: Path, *, frames: Path | None, on_progress: Progress = no_progress
     file, notes = builder.build()
     if empty := len(labels) - len(used):
         notes.append(f"{empty} frames without labeled instances are left out")
-    if any(one.track is not None for frame in labels for one in frame.instances):
-        notes.append("tracks are left out")
     predicted = sum(not _is_user(one) for frame in labels for one in frame.instances)
+    if any(one.track is not None for _, instances in used for one in instances):
+        notes.append("tracks, which instance is who, are not kept")
     if predicted and labeled:
         notes.append(f"{predicted} predicted instances are left out; labeled ones are read")
     elif predicted:
@@ -100,6 +103,7 @@ def write(data: LabelData, path: Path) -> list[str]:
     }
     most = max(map(len, labeled.values()), default=0)
     tracks = [sleap_io.Track(f"instance{n}") for n in range(1, most + 1)] if is_analysis else []
+    shown = {person.image_id for person in file.people}
     video, indices = _folder_video(data) if is_analysis else _image_video(data)
     frames = []
     for image_id, people in labeled.items():
@@ -108,12 +112,17 @@ def write(data: LabelData, path: Path) -> list[str]:
             for number, person in enumerate(people)
         ]
         frames.append(
-            sleap_io.LabeledFrame(video=video, frame_idx=indices[image_id], instances=instances)
+            sleap_io.LabeledFrame(
+                video=video,
+                frame_idx=indices[image_id],
+                instances=instances,
+                is_negative=image_id not in shown,  # shows none, which is no missing label
+            )
         )
     labels = sleap_io.Labels(
         labeled_frames=frames, videos=[video], skeletons=[skeleton], tracks=tracks
     )
-    notes = ["boxes, areas and sigmas are not in SLEAP's files", *unlabeled_note(file)]
+    notes = ["boxes, areas and sigmas are not in SLEAP's files"]
     with replace_when_done(path) as partial:
         if is_analysis:
             sleap_io.save_analysis_h5(labels, str(partial))

@@ -125,8 +125,6 @@ def write(
         on_progress(done, len(people))
     _write_yaml(folder / "data.yaml", skeleton, split)
     notes = ["areas, limbs and sigmas are not in YOLO's files"]
-    if crowds := sum(person.is_crowd for person in data.file.people):
-        notes.append(f"{crowds} boxes of crowds are left out")
     if outside := sum(_outside(person, data.file) for person in data.file.people):
         notes.append(f"{outside} keypoints outside their images are moved to the border")
     if reaching := sum(_reaches_out(person, data.file) for person in data.file.people):
