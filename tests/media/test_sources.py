@@ -3,7 +3,9 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import struct
+import subprocess
 import warnings
 import wave
 from pathlib import Path
@@ -288,6 +290,29 @@ def test_gaps_of_hours_are_kept(tmp_path: Path) -> None:
     writer.finish()
     frames = list(open_media(tmp_path / "night.mp4").frames)  # and it does not "end early"
     np.testing.assert_allclose([frame.timestamp_s for frame in frames], times_s, atol=1e-3)
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_trimmed_mp4_is_whole_with_the_frames_that_its_edit_list_shows(
+    tmp_path: Path, is_cut_off: bool
+) -> None:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("ffmpeg is not installed (apt install ffmpeg)")
+    whole, trimmed = tmp_path / "whole.mp4", tmp_path / "trimmed.mp4"
+    made = "testsrc2=size=160x120:rate=25:duration=4"
+    command = [program, "-v", "error", "-y"]
+    encoding = ["-c:v", "mpeg4", "-g", "250", str(whole)]
+    subprocess.run([*command, "-f", "lavfi", "-i", made, *encoding], check=True)
+    copying = ["-c", "copy", "-movflags", "faststart", str(trimmed)]
+    subprocess.run([*command, "-ss", "1.2", "-i", str(whole), *copying], check=True)
+    if is_cut_off:
+        trimmed.write_bytes(trimmed.read_bytes()[: trimmed.stat().st_size * 3 // 4])
+        frames_before_error(trimmed, TruncatedVideoError, r"ends after \d+ of 70 frames")
+        return
+    media = open_media(trimmed)
+    assert media.frame_count == 70
+    assert len(list(media.frames)) == 70
 
 
 def mkv_of_duration(path: Path, factor: float) -> Path:
