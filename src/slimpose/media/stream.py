@@ -358,16 +358,14 @@ class Stream:
         elif not self._is_black and now_s - self._bright_s >= self._timeouts.black_s:
             self._is_black = True
             self._report(
-                f"black image for {self._timeouts.black_s:g} s (lens covered, asleep, interlaced?)"
+                f"black image for {self._timeouts.black_s:g} s (lens covered, or camera asleep?)"
             )
 
     def _check_frozen(self, image: Image, now_s: float) -> None:
         """Report the end of a freeze; raise SourceError where one begins, to reopen the stream."""
         was_frozen = self._freeze.is_frozen
         if not self._is_black and self._freeze.begins(image, now_s):
-            raise SourceError(
-                f"the same image for {self._freeze.duration_s:.0f} s (frozen, interlaced?)"
-            )
+            raise SourceError(f"the same image for {self._freeze.duration_s:.0f} s (frozen?)")
         if was_frozen and not self._freeze.is_frozen:
             self._report("its image changes again", logging.INFO)
 
