@@ -93,6 +93,31 @@ def test_folder_of_images_is_searched_by_contents(
     assert "1 of 3 files are passed over, OpenCV cannot read them: c.mp4" in caplog.text
 
 
+def test_links_that_lead_nowhere_are_inputs_that_fail_and_linked_folders_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    (folder / "sub").mkdir(parents=True)
+    other.mkdir()
+    for file in (folder / "a.jpg", folder / "sub" / "b.jpg", other / "c.jpg"):
+        file.write_bytes(encoded(".jpg", noise()))
+    broken = [folder / "lost.jpg", folder / "sub" / "lost.mp4"]
+    for link in [*broken, folder / "lost.txt"]:
+        link.symlink_to(tmp_path / "unmounted" / link.name)
+    for link in (folder / "other", folder / "sub" / "other"):
+        link.symlink_to(other)
+    found = expand(str(folder), recursive=True)
+    assert found == [folder / "a.jpg", broken[0], folder / "sub" / "b.jpg", broken[1]]
+    assert caplog.messages == [
+        f"{folder / name}: a link to a folder, which is not searched"
+        for name in ("other", "sub/other")
+    ]
+    assert expand(str(folder / "*.jpg")) == found[:2]
+    for link in broken:
+        with pytest.raises(SourceError, match=rf"{link.name}: cannot be read: No such file"):
+            open_media(link)
+
+
 def test_file_name_with_brackets_is_not_a_pattern(tmp_path: Path) -> None:
     file = tmp_path / "me[1].jpg"
     file.touch()
