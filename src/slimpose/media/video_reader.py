@@ -200,9 +200,9 @@ def _ffmpeg_name(path: Path) -> tuple[str, int | None]:
 def _starts_with_one_image(path: Path) -> bool:
     """Whether the second frame repeats the first, or there is none."""
     capture = _open_capture(path)
-    frames = [_next_frame(capture)[0] for _ in range(2)]
+    first, second = (_next_frame(capture)[0] for _ in range(2))
     capture.release()
-    return frames[0] is not None and (frames[1] is None or np.array_equal(*frames))
+    return first is not None and (second is None or np.array_equal(first, second))
 
 
 def _is_refused(path: Path, index: int) -> bool:
