@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +18,9 @@ from bulk_archive import BROKEN, SOURCES, HereEngine, process_here, rows_of, wri
 from slimpose.bulk.inputs import find_inputs
 from slimpose.bulk.run import BulkRun
 from slimpose.bulk.storage import Storage
+from slimpose.bulk.table import FileFacts, PeopleRows, write_table
 from slimpose.media.addresses import SourceError
+from slimpose.skeleton import COCO17
 
 
 @pytest.fixture
@@ -154,3 +158,23 @@ def test_query_of_a_web_address_is_no_part_of_the_file_name(tmp_path: Path) -> N
         with found.local_file() as path:
             assert (path.name, path.read_bytes()) == ("photo.JPG", b"pixels")
         server.shutdown()
+
+
+_COUNT_THREADS = """
+import os, sys
+from slimpose.bulk.storage import Storage
+from slimpose.bulk.table import read_table
+before = len(os.listdir("/proc/self/task"))
+rows = len(read_table(Storage(sys.argv[1]), "rows.parquet"))
+print(rows, len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_reading_starts_no_thread_that_may_outlive_the_interpreter(tmp_path: Path) -> None:
+    rows = PeopleRows(COCO17)
+    facts = FileFacts(settings="", skeleton=COCO17.to_json())
+    write_table(Storage(str(tmp_path)), "rows.parquet", rows.table(), facts)
+    command = [sys.executable, "-c", _COUNT_THREADS, str(tmp_path)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.split() == ["0", "0"]

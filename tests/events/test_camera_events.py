@@ -123,6 +123,20 @@ def test_line_has_two_ends() -> None:
     assert run([line], [{1: center} for center in walk(100, 500, 40)]) == []
 
 
+@pytest.mark.parametrize("start_s", [0.0, 0.4, 1.7e9 + 0.4])
+@pytest.mark.parametrize("fps", [10.0, 25.0, 30.0])
+def test_limits_of_time_hold_at_the_frame_that_reaches_them(start_s: float, fps: float) -> None:
+    camera = CameraEvents("hall", [ZONE], postures=True)
+    events: list[tuple[str, int]] = []
+    confirmed, dwelled = round(0.3 * fps + 0.499), round(2 * fps)
+    for index in range(3 * round(fps)):
+        x = 60.0 if index < 2 else 300.0
+        poses = poses_of([(x, 200.0)], ids=[4])
+        found = camera.update(poses, start_s + index / fps, SIZE)
+        events += [(event.kind, index - 2) for event in found if event.kind in ("enter", "dwell")]
+    assert events == [("enter", confirmed), ("dwell", dwelled)]
+
+
 def test_people_without_ids_have_no_events() -> None:
     camera = CameraEvents("hall", [ZONE])
     for index in range(20):

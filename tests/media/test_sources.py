@@ -3,7 +3,9 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import struct
+import subprocess
 import warnings
 import wave
 from pathlib import Path
@@ -90,6 +92,31 @@ def test_folder_of_images_is_searched_by_contents(
     write_video(tmp_path / "c.mp4", 2)
     assert [file.name for file in image_files(tmp_path)] == ["a.jfif", "b.jpg"]
     assert "1 of 3 files are passed over, OpenCV cannot read them: c.mp4" in caplog.text
+
+
+def test_links_that_lead_nowhere_are_inputs_that_fail_and_linked_folders_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    (folder / "sub").mkdir(parents=True)
+    other.mkdir()
+    for file in (folder / "a.jpg", folder / "sub" / "b.jpg", other / "c.jpg"):
+        file.write_bytes(encoded(".jpg", noise()))
+    broken = [folder / "lost.jpg", folder / "sub" / "lost.mp4"]
+    for link in [*broken, folder / "lost.txt"]:
+        link.symlink_to(tmp_path / "unmounted" / link.name)
+    for link in (folder / "other", folder / "sub" / "other"):
+        link.symlink_to(other)
+    found = expand(str(folder), recursive=True)
+    assert found == [folder / "a.jpg", broken[0], folder / "sub" / "b.jpg", broken[1]]
+    assert caplog.messages == [
+        f"{folder / name}: a link to a folder, which is not searched"
+        for name in ("other", "sub/other")
+    ]
+    assert expand(str(folder / "*.jpg")) == found[:2]
+    for link in broken:
+        with pytest.raises(SourceError, match=rf"{link.name}: cannot be read: No such file"):
+            open_media(link)
 
 
 def test_file_name_with_brackets_is_not_a_pattern(tmp_path: Path) -> None:
@@ -363,6 +390,29 @@ def test_gaps_of_hours_are_kept(tmp_path: Path) -> None:
     writer.finish()
     frames = list(open_media(tmp_path / "night.mp4").frames)  # and it does not "end early"
     np.testing.assert_allclose([frame.timestamp_s for frame in frames], times_s, atol=1e-3)
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_trimmed_mp4_is_whole_with_the_frames_that_its_edit_list_shows(
+    tmp_path: Path, is_cut_off: bool
+) -> None:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("ffmpeg is not installed (apt install ffmpeg)")
+    whole, trimmed = tmp_path / "whole.mp4", tmp_path / "trimmed.mp4"
+    made = "testsrc2=size=160x120:rate=25:duration=4"
+    command = [program, "-v", "error", "-y"]
+    encoding = ["-c:v", "mpeg4", "-g", "250", str(whole)]
+    subprocess.run([*command, "-f", "lavfi", "-i", made, *encoding], check=True)
+    copying = ["-c", "copy", "-movflags", "faststart", str(trimmed)]
+    subprocess.run([*command, "-ss", "1.2", "-i", str(whole), *copying], check=True)
+    if is_cut_off:
+        trimmed.write_bytes(trimmed.read_bytes()[: trimmed.stat().st_size * 3 // 4])
+        frames_before_error(trimmed, TruncatedVideoError, r"ends after \d+ of 70 frames")
+        return
+    media = open_media(trimmed)
+    assert media.frame_count == 70
+    assert len(list(media.frames)) == 70
 
 
 def mkv_of_duration(path: Path, factor: float) -> Path:

@@ -121,6 +121,21 @@ def test_what_a_file_cannot_hold_is_rejected(tmp_path: Path, cleaned: CleanMotio
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["walk.trc", "walk.mot", "walk.csv", "walk.c3d"])
+def test_file_that_the_disk_has_no_room_for_is_not_written(
+    tmp_path: Path, cleaned: CleanMotion, name: str
+) -> None:
+    resource = pytest.importorskip("resource", reason="files are limited on Unix only")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(ValueError, match=rf"cannot write .*{name}: "):
+            written(tmp_path / name, cleaned, Scale(px_per_meter=PX_PER_METER))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / name).exists()
+
+
 def test_scale_from_a_persons_height() -> None:
     cleaned = clean(collect(POSES, TIMES_S))
     scale = Scale.from_height(cleaned, HEIGHT_M)

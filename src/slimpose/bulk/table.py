@@ -135,9 +135,13 @@ def read_facts(storage: Storage, name: str) -> FileFacts | None:
 
 
 def read_table(storage: Storage, name: str) -> pa.Table:
-    """Return the rows of a Parquet file."""
+    """Return the rows of a Parquet file.
+
+    On this thread only: one of pyarrow's that lets go of the file, an object of Python, when the
+    interpreter has ended aborts the process (134).
+    """
     with storage.fs.open(storage.path(name), "rb") as file:
-        return pq.read_table(file)
+        return pq.ParquetFile(file, pre_buffer=False).read(use_threads=False)
 
 
 def frames_of_table(table: pa.Table, skeleton: Skeleton) -> Iterator[tuple[str, int, float, Poses]]:

@@ -11,12 +11,12 @@ import numpy as np
 from slimpose.areas import Area, Line, Zone
 from slimpose.arrays import Size
 from slimpose.events.event import Event, Posture
-from slimpose.events.posture import MIN_JOINT_SCORE, PostureWatch
+from slimpose.events.posture import MIN_JOINT_SCORE, ROUNDING_S, PostureWatch
 from slimpose.poses import NOT_TRACKED, Poses
 
-_CONFIRM_S = 0.3
+_CONFIRM_S = 0.3 - ROUNDING_S
 """A person must be in or out of a zone for this long and in two frames, until it counts."""
-_LOST_S = 2.0
+_LOST_S = 2.0 + ROUNDING_S
 """After this time without being seen a person has left."""
 _LINE_MARGIN = 0.04
 """Share of a person's height that they must be beyond a line."""
@@ -129,7 +129,7 @@ class CameraEvents:
             presence.is_inside
             and zone.dwell_s is not None
             and not presence.has_dwelled
-            and stayed_s >= zone.dwell_s
+            and stayed_s >= zone.dwell_s - ROUNDING_S
         ):
             presence.has_dwelled = True
             yield self._event("dwell", time_s, area=zone.name, track_id=track, seconds=stayed_s)

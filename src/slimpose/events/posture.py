@@ -19,7 +19,9 @@ _LYING_DEGREES = 55.0
 """Inclination of the torso from the vertical, from which a person lies."""
 _SITTING_RATIO = 0.55
 """A sitting person's knees are less than this share of the torso's length below the hips."""
-_HOLD_S = 1.0
+ROUNDING_S = 1e-6
+"""Differences of times since 1970 are exact to this."""
+_HOLD_S = 1.0 - ROUNDING_S
 _FORGET_S = 5.0
 
 

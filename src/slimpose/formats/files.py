@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import json
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 
 from slimpose.formats.temporary_folder import temporary_folder
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of writing only, whose text names no file."""
 _MAX_NAME_BYTES = 255
 _Value = TypeVar("_Value")
 
@@ -39,7 +42,8 @@ def replace_when_done(path: Path) -> Iterator[Path]:
     removed and ``path`` stays as it was.
 
     Raises:
-        ValueError: If the folder cannot be created or written to, or the path is a device.
+        ValueError: If the folder cannot be created or written to, the disk is full, or the path is
+            a device.
     """
     path = resolve_output(path)
     with ExitStack() as stack:
@@ -48,7 +52,12 @@ def replace_when_done(path: Path) -> Iterator[Path]:
         except OSError as error:
             raise ValueError(f"cannot write to {path.parent}: {error.strerror or error}") from error
         partial = folder / path.name
-        yield partial
+        try:
+            yield partial
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise ValueError(f"cannot write {path}: {error.strerror}") from error
         try:
             partial.replace(path)
         except OSError as error:

@@ -101,7 +101,7 @@ def _files_of(source: str, *, recursive: bool) -> list[Path]:
         return [path]
     if glob.has_magic(source):
         matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 (absolute patterns)
-        files = [match for match in matches if match.is_file()]
+        files = [match for match in matches if match.is_file() or _is_broken_link(match)]
         if not files:
             raise SourceError(f"{source}: no file matches this pattern")
         return files
@@ -116,13 +116,10 @@ def _media_files(folder: Path, *, recursive: bool) -> list[Path]:
     entries = _entries(folder)
     if recursive:
         entries = [entry for entry in entries if not entry.is_dir()] + [
-            file
-            for entry in entries
-            if entry.is_dir() and not entry.is_symlink()  # which may form a circle
-            for file in _all_files(entry)
+            file for entry in entries if _is_searched(entry) for file in _all_files(entry)
         ]
-    files = [entry for entry in entries if entry.is_file()]
-    media = [file for file in files if _is_media(file)]
+    files = [entry for entry in entries if entry.is_file() or _is_broken_link(entry)]
+    media = [file for file in files if _is_broken_link(file) or _is_media(file)]
     if not media:
         raise SourceError(
             f"{folder}: no image or video in this folder ({len(files)} other files); "
@@ -150,8 +147,22 @@ def _all_files(folder: Path) -> Iterator[Path]:
     for entry in _entries(folder):
         if not entry.is_dir():
             yield entry
-        elif not entry.is_symlink():
+        elif _is_searched(entry):
             yield from _all_files(entry)
+
+
+def _is_searched(entry: Path) -> bool:
+    """Whether it is a folder and no link to one, which may form a circle; links are reported."""
+    if entry.is_dir() and entry.is_symlink():
+        _log.warning("%s: a link to a folder, which is not searched", entry)
+        return False
+    return entry.is_dir()
+
+
+def _is_broken_link(entry: Path) -> bool:
+    """Whether it is a link to an image or a video that is not there: an input that fails."""
+    is_named_so = entry.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    return is_named_so and entry.is_symlink() and not entry.exists()
 
 
 def _is_media(file: Path) -> bool:

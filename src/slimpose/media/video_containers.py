@@ -115,6 +115,33 @@ def _ebml_size(data: bytes, position: int) -> tuple[int, int]:
     return value, position + count
 
 
+def shown_share(path: Path) -> float:
+    """Return the share of an MP4's video track that its edit list shows; 1 if unknown.
+
+    Players and FFmpeg skip the rest of a video that was trimmed without encoding it again.
+    """
+    with path.open("rb") as file:
+        index = _mp4_index(file) if file.read(8)[4:] in (b"ftyp", b"moov") else b""
+    movie = _mp4_durations(index, b"mvhd")
+    tracks = index.split(b"trak")[1:]
+    track = next((it for it in tracks if re.search(b"hdlr.{8}vide", it, re.DOTALL)), b"")
+    media = _mp4_durations(track, b"mdhd")
+    found = re.search(rb"tkhd(?:\0.{19}(.{4})|\x01.{27}(.{8}))", track, re.DOTALL)
+    if movie is None or media is None or found is None or b"elst" not in track:
+        return 1.0
+    shown_s = int.from_bytes(found[1] or found[2], "big") / movie[0]
+    return min(1.0, shown_s * media[0] / media[1]) if shown_s and media[1] else 1.0
+
+
+def _mp4_durations(boxes: bytes, name: bytes) -> tuple[int, int] | None:
+    """The units per second and the duration in them of a header of an MP4; None if missing."""
+    found = re.search(name + rb"(?:\0.{11}(.{4})(.{4})|\x01.{19}(.{4})(.{8}))", boxes, re.DOTALL)
+    if found is None:
+        return None
+    scale_hz, duration = (int.from_bytes(it, "big") for it in found.groups() if it is not None)
+    return (scale_hz, duration) if scale_hz else None
+
+
 def video_track_count(path: Path) -> int:
     """Return how many video tracks a file has by its header; 1 if unknown.
 

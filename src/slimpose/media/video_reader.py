@@ -18,12 +18,14 @@ from slimpose.interpreter_end import each_finished_at_exit, finished_at_exit
 from slimpose.media.addresses import SourceError
 from slimpose.media.frame import ALL_FRAMES, SQUARE, Frame, FrameRange, Media
 from slimpose.media.images import FrameDepth, to_rgb
+from slimpose.media.interlaced import ADVICE, MAY_FAIL, Repeats, is_refused
 from slimpose.media.video_containers import (
     NO_VIDEO_TRACK,
     empty_track_problem,
     has_second_video,
     is_text,
     may_be_cut_off,
+    shown_share,
     track_problem,
     video_track_count,
 )
@@ -93,6 +95,9 @@ def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL
     if first is None:
         capture.release()
         raise SourceError(f"{path}: {problem or empty_track_problem(path) or reason}")
+    if MAY_FAIL and _starts_with_one_image(path) and _is_refused(path, damaged):
+        capture.release()
+        raise SourceError(f"{path}: {ADVICE}")
     if (tracks := video_track_count(path)) > 1:
         warnings.warn(
             f"{path}: it has {tracks} video tracks, of which one is read (ffmpeg -i FILE -map "
@@ -101,7 +106,7 @@ def open_video(path: Path, head: bytes, *, reason: str, frames: FrameRange = ALL
             stacklevel=2,
         )
     count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
-    frame_count = int(count) if math.isfinite(count) and 0 < count < 1e9 else 0
+    frame_count = round(count * shown_share(path)) if 0 < count < 1e9 else 0
     fps = fps if math.isfinite(fps) and 1 <= fps <= 240 else DEFAULT_FPS
     position_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
     return Media(
@@ -195,6 +200,24 @@ def _ffmpeg_name(path: Path) -> tuple[str, int | None]:
     return f"/dev/fd/{handle}", handle
 
 
+def _starts_with_one_image(path: Path) -> bool:
+    """Whether the second frame repeats the first, or there is none."""
+    capture = _open_capture(path)
+    first, second = (_next_frame(capture)[0] for _ in range(2))
+    capture.release()
+    return first is not None and (second is None or np.array_equal(first, second))
+
+
+def _is_refused(path: Path, index: int) -> bool:
+    """Whether OpenCV does not convert a frame."""
+    name, handle = _ffmpeg_name(path)
+    try:
+        return is_refused(name, index, handle)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
 def _next_frame(capture: cv2.VideoCapture) -> tuple[np.ndarray | None, int]:
     """The next good frame (BGR) and the number of damaged ones before it; None at the end."""
     for failures in range(MAX_READ_FAILURES):
@@ -222,6 +245,7 @@ def _read_frames(
     damaged = damaged if selected.start_s == 0 else 0
     bgr: np.ndarray | None = first
     time_s = clock.time_of_frame(capture, steps=0)
+    repeats = Repeats()
     try:
         while time_s < selected.end_s:
             if selected.has(index=index, timestamp_s=time_s):
@@ -237,6 +261,10 @@ def _read_frames(
             index += 1 + failures
             if bgr is None:
                 break
+            if MAY_FAIL and repeats.needs_check(bgr) and _is_refused(path, index):
+                raise UnreadFramesError(
+                    f"{path}: from about frame {index} on {ADVICE}; the frames before are kept"
+                )
             damaged_s = time_s + 1 / fps
             time_s = clock.time_of_frame(capture, steps=1 + failures)
             if failures and damaged_s < selected.end_s and selected.start_s < time_s:

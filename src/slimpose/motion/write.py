@@ -20,6 +20,7 @@ from slimpose.motion.scale import Scale
 SUFFIXES = (".trc", ".c3d", ".mot", ".csv")
 _MAX_C3D_FRAMES = 65_535
 _LONGEST_C3D_NAME = 127
+_C3D_BLOCK = 512
 
 
 def write_motion(path: Path, motion: CleanMotion, *, scale: Scale, angles: Angles) -> None:
@@ -154,3 +155,16 @@ def _write_c3d(path: Path, motion: CleanMotion, scale: Scale) -> None:
     c3d["data"]["meta_points"]["residuals"] = np.where(is_empty, -1.0, 0.0)[None]
     with replace_when_done(path) as partial:
         c3d.write(str(partial))
+        _check_c3d(partial, path, points_bytes=16 * joints * frames)
+
+
+def _check_c3d(written: Path, path: Path, *, points_bytes: int) -> None:
+    """Reject a file that is cut off: ezc3d does not report a full disk."""
+    with written.open("rb") as file:
+        header = file.read(_C3D_BLOCK)
+    first_block = int.from_bytes(header[16:18], "little")
+    expected = _C3D_BLOCK * max(first_block - 1, 1) + points_bytes
+    if (size := written.stat().st_size) < expected:
+        raise ValueError(
+            f"cannot write {path}: it has {size} bytes; expected {expected} (is the disk full?)"
+        )
