@@ -82,7 +82,7 @@ class _SimccDecoding(nn.Module):
 
     def __init__(self, facts: Facts, shapes: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        self.axes = simcc_axes(facts.names)
+        self.axes = simcc_axes(facts.names, [shape[2] for shape in shapes], facts.size)
         bins = [shapes[axis][2] for axis in self.axes]
         self.px_per_bin = facts.size.width / bins[0], facts.size.height / bins[1]
 

@@ -6,6 +6,7 @@ names of ``Session.outputs``. Points are in crop pixels, pixel centers at intege
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -80,14 +81,14 @@ def channels_first(maps: np.ndarray, facts: Facts) -> np.ndarray:
 def simcc(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     """Decode SimCC: x and y (n, joints, bins) are classified, with bin 0 on pixel 0.
 
-    Outputs are in this order unless their names say y and x. A joint's score is the lower of its
-    two maxima.
+    Outputs are in this order unless their bins or names show y and x (``simcc_axes``). A joint's
+    score is the lower of its two maxima.
 
     Source:
         Li et al., "SimCC: a Simple Coordinate Classification Perspective for Human Pose
         Estimation", ECCV 2022.
     """
-    axes = simcc_axes(facts.names)
+    axes = simcc_axes(facts.names, [array.shape[2] for array in outputs], facts.size)
     along_x, along_y = (np.asarray(outputs[axis], np.float32) for axis in axes)
     bins_per_px = np.array(
         [along_x.shape[2] / facts.size.width, along_y.shape[2] / facts.size.height], np.float32
@@ -97,14 +98,21 @@ def simcc(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
     return point_outputs((bins / bins_per_px).astype(np.float32), scores, MIN_SPREAD_PX2)
 
 
-def simcc_axes(names: Sequence[str]) -> tuple[int, int]:
+def simcc_axes(names: Sequence[str], bins: Sequence[int], size: Size) -> tuple[int, int]:
     """Return which of a SimCC network's outputs are x and y.
 
-    >>> simcc_axes(("simcc_y", "simcc_x"))
+    The number of bins of each shows it, and for a square input their names.
+
+    >>> simcc_axes(("a", "b"), (512, 384), Size(256, 192))
+    (1, 0)
+    >>> simcc_axes(("y_simcc", "x_simcc"), (512, 512), Size(256, 256))
     (1, 0)
     """
-    ends = [name[-1:].lower() for name in names[:2]]
-    return (1, 0) if ends == ["y", "x"] else (0, 1)
+    fits = [bins[x] * size.height == bins[1 - x] * size.width for x in (0, 1)]
+    if fits[0] != fits[1]:
+        return (0, 1) if fits[0] else (1, 0)
+    words = [set(re.split("[^a-z]+", name.lower())) for name in names]
+    return (1, 0) if "y" in words[0] and "x" in words[1] else (0, 1)
 
 
 def movenet(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:
