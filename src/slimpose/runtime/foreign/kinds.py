@@ -73,7 +73,7 @@ class Kind:
     needs_name: bool = False
 
     def guess(self, file: Signature) -> int | None:
-        """Return what ``match`` does, for a file of which nobody said the kind."""
+        """Return what ``match`` does, for a file whose kind is not said."""
         joints = None if self.needs_name else self.match(file)
         is_unlikely = self.known_joints and file.export.joints is None
         return None if is_unlikely and joints not in _KNOWN_JOINTS else joints

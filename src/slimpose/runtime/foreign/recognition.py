@@ -17,7 +17,7 @@ from slimpose.skeleton import Skeleton
 _log = logging.getLogger(__name__)
 _FINDINGS: dict[trial.Found, str] = {
     "elsewhere": "are not where the person of a sample photo is",
-    "nobody": "do not include the person of a sample photo",
+    "no person": "do not include the person of a sample photo",
 }
 
 

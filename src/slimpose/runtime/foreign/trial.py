@@ -54,7 +54,7 @@ _LARGEST_SHARE = 2.0
 _MIN_IOU = 0.5
 _SCORE_TOLERANCE = 0.01
 
-Found = Literal["pixels", "normalized", "elsewhere", "nobody", "invalid scores"]
+Found = Literal["pixels", "normalized", "elsewhere", "no person", "invalid scores"]
 """What a detector's boxes of a photo are."""
 Run = Callable[[Crops], list[np.ndarray]]
 """Returns a file's outputs for uint8 RGB images (n, height, width, 3)."""
@@ -108,7 +108,7 @@ def find_boxes(
         return "invalid scores"
     found = boxes[scores > score_threshold]
     if not len(found):
-        return "nobody"
+        return "no person"
     corners = geometry.transform_points(to_canvas, _BOX.reshape(1, 2, 2))
     person = corners.reshape(1, 4).astype(np.float32)
     best = boxes[None, scores.argmax()]
