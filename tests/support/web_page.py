@@ -50,7 +50,8 @@ def opened(
             yield page, context
         finally:
             browser.close()
-    assert [problem for problem in problems if allowed not in problem] == []
+    left = [problem for problem in problems if allowed not in problem]
+    assert left == [], left
 
 
 def open_photos(page: Page, photos: list[Path]) -> list[dict[str, Any]]:

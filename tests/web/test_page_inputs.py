@@ -211,7 +211,7 @@ def test_videos_of_odd_sizes_are_followed(
 
 
 def test_page_reloaded_while_it_loads(address: str) -> None:
-    offline = "Failed to load resource: net::ERR_INTERNET_DISCONNECTED"
+    offline = "Failed to load resource: net::ERR_FAILED"
     with opened(address, query=QUERY, is_ready=False, allowed=offline) as (page, context):
         for wait_ms in (0, 50, 300, 900):
             page.wait_for_timeout(wait_ms)
