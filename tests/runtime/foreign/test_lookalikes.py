@@ -22,6 +22,8 @@ from slimpose import geometry
 from slimpose.arrays import Size
 from slimpose.runtime.detector import Detector
 from slimpose.runtime.foreign import trial
+from slimpose.runtime.foreign.graph import remember
+from slimpose.runtime.foreign.settings import ModelSettings
 from slimpose.runtime.session import Session
 
 SIZE = Size(256, 192)
@@ -164,9 +166,19 @@ def test_any_number_of_joints_can_be_said(tmp_path: Path, kind: str) -> None:
     assert points.shape[2] == 21
 
 
-def test_simcc_of_21_joints_runs_with_its_skeleton(tmp_path: Path) -> None:
-    path = write_simcc(tmp_path / "net.onnx", joints=21)
-    skeleton = tmp_path / "hand.json"
+@pytest.mark.parametrize("folder", ["models", "elsewhere"])
+def test_remembered_skeleton_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    models = tmp_path / "models"
+    for one in (models, tmp_path / folder):
+        one.mkdir(exist_ok=True)
+    skeleton = tmp_path / folder / "hand.json"
     skeleton.write_text(json.dumps({"keypoints": [f"joint_{number}" for number in range(21)]}))
-    path.with_suffix(".toml").write_text(f"skeleton = {json.dumps(str(skeleton))}\n")
+    monkeypatch.chdir(skeleton.parent)
+    remember(write_simcc(models / "net.onnx", joints=21), ModelSettings(skeleton="hand.json"))
+    monkeypatch.chdir(tmp_path)
+    if folder == "models":
+        models = models.rename(tmp_path / "moved")
+    path = models / "net.onnx"
     assert Session(path).run(np.zeros((1, 64, 48, 3), np.uint8), ("points",))[0].shape[1] == 21
