@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 import slimpose
 from browser import CHROMIUM, needs_chromium
@@ -26,71 +23,13 @@ from slimpose.runtime.session import Session
 from slimpose.web.browser_runtime import runtime_files
 from slimpose.web.folder import write_folder
 from static_server import static_server
+from web_page import PHOTOS, READY_MS, downloaded, open_photos, opened
 from web_tools import needs_node, node_modules
 
 pytestmark = [pytest.mark.browser, needs_chromium]
-PHOTOS = sorted((Path(__file__).parents[2] / "examples" / "photos").glob("*.jpg"))
 DEVELOPER_PHOTOS = Path("/work/shared/data/dev/images")
 SHOWN_SCORE = 0.3
 """Keypoints with lower scores are not drawn: where there is no clear peak, rounding decides."""
-READY_MS = 120_000
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The exported folder behind a static server."""
-    folder = tmp_path_factory.mktemp("web") / "site"
-    models = shipped()
-    write_folder(folder, [models["hr"], models["mnv2"]], models["detector"], runtime_files())
-    with static_server(folder) as url:
-        yield url
-
-
-@contextmanager
-def opened(address: str, *arguments: str, query: str = "") -> Iterator[tuple[Page, BrowserContext]]:
-    """Open the page in a browser of its own; nothing may be logged as an error, or sent out."""
-    problems: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", *arguments]
-        )
-        context = browser.new_context()
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "console",
-            lambda message: problems.append(message.text) if message.type == "error" else None,
-        )
-        page.on(
-            "request",
-            lambda request: (
-                None if request.url.startswith((address, "blob:")) else problems.append(request.url)
-            ),
-        )
-        page.goto(address + query)
-        expect(page.locator("html")).to_have_attribute("data-ready", "yes", timeout=READY_MS)
-        try:
-            yield page, context
-        finally:
-            browser.close()
-    assert problems == []
-
-
-def open_photos(page: Page, photos: list[Path]) -> list[dict[str, Any]]:
-    """Open images through the page, and return the frames of its download."""
-    page.locator("#canvas").evaluate("(canvas) => delete canvas.dataset.frames")
-    page.set_input_files("#file", photos)
-    done = page.locator(f'#canvas[data-frames="{len(photos)}"]')
-    expect(done).to_be_attached(timeout=10_000 * (1 + len(photos)))
-    expect(page.locator("#problem")).to_be_hidden()
-    return downloaded(page)["frames"]
-
-
-def downloaded(page: Page) -> dict[str, Any]:
-    with page.expect_download() as download:
-        page.click("#download")
-    return json.loads(Path(download.value.path()).read_text())
 
 
 def points_of(people: list[dict[str, Any]]) -> np.ndarray:

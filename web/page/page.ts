@@ -1,6 +1,6 @@
 // The page: a camera, images or a video; people, ids and rate; everything on this device.
 
-import { type Follower, load, type Manifest, type Pipeline, type Poses } from "../src/index.js";
+import { type Follower, load, type Manifest, type Pipeline, type Poses, type Skeleton } from "../src/index.js";
 import { draw } from "./drawing.js";
 import { prepare } from "./isolation.js";
 import { Recording } from "./recording.js";
@@ -27,17 +27,27 @@ const ui = {
 };
 /** A screen reader hears the number of people at most this often. */
 const ANNOUNCE_MS = 3000;
+/** So many files that cannot be decoded are named. */
+const MAX_LISTED = 5;
+const CAMERA_ERRORS: Record<string, string> = {
+  NotAllowedError: "permission denied; allow it in the browser's settings of this page",
+  NotFoundError: "there is none",
+  NotReadableError: "another program uses it, or it is broken",
+};
 
 const context = ui.canvas.getContext("2d") as CanvasRenderingContext2D;
 const recording = new Recording();
 const video = document.createElement("video");
 Object.assign(video, { muted: true, playsInline: true });
-/** Frames of a camera or video are processed one after another, always the newest. */
-let run: { name: string; follower: Follower; isCamera: boolean; stop: boolean } | null = null;
+/** The newest action, a number: those before it end when they see that it is not theirs. */
+let newest = 0;
+/** Ends when the frame is done that the last action processes. */
+let finished: Promise<void> = Promise.resolve();
+let isCameraOn = false;
 let pipeline: Pipeline;
 let announcedAt = 0;
 let smoothedMs = 0;
-let lastShown: { source: CanvasImageSource; poses: Poses } | null = null;
+let lastShown: { source: CanvasImageSource; poses: Poses; skeleton: Skeleton } | null = null;
 
 function report(problem: unknown): void {
   ui.problem.hidden = false;
@@ -57,7 +67,8 @@ async function openModel(name: string | undefined): Promise<void> {
   announce("Loading the models");
   try {
     const parameters = new URLSearchParams(location.search);
-    const threads = Number(parameters.get("threads")) || undefined;
+    const said = parameters.get("threads");
+    const threads = said === null ? undefined : Number(said);
     const backend = parameters.get("backend") as "wasm" | "webgpu" | null;
     const opened = await load({
       model: name,
@@ -81,92 +92,108 @@ function setReady(isReady: boolean): void {
   for (const control of [ui.camera, ui.file, ui.model]) control.disabled = !isReady;
 }
 
-/**
- * Ends the camera, video or images, and waits for the frame that is being processed. Returns whether
- * nothing else was opened since: what still waits for a permission or a file then gives up.
- */
-let finished: Promise<void> = Promise.resolve();
-let latest = 0;
-async function stop(): Promise<() => boolean> {
-  const turn = ++latest;
-  if (run) run.stop = true;
+/** Ends the last action, waits for the frame that it processes, and returns the new one's number. */
+async function stop(): Promise<number> {
+  const action = ++newest;
   await finished;
-  run = null;
-  if (video.srcObject) {
-    for (const track of (video.srcObject as MediaStream).getTracks()) track.stop();
-  }
+  if (action !== newest) return action;
+  end(video.srcObject as MediaStream | null);
   video.pause();
   video.srcObject = null;
   if (video.src) {
     URL.revokeObjectURL(video.src);
     video.removeAttribute("src");
   }
+  isCameraOn = false;
   ui.camera.textContent = "Start camera";
   ui.pause.disabled = true;
   ui.pause.textContent = "Pause";
-  return () => turn === latest;
+  return action;
+}
+
+function end(stream: MediaStream | null): void {
+  for (const track of stream?.getTracks() ?? []) track.stop();
 }
 
 async function startCamera(): Promise<void> {
-  const isLatest = await stop();
+  const action = await stop();
+  if (action !== newest) return;
   if (!navigator.mediaDevices) {
     throw new Error("no access to cameras; expected a page over https, or on localhost");
   }
-  const stream = await navigator.mediaDevices
-    .getUserMedia({ video: { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 720 } } })
-    .catch((error) => {
-      throw new Error(`no camera: ${error.message} (not allowed for this page, or used elsewhere?)`);
-    });
-  if (!isLatest()) {
-    for (const track of stream.getTracks()) track.stop();
+  const stream = await openCamera();
+  if (action !== newest) {
+    end(stream);
     return;
   }
-  ui.mirror.checked = stream.getVideoTracks()[0].getSettings().facingMode !== "environment";
+  const [track] = stream.getVideoTracks();
+  track.addEventListener("ended", async () => {
+    if (action !== newest) return;
+    report("the camera gives no more images (unplugged, or its permission withdrawn?)");
+    await stop();
+  });
+  ui.mirror.checked = track.getSettings().facingMode !== "environment";
   video.srcObject = stream;
+  isCameraOn = true;
   ui.camera.textContent = "Stop camera";
-  await play("camera", true, isLatest);
+  await play("camera", action);
+}
+
+async function openCamera(): Promise<MediaStream> {
+  const size = { width: { ideal: 1280 }, height: { ideal: 720 } };
+  try {
+    return await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", ...size } });
+  } catch (error) {
+    const { name, message } = error as DOMException;
+    throw new Error(`the camera cannot be used: ${CAMERA_ERRORS[name] ?? message}`);
+  }
 }
 
 async function startVideo(file: File): Promise<void> {
-  const isLatest = await stop();
-  if (!isLatest()) return;
+  const action = await stop();
+  if (action !== newest) return;
   ui.mirror.checked = false;
   video.src = URL.createObjectURL(file);
-  await play(file.name, false, isLatest);
+  await play(file.name, action);
 }
 
-async function play(name: string, isCamera: boolean, isLatest: () => boolean): Promise<void> {
-  recording.clear();
+async function play(name: string, action: number): Promise<void> {
+  recording.start(pipeline.model, pipeline.skeleton);
   try {
     await video.play();
-  } catch {
-    if (!isLatest()) return;
+    if (video.videoWidth === 0) throw new Error("no images in it");
+  } catch (error) {
+    if (action !== newest) return; // it was interrupted
     await stop();
-    throw new Error(`${name}: not a video that this browser can play (damaged?)`);
+    if (name === "camera") throw error;
+    throw new Error(`${name}: not a video that this browser can play (${(error as Error).message})`);
   }
-  if (!isLatest()) return;
-  const current = { name, isCamera, follower: pipeline.follow({ smooth: ui.smooth.checked }), stop: false };
-  run = current;
+  if (action !== newest) return;
   ui.pause.disabled = false;
-  finished = followVideo(current).catch(report);
+  const follower = pipeline.follow({ smooth: ui.smooth.checked });
+  finished = followVideo(name, follower, action).catch(async (error) => {
+    if (action === newest) newest++;
+    report(error);
+  });
 }
 
-async function followVideo(current: NonNullable<typeof run>): Promise<void> {
+/** Frames of a camera or video are processed one after another, always the newest. */
+async function followVideo(name: string, follower: Follower, action: number): Promise<void> {
   let lastS = -Infinity;
   let frames = 0;
-  while (!current.stop) {
+  while (action === newest) {
     const mediaS = await nextFrame();
-    if (mediaS === null || current.stop) continue;
+    if (mediaS === null || action !== newest) continue;
     const started = performance.now();
-    const timeS = current.isCamera ? started / 1000 : mediaS;
-    if (timeS < lastS) current.follower.forget(); // the video was rewound
+    const timeS = isCameraOn ? started / 1000 : mediaS;
+    if (timeS < lastS) follower.forget(); // the video was rewound
     if (timeS === lastS) continue;
-    current.follower.smooth = ui.smooth.checked;
+    follower.smooth = ui.smooth.checked;
     const frame = await createImageBitmap(video);
-    const poses = await current.follower.step(frame, timeS);
+    const poses = await follower.step(frame, timeS);
     const elapsedMs = performance.now() - started;
     show(frame, poses);
-    recording.add(current.name, timeS, poses);
+    recording.add(name, timeS, poses);
     ui.download.disabled = false;
     showTiming(elapsedMs, timeS - lastS);
     lastS = timeS;
@@ -191,47 +218,59 @@ function nextFrame(): Promise<number | null> {
 }
 
 async function openFiles(files: File[]): Promise<void> {
-  const first = files[0];
-  if (first.type.startsWith("video/")) {
+  if (files.some(({ type }) => type.startsWith("video/"))) {
     if (files.length > 1) throw new Error("several files, one of them a video; expected one video, or images");
-    await startVideo(first);
+    await startVideo(files[0]);
     return;
   }
-  const isLatest = await stop();
-  if (!isLatest()) return;
-  recording.clear();
-  ui.mirror.checked = false;
-  finished = estimateImages(files, isLatest).catch(report);
-  await finished;
+  const action = await stop();
+  if (action !== newest) return;
+  const images = openImages(files, action);
+  finished = images.catch(() => {}); // reported here
+  await images;
 }
 
-/** Estimates images one after another; those that cannot be decoded are reported at the end. */
-async function estimateImages(files: File[], isLatest: () => boolean): Promise<void> {
+/** Processes images one after another; those that cannot be decoded are reported at the end. */
+async function openImages(files: File[], action: number): Promise<void> {
+  recording.start(pipeline.model, pipeline.skeleton);
+  ui.mirror.checked = false;
   const problems: string[] = [];
   let done = 0;
-  for (const file of files) {
-    const frame = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => null);
-    if (!isLatest()) return;
-    if (!frame) {
-      problems.push(`${file.name}: not an image that this browser can decode (damaged?)`);
-      continue;
+  for (const [number, file] of files.entries()) {
+    if (action !== newest) return;
+    try {
+      const started = performance.now();
+      const { frame, poses } = await openImage(file);
+      showTiming(performance.now() - started, null);
+      show(frame, poses);
+      recording.add(file.name, null, poses);
+      ui.download.disabled = false;
+      ui.canvas.dataset.frames = `${++done}`;
+    } catch (error) {
+      problems.push(`${file.name}: ${(error as Error).message}`);
     }
-    const started = performance.now();
-    const poses = await pipeline.estimate(frame);
-    if (!isLatest()) return;
-    showTiming(performance.now() - started, null);
-    show(frame, poses);
-    recording.add(file.name, null, poses);
-    ui.download.disabled = false;
-    ui.canvas.dataset.frames = `${++done}`;
-    announce(`${done} of ${files.length} images`, done === files.length);
+    announce(`${done} of ${files.length} images`, number === files.length - 1);
   }
-  if (problems.length) throw new Error(problems.join("\n"));
+  if (!problems.length) return;
+  const others = problems.length > MAX_LISTED ? `; and ${problems.length - MAX_LISTED} more` : "";
+  throw new Error(problems.slice(0, MAX_LISTED).join("; ") + others);
+}
+
+async function openImage(file: File): Promise<{ frame: ImageBitmap; poses: Poses }> {
+  const frame = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => {
+    throw new Error("not an image that this browser can decode (damaged, or too large?)");
+  });
+  try {
+    return { frame, poses: await pipeline.estimate(frame) };
+  } catch (error) {
+    frame.close();
+    throw error;
+  }
 }
 
 function show(source: ImageBitmap, poses: Poses): void {
   if (lastShown && lastShown.source !== source) (lastShown.source as ImageBitmap).close();
-  lastShown = { source, poses };
+  lastShown = { source, poses, skeleton: pipeline.skeleton };
   redraw();
   const count = poses.people.length;
   const ids = poses.people.map(({ id }) => id).filter((id) => id !== null);
@@ -243,7 +282,7 @@ function show(source: ImageBitmap, poses: Poses): void {
 function redraw(): void {
   if (!lastShown) return;
   const options = { mirror: ui.mirror.checked, ids: ui.ids.checked };
-  draw(context, lastShown.source, lastShown.poses, pipeline.skeleton, options);
+  draw(context, lastShown.source, lastShown.poses, lastShown.skeleton, options);
 }
 
 function showTiming(elapsedMs: number, intervalS: number | null): void {
@@ -259,7 +298,7 @@ function showTiming(elapsedMs: number, intervalS: number | null): void {
 
 function download(): void {
   const link = document.createElement("a");
-  const url = URL.createObjectURL(recording.toBlob(pipeline.model, pipeline.skeleton));
+  const url = URL.createObjectURL(recording.toBlob());
   Object.assign(link, { href: url, download: "poses.json" });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
@@ -273,31 +312,31 @@ function togglePause(): void {
 }
 
 /** Runs an action and shows its error; a new action removes the last one's message. */
-function on<E extends Event>(target: EventTarget, type: string, action: (event: E) => unknown): void {
-  target.addEventListener(type, async (event) => {
+function on<E extends Event>(target: EventTarget, event: string, action: (event: E) => unknown): void {
+  target.addEventListener(event, async (happened) => {
     ui.problem.hidden = true;
     try {
-      await action(event as E);
+      await action(happened as E);
     } catch (error) {
       report(error);
     }
   });
 }
 
-on(ui.camera, "click", () => (run?.isCamera ? stop() : startCamera()));
+on(ui.camera, "click", () => (isCameraOn ? stop() : startCamera()));
 on(ui.pause, "click", togglePause);
 on(ui.file, "change", async () => {
   const files = [...(ui.file.files ?? [])];
   ui.file.value = ""; // the same file may be opened again
   if (files.length) await openFiles(files);
 });
-// Without these the browser would leave the page and show the dropped file.
 document.addEventListener("dragover", (event) => event.preventDefault());
 on<DragEvent>(document, "drop", async (event) => {
-  event.preventDefault();
+  event.preventDefault(); // or the browser leaves the page and opens the file instead
   const files = [...(event.dataTransfer?.files ?? [])];
-  if (ui.file.disabled) throw new Error("the models are still being loaded; expected files after that");
-  if (files.length) await openFiles(files);
+  if (ui.file.disabled) throw new Error("the models are being loaded; expected files after that");
+  if (!files.length) throw new Error("what was dropped is no file; expected images, or a video");
+  await openFiles(files);
 });
 on(ui.download, "click", download);
 on(ui.model, "change", async () => {

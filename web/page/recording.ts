@@ -14,6 +14,8 @@ interface Recorded {
 export class Recording {
   private frames: Recorded[] = [];
   private dropped = 0;
+  private model = "";
+  private skeleton: Skeleton | null = null;
 
   add(source: string, timeS: number | null, poses: Poses): void {
     this.frames.push({ source, timeS, poses });
@@ -23,7 +25,10 @@ export class Recording {
     }
   }
 
-  clear(): void {
+  /** Begins again; all frames until the next start are of this model. */
+  start(model: string, skeleton: Skeleton): void {
+    this.model = model;
+    this.skeleton = skeleton;
     this.frames = [];
     this.dropped = 0;
   }
@@ -32,7 +37,9 @@ export class Recording {
     return this.frames.length;
   }
 
-  toBlob(model: string, skeleton: Skeleton): Blob {
+  toBlob(): Blob {
+    const { model, skeleton } = this;
+    if (!skeleton) throw new Error("nothing was recorded");
     const document = {
       model,
       skeleton: skeleton.name,

@@ -38,7 +38,11 @@ async function answer(request: Request): Promise<Response> {
   const cached = await cache.match(request, { ignoreSearch: true });
   if (cached) return isolated(cached);
   const response = await fetch(request);
-  if (response.status === 200) await cache.put(request, response.clone());
+  if (response.status === 200) {
+    await cache.put(request, response.clone()).catch((error) => {
+      console.warn(`${request.url} is not kept for use without a network (no space?)`, error);
+    });
+  }
   return isolated(response);
 }
 

@@ -66,6 +66,9 @@ export class Runtime {
 }
 
 async function chooseBackend(requested: Backend | "auto"): Promise<Backend> {
+  if (!["wasm", "webgpu", "auto"].includes(requested)) {
+    throw new RangeError(`backend is "${requested}"; expected wasm, webgpu or auto`);
+  }
   if (requested === "wasm") return "wasm";
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
   if (requested === "webgpu") {

@@ -197,7 +197,7 @@ def write_fives(path: Path) -> Path:
         (
             write_simcc,
             'skeleton = "net.json"',
-            "no skeleton net.json (as --skeleton or net.toml says)",
+            "/net.json (as --skeleton or net.toml says)",
         ),
         (write_simcc, "kind = rtmpose", "net.toml is not TOML"),
         (write_simcc, "means = [1, 2, 3]", "net.toml has 'means'; expected some of alignment"),

@@ -197,13 +197,15 @@ def test_one_stage_models_give_the_planted_person(tmp_path: Path, kind: str, joi
 
 
 @pytest.mark.parametrize("kind", ["yolo", "yolo-pose"])
-def test_values_of_yolos_may_come_last_where_it_is_said(tmp_path: Path, kind: str) -> None:
+def test_values_of_yolos_may_come_last(tmp_path: Path, kind: str) -> None:
+    """With a person's 56 values they look like YOLOX, so that the kind has to be said."""
     outputs = (box_outputs() | people_outputs(17))[kind]
     last = {name: array.transpose(0, 2, 1).copy() for name, array in outputs.items()}
     path = write_outputs(tmp_path / "net.onnx", DETECTOR_SIZE, last)
-    with pytest.raises(ValueError, match=f"could be of 2 kinds; .*yolox for .*; {kind} for"):
-        Session(path)
-    say(path, f'kind = "{kind}"\n')
+    if kind == "yolo-pose":
+        with pytest.raises(ValueError, match=r"could be of 2 kinds; .*yolox for .*; yolo-pose for"):
+            Session(path)
+        say(path, f'kind = "{kind}"\n')
     name = "box_scores" if kind == "yolo-pose" else "scores"
     boxes, scores = Session(path).run(IMAGES, ("boxes", name))
     np.testing.assert_allclose(boxes[0, scores[0].argmax()], PERSON_BOX, atol=0.01)

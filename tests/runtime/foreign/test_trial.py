@@ -131,7 +131,7 @@ def test_what_may_be_normalized_is_reported_and_can_be_said(tmp_path: Path, capl
     slimpose.load(path)
     (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
     assert record.name.startswith("slimpose.")
-    assert 'say coordinates = "normalized" or "pixels" in net.toml' in record.getMessage()
+    assert 'coordinates = "normalized" or "pixels" (in net.toml' in record.getMessage()
     caplog.clear()
     photo = np.zeros((192, 128, 3), np.uint8)
     for said, width_px in (("pixels", 0), ("normalized", 60)):

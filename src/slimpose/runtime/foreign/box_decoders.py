@@ -73,8 +73,8 @@ def _boxes(boxes: np.ndarray, scores: np.ndarray) -> Arrays:
 
 
 def decoded(outputs: Sequence[np.ndarray], _facts: Facts) -> Arrays:
-    """Boxes x1, y1, x2, y2 (n, k, 4) and the person's scores (n, k): PicoDet with its decoding."""
-    return _boxes(*outputs[:2])
+    """PicoDet with its decoding: boxes (n, k, 4) and the person's scores (n, k), in any order."""
+    return _boxes(*sorted(outputs, key=lambda array: -array.ndim))
 
 
 def yolox(outputs: Sequence[np.ndarray], facts: Facts) -> Arrays:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ import onnxruntime
 
 from slimpose.arrays import Size
 from slimpose.geometry import CanvasFit
-from slimpose.messages import printable
 from slimpose.runtime.backends.base import BackendError, Graph, Shapes
 from slimpose.runtime.foreign import trial
 from slimpose.runtime.foreign.facts import ANY_CLASS, Arrays, Facts
@@ -20,7 +18,12 @@ from slimpose.runtime.foreign.free_batch import free_batch
 from slimpose.runtime.foreign.kinds import KINDS, Kind
 from slimpose.runtime.foreign.metadata import foreign_metadata
 from slimpose.runtime.foreign.pose_decoders import aligned, maps_shape
-from slimpose.runtime.foreign.recognition import check_one_class, kind_of, skeleton_for
+from slimpose.runtime.foreign.recognition import (
+    check_one_class,
+    kind_of,
+    report_trial,
+    skeleton_for,
+)
 from slimpose.runtime.foreign.settings import (
     ModelSettings,
     merged_settings,
@@ -42,8 +45,7 @@ _OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "detect": ("boxes", "scores"),
     "one-stage": ("boxes", "box_scores", "points", "scores"),
 }
-_log = logging.getLogger(__name__)
-_TRIALS: dict[tuple[Path, int, int, ModelSettings], bool] = {}
+_TRIALS: dict[tuple[str, Path, int, int, ModelSettings], bool] = {}
 """Results of the trials of this process."""
 
 
@@ -103,6 +105,7 @@ class Recognized:
         threshold = settings.value("score_threshold", kind.score_threshold)
         if self._is_normalized(session, settings, fit, threshold):
             self.facts = replace(self.facts, is_normalized=True)
+        self._confirm_joints(session, skeleton, settings)
         self.metadata = foreign_metadata(
             path,
             kind=self.kind,
@@ -122,6 +125,7 @@ class Recognized:
     ) -> bool:
         """Whether a trial on a sample photo shows it."""
         return self._try(
+            "corner cells",
             session,
             settings,
             lambda run, photo: trial.has_corner_cells(run, photo, self.facts, skeleton),
@@ -134,14 +138,18 @@ class Recognized:
         fit: CanvasFit,
         score_threshold: float,
     ) -> bool:
-        """Whether boxes and points are shares of the input: said, or shown by a trial."""
+        """Whether boxes and points are shares of the input: said, or shown by a trial.
+
+        The trial also confirms the kind of a model of whole images.
+        """
         path, kind = self.signature.path, KINDS[self.kind]
         if not kind.in_pixels and settings.coordinates == "normalized":
             raise ValueError(
                 f"{settings_name(path)} says that coordinates are normalized; expected this only "
                 f"of a kind that gives them in pixels (got {self.kind})"
             )
-        if settings.coordinates is not None or not kind.in_pixels:
+        is_confirmed = settings.kind is not None and not kind.in_pixels
+        if settings.coordinates is not None or kind.task == "pose" or is_confirmed:
             return settings.coordinates == "normalized"
         names = ("boxes", "box_scores" if kind.task == "one-stage" else "scores")
 
@@ -150,29 +158,40 @@ class Recognized:
                 boxes, scores = self.decode(run(canvas[None]), names)
                 return boxes[0], scores[0]
 
-            size = self.signature.size
-            answer = trial.has_normalized_boxes(detect, photo, size, fit, score_threshold)
-            if answer is None:
-                _log.warning(
-                    "%s gives boxes of at most 2 pixels in a sample photo, and as shares 0..1 of "
-                    "the input they are not where its person is; expected pixels (say coordinates "
-                    '= "normalized" or "pixels" in %s; another --model-kind?)',
-                    printable(str(path)),
-                    printable(settings_name(path)),
-                )
-            return bool(answer)
+            found = trial.find_boxes(detect, photo, self.signature.size, fit, score_threshold)
+            if settings.kind is None or found == "elsewhere":
+                report_trial(path, self.kind, found)
+            return found == "normalized"
 
-        return self._try(session, settings, test)
+        return self._try("boxes", session, settings, test)
+
+    def _confirm_joints(
+        self, session: onnxruntime.InferenceSession, skeleton: Skeleton, settings: ModelSettings
+    ) -> None:
+        """Report a pose network of a guessed kind that does not find a person's joints."""
+
+        def test(run: trial.Run, photo: np.ndarray) -> bool:
+            def estimate(crops: np.ndarray) -> np.ndarray:
+                return self.decode(run(crops), ("points",))[0]
+
+            found = trial.finds_person(estimate, photo, self.signature.size)
+            report_trial(self.signature.path, self.kind, "pixels" if found else "elsewhere")
+            return found
+
+        is_open = KINDS[self.kind].task == "pose" and settings.kind is None
+        if is_open and trial.begins_with_coco(skeleton):
+            self._try("joints", session, settings, test)
 
     def _try(
         self,
+        about: str,
         session: onnxruntime.InferenceSession,
         settings: ModelSettings,
         test: Callable[[trial.Run, np.ndarray], bool],
     ) -> bool:
         """Return the result of a file's trial on the sample photo, one in a process."""
         path, status = self.signature.path, self.signature.path.stat()
-        key = (path.resolve(), status.st_mtime_ns, status.st_size, settings)
+        key = (about, path.resolve(), status.st_mtime_ns, status.st_size, settings)
         photo = trial.sample_photo() if key not in _TRIALS else None
         if photo is not None:
 

@@ -55,6 +55,8 @@ class Kind:
         nms_iou_threshold: Default for NMS; 1 where the file does it itself.
         in_pixels: Whether boxes and points come in pixels of the input; files with normalized ones
             are found by a trial.
+        known_joints: Recognized only with a number of joints that published models have, unless
+            the file or ``--model-kind`` says it: others look like numbers of classes.
         needs_name: Recognized only if ``--model-kind`` says so: another kind looks the same and is
             more frequent.
     """
@@ -71,7 +73,14 @@ class Kind:
     score_threshold: float = 0.3
     nms_iou_threshold: float = 0.6
     in_pixels: bool = False
+    known_joints: bool = False
     needs_name: bool = False
+
+    def guess(self, file: Signature) -> int | None:
+        """Return what ``match`` does, for a file whose kind is not said."""
+        joints = None if self.needs_name else self.match(file)
+        is_unlikely = self.known_joints and file.export.joints is None
+        return None if is_unlikely and joints not in _KNOWN_JOINTS else joints
 
 
 def _heatmaps(file: Signature) -> int | None:
@@ -84,10 +93,8 @@ def _heatmaps(file: Signature) -> int | None:
 def _simcc(file: Signature) -> int | None:
     if _ranks(file.shapes) != [3, 3]:
         return None
-    names = [port.name for port in file.outputs]
-    bins = [shape[2] for shape in file.shapes]
-    axes = pose_decoders.simcc_axes(names, bins, file.size)
-    x, y = (file.shapes[axis] for axis in axes)
+    names, bins = [port.name for port in file.outputs], [shape[2] for shape in file.shapes]
+    x, y = (file.shapes[axis] for axis in pose_decoders.simcc_axes(names, bins, file.size))
     same_ratio = x[2] * file.size.height == y[2] * file.size.width
     return x[1] if x[1] == y[1] and same_ratio and x[2] >= file.size.width else None
 
@@ -117,7 +124,9 @@ def _cells(file: Signature) -> int:
 
 def _yolox(file: Signature) -> int | None:
     shape = None if file.export.task else _one_output(file)
-    return 0 if shape and shape[0] == _cells(file) and shape[1] >= 6 else None
+    is_transposed_yolo = shape and shape[1] == 4 + _COCO_CLASSES
+    fits = shape and shape[0] == _cells(file) and shape[1] >= 6
+    return 0 if fits and not is_transposed_yolo else None
 
 
 def _nanodet(file: Signature) -> int | None:
@@ -126,7 +135,7 @@ def _nanodet(file: Signature) -> int | None:
         return None
     # With three levels YOLOX looks the same: only COCO's 80 classes are taken for NanoDet's.
     classes, is_plus = shape[1] - 4 * box_decoders.NANODET_BINS, shape[0] != _cells(file)
-    return 0 if classes == 80 or (is_plus and classes > 0) else None
+    return 0 if classes == _COCO_CLASSES or (is_plus and classes > 0) else None
 
 
 def _by_cells(file: Signature) -> tuple[int, int] | None:
@@ -137,7 +146,7 @@ def _by_cells(file: Signature) -> tuple[int, int] | None:
     shape = _one_output(file)
     if shape is None or shape[1] == _cells(file):
         return shape
-    is_known = shape[1] == 4 + _COCO_CLASSES or _known(_joints_of(shape[1] - 5)) is not None
+    is_known = shape[1] == 4 + _COCO_CLASSES or _joints_of(shape[1] - 5) in _KNOWN_JOINTS
     return (shape[1], shape[0]) if shape[0] == _cells(file) and is_known else None
 
 
@@ -145,7 +154,7 @@ def _is_list(file: Signature, count: int) -> bool:
     """Whether so many rows are what NMS left, not the cells of a dense head, or its anchors."""
     heads = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
     cells = {box_decoders.cell_count(file.size, strides) for strides in heads}
-    return not cells & {count, count / _ANCHORS}
+    return count < _cells(file) and not cells & {count, count / _ANCHORS}
 
 
 def _yolo(file: Signature) -> int | None:
@@ -164,7 +173,7 @@ def _yolo_pose(file: Signature) -> int | None:
         return None
     joints, values = file.export.joints, file.export.values
     if joints is None:
-        return _known(_joints_of(shape[0] - 5))
+        return _joints_of(shape[0] - 5)
     classes = shape[0] - 4 - values * joints
     return joints if classes == (len(file.export.classes) or classes) > 0 else None
 
@@ -181,7 +190,7 @@ def _yolo_pose_end_to_end(file: Signature) -> int | None:
         return None
     joints = file.export.joints
     if joints is None:
-        return _known(_joints_of(shape[1] - 6))
+        return _joints_of(shape[1] - 6)
     return joints if shape[1] == 6 + file.export.values * joints else None
 
 
@@ -195,11 +204,6 @@ def _rt_detr(file: Signature) -> int | None:
 
 def _joints_of(values: int) -> int | None:
     return values // 3 if values > 0 and values % 3 == 0 else None
-
-
-def _known(joints: int | None) -> int | None:
-    """Return a number of joints that published models have; files of others must say theirs."""
-    return joints if joints in _KNOWN_JOINTS else None
 
 
 def _mmdeploy(file: Signature) -> int | None:
@@ -217,9 +221,11 @@ def _rtmdet(file: Signature) -> int | None:
 
 
 def _decoded_boxes(file: Signature) -> int | None:
-    shapes = file.shapes
-    fits = _ranks(shapes) == [3, 2] and shapes[0][2] == 4
-    return 0 if fits and shapes[0][1] == shapes[1][1] else None
+    ports = sorted(file.outputs, key=lambda port: -len(port.shape))
+    boxes, scores = (ports[0].shape, ports[-1].shape) if ports else ((), ())
+    fits = [len(port.shape) for port in ports] == [3, 2] and boxes[2] == 4
+    is_scored = fits and "float" in ports[1].type  # integers are labels
+    return 0 if is_scored and boxes[1] == scores[1] else None
 
 
 def _detr(file: Signature) -> int | None:
@@ -320,13 +326,13 @@ KINDS: dict[str, Kind] = {
     "yolo-pose": Kind(
         about="YOLOv8-pose to YOLO26-pose without NMS inside", task="one-stage", match=_yolo_pose,
         outputs="(n, 5 + 3 joints, cells)", decode=one_stage_decoders.yolo_pose,
-        normalization=_SHARES, fit="letterbox-center", in_pixels=True,
+        normalization=_SHARES, fit="letterbox-center", in_pixels=True, known_joints=True,
     ),
     "yolo-pose-nms": Kind(
         about="YOLO pose with NMS inside, YOLO26-pose", task="one-stage",
         match=_yolo_pose_end_to_end, outputs="(n, k, 6 + 3 joints)",
         decode=one_stage_decoders.yolo_pose_end_to_end, normalization=_SHARES,
-        fit="letterbox-center", nms_iou_threshold=1.0, in_pixels=True,
+        fit="letterbox-center", nms_iou_threshold=1.0, in_pixels=True, known_joints=True,
     ),
     "rtmo": Kind(
         about="RTMO", task="one-stage", match=_rtmo,

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from slimpose.messages import quoted
+import json
+import logging
+from pathlib import Path
+
+from slimpose.messages import printable, quoted
+from slimpose.runtime.foreign import trial
 from slimpose.runtime.foreign.kinds import KINDS
 from slimpose.runtime.foreign.settings import ModelSettings
 from slimpose.runtime.foreign.signature import Signature, settings_name
 from slimpose.runtime.foreign.skeletons import skeleton_named, skeleton_of
 from slimpose.skeleton import Skeleton
+
+_log = logging.getLogger(__name__)
+_FINDINGS: dict[trial.Found, str] = {
+    "elsewhere": "are not where the person of a sample photo is",
+    "no person": "do not include the person of a sample photo",
+}
 
 
 def kind_of(signature: Signature, named: str | None) -> tuple[str, int]:
@@ -29,7 +40,7 @@ def kind_of(signature: Signature, named: str | None) -> tuple[str, int]:
     found = {
         name: joints
         for name, kind in KINDS.items()
-        if not kind.needs_name and (joints := kind.match(signature)) is not None
+        if (joints := kind.guess(signature)) is not None
     }
     if not found:
         raise ValueError(
@@ -80,4 +91,31 @@ def check_one_class(signature: Signature) -> None:
             f"{signature.path} detects {quoted(', '.join(names[:5]))}"
             f"{', ...' if len(names) > 5 else ''}, of which none is a person; expected a detector "
             "with a class person, or with one class"
+        )
+
+
+def report_trial(path: Path, kind: str, found: trial.Found) -> None:
+    """Log a warning if a trial on a sample photo does not confirm a file's kind.
+
+    Raises:
+        ValueError: If it shows that the file is of another kind.
+    """
+    if found == "invalid scores":
+        raise ValueError(
+            f"{path} looks like {kind}, but the scores that it then gives of a sample photo are "
+            f"not 0..1; expected --model-kind KIND (of a --detector: --detector-kind), or a file "
+            "of one of the kinds in docs/models.md"
+        )
+    if found in _FINDINGS:
+        is_pose = KINDS[kind].task == "pose"
+        _log.warning(
+            "%s is taken for %s by the shapes of its outputs, but its %s %s; expected another "
+            "kind, mean, std or bgr%s (in %s, or by options; kind = %s there confirms it)",
+            printable(str(path)),
+            kind,
+            "points" if is_pose else "boxes",
+            _FINDINGS[found],
+            ', or coordinates = "normalized" or "pixels"' if KINDS[kind].in_pixels else "",
+            printable(settings_name(path)),
+            json.dumps(kind),
         )

@@ -35,7 +35,8 @@ class ModelSettings:
         mean: Subtracted from the pixels 0..255, in RGB order.
         std: Divides them after that, in RGB order.
         bgr: Whether the network takes BGR instead of RGB.
-        skeleton: Name of one of ``skeletons.SKELETONS``, or a JSON file.
+        skeleton: Name of one of ``skeletons.SKELETONS``, or a JSON or TOML file; in FILE.toml
+            relative to its folder.
         alignment: Where heatmap cells lie in the crop.
         fit: How an image fills the input of a detector or a one-stage model.
         coordinates: Whether boxes and points are in pixels of the input or normalized to 0..1.
@@ -118,10 +119,17 @@ def _parse(document: dict[str, Any], file: Path) -> ModelSettings:
             choices = _CHOICES.get(name)
             if choices and values[name] not in choices:
                 raise fields.fail(entry.what(name), values[name], f"one of {', '.join(choices)}")
+    if is_skeleton_file(values.get("skeleton")):
+        values["skeleton"] = str(file.parent / values["skeleton"])
     try:
         return ModelSettings(**values)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+
+
+def is_skeleton_file(skeleton: str | None) -> bool:
+    """Return whether a skeleton is said by a file, not by its name."""
+    return skeleton is not None and skeleton.endswith((".json", ".toml"))
 
 
 def merged_settings(path: Path, settings: ModelSettings) -> ModelSettings:
@@ -134,10 +142,15 @@ def write_settings(path: Path, settings: ModelSettings) -> Path:
 
     Where that folder cannot be written to, they go into the cache folder.
     """
-    lines = [f"# How slimpose runs {path.name}: said on the command line."]
-    lines += [f"{name} = {_toml(value)}" for name, value in settings.given.items()]
     neighbor, cached = _files(path)
     file = neighbor if os.access(path.parent, os.W_OK) else cached
+    if is_skeleton_file(settings.skeleton):  # found from any folder, and if both files are moved
+        skeleton = Path(settings.skeleton or "").resolve()
+        is_inside = skeleton.is_relative_to(file.parent.resolve())
+        skeleton = skeleton.relative_to(file.parent.resolve()) if is_inside else skeleton
+        settings = dataclasses.replace(settings, skeleton=str(skeleton))
+    lines = [f"# How slimpose runs {path.name}: said on the command line."]
+    lines += [f"{name} = {_toml(value)}" for name, value in settings.given.items()]
     write_text(file, "\n".join(lines) + "\n")
     return file
 

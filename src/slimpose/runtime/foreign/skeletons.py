@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from slimpose.formats.skeleton_file import read_skeleton
+from slimpose.runtime.foreign.settings import is_skeleton_file
 from slimpose.skeleton import COCO17, OPENPOSE18, Skeleton
 
 _BODY = COCO17.joints
@@ -148,7 +149,7 @@ def skeleton_named(name: str) -> Skeleton:
     """
     if name in SKELETONS:
         return SKELETONS[name]
-    if not name.endswith((".json", ".toml")):
+    if not is_skeleton_file(name):
         raise ValueError(
             f"no skeleton is named {name!r}; expected one of {', '.join(SKELETONS)}, or a JSON or "
             "TOML file with keypoints, and if known sigmas and limbs"

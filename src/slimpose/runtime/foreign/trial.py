@@ -8,11 +8,15 @@ stride * i.
 Some exporters give boxes and points as shares 0..1 of the input instead of pixels. Boxes of people
 that are smaller than two pixels show it, and the person in the photo whether shares of the input
 are meant.
+
+The same person confirms the kind: outputs of another kind may have the same shapes, and then it is
+not found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -48,7 +52,10 @@ _MIN_OKS = 0.5
 _LARGEST_SHARE = 2.0
 """Shares exceed 1 where a box leaves the image; pixels of a person's box exceed 2."""
 _MIN_IOU = 0.5
+_SCORE_TOLERANCE = 0.01
 
+Found = Literal["pixels", "normalized", "elsewhere", "no person", "invalid scores"]
+"""What a detector's boxes of a photo are."""
 Run = Callable[[Crops], list[np.ndarray]]
 """Returns a file's outputs for uint8 RGB images (n, height, width, 3)."""
 
@@ -72,7 +79,7 @@ def has_corner_cells(run: Run, photo: Image, facts: Facts, skeleton: Skeleton) -
     near = geometry.transform_points(
         geometry.invert_affines(to_crops), found.points_heatmap[:count] * np.float32(facts.stride)
     )
-    if not _begins_with_coco(skeleton) or _best_oks(near) < _MIN_OKS:
+    if not begins_with_coco(skeleton) or _best_oks(near) < _MIN_OKS:
         return False
     columns, scores = found.points_heatmap[..., 0], found.scores
     sums = columns[:count] + columns[count:, flip]
@@ -84,27 +91,40 @@ def has_corner_cells(run: Run, photo: Image, facts: Facts, skeleton: Skeleton) -
     return bool(from_corners < (1 - 1 / facts.stride) / 2)
 
 
-def has_normalized_boxes(
+def find_boxes(
     detect: Callable[[Image], tuple[np.ndarray, np.ndarray]],
     photo: Image,
     size: Size,
     fit: CanvasFit,
     score_threshold: float,
-) -> bool | None:
-    """Return whether boxes are shares 0..1 of the input; None if neither they nor pixels fit.
+) -> Found:
+    """Return whether the best box is where the person is, in pixels or in shares of the input.
 
-    ``detect`` returns boxes (k, 4) and their scores (k,) for an input image. Where it finds no
-    person, the answer is no.
+    ``detect`` returns boxes (k, 4) and their scores (k,) for an input image.
     """
     canvas, to_canvas = fit_canvas(photo, size, fit)
     boxes, scores = detect(canvas)
+    if not (np.abs(scores - 0.5) <= 0.5 + _SCORE_TOLERANCE).all():
+        return "invalid scores"
     found = boxes[scores > score_threshold]
-    if not len(found) or not (np.abs(found) <= _LARGEST_SHARE).all():
-        return False
-    in_pixels = found * np.array([size.width, size.height] * 2, np.float32)
+    if not len(found):
+        return "no person"
     corners = geometry.transform_points(to_canvas, _BOX.reshape(1, 2, 2))
-    iou = geometry.box_iou(corners.reshape(1, 4).astype(np.float32), in_pixels)
-    return True if iou.max() >= _MIN_IOU else None
+    person = corners.reshape(1, 4).astype(np.float32)
+    best = boxes[None, scores.argmax()]
+    in_pixels = best * np.array([size.width, size.height] * 2, np.float32)
+    if geometry.box_iou(person, best).max() >= _MIN_IOU:
+        return "pixels"
+    are_shares = (np.abs(found) <= _LARGEST_SHARE).all()
+    is_near = geometry.box_iou(person, in_pixels).max() >= _MIN_IOU
+    return "normalized" if are_shares and is_near else "elsewhere"
+
+
+def finds_person(estimate: Callable[[Crops], Points], photo: Image, size: Size) -> bool:
+    """Return whether the points (1, joints, 2) of a crop are those of the person in it."""
+    crops, to_crops = (of_scales[1:2] for of_scales in _person_crops(photo, size))
+    points = geometry.transform_points(geometry.invert_affines(to_crops), estimate(crops))
+    return _best_oks(points) >= _MIN_OKS
 
 
 def _person_crops(photo: Image, size: Size) -> tuple[Crops, np.ndarray]:
@@ -115,7 +135,8 @@ def _person_crops(photo: Image, size: Size) -> tuple[Crops, np.ndarray]:
     return crop_people(photo, boxes, size)
 
 
-def _begins_with_coco(skeleton: Skeleton) -> bool:
+def begins_with_coco(skeleton: Skeleton) -> bool:
+    """Return whether the first joints are COCO's."""
     return skeleton.joints[: len(COCO17.joints)] == COCO17.joints
 
 
