@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Error, Page, expect
 
 from browser import needs_chromium
+from slimpose.media.images import read_image
 from web_page import PHOTOS, READY_MS, downloaded, open_photos, opened
 
 pytestmark = [pytest.mark.browser, needs_chromium]
@@ -168,7 +169,7 @@ def test_wrong_addresses_are_reported(address: str, query: str, message: str) ->
 def photo_of_size(path: Path, height: int, width: int) -> Path:
     """Write an image with the people of a photo in its lower right corner."""
     image = np.zeros((height, width, 3), np.uint8)
-    photo = cv2.imread(str(PHOTOS[0]))
+    photo = read_image(PHOTOS[0])[:, :, ::-1]
     rows, columns = min(height, photo.shape[0]), min(width, photo.shape[1])
     image[-rows:, -columns:] = photo[:rows, :columns]
     cv2.imwrite(str(path), image)
@@ -186,12 +187,16 @@ def test_images_of_any_size_are_processed(
 
 
 def write_webm(path: Path, height: int, width: int) -> None:
-    photo = cv2.resize(cv2.imread(str(PHOTOS[0])), (width, height))
+    photo = cv2.resize(np.ascontiguousarray(read_image(PHOTOS[0])[:, :, ::-1]), (width, height))
     with av.open(str(path), "w") as written:
         stream = written.add_stream("libvpx", rate=10)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for _ in range(12):
-            written.mux(stream.encode(av.VideoFrame.from_ndarray(photo, format="bgr24")))
+            written.mux(
+                stream.encode(
+                    av.VideoFrame.from_ndarray(np.asarray(photo, np.uint8), format="bgr24")
+                )
+            )
         written.mux(stream.encode())
 
 

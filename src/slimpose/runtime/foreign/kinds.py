@@ -222,10 +222,10 @@ def _rtmdet(file: Signature) -> int | None:
 
 def _decoded_boxes(file: Signature) -> int | None:
     ports = sorted(file.outputs, key=lambda port: -len(port.shape))
-    boxes, scores = (ports[0].shape, ports[-1].shape) if ports else ((), ())
-    fits = [len(port.shape) for port in ports] == [3, 2] and boxes[2] == 4
-    is_scored = fits and "float" in ports[1].type  # integers are labels
-    return 0 if is_scored and boxes[1] == scores[1] else None
+    if _ranks([port.shape for port in ports]) != [3, 2] or "float" not in ports[1].type:
+        return None  # integers are labels
+    boxes, scores = (port.shape for port in ports)
+    return 0 if boxes[2] == 4 and boxes[1] == scores[1] else None
 
 
 def _detr(file: Signature) -> int | None:
