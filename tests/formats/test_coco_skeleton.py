@@ -95,6 +95,20 @@ def test_joint_with_too_few_labels_is_rejected(animals: Path, tmp_path: Path) ->
         complete_skeleton(read(path))
 
 
+def test_single_keypoint_needs_a_given_sigma(animals: Path, tmp_path: Path) -> None:
+    document = json.loads(animals.read_text())
+    document["categories"][0]["keypoints"] = ["Nase"]
+    for one in document["annotations"]:
+        one["keypoints"] = one["keypoints"][:3]
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"'Nase' is the only one.* expected --repeated-labels"):
+        complete_skeleton(read(path))
+    document["categories"][0]["sigmas"] = 0.05
+    path.write_text(json.dumps(document))
+    assert complete_skeleton(read(path)).skeleton.sigmas == (0.05,)
+
+
 def test_evaluation_takes_the_models_sigmas(animals: Path) -> None:
     file = read(animals)
     model = complete_skeleton(file).skeleton

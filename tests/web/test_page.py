@@ -228,53 +228,6 @@ def test_model_is_changed_and_errors_are_shown(address: str, tmp_path: Path) -> 
         expect(page.locator("#problem")).to_be_hidden()
 
 
-def test_broken_images_do_not_hold_up_the_others(address: str, tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not an image")
-    (tmp_path / "notes.txt").write_text("no image")
-    files = [PHOTOS[0], tmp_path / "broken.jpg", tmp_path / "notes.txt", PHOTOS[1]]
-    with opened(address) as (page, _):
-        page.set_input_files("#file", files)
-        expect(page.locator("#problem")).to_contain_text("broken.jpg: not an image")
-        expect(page.locator("#problem")).to_contain_text("notes.txt: not an image")
-        sources = [frame["source"] for frame in downloaded(page)["frames"]]
-        assert sources == [PHOTOS[0].name, PHOTOS[1].name]
-
-
-def test_new_files_replace_those_being_processed(address: str) -> None:
-    with opened(address) as (page, _):
-        page.set_input_files("#file", PHOTOS[:4])
-        expect(page.locator("#canvas")).to_have_attribute("data-frames", "1")
-        page.set_input_files("#file", PHOTOS[4:5])
-        expect(page.locator("#status")).to_have_text("1 of 1 images")
-        page.wait_for_timeout(2000)  # for the other three, which must not come
-        assert [frame["source"] for frame in downloaded(page)["frames"]] == [PHOTOS[4].name]
-
-
-def test_broken_video_and_missing_camera_are_reported(address: str, tmp_path: Path) -> None:
-    (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42 not a video")
-    with opened(address) as (page, _):
-        page.set_input_files("#file", tmp_path / "broken.mp4")
-        expect(page.locator("#problem")).to_contain_text("broken.mp4: not a video")
-        expect(page.locator("#pause")).to_be_disabled()
-        page.click("#camera")
-        expect(page.locator("#problem")).to_contain_text("no camera: ")
-        expect(page.locator("#camera")).to_have_text("Start camera")
-        assert len(open_photos(page, PHOTOS[:1])[0]["people"]) > 0
-
-
-def test_dropped_files_are_opened(address: str) -> None:
-    drop = """(name) => {
-        const data = new DataTransfer();
-        data.items.add(new File(["no image"], name));
-        const flags = { dataTransfer: data, bubbles: true, cancelable: true };
-        const event = new DragEvent("drop", flags);
-        return document.body.dispatchEvent(event);
-    }"""
-    with opened(address) as (page, _):
-        assert page.evaluate(drop, "notes.txt") is False  # the browser itself does not open it
-        expect(page.locator("#problem")).to_contain_text("notes.txt: not an image")
-
-
 def test_keyboard_reaches_every_control(address: str) -> None:
     with opened(address) as (page, _):
         reached = []

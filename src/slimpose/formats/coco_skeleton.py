@@ -126,10 +126,13 @@ def _sigmas(
         for index in np.flatnonzero(np.isfinite(of_repeats)):
             found[index], sources[joints[index]] = of_repeats[index], text
     if missing := [joint for joint, sigma in zip(joints, found, strict=True) if np.isnan(sigma)]:
+        reason, more = "has too few labels", "5 or more together with another keypoint's, or "
+        if len(joints) == 1:  # no distances to others
+            reason, more = "is the only one, with no others", "--repeated-labels, or "
         raise ValueError(
-            f"{file.path}: keypoint {quoted(missing[0])} has too few labels to find its sigma "
-            "(OKS's tolerance); expected 5 or more together with another keypoint's, or sigmas in "
-            "skeleton.toml or in the category's field sigmas"
+            f"{file.path}: keypoint {quoted(missing[0])} {reason} to find its sigma (OKS's "
+            f"tolerance); expected {more}sigmas in skeleton.toml (COCO's are 0.025..0.107) or in "
+            "the category's field sigmas"
         )
     return tuple(round(float(sigma), 4) for sigma in found), ", ".join(
         dict.fromkeys(sources.values())
