@@ -252,7 +252,7 @@ def test_posture_must_hold_for_a_second() -> None:
     }
 
 
-@pytest.mark.parametrize("between", ["unknown", "nobody"])
+@pytest.mark.parametrize("between", ["unknown", "absent"])
 def test_single_frames_of_a_posture_are_no_second_of_it(between: str) -> None:
     camera = CameraEvents("hall", [], postures=True)
     unseen = poses_of([(300, 200)], ids=[1])

@@ -1,4 +1,4 @@
-"""HDF5 files of DeepLabCut are read without running code that somebody put into them."""
+"""HDF5 files of DeepLabCut are read without running code that was put into them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def labels(path: Path, kind: str) -> Path:
     columns = pandas.MultiIndex.from_product(
         [["me"], ["nose", "größe"], ["x", "y"]], names=["scorer", "bodyparts", "coords"]
     )
-    rows = pandas.MultiIndex.from_tuples([("labeled-data", "film", "img1.png")])
+    rows = pandas.MultiIndex.from_tuples([("labeled-data", "clip", "img1.png")])
     table = pandas.DataFrame(np.ones((1, 4)), index=rows, columns=columns)
     if kind == "table":
-        table.index = pandas.Index(["labeled-data/film/img1.png"])
+        table.index = pandas.Index(["labeled-data/clip/img1.png"])
     table.to_hdf(path, key="df_with_missing", format=kind)  # pyright: ignore[reportArgumentType]
     return path
 
@@ -61,7 +61,7 @@ def test_code_is_refused(tmp_path: Path, place: str, protocol: int) -> None:
 def test_reading_labels_runs_no_code(tmp_path: Path) -> None:
     from slimpose.labels.interchange.kinds import read_labels
 
-    folder = tmp_path / "labeled-data" / "film"
+    folder = tmp_path / "labeled-data" / "clip"
     folder.mkdir(parents=True)
     path, made = labels(folder / "CollectedData_me.h5", "fixed"), tmp_path / "made"
     with h5py.File(path, "a") as file:

@@ -13,7 +13,7 @@ import sys
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 
 MAY_FAIL = tuple(map(int, re.findall(r"\d+", cv2.__version__)[:2])) >= (4, 13)
 """Whether this OpenCV has FFmpeg 8."""
@@ -39,8 +39,11 @@ class Repeats:
         self._last: np.ndarray | None = None
         self._count, self._next_check = 0, 1
 
-    def needs_check(self, bgr: UInt8[np.ndarray, "h w 3"]) -> bool:
-        """Return whether to check a frame. Each check needs twice as many repetitions in a row."""
+    def needs_check(self, bgr: Shaped[np.ndarray, "h w *channels"]) -> bool:
+        """Return whether to check a frame, of 8 or 16 bits.
+
+        Each check needs twice as many repetitions in a row.
+        """
         rows = bgr[:: max(1, len(bgr) // _SAMPLED_ROWS)].copy()  # the frame is changed in place
         is_same = self._last is not None and np.array_equal(self._last, rows)
         self._last, self._count = rows, self._count + 1 if is_same else 0
