@@ -70,6 +70,7 @@ def test_photos_have_the_points_of_predict(address: str) -> None:
     assert_points_of_predict(frames, PHOTOS)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.skipif(not DEVELOPER_PHOTOS.is_dir(), reason=f"needs {DEVELOPER_PHOTOS}")
 def test_many_photos_have_the_points_of_predict(address: str) -> None:

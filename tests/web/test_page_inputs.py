@@ -176,6 +176,7 @@ def photo_of_size(path: Path, height: int, width: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (700, 3), (9000, 9000), (30, 40_000)])
 def test_images_of_any_size_are_processed(
     address: str, tmp_path: Path, size: tuple[int, int]
@@ -200,6 +201,7 @@ def write_webm(path: Path, height: int, width: int) -> None:
         written.mux(stream.encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(241, 321), (33, 517), (720, 96)])
 def test_videos_of_odd_sizes_are_followed(
     address: str, tmp_path: Path, size: tuple[int, int]
@@ -215,6 +217,7 @@ def test_videos_of_odd_sizes_are_followed(
     assert {(frame["height"], frame["width"]) for frame in frames} == {size}
 
 
+@pytest.mark.slow
 def test_page_reloaded_while_it_loads(address: str) -> None:
     offline = "Failed to load resource: net::ERR_FAILED"
     with opened(address, query=QUERY, is_ready=False, allowed=offline) as (page, context):
