@@ -96,7 +96,8 @@ def compute_angles(
 
     >>> points = np.array([[[0, 1.0], [0, 0.5], [-0.4, 0.2]]])  # hip, knee, ankle; y up
     >>> angles = compute_angles(("left_hip", "left_knee", "left_ankle"), points, "right")
-    >>> round(float(angles.degrees["left_knee"][0]), 1)
+    >>> (degrees,) = angles.degrees["left_knee"]
+    >>> round(float(degrees), 1)
     53.1
 
     Args:
