@@ -245,10 +245,10 @@ def skeleton_case(rng: random.Random, shared: Path) -> Case:
     call = ["predict", str(shared / "dot.png"), "--model", "foreign.onnx", "--no-draw"]
     call += ["--detector", str(shared / "detector.onnx"), "--threads", "1", "--json", "p.json"]
     settings = (
-        'kind = "heatmap"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nbgr = false\nskeleton = "coco17"'
+        'kind = "heatmaps"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nbgr = false\nskeleton = "coco17"\n'
     )
     files = {"foreign.onnx": (shared / "foreign.onnx").read_bytes()}
-    files["foreign.toml"] = damaged_toml(rng, f'{settings}skeleton = "coco17"')
+    files["foreign.toml"] = damaged_toml(rng, settings)
     return Case(files=files, arguments=call, subject="foreign", outputs=("p.json",))
 
 

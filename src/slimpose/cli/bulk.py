@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from slimpose.bulk.units import Outcome
 
 _LINE_S = 10.0
-_MAX_WORKERS, _MAX_GPUS = 100_000, 100
 """Time between lines of progress where standard error is not a terminal."""
+_MAX_WORKERS, _MAX_GPUS = 100_000, 100
 _SHOWN_FAILURES = 20
 
 

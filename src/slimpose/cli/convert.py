@@ -29,9 +29,9 @@ def convert(
     """Convert keypoint labels between tools; what a format cannot hold is printed.
 
     COCO as CVAT, Label Studio, Roboflow, COCO Annotator and slimpose write it; Label Studio's JSON
-    (only read); YOLO-pose
-    (data.yaml); SLEAP (.slp, analysis .h5); DeepLabCut (project, CollectedData .csv or .h5). All
-    but COCO need pip install 'slimpose[labels]'.
+    (only read); YOLO-pose (data.yaml); SLEAP (.slp, analysis .h5); DeepLabCut (project,
+    CollectedData .csv or .h5). All but COCO and Label Studio's JSON need
+    pip install 'slimpose[labels]'.
 
     Args:
         labels: File or folder to read; the tool is recognized.

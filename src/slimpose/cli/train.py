@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     _Teacher = TypeVar("_Teacher", Teacher, BoxTeacher)
 
 _LOG_LINE_S = 30.0
-_MAX_PARTS = 1024
 """Seconds between two lines of progress, where standard output is not a terminal."""
+_MAX_PARTS = 1024
+"""Limit of --accumulate and --workers."""
 
 
 def keep_freed_memory() -> None:

@@ -132,8 +132,7 @@ def write(data: LabelData, folder: Path, *, on_progress: Progress = no_progress)
         for video, images in by_video.items()
     }
     _write_config(folder, data, individuals, videos)
-    note = "DeepLabCut's files have no boxes, areas, sigmas or mirror pairs; hidden is visible"
-    return [note]
+    return ["DeepLabCut's files have no boxes, areas, sigmas or mirror pairs; hidden is visible"]
 
 
 def _table(
