@@ -319,13 +319,19 @@ def test_given_parts_of_a_skeleton_are_kept(tmp_path: Path) -> None:
     assert not parts.keys() & written.keys()
 
 
-def test_images_without_instances_come_back_from_sleap(tmp_path: Path) -> None:
-    image(tmp_path, "a.png")
-    image(tmp_path, "b.png")
+def labels_of_two_images(folder: Path, second: str) -> LabelData:
+    """As CVAT writes them: of a.png and of a second image, without instances."""
+    image(folder, "a.png")
+    image(folder, second)
     document = cvat()
-    document["images"].append(document["images"][0] | {"id": 2, "file_name": "b.png"})
-    (tmp_path / "labels.json").write_text(json.dumps(document))
-    write_labels(read_labels(tmp_path / "labels.json"), tmp_path / "labels.slp", "sleap")
+    document["images"].append(document["images"][0] | {"id": 2, "file_name": second})
+    (folder / "labels.json").write_text(json.dumps(document))
+    return read_labels(folder / "labels.json")
+
+
+def test_images_without_instances_come_back_from_sleap(tmp_path: Path) -> None:
+    data = labels_of_two_images(tmp_path, "b.png")
+    write_labels(data, tmp_path / "labels.slp", "sleap")
     read = read_labels(tmp_path / "labels.slp")
     assert [one.file_name for one in read.file.images.values()] == ["a.png", "b.png"]
 
@@ -615,12 +621,7 @@ def test_keypoints_outside_of_images_that_state_no_size_are_rejected(tmp_path: P
 
 
 def test_images_that_would_share_a_label_file_are_rejected(tmp_path: Path) -> None:
-    image(tmp_path, "a.png")
-    image(tmp_path, "a.jpg")
-    document = cvat()
-    document["images"].append(document["images"][0] | {"id": 2, "file_name": "a.jpg"})
-    (tmp_path / "labels.json").write_text(json.dumps(document))
-    data = read_labels(tmp_path / "labels.json")
+    data = labels_of_two_images(tmp_path, "a.jpg")
     with pytest.raises(ValueError, match=r"one label file in YOLO's data sets, a\.txt"):
         write_labels(data, tmp_path / "yolo", "yolo")
 

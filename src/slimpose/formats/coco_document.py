@@ -55,13 +55,18 @@ def category_entry(skeleton: Skeleton, *, category_id: int = 1) -> dict[str, Any
     if skeleton.sigmas and skeleton.sigmas != COCO17.sigmas:
         entry["sigmas"] = list(skeleton.sigmas)
         entry["sigma_source"] = skeleton.sigma_source
-    derived = with_derived_parts(dataclasses.replace(skeleton, upper_body=(), trunk=(), colors=()))
-    if skeleton.joints == COCO17.joints:
-        derived = COCO17
+    derived = _as_derived(skeleton)
     for part in ("upper_body", "trunk", "colors"):
         if (given := getattr(skeleton, part)) and given != getattr(derived, part):
             entry[part] = [list(one) if part == "colors" else one for one in given]
     return entry
+
+
+def _as_derived(skeleton: Skeleton) -> Skeleton:
+    """The skeleton with the parts that reading gives it if the file says none."""
+    if skeleton.joints == COCO17.joints:
+        return COCO17
+    return with_derived_parts(dataclasses.replace(skeleton, upper_body=(), trunk=(), colors=()))
 
 
 def annotation_entry(

@@ -111,7 +111,10 @@ def read_labels(
     if kind == "label-studio":
         return label_studio.read(path, images=images, category=category, on_progress=on_progress)
     if images is not None:
-        raise ValueError(f"--images is for COCO files; {path} is of {kind}, which names its images")
+        raise ValueError(
+            f"--images is for files of COCO and Label Studio; {path} is of {kind}, which names its "
+            "images"
+        )
     if kind == "yolo":
         file = path / "data.yaml" if path.is_dir() else path
         return yolo.read(file, split=split, category=category, on_progress=on_progress)
